@@ -1,0 +1,45 @@
+"""Learn and explore Lipschitz-constrained neural networks.
+
+Importing the package registers every layer with Keras, so that ``keras.models.load_model`` finds them. It
+imports neither matplotlib nor ipywidgets: ``lipviz.plots`` and ``lipviz.explorers`` are loaded when first used.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+from lipviz._version import __version__
+
+_REGISTERED = ("initializers", "layers", "model")
+_SUBMODULES = (
+    *_REGISTERED,
+    "activations",
+    "course",
+    "data",
+    "explorers",
+    "measure",
+    "normalizers",
+    "parametrizations",
+    "plots",
+)
+_FROM_MODEL = ("Model", "Sequential", "vanillaModel")
+
+__all__ = ["__version__", *_SUBMODULES, *_FROM_MODEL]
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return importlib.import_module(f"lipviz.{name}")
+    if name in _FROM_MODEL:
+        return getattr(importlib.import_module("lipviz.model"), name)
+    raise AttributeError(f"module 'lipviz' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)
+
+
+# The `lipviz` command answers `--version` in an instant: it pays for Keras only where a subcommand needs it.
+if Path(sys.argv[0] if sys.argv else "").stem != "lipviz":
+    for _name in _REGISTERED:
+        importlib.import_module(f"lipviz.{_name}")
