@@ -1,0 +1,75 @@
+"""Initializers that draw kernels which already satisfy the spectral constraint."""
+
+import keras
+from keras import ops
+from keras.backend import standardize_dtype
+
+from lipviz import normalizers as nm
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class SpectralInitializer(keras.initializers.Initializer):
+    """Draw from `base_initializer`, then orthogonalize: all singular values of the kernel are k, or at most k.
+
+    Args:
+        eps_spectral: Tolerance of the power iteration.
+        eps_bjorck: Tolerance of Björck; None skips it.
+        beta_bjorck: Step size of Björck in ]0, 0.5]; None skips it.
+        k_coef_lip: Largest singular value.
+        base_initializer: Any Keras initializer (name, config or instance). Named ones draw anew at every call.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
+        k_coef_lip=1.0,
+        base_initializer="orthogonal",
+    ):
+        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
+        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
+        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
+        keras.initializers.get(base_initializer)  # an unknown name fails here, not at build
+        self.base_initializer = base_initializer
+
+    def __call__(self, shape, dtype=None):
+        """Draw a kernel.
+
+        Args:
+            shape: Shape (..., out) of at least two axes.
+            dtype: Floating dtype; below float32 the work is done in float32.
+
+        Returns:
+            A tensor of this shape and dtype.
+
+        Raises:
+            ValueError: If the shape has fewer than two axes.
+        """
+        if len(shape) < 2:
+            raise ValueError(
+                f"SpectralInitializer needs a shape of at least two axes. Received: {tuple(shape)}"
+            )
+        dtype = standardize_dtype(dtype)
+        kernel = keras.initializers.get(self.base_initializer)(
+            shape, dtype="float64" if dtype == "float64" else "float32"
+        )
+        w = nm.as_matrix(kernel)
+        w, _, _ = nm.sound_orthogonalization(
+            w, ops.ones((1, w.shape[1]), w.dtype), self.eps_spectral, self.eps_bjorck, self.beta_bjorck
+        )
+        return ops.cast(ops.reshape(w * self.k_coef_lip, shape), dtype)
+
+    def get_config(self):
+        base = self.base_initializer
+        return {
+            "eps_spectral": self.eps_spectral,
+            "eps_bjorck": self.eps_bjorck,
+            "beta_bjorck": self.beta_bjorck,
+            "k_coef_lip": self.k_coef_lip,
+            "base_initializer": base if isinstance(base, str) else keras.initializers.serialize(base),
+        }

@@ -1,0 +1,223 @@
+"""What all Lipschitz layers share: the factor k, and the mechanism that gives a Keras layer a constrained kernel."""
+
+import abc
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz import normalizers as nm
+from lipviz.initializers import SpectralInitializer
+from lipviz.parametrizations import check_finite
+
+
+class LipschitzLayer(abc.ABC):
+    """A layer with a Lipschitz factor.
+
+    Attributes:
+        k_coef_lip: Lipschitz constant to enforce, positive.
+        coef_lip: Correction factor that depends on the layer's shape; None where there is none.
+    """
+
+    k_coef_lip = 1.0
+    coef_lip = None
+
+    def set_klip_factor(self, klip_factor):
+        """Change the layer's Lipschitz constant.
+
+        Args:
+            klip_factor: Positive finite number.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        self.k_coef_lip = nm.check_positive("k_coef_lip", klip_factor)
+
+
+class Condensable(abc.ABC):
+    """A layer that does not predict with the weight it trains."""
+
+    @abc.abstractmethod
+    def condense(self):
+        """Write the constrained kernel of the present weights into the weights."""
+
+    @abc.abstractmethod
+    def vanilla_export(self):
+        """Return a plain Keras layer with the same name and the same predictions."""
+
+
+def given(scope):
+    """The arguments that a constructor received, from its `locals()`, ready to be passed on."""
+    own = {name: value for name, value in scope.items() if name not in ("self", "kwargs", "__class__")}
+    return {**own, **scope.get("kwargs", {})}
+
+
+class ConstrainedKernel(LipschitzLayer, Condensable):
+    """Mixin that puts a parametrization between the kernel of a Keras layer and its use.
+
+    A subclass lists this class before its Keras base, names the two classes below and writes its algebra in
+    `linear`. Its constructor takes the arguments of both, and `get_config`, saving, `condense` and
+    `vanilla_export` follow. `kernel` is the free weight, `wbar` the constrained one.
+
+    Regularizers and constraints passed by `kernel_regularizer` and `kernel_constraint` see the free `kernel`.
+
+    Attributes:
+        vanilla_class: Plain Keras class, the base of the layer.
+        parametrization_class: Subclass of `Parametrization`.
+    """
+
+    vanilla_class = None
+    parametrization_class = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.parametrization_class is not None:
+            for name in cls.parametrization_class.argument_names():
+                if not hasattr(cls, name):
+                    setattr(cls, name, _read_only(name))
+
+    def __init__(self, *args, **kwargs):
+        own = {
+            name: kwargs.pop(name) for name in self.parametrization_class.argument_names() if name in kwargs
+        }
+        if kwargs.get("lora_rank") is None:
+            kwargs.pop("lora_rank", None)
+        else:
+            self.enable_lora(kwargs["lora_rank"])
+        kwargs.setdefault("kernel_initializer", SpectralInitializer())
+        parametrization = self.parametrization_class(name="parametrization", **own)
+        super().__init__(*args, **kwargs)
+        self.parametrization = parametrization
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    @property
+    def k_coef_lip(self):
+        """Lipschitz constant that the kernel is held to."""
+        return self.parametrization.k_coef_lip
+
+    @k_coef_lip.setter
+    def k_coef_lip(self, value):
+        self.set_klip_factor(value)
+
+    @property
+    def wbar(self):
+        """Variable: the constrained kernel that inference uses."""
+        self._check_built("wbar")
+        return self.parametrization.wbar
+
+    def _check_built(self, what):
+        if not self.built:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' has no {what} yet: build or call it first."
+            )
+
+    def refresh(self):
+        """Bring `wbar` up to date with the present kernel.
+
+        Raises:
+            ValueError: If the layer is not built, or its kernel holds NaN or Inf.
+        """
+        self._check_built("wbar")
+        self.parametrization.refresh(self.kernel)
+
+    def set_klip_factor(self, klip_factor):
+        self.parametrization.set_klip_factor(klip_factor)
+        if self.built:
+            self.refresh()
+
+    def set_weights(self, weights):
+        super().set_weights(weights)
+        self.refresh()
+
+    # --- Keras --------------------------------------------------------------------------------------------------
+
+    def add_weight(self, *args, name=None, **kwargs):
+        if name == "kernel":  # constrained in full precision, also under a mixed policy
+            kwargs["autocast"] = False
+        return super().add_weight(*args, name=name, **kwargs)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        check_finite(self.kernel, f"The initial kernel of '{self.name}'")
+        self.parametrization.attach(self.kernel)
+        if isinstance(self.activation, keras.layers.Layer):
+            self.activation.build(super().compute_output_shape(input_shape))
+
+    def linear(self, inputs, kernel):
+        """The layer's algebra without bias and activation.
+
+        Args:
+            inputs: Tensor in the layer's compute dtype.
+            kernel: Constrained kernel, in the same dtype.
+
+        Returns:
+            A tensor.
+        """
+        raise TypeError(f"{type(self).__name__} must implement `linear(inputs, kernel)`")
+
+    def call(self, inputs, training=True):
+        kernel = self.parametrization(ops.convert_to_tensor(self.kernel), training=training)
+        outputs = self.linear(inputs, ops.cast(kernel, self.compute_dtype))
+        if self.bias is not None:
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def compute_output_shape(self, input_shape):
+        shape = super().compute_output_shape(input_shape)
+        if isinstance(self.activation, keras.layers.Layer):  # MaxMin changes the number of channels
+            return self.activation.compute_output_shape(shape)
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), **self.parametrization.arguments()}
+
+    def enable_lora(self, rank, *args, **kwargs):
+        """Refused: a low-rank update would be added behind the constraint."""
+        raise ValueError(
+            f"{type(self).__name__} does not support LoRA: expected lora_rank=None. Received: {rank!r}"
+        )
+
+    def quantize(self, mode=None, *args, **kwargs):
+        """Refused: rounding the kernel would break the bound. Quantize the `vanilla_export()` instead."""
+        raise ValueError(
+            f"{type(self).__name__} does not support quantization; quantize its `vanilla_export()`. "
+            f"Received: mode={mode!r}"
+        )
+
+    # --- leaving the constraint ---------------------------------------------------------------------------------
+
+    def condense(self):
+        """Write the constrained kernel of the present `kernel` into both `wbar` and `kernel`.
+
+        Raises:
+            ValueError: If the layer is not built, or its kernel holds NaN or Inf.
+        """
+        self.refresh()
+        self.kernel.assign(_copied(self.wbar))
+
+    def vanilla_export(self):
+        """Return the plain Keras layer with the same name, dtype, activation and predictions.
+
+        Raises:
+            ValueError: If the layer is not built, or its kernel holds NaN or Inf.
+        """
+        self.refresh()
+        config = self.vanilla_class.get_config(self)
+        for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+            config.pop(name, None)  # they speak of the free kernel, which the export no longer has
+        layer = self.vanilla_class.from_config(config)
+        layer.build(self.get_build_config()["input_shape"])
+        layer.kernel.assign(_copied(self.wbar))
+        if self.bias is not None:
+            layer.bias.assign(_copied(self.bias))
+        return layer
+
+
+def _copied(variable):
+    """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse."""
+    return np.array(ops.convert_to_numpy(variable), copy=True)
+
+
+def _read_only(name):
+    return property(lambda self: getattr(self.parametrization, name), doc=f"`{name}` of the parametrization.")

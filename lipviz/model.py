@@ -1,0 +1,259 @@
+"""Models of Lipschitz layers: they share out k, keep `wbar` fresh, condense and export."""
+
+import contextlib
+import inspect
+import math
+import sys
+import warnings
+
+import keras
+
+from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
+
+_ONE_LIPSCHITZ = (
+    keras.layers.InputLayer,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Softmax,
+    keras.layers.ReLU,
+    keras.layers.Dropout,
+)
+_ONE_LIPSCHITZ_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh")
+_MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
+
+
+def _is_one_lipschitz(layer):
+    if isinstance(layer, keras.layers.ReLU):
+        return layer.negative_slope <= 1
+    if isinstance(layer, keras.layers.Activation):
+        return getattr(layer.activation, "__name__", "") in _ONE_LIPSCHITZ_ACTIVATIONS
+    if isinstance(layer, _MAX_POOLINGS):  # windows that overlap copy an entry more than once
+        return all(stride >= pool for stride, pool in zip(layer.strides, layer.pool_size, strict=True))
+    return isinstance(layer, (*_ONE_LIPSCHITZ, LipschitzLayer))
+
+
+def _layers_of(model, kind):
+    """All layers of a kind, nested models included, each once."""
+    return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind)]
+
+
+def refresh(model):
+    """Bring the `wbar` of every constrained layer of any Keras model up to date with its kernel.
+
+    `lipviz.Sequential` and `lipviz.Model` do this by themselves at the end of `fit`. With `keras.Model`, a custom
+    training loop or `train_on_batch`, the stored `wbar` is the one of the last forward pass: sound, and one
+    optimizer step old until this function (or a call of the model with `training=True`) refreshes it.
+
+    Args:
+        model: Built Keras model.
+
+    Raises:
+        ValueError: If a kernel holds NaN or Inf; the other layers are refreshed nevertheless.
+    """
+    problems = []
+    for layer in _layers_of(model, ConstrainedKernel):
+        if layer.built:
+            try:
+                layer.refresh()
+            except ValueError as error:
+                problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+@Condensable.register  # Keras instantiates the bases of a functional model, which an abstract one would refuse
+class _LipschitzModel:
+    """What `Sequential` and `Model` have in common."""
+
+    def fit(self, *args, **kwargs):
+        """As Keras's `fit`; afterwards, also after an interrupt, every `wbar` belongs to its kernel.
+
+        Where training diverged to NaN a warning says so, and `wbar` keeps its last finite value.
+        """
+        try:
+            return super().fit(*args, **kwargs)
+        finally:
+            self._refresh_after_fit(interrupted=sys.exc_info()[0] is not None)
+
+    fit.__signature__ = inspect.signature(keras.Model.fit)  # what Shift-Tab shows
+
+    def _refresh_after_fit(self, interrupted):
+        if interrupted:  # by the user or by an error: that one must reach the user, whatever state it left
+            with contextlib.suppress(Exception):
+                if hasattr(self, "jax_state_sync"):
+                    self.jax_state_sync()
+                refresh(self)
+            return
+        try:
+            refresh(self)
+        except ValueError as error:
+            warnings.warn(
+                f"Training left weights that are not finite; predictions use the last finite ones.\n{error}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def set_weights(self, weights):
+        super().set_weights(weights)
+        refresh(self)
+
+    def condense(self):
+        """Condense every layer, see `ConstrainedKernel.condense`.
+
+        Raises:
+            ValueError: If a layer is not built or a kernel holds NaN or Inf.
+        """
+        for layer in _layers_of(self, Condensable):
+            if not isinstance(layer, keras.Model):
+                layer.condense()
+
+    def vanilla_export(self):
+        """Return a plain Keras model with the same predictions, see `vanillaModel`."""
+        return vanillaModel(self)
+
+    # Keras compiles a step once; a factor that is a Python number of an activation would stay in it for ever.
+    def make_train_function(self, force=False):
+        return super().make_train_function(force=self._factors_changed("train") or force)
+
+    def make_test_function(self, force=False):
+        return super().make_test_function(force=self._factors_changed("test") or force)
+
+    def make_predict_function(self, force=False):
+        return super().make_predict_function(force=self._factors_changed("predict") or force)
+
+    def _factors_changed(self, step):
+        factors = tuple(layer.k_coef_lip for layer in _layers_of(self, LipschitzLayer))
+        compiled = self.__dict__.setdefault("_compiled_factors", {})
+        changed = step in compiled and compiled[step] != factors
+        compiled[step] = factors
+        return changed
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
+    """A stack of layers whose Lipschitz constant is k: each of its n Lipschitz layers gets k^(1/n).
+
+    A layer that came with a factor of its own gets the stack's instead, and a warning says so; so it does once for
+    layers that are not known to be 1-Lipschitz.
+
+    Args:
+        layers: List of layers, optional.
+        name: Name of the model.
+        k_coef_lip: Lipschitz constant of the whole, positive.
+
+    Raises:
+        ValueError: If k is not positive and finite.
+    """
+
+    def __init__(self, layers=None, name=None, k_coef_lip=1.0):
+        self._sharing = False
+        super().__init__(layers=layers, name=name)
+        self._warned = set()
+        self._sharing = True
+        self.set_klip_factor(k_coef_lip)
+
+    def add(self, layer, rebuild=True):
+        super().add(layer, rebuild=rebuild)
+        if self._sharing:
+            self.set_klip_factor(self.k_coef_lip, added=self.layers[-1:])
+
+    def pop(self, rebuild=True):
+        layer = super().pop(rebuild=rebuild)
+        self.set_klip_factor(self.k_coef_lip, added=())
+        return layer
+
+    def set_klip_factor(self, klip_factor, added=None):
+        """Change k, and share it out again as k^(1/n).
+
+        Args:
+            klip_factor: Lipschitz constant of the whole stack.
+            added: Layers whose own factor has not been replaced before; all by default.
+        """
+        LipschitzLayer.set_klip_factor(self, klip_factor)
+        lipschitz = [layer for layer in self.layers if isinstance(layer, LipschitzLayer)]
+        share = self.k_coef_lip ** (1 / len(lipschitz)) if lipschitz else self.k_coef_lip
+        for layer in self.layers if added is None else added:
+            self._warn_about(layer, share)
+        for layer in lipschitz:
+            layer.set_klip_factor(share)
+
+    def _warn_about(self, layer, share):
+        if layer.name in self._warned:
+            return
+        if isinstance(layer, LipschitzLayer):
+            own = layer.k_coef_lip
+            if own != 1 and not math.isclose(own, share):
+                message = f"Layer '{layer.name}' came with k_coef_lip={own}; this model gives it {share:.6g}."
+            else:
+                message = None
+        elif _is_one_lipschitz(layer):
+            message = None
+        else:
+            message = f"Layer '{layer.name}' ({type(layer).__name__}) is not known to be 1-Lipschitz."
+        self._warned.add(layer.name)
+        if message:
+            warnings.warn(message, UserWarning, stacklevel=4)
+
+    def get_config(self):
+        return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        plain = keras.Sequential.from_config(config, custom_objects=custom_objects)
+        layers = keras.Model.layers.fget(plain)  # unlike `plain.layers`, with the input layer
+        return cls(layers=layers, name=plain.name, k_coef_lip=config.get("k_coef_lip", 1.0))
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class Model(_LipschitzModel, keras.Model):
+    """`keras.Model` that refreshes `wbar` at the end of `fit`, condenses and exports.
+
+    Use it as `keras.Model(inputs, outputs)` or as a base class. Unlike `Sequential` it does not share out a
+    factor: in a graph with branches, k^(1/n) has no meaning.
+    """
+
+
+def vanillaModel(model):
+    """Copy a model into plain Keras layers with the same predictions; nested models included, shared layers kept.
+
+    Args:
+        model: Built Sequential or functional model, of lipviz or of Keras, with lipviz layers.
+
+    Returns:
+        A `keras.Sequential` or functional `keras.Model`, not compiled. Activations such as `GroupSort2` stay lipviz layers.
+
+    Raises:
+        TypeError: If it is no Keras model.
+        ValueError: If the model is not built, is subclassed (its graph cannot be seen), or a kernel is not finite.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"vanillaModel expects a Keras model. Received: {type(model).__name__}")
+    if not model.built:
+        raise ValueError(
+            f"Model '{model.name}' must be built before it is exported: call it on data, or `build` it."
+        )
+    pairs = []
+
+    def plain(layer):
+        if isinstance(layer, keras.Model):
+            return vanillaModel(layer)
+        if isinstance(layer, Condensable):
+            return layer.vanilla_export()
+        clone = type(layer).from_config(layer.get_config())
+        pairs.append((layer, clone))
+        return clone
+
+    if isinstance(model, keras.Sequential):
+        layers = keras.Model.layers.fget(model)  # unlike `model.layers`, with the input layer
+        copy = keras.Sequential([plain(layer) for layer in layers], name=model.name)
+    elif hasattr(model, "_run_through_graph"):
+        graph = keras.Model(model.input, model.output, name=model.name)  # a plain class, not compiled
+        copy = keras.models.clone_model(graph, clone_function=plain)
+    else:
+        raise ValueError(
+            f"vanillaModel expects a Sequential or functional model. Received '{model.name}', a subclassed "
+            f"{type(model).__name__} whose graph cannot be seen: export its layers by their own `vanilla_export`."
+        )
+    for layer, clone in pairs:
+        clone.set_weights(layer.get_weights())
+    return copy

@@ -1,0 +1,392 @@
+"""Pure numerics on kernels: power iteration, Björck orthogonalization, RKO and a sound spectral bound.
+
+Two families live here. `spectral_normalization`, `bjorck_normalization` and `reshaped_kernel_orthogonalization`
+follow the reference's formulas to the letter, with what those formulas cannot promise: a power iteration
+estimates σ1 from *below*, so the result may exceed 1. `sound_orthogonalization` is what the layers use: it
+divides by an upper bound of σ1 instead, so that its result is at most 1-Lipschitz for every finite kernel.
+
+Everything is written in `keras.ops` with loops of a static count that freeze once they have converged, because
+a `while` loop cannot be differentiated in reverse on JAX.
+
+References:
+    Björck and Bowie (1971), An iterative algorithm for computing the best estimate of an orthogonal matrix.
+    Anil, Lucas and Grosse (2019), Sorting out Lipschitz function approximation.
+    Miyato et al. (2018), Spectral normalization for generative adversarial networks.
+    Delattre et al. (2023), Efficient bound of Lipschitz constant for convolutional layers by Gram iteration.
+"""
+
+import math
+
+import numpy as np
+from keras import ops
+from keras import random as keras_random
+from keras.backend import standardize_dtype
+
+DEFAULT_BETA_BJORCK = 0.5
+DEFAULT_EPS_SPECTRAL = 1e-3
+DEFAULT_EPS_BJORCK = 1e-3
+DEFAULT_MAXITER_BJORCK = 15
+DEFAULT_MAXITER_SPECTRAL = 10
+
+_stop_grad_spectral = True
+
+
+def set_stop_grad_spectral(value):
+    """Choose whether gradients flow through the vector of the power iteration.
+
+    Args:
+        value: True (the state at import) holds the vector constant, so that dσ/dW = v uᵀ as in Miyato et al.
+            False differentiates the iterations too.
+
+    Raises:
+        TypeError: If `value` is not a bool.
+    """
+    global _stop_grad_spectral
+    if not isinstance(value, bool):
+        raise TypeError(f"set_stop_grad_spectral expects True or False. Received: {value!r}")
+    _stop_grad_spectral = value
+
+
+# --- checks -----------------------------------------------------------------------------------------------------
+
+
+def check_positive(name, value):
+    """Return `value` as a float if it is a positive, finite number, else raise ValueError."""
+    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 < value < math.inf:
+        raise ValueError(f"`{name}` must be a positive finite number. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_count(name, value):
+    """Return `value` as an int if it is a whole number of at least 0, else raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"`{name}` must be an integer of at least 0. Received: {name}={value!r}")
+    return int(value)
+
+
+def check_beta(value):
+    """Return β as a float if it lies in ]0, 0.5] (or None, which skips Björck), else raise ValueError.
+
+    Beyond 0.5 the map s → (1+β)s − βs³ rises above 1 inside [0, 1] and iterates are no longer 1-Lipschitz.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 < value <= 0.5:
+        raise ValueError(f"`beta` of Björck must lie in ]0, 0.5]. Received: {value!r}")
+    return float(value)
+
+
+def _check_matrix(name, value):
+    shape = tuple(value.shape)
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"`{name}` must be a 2-D matrix with at least one entry. Received shape: {shape}")
+
+
+# --- shared pieces ----------------------------------------------------------------------------------------------
+
+
+def _norm(x):
+    """Frobenius norm, with a finite gradient at zero (the offset is far below the rounding of float32)."""
+    return ops.sqrt(ops.sum(ops.square(x)) + 1e-30)
+
+
+def l2_normalize(x, axis=None, epsilon=1e-12):
+    """Divide `x` by max(‖x‖, √epsilon).
+
+    Args:
+        x: Tensor of any shape.
+        axis: Axis (or axes) of the norm; None means all of them.
+        epsilon: Lower bound on the squared norm.
+
+    Returns:
+        A tensor with the shape of `x`.
+    """
+    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axis, keepdims=True), epsilon))
+
+
+def _iterate(step, state, eps, maxiter):
+    """Apply `step` until ‖step(x) − x‖ < eps, at most `maxiter` times.
+
+    The count is static; from convergence on the state is passed through, and so is its gradient.
+    """
+    active = None
+    for _ in range(maxiter):
+        new = step(state)
+        moved = ops.stop_gradient(_norm(new - state)) >= eps
+        state = new if active is None else ops.where(active, new, state)
+        active = moved if active is None else ops.logical_and(active, moved)
+    return state
+
+
+def bjorck_step(w, beta=DEFAULT_BETA_BJORCK):
+    """One step of Björck's iteration, (1+β)W − β W Wᵀ W; every singular value s becomes (1+β)s − βs³.
+
+    Args:
+        w: Matrix of shape (rows, columns).
+        beta: Step size β in ]0, 0.5].
+
+    Returns:
+        A matrix with the shape of `w`.
+    """
+    if w.shape[0] < w.shape[1]:  # the smaller of the two Gram matrices
+        cubic = ops.matmul(ops.matmul(w, ops.transpose(w)), w)
+    else:
+        cubic = ops.matmul(w, ops.matmul(ops.transpose(w), w))
+    return (1 + beta) * w - beta * cubic
+
+
+# --- the reference's formulas, to the letter --------------------------------------------------------------------
+
+
+def bjorck_normalization(w, eps=DEFAULT_EPS_BJORCK, beta=DEFAULT_BETA_BJORCK, maxiter=DEFAULT_MAXITER_BJORCK):
+    """Push all singular values of a matrix towards 1 (Björck and Bowie 1971; Anil et al. 2019, eq. 3).
+
+    Args:
+        w: Matrix of shape (rows, columns) whose largest singular value is about 1; from √((2+β)/β) on
+            (√5 at β = 0.5) the iteration diverges.
+        eps: Stops when ‖W_t − W_{t−1}‖_F < eps. This bounds the last increment, not the distance to
+            orthogonality: a singular value below eps/β hardly moves.
+        beta: Step size β in ]0, 0.5].
+        maxiter: Largest number of iterations.
+
+    Returns:
+        A matrix with the shape of `w`.
+
+    Raises:
+        ValueError: If an argument is out of range or `w` is not a matrix.
+    """
+    check_positive("eps", eps)
+    if check_beta(beta) is None:
+        raise ValueError("`beta` of Björck must lie in ]0, 0.5]. Received: None")
+    check_count("maxiter", maxiter)
+    w = ops.convert_to_tensor(w)
+    _check_matrix("w", w)
+    return _iterate(lambda x: bjorck_step(x, beta), w, eps, maxiter)
+
+
+def _power_iteration(step, u, eps, maxiter):
+    u = _iterate(step, u, eps, maxiter)
+    return ops.stop_gradient(u) if _stop_grad_spectral else u
+
+
+def spectral_normalization(kernel, u, eps=DEFAULT_EPS_SPECTRAL, maxiter=DEFAULT_MAXITER_SPECTRAL):
+    """Divide a matrix by an estimate of its largest singular value (Miyato et al. 2018, alg. 1).
+
+    The estimate never exceeds σ1, so that the result may exceed 1 while the power iteration has not converged;
+    `eps` in the denominator keeps kernels whose norm is of the order of eps from reaching 1.
+
+    Args:
+        kernel: Matrix of shape (in, out).
+        u: Start vector of shape (1, out); None draws one.
+        eps: The iteration stops when ‖u_t − u_{t−1}‖ < eps; also added to σ.
+        maxiter: Largest number of iterations.
+
+    Returns:
+        The tuple (kernel / (σ + eps), u of shape (1, out), σ of shape (1, 1)).
+
+    Raises:
+        ValueError: If an argument is out of range or shapes do not fit.
+    """
+    check_positive("eps_spectral", eps)
+    check_count("maxiter_spectral", maxiter)
+    kernel = ops.convert_to_tensor(kernel)
+    _check_matrix("kernel", kernel)
+    if u is None:
+        u = keras_random.normal((1, kernel.shape[-1]), dtype=kernel.dtype)
+    u = ops.convert_to_tensor(u)
+    if tuple(u.shape) != (1, kernel.shape[-1]):
+        raise ValueError(f"`u` must have the shape {(1, kernel.shape[-1])}. Received shape: {tuple(u.shape)}")
+    transposed = ops.transpose(kernel)
+    u = _power_iteration(
+        lambda x: l2_normalize(ops.matmul(l2_normalize(ops.matmul(x, transposed)), kernel)), u, eps, maxiter
+    )
+    v = ops.matmul(u, transposed)
+    v = l2_normalize(ops.stop_gradient(v) if _stop_grad_spectral else v)
+    sigma = ops.matmul(ops.matmul(v, kernel), ops.transpose(u))
+    return kernel / (sigma + eps), u, sigma
+
+
+def reshaped_kernel_orthogonalization(
+    kernel,
+    u,
+    adjustment_coef,
+    eps_spectral=DEFAULT_EPS_SPECTRAL,
+    eps_bjorck=DEFAULT_EPS_BJORCK,
+    beta=DEFAULT_BETA_BJORCK,
+    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
+    maxiter_bjorck=DEFAULT_MAXITER_BJORCK,
+):
+    """Reshape a kernel to a matrix, normalize it, orthogonalize it (RKO; Serrurier et al. 2021, section 4).
+
+    Args:
+        kernel: Tensor of shape (..., out), reshaped to (product of the others, out).
+        u: Start vector of the power iteration, of shape (1, out), or None.
+        adjustment_coef: Factor multiplied onto the result.
+        eps_spectral: See `spectral_normalization`.
+        eps_bjorck: See `bjorck_normalization`; None skips Björck.
+        beta: See `bjorck_normalization`; None skips Björck.
+        maxiter_spectral: See `spectral_normalization`.
+        maxiter_bjorck: See `bjorck_normalization`.
+
+    Returns:
+        The tuple (constrained kernel in the kernel's own shape, u, σ).
+
+    Raises:
+        ValueError: If an argument is out of range or shapes do not fit.
+    """
+    kernel = ops.convert_to_tensor(kernel)
+    shape = kernel.shape
+    w, u, sigma = spectral_normalization(as_matrix(kernel), u, eps_spectral, maxiter_spectral)
+    if eps_bjorck is not None and beta is not None:
+        w = bjorck_normalization(w, eps_bjorck, beta, maxiter_bjorck)
+    return ops.reshape(w * adjustment_coef, shape), u, sigma
+
+
+# --- what the layers use: sound for every finite kernel ---------------------------------------------------------
+
+
+def as_matrix(kernel):
+    """Reshape a kernel (..., out) to the matrix (product of the others, out)."""
+    return ops.reshape(kernel, (-1, kernel.shape[-1]))
+
+
+def rounding_margin(shape, dtype):
+    """Relative margin that covers the rounding of a matrix product of this shape.
+
+    Rounding errors of a product of length n grow like √n; measured spectra stay several times below this.
+
+    Args:
+        shape: Shape of the matrix.
+        dtype: Floating dtype in which the products are computed, as a string.
+
+    Returns:
+        A float, 1.9e-6 for a 64 × 64 matrix in float32.
+    """
+    return (8 + math.sqrt(max(shape))) * float(np.finfo(dtype).eps)
+
+
+def unit_scaled(w, axis=None):
+    """Divide by the largest magnitude along `axis`, so that no product over- or underflows.
+
+    What is zero or denormal keeps its scale. The factor carries no gradient: its users are scale-invariant.
+
+    Returns:
+        The tuple (scaled tensor, factor).
+    """
+    largest = ops.max(ops.abs(w), axis=axis, keepdims=True)
+    tiny = float(np.finfo(standardize_dtype(w.dtype)).tiny)
+    factor = ops.stop_gradient(ops.where(largest <= tiny, ops.ones_like(largest), largest))
+    return w / factor, factor
+
+
+def _unit(x, fallback):
+    """x/‖x‖, or `fallback` where x is zero, so that a power iteration can leave the zero vector."""
+    norm = _norm(x)
+    return ops.where(norm > 1e-12, x / norm, fallback)
+
+
+def schatten_bound(gram, squarings):
+    """Bound the largest eigenvalue of a symmetric positive semi-definite matrix from above.
+
+    Repeated squaring (Gram iteration, Delattre et al. 2023): with q = 2^squarings,
+    λ1(A) ≤ ‖A^q‖_F^(1/q) ≤ rank(A)^(1/2q) λ1(A), sound after every squaring.
+
+    Args:
+        gram: Matrix of shape (n, n).
+        squarings: Number of squarings.
+
+    Returns:
+        A scalar tensor.
+    """
+    bound = _norm(gram)
+    factor = bound
+    for power in range(1, squarings + 1):
+        gram = gram / factor
+        gram = ops.matmul(gram, gram)
+        factor = _norm(gram)
+        bound = bound * factor ** (0.5**power)
+    return bound
+
+
+def deflated_bound(gram, v, squarings):
+    """Bound λ1 of a symmetric positive semi-definite matrix, tight where `v` is its first eigenvector.
+
+    Split the space into v and its complement: A = [[θ, rᵀ], [r, B]], hence λ1(A) ≤ λ1([[θ, ‖r‖], [‖r‖, β]])
+    for every β ≥ λ1(B), here Schatten's. It holds for every unit vector (and for v = 0), and equals θ, exact,
+    once the power iteration behind `v` has converged and β ≤ θ.
+
+    Args:
+        gram: Matrix of shape (n, n).
+        v: Unit vector of shape (1, n).
+        squarings: See `schatten_bound`.
+
+    Returns:
+        The tuple (bound, θ = v A vᵀ) of scalar tensors.
+    """
+    av = ops.matmul(v, gram)
+    theta = ops.sum(av * v)
+    rest = av - theta * v
+    outer = ops.matmul(ops.transpose(v), rest)
+    complement = gram - theta * ops.matmul(ops.transpose(v), v) - outer - ops.transpose(outer)
+    beta = schatten_bound(complement, squarings)
+    half = (theta - beta) / 2
+    return (theta + beta) / 2 + ops.sqrt(half * half + ops.sum(rest * rest) + 1e-30), theta
+
+
+def sound_orthogonalization(
+    w,
+    u,
+    eps_spectral=DEFAULT_EPS_SPECTRAL,
+    eps_bjorck=DEFAULT_EPS_BJORCK,
+    beta=DEFAULT_BETA_BJORCK,
+    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
+    maxiter_bjorck=DEFAULT_MAXITER_BJORCK,
+):
+    """Orthogonalize a matrix such that no singular value exceeds 1, whatever the arguments and the kernel.
+
+    1. Prescale by the largest magnitude (no overflow, no dependence on the kernel's scale).
+    2. Power iteration on the Gram matrix from `u`: at most `maxiter_spectral` steps, until a step < eps_spectral.
+    3. Divide by `deflated_bound`, an upper bound of σ1, so that all singular values lie in [0, 1].
+    4. Björck. For β ≤ 0.5 it maps [0, 1] into itself: every iterate is sound, convergence only tightens it.
+    5. Shrink by `rounding_margin`.
+
+    The gradient is that of this computation with `u` and the number of iterations held constant
+    (`set_stop_grad_spectral(False)` lets it through `u`). Where Björck has converged it is the gradient of the
+    polar factor of W.
+
+    Args:
+        w: Matrix of shape (rows, columns), tall or wide, float32 or float64.
+        u: Start vector of shape (1, columns).
+        eps_spectral: Tolerance of the power iteration.
+        eps_bjorck: Tolerance of Björck; None skips it: the result is then W divided by a bound of σ1.
+        beta: Step size of Björck; None skips it.
+        maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
+        maxiter_bjorck: Largest number of Björck iterations.
+
+    Returns:
+        The tuple (matrix with singular values in [0, 1], u of shape (1, columns), estimate of σ1 of shape (1, 1)).
+        A zero matrix stays zero.
+    """
+    kernel, scale = unit_scaled(w)
+    wide = kernel.shape[0] < kernel.shape[1]
+    tall = ops.transpose(kernel) if wide else kernel
+    gram = ops.matmul(ops.transpose(tall), tall)
+
+    anywhere = ops.full((1, gram.shape[0]), 1 / math.sqrt(gram.shape[0]), dtype=tall.dtype)
+    v = _unit(ops.matmul(u, tall) if wide else u, anywhere)
+    v = _power_iteration(lambda x: _unit(ops.matmul(x, gram), x), v, eps_spectral, maxiter_spectral)
+
+    orthogonal = eps_bjorck is not None and beta is not None
+    # Björck repairs a loose bound in an iteration or two; without it the bound alone decides how tight we are.
+    squarings = 3 if orthogonal and maxiter_bjorck > 5 else 6
+    bound, theta = deflated_bound(gram, v, squarings)
+    # At least one entry of a scaled kernel is 1, hence σ1 ≥ 1: the floor acts on zero (or denormal) kernels only.
+    sigma_bound = ops.sqrt(ops.maximum(bound, 0.25))
+
+    margin = 1 - rounding_margin(kernel.shape, standardize_dtype(tall.dtype))
+    tall = tall * (margin / sigma_bound)
+    if orthogonal:
+        tall = margin * _iterate(lambda x: bjorck_step(x, beta), tall, eps_bjorck, maxiter_bjorck)
+    u = _unit(ops.matmul(v, ops.transpose(tall)), u) if wide else v
+    sigma = ops.sqrt(ops.maximum(theta, 0.0)) * ops.reshape(scale, (1, 1))
+    return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)

@@ -1,0 +1,279 @@
+"""Raw kernel -> constrained kernel: the one place where a constraint lives.
+
+A parametrization is a Keras layer that a constrained layer holds as an attribute, so Keras saves its state with
+the model. It owns `wbar`, the constrained kernel that inference uses, `k`, the Lipschitz factor, and whatever
+state its own normalization keeps.
+"""
+
+import inspect
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz import normalizers as nm
+
+
+def check_finite(value, owner):
+    """Return `value` as a NumPy array, or None where it is a symbol of a trace.
+
+    Args:
+        value: Tensor, variable or array.
+        owner: Words that name it in the error.
+
+    Raises:
+        ValueError: If it holds NaN or Inf.
+    """
+    try:
+        array = ops.convert_to_numpy(value)
+    except Exception:  # every backend has an error of its own for a symbolic tensor
+        return None
+    bad = int(np.size(array) - np.isfinite(array).sum())
+    if bad:
+        raise ValueError(
+            f"{owner} must be finite. Received: {bad} of {np.size(array)} entries are NaN or Inf."
+        )
+    return array
+
+
+class Parametrization(keras.layers.Layer):
+    """Base of all parametrizations; a subclass implements `normalize`, and `exact_norm` where it differs.
+
+    Every argument of a subclass's constructor is kept as an attribute of the same name.
+
+    Args:
+        k_coef_lip: Factor that multiplies the normalized kernel. Positive. It is also held as the variable `k`,
+            so that `set_klip_factor` reaches a training step that is already compiled.
+
+    Attributes:
+        wbar: Variable, the constrained kernel in the kernel's own shape, at least float32.
+        k: Scalar variable.
+    """
+
+    def __init__(self, k_coef_lip=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
+
+    @classmethod
+    def argument_names(cls):
+        """Names of the constructor's own arguments, those of a Keras layer left out."""
+        parameters = [
+            p
+            for c in cls.__mro__
+            if issubclass(c, Parametrization)
+            for p in inspect.signature(c.__init__).parameters.values()
+        ]
+        named = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+        return tuple(dict.fromkeys(named))
+
+    def arguments(self):
+        """The constructor's own arguments with their present values, as a dict."""
+        return {name: getattr(self, name) for name in self.argument_names()}
+
+    def get_config(self):
+        return {**super().get_config(), **self.arguments()}
+
+    # --- for subclasses -----------------------------------------------------------------------------------------
+
+    def add_state(self, kernel):
+        """Create the variables that `normalize` keeps from step to step; none by default.
+
+        Args:
+            kernel: Variable of the layer that is constrained.
+        """
+
+    def normalize(self, kernel):
+        """Map a kernel to one that is 1-Lipschitz.
+
+        Args:
+            kernel: Tensor of the kernel's shape, in the dtype of `wbar`.
+
+        Returns:
+            The tuple (normalized kernel, dict from the name of a state variable to its new value).
+        """
+        raise TypeError(f"{type(self).__name__} must implement `normalize(kernel)`")
+
+    def exact_norm(self, wbar):
+        """Norm that must not exceed k, in float64 NumPy: the largest singular value unless overridden.
+
+        Args:
+            wbar: Array of the kernel's shape.
+
+        Returns:
+            A float.
+        """
+        w = np.asarray(wbar, np.float64).reshape(-1, wbar.shape[-1])
+        gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
+        return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0)))
+
+    # --- the mechanism ------------------------------------------------------------------------------------------
+
+    def attach(self, kernel):
+        """Create the state for a kernel; `wbar` is right from here on.
+
+        Initial values are functions of the kernel's: Keras evaluates them at once in eager mode, and together
+        with the kernel's own where a model is built inside a trace.
+
+        Args:
+            kernel: Variable of the layer that is constrained.
+        """
+        dtype = "float64" if kernel.dtype == "float64" else "float32"
+        self.dtype_policy = keras.dtype_policies.get(dtype)
+        self.k = self._add("k", (), lambda shape, dtype: ops.cast(self.k_coef_lip, dtype))
+        self.add_state(kernel)
+        self.wbar = self._add("wbar", kernel.shape, lambda shape, dtype: self.constrain(kernel)[0])
+        self.built = True
+
+    def _add(self, name, shape, initializer):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+    def constrain(self, kernel):
+        """Constrained kernel and new state for a raw kernel; assigns nothing.
+
+        Args:
+            kernel: Tensor or variable of the kernel's shape.
+
+        Returns:
+            The tuple (k-Lipschitz kernel, dict of new state).
+        """
+        normalized, state = self.normalize(ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype))
+        return normalized * ops.convert_to_tensor(self.k), state
+
+    def call(self, kernel, training=True):
+        """Constrained kernel of the layer: computed and stored in training, read from `wbar` otherwise.
+
+        A kernel that holds NaN gives NaN here, and leaves the stored state as it was.
+        """
+        if not training:
+            return ops.convert_to_tensor(self.wbar)
+        wbar, state = self.constrain(kernel)
+        finite = ops.isfinite(ops.sum(wbar))
+        for variable, value in self._pairs(wbar, state):
+            variable.assign(ops.where(finite, ops.stop_gradient(value), ops.convert_to_tensor(variable)))
+        return wbar
+
+    def compute_output_shape(self, kernel_shape):
+        return kernel_shape
+
+    def refresh(self, kernel):
+        """Recompute `wbar` from the present kernel, eagerly, and hold its exact norm against k.
+
+        Args:
+            kernel: Variable of the layer that is constrained.
+
+        Raises:
+            ValueError: If the kernel holds NaN or Inf; nothing is changed then.
+        """
+        check_finite(kernel, f"The kernel of '{kernel.path}'")
+        wbar, state = self.constrain(kernel)
+        for variable, value in self._pairs(self._within_bound(ops.convert_to_numpy(wbar)), state):
+            variable.assign(value)
+
+    def _pairs(self, wbar, state):
+        return [(self.wbar, wbar), *((getattr(self, name), value) for name, value in state.items())]
+
+    def _within_bound(self, wbar):
+        """Rescale where rounding beat the margin, as on hardware that multiplies at reduced precision."""
+        excess = self.exact_norm(wbar) / self.k_coef_lip
+        return wbar if excess <= 1 else wbar / (excess * (1 + nm.rounding_margin((1,), wbar.dtype)))
+
+    def set_klip_factor(self, klip_factor):
+        """Change k; the caller refreshes `wbar`."""
+        self.k_coef_lip = nm.check_positive("k_coef_lip", klip_factor)
+        if self.built:
+            self.k.assign(self.k_coef_lip)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class SpectralParametrization(Parametrization):
+    """All singular values at most k, and equal to k where Björck converges (see `sound_orthogonalization`).
+
+    Args:
+        k_coef_lip: Largest singular value allowed.
+        eps_spectral: Tolerance of the power iteration.
+        eps_bjorck: Tolerance of Björck; None skips Björck: the kernel is divided by a bound of its norm.
+        beta_bjorck: Step size of Björck in ]0, 0.5]; None skips Björck.
+        maxiter_spectral: Largest number of power iterations a step.
+        maxiter_bjorck: Largest number of Björck iterations a step.
+
+    Attributes:
+        u: Variable of shape (1, out), the right singular vector that the power iteration follows.
+        sig: Variable of shape (1, 1), its estimate of the raw kernel's largest singular value.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        k_coef_lip=1.0,
+        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
+        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
+        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
+        **kwargs,
+    ):
+        super().__init__(k_coef_lip, **kwargs)
+        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
+        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
+        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        self.maxiter_spectral = nm.check_count("maxiter_spectral", maxiter_spectral)
+        self.maxiter_bjorck = nm.check_count("maxiter_bjorck", maxiter_bjorck)
+
+    def add_state(self, kernel):
+        self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
+        self.sig = self._add("sig", (1, 1), lambda shape, dtype: self.constrain(kernel)[1]["sig"])
+
+    def normalize(self, kernel):
+        w, u, sig = nm.sound_orthogonalization(
+            nm.as_matrix(kernel),
+            ops.convert_to_tensor(self.u),
+            self.eps_spectral,
+            self.eps_bjorck,
+            self.beta_bjorck,
+            self.maxiter_spectral,
+            self.maxiter_bjorck,
+        )
+        return ops.reshape(w, kernel.shape), {"u": u, "sig": sig}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class FrobeniusParametrization(Parametrization):
+    """Each column, or the whole kernel, divided by its Euclidean norm; a zero column stays zero.
+
+    Args:
+        disjoint_neurons: True divides each column by its own norm: every output is k-Lipschitz on its own, the
+            layer as a whole anywhere in [k, k√units]. False divides by the Frobenius norm of the whole, so that
+            the layer is k-Lipschitz.
+        k_coef_lip: Factor that multiplies the result.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, disjoint_neurons=True, k_coef_lip=1.0, **kwargs):
+        super().__init__(k_coef_lip, **kwargs)
+        if not isinstance(disjoint_neurons, bool):
+            raise ValueError(f"`disjoint_neurons` must be True or False. Received: {disjoint_neurons!r}")
+        self.disjoint_neurons = disjoint_neurons
+
+    def normalize(self, kernel):
+        axis = 0 if self.disjoint_neurons else None
+        w, _ = nm.unit_scaled(nm.as_matrix(kernel), axis)
+        # A scaled column has an entry of magnitude 1: the floor acts on zero columns only.
+        norm = ops.sqrt(ops.maximum(ops.sum(ops.square(w), axis=axis, keepdims=True), 0.25))
+        margin = 1 - nm.rounding_margin(w.shape, self.variable_dtype)
+        return ops.reshape(w * (margin / norm), kernel.shape), {}
+
+    def exact_norm(self, wbar):
+        if not self.disjoint_neurons:
+            return super().exact_norm(wbar)
+        return float(np.linalg.norm(np.asarray(wbar, np.float64).reshape(-1, wbar.shape[-1]), axis=0).max())
