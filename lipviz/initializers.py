@@ -51,9 +51,7 @@ class SpectralInitializer(keras.initializers.Initializer):
             ValueError: If the shape has fewer than two axes.
         """
         if len(shape) < 2:
-            raise ValueError(
-                f"SpectralInitializer needs a shape of at least two axes. Received: {tuple(shape)}"
-            )
+            raise ValueError(f"SpectralInitializer needs a shape of at least two axes. Received: {tuple(shape)}")
         dtype = standardize_dtype(dtype)
         kernel = keras.initializers.get(self.base_initializer)(
             shape, dtype="float64" if dtype == "float64" else "float32"

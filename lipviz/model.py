@@ -10,6 +10,9 @@ import keras
 
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 
+# The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
+_KerasFunctional = type(keras.Model(*[keras.Input((1,))] * 2))
+
 _ONE_LIPSCHITZ = (
     keras.layers.InputLayer,
     keras.layers.Flatten,
@@ -61,7 +64,7 @@ def refresh(model):
         raise ValueError("\n".join(problems))
 
 
-@Condensable.register  # Keras instantiates the bases of a functional model, which an abstract one would refuse
+@Condensable.register
 class _LipschitzModel:
     """What `Sequential` and `Model` have in common."""
 
@@ -208,9 +211,40 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
 class Model(_LipschitzModel, keras.Model):
     """`keras.Model` that refreshes `wbar` at the end of `fit`, condenses and exports.
 
-    Use it as `keras.Model(inputs, outputs)` or as a base class. Unlike `Sequential` it does not share out a
-    factor: in a graph with branches, k^(1/n) has no meaning.
+    Use it as `Model(inputs, outputs)` or as a base class. Unlike `Sequential` it does not share out a factor: in a
+    graph with branches, k^(1/n) has no meaning.
     """
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(Functional if cls is Model and _is_graph(args, kwargs) else cls)
+
+    def __init__(self, *args, **kwargs):
+        if _is_graph(args, kwargs):
+            _make_functional(type(self))
+            _KerasFunctional.__init__(self, *args, **kwargs)
+        else:
+            super().__init__(*args, **kwargs)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class Functional(Model, _KerasFunctional):
+    """What `Model(inputs, outputs)` returns."""
+
+
+def _is_graph(args, kwargs):
+    """Whether a model is constructed from inputs and outputs, rather than subclassed."""
+    return len(args) + sum(name in kwargs for name in ("inputs", "outputs")) >= 2
+
+
+def _make_functional(cls):
+    """Put `Functional` in the place of `Model` below a subclass.
+
+    Keras would exchange the bases of `Model` itself, for every other subclass too.
+    """
+    if not issubclass(cls, _KerasFunctional):
+        swap = (Functional if base is Model else base for base in cls.__bases__)
+        cls.__bases__ = tuple(_make_functional(base) if issubclass(base, Model) else base for base in swap)
+    return cls
 
 
 def vanillaModel(model):
@@ -220,7 +254,8 @@ def vanillaModel(model):
         model: Built Sequential or functional model, of lipviz or of Keras, with lipviz layers.
 
     Returns:
-        A `keras.Sequential` or functional `keras.Model`, not compiled. Activations such as `GroupSort2` stay lipviz layers.
+        A `keras.Sequential` or functional `keras.Model`, not compiled. Activations such as `GroupSort2` stay what
+        they are.
 
     Raises:
         TypeError: If it is no Keras model.
@@ -229,9 +264,7 @@ def vanillaModel(model):
     if not isinstance(model, keras.Model):
         raise TypeError(f"vanillaModel expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
-        raise ValueError(
-            f"Model '{model.name}' must be built before it is exported: call it on data, or `build` it."
-        )
+        raise ValueError(f"Model '{model.name}' must be built before it is exported: call it on data, or `build` it.")
     pairs = []
 
     def plain(layer):
@@ -246,7 +279,7 @@ def vanillaModel(model):
     if isinstance(model, keras.Sequential):
         layers = keras.Model.layers.fget(model)  # unlike `model.layers`, with the input layer
         copy = keras.Sequential([plain(layer) for layer in layers], name=model.name)
-    elif hasattr(model, "_run_through_graph"):
+    elif isinstance(model, _KerasFunctional):
         graph = keras.Model(model.input, model.output, name=model.name)  # a plain class, not compiled
         copy = keras.models.clone_model(graph, clone_function=plain)
     else:

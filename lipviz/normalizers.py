@@ -47,7 +47,7 @@ def set_stop_grad_spectral(value):
     _stop_grad_spectral = value
 
 
-# --- checks -----------------------------------------------------------------------------------------------------
+# --- checks ---
 
 
 def check_positive(name, value):
@@ -82,7 +82,7 @@ def _check_matrix(name, value):
         raise ValueError(f"`{name}` must be a 2-D matrix with at least one entry. Received shape: {shape}")
 
 
-# --- shared pieces ----------------------------------------------------------------------------------------------
+# --- shared pieces ---
 
 
 def _norm(x):
@@ -104,18 +104,25 @@ def l2_normalize(x, axis=None, epsilon=1e-12):
     return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axis, keepdims=True), epsilon))
 
 
-def _iterate(step, state, eps, maxiter):
-    """Apply `step` until ‖step(x) − x‖ < eps, at most `maxiter` times.
+def _iterate(direction, state, step, eps, maxiter):
+    """Repeat x ← x + step·direction(x) until the increment's norm is below eps, at most `maxiter` times.
 
-    The count is static; from convergence on the state is passed through, and so is its gradient.
+    The count is static. From convergence on increments are multiplied by zero: the state, and the gradient through
+    it, pass unchanged, while NaN stays NaN.
     """
-    active = None
-    for _ in range(maxiter):
-        new = step(state)
-        moved = ops.stop_gradient(_norm(new - state)) >= eps
-        state = new if active is None else ops.where(active, new, state)
-        active = moved if active is None else ops.logical_and(active, moved)
+    for iteration in range(maxiter):
+        increment = step * direction(state)
+        state = state + increment
+        if iteration < maxiter - 1:
+            moved = ops.stop_gradient(ops.sum(ops.square(increment))) >= eps * eps
+            step = step * ops.cast(moved, state.dtype)
     return state
+
+
+def _bjorck_direction(w):
+    if w.shape[0] < w.shape[1]:  # the smaller of the two Gram matrices
+        return w - ops.matmul(ops.matmul(w, ops.transpose(w)), w)
+    return w - ops.matmul(w, ops.matmul(ops.transpose(w), w))
 
 
 def bjorck_step(w, beta=DEFAULT_BETA_BJORCK):
@@ -128,14 +135,10 @@ def bjorck_step(w, beta=DEFAULT_BETA_BJORCK):
     Returns:
         A matrix with the shape of `w`.
     """
-    if w.shape[0] < w.shape[1]:  # the smaller of the two Gram matrices
-        cubic = ops.matmul(ops.matmul(w, ops.transpose(w)), w)
-    else:
-        cubic = ops.matmul(w, ops.matmul(ops.transpose(w), w))
-    return (1 + beta) * w - beta * cubic
+    return w + beta * _bjorck_direction(w)
 
 
-# --- the reference's formulas, to the letter --------------------------------------------------------------------
+# --- the reference's formulas, to the letter ---
 
 
 def bjorck_normalization(w, eps=DEFAULT_EPS_BJORCK, beta=DEFAULT_BETA_BJORCK, maxiter=DEFAULT_MAXITER_BJORCK):
@@ -161,11 +164,13 @@ def bjorck_normalization(w, eps=DEFAULT_EPS_BJORCK, beta=DEFAULT_BETA_BJORCK, ma
     check_count("maxiter", maxiter)
     w = ops.convert_to_tensor(w)
     _check_matrix("w", w)
-    return _iterate(lambda x: bjorck_step(x, beta), w, eps, maxiter)
+    return _iterate(_bjorck_direction, w, beta, eps, maxiter)
 
 
 def _power_iteration(step, u, eps, maxiter):
-    u = _iterate(step, u, eps, maxiter)
+    if _stop_grad_spectral:
+        u = ops.stop_gradient(u)
+    u = _iterate(lambda x: step(x) - x, u, 1.0, eps, maxiter)
     return ops.stop_gradient(u) if _stop_grad_spectral else u
 
 
@@ -242,7 +247,7 @@ def reshaped_kernel_orthogonalization(
     return ops.reshape(w * adjustment_coef, shape), u, sigma
 
 
-# --- what the layers use: sound for every finite kernel ---------------------------------------------------------
+# --- what the layers use: sound for every finite kernel ---
 
 
 def as_matrix(kernel):
@@ -279,10 +284,17 @@ def unit_scaled(w, axis=None):
     return w / factor, factor
 
 
-def _unit(x, fallback):
-    """x/‖x‖, or `fallback` where x is zero, so that a power iteration can leave the zero vector."""
-    norm = _norm(x)
-    return ops.where(norm > 1e-12, x / norm, fallback)
+def _unit(x):
+    """x/‖x‖; zero stays zero."""
+    return x * ops.rsqrt(ops.sum(ops.square(x)) + 1e-30)
+
+
+def _start(gram, v):
+    """The unit vector of `v`, or a coordinate where `v` is zero or in the null space, which no iteration can leave."""
+    v = _unit(v)
+    # The longest column's coordinate is in the null space of no Gram matrix but zero.
+    coordinate = ops.one_hot(ops.argmax(ops.diagonal(gram)), gram.shape[0], dtype=gram.dtype)[None, :]
+    return ops.where(ops.sum(ops.square(ops.matmul(v, gram))) > 1e-12, v, coordinate)
 
 
 def schatten_bound(gram, squarings):
@@ -333,6 +345,47 @@ def deflated_bound(gram, v, squarings):
     return (theta + beta) / 2 + ops.sqrt(half * half + ops.sum(rest * rest) + 1e-30), theta
 
 
+def bound_squarings(eps_bjorck, beta, maxiter_bjorck):
+    """Squarings spent on the bound of σ1: Björck repairs a loose one in an iteration or two.
+
+    Without Björck the bound alone decides how tight the result is.
+    """
+    return 3 if eps_bjorck is not None and beta is not None and maxiter_bjorck > 5 else 6
+
+
+def sound_normalization(
+    w, u, eps_spectral=DEFAULT_EPS_SPECTRAL, maxiter_spectral=DEFAULT_MAXITER_SPECTRAL, squarings=6
+):
+    """Divide a matrix by an upper bound of its largest singular value: the part before Björck.
+
+    Args:
+        w: Matrix of shape (rows, columns), tall or wide, float32 or float64.
+        u: Start vector of shape (1, columns).
+        eps_spectral: Tolerance of the power iteration.
+        maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
+        squarings: See `deflated_bound`.
+
+    Returns:
+        The tuple (W over the bound, transposed where it is wide; the vector v that the power iteration on its
+        Gram matrix arrived at, of shape (1, min(rows, columns)); estimate of σ1; upper bound of σ1), the last two
+        of shape (1, 1). The bound is that of the prescaled matrix times its scale, before the rounding margin.
+    """
+    kernel, scale = unit_scaled(w)
+    wide = kernel.shape[0] < kernel.shape[1]
+    tall = ops.transpose(kernel) if wide else kernel
+    gram = ops.matmul(ops.transpose(tall), tall)
+
+    v = _start(gram, ops.matmul(u, tall) if wide else u)
+    v = _power_iteration(lambda x: _unit(ops.matmul(x, gram)), v, eps_spectral, maxiter_spectral)
+
+    bound, theta = deflated_bound(gram, v, squarings)
+    # At least one entry of a scaled kernel is 1, hence σ1 ≥ 1: the floor acts on zero (or denormal) kernels only.
+    sigma_bound = ops.sqrt(ops.maximum(bound, 0.25))
+    margin = 1 - rounding_margin(kernel.shape, standardize_dtype(tall.dtype))
+    scale = ops.reshape(scale, (1, 1))
+    return tall * (margin / sigma_bound), v, ops.sqrt(ops.maximum(theta, 0.0)) * scale, sigma_bound * scale
+
+
 def sound_orthogonalization(
     w,
     u,
@@ -367,26 +420,14 @@ def sound_orthogonalization(
         The tuple (matrix with singular values in [0, 1], u of shape (1, columns), estimate of σ1 of shape (1, 1)).
         A zero matrix stays zero.
     """
-    kernel, scale = unit_scaled(w)
-    wide = kernel.shape[0] < kernel.shape[1]
-    tall = ops.transpose(kernel) if wide else kernel
-    gram = ops.matmul(ops.transpose(tall), tall)
-
-    anywhere = ops.full((1, gram.shape[0]), 1 / math.sqrt(gram.shape[0]), dtype=tall.dtype)
-    v = _unit(ops.matmul(u, tall) if wide else u, anywhere)
-    v = _power_iteration(lambda x: _unit(ops.matmul(x, gram), x), v, eps_spectral, maxiter_spectral)
-
-    orthogonal = eps_bjorck is not None and beta is not None
-    # Björck repairs a loose bound in an iteration or two; without it the bound alone decides how tight we are.
-    squarings = 3 if orthogonal and maxiter_bjorck > 5 else 6
-    bound, theta = deflated_bound(gram, v, squarings)
-    # At least one entry of a scaled kernel is 1, hence σ1 ≥ 1: the floor acts on zero (or denormal) kernels only.
-    sigma_bound = ops.sqrt(ops.maximum(bound, 0.25))
-
-    margin = 1 - rounding_margin(kernel.shape, standardize_dtype(tall.dtype))
-    tall = tall * (margin / sigma_bound)
-    if orthogonal:
-        tall = margin * _iterate(lambda x: bjorck_step(x, beta), tall, eps_bjorck, maxiter_bjorck)
-    u = _unit(ops.matmul(v, ops.transpose(tall)), u) if wide else v
-    sigma = ops.sqrt(ops.maximum(theta, 0.0)) * ops.reshape(scale, (1, 1))
+    wide = w.shape[0] < w.shape[1]
+    squarings = bound_squarings(eps_bjorck, beta, maxiter_bjorck)
+    tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings)
+    if eps_bjorck is not None and beta is not None:
+        margin = 1 - rounding_margin(tall.shape, standardize_dtype(tall.dtype))
+        tall = margin * _iterate(_bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck)
+    if wide:  # back to the columns' side
+        u = _unit(ops.matmul(v, ops.transpose(tall)))
+    else:
+        u = v
     return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)

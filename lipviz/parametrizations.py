@@ -30,9 +30,7 @@ def check_finite(value, owner):
         return None
     bad = int(np.size(array) - np.isfinite(array).sum())
     if bad:
-        raise ValueError(
-            f"{owner} must be finite. Received: {bad} of {np.size(array)} entries are NaN or Inf."
-        )
+        raise ValueError(f"{owner} must be finite. Received: {bad} of {np.size(array)} entries are NaN or Inf.")
     return array
 
 
@@ -48,7 +46,10 @@ class Parametrization(keras.layers.Layer):
     Attributes:
         wbar: Variable, the constrained kernel in the kernel's own shape, at least float32.
         k: Scalar variable.
+        warm_start: Names of the state variables that `normalize` starts from.
     """
+
+    warm_start = ()
 
     def __init__(self, k_coef_lip=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -73,7 +74,7 @@ class Parametrization(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), **self.arguments()}
 
-    # --- for subclasses -----------------------------------------------------------------------------------------
+    # --- for subclasses ---
 
     def add_state(self, kernel):
         """Create the variables that `normalize` keeps from step to step; none by default.
@@ -106,7 +107,7 @@ class Parametrization(keras.layers.Layer):
         gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
         return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0)))
 
-    # --- the mechanism ------------------------------------------------------------------------------------------
+    # --- the mechanism ---
 
     def attach(self, kernel):
         """Create the state for a kernel; `wbar` is right from here on.
@@ -165,6 +166,8 @@ class Parametrization(keras.layers.Layer):
     def refresh(self, kernel):
         """Recompute `wbar` from the present kernel, eagerly, and hold its exact norm against k.
 
+        What the next training step starts from (`warm_start`) stays as it is: refreshing twice changes nothing.
+
         Args:
             kernel: Variable of the layer that is constrained.
 
@@ -173,6 +176,7 @@ class Parametrization(keras.layers.Layer):
         """
         check_finite(kernel, f"The kernel of '{kernel.path}'")
         wbar, state = self.constrain(kernel)
+        state = {name: value for name, value in state.items() if name not in self.warm_start}
         for variable, value in self._pairs(self._within_bound(ops.convert_to_numpy(wbar)), state):
             variable.assign(value)
 
@@ -210,6 +214,8 @@ class SpectralParametrization(Parametrization):
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    warm_start = ("u",)
 
     def __init__(
         self,

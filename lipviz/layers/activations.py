@@ -13,9 +13,7 @@ class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
     def __init__(self, data_format="channels_last", k_coef_lip=1.0, **kwargs):
         super().__init__(**kwargs)
         if data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                f"`data_format` must be 'channels_last' or 'channels_first'. Received: {data_format!r}"
-            )
+            raise ValueError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: {data_format!r}")
         self.data_format = data_format
         self.set_klip_factor(k_coef_lip)
         self.supports_masking = True

@@ -11,7 +11,7 @@ from lipviz.initializers import SpectralInitializer
 from lipviz.parametrizations import check_finite
 
 
-class LipschitzLayer(abc.ABC):
+class LipschitzLayer:
     """A layer with a Lipschitz factor.
 
     Attributes:
@@ -77,9 +77,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
                     setattr(cls, name, _read_only(name))
 
     def __init__(self, *args, **kwargs):
-        own = {
-            name: kwargs.pop(name) for name in self.parametrization_class.argument_names() if name in kwargs
-        }
+        own = {name: kwargs.pop(name) for name in self.parametrization_class.argument_names() if name in kwargs}
         if kwargs.get("lora_rank") is None:
             kwargs.pop("lora_rank", None)
         else:
@@ -89,7 +87,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         super().__init__(*args, **kwargs)
         self.parametrization = parametrization
 
-    # --- state --------------------------------------------------------------------------------------------------
+    # --- state ---
 
     @property
     def k_coef_lip(self):
@@ -108,9 +106,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     def _check_built(self, what):
         if not self.built:
-            raise ValueError(
-                f"{type(self).__name__} '{self.name}' has no {what} yet: build or call it first."
-            )
+            raise ValueError(f"{type(self).__name__} '{self.name}' has no {what} yet: build or call it first.")
 
     def refresh(self):
         """Bring `wbar` up to date with the present kernel.
@@ -130,7 +126,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         super().set_weights(weights)
         self.refresh()
 
-    # --- Keras --------------------------------------------------------------------------------------------------
+    # --- Keras ---
 
     def add_weight(self, *args, name=None, **kwargs):
         if name == "kernel":  # constrained in full precision, also under a mixed policy
@@ -174,9 +170,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     def enable_lora(self, rank, *args, **kwargs):
         """Refused: a low-rank update would be added behind the constraint."""
-        raise ValueError(
-            f"{type(self).__name__} does not support LoRA: expected lora_rank=None. Received: {rank!r}"
-        )
+        raise ValueError(f"{type(self).__name__} does not support LoRA: expected lora_rank=None. Received: {rank!r}")
 
     def quantize(self, mode=None, *args, **kwargs):
         """Refused: rounding the kernel would break the bound. Quantize the `vanilla_export()` instead."""
@@ -185,7 +179,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             f"Received: mode={mode!r}"
         )
 
-    # --- leaving the constraint ---------------------------------------------------------------------------------
+    # --- leaving the constraint ---
 
     def condense(self):
         """Write the constrained kernel of the present `kernel` into both `wbar` and `kernel`.

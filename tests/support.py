@@ -1,0 +1,89 @@
+"""What the numerical tests share: kernels to try, exact spectra, and gradients on every backend."""
+
+import keras
+import numpy as np
+from hypothesis import strategies as st
+from keras import ops
+
+KINDS = ("gaussian", "spectrum", "rank_one", "ones", "zero", "single", "orthogonal", "twins")
+
+
+def singular_values(w):
+    """Exact singular values in float64, largest first."""
+    w = np.asarray(w, np.float64)
+    return np.linalg.svd(w.reshape(-1, w.shape[-1]), compute_uv=False)
+
+
+def with_spectrum(shape, values, seed=0):
+    """A float64 matrix with the given singular values."""
+    rng = np.random.default_rng(seed)
+    size = min(shape)
+    left = np.linalg.qr(rng.standard_normal((shape[0], size)))[0]
+    right = np.linalg.qr(rng.standard_normal((shape[1], size)))[0]
+    return (left * np.asarray(values)) @ right.T
+
+
+def make_kernel(kind, shape, scale=1.0, seed=0):
+    """A float64 matrix of a kind that is known to be friendly, or nasty."""
+    rng = np.random.default_rng(seed)
+    rows, columns = shape
+    if kind == "gaussian":
+        w = rng.standard_normal(shape)
+    elif kind == "spectrum":
+        w = with_spectrum(shape, np.logspace(-4, 0, min(shape)), seed)
+    elif kind == "rank_one":
+        w = np.outer(rng.standard_normal(rows), rng.standard_normal(columns))
+    elif kind == "ones":
+        w = np.ones(shape)
+    elif kind == "zero":
+        w = np.zeros(shape)
+    elif kind == "single":
+        w = np.zeros(shape)
+        w[rng.integers(rows), rng.integers(columns)] = -1.0
+    elif kind == "orthogonal":
+        w = with_spectrum(shape, np.ones(min(shape)), seed)
+    else:
+        w = np.repeat(rng.standard_normal((rows, 1)), columns, axis=1) + 1e-6 * rng.standard_normal(shape)
+    return scale * w
+
+
+def kernels(sides=(1, 2, 5, 8, 24)):
+    """Strategy for float64 matrices: every kind, shape and scale. Few sides, since JAX compiles for each shape."""
+    sides = st.sampled_from(sides)
+    return st.builds(
+        lambda kind, shape, power, seed: make_kernel(kind, shape, 10.0**power, seed),
+        st.sampled_from(KINDS),
+        st.tuples(sides, sides),
+        st.integers(-12, 12),
+        st.integers(0, 2**16),
+    )
+
+
+def gradient(function, x):
+    """Gradient of a scalar function of one array, as NumPy, on the backend in use."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda v: function(v))(ops.convert_to_tensor(x)))
+    import tensorflow as tf
+
+    tensor = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        value = function(tensor)
+    return tape.gradient(value, tensor).numpy()
+
+
+def finite_differences(function, x, step=1e-6):
+    """Central differences of a scalar function of one float64 array."""
+    result = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        move = np.zeros_like(x)
+        move[index] = step
+        result[index] = (float(function(x + move)) - float(function(x - move))) / (2 * step)
+    return result
+
+
+def tensor(x, dtype="float32"):
+    """A backend tensor of an array."""
+    return ops.convert_to_tensor(np.asarray(x), dtype=dtype)

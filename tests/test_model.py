@@ -1,0 +1,277 @@
+"""Models: the bound after any fit, sharing out k, condensing, exporting, saving."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import lipviz
+from lipviz import Model, Sequential, vanillaModel
+from lipviz.layers import ConstrainedKernel, FrobeniusDense, GroupSort2, MaxMin, SpectralDense
+from lipviz.model import refresh
+from tests.support import singular_values
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((64, 8)).astype("float32")
+Y = RNG.standard_normal((64, 3)).astype("float32")
+
+
+def small(k=1.0, **arguments):
+    return Sequential(
+        [
+            keras.Input((8,)),
+            SpectralDense(16, activation=GroupSort2(), **arguments),
+            SpectralDense(16, **arguments),
+            MaxMin(),
+            FrobeniusDense(3, disjoint_neurons=False),
+        ],
+        k_coef_lip=k,
+    )
+
+
+def constrained(model):
+    return [layer for layer in model._flatten_layers() if isinstance(layer, ConstrainedKernel)]
+
+
+def assert_fresh(model):
+    for layer in constrained(model):
+        assert singular_values(layer.wbar)[0] <= layer.k_coef_lip
+        kept = np.array(layer.wbar)
+        layer.refresh()
+        np.testing.assert_array_equal(layer.wbar, kept)
+
+
+# --- the bound after fit ---
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(1e-1), keras.optimizers.SGD(10.0)])
+@pytest.mark.parametrize(
+    ("k", "arguments"),
+    [
+        (1.0, {}),
+        (1.0, {"eps_bjorck": None}),
+        (1.0, {"beta_bjorck": 0.05, "maxiter_bjorck": 2, "maxiter_spectral": 0}),
+        (1e-3, {}),
+        (30.0, {}),
+    ],
+)
+def test_after_any_fit_no_layer_exceeds_its_bound(optimizer, k, arguments):
+    model = small(k, **arguments)
+    model.compile(type(optimizer).from_config(optimizer.get_config()), "mae")  # its gradient does not grow with k
+    history = model.fit(X, Y, epochs=3, batch_size=16, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert_fresh(model)
+    share = k ** (1 / 4)
+    assert [layer.k_coef_lip for layer in constrained(model)] == pytest.approx([share] * 3)
+
+
+def test_eager_steps_keep_the_bound():
+    model = small()
+    model.compile(keras.optimizers.Adam(1e-1), "mse", run_eagerly=True)
+    model.fit(X, Y, epochs=1, batch_size=32, verbose=0)
+    assert_fresh(model)
+
+
+def test_the_stored_wbar_of_a_plain_keras_model_is_sound_and_refreshable():
+    model = keras.Sequential([keras.Input((8,)), SpectralDense(16), GroupSort2(), SpectralDense(3)])
+    model.compile(keras.optimizers.Adam(1e-1), "mse")
+    model.fit(X, Y, epochs=2, verbose=0)
+    for layer in constrained(model):
+        assert singular_values(layer.wbar)[0] <= 1
+    refresh(model)
+    assert_fresh(model)
+
+
+def test_an_interrupt_leaves_a_fresh_model():
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    model = small()
+    model.compile(keras.optimizers.Adam(1e-1), "mse")
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=8, verbose=0, callbacks=[Interrupt()])
+    assert_fresh(model)
+
+
+def test_training_that_diverges_warns_and_keeps_the_last_finite_state():
+    model = small()
+    model.compile(keras.optimizers.SGD(1.0), lambda y, p: keras.ops.mean(p) * np.nan)
+    with pytest.warns(RuntimeWarning, match="last finite"):
+        model.fit(X, Y, epochs=1, verbose=0)
+    for layer in constrained(model):
+        assert np.isfinite(np.array(layer.wbar)).all()
+    with pytest.raises(ValueError, match="entries are NaN or Inf"):
+        model.condense()
+    with pytest.raises(ValueError, match="entries are NaN or Inf"):
+        model.vanilla_export()
+
+
+def test_fit_learns_what_a_plain_network_learns():
+    rotation = np.linalg.qr(RNG.standard_normal((8, 8)))[0][:, :3]
+    model = Sequential([keras.Input((8,)), SpectralDense(3, use_bias=False)])
+    model.compile(keras.optimizers.Adam(3e-2), "mse")
+    model.fit(X, X @ rotation, epochs=150, batch_size=64, verbose=0)
+    np.testing.assert_allclose(model.layers[0].wbar, rotation, atol=1e-2)
+
+
+# --- sharing out k ---
+
+
+def test_k_is_shared_out_and_reaches_a_compiled_step():
+    model = Sequential([keras.Input((8,)), SpectralDense(4), GroupSort2()], k_coef_lip=4.0)
+    assert [layer.k_coef_lip for layer in model.layers] == [2.0, 2.0]
+    model.compile("sgd", "mse")
+    model.fit(X, Y[:, :1].repeat(4, 1), epochs=1, verbose=0)
+    before = model.predict(X, verbose=0)
+    model.layers[0].bias.assign(np.zeros(4))
+    before = model.predict(X, verbose=0)
+    model.set_klip_factor(16.0)
+    np.testing.assert_allclose(model.predict(X, verbose=0), 4 * before, rtol=1e-4, atol=1e-5)
+    model.fit(X, Y[:, :1].repeat(4, 1), epochs=1, verbose=0)
+    np.testing.assert_allclose(singular_values(model.layers[0].wbar), 4.0, rtol=1e-4)
+
+
+def test_add_and_pop_keep_k():
+    model = Sequential(k_coef_lip=8.0)
+    for layer in (keras.Input((8,)), SpectralDense(4), SpectralDense(4), SpectralDense(3)):
+        model.add(layer)
+    assert [layer.k_coef_lip for layer in model.layers] == pytest.approx([2.0] * 3)
+    model.pop()
+    assert [layer.k_coef_lip for layer in model.layers] == pytest.approx([8**0.5] * 2)
+    assert model.k_coef_lip == 8.0
+
+
+def test_what_is_not_known_is_named_once():
+    with pytest.warns(UserWarning, match="Layer") as caught:
+        model = Sequential([keras.Input((8,)), keras.layers.Dense(4, name="free"), SpectralDense(4, k_coef_lip=3.0)])
+    assert [str(w.message) for w in caught if "Layer" in str(w.message)] == [
+        "Layer 'free' (Dense) is not known to be 1-Lipschitz.",
+        f"Layer '{model.layers[1].name}' came with k_coef_lip=3.0; this model gives it 1.",
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.set_klip_factor(2.0)
+        Sequential(
+            [
+                keras.Input((8, 8, 2)),
+                keras.layers.MaxPooling2D(2),
+                keras.layers.ReLU(),
+                keras.layers.Activation("tanh"),
+                keras.layers.Flatten(),
+                keras.layers.Reshape((4, 8)),
+                keras.layers.Softmax(),
+                GroupSort2(),
+            ]
+        )
+    for layer in (keras.layers.MaxPooling2D(3, strides=1), keras.layers.Activation("gelu"), keras.layers.Rescaling(9)):
+        with pytest.warns(UserWarning, match="not known"):
+            Sequential([keras.Input((8, 8, 2)), layer])
+
+
+@pytest.mark.parametrize("k", [0, -1, np.nan, "2", None])
+def test_bad_factors(k):
+    with pytest.raises(ValueError, match="k_coef_lip"):
+        Sequential([SpectralDense(2)], k_coef_lip=k)
+
+
+# --- copies ---
+
+
+def nested():
+    inner = small(k=2.0)
+    inputs = keras.Input((8,))
+    shared = SpectralDense(3, name="shared")
+    outputs = keras.layers.Add()([inner(inputs), shared(inputs), shared(keras.layers.ReLU()(inputs))])
+    return Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("make", [small, nested])
+def test_every_copy_predicts_the_same(make, tmp_path):
+    model = make()
+    model.compile(keras.optimizers.Adam(1e-1), "mse")
+    model.fit(X, Y, epochs=2, verbose=0)
+    want = model.predict(X, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model)
+    assert isinstance(model, Sequential | Model)
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), want)
+    loaded.fit(X, Y, epochs=1, verbose=0)
+    assert_fresh(loaded)
+
+    config = type(model).from_config(model.get_config())
+    config.set_weights(model.get_weights())
+    np.testing.assert_allclose(config.predict(X, verbose=0), want, rtol=1e-5, atol=1e-5)
+
+    for export in (model.vanilla_export(), vanillaModel(model)):
+        assert not constrained(export)
+        assert not type(export).__module__.startswith("lipviz")
+        np.testing.assert_allclose(export.predict(X, verbose=0), want, rtol=1e-6, atol=2e-6)
+    names, originals = ([layer.name for layer in m.layers if layer.weights] for m in (export, model))
+    assert names == originals
+
+    model.condense()
+    for layer in constrained(model):
+        np.testing.assert_array_equal(layer.kernel, layer.wbar)
+    np.testing.assert_allclose(model.predict(X, verbose=0), want, rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(model(X), want, rtol=1e-5, atol=2e-5)
+
+
+def test_set_weights_refreshes():
+    model, other = small(), small()
+    weights = other.get_weights()
+    for index, value in enumerate(weights):
+        if value.shape == (8, 16):  # the first kernel and its wbar
+            weights[index] = 7 * RNG.standard_normal((8, 16))
+    model.set_weights(weights)
+    assert_fresh(model)
+
+
+def test_subclasses_of_model():
+    class Graph(Model):
+        def __init__(self):
+            inputs = keras.Input((8,))
+            super().__init__(inputs=inputs, outputs=SpectralDense(3)(inputs))
+
+    graph = Graph()
+    np.testing.assert_allclose(graph.vanilla_export()(X), graph.predict(X, verbose=0), atol=1e-6)
+
+    @keras.saving.register_keras_serializable("tests")
+    class Mine(Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = SpectralDense(3)
+
+        def call(self, inputs, training=None):
+            return self.dense(inputs, training=training)
+
+    model = Mine()
+    model.compile(keras.optimizers.Adam(1e-1), "mse")
+    model.fit(X, Y, epochs=1, verbose=0)
+    assert_fresh(model)
+    with pytest.raises(ValueError, match="graph cannot be seen"):
+        model.vanilla_export()
+
+
+def test_exports_that_cannot_be():
+    with pytest.raises(TypeError, match="Keras model"):
+        vanillaModel(SpectralDense(3))
+    with pytest.raises(ValueError, match="must be built"):
+        Sequential([SpectralDense(3)]).vanilla_export()
+
+
+def test_an_export_with_a_loss_that_cannot_be_serialized():
+    model = small()
+    model.compile("sgd", lambda y, p: keras.ops.mean(keras.ops.square(y - p)))
+    model.fit(X, Y, epochs=1, verbose=0)
+    np.testing.assert_allclose(model.vanilla_export()(X), model.predict(X, verbose=0), atol=1e-5)
+
+
+def test_signatures_are_those_of_keras():
+    import inspect
+
+    assert inspect.signature(Sequential.fit) == inspect.signature(keras.Sequential.fit)
+    assert lipviz.Sequential is Sequential
