@@ -1,0 +1,250 @@
+"""The kinds of answer that an exercise can ask for: a number, a choice, an array, a function.
+
+A kind knows what it expects in words, says what is wrong with an answer, and shows a solution. It compares
+with the solution that the exercise holds, so that the right answer is written down once.
+"""
+
+import inspect
+import math
+import numbers
+import reprlib
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+_MAX_NAMES = 3
+
+
+class AnswerFormatError(ValueError):
+    """The answer is not of the kind that was asked for, so it is neither right nor wrong."""
+
+
+class Answer(Protocol):
+    """A kind of answer."""
+
+    @property
+    def expects(self) -> str:
+        """What to hand over, as the object of "expected"."""
+
+    def fault(self, answer: Any, solution: Any) -> str | None:
+        """Says what is wrong with an answer: None if nothing, "" if there is nothing particular to say.
+
+        Raises:
+            AnswerFormatError: If the answer is not of this kind.
+        """
+
+    def show(self, solution: Any) -> str:
+        """The solution as text."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number, right within an absolute tolerance.
+
+    Attributes:
+        tolerance: Largest accepted absolute difference from the solution; 0 for numbers that are counted.
+        mistakes: Wrong answers worth a word of their own, with that word.
+    """
+
+    tolerance: float
+    mistakes: Mapping[float, str] = field(default_factory=dict)
+
+    @property
+    def expects(self) -> str:
+        """The word "number" and the tolerance."""
+        return f"a number, exact to ±{self.tolerance:g}" if self.tolerance else "a whole number"
+
+    def fault(self, answer, solution):
+        """None within the tolerance, else the word on this mistake if there is one."""
+        value = _number(answer, self.expects)
+        if abs(value - solution) <= self.tolerance:
+            return None
+        return next((word for wrong, word in self.mistakes.items() if abs(value - wrong) <= self.tolerance), "")
+
+    def show(self, solution):
+        """Six significant digits."""
+        return f"{solution:.6g}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several options, given by its key; upper and lower case are the same.
+
+    Attributes:
+        options: Text of each option by its key, such as ``{"a": "it grows", "b": "it shrinks"}``.
+        mistakes: A word on each wrong key that deserves one.
+    """
+
+    options: Mapping[str, str]
+    mistakes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def expects(self) -> str:
+        """The keys and their texts."""
+        return "one of " + ", ".join(f'"{key}" ({text})' for key, text in self.options.items())
+
+    def fault(self, answer, solution):
+        """None for the key of the solution, else the word on this key if there is one."""
+        key = answer.strip().lower() if isinstance(answer, str) else None
+        if key not in self.options:
+            raise AnswerFormatError(f"Expected {self.expects}; received {describe(answer)}.")
+        return None if key == solution else self.mistakes.get(key, "")
+
+    def show(self, solution):
+        """The key and its text."""
+        return f'"{solution}": {self.options[solution]}'
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of real numbers with the shape of the solution, right within an absolute tolerance per entry.
+
+    Attributes:
+        tolerance: Largest accepted absolute difference of an entry.
+    """
+
+    tolerance: float
+
+    @property
+    def expects(self) -> str:
+        """The word "array" and the tolerance."""
+        return f"an array of numbers, each exact to ±{self.tolerance:g}"
+
+    def fault(self, answer, solution):
+        """None if every entry is within the tolerance, else how many are not."""
+        value, solution = _array(answer, self.expects), np.asarray(solution)
+        if value.shape != solution.shape:
+            raise AnswerFormatError(
+                f"Expected {self.expects}, of shape {solution.shape}; received one of shape {value.shape}."
+            )
+        off = np.abs(value - solution) > self.tolerance
+        return f"{np.count_nonzero(off)} of {off.size} entries are off." if off.any() else None
+
+    def show(self, solution):
+        """As NumPy prints it."""
+        return repr(np.asarray(solution))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments on which a function is tried.
+
+    Attributes:
+        name: What they are, to be read after "on".
+        arguments: The positional arguments; arrays among them are handed over as copies.
+    """
+
+    name: str
+    arguments: tuple
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that returns an array, tried on several cases.
+
+    Attributes:
+        signature: How it is called, such as ``"scale(w, k)"``.
+        cases: What it is tried on, easiest first: a wrong answer is explained on the first case that fails.
+        judge: Takes the returned array and the arguments of a case and says what is wrong, "" if nothing.
+    """
+
+    signature: str
+    cases: tuple[Case, ...]
+    judge: Callable[..., str]
+
+    @property
+    def expects(self) -> str:
+        """The signature."""
+        return f"a function that is called as `{self.signature}`"
+
+    def fault(self, answer, solution):
+        """None if every case passes, else what went wrong on the first that fails, and which others fail."""
+        if not callable(answer):
+            raise AnswerFormatError(
+                f"Expected {self.expects}; received {describe(answer)}. Hand over the function itself, "
+                "without parentheses after its name."
+            )
+        faults = {case.name: fault for case in self.cases if (fault := self._try(answer, case))}
+        if not faults:
+            return None
+        passed = len(self.cases) - len(faults)
+        (name, fault), *others = faults.items()
+        report = f"Your function passes {passed} of {len(self.cases)} tests. On {name}: {fault}"
+        if others:
+            more = "; …" if len(others) > _MAX_NAMES else ""
+            report += f" It also fails on {'; '.join(name for name, _ in others[:_MAX_NAMES])}{more}."
+        return report
+
+    def show(self, solution):
+        """The source of the solution."""
+        return textwrap.dedent(inspect.getsource(solution)).strip()
+
+    def _try(self, function, case) -> str:
+        """Runs the reader's function on one case; whatever it does becomes a sentence."""
+        arguments = [np.copy(a) if isinstance(a, np.ndarray) else a for a in case.arguments]
+        try:
+            with np.errstate(all="ignore"):  # The report says it; warnings beside it would only distract.
+                returned = function(*arguments)
+        except NotImplementedError as error:
+            raise AnswerFormatError(f"Expected {self.expects}; yours is not written yet.") from error
+        except Exception as error:  # The reader's program may fail in any way.
+            return f"it raised `{type(error).__name__}: {error}`."
+        if returned is None or returned is Ellipsis:
+            raise AnswerFormatError(
+                f"Expected {self.expects} and returns an array; yours returned {describe(returned)}. "
+                "Is its body written, and does it end with `return`?"
+            )
+        try:
+            returned = _array(returned, "an array of finite numbers")
+        except AnswerFormatError as error:
+            return f"its result cannot be judged. {error}"
+        if not all(np.array_equal(a, b) for a, b in zip(arguments, case.arguments, strict=True)):
+            return "it changed its argument in place; compute a new array instead."
+        return self.judge(returned, *case.arguments)
+
+
+def describe(answer: Any) -> str:
+    """A short description of any object, also of one that cannot be printed."""
+    if answer is None or answer is Ellipsis:
+        return "`None`" if answer is None else "`...`"
+    try:
+        one_line = " ".join(reprlib.repr(answer).split())
+        return f"`{one_line}` ({type(answer).__name__})"
+    except Exception:  # A __repr__ of the reader's own.
+        return f"an object of type {type(answer).__name__}"
+
+
+def _number(answer: Any, expects: str) -> float:
+    """The answer as a float; accepts Python and NumPy numbers, and arrays and tensors of one number."""
+    if callable(answer):
+        raise AnswerFormatError(f"Expected {expects}; received a function. Call it, with its arguments in parentheses.")
+    if isinstance(answer, str):
+        raise AnswerFormatError(f"Expected {expects}; received the text {describe(answer)}. Leave out the quotes.")
+    if isinstance(answer, numbers.Real) and not isinstance(answer, bool):
+        try:
+            value = float(answer)
+        except OverflowError:
+            value = math.inf
+        if math.isfinite(value):
+            return value
+        raise AnswerFormatError(f"Expected {expects}; received {describe(answer)}, which is not finite.")
+    value = _array(answer, expects)
+    if value.size != 1:
+        raise AnswerFormatError(f"Expected {expects}; received {value.size} numbers.")
+    return value.item()
+
+
+def _array(answer: Any, expects: str) -> np.ndarray:
+    """The answer as an array of finite real numbers."""
+    try:
+        value = np.asarray(answer)
+    except Exception as error:  # Ragged lists, and objects with an __array__ of their own.
+        raise AnswerFormatError(f"Expected {expects}; received {describe(answer)}.") from error
+    if value.dtype.kind not in "iuf":
+        raise AnswerFormatError(f"Expected {expects}; received {describe(answer)}.")
+    if not np.isfinite(value).all():
+        raise AnswerFormatError(f"Expected {expects}; received NaN or infinity in {describe(answer)}.")
+    return value

@@ -1,0 +1,70 @@
+"""What an exercise answers back, as text and as plain HTML."""
+
+import enum
+import html
+import re
+from dataclasses import dataclass
+
+
+class Status(enum.Enum):
+    """Kind of reply: a symbol and words, so that nothing depends on colour, and a colour beside them.
+
+    The colours are of the Okabe-Ito palette, which colour-blind readers tell apart.
+    """
+
+    RIGHT = ("✓", "Right", "#009E73")
+    WRONG = ("✗", "Not yet", "#D55E00")
+    UNREADABLE = ("?", "No answer yet", "#0072B2")
+    HINT = ("→", "Hint", "#0072B2")
+    SOLUTION = ("=", "Solution", "#0072B2")
+
+    def __init__(self, symbol, words, color):
+        self.symbol = symbol
+        self.words = words
+        self.color = color
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """Reply to an answer, or to the request for a hint or a solution.
+
+    It is true exactly when an answer was right, so a lesson can say ``assert course.check(...)``.
+
+    Attributes:
+        exercise: Id of the exercise.
+        status: Kind of reply.
+        message: What to know now; paragraphs are separated by empty lines, code stands between backticks.
+        code: Program text that goes with the message, empty if none.
+    """
+
+    exercise: str
+    status: Status
+    message: str
+    code: str = ""
+
+    @property
+    def correct(self) -> bool:
+        """True if an answer was given and is right."""
+        return self.status is Status.RIGHT
+
+    def __bool__(self):
+        return self.correct
+
+    def __repr__(self):
+        heading = f"{self.status.symbol} {self.status.words} [{self.exercise}]"
+        return "\n".join(part for part in (heading, self.message, self.code) if part)
+
+    def _repr_html_(self):
+        code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
+        heading = (
+            f'<p><strong><span aria-hidden="true">{self.status.symbol}</span> {self.status.words}</strong> '
+            f"<small>{html.escape(self.exercise)}</small></p>"
+        )
+        style = f"border-left: 4px solid {self.status.color}; padding: 0.1em 1em"
+        return f'<div role="status" style="{style}">{heading}{to_html(self.message)}{code}</div>'
+
+
+def to_html(text: str) -> str:
+    """Paragraphs of plain text, code between backticks, as escaped HTML."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return "".join(f"<p>{paragraph}</p>" for paragraph in marked.split("\n\n"))
