@@ -1,0 +1,46 @@
+"""The page on the architecture is true: its example is run, and held to what it says."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from lipviz.layers import ConstrainedKernel
+from tests.support import singular_values
+
+PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+
+
+@pytest.fixture(scope="module")
+def example():
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    scope = {"__name__": "example"}
+    exec(compile(code, str(PAGE), "exec"), scope)
+    return code, scope
+
+
+def test_a_layer_of_ones_own_takes_at_most_fifteen_lines(example):
+    code, _ = example
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+
+
+def test_a_layer_of_ones_own_has_the_whole_mechanism(example, tmp_path):
+    layer = example[1]["layer"]
+    assert isinstance(layer, ConstrainedKernel)
+    model = keras.Sequential([keras.Input((6, 3)), layer])
+    x = np.random.default_rng(0).standard_normal((16, 6, 3)).astype("float32")
+    model.compile(keras.optimizers.Adam(1e-1), "mse")
+    model.fit(x, 3 * x[:, :4], epochs=1, verbose=0)
+    layer.refresh()
+    np.testing.assert_allclose(singular_values(layer.wbar), 2, rtol=1e-3)
+    assert singular_values(layer.wbar)[0] <= 2
+    want = model.predict(x, verbose=0)
+
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras").predict(x, verbose=0), want)
+    export = layer.vanilla_export()
+    assert type(export) is keras.layers.EinsumDense
+    np.testing.assert_allclose(export(x), want, atol=1e-5)
+    assert layer.get_config()["k_coef_lip"] == 2.0

@@ -1,0 +1,33 @@
+"""The numerics, the layers and the models again on JAX, in a process of its own: a process has one backend."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+ROOT = Path(__file__).parents[1]
+AGAIN = ("tests/test_normalizers.py", "tests/layers", "tests/test_model.py", "tests/test_architecture.py")
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="this run is the one on JAX")
+@pytest.mark.timeout(1200)
+def test_the_core_passes_on_jax():
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not browser and not notebook", *AGAIN],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-8000:]
+    passed = re.search(r"(\d+) passed", run.stdout)
+    assert passed, run.stdout[-2000:]
+    assert int(passed[1]) > 200
+    assert "failed" not in run.stdout.splitlines()[-1]
+    print(run.stdout.splitlines()[-1])
