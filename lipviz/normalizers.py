@@ -311,12 +311,16 @@ def schatten_bound(gram, squarings):
         A scalar tensor.
     """
     bound = _norm(gram)
-    factor = bound
-    for power in range(1, squarings + 1):
+    factor, power = bound, 1.0
+    while squarings:
         gram = gram / factor
-        gram = ops.matmul(gram, gram)
+        together = min(squarings, 3)  # from norm 1, three squarings underflow for no n that fits into memory
+        for _ in range(together):
+            gram = ops.matmul(gram, gram)
         factor = _norm(gram)
-        bound = bound * factor ** (0.5**power)
+        power *= 0.5**together
+        bound = bound * factor**power
+        squarings -= together
     return bound
 
 
@@ -354,7 +358,12 @@ def bound_squarings(eps_bjorck, beta, maxiter_bjorck):
 
 
 def sound_normalization(
-    w, u, eps_spectral=DEFAULT_EPS_SPECTRAL, maxiter_spectral=DEFAULT_MAXITER_SPECTRAL, squarings=6
+    w,
+    u,
+    eps_spectral=DEFAULT_EPS_SPECTRAL,
+    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
+    squarings=6,
+    hold_bound=False,
 ):
     """Divide a matrix by an upper bound of its largest singular value: the part before Björck.
 
@@ -364,6 +373,7 @@ def sound_normalization(
         eps_spectral: Tolerance of the power iteration.
         maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
         squarings: See `deflated_bound`.
+        hold_bound: True lets no gradient flow through the bound.
 
     Returns:
         The tuple (W over the bound, transposed where it is wide; the vector v that the power iteration on its
@@ -373,9 +383,10 @@ def sound_normalization(
     kernel, scale = unit_scaled(w)
     wide = kernel.shape[0] < kernel.shape[1]
     tall = ops.transpose(kernel) if wide else kernel
-    gram = ops.matmul(ops.transpose(tall), tall)
+    held = ops.stop_gradient(tall) if hold_bound else tall
+    gram = ops.matmul(ops.transpose(held), held)
 
-    v = _start(gram, ops.matmul(u, tall) if wide else u)
+    v = _start(gram, ops.matmul(u, held) if wide else u)
     v = _power_iteration(lambda x: _unit(ops.matmul(x, gram)), v, eps_spectral, maxiter_spectral)
 
     bound, theta = deflated_bound(gram, v, squarings)
@@ -403,9 +414,10 @@ def sound_orthogonalization(
     4. Björck. For β ≤ 0.5 it maps [0, 1] into itself: every iterate is sound, convergence only tightens it.
     5. Shrink by `rounding_margin`.
 
-    The gradient is that of this computation with `u` and the number of iterations held constant
-    (`set_stop_grad_spectral(False)` lets it through `u`). Where Björck has converged it is the gradient of the
-    polar factor of W.
+    With Björck, the gradient is that of its iterations, with the divisor and the number of iterations held constant:
+    where they have converged, the gradient of the polar factor of W, which no divisor changes. Without Björck it is
+    that of W over the bound, with the vector of the power iteration held constant (`set_stop_grad_spectral(False)`
+    lets it through the vector).
 
     Args:
         w: Matrix of shape (rows, columns), tall or wide, float32 or float64.
@@ -422,12 +434,10 @@ def sound_orthogonalization(
     """
     wide = w.shape[0] < w.shape[1]
     squarings = bound_squarings(eps_bjorck, beta, maxiter_bjorck)
-    tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings)
-    if eps_bjorck is not None and beta is not None:
+    orthogonal = eps_bjorck is not None and beta is not None
+    tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings, hold_bound=orthogonal)
+    if orthogonal:
         margin = 1 - rounding_margin(tall.shape, standardize_dtype(tall.dtype))
         tall = margin * _iterate(_bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck)
-    if wide:  # back to the columns' side
-        u = _unit(ops.matmul(v, ops.transpose(tall)))
-    else:
-        u = v
+    u = _unit(ops.matmul(v, ops.transpose(tall))) if wide else v  # back to the columns' side
     return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)

@@ -122,8 +122,20 @@ class Parametrization(keras.layers.Layer):
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self.k = self._add("k", (), lambda shape, dtype: ops.cast(self.k_coef_lip, dtype))
         self.add_state(kernel)
-        self.wbar = self._add("wbar", kernel.shape, lambda shape, dtype: self.constrain(kernel)[0])
+        self.wbar = self._add("wbar", kernel.shape, self._initially(kernel, lambda: self.constrain(kernel)[0]))
         self.built = True
+
+    @staticmethod
+    def _initially(kernel, value):
+        """An initializer for a value that is derived from a kernel.
+
+        Within a trace there is no kernel yet: Keras asks for shapes there, and asks again when the trace is over.
+        """
+
+        def initializer(shape, dtype):
+            return ops.zeros(shape, dtype) if check_finite(kernel, "The initial kernel") is None else value()
+
+        return initializer
 
     def _add(self, name, shape, initializer):
         return self.add_weight(
@@ -236,7 +248,7 @@ class SpectralParametrization(Parametrization):
 
     def add_state(self, kernel):
         self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
-        self.sig = self._add("sig", (1, 1), lambda shape, dtype: self.constrain(kernel)[1]["sig"])
+        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self.constrain(kernel)[1]["sig"]))
 
     def normalize(self, kernel):
         w, u, sig = nm.sound_orthogonalization(

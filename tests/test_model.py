@@ -22,7 +22,6 @@ def small(k=1.0, **arguments):
         [
             keras.Input((8,)),
             SpectralDense(16, activation=GroupSort2(), **arguments),
-            SpectralDense(16, **arguments),
             MaxMin(),
             FrobeniusDense(3, disjoint_neurons=False),
         ],
@@ -45,25 +44,23 @@ def assert_fresh(model):
 # --- the bound after fit ---
 
 
-@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(1e-1), keras.optimizers.SGD(10.0)])
 @pytest.mark.parametrize(
-    ("k", "arguments"),
+    ("optimizer", "k", "arguments"),
     [
-        (1.0, {}),
-        (1.0, {"eps_bjorck": None}),
-        (1.0, {"beta_bjorck": 0.05, "maxiter_bjorck": 2, "maxiter_spectral": 0}),
-        (1e-3, {}),
-        (30.0, {}),
+        (keras.optimizers.Adam(1e-1), 1.0, {}),
+        (keras.optimizers.SGD(10.0), 1.0, {}),
+        (keras.optimizers.Adam(1e-1), 1e-3, {"eps_bjorck": None}),
+        (keras.optimizers.SGD(10.0), 1e3, {"beta_bjorck": 0.05, "maxiter_bjorck": 2, "maxiter_spectral": 0}),
     ],
 )
 def test_after_any_fit_no_layer_exceeds_its_bound(optimizer, k, arguments):
     model = small(k, **arguments)
-    model.compile(type(optimizer).from_config(optimizer.get_config()), "mae")  # its gradient does not grow with k
+    model.compile(optimizer, "mae")  # its gradient does not grow with k
     history = model.fit(X, Y, epochs=3, batch_size=16, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     assert_fresh(model)
-    share = k ** (1 / 4)
-    assert [layer.k_coef_lip for layer in constrained(model)] == pytest.approx([share] * 3)
+    share = k ** (1 / 3)
+    assert [layer.k_coef_lip for layer in constrained(model)] == pytest.approx([share] * 2)
 
 
 def test_eager_steps_keep_the_bound():
@@ -113,7 +110,7 @@ def test_fit_learns_what_a_plain_network_learns():
     rotation = np.linalg.qr(RNG.standard_normal((8, 8)))[0][:, :3]
     model = Sequential([keras.Input((8,)), SpectralDense(3, use_bias=False)])
     model.compile(keras.optimizers.Adam(3e-2), "mse")
-    model.fit(X, X @ rotation, epochs=150, batch_size=64, verbose=0)
+    model.fit(X, X @ rotation, epochs=25, batch_size=8, verbose=0)
     np.testing.assert_allclose(model.layers[0].wbar, rotation, atol=1e-2)
 
 
