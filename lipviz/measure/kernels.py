@@ -1,0 +1,133 @@
+"""The kernels of whatever is to be measured, as float64 matrices, and kernels made to measure."""
+
+import keras
+import numpy as np
+
+from lipviz import normalizers as nm
+from lipviz.parametrizations import check_finite
+
+SPECTRA = ("even", "geometric", "one small")
+
+
+def to_numpy(value):
+    """Convert an array, tensor, variable or nested lists to a NumPy array, which may share its memory."""
+    return np.asarray(value)  # NumPy 2 warns where `ops.convert_to_numpy` asks for a copy of a variable
+
+
+def as_float64(value, owner):
+    """Convert to a finite float64 array.
+
+    Args:
+        value: Array, tensor, variable or nested lists of real numbers.
+        owner: Words that name it in an error.
+
+    Raises:
+        TypeError: If it does not hold real numbers.
+        ValueError: If an entry is NaN or Inf.
+    """
+    array = to_numpy(value)
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{owner} must hold real numbers. Received: {type(value).__name__} of dtype {array.dtype}")
+    return check_finite(array.astype(np.float64), owner)
+
+
+def as_float64_matrix(value, owner):
+    """Convert a kernel (..., out) to the finite float64 matrix (product of the others, out).
+
+    Raises:
+        TypeError: If it does not hold real numbers.
+        ValueError: If it has fewer than two axes, no entry, or holds NaN or Inf.
+    """
+    array = as_float64(value, owner)
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(f"{owner} must have two axes or more, and an entry. Received shape: {array.shape}")
+    return array.reshape(-1, array.shape[-1])
+
+
+def layers_with_kernel(target):
+    """The layers with a kernel that make up a layer or a model, by name.
+
+    Args:
+        target: Built Keras layer or model, of lipviz or not.
+
+    Returns:
+        A dict from name to layer in the model's order, nested models included, each layer once. Where two layers
+        share a name, all go by their path.
+
+    Raises:
+        ValueError: If it is not built, or no layer of it has a kernel.
+    """
+    if not target.built:
+        raise ValueError(f"{_named(target)} must be built before it is measured: call it on data, or `build` it.")
+    layers = list(target._flatten_layers(include_self=True))
+    layers = [layer for layer in layers if layer.built and getattr(layer, "kernel", None) is not None]
+    if not layers:
+        raise ValueError(f"{_named(target)} has no kernel to measure. Expected one, as of a Dense layer.")
+    names = [layer.name for layer in layers]
+    if len(set(names)) < len(names):
+        names = [layer.path for layer in layers]
+    return dict(zip(names, layers, strict=True))
+
+
+def _named(layer):
+    return f"{type(layer).__name__} '{layer.name}'"
+
+
+def kernels(target):
+    """The free kernels of a layer, of a model, or an array itself, as matrices.
+
+    Args:
+        target: Keras layer or model, or an array of two axes or more.
+
+    Returns:
+        A dict from name to float64 matrix of shape (product of the others, out).
+
+    Raises:
+        TypeError: If it does not hold real numbers.
+        ValueError: If there is no kernel, or one holds NaN or Inf.
+    """
+    if not isinstance(target, keras.layers.Layer):
+        return {"kernel": as_float64_matrix(target, "The kernel")}
+    found = layers_with_kernel(target)
+    return {name: as_float64_matrix(layer.kernel, f"The kernel of '{name}'") for name, layer in found.items()}
+
+
+def random_kernel(rows, columns, smallest=0.1, spectrum="even", seed=0):
+    """Draw a matrix with given singular values, the largest 1, and random singular vectors.
+
+    Args:
+        rows: Number of rows, at least 1.
+        columns: Number of columns, at least 1.
+        smallest: Smallest singular value, in [0, 1]; above 0 for "geometric".
+        spectrum: "even" spaces the values evenly from 1 to `smallest`, "geometric" by a constant factor; "one
+            small" makes all 1 but the last. A matrix with one row or column has the one value 1.
+        seed: Seed of the singular vectors.
+
+    Returns:
+        A float64 array of shape (rows, columns).
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    rows, columns = nm.check_count("rows", rows), nm.check_count("columns", columns)
+    if min(rows, columns) < 1:
+        raise ValueError(f"A kernel needs a row and a column. Received: rows={rows}, columns={columns}")
+    if not 0 <= smallest <= 1 or (smallest == 0 and spectrum == "geometric"):
+        raise ValueError(f"`smallest` must lie in [0, 1], above 0 for 'geometric'. Received: {smallest!r}")
+    if spectrum not in SPECTRA:
+        raise ValueError(f"`spectrum` must be one of {SPECTRA}. Received: {spectrum!r}")
+    rng = np.random.default_rng(seed)
+    count = min(rows, columns)
+    left, _ = np.linalg.qr(rng.standard_normal((rows, count)))
+    right, _ = np.linalg.qr(rng.standard_normal((columns, count)))
+    return left * _spectrum(spectrum, count, smallest) @ right.T
+
+
+def _spectrum(kind, count, smallest):
+    if kind == "even":
+        return np.linspace(1, smallest, count)
+    if kind == "geometric":
+        return np.geomspace(1, smallest, count)
+    values = np.ones(count)
+    values[1:][-1:] = smallest  # the last, unless it is the first
+    return values

@@ -1,0 +1,90 @@
+"""Measure in float64 what a model computes in less, so that rounding is not taken for the model's doing."""
+
+import contextlib
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz.measure.kernels import to_numpy
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
+
+
+@contextlib.contextmanager
+def float64_scope():
+    """Let JAX compute in float64 in here; the other backends always can."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with enable(True):
+        yield
+
+
+def float64_copy(model):
+    """Copy a model into float64: the same layers, and the very weights that its inference uses.
+
+    The constrained kernels are copied as stored, not computed again, so that the copy differs from the model by
+    the rounding of its operations only. On JAX, call the copy inside `float64_scope()`; there Keras computes a few
+    functions, such as tanh and softmax, in float32 whatever it is given, and the copy is as exact as they are (1e-7).
+
+    Args:
+        model: Built Keras model, of lipviz or not, that can be rebuilt from its `get_config`.
+
+    Returns:
+        A model of the same class, not compiled. It shares nothing with `model`, which is not changed.
+
+    Raises:
+        TypeError: If it is no Keras model.
+        ValueError: If it is not built, or a weight holds NaN or Inf.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"float64_copy expects a Keras model. Received: {type(model).__name__}")
+    if not model.built:
+        raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
+    values = [to_numpy(weight) for weight in model.weights]
+    for weight, value in zip(model.weights, values, strict=True):
+        if value.dtype.kind not in "iub" and not np.isfinite(value.astype(np.float64)).all():
+            raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: what it computes cannot be measured.")
+    with float64_scope(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
+        copy = type(model).from_config(_in_float64(model.get_config()))
+        if not copy.built:
+            copy.build_from_config(model.get_build_config())
+        for target, value in zip(copy.weights, values, strict=True):  # not `set_weights`, which would refresh wbar
+            target.assign(value.astype(target.dtype))
+    return copy
+
+
+def _in_float64(config):
+    """A serialized configuration in which every floating dtype is float64, nested layers included."""
+    if isinstance(config, list | tuple):
+        return type(config)(_in_float64(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    return {key: _dtype(value) if key == "dtype" else _in_float64(value) for key, value in config.items()}
+
+
+def _dtype(value):
+    name = value["config"].get("name") if isinstance(value, dict) else value
+    return "float64" if name in _FLOATS else value
+
+
+def outputs(network, x, batch_size=1024):
+    """Outputs of a `float64_copy` in inference, flattened.
+
+    Args:
+        network: Model in float64.
+        x: Array of shape (n, ...).
+        batch_size: Samples at a time.
+
+    Returns:
+        A float64 array of shape (n, number of outputs).
+    """
+    with float64_scope():
+        parts = [network(x[i : i + batch_size], training=False) for i in range(0, len(x), batch_size)]
+        return np.concatenate([ops.convert_to_numpy(part).reshape(len(part), -1) for part in parts])

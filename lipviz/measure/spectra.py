@@ -1,0 +1,165 @@
+"""Singular values of kernels, by SVD in float64: the free kernel's, and those of what a layer uses."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz import normalizers as nm
+from lipviz.layers import ConstrainedKernel
+from lipviz.measure.kernels import as_float64, as_float64_matrix, layers_with_kernel
+from lipviz.parametrizations import SpectralParametrization
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerSpectrum:
+    """Singular values of one kernel, descending, in float64.
+
+    Attributes:
+        name: Name of the layer.
+        shape: Shape of the kernel.
+        raw: Of the free kernel, of shape (min(rows, columns),).
+        normalized: Times k, of the free kernel over the layer's bound of its norm: before Björck. None where the
+            layer has no such step.
+        constrained: Of `wbar`, the kernel that inference uses. None for a layer without a constraint.
+        k: The layer's Lipschitz factor; 1 without a constraint.
+        view: What was decomposed. "matrix", or "reshaped kernel" for kernels of more axes, such as a
+            convolution's: the matrix (product of the others, out), not the operator on images.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    raw: np.ndarray = dataclasses.field(repr=False)
+    normalized: np.ndarray | None = dataclasses.field(repr=False)
+    constrained: np.ndarray | None = dataclasses.field(repr=False)
+    k: float
+    view: str
+
+    @property
+    def used(self):
+        """Singular values of the kernel that inference uses."""
+        return self.raw if self.constrained is None else self.constrained
+
+    @property
+    def largest(self):
+        """Largest singular value of the kernel that inference uses."""
+        return float(self.used[0])
+
+    @property
+    def smallest(self):
+        """Smallest singular value of the kernel that inference uses."""
+        return float(self.used[-1])
+
+    @property
+    def orthogonality_error(self):
+        """‖I − WᵀW/k²‖_F of the kernel that inference uses; W Wᵀ for a wide one."""
+        return float(np.linalg.norm(1 - (self.used / self.k) ** 2))
+
+    @property
+    def orthogonality_error_spectral(self):
+        """The same in the spectral norm: the largest |1 − σ²/k²|."""
+        return float(np.abs(1 - (self.used / self.k) ** 2).max())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkSpectrum:
+    """Spectra of all layers of a model that have a kernel. Also a sequence, and indexed by name.
+
+    Attributes:
+        name: Name of the model.
+        layers: Tuple of `LayerSpectrum`.
+    """
+
+    name: str
+    layers: tuple[LayerSpectrum, ...]
+
+    def __len__(self):
+        return len(self.layers)
+
+    def __iter__(self):
+        return iter(self.layers)
+
+    def __getitem__(self, key):
+        """The spectrum of a layer, by position or by name; KeyError names the layers there are."""
+        if not isinstance(key, str):
+            return self.layers[key]
+        by_name = {layer.name: layer for layer in self.layers}
+        if key not in by_name:
+            raise KeyError(f"No layer {key!r}. There are: {', '.join(by_name)}")
+        return by_name[key]
+
+    @property
+    def largest(self):
+        """Largest σ/k of all layers: at most 1 where every constraint holds."""
+        return max(layer.largest / layer.k for layer in self.layers)
+
+
+def singular_values(target):
+    """Decompose the kernel of a layer, all kernels of a model, or a matrix.
+
+    What inference uses is measured as it is stored: nothing is refreshed or changed. The kernel of a convolution
+    is decomposed as a reshaped matrix, see `LayerSpectrum.view`.
+
+    Args:
+        target: Built Keras layer (of lipviz or plain), built model (nested ones included), or 2-D array.
+
+    Returns:
+        A `LayerSpectrum`; for a model, or a layer that wraps several with a kernel, a `NetworkSpectrum`.
+
+    Raises:
+        TypeError: If it does not hold real numbers.
+        ValueError: If it is not built, has no kernel, is no matrix, or holds NaN or Inf (with the layer's name).
+    """
+    if isinstance(target, keras.layers.Layer):
+        spectra = tuple(_of_layer(name, layer) for name, layer in layers_with_kernel(target).items())
+        return (
+            spectra[0]
+            if len(spectra) == 1 and not isinstance(target, keras.Model)
+            else NetworkSpectrum(target.name, spectra)
+        )
+    array = as_float64(target, "The matrix")
+    if array.ndim != 2:
+        raise ValueError(f"Expected a layer, a model or a 2-D array. Received an array of shape: {array.shape}")
+    return LayerSpectrum("matrix", array.shape, spectrum(array, "The matrix"), None, None, 1.0, "matrix")
+
+
+def spectrum(kernel, owner):
+    """Singular values of a kernel as a matrix, descending, float64.
+
+    Args:
+        kernel: Array, tensor or variable of shape (..., out).
+        owner: Words that name it in an error.
+
+    Raises:
+        TypeError: If it does not hold real numbers.
+        ValueError: If it is no kernel, or holds NaN or Inf.
+    """
+    values = np.linalg.svd(as_float64_matrix(kernel, owner), compute_uv=False)
+    values.flags.writeable = False
+    return values
+
+
+def _of_layer(name, layer):
+    shape = tuple(layer.kernel.shape)
+    bound = isinstance(layer, ConstrainedKernel)
+    return LayerSpectrum(
+        name=name,
+        shape=shape,
+        raw=spectrum(layer.kernel, f"The kernel of '{name}'"),
+        normalized=_normalized(name, layer) if bound else None,
+        constrained=spectrum(layer.wbar, f"The constrained kernel of '{name}'") if bound else None,
+        k=layer.k_coef_lip if bound else 1.0,
+        view="matrix" if len(shape) == 2 else "reshaped kernel",
+    )
+
+
+def _normalized(name, layer):
+    """Spectrum of what the layer's first step makes of its kernel, before Björck."""
+    p = layer.parametrization
+    if not isinstance(p, SpectralParametrization):
+        return None
+    w = nm.as_matrix(ops.cast(ops.convert_to_tensor(layer.kernel), p.variable_dtype))
+    squarings = nm.bound_squarings(p.eps_bjorck, p.beta_bjorck, p.maxiter_bjorck)
+    normalized = nm.sound_normalization(w, ops.convert_to_tensor(p.u), p.eps_spectral, p.maxiter_spectral, squarings)[0]
+    return p.k_coef_lip * spectrum(normalized, f"The normalized kernel of '{name}'")

@@ -1,0 +1,316 @@
+"""The anatomy of explorers, on one that is as small as they get."""
+
+import base64
+import io
+import re
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lipviz import measure, plots
+from lipviz.explorers import _base
+from lipviz.explorers._base import Explorer
+
+
+class Small(Explorer):
+    """The spectrum of a random kernel; a seed of 13 brings bad luck, one of 14 a bug."""
+
+    title = "Small <explorer>"
+    help_text = "Move it."
+
+    def make_controls(self):
+        self.computed = []
+        return {
+            "Kernel": {
+                "size": _base.slider("size", 4, 1, 9, 1, "Rows and columns"),
+                "smallest": _base.log_slider("smallest σ", 0.1, -3, 0, "Smallest singular value"),
+                "share": _base.slider("share", 0.5, 0.0, 1.0, 0.1, "Of nothing"),
+            },
+            "Draw": {
+                "seed": _base.slider("seed", 0, 0, 20, 1, "Another draw"),
+                "spectrum": _base.choice("spectrum", [("even", "even"), ("one", "one small")], "How values lie"),
+            },
+        }
+
+    def enabled(self, state):
+        return set(state) - ({"smallest"} if state["size"] == 1 else set())
+
+    def compute(self, size, smallest, share, seed, spectrum):
+        self.computed.append((size, seed))
+        if seed == 13:
+            raise ValueError("`seed` must not be 13 <today>. Received: 13")
+        if seed == 14:
+            raise KeyError("forgotten")
+        return measure.singular_values(measure.random_kernel(size, size, smallest, spectrum, seed))
+
+    def draw(self, data, update):
+        plots.plot_singular_values(data, ax=self.figure.axes[0], update=update)
+
+    def alt_text(self, data):
+        return plots.alt_text(data)
+
+    def statement(self, data):
+        return f"σ < {data.largest:.1f} & more."
+
+    def numbers(self, data):
+        return [("smallest", f"{data.smallest:.4f}")]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    explorer = Small()
+    yield explorer
+    explorer.close()
+
+
+@pytest.fixture
+def explorer(shared):
+    shared.reset()
+    return shared
+
+
+def source(explorer):
+    """What the page shows as a picture: the sources of all panels."""
+    return re.findall(r'src="([^"]+)"', explorer._image.value)
+
+
+DEFAULTS = {"size": 4, "smallest": 0.1, "share": 0.5, "seed": 0, "spectrum": "even"}
+
+# --- state ---
+
+
+def test_it_starts_with_a_picture_and_its_defaults(explorer):
+    assert explorer.state == DEFAULTS
+    assert explorer.error is None
+    assert explorer.data.shape == (4, 4)
+    assert source(explorer)[0].startswith("data:image/png;base64,")
+    assert "shape 4 × 4" in explorer._image.value
+
+
+def test_a_moved_slider_shows_at_once(explorer):
+    before = source(explorer)
+    explorer.controls["seed"].value = 3
+    assert source(explorer) == before  # the spectrum is the same
+    explorer.controls["smallest"].value = 0.01
+    assert source(explorer) != before
+    assert explorer.data.smallest == pytest.approx(0.01)
+    assert "0.0100" in explorer._results.value
+
+
+def test_the_front_end_moves_the_slider(explorer):
+    before = source(explorer)
+    explorer.controls["size"].set_state({"value": 7})
+    assert explorer.state["size"] == 7
+    assert explorer.data.shape == (7, 7)
+    assert source(explorer) != before
+
+
+def test_the_state_makes_a_round_trip(explorer):
+    explorer.state = {"size": 6, "smallest": 0.02, "spectrum": "one small"}
+    kept, picture = explorer.state, source(explorer)
+    assert kept == {**DEFAULTS, "size": 6, "smallest": 0.02, "spectrum": "one small"}
+    explorer.reset()
+    assert source(explorer) != picture
+    explorer.state = kept
+    assert explorer.state == kept
+    assert source(explorer) == picture
+
+
+def test_a_state_of_several_values_is_computed_once(explorer):
+    explorer.computed.clear()
+    explorer.state = {"size": 6, "seed": 2, "smallest": 0.3}
+    assert explorer.computed == [(6, 2)]
+
+
+def test_reset_restores(explorer):
+    before = source(explorer)
+    explorer.controls["size"].value = 2
+    explorer.controls["spectrum"].value = "one small"
+    reset = explorer.widget.children[1].children[-1]
+    assert reset.description == "Reset"
+    reset.click()
+    assert explorer.state == DEFAULTS
+    assert source(explorer) == before
+
+
+def test_controls_that_do_not_matter_are_greyed_out(explorer):
+    explorer.state = {"size": 1}
+    assert [name for name, control in explorer.controls.items() if control.disabled] == ["smallest"]
+    explorer.state = {"size": 2}
+    assert not explorer.controls["smallest"].disabled
+
+
+# --- errors ---
+
+
+def test_an_error_is_shown_and_cleared(explorer):
+    before = source(explorer)
+    explorer.controls["seed"].value = 13
+    assert isinstance(explorer.error, ValueError)
+    assert 'role="alert"' in explorer._alert.value
+    assert "`seed` must not be 13 &lt;today&gt;. Received: 13" in explorer._alert.value
+    assert "last values" in explorer._alert.value
+    assert source(explorer) == before
+    explorer.controls["seed"].value = 12
+    assert explorer.error is None
+    assert explorer._alert.value == ""
+
+
+def test_an_unexpected_error_is_shown_with_its_kind(explorer):
+    explorer.controls["seed"].set_state({"value": 14})
+    assert isinstance(explorer.error, KeyError)
+    assert "KeyError" in explorer._alert.value
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"size": 99}, "`size` takes 1 to 9. Received: 99"),
+        ({"smallest": 1e-9}, "`smallest` takes 0.001 to 1"),
+        ({"smallest": 2.0}, "[0, 1]"),  # the computation itself knows better
+        ({"size": "many"}, "Received"),
+        ({"spectrum": "odd"}, "one of 'even', 'one small'"),
+        ({"seed": 5, "share": float("nan")}, "`share` takes 0 to 1. Received: nan"),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused_as_a_whole(explorer, values, words):
+    before = source(explorer)
+    explorer.state = values
+    assert words in str(explorer.error)
+    assert explorer.state == DEFAULTS
+    assert source(explorer) == before
+    explorer.reset()
+    assert explorer.error is None
+
+
+def test_an_unknown_name_is_an_error_of_the_program(explorer):
+    with pytest.raises(ValueError, match=r"size, smallest, share, seed, spectrum.*Received: colour"):
+        explorer.state = {"colour": 1}
+
+
+def test_an_explorer_may_begin_with_an_error():
+    class Unlucky(Small):
+        def make_controls(self):
+            groups = super().make_controls()
+            groups["Draw"]["seed"].value = 13
+            return groups
+
+    explorer = Unlucky()
+    assert explorer.data is None
+    assert "last values" not in explorer._alert.value
+    assert "text/html" not in explorer._repr_mimebundle_()
+    with pytest.raises(ValueError, match="must not be 13"):
+        explorer.static()
+    explorer.state = {"seed": 1}
+    assert explorer.error is None
+    assert explorer.data is not None
+    explorer.close()
+
+
+# --- anatomy ---
+
+
+def test_every_control_has_a_label_a_help_text_and_waits_for_release(explorer):
+    for control in explorer.controls.values():
+        assert control.description
+        assert control.tooltip
+        assert getattr(control, "continuous_update", False) is False
+        assert getattr(control, "readout", True)
+
+
+def test_text_is_escaped(explorer):
+    page = explorer.widget.children[0].value + explorer._results.value
+    assert "Small &lt;explorer&gt;" in page
+    assert "σ &lt; 1.0 &amp; more." in page
+    assert 'role="status"' in explorer._results.value
+
+
+def test_it_shows_itself(explorer):
+    bundle = explorer._repr_mimebundle_()
+    view = bundle["application/vnd.jupyter.widget-view+json"]
+    assert view["model_id"] == explorer.widget.model_id
+    assert 'alt="Singular values' in bundle["text/html"]
+    assert bundle["text/plain"] == repr(explorer)
+    assert repr(explorer).startswith("Small(size=4, smallest=0.1")
+
+
+def test_the_static_picture_is_the_present_one(explorer):
+    first = explorer.static()
+    explorer.controls["size"].value = 8
+    second = explorer.static()
+    assert first.png != second.png
+    assert "8 × 8" in second.alt
+
+
+def test_the_base_leaves_the_work_to_its_subclasses():
+    with pytest.raises(NotImplementedError):
+        Explorer()
+
+
+def test_closing_removes_every_widget():
+    explorer = Small()
+    widgets = list(_base._all_widgets(explorer.widget))
+    assert len(widgets) > 10
+    explorer.close()
+    assert all(widget.comm is None for widget in widgets)
+
+
+# --- threads ---
+
+
+def test_threads_take_turns_and_the_newest_request_wins():
+    class Slow(Small):
+        def compute(self, **state):
+            self.running += 1
+            self.most = max(self.most, self.running)
+            time.sleep(0.05)
+            self.running -= 1
+            return super().compute(**state)
+
+        running = most = 0
+
+    explorer = Slow()
+    explorer.computed.clear()
+    threads = [
+        threading.Thread(target=explorer.controls["size"].set_state, args=({"value": size},)) for size in range(5, 10)
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.005)
+    for thread in threads:
+        thread.join()
+    assert explorer.error is None
+    assert explorer.most == 1
+    assert explorer.data.shape == (9, 9)
+    assert len(explorer.computed) < 5  # what had been overtaken was left out
+    explorer.close()
+
+
+def ink(explorer):
+    """Number of dark pixels of the picture."""
+    png = base64.b64decode(source(explorer)[0].split(",")[1])
+    return (np.asarray(Image.open(io.BytesIO(png)).convert("L")) < 160).sum()
+
+
+def test_many_fast_moves_leave_no_corrupt_picture(explorer):
+    inks = []
+    for i in range(24):
+        explorer.controls["size"].value = 2 + i % 8
+        assert explorer.error is None
+        inks.append(ink(explorer))
+    assert inks[:8] == inks[8:16] == inks[16:]
+    assert max(inks) < 2 * min(inks)
+
+
+def test_other_renderings_of_the_figure_do_not_disturb_the_picture(explorer):
+    explorer.controls["smallest"].value = 0.05
+    before = ink(explorer), source(explorer)
+    explorer._repr_mimebundle_()
+    explorer.figure.savefig(io.BytesIO(), dpi=30, format="svg")
+    explorer.controls["smallest"].value = 0.06
+    assert ink(explorer) == pytest.approx(before[0], rel=0.05)
+    explorer.controls["smallest"].value = 0.05
+    assert source(explorer) == before[1]

@@ -1,0 +1,310 @@
+"""Plots, by the data in their artists."""
+
+import io
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+import lipviz
+from lipviz import measure, plots
+from lipviz.plots import style
+
+SOURCES = Path(lipviz.__file__).parent
+
+
+def convergence(beta=0.5, **settings):
+    return measure.bjorck_convergence(measure.random_kernel(12, 9, 0.05), beta_bjorck=beta, repeats=1, **settings)
+
+
+def layer(name="dense", constrained=True, count=6, **values):
+    raw = np.linspace(3, 0.3, count)
+    spectra = {"normalized": raw / 3, "constrained": np.ones(count)} if constrained else {}
+    spectra = {"normalized": None, "constrained": None, **spectra}
+    given = {"name": name, "shape": (8, count), "raw": raw, "k": 1.0, "view": "matrix", **spectra, **values}
+    return measure.LayerSpectrum(**given)
+
+
+def network(layers, **values):
+    return measure.NetworkSpectrum("net", tuple(layer(f"layer_{i}", **values) for i in range(layers)))
+
+
+def drawn(ax):
+    """Lines of data by name."""
+    return {line.get_gid(): line for line in ax.lines if line.get_gid()}
+
+
+def pixels(picture):
+    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
+
+
+# --- what every plot keeps to ---
+
+PLOTS = [
+    (plots.plot_singular_values, layer()),
+    (plots.plot_singular_values, layer(constrained=False)),
+    (plots.plot_singular_values, network(3)),
+    (plots.plot_singular_values, convergence()),
+    (plots.plot_bjorck_convergence, convergence()),
+]
+
+
+@pytest.mark.parametrize(("plot", "data"), PLOTS)
+def test_a_plot_draws_on_the_axes_it_is_given(plot, data):
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert plot(data, ax=right) is right
+    assert not left.lines
+    assert right.lines
+
+
+@pytest.mark.parametrize(("plot", "data"), PLOTS)
+def test_a_plot_names_its_axes_and_units_and_lines(plot, data):
+    ax = plot(data)
+    assert ax.get_title(loc="left")
+    assert ax.get_xlabel()
+    assert "no unit" in ax.get_ylabel()
+    assert ax.get_legend().get_texts()
+    assert all(line.get_label() for line in drawn(ax).values())
+
+
+@pytest.mark.parametrize(("plot", "data"), PLOTS)
+def test_lines_differ_without_their_colour(plot, data):
+    looks = [(line.get_linestyle(), line.get_marker()) for line in drawn(plot(data)).values()]
+    raw = [look for look in looks if look == (":", "")]  # of a network: they go with the layer's own line
+    others = [look for look in looks if look not in raw]
+    assert len(set(others)) == len(others)
+
+
+@pytest.mark.parametrize(("plot", "data"), PLOTS)
+def test_text_and_data_stay_inside_of_the_figure(plot, data):
+    ax = plot(data)
+    figure = ax.figure
+    FigureCanvasAgg(figure).draw()
+    frame = figure.bbox
+    legend = ax.get_legend()
+    labels = {axis: _labels_in_view(axis) for axis in (ax.xaxis, ax.yaxis)}
+    for text in [ax._left_title, ax.xaxis.label, ax.yaxis.label, legend, *itertools.chain(*labels.values())]:
+        box = text.get_window_extent()
+        assert box.x0 >= frame.x0 - 1
+        assert box.x1 <= frame.x1 + 1
+        assert box.y0 >= frame.y0 - 1
+        assert box.y1 <= frame.y1 + 1
+    boxes = [ax._left_title.get_window_extent(), legend.get_window_extent(), ax.yaxis.label.get_window_extent()]
+    boxes += [text.get_window_extent() for text in itertools.chain(*labels.values())]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def _labels_in_view(axis):
+    low, high = axis.get_view_interval()
+    ticks = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+    return [label for place, label in ticks if low <= place <= high]
+
+
+def test_the_palette_is_that_of_okabe_and_ito():
+    okabe_ito = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"}
+    assert set(plots.PALETTE) <= okabe_ito
+    assert {line.get_color() for line in drawn(plots.plot_singular_values(network(3))).values()} <= okabe_ito
+
+
+def test_no_source_speaks_to_pyplot():
+    for path in [*SOURCES.glob("plots/*.py"), *SOURCES.glob("explorers/*.py")]:
+        assert "matplotlib.pyplot" not in path.read_text(encoding="utf-8"), path
+
+
+def test_no_plot_touches_the_state_of_pyplot():
+    before = (pyplot.get_fignums(), dict(pyplot.rcParams))
+    for plot, data in PLOTS:
+        plots.picture(plot(data), plots.alt_text(data))
+    assert (pyplot.get_fignums(), dict(pyplot.rcParams)) == before
+
+
+# --- singular values ---
+
+
+def test_one_kernel_shows_its_three_spectra():
+    data = convergence()
+    lines = drawn(plots.plot_singular_values(data))
+    assert list(lines) == ["raw", "normalized", "constrained"]
+    for name, line in lines.items():
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 10))
+        np.testing.assert_array_equal(line.get_ydata(), getattr(data, name))
+
+
+def test_a_kernel_without_constraint_shows_one():
+    assert list(drawn(plots.plot_singular_values(layer(constrained=False)))) == ["raw"]
+
+
+def test_a_network_shows_every_layer():
+    ax = plots.plot_singular_values(network(3))
+    assert len(drawn(ax)) == 6
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["layer_0", "layer_1", "layer_2", "raw kernels"]
+    np.testing.assert_array_equal(drawn(ax)["used 1"].get_ydata(), np.ones(6))
+    assert len(drawn(plots.plot_singular_values(network(3, constrained=False)))) == 3
+
+
+def test_a_line_marks_k():
+    level = [line for line in plots.plot_singular_values(layer(k=0.25)).lines if not line.get_gid()]
+    assert [list(line.get_ydata()) for line in level] == [[0.25, 0.25]]
+
+
+def test_a_deep_network_names_its_ends_only():
+    ax = plots.plot_singular_values(network(20))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["layer_0", "layer_19", "raw kernels"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 64, 500])
+def test_ranks_are_whole_numbers_from_one(count):
+    ax = plots.plot_singular_values(layer(count=count))
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert ticks
+    assert all(tick == int(tick) and tick >= 1 for tick in ticks)
+    assert low < 1 <= count < high
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [np.zeros(3), np.array([1e12, 1, 0]), np.full(3, 1e-12), np.array([1 - 1e-6, 1 - 2e-6, 0.5])],
+    ids=["zero", "wide range", "tiny", "just below one"],
+)
+def test_the_axis_holds_any_spectrum(raw):
+    ax = plots.plot_singular_values(layer(constrained=False, raw=raw, count=3))
+    low, high = ax.get_ylim()
+    assert 0 < low < high
+    assert high > 1
+    assert high > raw.max()
+    assert high / low >= 9.99
+    plots.picture(ax, "x")
+
+
+# --- convergence ---
+
+
+def test_convergence_shows_errors_steps_and_limits():
+    data = convergence(maxiter_bjorck=12, eps_bjorck=1e-3)
+    ax = plots.plot_bjorck_convergence(data)
+    lines = drawn(ax)
+    np.testing.assert_array_equal(lines["error"].get_xdata(), np.arange(data.iterations + 1))
+    np.testing.assert_array_equal(lines["error"].get_ydata(), data.errors)
+    np.testing.assert_array_equal(lines["increment"].get_xdata(), np.arange(1, data.iterations + 1))
+    np.testing.assert_array_equal(lines["increment"].get_ydata(), data.increments)
+    np.testing.assert_array_equal(lines["limits"].get_xdata(), [0, 12, 12])
+    np.testing.assert_array_equal(lines["limits"].get_ydata()[:2], [1e-3, 1e-3])
+    assert ax.get_yscale() == "log"
+    assert all(tick == int(tick) for tick in ax.get_xticks())
+
+
+def test_convergence_without_an_iteration():
+    ax = plots.plot_bjorck_convergence(convergence(maxiter_bjorck=0))
+    assert len(drawn(ax)["increment"].get_xdata()) == 0
+    plots.picture(ax, "x")
+
+
+# --- moving what was drawn ---
+
+
+@pytest.mark.parametrize("plot", [plots.plot_singular_values, plots.plot_bjorck_convergence])
+def test_an_update_moves_the_lines_and_shows_what_a_new_plot_would(plot):
+    ax = plot(convergence(0.1))
+    before = drawn(ax)
+    assert plot(convergence(0.4), ax=ax, update=True) is ax
+    assert drawn(ax) == before
+    assert len(ax.lines) == len(plot(convergence(0.4)).lines)
+    np.testing.assert_array_equal(pixels(plots.picture(ax, "x")), pixels(plots.picture(plot(convergence(0.4)), "x")))
+
+
+def test_there_must_be_something_to_update():
+    ax = plots.plot_singular_values(layer(constrained=False))
+    with pytest.raises(ValueError, match="normalized"):
+        plots.plot_singular_values(layer(), ax=ax, update=True)
+
+
+def test_a_live_figure_shows_what_a_fresh_one_would():
+    def shown(live, figure, data, update):
+        left, right = figure.axes
+        plots.plot_singular_values(data, ax=left, update=update)
+        plots.plot_bjorck_convergence(data, ax=right, update=update)
+        return [pixels(panel) for panel in live.panels("words")]
+
+    kept = plots.new_figure(2)
+    live = plots.LiveFigure(kept)
+    # The same frame, another frame, and back: settings that move lines only, and such that move limits.
+    for i, settings in enumerate([{"beta": 0.5}, {"beta": 0.3}, {"maxiter_bjorck": 40}, {"beta": 0.3}]):
+        data = convergence(**settings)
+        fresh = plots.new_figure(2)
+        moved = shown(live, kept, data, update=i > 0)
+        new = shown(plots.LiveFigure(fresh), fresh, data, update=False)
+        for a, b in zip(moved, new, strict=True):
+            assert a.shape == b.shape == (350, 460, 3)
+            # Palettes may differ by a shade.
+            assert np.abs(a.astype(int) - b).mean() < 1
+            assert (np.abs(a.astype(int) - b).max(axis=2) > 60).mean() < 1e-3
+        whole = pixels(plots.picture(fresh, "x", sharpness=1))
+        assert np.abs(np.concatenate(new, axis=1).astype(int) - whole).mean() < 1
+
+
+def test_only_the_first_panel_has_the_words():
+    figure = plots.new_figure(3)
+    assert [panel.alt for panel in plots.LiveFigure(figure).panels("words")] == ["words", "", ""]
+
+
+# --- pictures and words ---
+
+
+def test_a_picture_carries_its_words():
+    picture = plots.picture(plots.plot_singular_values(layer()), 'a "sharp" <picture>')
+    html = picture._repr_html_()
+    assert 'alt="a &quot;sharp&quot; &lt;picture&gt;"' in html
+    assert 'src="data:image/png;base64,' in html
+    assert "max-width:100%" in html
+    assert pixels(picture).shape == (700, 920, 3)
+    assert picture.width == 460
+
+
+def test_a_picture_needs_words():
+    with pytest.raises(ValueError, match="alternative text"):
+        plots.picture(plots.new_figure(), "  ")
+
+
+def test_words_for_every_measurement():
+    one = plots.alt_text(layer())
+    assert "'dense'" in one
+    assert "8 × 6" in one
+    assert "from 3 down to 0.3" in one
+    assert "from 1 down to 1" in one
+    plain = plots.alt_text(layer(constrained=False, view="reshaped kernel"))
+    assert "reshaped kernel" in plain
+    assert "uses" not in plain
+    assert plots.alt_text(network(3)).count("Raw kernel") == 3
+    data = convergence()
+    words = plots.alt_text(data)
+    assert f"in {data.iterations} iterations" in words
+    assert "12 × 9" in words
+    assert "last step" not in plots.alt_text(convergence(maxiter_bjorck=0))
+    with pytest.raises(TypeError, match="list"):
+        plots.alt_text([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1.0, "1"),
+        (64, "64"),
+        (0.999999, "1"),
+        (0.05, "0.05"),
+        (1e-3, "1e-3"),
+        (2.54e-4, "2.54e-4"),
+        (2.5e-4, "2.5e-4"),
+        (1e12, "1e12"),
+        (-3e-9, "-3e-9"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert style.number(value) == text
