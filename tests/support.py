@@ -8,6 +8,11 @@ from keras import ops
 KINDS = ("gaussian", "spectrum", "rank_one", "ones", "zero", "single", "orthogonal", "twins")
 
 
+def examples(count):
+    """Number of hypothesis examples; a fifth on JAX, which compiles every operation for every new shape."""
+    return count if keras.backend.backend() == "tensorflow" else count // 5
+
+
 def singular_values(w):
     """Exact singular values in float64, largest first."""
     w = np.asarray(w, np.float64)

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from keras import ops
 
 from lipviz import normalizers as nm
-from tests.support import finite_differences, gradient, kernels, make_kernel, singular_values, tensor, with_spectrum
+from tests.support import (
+    examples,
+    finite_differences,
+    gradient,
+    kernels,
+    make_kernel,
+    singular_values,
+    tensor,
+    with_spectrum,
+)
 
 
 def bjorck_numpy(w, eps, beta, maxiter):
@@ -139,7 +148,7 @@ def test_bad_input_is_named(call, message):
 # --- the sound bound ---
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(kernels(), st.integers(0, 4), st.integers(0, 2**16), st.booleans())
 def test_the_deflated_bound_is_a_bound_for_every_vector(w, squarings, seed, zero_vector):
     w = w / max(np.abs(w).max(), 1e-300)
@@ -169,7 +178,7 @@ SETTINGS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(kernels(), SETTINGS)
 def test_no_kernel_and_no_setting_exceeds_one(w, arguments):
     out, u, _ = orthogonalize(w, **arguments)
@@ -191,7 +200,7 @@ def test_the_ends_of_float32(scale):
     assert singular_values(out)[0] <= 1
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.tuples(*[st.sampled_from([1, 2, 7, 40])] * 2), st.integers(-12, 12), st.integers(0, 2**16))
 def test_moderate_kernels_become_orthogonal(shape, power, seed):
     size = min(shape)
@@ -201,7 +210,7 @@ def test_moderate_kernels_become_orthogonal(shape, power, seed):
     assert np.abs(singular_values(out) - 1).max() < 1e-3
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(kernels())
 def test_without_bjorck_the_kernel_is_scaled_and_tight(w):
     out, _, _ = orthogonalize(w, eps_bjorck=None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lipviz import activations
 from lipviz.layers import FullSort, GroupSort, GroupSort2, MaxMin
-from tests.support import gradient
+from tests.support import examples, gradient
 
 RNG = np.random.default_rng(0)
 
@@ -19,7 +19,7 @@ def sorted_in_groups(x, n, axis=-1):
     return np.moveaxis(out, -1, axis)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.sampled_from([2, 3, 4, None]),
     st.sampled_from(["channels_last", "channels_first"]),

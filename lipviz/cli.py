@@ -1,0 +1,125 @@
+"""The `lipviz` command: open the course, list it, and look at the installation.
+
+Only the standard library is imported here, so that the command answers at once; each subcommand imports what it
+needs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipviz._version import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: its arguments; None takes the process's own.
+
+    Returns:
+        The exit status: 0, or 1 after one line on stderr that says what is wrong.
+    """
+    arguments = _parse(list(sys.argv[1:] if argv is None else argv))
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(argv):
+    # argparse would take what follows `--` for DIR.
+    argv, further = _split(argv)
+    parser = _build_parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    arguments.further = unknown + further
+    if arguments.further and arguments.run is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(arguments.further)}")
+    return arguments
+
+
+def _split(argv):
+    """Splits the arguments at the first `--`."""
+    if "--" not in argv:
+        return argv, []
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
+
+
+def _build_parser():
+    parser = argparse.ArgumentParser(
+        prog="lipviz", description="Learn and explore Lipschitz-constrained neural networks.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"lipviz {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    lab = commands.add_parser(
+        "lab",
+        help="lay out the course and open it in JupyterLab",
+        description="Lay the course out in DIR, which is made where it is missing, and open JupyterLab there. A lesson "
+        "that you changed is never overwritten; one that you did not change is brought up to date.",
+        epilog="Arguments that are not listed here, and all after --, go to `jupyter lab`; write them --name=value.",
+        allow_abbrev=False,
+    )
+    lab.add_argument(
+        "dir", metavar="DIR", nargs="?", type=Path, default=Path("lipviz-course"), help="default: %(default)s"
+    )
+    lab.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+    lab.add_argument("--port", type=_port, help="listen here; otherwise at the first free port from 8888 on")
+    lab.set_defaults(run=_lab)
+
+    notebooks = commands.add_parser("notebooks", help="list the course", allow_abbrev=False)
+    notebooks.set_defaults(run=_notebooks)
+
+    doctor = commands.add_parser("doctor", help="look at the installation and the data sets", allow_abbrev=False)
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _port(text):
+    try:
+        port = int(text)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text!r}")
+    return port
+
+
+def _lab(arguments):
+    from lipviz import lab
+
+    try:
+        lab.open_lab(arguments.dir, port=arguments.port, browser=arguments.browser, further=arguments.further)
+    except lab.LabError as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _notebooks(arguments):
+    from lipviz import lab
+
+    rows = [("file", "title", "minutes on 2 cores")]
+    rows += [(lesson.path.name, lesson.title, f"{lesson.minutes:g}") for lesson in lab.lessons()]
+    _print_table(rows)
+    return 0
+
+
+def _doctor(arguments):
+    from lipviz import doctor
+
+    report = doctor.examine()
+    for title, findings in report.items():
+        print(f"{title}:")
+        _print_table([(finding.name, finding.text) for finding in findings], indent="  ")
+    broken = [finding.name for findings in report.values() for finding in findings if finding.broken]
+    print(f"Broken, and needed: {', '.join(broken)}." if broken else "All that lipviz needs is here.")
+    return 1 if broken else 0
+
+
+def _print_table(rows, indent=""):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,23 @@
+"""What the tests in a browser share: a Chromium, or a stated reason why there is none."""
+
+import importlib.util
+import os
+
+import pytest
+
+from tests.browser.lab import find_chromium
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of Chromium. Without one the test is skipped, unless LIPVIZ_REQUIRE_BROWSER is set to 1."""
+    path = find_chromium()
+    if path is None:
+        reason = "no Chromium found: install it, or set LIPVIZ_CHROMIUM to its path"
+    elif importlib.util.find_spec("playwright") is None:
+        reason = 'playwright is not installed: pip install -e ".[dev]"'
+    else:
+        return path
+    if os.environ.get("LIPVIZ_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"LIPVIZ_REQUIRE_BROWSER=1, but {reason}")
+    pytest.skip(reason)

@@ -1,0 +1,266 @@
+"""A JupyterLab that the `lipviz` command started, and a Chromium that looks at it.
+
+with serve(folder) as server, LabSession.open(server.address, chromium) as lab:
+    lab.open_by_click("00_tour.py")
+    lab.run_all()
+    lab.slider("beta").press("ArrowRight", times=3)
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+LIPVIZ = Path(sysconfig.get_path("scripts")) / "lipviz"
+SECOND = 1000  # playwright counts in milliseconds
+
+
+def find_chromium() -> str | None:
+    """Finds Chromium: `LIPVIZ_CHROMIUM`, or what the system calls by one of its usual names."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return os.environ.get("LIPVIZ_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Returns this process's environment for a reader who lives in `home`, without any Jupyter variable."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "XDG_"))}
+    return kept | {"HOME": str(home)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A running `lipviz lab`.
+
+    Attributes:
+        process: the command.
+        address: what it printed, with the token.
+        output: the file that takes what it prints.
+    """
+
+    process: subprocess.Popen
+    address: str
+    output: Path
+
+
+@contextlib.contextmanager
+def serve(folder: Path, *further: str, home: Path, timeout: float = 60) -> Iterator[Server]:
+    """Starts `lipviz lab --no-browser` on `folder` and ends it with Ctrl-C."""
+    output = home / "lipviz-lab.log"
+    command = [LIPVIZ, "lab", "--no-browser", f"--port={free_port()}", folder, "--", *further]
+    # A job in the background ignores Ctrl-C, and hands that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=clean_environment(home)
+        )
+    signal.signal(signal.SIGINT, before)
+    try:
+        yield Server(process, _wait_for_address(process, output, timeout), output)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _wait_for_address(process, output, timeout):
+    """Waits until the command has printed its address."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end and process.poll() is None:
+        # Only a whole line: the token may still be on its way.
+        found = re.search(r"JupyterLab is at (\S+)\n", output.read_text())
+        if found:
+            return found[1]
+        time.sleep(0.1)
+    raise AssertionError(f"`lipviz lab` did not come up (exit status {process.poll()}):\n{output.read_text()}")
+
+
+class Slider:
+    """One ipywidgets slider on the page, driven by its keyboard."""
+
+    def __init__(self, page, label):
+        self.box = page.locator(".widget-slider:visible", has=page.get_by_text(label, exact=True))
+        self._page = page
+
+    def press(self, key: str, times: int = 1) -> None:
+        """Focuses the handle and presses `key`, as `ArrowRight`, `PageUp` or `End`."""
+        handle = self.box.locator(".noUi-handle")
+        handle.scroll_into_view_if_needed()
+        handle.focus()
+        for _ in range(times):
+            self._page.keyboard.press(key)
+
+    @property
+    def readout(self):
+        """The slider's own readout, a playwright locator."""
+        return self.box.locator(".widget-readout")
+
+
+class LabSession:
+    """JupyterLab in a browser.
+
+    Attributes:
+        page: the playwright page.
+    """
+
+    def __init__(self, page, address: str):
+        self.page = page
+        self._address = address
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, address: str, chromium: str, *, on_failure: Path) -> Iterator["LabSession"]:
+        """Starts Chromium, and leaves a picture of the page in `on_failure` if the test fails.
+
+        `serve` must have been given `--LabApp.expose_app_in_browser=True`.
+        """
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+            page = browser.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(60 * SECOND)
+            # A dialog that closes again must not escape the test.
+            page.add_init_script(_WATCH_DIALOGS)
+            try:
+                yield cls(page, address)
+            except BaseException as error:
+                page.screenshot(path=on_failure)
+                error.add_note(f"The page then: {on_failure}")
+                raise
+            finally:
+                browser.close()
+
+    def go(self, path: str | None = None) -> None:
+        """Opens the address that the command printed, or another `path` of the same JupyterLab."""
+        address = urlsplit(self._address)
+        self.page.goto(urlunsplit(address._replace(path=path) if path else address))
+        self.page.wait_for_selector("#jp-main-dock-panel")
+
+    def open_by_click(self, name: str) -> None:
+        """Double-clicks `name` in the file browser, and waits for a notebook whose kernel is ready."""
+        self.page.locator(".jp-DirListing-item", has=self.page.get_by_text(name, exact=True)).dblclick()
+        self.wait_for_notebook(name)
+
+    def wait_for_notebook(self, name: str) -> None:
+        """Waits until `name` is the current notebook and its kernel has started."""
+        self.notebook.wait_for()
+        # Running earlier would raise a dialog that asks for a kernel.
+        self.page.wait_for_function(
+            f"""name => {{
+                const panel = {_PANEL};
+                return panel?.context?.path === name && panel.sessionContext?.session?.kernel?.status === 'idle';
+            }}""",
+            arg=name,
+        )
+
+    @property
+    def notebook(self):
+        """The current notebook, a playwright locator."""
+        return self.page.locator(".jp-NotebookPanel:visible")
+
+    def run_all(self, timeout: float = 300) -> None:
+        """Runs every cell of the current notebook and waits for the last one."""
+        # The command's promise is fulfilled after the last cell. It is left in the page, because playwright has no
+        # time limit for one.
+        self.page.evaluate(
+            """() => {
+                window.ran = false;
+                window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.ran = true; });
+            }"""
+        )
+        self.page.wait_for_function("() => window.ran", timeout=timeout * SECOND)
+        self.wait_idle(timeout)
+
+    def wait_idle(self, timeout: float = 60) -> None:
+        """Waits until the kernel has nothing left to do."""
+        self.page.wait_for_function(
+            f"() => {_PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=timeout * SECOND
+        )
+
+    def save(self) -> None:
+        """Saves the current notebook and waits until that is done."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    def comms_over_subshells(self) -> str:
+        """Returns how the current notebook's kernel treats widget messages, `disabled` for no subshells."""
+        return self.page.evaluate(f"() => {_PANEL}.sessionContext.session.kernel.commsOverSubshells")
+
+    def errors(self) -> list[str]:
+        """Lists every error of the current notebook: of its cells, and each traceback that is on the page.
+
+        The second kind may stand inside of a widget, or come from a thread.
+        """
+        of_cells = self.page.evaluate(
+            f"""() => [...{_PANEL}.content.model.cells].filter(cell => cell.type === 'code').flatMap(
+                cell => cell.outputs.toJSON().filter(output => output.output_type === 'error')
+                    .map(output => output.ename + ': ' + output.evalue))"""
+        )
+        shown = self.notebook.locator("pre", has_text="Traceback (most recent call last)")
+        return of_cells + shown.all_inner_texts()
+
+    def dialogs(self) -> list[str]:
+        """Lists the text of every dialog that has been on the page, closed ones included."""
+        return self.page.evaluate("() => window.dialogsSeen")
+
+    def slider(self, label: str) -> Slider:
+        """Returns the slider whose description is `label`."""
+        return Slider(self.page, label)
+
+    def figures(self) -> list[str]:
+        """Returns the sources of all figures in the notebook's outputs."""
+        images = self.notebook.locator(".jp-OutputArea img")
+        return images.evaluate_all("images => images.map(image => image.src)")
+
+    def wait_for_new_figure(self, before: list[str], timeout: float = 60) -> None:
+        """Waits until the figures are not those of `before` any more, and none is missing."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            now = self.figures()
+            if len(now) == len(before) and now != before:
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"expected {len(before)} figures of which one is new, got {len(self.figures())}")
+
+    def screenshot(self, path: Path) -> None:
+        self.page.screenshot(path=path)
+
+
+_PANEL = "window.jupyterapp.shell.currentWidget"
+
+_WATCH_DIALOGS = """
+window.dialogsSeen = [];
+new MutationObserver(() => {
+    for (const dialog of document.querySelectorAll('.jp-Dialog:not([data-seen])')) {
+        dialog.dataset.seen = 'yes';
+        window.dialogsSeen.push(dialog.innerText);
+    }
+}).observe(document, { childList: true, subtree: true });
+"""

@@ -1,0 +1,116 @@
+"""A pytest plugin that runs the course's notebooks.
+
+nbmake runs `.ipynb` files. The lessons are percent-format `.py` files, so each is converted into a scratch folder,
+which is also its working directory, and run there by nbmake: mocks and timeouts in the metadata work as usual.
+
+nbmake looks at the cells only. An exception inside a widget's callback ends up in the state of an `Output` widget,
+one in a thread on stderr, and the notebook passes. Here both fail it.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import zmq
+from jupyter_client.channels import AsyncZMQSocketChannel
+from nbmake.nb_result import NotebookError
+from nbmake.nb_run import NotebookRun
+from nbmake.pytest_items import NotebookFailedException, NotebookItem
+
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def is_lesson(path: Path, rootpath: Path) -> bool:
+    """Tells a lesson, `notebooks/NN_*.py`, from every other file."""
+    return path.parent == rootpath / "notebooks" and re.fullmatch(r"\d\d_.+\.py", path.name) is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path, parent):
+    collectors = yield
+    if is_lesson(file_path, parent.config.rootpath):
+        # Instead of pytest's own collector, which would import a lesson that is named on the command line.
+        return [LessonFile.from_parent(parent, path=file_path)]
+    return collectors
+
+
+class LessonFile(pytest.File):
+    """A lesson as pytest collects it."""
+
+    def collect(self):
+        item = LessonItem.from_parent(self, filename=self.path.name)
+        item.add_marker(pytest.mark.notebook)
+        yield item
+
+
+class LessonItem(NotebookItem):
+    """The test that a lesson runs from top to bottom and shows no error anywhere."""
+
+    def runtest(self):
+        with tempfile.TemporaryDirectory(prefix="lipviz-") as folder, pytest.MonkeyPatch.context() as patch:
+            use_this_python(patch, Path(folder, "jupyter"))
+            wake_up_after_sending(patch)
+            result = run(self.parent.path, Path(folder), self.config.option.nbmake_timeout)
+        if result.error is not None:
+            raise NotebookFailedException(result)
+
+
+def use_this_python(patch, data):
+    """Makes `python3`, the kernel of every lesson, the Python that runs the tests."""
+    from lipviz.lab import write_kernelspec
+
+    write_kernelspec(data)
+    patch.setenv("JUPYTER_PATH", str(data), prepend=os.pathsep)
+
+
+def wake_up_after_sending(patch):
+    """Keeps a lesson with an Output widget from now and then waiting for the whole of a cell's time limit.
+
+    nbclient sends such a widget's state while it waits for the cell's reply on the same socket. jupyter_client sends
+    past pyzmq's asyncio socket, which then does not notice a reply that has arrived meanwhile; asked for its events,
+    it does.
+    """
+    send = AsyncZMQSocketChannel.send
+
+    def send_and_look(channel, message):
+        send(channel, message)
+        channel.socket.get(zmq.EVENTS)
+
+    patch.setattr(AsyncZMQSocketChannel, "send", send_and_look)
+
+
+def run(lesson: Path, scratch: Path, timeout: float):
+    """Runs a lesson in `scratch` and returns nbmake's result, with an error that nbmake does not see."""
+    notebook = scratch / lesson.with_suffix(".ipynb").name
+    nbformat.write(jupytext.read(lesson), notebook)
+    result = NotebookRun(notebook, timeout).execute()
+    if result.error is None:
+        hidden = next(hidden_errors(result.nb), None)
+        if hidden is not None:
+            result.error = NotebookError(summary=hidden.splitlines()[-1], trace=hidden, failing_cell_index=-1)
+    return result
+
+
+def hidden_errors(notebook) -> Iterator[str]:
+    """Yields the text of every error that a notebook which ran to its end still shows somewhere."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "raises-exception" not in cell.metadata.get("tags", ()):
+            yield from _errors_in(cell.outputs, "a cell's output")
+    for model in notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {}).values():
+        yield from _errors_in(model["state"].get("outputs", ()), "an Output widget")
+
+
+def _errors_in(outputs, place):
+    for output in outputs:
+        if output["output_type"] == "error":
+            text = "\n".join(output["traceback"]) or f"{output['ename']}: {output['evalue']}"
+        elif output["output_type"] == "stream" and "Traceback (most recent call last)" in output["text"]:
+            text = output["text"].rstrip()
+        else:
+            continue
+        yield f"The notebook ran to its end, but {place} holds an error:\n{text}"

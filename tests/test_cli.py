@@ -1,0 +1,483 @@
+"""The `lipviz` command."""
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import jupytext
+import pytest
+
+from lipviz import __version__, cli, doctor, lab
+from tests.browser.lab import LIPVIZ, clean_environment, free_port, serve
+
+HEADER = """\
+# ---
+# jupyter:
+#   lipviz:
+#     minutes: {minutes}
+#     title: {title}
+# ---
+"""
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of two lessons and a picture, in place of the real one."""
+    folder = tmp_path / "source"
+    (folder / "images").mkdir(parents=True)
+    (folder / "00_tour.py").write_text(HEADER.format(minutes=3, title="A tour") + "\n# %%\n1\n")
+    (folder / "01_next.py").write_text(HEADER.format(minutes=1.5, title="'What: next?'") + "\n# %%\n2\n")
+    (folder / "images" / "net.png").write_bytes(b"\x89PNG\xff")
+    for unwanted in ("__pycache__/x.pyc", ".ipynb_checkpoints/00_tour.py", ".hidden"):
+        (folder / unwanted).parent.mkdir(exist_ok=True)
+        (folder / unwanted).write_text("unwanted")
+    monkeypatch.setattr(lab, "course_folder", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Takes the place of the JupyterLab server: nothing starts, and what would start can be looked at."""
+    from jupyterlab.labapp import LabApp
+
+    calls = SimpleNamespace(arguments=None, started=0)
+
+    def initialize_server(arguments):
+        calls.arguments = arguments
+        return SimpleNamespace(
+            connection_url="http://127.0.0.1:8888/",
+            default_url="/lab/tree/00_tour.py",
+            identity_provider=SimpleNamespace(token="secret"),
+            start=lambda: setattr(calls, "started", calls.started + 1),
+        )
+
+    monkeypatch.setattr(LabApp, "initialize_server", initialize_server)
+    # `open_lab` sets them for the server; monkeypatch puts back what was there.
+    monkeypatch.setenv("JUPYTER_PATH", "/their/data")
+    monkeypatch.delenv("JUPYTER_CONFIG_PATH", raising=False)
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", "/nowhere")
+    return calls
+
+
+def options(arguments):
+    return dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+
+
+# --- Arguments ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "required: COMMAND"),
+        (["dance"], "invalid choice: 'dance'"),
+        (["notebooks", "--all"], "unrecognized arguments: --all"),
+        (["doctor", "now"], "unrecognized arguments: now"),
+        (["--port=1", "notebooks"], "unrecognized arguments: --port=1"),
+        (["notebooks", "--", "x"], "unrecognized arguments: x"),
+        (["lab", "--port", "none"], "from 1 to 65535, got 'none'"),
+        (["lab", "--port=0"], "from 1 to 65535, got '0'"),
+        (["lab", "--port=65536"], "from 1 to 65535, got '65536'"),
+    ],
+)
+def test_wrong_arguments(arguments, complaint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["lab", "--help"], ["notebooks"]])
+def test_answers_without_heavy_imports(arguments):
+    program = (
+        "import sys\n"
+        f"sys.argv = ['/some/bin/lipviz', *{arguments!r}]\n"
+        "from lipviz.cli import main\n"
+        "try:\n    code = main()\nexcept SystemExit as stop:\n    code = stop.code\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'numpy', 'matplotlib', 'ipywidgets', 'jupyterlab'}\n"
+        "assert not code and not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_installed_command_states_its_version():
+    done = subprocess.run([LIPVIZ, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"lipviz {__version__}\n")
+
+
+def test_keyboard_interrupt_is_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine", interrupted)
+    assert cli.main(["doctor"]) == 130
+
+
+# --- lipviz notebooks ---
+
+
+def test_notebooks_lists_the_course(course, capsys):
+    assert cli.main(["notebooks"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "file        title        minutes on 2 cores",
+        "00_tour.py  A tour       3",
+        "01_next.py  What: next?  1.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "begins with"),
+        ("# %%\n1\n", "begins with"),
+        ("# ---\n# jupyter:\n", "second '# ---'"),
+        ("# ---\n# jupyter:\n#   lipviz:\n#     title: A\n# ---\n", "lipviz.minutes"),
+        ("# ---\n# jupyter:\n#   kernelspec: {}\n# ---\n", "lipviz.title"),
+    ],
+)
+def test_lesson_without_its_header_is_refused_by_name(text, complaint, tmp_path):
+    (tmp_path / "07_bad.py").write_text(text)
+    with pytest.raises(ValueError, match=r"^07_bad\.py: expected .*" + complaint):
+        lab.lessons(tmp_path)
+
+
+def test_course_is_found_in_a_checkout_and_in_a_wheel(tmp_path, monkeypatch):
+    assert lab.course_folder() == Path(__file__).parents[1] / "notebooks"
+    for folder in ("lipviz/course/notebooks", "notebooks"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "lipviz" / "lab.py"))
+    # A stranger's folder of that name beside the installed package is not the course.
+    assert lab.course_folder() == tmp_path / "lipviz" / "course" / "notebooks"
+
+
+@pytest.mark.parametrize("lesson", lab.lesson_files(lab.course_folder()), ids=lambda path: path.name)
+def test_each_lesson_says_what_it_needs_and_how_long_it_takes(lesson):
+    header = lab.read_header(lesson)
+    assert header["kernelspec"] == {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    assert 0 < header["lipviz"]["minutes"] <= 15
+    assert header["execution"]["timeout"] > 0
+
+
+@pytest.mark.parametrize("lesson", lab.lesson_files(lab.course_folder()), ids=lambda path: path.name)
+def test_running_and_saving_a_lesson_in_jupyter_does_not_change_it(lesson):
+    # Otherwise each lesson that was only run would count as the reader's own, and never be updated.
+    text = lesson.read_text(encoding="utf-8")
+    notebook = jupytext.reads(text, fmt="py:percent")
+    notebook.metadata["language_info"] = {"name": "python", "version": "3.11"}
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {}}
+    # CONTRIBUTING.md shows a header that is stable.
+    assert jupytext.writes(notebook, fmt="py:percent").splitlines() == text.splitlines()
+
+
+# --- Laying out ---
+
+
+def test_first_time_all_is_new(course, tmp_path):
+    target = tmp_path / "far" / "away"
+    layout = lab.lay_out(course, target)
+    assert layout == lab.Layout(new=("00_tour.py", "01_next.py", "images/net.png"), updated=(), kept=())
+    for name in layout.new:
+        assert (target / name).read_bytes() == (course / name).read_bytes()
+    assert sorted(path.name for path in target.iterdir()) == [".lipviz", "00_tour.py", "01_next.py", "images"]
+
+
+def test_second_time_nothing_happens(course, tmp_path):
+    lab.lay_out(course, tmp_path / "mine")
+    assert lab.lay_out(course, tmp_path / "mine") == lab.Layout((), (), ())
+
+
+def test_changed_lessons_are_kept_and_others_updated(course, tmp_path):
+    target = tmp_path / "mine"
+    lab.lay_out(course, target)
+    (target / "00_tour.py").write_text("my answers")
+    (target / "own.py").write_text("my own")
+    for name in ("00_tour.py", "01_next.py"):
+        (course / name).write_text("version 2")
+    assert lab.lay_out(course, target) == lab.Layout(new=(), updated=("01_next.py",), kept=("00_tour.py",))
+    assert (target / "00_tour.py").read_text() == "my answers"
+    assert (target / "01_next.py").read_text() == "version 2"
+    assert (target / "own.py").read_text() == "my own"
+    # It stays so, also over another version.
+    (course / "01_next.py").write_text("version 3")
+    assert lab.lay_out(course, target) == lab.Layout(new=(), updated=("01_next.py",), kept=("00_tour.py",))
+
+
+def test_deleted_lesson_comes_back_and_undone_change_is_updated(course, tmp_path):
+    target = tmp_path / "mine"
+    lab.lay_out(course, target)
+    first = (target / "00_tour.py").read_text()
+    (target / "00_tour.py").write_text("my answers")
+    (target / "01_next.py").unlink()
+    (course / "00_tour.py").write_text("version 2")
+    assert lab.lay_out(course, target) == lab.Layout(new=("01_next.py",), updated=(), kept=("00_tour.py",))
+    (target / "00_tour.py").write_text(first)
+    assert lab.lay_out(course, target).updated == ("00_tour.py",)
+
+
+@pytest.mark.parametrize("record", [None, "{ spoilt", "[]"])
+def test_without_its_record_what_differs_is_the_readers(record, course, tmp_path):
+    target = tmp_path / "mine"
+    lab.lay_out(course, target)
+    path = target / ".lipviz" / "course.json"
+    path.unlink() if record is None else path.write_text(record)
+    (course / "00_tour.py").write_text("version 2")
+    assert lab.lay_out(course, target).kept == ("00_tour.py",)
+    # What is as in the course counts as laid out again.
+    (course / "01_next.py").write_text("version 2")
+    assert lab.lay_out(course, target).updated == ("01_next.py",)
+
+
+# --- lipviz lab, up to the server ---
+
+
+def test_lab_lays_out_says_what_it_kept_and_serves(course, served, tmp_path, capsys):
+    target = tmp_path / "mine"
+    lab.lay_out(course, target)
+    (target / "00_tour.py").write_text("my answers")
+    (course / "01_next.py").write_text("version 2")
+    assert cli.main(["lab", str(target), "--no-browser", "--", "--ServerApp.x=y"]) == 0
+    assert served.started == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"The course is in {target}: 0 new, 1 updated.",
+        "  kept your 00_tour.py; rename or delete it to get the course's",
+        "JupyterLab is at http://127.0.0.1:8888/lab/tree/00_tour.py?token=secret",
+        "Ctrl-C here ends it.",
+    ]
+    assert served.arguments[-1] == "--ServerApp.x=y"
+
+
+def test_lab_leaves_the_readers_jupyter_folders_first_in_line_after_ours(course, served, tmp_path):
+    cli.main(["lab", str(tmp_path / "mine")])
+    private = tmp_path / "mine" / ".lipviz"
+    assert os.environ["JUPYTER_PATH"] == f"{private / 'data'}{os.pathsep}/their/data"
+    assert os.environ["JUPYTER_CONFIG_PATH"] == str(private / "config")
+    overrides = json.loads((private / "config/labconfig/default_setting_overrides.json").read_text())
+    assert overrides["@jupyterlab/apputils-extension:kernels-settings"] == {"commsOverSubshells": "disabled"}
+
+
+def test_default_folder(course, served, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["lab"]) == 0
+    assert (tmp_path / "lipviz-course" / "00_tour.py").exists()
+    # The readme's examples: options without a folder, before and after `--`.
+    for arguments in (["--ServerApp.x=y"], ["--", "--ServerApp.x=y"]):
+        assert cli.main(["lab", *arguments]) == 0
+        assert served.arguments[-1] == "--ServerApp.x=y"
+    assert [path.name for path in tmp_path.iterdir() if path.name != "source"] == ["lipviz-course"]
+
+
+def test_server_arguments(course, tmp_path):
+    lab.lay_out(course, tmp_path)
+    ours = options(lab.server_arguments(tmp_path, port=4321, browser=False, further=[]))
+    assert ours["ServerApp.ip"] == "127.0.0.1"
+    assert ours["ServerApp.port"] == "4321"
+    assert ours["ServerApp.open_browser"] == "False"
+    assert ours["ServerApp.root_dir"] == str(tmp_path)
+    assert ours["LabApp.default_url"] == "/lab/tree/00_tour.py"
+    assert len(ours["IdentityProvider.token"]) == 48
+    again = options(lab.server_arguments(tmp_path, port=4321, browser=False, further=[]))
+    assert again["IdentityProvider.token"] != ours["IdentityProvider.token"]
+
+
+@pytest.mark.parametrize(
+    ("further", "replaced"),
+    [
+        (["--ServerApp.ip=::1"], "ServerApp.ip"),
+        (["--ip=::1"], "ServerApp.ip"),
+        (["--ip", "::1"], "ServerApp.ip"),
+        (["--log-level=DEBUG"], "Application.log_level"),
+        (["--debug"], None),
+    ],
+)
+def test_the_readers_arguments_replace_ours(further, replaced, tmp_path):
+    arguments = lab.server_arguments(tmp_path, port=4321, browser=False, further=further)
+    assert arguments[-len(further) :] == further
+    # JupyterLab refuses an option that is given twice.
+    assert replaced not in options(arguments[: -len(further)])
+    assert len(arguments) == len(lab.server_arguments(tmp_path, port=4321, browser=False, further=[])) + len(
+        further
+    ) - (replaced is not None)
+
+
+def test_kernel_is_this_python_whatever_the_reader_has(tmp_path, monkeypatch):
+    theirs = tmp_path / "theirs" / "kernels" / "python3"
+    theirs.mkdir(parents=True)
+    (theirs / "kernel.json").write_text('{"argv": ["/other/python"], "display_name": "other", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "theirs"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "theirs"))
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    assert KernelSpecManager().get_kernel_spec("python3").argv[0] == "/other/python"
+    monkeypatch.setenv("JUPYTER_PATH", lab.prepare_private(tmp_path / "course")["JUPYTER_PATH"])
+    assert KernelSpecManager().get_kernel_spec("python3").argv[0] == sys.executable
+
+
+def test_settings_are_borrowed_once_and_not_what_lessons_need(tmp_path):
+    own, private = tmp_path / "own", tmp_path / "private"
+    for plugin in ("apputils-extension/themes", "docmanager-extension/plugin"):
+        (own / "@jupyterlab" / plugin).parent.mkdir(parents=True)
+        (own / "@jupyterlab" / f"{plugin}.jupyterlab-settings").write_text('{"theme": "JupyterLab Dark"}')
+    lab.borrow_settings(own, private)
+    assert [path.name for path in private.rglob("*.*")] == ["themes.jupyterlab-settings"]
+    theme = private / "@jupyterlab/apputils-extension/themes.jupyterlab-settings"
+    theme.write_text("chosen in the course")
+    lab.borrow_settings(own, private)
+    assert theme.read_text() == "chosen in the course"
+
+
+def test_settings_of_a_reader_without_any(tmp_path):
+    lab.borrow_settings(tmp_path / "none", tmp_path / "private")
+    assert not list((tmp_path / "private").iterdir())
+
+
+# --- lipviz lab, refusing ---
+
+
+def refused(arguments, capsys):
+    """Runs the command, which must fail with one line, and returns that line."""
+    assert cli.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("lipviz: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_busy_port(course, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        line = refused(["lab", str(tmp_path / "mine"), f"--port={port}"], capsys)
+    assert f"port {port} is in use" in line
+    assert not (tmp_path / "mine").exists()
+
+
+def test_next_port_is_taken_where_none_is_asked_for(monkeypatch):
+    busy = {8888, 8889}
+
+    def create_server(address):
+        if address[1] in busy:
+            raise OSError("in use")
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    assert lab.choose_port(None) == 8890
+    busy.update(range(8888, 9000))
+    with pytest.raises(lab.LabError, match="8888 to 8987"):
+        lab.choose_port(None)
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "x" * 300])
+def test_impossible_folder(folder, course, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    line = refused(["lab", str(tmp_path / folder)], capsys)
+    assert f"cannot lay out the course in {tmp_path / folder}" in line
+
+
+def test_read_only_folder(tmp_path):
+    target = tmp_path / "locked"
+    target.mkdir()
+    target.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    prefix = []
+    if os.access(target, os.W_OK):
+        # root may write anywhere, unless it gives up that right.
+        if shutil.which("setpriv") is None:
+            pytest.skip("this user may write into read-only folders, and there is no setpriv to give that up")
+        prefix = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    command = [*prefix, LIPVIZ, "lab", "--no-browser", target]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"lipviz: cannot lay out the course in {target}: Permission denied")
+    assert done.stderr.count("\n") == 1
+
+
+def test_absent_jupyterlab(course, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jupyterlab.labapp", None)
+    line = refused(["lab", str(tmp_path / "mine")], capsys)
+    assert "JupyterLab does not import" in line
+    assert "-m pip install jupyterlab" in line
+    assert not (tmp_path / "mine").exists()
+
+
+# --- lipviz lab, served ---
+
+
+def test_serves_with_a_token_on_the_loopback_until_ctrl_c(tmp_path):
+    def get(address):
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return answer.status, answer.read()
+
+    with serve(tmp_path / "course", home=tmp_path) as server:
+        address = urlsplit(server.address)
+        assert address.hostname == "127.0.0.1"
+        assert get(server.address)[0] == 200
+        api = f"http://{address.netloc}/api/kernelspecs"
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get(api)
+        specs = json.loads(get(f"{api}?{address.query}")[1])
+        assert specs["kernelspecs"]["python3"]["spec"]["argv"][0] == sys.executable
+    assert server.process.returncode == 0
+    assert "Traceback" not in server.output.read_text()
+
+
+def test_port_that_is_lost_after_all_is_one_line_too(tmp_path):
+    # The reader's own option goes past our look at the port, so that JupyterLab itself must refuse.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        option = f"--ServerApp.port={listener.getsockname()[1]}"
+        command = [LIPVIZ, "lab", "--no-browser", f"--port={free_port()}", tmp_path / "course", option]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment(tmp_path))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+# --- lipviz doctor ---
+
+
+def test_doctor_finds_everything(capsys):
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for name in (
+        f"lipviz        {__version__}",
+        "keras ",
+        "jupytext ",
+        "backend  ",
+        "GPU  ",
+        "digits ",
+        "fashion_mnist ",
+    ):
+        assert f"  {name}" in out
+    assert out.endswith("All that lipviz needs is here.\n")
+
+
+def test_doctor_names_what_is_broken(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    monkeypatch.setitem(sys.modules, "lipviz.plots", None)
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "  jupytext      BROKEN: ModuleNotFoundError" in out
+    assert out.endswith("Broken, and needed: jupytext, plots.\n")
+
+
+def test_doctor_says_what_to_do_about_missing_data(monkeypatch, capsys):
+    from lipviz import data
+
+    missing = SimpleNamespace(name="fashion_mnist", available=False, source="", hint="apt install it")
+    monkeypatch.setattr(data, "availability", lambda: (missing,))
+    assert cli.main(["doctor"]) == 0
+    assert "  fashion_mnist  missing: apt install it" in capsys.readouterr().out
+
+
+def test_doctor_survives_broken_data(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lipviz.data", None)
+    monkeypatch.delattr("lipviz.data", raising=False)
+    assert cli.main(["doctor"]) == 1
+    assert "BROKEN" in capsys.readouterr().out

@@ -1,0 +1,166 @@
+"""The arrows of the design: who may import whom in lipviz.
+
+The sources are parsed, not imported, so that an import inside a function counts as well.
+"""
+
+import ast
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "lipviz"
+
+# The house, from the cellar to the roof. A room may import what stands above it in this list, not what stands
+# below or beside it.
+FLOORS = (
+    {"_version"},
+    {"normalizers"},
+    {"parametrizations"},
+    {"initializers", "constraints", "regularizers"},
+    {"layers"},
+    {"activations"},
+    {"model"},
+    {"losses", "metrics"},
+    {"measure"},
+    {"callbacks", "utils", "compute_layer_sv"},
+    {"plots"},
+    {"explorers"},
+)
+HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+
+# The outbuildings: what each may import, beside its own modules.
+OUTBUILDINGS = {
+    "": set(HEIGHT),  # lipviz/__init__.py hands every room out, when it is asked for
+    "data": {"_version"},
+    "course": {room for room in HEIGHT if HEIGHT[room] <= HEIGHT["measure"]},
+    "lab": {"_version"},
+    "doctor": {"_version", "data"},
+    "cli": {"_version", "lab", "doctor"},
+}
+# Only explorers look into an outbuilding from inside the house.
+MAY_IMPORT = OUTBUILDINGS | {
+    room: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[room]} | ({"data"} if room == "explorers" else set())
+    for room in HEIGHT
+}
+
+# Packages that only some rooms may use: keras.ops stands for every backend, and only the upper floors draw.
+ONLY_IN = {
+    "tensorflow": set(),
+    "jax": {"measure"},  # its switch for float64, which the other backends do not have
+    "torch": set(),
+    "matplotlib": {"plots", "explorers"},
+    "ipywidgets": {"explorers"},
+    "IPython": {"explorers"},
+    "keras": MAY_IMPORT.keys() - {"plots", "lab", "cli", ""},
+}
+# What lipviz/__init__.py hands out from a room.
+FROM_ROOT = {"Model": "model", "Sequential": "model", "vanillaModel": "model", "__version__": "_version"}
+
+
+def imported(tree, module):
+    """Yields line number and full name of everything that `module`, a tuple of names, imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # Each leading dot goes up by one.
+            base = module[: len(module) - node.level] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            yield from ((node.lineno, ".".join((*base, alias.name))) for alias in node.names)
+        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
+            # importlib.import_module("...") and __import__("...")
+            yield from (
+                (node.lineno, argument.value)
+                for argument in node.args[:1]
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            )
+
+
+def violations(path, source):
+    """Lists what is wrong with the imports of a module, given by its path inside of the package."""
+    module = ("lipviz", *Path(path).with_suffix("").parts)
+    room = module[1].removesuffix("__init__")
+    if room not in MAY_IMPORT:
+        return [f"{path}: give {room!r} its place in this test"]
+    found = []
+    for line, name in imported(ast.parse(source), module):
+        top, *rest = name.split(".")
+        if top == "lipviz":
+            target = FROM_ROOT.get(rest[0], rest[0]) if rest else "lipviz as a whole"
+            if target != room and target not in MAY_IMPORT[room]:
+                found.append(f"{path}:{line}: {room or '__init__'} must not import {target}")
+        elif room not in ONLY_IN.get(top, {room}):
+            found.append(f"{path}:{line}: {room or '__init__'} must not import {top}")
+    return found
+
+
+def test_the_sources_follow_the_arrows():
+    paths = sorted(path for path in PACKAGE.rglob("*.py") if "notebooks" not in path.relative_to(PACKAGE).parts)
+    assert len(paths) > 10
+    found = (violations(path.relative_to(PACKAGE), path.read_text(encoding="utf-8")) for path in paths)
+    assert list(itertools.chain.from_iterable(found)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "culprit"),
+    [
+        ("normalizers.py", "from lipviz.layers import SpectralDense", "normalizers must not import layers"),
+        ("normalizers.py", "def f():\n    import lipviz.model", "normalizers must not import model"),
+        ("layers/dense.py", "from lipviz import measure as m", "layers must not import measure"),
+        ("layers/dense.py", "from ..plots import style", "layers must not import plots"),
+        ("layers/__init__.py", "from .. import model", "layers must not import model"),
+        ("layers/dense.py", "from lipviz import Sequential", "layers must not import model"),
+        ("layers/dense.py", "import lipviz", "layers must not import lipviz as a whole"),
+        ("constraints.py", "from lipviz.regularizers import Lorth2D", "constraints must not import regularizers"),
+        ("measure/spectra.py", "from lipviz import data", "measure must not import data"),
+        ("measure/spectra.py", "from lipviz.course import check", "measure must not import course"),
+        ("explorers/bjorck.py", "from lipviz import cli", "explorers must not import cli"),
+        ("data.py", "from lipviz import normalizers", "data must not import normalizers"),
+        ("__init__.py", "from lipviz import cli", "__init__ must not import cli"),
+        ("utils.py", "def f():\n    import tensorflow as tf", "utils must not import tensorflow"),
+        ("utils.py", "import importlib\nimportlib.import_module('tensorflow')", "utils must not import tensorflow"),
+        ("layers/dense.py", "from jax import numpy", "layers must not import jax"),
+        ("plots/spectra.py", "from keras import ops", "plots must not import keras"),
+        ("plots/spectra.py", "import ipywidgets", "plots must not import ipywidgets"),
+        ("course/result.py", "from IPython.display import HTML", "course must not import IPython"),
+        ("measure/spectra.py", "import matplotlib.pyplot as plt", "measure must not import matplotlib"),
+        ("rooftop.py", "", "give 'rooftop' its place"),
+    ],
+)
+def test_a_wrong_import_is_found(path, source, culprit):
+    found = violations(path, source)
+    assert len(found) == 1
+    assert culprit in found[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("layers/dense.py", "import keras\nfrom keras import ops\nfrom lipviz import normalizers as nm"),
+        ("layers/__init__.py", "from lipviz.layers.dense import SpectralDense\nfrom .dense import SpectralDense"),
+        ("activations.py", "from lipviz.layers.activations import GroupSort"),
+        ("callbacks.py", "from lipviz.measure import singular_values"),
+        ("explorers/bjorck.py", "import ipywidgets\nfrom lipviz import data, plots\nfrom lipviz.model import Model"),
+        ("plots/spectra.py", "from matplotlib.axes import Axes\nfrom lipviz.measure import Spectrum\nimport numpy"),
+        ("cli.py", "from lipviz import lab, doctor, __version__"),
+    ],
+)
+def test_a_right_import_is_not(path, source):
+    assert violations(path, source) == []
+
+
+def test_importing_lipviz_neither_draws_nor_shows_widgets():
+    program = (
+        "import sys, keras\n"
+        # Keras itself imports matplotlib and IPython where they are installed.
+        "before = set(sys.modules)\n"
+        "import lipviz\n"
+        "added = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "unwanted = {'matplotlib', 'ipywidgets', 'IPython', 'jupyter_core', 'jupyterlab', 'jupytext', 'yaml'}\n"
+        "print(sorted(unwanted & added), 'lipviz.layers' in sys.modules, 'lipviz.plots' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[] True False\n", done.stderr

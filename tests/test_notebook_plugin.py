@@ -1,0 +1,165 @@
+"""The plugin that runs the lessons: what it collects, and that no error escapes it.
+
+The lessons here are made up. They run in one pytest of their own, because each costs the start of a kernel.
+"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat.v4 as nbf
+import pytest
+import zmq.asyncio
+from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.session import Session
+
+from tests import notebook_plugin
+
+REPOSITORY = Path(__file__).parents[1]
+HEADER = """\
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+"""
+WIDGET = """
+# %%
+import ipywidgets as widgets
+def draw(x):
+    if x > 1:
+        raise ValueError("only up to one")
+    print(x)
+slider = widgets.IntSlider(0)
+"""
+
+# Each lesson, and the line that must be in its failure (None: it passes).
+LESSONS = {
+    "00_passes": (
+        """
+# %% nbmake={"mock": {"EPOCHS": 1}}
+EPOCHS = 20
+
+# %%
+import pathlib, sys
+assert EPOCHS == 1
+assert sys.executable == {executable!r}
+pathlib.Path("written").touch()
+""",
+        None,
+    ),
+    "01_raises": ("\n# %%\n1 / 0\n", "ZeroDivisionError"),
+    "02_output_widget": (
+        f"{WIDGET}\nout = widgets.Output()\n\n# %%\nwith out:\n    draw(1)\nout\n\n# %%\nwith out:\n    draw(2)\n",
+        "only up to one",
+    ),
+    "03_interactive_output": (
+        f"{WIDGET}\nwidgets.interactive_output(draw, {{'x': slider}})\n\n# %%\nslider.value = 2\n",
+        "only up to one",
+    ),
+    "04_thread": (
+        "\n# %%\nimport threading\nthread = threading.Thread(target=lambda: 1 / 0)\nthread.start()\nthread.join()\n",
+        "ZeroDivisionError",
+    ),
+    "05_widget_passes": (f"{WIDGET}\nwidgets.interactive_output(draw, {{'x': slider}})\nslider.value = 1\n", None),
+}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The output of pytest on a project of made-up lessons."""
+    project = tmp_path_factory.mktemp("project")
+    (project / "notebooks").mkdir()
+    (project / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -rA -p tests.notebook_plugin\n")
+    for name, (cells, _) in LESSONS.items():
+        cells = cells.replace("{executable!r}", repr(sys.executable))
+        (project / "notebooks" / f"{name}.py").write_text(HEADER + cells)
+    (project / "notebooks" / "helper.py").write_text("raise AssertionError('not a lesson')\n")
+    done = run_pytest(project)
+    assert not list(project.rglob("written"))
+    return done.stdout
+
+
+def run_pytest(project, *arguments):
+    program = (
+        # The made-up project has no tests of its own: ours are found by their folder.
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        # Under this name lipviz does without Keras, which no lesson here needs.
+        "sys.argv[0] = 'lipviz'\n"
+        "import pytest; sys.exit(pytest.main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", program, "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_outcome(report, name):
+    outcome = "PASSED" if LESSONS[name][1] is None else "FAILED"
+    assert f"{outcome} notebooks/{name}.py::{name}.py" in report
+
+
+@pytest.mark.parametrize("name", [name for name, (_, line) in LESSONS.items() if line])
+def test_failure_says_why(report, name):
+    section = report.split(f" {name}.py ", 1)[1].split("\n____")[0]
+    assert LESSONS[name][1] in section
+
+
+def test_only_lessons_are_collected(report):
+    assert "4 failed, 2 passed" in report
+    assert "not a lesson" not in report
+
+
+def test_named_lesson_is_run_not_imported(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
+    (tmp_path / "notebooks" / "00_one.py").write_text(HEADER + "\n# %%\nget_ipython()\n")
+    done = run_pytest(tmp_path, "--collect-only", "-q", "-m", "notebook", "notebooks/00_one.py")
+    assert done.stdout.splitlines()[0] == "notebooks/00_one.py::00_one.py"
+    assert "1 test collected" in done.stdout
+
+
+def test_expected_errors_are_not_hidden_ones():
+    error = nbf.new_output("error", ename="E", evalue="x", traceback=["E: x"])
+    notebook = nbf.new_notebook(cells=[nbf.new_code_cell("", outputs=[error])])
+    assert len(list(notebook_plugin.hidden_errors(notebook))) == 1
+    notebook.cells[0].metadata["tags"] = ["raises-exception"]
+    assert not list(notebook_plugin.hidden_errors(notebook))
+
+
+def test_a_reply_that_arrives_just_before_a_send_is_noticed(monkeypatch):
+    notebook_plugin.wake_up_after_sending(monkeypatch)
+
+    async def wait_for_reply(channel, kernel):
+        reply = asyncio.create_task(channel.get_msg(timeout=3))
+        await asyncio.sleep(0.1)
+        channel.session.send(kernel, "execute_reply", {})
+        # Not asyncio's sleep: the reply arrives while the client is busy with a widget, whose state it then sends.
+        time.sleep(0.1)
+        channel.send(channel.session.msg("comm_msg"))
+        began = time.monotonic()
+        await reply
+        return time.monotonic() - began
+
+    async def talk():
+        context = zmq.asyncio.Context()
+        kernel, client = zmq.Context.shadow(context.underlying).socket(zmq.PAIR), context.socket(zmq.PAIR)
+        channel = AsyncZMQSocketChannel(client, Session(key=b"key"))
+        try:
+            client.connect(f"tcp://127.0.0.1:{kernel.bind_to_random_port('tcp://127.0.0.1')}")
+            # While the sockets still connect, other events wake the client up.
+            return [await wait_for_reply(channel, kernel) for _ in range(2)][1]
+        finally:
+            kernel.close(linger=0)
+            client.close(linger=0)
+            context.term()
+
+    assert asyncio.run(talk()) < 1

@@ -1,0 +1,22 @@
+"""The readme keeps its word: the two commands, and the sample of code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "command", ["python -m pip install . && lipviz lab", 'python -m pip install -e ".[dev]" && python -m pytest']
+)
+def test_command_stands_in_a_block_of_its_own(command):
+    assert f"```\n{command}\n```" in README
+
+
+def test_sample_runs_and_its_output_moves_less_than_its_input(capsys):
+    (sample,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(sample, {})
+    said = re.search(r"moved by (\S+), the output by (\S+) at most", capsys.readouterr().out)
+    assert float(said[2]) <= float(said[1])
