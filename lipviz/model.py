@@ -11,7 +11,7 @@ import keras
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 
 # The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
-_KerasFunctional = type(keras.Model(*[keras.Input((1,))] * 2))
+_KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
 
 _ONE_LIPSCHITZ = (
     keras.layers.InputLayer,
