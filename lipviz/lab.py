@@ -312,6 +312,8 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
         raise LabError(f"cannot lay out the course in {target}: {error.strerror} ({error.filename})") from error
     print(*describe(layout, target), sep="\n", flush=True)
     os.environ.update(environment)
+    # Without it a lesson on float64 shows a hundred red lines of TensorFlow's graph optimizer. Kernels inherit it.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
     # The server is asked where it listens, because `further` may have changed that.
     print(f"JupyterLab is at {address(server)}\nCtrl-C here ends it.", flush=True)

@@ -1,22 +1,21 @@
 # ---
 # jupyter:
+#   execution:
+#     timeout: 600
 #   jupytext:
 #     formats: py:percent
-#     notebook_metadata_filter: all
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.1
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   lipviz:
-#     title: "A tour: train a network that keeps a promise"
 #     minutes: 2
-#   execution:
-#     timeout: 600
+#     title: 'A tour: train a network that keeps a promise'
 # ---
 
 # %% [markdown]

@@ -1,26 +1,25 @@
 # ---
 # jupyter:
+#   execution:
+#     timeout: 600
 #   jupytext:
 #     formats: py:percent
-#     notebook_metadata_filter: all
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.1
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   lipviz:
-#     title: "Spectral normalization and Björck: how a layer gets its singular values"
 #     minutes: 1
-#   execution:
-#     timeout: 600
+#     title: 'Orthogonalize a kernel: how a layer gets its singular values'
 # ---
 
 # %% [markdown]
-# # Spectral normalization and Björck: how a layer gets its singular values
+# # Orthogonalize a kernel: how a layer gets its singular values
 #
 # **You will learn** how a kernel is brought to a largest singular value of 1, and all others up to it; how fast that
 # converges, when it does not, and which of these statements are guarantees.
@@ -53,7 +52,8 @@ start = np.random.default_rng(1).standard_normal((1, 64)).astype("float32")
 for steps in (1, 3, 10, 100):
     normalized, _, sigma = nm.spectral_normalization(kernel, start, maxiter=steps)
     largest = measure.singular_values(np.asarray(normalized)).largest
-    print(f"{steps:3d} steps: estimate {float(sigma[0, 0]):6.3f} of {np.linalg.norm(kernel, 2):.3f}, result {largest:.4f}")
+    true = np.linalg.norm(kernel, 2)
+    print(f"{steps:3d} steps: estimate {float(sigma[0, 0]):6.3f} of {true:.3f}, result {largest:.4f}")
 
 # %% [markdown]
 # **Surprise**: the result is *above* 1. A power iteration comes from below, so that dividing by its estimate always
@@ -79,8 +79,8 @@ for steps in (0, 1, 10, 100):
 #
 # $$W \leftarrow (1+\beta)\,W - \beta\,W W^\top W.$$
 #
-# It leaves the singular vectors alone, and sends every singular value $\sigma$ to $(1+\beta)\,\sigma - \beta\,\sigma^3$.
-# So the whole matrix iteration can be seen on one curve: the value after a step against the value before.
+# It leaves the singular vectors alone, and sends every singular value $\sigma$ to
+# $(1+\beta)\,\sigma - \beta\,\sigma^3$. So the whole matrix iteration can be seen on one curve: the value after a step against the value before.
 
 # %%
 figure = plots.new_figure()
@@ -120,10 +120,11 @@ moderate = measure.bjorck_convergence(measure.random_kernel(64, 64, smallest=0.1
 plots.picture(plots.plot_bjorck_convergence(moderate), plots.alt_text(moderate))
 
 # %%
-print(f"{moderate.iterations} iterations; singular values {moderate.constrained.min():.6f} to {moderate.constrained.max():.6f}")
+lowest, highest = moderate.constrained.min(), moderate.constrained.max()
+print(f"{moderate.iterations} iterations; singular values {lowest:.6f} to {highest:.6f}")
 assert moderate.converged
-assert moderate.constrained.max() <= 1
-assert moderate.constrained.min() > 1 - 1e-3
+assert highest <= 1
+assert lowest > 1 - 1e-3
 
 # %% [markdown]
 # That is what lipviz promises at the default settings: kernels whose smallest singular value is at least a tenth of

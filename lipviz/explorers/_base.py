@@ -23,8 +23,8 @@ _CSS = """<style>
 .lipviz-explorer p { margin: 2px 0 4px; }
 .lipviz-alert { border-left: 4px solid #B00020; padding: 4px 10px; margin: 4px 0;
     background: rgba(176, 0, 32, .08); color: inherit; }
-.lipviz-picture { display: flex; flex-flow: row wrap; }
-.lipviz-picture img { flex: 0 1 auto; }
+.lipviz-picture { display: flex; flex-flow: row wrap; align-items: flex-start; }
+.lipviz-picture img { flex: 1 1 380px; min-width: 0; max-width: min(460px, 100%) !important; }
 .lipviz-results { display: flex; flex-flow: row wrap; gap: 4px 28px; min-height: 190px; }
 .lipviz-results > * { flex: 1 1 380px; }
 .lipviz-results table { border-collapse: collapse; align-self: flex-start; font-size: .95em; }

@@ -156,7 +156,7 @@ def round_number(value, rounding=math.ceil):
 
 def whole_ticks(ax):
     """Ticks of the x-axis at whole numbers only."""
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def number(value, digits=3):
