@@ -80,7 +80,8 @@ for steps in (0, 1, 10, 100):
 # $$W \leftarrow (1+\beta)\,W - \beta\,W W^\top W.$$
 #
 # It leaves the singular vectors alone, and sends every singular value $\sigma$ to
-# $(1+\beta)\,\sigma - \beta\,\sigma^3$. So the whole matrix iteration can be seen on one curve: the value after a step against the value before.
+# $(1+\beta)\,\sigma - \beta\,\sigma^3$. So the whole matrix iteration can be seen on one curve: the value after a step
+# against the value before.
 
 # %%
 figure = plots.new_figure()
