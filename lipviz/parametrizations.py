@@ -25,7 +25,7 @@ def check_finite(value, owner):
         ValueError: If it holds NaN or Inf.
     """
     try:
-        array = ops.convert_to_numpy(value)
+        array = ops.convert_to_numpy(ops.convert_to_tensor(value))
     except Exception:  # every backend has an error of its own for a symbolic tensor
         return None
     bad = int(np.size(array) - np.isfinite(array).sum())

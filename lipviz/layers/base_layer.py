@@ -210,7 +210,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
 def _copied(variable):
     """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse."""
-    return np.array(ops.convert_to_numpy(variable), copy=True)
+    return np.array(ops.convert_to_numpy(ops.convert_to_tensor(variable)), copy=True)
 
 
 def _read_only(name):

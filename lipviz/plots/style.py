@@ -145,7 +145,10 @@ def log_scale(ax, values, *, bottom=None, top=None, update=False):
         ax.yaxis.set_major_locator(LogLocator(numticks=7))
         ax.yaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    ax.set_ylim(min(lower, upper / 10), upper)
+    lower = min(lower, upper / 10)
+    # Within two decades powers of ten alone would leave an axis with a single label.
+    ax.yaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if upper / lower <= 100 else (1.0,))
+    ax.set_ylim(lower, upper)
 
 
 def round_number(value, rounding=math.ceil):
