@@ -1,0 +1,45 @@
+"""Real lessons in a real browser: opened by a click, run, and their explorer moved by keyboard."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.lab import LabSession, serve
+
+pytestmark = pytest.mark.browser
+
+LESSON = "02_orthogonalize_a_kernel.py"
+
+
+def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(chromium, tmp_path):
+    course = tmp_path / "course"
+    with (
+        serve(course, "--LabApp.expose_app_in_browser=True", home=tmp_path) as server,
+        LabSession.open(server.address, chromium, on_failure=tmp_path / "failure.png") as lab,
+    ):
+        lab.go("/lab")
+        lab.open_by_click(LESSON)
+        laid_out = (course / LESSON).read_bytes()
+        lab.run_all()
+        assert lab.errors() == []
+        explorer = lab.notebook.locator(".lipviz-explorer")
+        expect(explorer).to_contain_text("at most 1, so the layer is 1-Lipschitz")
+
+        for label, key, final in (
+            ("beta_bjorck", "Home", "0.01"),
+            ("beta_bjorck", "ArrowRight", "0.02"),
+            ("maxiter_bjorck", "End", "50"),
+            ("beta_bjorck", "End", "0.50"),
+        ):
+            before = lab.figures()
+            slider = lab.slider(label)
+            slider.press(key)
+            expect(slider.readout).to_have_text(final)
+            lab.wait_for_new_figure(before)
+        expect(explorer).to_contain_text("of 50 iterations because the last step moved the kernel by")
+        explorer.scroll_into_view_if_needed()
+
+        lab.screenshot(tmp_path / "lesson.png")
+        lab.save()
+        assert lab.errors() == []
+        assert lab.dialogs() == []
+    assert (course / LESSON).read_bytes() == laid_out
