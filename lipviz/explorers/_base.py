@@ -1,5 +1,6 @@
 """The anatomy that all explorers share: controls → compute → draw, with one state, one picture and one message."""
 
+import abc
 import contextlib
 import html
 import threading
@@ -34,7 +35,7 @@ _CSS = """<style>
 </style>"""
 
 
-class Explorer:
+class Explorer(abc.ABC):
     """Base of all explorers.
 
     A subclass says what there is to see, and no more:
@@ -78,25 +79,25 @@ class Explorer:
 
     # --- for subclasses ---
 
+    @abc.abstractmethod
     def make_controls(self):
         """Controls by group, {title: {name: control}}; see `slider`, `log_slider` and `choice`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def compute(self, **state):
         """Measurement for a state. Raises ValueError where a value is bad."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def draw(self, data, update):
         """Draw on `self.figure`: everything, or (update) what moved since the last call."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def alt_text(self, data):
         """The picture in words."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def statement(self, data):
         """What follows, in one to three sentences."""
-        raise NotImplementedError
 
     def numbers(self, data):
         """Pairs (name, value) of text, for the table."""
