@@ -271,7 +271,8 @@ def server_arguments(target: Path, *, port: int, browser: bool, further: list[st
     # Where encryption is possible, a kernel that starts without it prints a warning that could worry the reader.
     if "transport_encryption" in KernelManager.class_trait_names():
         options["KernelManager.transport_encryption"] = "auto"
-    return [f"--{name}={value}" for name, value in options.items() if name not in _options_named(further)] + further
+    replaced = _options_named(further)
+    return [f"--{name}={value}" for name, value in options.items() if name not in replaced] + further
 
 
 def _options_named(arguments):

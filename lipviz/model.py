@@ -178,7 +178,8 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         for layer in self.layers if added is None else added:
             self._warn_about(layer, share)
         for layer in lipschitz:
-            layer.set_klip_factor(share)
+            if layer.k_coef_lip != share:  # each change recomputes a wbar
+                layer.set_klip_factor(share)
 
     def _warn_about(self, layer, share):
         if layer.name in self._warned:

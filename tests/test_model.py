@@ -141,6 +141,17 @@ def test_add_and_pop_keep_k():
     assert model.k_coef_lip == 8.0
 
 
+def test_deep_stacks_are_not_recomputed_layer_by_layer(monkeypatch):
+    refreshed = []
+    monkeypatch.setattr(SpectralDense, "refresh", lambda self: refreshed.append(self.name))
+    model = Sequential([keras.Input((4,))])
+    for _ in range(4):
+        model.add(SpectralDense(4))
+    assert refreshed == []
+    model.set_klip_factor(16.0)
+    assert len(refreshed) == 4
+
+
 def test_what_is_not_known_is_named_once():
     with pytest.warns(UserWarning, match="Layer") as caught:
         model = Sequential([keras.Input((8,)), keras.layers.Dense(4, name="free"), SpectralDense(4, k_coef_lip=3.0)])

@@ -102,6 +102,13 @@ def _wait_for_address(process, output, timeout):
     raise AssertionError(f"`lipviz lab` did not come up (exit status {process.poll()}):\n{output.read_text()}")
 
 
+def expect(actual):
+    """Playwright's `expect`, imported when it is used: without playwright these tests are skipped, not broken."""
+    from playwright.sync_api import expect
+
+    return expect(actual)
+
+
 class Slider:
     """One ipywidgets slider on the page, driven by its keyboard."""
 

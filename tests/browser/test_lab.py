@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
 
-from tests.browser.lab import LabSession, serve
+from tests.browser.lab import LabSession, expect, serve
 
 pytestmark = pytest.mark.browser
 

@@ -1,9 +1,8 @@
 """Real lessons in a real browser: opened by a click, run, and their explorer moved by keyboard."""
 
 import pytest
-from playwright.sync_api import expect
 
-from tests.browser.lab import LabSession, serve
+from tests.browser.lab import LabSession, expect, serve
 
 pytestmark = pytest.mark.browser
 
