@@ -1,7 +1,11 @@
 """What all tests share: seeds, and how hypothesis behaves."""
 
+import os
+
 import hypothesis
 import pytest
+
+from tests.jax_run import RUN, JaxRun
 
 # Timings on a busy machine say nothing, and a test that failed must fail again.
 hypothesis.settings.register_profile("lipviz", deadline=None, derandomize=True)
@@ -15,3 +19,23 @@ def _seeds(request):
         import keras
 
         keras.utils.set_random_seed(0)
+
+
+def _is_jax(item):
+    return item.path.name == "test_jax.py"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    items.sort(key=_is_jax)  # stable: the result of the run beside this one is asked for last
+
+
+def pytest_collection_finish(session):
+    wanted = any(_is_jax(item) for item in session.items) and not session.config.option.collectonly
+    if wanted and os.environ.get("KERAS_BACKEND") != "jax":
+        session.config.stash[RUN] = JaxRun()
+
+
+def pytest_unconfigure(config):
+    if RUN in config.stash:
+        config.stash[RUN].close()

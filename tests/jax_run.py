@@ -1,0 +1,53 @@
+"""Runs the tests of the core on JAX in the background."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+AGAIN = ("tests/test_normalizers.py", "tests/layers", "tests/test_model.py")
+# What no backend changes: how models are put together, and what is refused.
+ONCE = ("nested", "subclasses", "learns", "cannot_be", "not_known", "add_and_pop", "signatures", "bad_factors")
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """How a run ended."""
+
+    status: int
+    text: str
+
+
+class JaxRun:
+    """A pytest process on JAX that runs beside this one."""
+
+    def __init__(self):
+        chosen = " and ".join(f"not {name}" for name in ONCE)
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *AGAIN],
+            cwd=Path(__file__).parents[1],
+            env={**os.environ, "KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"},
+            stdin=subprocess.DEVNULL,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+        )
+
+    def result(self):
+        """Wait for the end."""
+        status = self._process.wait()
+        self._file.seek(0)
+        return Output(status, self._file.read())
+
+    def close(self):
+        """End it, should it still run."""
+        self._process.kill()
+        self._process.wait()
+        self._file.close()
+
+
+RUN = pytest.StashKey[JaxRun]()
