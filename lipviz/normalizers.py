@@ -119,7 +119,8 @@ def _iterate(direction, state, step, eps, maxiter):
     return state
 
 
-def _bjorck_direction(w):
+def bjorck_direction(w):
+    """W − W Wᵀ W: where a step of Björck's iteration moves a matrix of shape (rows, columns), before the factor β."""
     if w.shape[0] < w.shape[1]:  # the smaller of the two Gram matrices
         return w - ops.matmul(ops.matmul(w, ops.transpose(w)), w)
     return w - ops.matmul(w, ops.matmul(ops.transpose(w), w))
@@ -135,7 +136,7 @@ def bjorck_step(w, beta=DEFAULT_BETA_BJORCK):
     Returns:
         A matrix with the shape of `w`.
     """
-    return w + beta * _bjorck_direction(w)
+    return w + beta * bjorck_direction(w)
 
 
 # --- the reference's formulas, to the letter ---
@@ -164,7 +165,7 @@ def bjorck_normalization(w, eps=DEFAULT_EPS_BJORCK, beta=DEFAULT_BETA_BJORCK, ma
     check_count("maxiter", maxiter)
     w = ops.convert_to_tensor(w)
     _check_matrix("w", w)
-    return _iterate(_bjorck_direction, w, beta, eps, maxiter)
+    return _iterate(bjorck_direction, w, beta, eps, maxiter)
 
 
 def _power_iteration(step, u, eps, maxiter):
@@ -438,6 +439,6 @@ def sound_orthogonalization(
     tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings, hold_bound=orthogonal)
     if orthogonal:
         margin = 1 - rounding_margin(tall.shape, standardize_dtype(tall.dtype))
-        tall = margin * _iterate(_bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck)
+        tall = margin * _iterate(bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck)
     u = _unit(ops.matmul(v, ops.transpose(tall))) if wide else v  # back to the columns' side
     return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)

@@ -177,7 +177,7 @@ plain.compile(
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=["accuracy"],
 )
-plain.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0)
+plain.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
 wild = measure.gradient_ascent_ratio(plain, x_test, steps=STEPS)
 print(f"test accuracy: {plain.evaluate(x_test, y_test, verbose=0)[1]:.3f}")
 print(f"largest ratio that the search found: {wild.largest:.1f}")

@@ -151,7 +151,7 @@ def _run(kernel, start, settings):
     )
     iterates, increments = [w], []
     while len(increments) < s["maxiter_bjorck"] and (not increments or increments[-1] >= s["eps_bjorck"]):
-        increment = s["beta_bjorck"] * nm._bjorck_direction(w)
+        increment = s["beta_bjorck"] * nm.bjorck_direction(w)
         w = w + increment
         increments.append(math.sqrt(ops.convert_to_numpy(ops.sum(ops.square(increment)))))
         iterates.append(w)
