@@ -246,7 +246,7 @@ def test_the_static_picture_is_the_present_one(explorer):
 
 
 def test_the_base_leaves_the_work_to_its_subclasses():
-    with pytest.raises(TypeError, match="abstract methods alt_text, compute, draw, make_controls, statement"):
+    with pytest.raises(TypeError, match="abstract"):
         Explorer()
 
 
