@@ -5,6 +5,8 @@ which is also its working directory, and run there by nbmake: mocks and timeouts
 
 nbmake looks at the cells only. An exception inside a widget's callback ends up in the state of an `Output` widget,
 one in a thread on stderr, and the notebook passes. Here both fail it.
+
+A lesson that passed is kept with its outputs, and the documentation shows them without running it again.
 """
 
 import os
@@ -22,12 +24,20 @@ from nbmake.nb_result import NotebookError
 from nbmake.nb_run import NotebookRun
 from nbmake.pytest_items import NotebookFailedException, NotebookItem
 
+KEPT = Path("docs", "_build", "lessons")
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def is_lesson(path: Path, rootpath: Path) -> bool:
     """Tells a lesson, `notebooks/NN_*.py`, from every other file."""
     return path.parent == rootpath / "notebooks" and re.fullmatch(r"\d\d_.+\.py", path.name) is not None
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("lessons")
+    group.addoption(
+        "--full-lessons", action="store_true", help="run the lessons with the settings that readers get, not quick ones"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -55,9 +65,11 @@ class LessonItem(NotebookItem):
         with tempfile.TemporaryDirectory(prefix="lipviz-") as folder, pytest.MonkeyPatch.context() as patch:
             use_this_python(patch, Path(folder, "jupyter"))
             wake_up_after_sending(patch)
-            result = run(self.parent.path, Path(folder), self.config.option.nbmake_timeout)
+            options = self.config.option
+            result = run(self.parent.path, Path(folder), options.nbmake_timeout, full=options.full_lessons)
         if result.error is not None:
             raise NotebookFailedException(result)
+        keep(result.nb, self.config.rootpath / KEPT / self.parent.path.with_suffix(".ipynb").name)
 
 
 def use_this_python(patch, data):
@@ -84,16 +96,35 @@ def wake_up_after_sending(patch):
     patch.setattr(AsyncZMQSocketChannel, "send", send_and_look)
 
 
-def run(lesson: Path, scratch: Path, timeout: float):
-    """Runs a lesson in `scratch` and returns nbmake's result, with an error that nbmake does not see."""
+def run(lesson: Path, scratch: Path, timeout: float, *, full: bool = False):
+    """Runs a lesson in `scratch` and returns nbmake's result, with an error that nbmake does not see.
+
+    Args:
+        lesson: the `.py` file.
+        scratch: where it runs.
+        timeout: the limit of a cell in seconds, where the lesson's header has none.
+        full: ignore the quick settings in the metadata of its cells.
+    """
     notebook = scratch / lesson.with_suffix(".ipynb").name
-    nbformat.write(jupytext.read(lesson), notebook)
+    content = jupytext.read(lesson)
+    for cell in content.cells if full else ():
+        cell.metadata.get("nbmake", {}).pop("mock", None)
+    nbformat.write(content, notebook)
     result = NotebookRun(notebook, timeout).execute()
     if result.error is None:
         hidden = next(hidden_errors(result.nb), None)
         if hidden is not None:
             result.error = NotebookError(summary=hidden.splitlines()[-1], trace=hidden, failing_cell_index=-1)
     return result
+
+
+def keep(notebook, path: Path) -> None:
+    """Writes a notebook that was run, with the quick settings it ran with, where the documentation looks for it."""
+    mocks = [cell.metadata.get("nbmake", {}).get("mock", {}) for cell in notebook.cells]
+    settings = {name: value for mock in mocks for name, value in mock.items()}
+    notebook.metadata["lipviz"] = {**notebook.metadata.get("lipviz", {}), "quick_settings": settings}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
 
 
 def hidden_errors(notebook) -> Iterator[str]:

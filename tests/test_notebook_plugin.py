@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import nbformat.v4 as nbf
 import pytest
 import zmq.asyncio
@@ -75,8 +76,8 @@ pathlib.Path("written").touch()
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """The output of pytest on a project of made-up lessons."""
+def project(tmp_path_factory):
+    """A project of made-up lessons."""
     project = tmp_path_factory.mktemp("project")
     (project / "notebooks").mkdir()
     (project / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -rA -p tests.notebook_plugin\n")
@@ -84,6 +85,12 @@ def report(tmp_path_factory):
         cells = cells.replace("{executable!r}", repr(sys.executable))
         (project / "notebooks" / f"{name}.py").write_text(HEADER + cells)
     (project / "notebooks" / "helper.py").write_text("raise AssertionError('not a lesson')\n")
+    return project
+
+
+@pytest.fixture(scope="module")
+def report(project):
+    """The output of pytest on that project."""
     done = run_pytest(project)
     assert not list(project.rglob("written"))
     return done.stdout
@@ -116,6 +123,26 @@ def test_failure_says_why(report, name):
 def test_only_lessons_are_collected(report):
     assert "4 failed, 2 passed" in report
     assert "not a lesson" not in report
+
+
+def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
+    folder = project / notebook_plugin.KEPT
+    passed = [name for name, (_, line) in LESSONS.items() if line is None]
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(passed)
+    quick = nbformat.read(folder / "00_passes.ipynb", as_version=4)
+    assert quick.metadata.lipviz.quick_settings == {"EPOCHS": 1}
+    assert all(cell.execution_count for cell in quick.cells)
+
+
+def test_full_lessons_have_the_settings_of_readers(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
+    cells = '\n# %% nbmake={"mock": {"EPOCHS": 1}}\nEPOCHS = 20\n\n# %%\nprint(EPOCHS)\n'
+    (tmp_path / "notebooks" / "00_full.py").write_text(HEADER + cells)
+    assert run_pytest(tmp_path, "--full-lessons").returncode == 0
+    full = nbformat.read(tmp_path / notebook_plugin.KEPT / "00_full.ipynb", as_version=4)
+    assert full.cells[-1].outputs[0].text == "20\n"
+    assert full.metadata.lipviz.quick_settings == {}
 
 
 def test_named_lesson_is_run_not_imported(tmp_path):
