@@ -100,7 +100,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     @property
     def wbar(self):
-        """Variable: the constrained kernel that inference uses."""
+        """The constrained kernel that inference uses, a variable."""
         self._check_built("wbar")
         return self.parametrization.wbar
 

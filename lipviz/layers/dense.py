@@ -80,13 +80,13 @@ class SpectralDense(_ConstrainedDense):
 
     @property
     def u(self):
-        """Variable of shape (1, units): the vector that the power iteration follows."""
+        """The vector that the power iteration follows, a variable of shape (1, units)."""
         self._check_built("u")
         return self.parametrization.u
 
     @property
     def sig(self):
-        """Variable of shape (1, 1): the power iteration's estimate of the free kernel's σ1."""
+        """The power iteration's estimate of the free kernel's σ1, a variable of shape (1, 1)."""
         self._check_built("sig")
         return self.parametrization.sig
 

@@ -58,7 +58,7 @@ class LayerSpectrum:
 
     @property
     def orthogonality_error_spectral(self):
-        """The same in the spectral norm: the largest |1 − σ²/k²|."""
+        """The same in the spectral norm: the largest ``|1 − σ²/k²|``."""
         return float(np.abs(1 - (self.used / self.k) ** 2).max())
 
 

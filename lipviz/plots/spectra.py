@@ -78,8 +78,8 @@ def _network(ax, layers, update):
     if not update:
         if any(layer.constrained is not None for layer in layers):
             ax.plot([], [], color=style.GREY, linestyle=":", label="raw kernels")
-        # Names of layers are long: inside, below the spectra, which start high.
-        ax.legend(loc="lower left", fontsize=style.SMALL, framealpha=0.9)
+        # Names of layers are long: inside, where they hide least.
+        ax.legend(loc="best", fontsize=style.SMALL, framealpha=0.9)
     return values
 
 

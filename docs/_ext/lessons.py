@@ -1,0 +1,118 @@
+"""A Sphinx extension that turns the lessons into pages.
+
+A lesson that the tests ran is shown with the outputs that it had there; one that they did not run, or that has changed
+since, is run here. Nothing that a page shows needs the internet: widgets, which need scripts from elsewhere, are left
+out, and what they carry along for pages without a kernel is shown in their place.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+from lipviz.lab import lesson_files, write_kernelspec
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+logger = logging.getLogger(__name__)
+
+
+def setup(app):
+    """Registers the extension with Sphinx."""
+    app.add_config_value("lessons_run", True, "", bool)
+    # Before Sphinx looks whether the folder of downloads exists.
+    app.connect("config-inited", write_pages, priority=400)
+    return {"parallel_read_safe": True}
+
+
+def write_pages(app, config):
+    """Writes a page for every lesson, and the notebook without outputs that Colab opens and readers download."""
+    docs = Path(app.srcdir)
+    pages, downloads = _empty(docs / "lessons", "*.ipynb"), _empty(docs / "_build" / "downloads" / "notebooks", "*")
+    for lesson in lesson_files(docs.parent / "notebooks"):
+        notebook = executed(lesson, docs / "_build" / "lessons", run=config.lessons_run)
+        nbformat.write(page(notebook, lesson.stem), pages / f"{lesson.stem}.ipynb")
+        nbformat.write(jupytext.read(lesson), downloads / f"{lesson.stem}.ipynb")
+
+
+def _empty(folder, pattern):
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(pattern):
+        path.unlink()
+    return folder
+
+
+def executed(lesson, kept, *, run):
+    """Returns a lesson with its outputs: those that were kept if it has not changed since, or else by running it.
+
+    Raises:
+        ExtensionError: it would have to be run, and `run` is False.
+    """
+    path = kept / f"{lesson.stem}.ipynb"
+    source = jupytext.read(lesson)
+    if path.exists():
+        notebook = nbformat.read(path, as_version=4)
+        if _cells(notebook) == _cells(source):
+            return notebook
+    if not run:
+        raise ExtensionError(f"{lesson.name} has not been run as it is now: python -m pytest notebooks/{lesson.name}")
+    logger.info("running %s", lesson.name)
+    _execute(source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(source, path)
+    return source
+
+
+def _cells(notebook):
+    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+def _execute(notebook):
+    """Runs a notebook in place, in a folder of its own and with the settings that readers get."""
+    scratch = tempfile.mkdtemp(prefix="lipviz-")
+    try:
+        write_kernelspec(Path(scratch, "jupyter"))
+        client = NotebookClient(
+            notebook,
+            timeout=notebook.metadata.get("execution", {}).get("timeout", 600),
+            kernel_name="python3",
+            resources={"metadata": {"path": scratch}},
+        )
+        client.create_kernel_manager().kernel_spec_manager.kernel_dirs.insert(0, f"{scratch}/jupyter/kernels")
+        client.execute()
+    finally:
+        shutil.rmtree(scratch)
+
+
+def page(notebook, name):
+    """Returns a notebook as it is shown: without widgets, with a link to itself and a note where its run was quick."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in map(_without_widget, cell.outputs) if output]
+    settings = notebook.metadata.get("lipviz", {}).get("quick_settings")
+    if settings:
+        shown = ", ".join(f"`{name} = {value}`" for name, value in settings.items())
+        text = (
+            f"```{{note}}\nThe outputs on this page come from a quick run ({shown}). In your notebook they do not.\n```"
+        )
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(text))
+    # Not in Markdown, where Sphinx would look for a page of that name.
+    link = f'<a href="../notebooks/{name}.ipynb" download>Download this lesson as a notebook</a>'
+    notebook.cells.append(nbformat.v4.new_markdown_cell(link))
+    return notebook
+
+
+def _without_widget(output):
+    """Returns what a page without a kernel shows of an output, None where that is nothing."""
+    data = output.get("data", {})
+    if WIDGET not in data:
+        return output
+    del data[WIDGET]
+    # A widget alone, such as a progress bar, says nothing worth reading in its text.
+    return output if data.keys() - {"text/plain"} else None

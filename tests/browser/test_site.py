@@ -1,0 +1,193 @@
+"""The documentation: built without a warning, complete, and read in a browser that cannot reach the internet."""
+
+import functools
+import html.parser
+import http.server
+import importlib
+import runpy
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import jupytext
+import pytest
+from sphinx.errors import ExtensionError
+from sphinx.util.inventory import InventoryFile
+
+import lipviz
+from tests.browser.lab import CHROMIUM_FLAGS
+
+pytestmark = [pytest.mark.site, pytest.mark.notebook]
+
+ROOT = Path(__file__).parents[2]
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+PHONE, DESKTOP = 390, 1280
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built site. What a lesson's page shows are the outputs of this very test run."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-D", "lessons_run=0"]
+    done = subprocess.run([*command, ROOT / "docs", folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Elements(html.parser.HTMLParser):
+    """Every start tag of a page, as (name, attributes)."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.found = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="session")
+def pages(site):
+    """The elements of every page that somebody wrote, by its path."""
+    paths = [path for path in site.rglob("*.html") if "_static" not in path.parts and "_modules" not in path.parts]
+    return {path: Elements(path).found for path in paths}
+
+
+def test_every_lesson_is_a_page_with_figures_and_a_notebook_to_download(site, pages):
+    assert LESSONS
+    for lesson in LESSONS:
+        elements = pages[site / "lessons" / f"{lesson.stem}.html"]
+        assert any(tag == "img" and attrs["src"].startswith("data:image/png") for tag, attrs in elements)
+        assert ("a", {"href": f"../notebooks/{lesson.stem}.ipynb", "download": None}) in elements
+        download = jupytext.read(site / "notebooks" / f"{lesson.stem}.ipynb")
+        assert [cell.source for cell in download.cells] == [cell.source for cell in jupytext.read(lesson).cells]
+        assert not any(cell.get("outputs") for cell in download.cells)
+
+
+def test_a_lesson_that_was_not_run_is_an_error_where_it_may_not_be_run(tmp_path):
+    executed = runpy.run_path(str(ROOT / "docs" / "_ext" / "lessons.py"))["executed"]
+    with pytest.raises(ExtensionError, match=f"{LESSONS[0].name} has not been run as it is now: python -m pytest"):
+        executed(LESSONS[0], tmp_path, run=False)
+
+
+def test_every_image_has_words(pages):
+    images = [(path.name, attrs) for path, elements in pages.items() for tag, attrs in elements if tag == "img"]
+    assert len(images) > 5
+    # A file's name is what Sphinx puts where there are no words.
+    assert [i for i in images if len(i[1].get("alt") or "") < 20 or i[1]["alt"].endswith((".png", ".svg"))] == []
+
+
+def test_every_local_link_leads_somewhere(site, pages):
+    anchors = {path: {attrs["id"] for _, attrs in elements if "id" in attrs} for path, elements in pages.items()}
+    broken = []
+    for path, elements in pages.items():
+        for tag, attrs in elements:
+            link = urlsplit(attrs.get("href" if tag == "a" else "src") or "")
+            if link.scheme or not (link.path or link.fragment):
+                continue
+            target = (path.parent / link.path).resolve() if link.path else path
+            if not target.exists() or (link.fragment and link.fragment not in anchors.get(target, {link.fragment})):
+                broken.append((path.relative_to(site), link.geturl()))
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", [name for name in lipviz._SUBMODULES if name != "activations"])
+def test_everything_public_is_described(site, name):
+    module = importlib.import_module(f"lipviz.{name}")
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="").data
+    names = {name for kind in ("py:class", "py:function", "py:exception") for name in inventory.get(kind, ())}
+    public = getattr(module, "__all__", None) or [
+        key
+        for key, value in vars(module).items()
+        if not key.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+    described_names = {f"lipviz.{name}.{key}" for key in public if callable(getattr(module, key))}
+    assert described_names
+    assert described_names - names == set()
+
+
+def test_constructors_show_their_arguments(site):
+    page = (site / "api" / "modules" / "lipviz.layers.html").read_text(encoding="utf-8")
+    assert "maxiter_bjorck" in page.split('id="lipviz.layers.SpectralDense"')[1].split("</dt>")[0]
+    assert " object at 0x" not in page
+
+
+# --- in a browser ---
+
+
+@pytest.fixture(scope="session")
+def served(site):
+    """The site's address on this machine."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=site))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def visits(chromium, site, served, pages):
+    """What a browser saw of every page."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        names = [path.relative_to(site).as_posix() for path in pages]
+        seen = {name: _visit(browser, served, name) for name in names}
+        browser.close()
+    return seen
+
+
+def _visit(browser, served, name):
+    page = browser.new_page()
+    outside, errors = [], []
+    page.on("request", lambda request: request.url.startswith((f"{served}/", "data:")) or outside.append(request.url))
+    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{served}/{name}")
+    page.wait_for_function("() => !window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
+    found = page.evaluate(
+        """() => ({
+            formulas: document.querySelectorAll('mjx-container').length,
+            raw: [...document.querySelectorAll('.math')].filter(math => !math.querySelector('mjx-container')).length,
+            failed: [...document.querySelectorAll('mjx-merror')].map(error => error.textContent),
+            missing: [...document.images].filter(image => !image.complete || !image.naturalWidth).map(i => i.src),
+            widgets: document.querySelectorAll('script[type*=widget-view]').length,
+        })"""
+    )
+    widths = {}
+    for window in (DESKTOP, PHONE):
+        page.set_viewport_size({"width": window, "height": 900})
+        widths[window] = page.evaluate("document.documentElement.scrollWidth")
+    page.close()
+    return SimpleNamespace(outside=outside, errors=errors, widths=widths, **found)
+
+
+@pytest.mark.browser
+def test_nothing_is_fetched_from_elsewhere(visits):
+    assert {name: visit.outside for name, visit in visits.items() if visit.outside} == {}
+    assert {name: visit.errors for name, visit in visits.items() if visit.errors} == {}
+
+
+@pytest.mark.browser
+def test_formulas_and_images_are_there(visits):
+    for name, visit in visits.items():
+        assert (visit.raw, visit.failed, visit.missing, visit.widgets) == (0, [], [], 0), name
+    for page in ("lessons/00_take_the_tour.html", "architecture.html"):
+        assert visits[page].formulas >= 2
+
+
+@pytest.mark.browser
+def test_no_page_is_wider_than_the_window(visits):
+    too_wide = {name: v.widths for name, v in visits.items() if any(w > window for window, w in v.widths.items())}
+    assert too_wide == {}
