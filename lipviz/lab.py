@@ -185,12 +185,20 @@ def prepare_private(target: Path) -> dict[str, str]:
     Both variables only add folders in front of those that Jupyter searches anyway.
     """
     private = target / PRIVATE
-    _write_json(private / "config" / "labconfig" / "default_setting_overrides.json", LAB_OVERRIDES)
+    write_settings(private / "config")
     write_kernelspec(private / "data")
     return {
         "JUPYTER_CONFIG_PATH": _in_front(private / "config", os.environ.get("JUPYTER_CONFIG_PATH")),
         "JUPYTER_PATH": _in_front(private / "data", os.environ.get("JUPYTER_PATH")),
     }
+
+
+def write_settings(config: Path) -> None:
+    """Writes what a lesson needs of JupyterLab into `config`, a folder for `JUPYTER_CONFIG_PATH`.
+
+    It replaces JupyterLab's defaults there; what the reader chose goes before it.
+    """
+    _write_json(config / "labconfig" / "default_setting_overrides.json", LAB_OVERRIDES)
 
 
 def write_kernelspec(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""A JupyterLab that the `lipviz` command started, and a Chromium that looks at it.
+"""A JupyterLab that the `lipviz` command (or any other) started, and a Chromium that looks at it.
 
 with serve(folder) as server, LabSession.open(server.address, chromium) as lab:
     lab.open_by_click("00_tour.py")
@@ -53,7 +53,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A running `lipviz lab`.
+    """A running JupyterLab.
 
     Attributes:
         process: the command.
@@ -66,20 +66,44 @@ class Server:
     output: Path
 
 
-@contextlib.contextmanager
-def serve(folder: Path, *further: str, home: Path, timeout: float = 60) -> Iterator[Server]:
+def serve(folder: Path, *further: str, home: Path) -> contextlib.AbstractContextManager[Server]:
     """Starts `lipviz lab --no-browser` on `folder` and ends it with Ctrl-C."""
-    output = home / "lipviz-lab.log"
     command = [LIPVIZ, "lab", "--no-browser", f"--port={free_port()}", folder, "--", *further]
+    return started(
+        command,
+        announces=r"JupyterLab is at (\S+)\n",
+        output=home / "lipviz-lab.log",
+        environment=clean_environment(home),
+    )
+
+
+@contextlib.contextmanager
+def started(
+    command: list,
+    *,
+    announces: str,
+    output: Path,
+    environment: dict[str, str],
+    folder: Path | None = None,
+) -> Iterator[Server]:
+    """Starts a server in `folder` and ends it with Ctrl-C.
+
+    Args:
+        command: the server's command line.
+        announces: a pattern for what it prints once it is up; its first group is the address.
+        output: the file that takes what it prints.
+        environment: its environment variables.
+        folder: its working directory; None is this process's own.
+    """
     # A job in the background ignores Ctrl-C, and hands that on.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with output.open("wb") as stream:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=clean_environment(home)
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment, cwd=folder
         )
     signal.signal(signal.SIGINT, before)
     try:
-        yield Server(process, _wait_for_address(process, output, timeout), output)
+        yield Server(process, _wait_for_address(process, announces, output), output)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -90,16 +114,16 @@ def serve(folder: Path, *further: str, home: Path, timeout: float = 60) -> Itera
             raise
 
 
-def _wait_for_address(process, output, timeout):
+def _wait_for_address(process, announces, output, timeout=60):
     """Waits until the command has printed its address."""
     end = time.monotonic() + timeout
     while time.monotonic() < end and process.poll() is None:
         # Only a whole line: the token may still be on its way.
-        found = re.search(r"JupyterLab is at (\S+)\n", output.read_text())
+        found = re.search(announces, output.read_text())
         if found:
             return found[1]
         time.sleep(0.1)
-    raise AssertionError(f"`lipviz lab` did not come up (exit status {process.poll()}):\n{output.read_text()}")
+    raise AssertionError(f"the server did not come up (exit status {process.poll()}):\n{output.read_text()}")
 
 
 def expect(actual):
@@ -146,7 +170,7 @@ class LabSession:
     def open(cls, address: str, chromium: str, *, on_failure: Path) -> Iterator["LabSession"]:
         """Starts Chromium, and leaves a picture of the page in `on_failure` if the test fails.
 
-        `serve` must have been given `--LabApp.expose_app_in_browser=True`.
+        The server must have been given `--LabApp.expose_app_in_browser=True`.
         """
         from playwright.sync_api import sync_playwright
 
@@ -166,7 +190,7 @@ class LabSession:
                 browser.close()
 
     def go(self, path: str | None = None) -> None:
-        """Opens the address that the command printed, or another `path` of the same JupyterLab."""
+        """Opens the address that the server printed, or another `path` of the same JupyterLab."""
         address = urlsplit(self._address)
         self.page.goto(urlunsplit(address._replace(path=path) if path else address))
         self.page.wait_for_selector("#jp-main-dock-panel")
@@ -175,6 +199,10 @@ class LabSession:
         """Double-clicks `name` in the file browser, and waits for a notebook whose kernel is ready."""
         self.page.locator(".jp-DirListing-item", has=self.page.get_by_text(name, exact=True)).dblclick()
         self.wait_for_notebook(name)
+
+    def wait_for_document(self, name: str) -> None:
+        """Waits until `name` is open in front, as a notebook or as anything else."""
+        self.page.wait_for_function(f"name => {_PANEL}?.context?.path === name", arg=name)
 
     def wait_for_notebook(self, name: str) -> None:
         """Waits until `name` is the current notebook and its kernel has started."""
