@@ -46,10 +46,14 @@ class Parametrization(keras.layers.Layer):
     Attributes:
         wbar: Variable, the constrained kernel in the kernel's own shape, at least float32.
         k: Scalar variable.
-        warm_start: Names of the state variables that `normalize` starts from.
+        coef_lip: Factor that the shape of the layer's input asks for, on top of k.
+        state: Names of the variables that `normalize` keeps from step to step, each with what it is.
+        warm_start: Those of them that `normalize` starts from.
     """
 
+    state = {}  # noqa: RUF012 - replaced by subclasses, never changed
     warm_start = ()
+    coef_lip = 1.0
 
     def __init__(self, k_coef_lip=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -95,7 +99,7 @@ class Parametrization(keras.layers.Layer):
         raise TypeError(f"{type(self).__name__} must implement `normalize(kernel)`")
 
     def exact_norm(self, wbar):
-        """Norm that must not exceed k, in float64 NumPy: the largest singular value unless overridden.
+        """Norm that must not exceed k·coef_lip, in float64 NumPy: the largest singular value unless overridden.
 
         Args:
             wbar: Array of the kernel's shape.
@@ -109,7 +113,7 @@ class Parametrization(keras.layers.Layer):
 
     # --- the mechanism ---
 
-    def attach(self, kernel):
+    def attach(self, kernel, coef_lip=1.0):
         """Create the state for a kernel; `wbar` is right from here on.
 
         Initial values are functions of the kernel's: Keras evaluates them at once in eager mode, and together
@@ -117,7 +121,9 @@ class Parametrization(keras.layers.Layer):
 
         Args:
             kernel: Variable of the layer that is constrained.
+            coef_lip: Factor multiplied onto the normalized kernel, on top of k.
         """
+        self.coef_lip = coef_lip
         dtype = "float64" if kernel.dtype == "float64" else "float32"
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self.k = self._add("k", (), lambda shape, dtype: ops.cast(self.k_coef_lip, dtype))
@@ -157,7 +163,8 @@ class Parametrization(keras.layers.Layer):
             The tuple (k-Lipschitz kernel, dict of new state).
         """
         normalized, state = self.normalize(ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype))
-        return normalized * ops.convert_to_tensor(self.k), state
+        k = ops.convert_to_tensor(self.k)
+        return normalized * (k if self.coef_lip == 1 else k * self.coef_lip), state
 
     def call(self, kernel, training=True):
         """Constrained kernel of the layer: computed and stored in training, read from `wbar` otherwise.
@@ -197,7 +204,7 @@ class Parametrization(keras.layers.Layer):
 
     def _within_bound(self, wbar):
         """Rescale where rounding beat the margin, as on hardware that multiplies at reduced precision."""
-        excess = self.exact_norm(wbar) / self.k_coef_lip
+        excess = self.exact_norm(wbar) / (self.k_coef_lip * self.coef_lip)
         return wbar if excess <= 1 else wbar / (excess * (1 + nm.rounding_margin((1,), wbar.dtype)))
 
     def set_klip_factor(self, klip_factor):
@@ -227,6 +234,10 @@ class SpectralParametrization(Parametrization):
         ValueError: If an argument is out of range.
     """
 
+    state = {  # noqa: RUF012
+        "u": "The vector that the power iteration follows, a variable of shape (1, out).",
+        "sig": "The power iteration's estimate of the free kernel's σ1, a variable of shape (1, 1).",
+    }
     warm_start = ("u",)
 
     def __init__(
@@ -265,6 +276,20 @@ class SpectralParametrization(Parametrization):
 
 @keras.saving.register_keras_serializable("lipviz")
 class FrobeniusParametrization(Parametrization):
+    """The kernel divided by its Frobenius norm, which is at least its largest singular value; zero stays zero."""
+
+    axis = None
+
+    def normalize(self, kernel):
+        w, _ = nm.unit_scaled(nm.as_matrix(kernel), self.axis)
+        # What is scaled has an entry of magnitude 1: the floor acts on zeros only.
+        norm = ops.sqrt(ops.maximum(ops.sum(ops.square(w), axis=self.axis, keepdims=True), 0.25))
+        margin = 1 - nm.rounding_margin(w.shape, self.variable_dtype)
+        return ops.reshape(w * (margin / norm), kernel.shape), {}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class DisjointFrobeniusParametrization(FrobeniusParametrization):
     """Each column, or the whole kernel, divided by its Euclidean norm; a zero column stays zero.
 
     Args:
@@ -283,13 +308,10 @@ class FrobeniusParametrization(Parametrization):
             raise ValueError(f"`disjoint_neurons` must be True or False. Received: {disjoint_neurons!r}")
         self.disjoint_neurons = disjoint_neurons
 
-    def normalize(self, kernel):
-        axis = 0 if self.disjoint_neurons else None
-        w, _ = nm.unit_scaled(nm.as_matrix(kernel), axis)
-        # A scaled column has an entry of magnitude 1: the floor acts on zero columns only.
-        norm = ops.sqrt(ops.maximum(ops.sum(ops.square(w), axis=axis, keepdims=True), 0.25))
-        margin = 1 - nm.rounding_margin(w.shape, self.variable_dtype)
-        return ops.reshape(w * (margin / norm), kernel.shape), {}
+    @property
+    def axis(self):
+        """Axis of the norms: 0 for columns, None for the whole."""
+        return 0 if self.disjoint_neurons else None
 
     def exact_norm(self, wbar):
         if not self.disjoint_neurons:

@@ -92,3 +92,33 @@ def finite_differences(function, x, step=1e-6):
 def tensor(x, dtype="float32"):
     """A backend tensor of an array."""
     return ops.convert_to_tensor(np.asarray(x), dtype=dtype)
+
+
+def convolution_matrix(kernel, sizes, strides, padding, transposed=False):
+    """The explicit float64 matrix of a convolution, entry by entry: (outputs, inputs), channels last.
+
+    Args:
+        kernel: Array of shape (*kernel sizes, in, out); of a transposed convolution, (*kernel sizes, out, in).
+        sizes: Spatial sizes of the input.
+        strides: Strides, one per axis.
+        padding: "same" (as TensorFlow pads) or "valid".
+        transposed: Whether it is the adjoint of the convolution that reads its output.
+    """
+    kernel = np.asarray(kernel, np.float64)
+    reach = kernel.shape[:-2]
+    axes = list(zip(sizes, reach, strides, strict=True))
+    if transposed:
+        large = [n * s + (max(k - s, 0) if padding == "valid" else 0) for n, k, s in axes]
+        return convolution_matrix(kernel, large, strides, padding).T
+    if padding == "same":
+        counts = [-(-n // s) for n, k, s in axes]
+        before = [max((c - 1) * s + k - n, 0) // 2 for c, (n, k, s) in zip(counts, axes, strict=True)]
+    else:
+        counts, before = [(n - k) // s + 1 for n, k, s in axes], [0] * len(axes)
+    matrix = np.zeros((*counts, kernel.shape[-1], *sizes, kernel.shape[-2]))
+    for out in np.ndindex(*counts):
+        for tap in np.ndindex(*reach):
+            at = tuple(o * s + t - b for o, s, t, b in zip(out, strides, tap, before, strict=True))
+            if all(0 <= i < n for i, n in zip(at, sizes, strict=True)):
+                matrix[(*out, slice(None), *at, slice(None))] += kernel[tap].T
+    return matrix.reshape(np.prod(counts) * kernel.shape[-1], -1)

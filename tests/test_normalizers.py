@@ -8,6 +8,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from tests.support import (
+    convolution_matrix,
     examples,
     finite_differences,
     gradient,
@@ -322,3 +323,52 @@ def test_gradient_does_not_depend_on_the_scale_of_the_kernel():
     u = converged_vector(w)
     small, large = (gradient(weighted(0, (6, 4), {}, u), scale * w) * scale for scale in (1e-9, 1e9))
     np.testing.assert_allclose(small, large, rtol=1e-9, atol=1e-14)
+
+
+# --- the reference's convolution operators ---
+
+
+def wrapped(x):
+    """Circular padding by one pixel."""
+    x = ops.concatenate([x[:, -1:], x, x[:, :1]], axis=1)
+    return ops.concatenate([x[:, :, -1:], x, x[:, :, :1]], axis=2)
+
+
+@pytest.mark.parametrize("pad_func", [None, wrapped])
+@pytest.mark.parametrize("conv_first", [True, False])
+@pytest.mark.parametrize(("sizes", "stride"), [((5, 4), 1), ((6, 4), 2), ((5, 7), 3)])
+def test_convolution_operators_are_adjoint(sizes, stride, conv_first, pad_func):
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 3, 2, 4)).astype("float32")
+    u = rng.standard_normal((2, *sizes, 2 if conv_first else 4)).astype("float32")
+    linear, adjoint = nm.get_conv_operators(kernel, u.shape, stride, conv_first, pad_func)
+    image = np.array(linear(u))
+    v = rng.standard_normal(image.shape).astype("float32")
+    back = np.array(adjoint(v))
+    assert back.shape == u.shape
+    assert np.sum(image * v) == pytest.approx(np.sum(u * back), rel=1e-4, abs=1e-4)
+    if pad_func is None and conv_first:
+        want = u.reshape(2, -1) @ convolution_matrix(kernel, sizes, (stride, stride), "same").T
+        np.testing.assert_allclose(image.reshape(2, -1), want, atol=1e-4)
+
+
+@pytest.mark.parametrize("conv_first", [True, False])
+def test_the_power_iteration_finds_the_norm_of_the_convolution(conv_first):
+    # Positive, so that the largest singular value stands alone.
+    kernel = np.random.default_rng(0).uniform(size=(3, 3, 2, 3)).astype("float32")
+    u = np.random.default_rng(1).standard_normal((1, 6, 6, 2 if conv_first else 3)).astype("float32")
+    normalized, u, sigma = nm.spectral_normalization_conv(kernel, u, conv_first=conv_first, eps=1e-6, maxiter=300)
+    want = np.linalg.norm(convolution_matrix(kernel, (6, 6), (1, 1), "same"), 2)
+    assert float(sigma) == pytest.approx(want, rel=1e-4)
+    np.testing.assert_allclose(normalized, kernel / want, rtol=1e-3)
+    kept, _, one = nm.spectral_normalization_conv(kernel, u, eps=-1)
+    assert one == 1.0
+    np.testing.assert_array_equal(kept, kernel)
+
+
+def test_operators_of_other_shapes_are_refused():
+    kernel = np.ones((3, 3, 2, 4), "float32")
+    with pytest.raises(ValueError, match=r"Received: \(3, 3, 2, 4\) and \(1, 5, 5, 4\)"):
+        nm.get_conv_operators(kernel, (1, 5, 5, 4))
+    with pytest.raises(ValueError, match="positive whole number"):
+        nm.get_conv_operators(kernel, (1, 5, 5, 2), stride=1.5)

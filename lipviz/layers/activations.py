@@ -1,4 +1,6 @@
-"""Activations that keep the norm of gradients: sorting in groups, and MaxMin."""
+"""Activations that keep the norm of gradients: sorting in groups, MaxMin, reflections; and PReLU with a limit."""
+
+import math
 
 import keras
 from keras import ops
@@ -161,3 +163,138 @@ class MaxMin(_ChannelActivation):
         shape = list(input_shape)
         shape[self.channel_axis] = 2 * self.channels(input_shape)
         return tuple(shape)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class Householder(_ChannelActivation):
+    """Reflect pairs of channels that lie on one side of a learned line (Singla, Singla and Feizi 2022).
+
+    The channels are cut into two halves. Entry i of the first and entry i of the second form a pair (z1, z2), which has
+    an angle θ of its own:
+
+        (z1, z2)                                     where z1 sin(θ/2) − z2 cos(θ/2) ≤ 0
+        (z1 cosθ + z2 sinθ, z1 sinθ − z2 cosθ)       elsewhere
+
+    The reflection leaves its line as it is, so that the two pieces meet; each is orthogonal: norms and gradients are
+    kept, times k, for every θ. θ = π/2 sorts the pair ascending. With v = (sin(θ/2), −cos(θ/2)), the whole is
+    z − 2 relu(v·z) v.
+
+    Args:
+        data_format: "channels_last" or "channels_first".
+        k_coef_lip: Factor multiplied onto the output.
+        theta_initializer: Initializer of the angles; None starts at π/2.
+        **kwargs: `name`, `dtype` of every Keras layer.
+
+    Attributes:
+        theta: The angles, a variable of shape (channels / 2,).
+
+    Input shape: any with at least two axes, and an even number of channels. Output shape: the same.
+
+    Raises:
+        ValueError: If an argument is out of range, or the number of channels is odd (at build).
+    """
+
+    def __init__(self, data_format="channels_last", k_coef_lip=1.0, theta_initializer=None, **kwargs):
+        super().__init__(data_format, k_coef_lip, **kwargs)
+        self.theta_initializer = None if theta_initializer is None else keras.initializers.get(theta_initializer)
+
+    def build(self, input_shape):
+        channels = self.channels(input_shape)
+        if channels % 2:
+            raise ValueError(
+                f"Householder expects an even number of channels. Received: {channels} channels in the input shape "
+                f"{tuple(input_shape)}"
+            )
+        start = self.theta_initializer or keras.initializers.Constant(math.pi / 2)
+        self.theta = self.add_weight(name="theta", shape=(channels // 2,), initializer=start, autocast=False)
+        self.built = True
+
+    def call(self, inputs):
+        shape = [1] * len(inputs.shape)
+        shape[self.channel_axis] = -1
+        half = ops.reshape(ops.convert_to_tensor(self.theta) / 2, shape)
+        sine, cosine = (ops.cast(function(half), self.compute_dtype) for function in (ops.sin, ops.cos))
+        z1, z2 = ops.split(inputs, 2, axis=self.channel_axis)
+        twice = 2 * ops.relu(z1 * sine - z2 * cosine)
+        return self.scaled(ops.concatenate([z1 - twice * sine, z2 + twice * cosine], axis=self.channel_axis))
+
+    def get_config(self):
+        start = self.theta_initializer
+        return {**super().get_config(), "theta_initializer": start and keras.initializers.serialize(start)}
+
+
+class _Within(keras.constraints.Constraint):
+    """Constraint that holds the slopes of a `PReLUlip` within its present k."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, w):
+        return self.layer.limited(w)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class PReLUlip(keras.layers.PReLU, LipschitzLayer):
+    """PReLU that is k-Lipschitz: x · min(1, k) for positive x, x · α for the others, with slopes α in [−k, k].
+
+    α is held there twice. The forward pass limits it, so that the constant holds for whatever is loaded or assigned.
+    And a Keras constraint takes it back after each step of an optimizer, so that it cannot drift where the limit is
+    flat and has no gradient. A slope that is NaN stays NaN.
+
+    What is exact: a map of each entry by itself whose constant is the larger of min(1, k) and the largest |α|, at
+    most k.
+
+    Args:
+        k_coef_lip: Lipschitz constant of the layer.
+        alpha_initializer: Initializer of the slopes; what it gives beyond [−k, k] is limited.
+        alpha_regularizer: Regularizer of the slopes.
+        shared_axes: Axes, counted from 1 (0 is the batch), along which entries share one slope: [1, 2] gives images
+            one slope per channel. None gives each entry of the input's shape its own, as Keras does.
+        **kwargs: `name`, `dtype` of every Keras layer.
+
+    Attributes:
+        alpha: The slopes, a variable of the input's shape without the batch, with 1 for shared axes.
+
+    Input shape: any with at least two axes; sizes of axes that are not shared must be known. Output shape: the same.
+
+    Raises:
+        ValueError: If an argument is out of range, or a size is not known (at build).
+    """
+
+    def __init__(self, k_coef_lip=1.0, alpha_initializer="zeros", alpha_regularizer=None, shared_axes=None, **kwargs):
+        if kwargs.pop("alpha_constraint", None) is not None:
+            raise ValueError("PReLUlip sets the constraint of its slopes itself: expected no `alpha_constraint`.")
+        super().__init__(alpha_initializer, alpha_regularizer, _Within(self), shared_axes, **kwargs)
+        for axis in self.shared_axes or ():
+            if isinstance(axis, bool) or not isinstance(axis, int) or axis < 1:
+                raise ValueError(f"`shared_axes` must be axes counted from 1. Received: shared_axes={shared_axes!r}")
+        self.set_klip_factor(k_coef_lip)
+
+    def set_klip_factor(self, klip_factor):
+        super().set_klip_factor(klip_factor)
+        if self.built:
+            self.alpha.assign(self.limited(ops.convert_to_tensor(self.alpha)))
+
+    def limited(self, slopes):
+        """Slopes within [−k, k]. Unlike a clip, a selection has slope 1 on the limit itself, and lets NaN through."""
+        k = self.k_coef_lip
+        return ops.where(slopes > k, k, ops.where(slopes < -k, -k, slopes))
+
+    def build(self, input_shape):
+        shared = self.shared_axes or ()
+        unknown = [axis for axis, size in enumerate(input_shape) if axis and size is None and axis not in shared]
+        if len(input_shape) < 2 or unknown or any(axis >= len(input_shape) for axis in shared):
+            raise ValueError(
+                "PReLUlip expects a batch axis and others, of known sizes but for its "
+                f"shared_axes={self.shared_axes}. Received the input shape {tuple(input_shape)}"
+            )
+        super().build(input_shape)
+        self.built = True
+
+    def call(self, inputs):
+        slopes = self.limited(ops.cast(self.alpha, self.compute_dtype))
+        return ops.where(inputs > 0, inputs * min(1.0, self.k_coef_lip), inputs * slopes)
+
+    def get_config(self):
+        config = {name: value for name, value in super().get_config().items() if name != "alpha_constraint"}
+        return {**config, "k_coef_lip": self.k_coef_lip}

@@ -17,10 +17,12 @@ class LipschitzLayer:
     Attributes:
         k_coef_lip: Lipschitz constant to enforce, positive.
         coef_lip: Correction factor that depends on the layer's shape; None where there is none.
+        is_sound: Whether the constant holds. False only for what was asked for by a name that says so.
     """
 
     k_coef_lip = 1.0
     coef_lip = None
+    is_sound = True
 
     def set_klip_factor(self, klip_factor):
         """Change the layer's Lipschitz constant.
@@ -75,6 +77,8 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             for name in cls.parametrization_class.argument_names():
                 if not hasattr(cls, name):
                     setattr(cls, name, _read_only(name))
+            for name, meaning in cls.parametrization_class.state.items():
+                setattr(cls, name, _state(name, meaning))
 
     def __init__(self, *args, **kwargs):
         own = {name: kwargs.pop(name) for name in self.parametrization_class.argument_names() if name in kwargs}
@@ -136,9 +140,25 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def build(self, input_shape):
         super().build(input_shape)
         check_finite(self.kernel, f"The initial kernel of '{self.name}'")
-        self.parametrization.attach(self.kernel)
+        self.parametrization.attach(self.kernel, self.lip_coef(input_shape))
         if isinstance(self.activation, keras.layers.Layer):
             self.activation.build(super().compute_output_shape(input_shape))
+
+    @property
+    def coef_lip(self):
+        """Factor on the constrained kernel that the shape of the input asks for; 1 for dense layers."""
+        return self.parametrization.coef_lip
+
+    def lip_coef(self, input_shape):
+        """Compute `coef_lip`: the layer's norm is at most that of its kernel's matrix over this; 1 unless overridden.
+
+        Args:
+            input_shape: Shape of the input, with None for what is not known.
+
+        Returns:
+            A positive float.
+        """
+        return 1.0
 
     def linear(self, inputs, kernel):
         """The layer's algebra without bias and activation.
@@ -152,15 +172,19 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         """
         raise TypeError(f"{type(self).__name__} must implement `linear(inputs, kernel)`")
 
+    def add_bias(self, outputs):
+        """Add the bias along the last axis, unless overridden."""
+        return ops.add(outputs, self.bias)
+
     def call(self, inputs, training=True):
         kernel = self.parametrization(ops.convert_to_tensor(self.kernel), training=training)
         outputs = self.linear(inputs, ops.cast(kernel, self.compute_dtype))
         if self.bias is not None:
-            outputs = ops.add(outputs, self.bias)
+            outputs = self.add_bias(outputs)
         return outputs if self.activation is None else self.activation(outputs)
 
     def compute_output_shape(self, input_shape):
-        shape = super().compute_output_shape(input_shape)
+        shape = tuple(super().compute_output_shape(input_shape))
         if isinstance(self.activation, keras.layers.Layer):  # MaxMin changes the number of channels
             return self.activation.compute_output_shape(shape)
         return shape
@@ -193,18 +217,28 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def vanilla_export(self):
         """Return the plain Keras layer with the same name, dtype, activation and predictions.
 
+        Keras believes that no activation changes a shape. One that does (`MaxMin`) follows the layer, both in a
+        `keras.Sequential` of that name.
+
         Raises:
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
         """
         self.refresh()
+        input_shape = self.get_build_config()["input_shape"]
         config = self.vanilla_class.get_config(self)
         for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
             config.pop(name, None)  # they speak of the free kernel, which the export no longer has
+        follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
+        if follows:
+            config["activation"] = None
         layer = self.vanilla_class.from_config(config)
-        layer.build(self.get_build_config()["input_shape"])
+        layer.build(input_shape)
         layer.kernel.assign(_copied(self.wbar))
         if self.bias is not None:
             layer.bias.assign(_copied(self.bias))
+        if follows:
+            activation = type(self.activation).from_config(self.activation.get_config())
+            layer = keras.Sequential([keras.Input(tuple(input_shape)[1:]), layer, activation], name=self.name)
         return layer
 
 
@@ -215,3 +249,11 @@ def _copied(variable):
 
 def _read_only(name):
     return property(lambda self: getattr(self.parametrization, name), doc=f"`{name}` of the parametrization.")
+
+
+def _state(name, meaning):
+    def read(self):
+        self._check_built(name)
+        return getattr(self.parametrization, name)
+
+    return property(read, doc=meaning)

@@ -6,7 +6,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers.base_layer import ConstrainedKernel, given
-from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
+from lipviz.parametrizations import DisjointFrobeniusParametrization, SpectralParametrization
 
 
 class _ConstrainedDense(ConstrainedKernel, keras.layers.Dense):
@@ -78,18 +78,6 @@ class SpectralDense(_ConstrainedDense):
     ):
         super().__init__(**given(locals()))
 
-    @property
-    def u(self):
-        """The vector that the power iteration follows, a variable of shape (1, units)."""
-        self._check_built("u")
-        return self.parametrization.u
-
-    @property
-    def sig(self):
-        """The power iteration's estimate of the free kernel's σ1, a variable of shape (1, 1)."""
-        self._check_built("sig")
-        return self.parametrization.sig
-
 
 @keras.saving.register_keras_serializable("lipviz")
 class FrobeniusDense(_ConstrainedDense):
@@ -121,7 +109,7 @@ class FrobeniusDense(_ConstrainedDense):
         ValueError: If an argument is out of range, or the initial kernel holds NaN or Inf.
     """
 
-    parametrization_class = FrobeniusParametrization
+    parametrization_class = DisjointFrobeniusParametrization
 
     def __init__(
         self,

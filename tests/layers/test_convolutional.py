@@ -1,0 +1,275 @@
+"""Convolutions: the norm of the whole operator, by its explicit matrix, at every size, stride and setting."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lipviz import Sequential, vanillaModel
+from lipviz import normalizers as nm
+from lipviz.layers import (
+    FrobeniusConv2D,
+    GroupSort2,
+    MaxMin,
+    SpectralConv1D,
+    SpectralConv2D,
+    SpectralConv2DTranspose,
+    SpectralDense,
+)
+from tests.support import KINDS, convolution_matrix, examples, make_kernel
+
+RNG = np.random.default_rng(0)
+TWO_D = (SpectralConv2D, SpectralConv2DTranspose, FrobeniusConv2D)
+two_d = pytest.mark.parametrize("cls", TWO_D)
+
+
+def built(cls, sizes=(6, 5), channels=2, filters=3, kernel_size=3, **arguments):
+    layer = cls(filters, kernel_size, **arguments)
+    layer.build((None, *sizes, channels))
+    return layer
+
+
+def operator(layer, sizes):
+    """The explicit matrix of what inference uses."""
+    return convolution_matrix(layer.wbar, sizes, layer.strides, layer.padding, layer.transposed)
+
+
+def norm(layer, sizes):
+    return np.linalg.norm(operator(layer, sizes), 2)
+
+
+# --- the operator ---
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("kernel_size", "strides"), [(3, 1), (2, 2), ((2, 3), (3, 1)), (4, 3), (1, 2)])
+@two_d
+def test_the_explicit_matrix_is_what_the_layer_computes(cls, kernel_size, strides, padding):
+    layer = built(cls, (7, 6), kernel_size=kernel_size, strides=strides, padding=padding)
+    layer.bias.assign(RNG.standard_normal(3))
+    x = RNG.standard_normal((2, 7, 6, 2)).astype("float32")
+    got = np.array(layer(x, training=False))
+    want = x.reshape(2, -1) @ operator(layer, (7, 6)).T
+    np.testing.assert_allclose(got - np.array(layer.bias), want.reshape(got.shape), atol=1e-5)
+    assert got.shape == layer.compute_output_shape((2, 7, 6, 2))
+
+
+@pytest.mark.parametrize(("transposed", "padding"), list(itertools.product([False, True], ["same", "valid"])))
+def test_coverage_counts_the_patches_of_an_entry(transposed, padding):
+    for kernel_size, stride in itertools.product(range(1, 7), range(1, 5)):
+        most = 1
+        for size in range(1, 14):
+            if transposed or padding == "same" or size >= kernel_size:
+                ones = np.ones((kernel_size, 1, 1))
+                matrix = convolution_matrix(ones, (size,), (stride,), padding, transposed)
+                most = max(most, (matrix != 0).sum(axis=1 if transposed else 0).max())
+            assert nm.patch_coverage(size, kernel_size, stride, padding, transposed) == most
+        assert nm.patch_coverage(None, kernel_size, stride, padding, transposed) == most == -(-kernel_size // stride)
+
+
+# --- the bound ---
+
+settings_of_spectral = st.fixed_dictionaries(
+    {},
+    optional={
+        "eps_bjorck": st.none(),
+        "beta_bjorck": st.sampled_from([0.05, 0.3, 0.5]),
+        "maxiter_bjorck": st.sampled_from([0, 1, 15]),
+        "maxiter_spectral": st.sampled_from([0, 1]),
+        "k_coef_lip": st.sampled_from([1e-3, 0.7, 1e3]),
+    },
+)
+
+
+@settings(max_examples=examples(60))
+@given(
+    st.sampled_from(TWO_D),
+    st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.sampled_from(["same", "valid"]),
+    st.sampled_from([(1, 1), (1, 4), (3, 2)]),
+    st.booleans(),
+    settings_of_spectral,
+    st.tuples(st.sampled_from(KINDS), st.integers(-12, 12), st.integers(0, 99)),
+)
+def test_no_kernel_exceeds_k_at_any_size(cls, sizes, kernel_size, strides, padding, channels, dynamic, further, kind):
+    if padding == "valid" and cls is not SpectralConv2DTranspose:
+        sizes = tuple(map(max, sizes, kernel_size))
+    if cls is FrobeniusConv2D:
+        further = {name: value for name, value in further.items() if name == "k_coef_lip"}
+    layer = cls(channels[1], kernel_size, strides=strides, padding=padding, use_bias=False, **further)
+    layer.build((None, *((None, None) if dynamic else sizes), channels[0]))
+    shape = layer.kernel.shape
+    flat = make_kernel(kind[0], (int(np.prod(shape[:-1])), shape[-1]), 10.0 ** kind[1], kind[2])
+    layer.kernel.assign(flat.reshape(shape))
+    layer.refresh()
+    assert norm(layer, sizes) <= layer.k_coef_lip * (1 + 1e-6)
+    # The factor holds for whatever is smaller, too.
+    smaller = tuple(max(1, size - 1) for size in sizes)
+    if padding == "same" or cls is SpectralConv2DTranspose:
+        assert norm(layer, smaller) <= layer.k_coef_lip * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("n", "kernel_size", "k"), [(9, 5, 1.0), (3, 5, 2.0), (6, 2, 0.5)])
+def test_one_dimension(n, kernel_size, k):
+    layer = built(SpectralConv1D, (n,), kernel_size=kernel_size, k_coef_lip=k, strides=2)
+    assert 0.3 * k < norm(layer, (n,)) <= k
+    x = RNG.standard_normal((2, n, 2)).astype("float32")
+    want = x.reshape(2, -1) @ operator(layer, (n,)).T
+    np.testing.assert_allclose(np.array(layer(x, training=False)).reshape(2, -1), want, atol=1e-5)
+
+
+def test_how_tight():
+    ones = built(SpectralConv2D, (28, 28), 1, 1, kernel_initializer="ones")
+    assert norm(ones, (28, 28)) > 0.99
+    wide = built(SpectralConv2D, (28, 28), 1, 16, kernel_initializer="glorot_uniform")
+    assert norm(wide, (28, 28)) > 0.999  # wide kernels attain it
+    whole = built(FrobeniusConv2D, (28, 28), 1, 1, kernel_initializer="ones")
+    assert norm(whole, (28, 28)) > 0.99
+    unfold = built(SpectralConv2DTranspose, (4, 4), 4, 1, kernel_size=2, strides=2)
+    np.testing.assert_allclose(np.linalg.svd(operator(unfold, (4, 4)), compute_uv=False), 1, atol=1e-3)
+
+
+# --- sizes ---
+
+
+@two_d
+def test_a_factor_for_small_images_refuses_larger_ones(cls):
+    small = built(cls, (3, 3), kernel_size=5, padding="same")
+    anywhere = built(cls, (None, None), kernel_size=5)
+    assert anywhere.coef_lip == pytest.approx(1 / 5)
+    if small.coef_lip == anywhere.coef_lip:
+        pytest.fail("no patch is cut off, so this tests nothing")
+    assert norm(small, (3, 3)) <= 1
+    assert np.isfinite(np.array(small(np.ones((1, 3, 3, 2))))).all()
+    assert np.isfinite(np.array(small(np.ones((1, 2, 3, 2))))).all()
+    with pytest.raises(ValueError, match=r"holds up to the size 3. Received an input of shape \(1, 8, 3, 2\)"):
+        small(np.ones((1, 8, 3, 2)))
+    with pytest.raises(ValueError, match="Build it with None"):
+        keras.Sequential([keras.Input((None, 3, 2)), small])
+    assert np.isfinite(np.array(anywhere(np.ones((1, 8, 3, 2))))).all()
+
+
+def test_a_layer_built_for_an_image_larger_than_its_kernel_takes_every_size():
+    layer = built(SpectralConv2D, (8, 8))
+    assert layer.coef_lip == pytest.approx(1 / 3)
+    for n in (1, 2, 9, 20):
+        assert norm(layer, (n, n)) <= 1
+        assert layer(np.ones((1, n, n, 2)), training=False).shape == (1, n, n, 3)
+
+
+# --- the reference's factor ---
+
+
+@pytest.mark.parametrize(
+    ("n", "kernel_size", "excess"), [(28, 3, 1.0244), (8, 3, 1.09), (4, 3, 1.2), (8, 5, 1.17), (8, 7, 1.26)]
+)
+def test_the_references_factor_is_no_bound_and_says_so(n, kernel_size, excess):
+    layer = built(SpectralConv2D, (n, n), 1, kernel_size**2, kernel_size=kernel_size, bound="unsound_average")
+    assert norm(layer, (n, n)) > excess - 1e-3
+    assert not layer.is_sound
+    assert built(SpectralConv2D).is_sound
+    clone = SpectralConv2D.from_config(layer.get_config())
+    assert not clone.is_sound
+    with pytest.raises(ValueError, match="needs the size of the image"):
+        built(SpectralConv2D, (None, 8), bound="unsound_average")
+
+
+# --- a layer's life ---
+
+
+SIZES = [(7, 6), (7, 6), (4, 3), (8, 6)]
+
+
+def network(**arguments):
+    return Sequential(
+        [
+            keras.Input((7, 6, 2)),
+            SpectralConv2D(4, 3, activation=GroupSort2(), **arguments),
+            SpectralConv2D(6, 2, strides=2, **arguments),
+            SpectralConv2DTranspose(2, 3, strides=2, activation=MaxMin(), **arguments),
+            FrobeniusConv2D(4, 3, padding="valid"),
+            keras.layers.Flatten(),
+            SpectralDense(2),
+        ],
+        k_coef_lip=2.0,
+    )
+
+
+def copied(model, folder):
+    """What a file makes of a model."""
+    model.save(folder / "model.keras")
+    return keras.models.load_model(folder / "model.keras")
+
+
+def assert_bound(model):
+    convolutions = [layer for layer in model.layers if hasattr(layer, "strides")]
+    for layer, sizes in zip(convolutions, SIZES, strict=True):
+        assert norm(layer, sizes) <= layer.k_coef_lip == pytest.approx(2 ** (1 / 5))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "arguments"), [("adam", {}), ("sgd", {"eps_bjorck": None}), ("sgd", {"beta_bjorck": 0.05})]
+)
+def test_the_bound_survives_training_saving_and_export(optimizer, arguments, tmp_path):
+    model = network(**arguments)
+    rate = keras.optimizers.Adam(1e-1) if optimizer == "adam" else keras.optimizers.SGD(10.0)
+    model.compile(rate, "mae")
+    x, y = RNG.standard_normal((32, 7, 6, 2)), RNG.standard_normal((32, 2))
+    model.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    assert_bound(model)
+    want = model.predict(x, verbose=0)
+
+    loaded = copied(model, tmp_path)
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), want)
+    assert_bound(loaded)
+
+    plain = vanillaModel(model)
+    assert [type(layer).__name__ for layer in plain.layers[:4]] == ["Conv2D", "Conv2D", "Sequential", "Conv2D"]
+    reloaded = copied(plain, tmp_path)
+    np.testing.assert_array_equal(reloaded.predict(x, verbose=0), plain.predict(x, verbose=0))
+    np.testing.assert_allclose(plain.predict(x, verbose=0), want, rtol=1e-6, atol=1e-6)
+
+    model.condense()
+    assert_bound(model)
+    np.testing.assert_allclose(model.predict(x, verbose=0), want, atol=1e-4)
+
+
+@pytest.mark.parametrize("cls", [*TWO_D, SpectralConv1D])
+def test_channels_first_is_the_same_transposed(cls):
+    sizes = (6,) if cls is SpectralConv1D else (6, 5)
+    last = built(cls, sizes, activation=GroupSort2(), filters=4)
+    first = cls(4, 3, data_format="channels_first", activation=GroupSort2(data_format="channels_first"))
+    first.build((None, 2, *sizes))
+    last.bias.assign(RNG.standard_normal(4))
+    first.set_weights(last.get_weights())
+    x = RNG.standard_normal((2, *sizes, 2)).astype("float32")
+    got = np.moveaxis(np.array(first(np.moveaxis(x, -1, 1), training=False)), 1, -1)
+    np.testing.assert_allclose(got, last(x, training=False), atol=1e-5)
+    assert first.coef_lip == last.coef_lip
+
+
+# --- bad arguments ---
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "message"),
+    [
+        (SpectralConv2D, {"padding": "reflect"}, "padding"),
+        (SpectralConv1D, {"padding": "causal"}, "padding='same' or 'valid' only. Received: 'causal'"),
+        (SpectralConv2D, {"dilation_rate": 2}, r"dilation_rate=\(1, 1\) only"),
+        (SpectralConv2D, {"groups": 3}, "groups=1 only. Received: 3"),
+        (SpectralConv2DTranspose, {"output_padding": 0}, "output_padding=None only"),
+        (SpectralConv2D, {"bound": "averaged"}, "'coverage', 'unsound_average'"),
+        (SpectralConv2D, {"kernel_size": 0}, "kernel_size"),
+        (FrobeniusConv2D, {"eps_bjorck": None}, "eps_bjorck"),
+        (SpectralConv2D, {"k_coef_lip": -1}, "k_coef_lip"),
+    ],
+)
+def test_bad_arguments_are_refused_at_construction(cls, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**{"filters": 3, "kernel_size": 3, **arguments})
