@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lipviz._version import __version__
 
-_REGISTERED = ("initializers", "layers", "model")
+_REGISTERED = ("initializers", "layers", "losses", "metrics", "model")
 _SUBMODULES = (
     *_REGISTERED,
     "activations",

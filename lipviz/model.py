@@ -100,6 +100,13 @@ class _LipschitzModel:
         super().set_weights(weights)
         refresh(self)
 
+    @property
+    def metrics_variables(self):
+        """Those of Keras, and the variables of the losses: a step on JAX knows only what its model lists."""
+        losses = keras.tree.flatten(getattr(self, "loss", None)) if self.compiled else ()
+        held = [v for loss in losses if isinstance(loss, keras.Loss) for v in getattr(loss, "variables", ())]
+        return [*super().metrics_variables, *{id(v): v for v in held}.values()]  # each once
+
     def condense(self):
         """Condense every layer, see `ConstrainedKernel.condense`.
 

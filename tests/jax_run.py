@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-AGAIN = ("tests/test_normalizers.py", "tests/layers", "tests/test_model.py")
+AGAIN = (
+    "tests/test_normalizers.py",
+    "tests/layers",
+    "tests/test_model.py",
+    "tests/test_losses.py",
+    "tests/test_metrics.py",
+)
 # What no backend changes: how models are put together, and what is refused.
 ONCE = ("nested", "subclasses", "learns", "cannot_be", "not_known", "add_and_pop", "signatures", "bad_factors")
 

@@ -1,0 +1,809 @@
+"""Losses that make use of a Lipschitz constraint: Kantorovich-Rubinstein, hinge, their mixtures, and temperatures.
+
+Each loss is a pure function with one value per sample, and a thin `keras.Loss` around it. What all share:
+
+* Labels are (batch, 1), (batch,) or one-hot (batch, C), in {0, 1} or {-1, 1}, of any dtype: what is above 0 is
+  positive. Shapes that cannot belong together raise a `ValueError`, never broadcast.
+* A function computes in float64 for float64 predictions and in float32 for all others; a class in
+  `keras.config.floatx()`, as every Keras loss.
+* The numbers that a class takes (`alpha`, `min_margin`, `tau`, ...) are Keras variables: `loss.alpha.assign(3.0)`
+  reaches a training step that is already compiled, and `get_config`, hence a saved model, holds the present value.
+  On JAX a compiled step knows only the variables that the model tracks: `lipviz.Sequential` and `lipviz.Model` track
+  those of their losses, a plain `keras.Model` does not. There, a callback that assigns in the middle of an epoch
+  reads `self.model` first, which brings the variables up to date, as for any other state on JAX.
+
+References:
+    Serrurier et al. (2021), Achieving robustness in classification using optimal transport with hinge regularization.
+    Béthune et al. (2022), Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks.
+    Serrurier et al. (2024), for the two losses with a soft maximum over the other classes.
+"""
+
+import math
+import sys
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz import normalizers as nm
+
+# --- shared pieces ---
+
+
+def _floating(x):
+    """A tensor of `x` in float64 where it has that dtype, else in float32."""
+    x = ops.convert_to_tensor(x)
+    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
+
+
+def _agree(expected, received):
+    """Whether two static shapes can be the same; None is unknown."""
+    return len(expected) == len(received) and all(
+        a == b or a is None or b is None for a, b in zip(expected, received, strict=True)
+    )
+
+
+def _aligned(y_true, y_pred):
+    """Labels and predictions as tensors of the same shape (batch, ..., C), the predictions in a floating dtype."""
+    y_true, y_pred = ops.convert_to_tensor(y_true), _floating(y_pred)
+    expected, received = tuple(y_pred.shape), tuple(y_true.shape)
+    if len(expected) == 1:
+        y_pred = ops.expand_dims(y_pred, -1)
+    if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
+        y_true = ops.expand_dims(y_true, -1)
+    if not expected or not _agree(y_pred.shape, y_true.shape):
+        raise ValueError(
+            "Labels must have the shape of the predictions, (batch, C), or (batch,) where C is 1. "
+            f"Expected: {expected}. Received: {received}"
+        )
+    return y_true, y_pred
+
+
+def _mean(x):
+    """Mean over the last axis; that of Keras passes through float32 on JAX, also for float64."""
+    return ops.sum(x, axis=-1) / ops.cast(ops.shape(x)[-1], x.dtype)
+
+
+def _constants(like, *values):
+    """Numbers, tensors or variables as tensors in the dtype of `like`."""
+    return [ops.convert_to_tensor(value, dtype=like.dtype) for value in values]
+
+
+def _positive(labels):
+    """Where labels are positive, as booleans; unlike the operator this compares booleans too."""
+    return ops.greater(labels, 0)
+
+
+def _true_and_rivals(y_true, y_pred):
+    """Score of the true class, (batch, 1), and all scores with that one as low as can be, (batch, C)."""
+    true = _positive(y_true)
+    # The lowest finite number, not -inf: differences of two of them must not be NaN where there is no other class.
+    lowest = float(np.finfo(keras.backend.standardize_dtype(y_pred.dtype)).min)
+    return (
+        ops.sum(ops.where(true, y_pred, ops.zeros_like(y_pred)), axis=-1, keepdims=True),
+        ops.where(true, ops.full_like(y_pred, lowest), y_pred),
+    )
+
+
+def _log_sum_exp(x, tau):
+    """Split log(Σ exp(τx))/τ along the last axis, kept, into max(x) and the rest in [0, log(C)/τ].
+
+    No τ·x overflows. The maximum carries no gradient: the rest has that of the sum, the softmax of τx.
+    """
+    largest = ops.stop_gradient(ops.max(x, axis=-1, keepdims=True))
+    return largest, ops.log(ops.sum(ops.exp(tau * (x - largest)), axis=-1, keepdims=True)) / tau
+
+
+# --- Kantorovich-Rubinstein and hinge ---
+
+
+def _balanced(positive, dtype):
+    """B·(pos − neg), see `process_labels_for_multi_gpu`, of a boolean tensor."""
+    positive = ops.cast(positive, dtype)
+    size = ops.cast(ops.shape(positive)[0], dtype)
+    count = ops.sum(positive, axis=0)
+    # A class that is not there has no sample to weigh: 1 only keeps its 0/0 away.
+    share, other = ops.maximum(count, 1.0), ops.maximum(size - count, 1.0)
+    return size * (positive / share - (1.0 - positive) / other)
+
+
+def process_labels_for_multi_gpu(labels):
+    """Weigh labels by the size of their class: what the losses with `multi_gpu=True` expect.
+
+    With S = [label is positive], B the batch size and sums over the batch, per class: B·(S/ΣS − (1−S)/(B−ΣS)). These
+    weights are those of the whole batch. A device that holds a part of the batch could not know them, so they are
+    computed before the batch is split.
+
+    Args:
+        labels: Tensor of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}.
+
+    Returns:
+        A tensor of the same shape, in float64 for float64 labels and float32 for others. Positive where the label is.
+    """
+    labels = _floating(labels)
+    return _balanced(_positive(labels), labels.dtype)
+
+
+def kr(y_true, y_pred, multi_gpu=False):
+    """Kantorovich-Rubinstein estimate of the distance between classes (Serrurier et al. 2021).
+
+    The mean over classes of ŷ·B·(pos − neg), see `process_labels_for_multi_gpu`. Its mean over the batch is
+    E₊[f] − E₋[f], the difference of the mean predictions on positive and on negative samples; the largest value that
+    a 1-Lipschitz f attains is the Wasserstein-1 distance. The mean of a class without samples counts as 0.
+
+    Args:
+        y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch,), (batch, 1) or (batch, C).
+        multi_gpu: Whether the labels come from `process_labels_for_multi_gpu`.
+
+    Returns:
+        A tensor of shape (batch,): to be made large.
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    weights = ops.cast(y_true, y_pred.dtype) if multi_gpu else _balanced(_positive(y_true), y_pred.dtype)
+    return _mean(y_pred * weights)
+
+
+multiclass_kr = kr  # one class against the others, averaged over the classes: what `kr` does to one-hot labels
+
+
+def _hinges(y_true, y_pred, min_margin):
+    """relu(min_margin/2 − (±1)·ŷ) of every entry, (batch, C)."""
+    (min_margin,) = _constants(y_pred, min_margin)
+    return ops.relu(min_margin / 2 - ops.where(_positive(y_true), y_pred, -y_pred))
+
+
+def hinge_margin(y_true, y_pred, min_margin=1.0):
+    """Hinge on half the margin: the mean over the last axis of relu(min_margin/2 − (±1)·ŷ).
+
+    Args:
+        y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch,), (batch, 1) or (batch, C).
+        min_margin: Wanted distance between the predictions of the two classes. 0 asks for the sign only.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    return _mean(_hinges(y_true, y_pred, min_margin))
+
+
+def multiclass_hinge(y_true, y_pred, min_margin=1.0):
+    """`hinge_margin` on every class, with the true one weighted by C − 1, as much as the others together.
+
+    With C = 1 there is nothing to tell apart: the true class has the weight 0.
+
+    Args:
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch, C).
+        min_margin: Wanted distance, see `hinge_margin`.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    hinges = _hinges(y_true, y_pred, min_margin)
+    others = ops.cast(ops.shape(y_pred)[-1] - 1, y_pred.dtype)
+    return _mean(ops.where(_positive(y_true), others * hinges, hinges))
+
+
+def _hkr(distance, hinge, alpha):
+    """−KR + α·hinge; α = inf is the hinge alone."""
+    (alpha,) = _constants(hinge, alpha)
+    finite = ops.isfinite(alpha)
+    # Both branches are differentiated, so neither may hold inf·0.
+    return ops.where(finite, ops.where(finite, alpha, 0.0) * hinge - distance, hinge)
+
+
+def hkr(y_true, y_pred, alpha, min_margin=1.0, multi_gpu=False):
+    """Hinge-regularized Kantorovich-Rubinstein loss, −KR + α·hinge (Serrurier et al. 2021).
+
+    Args:
+        y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch,), (batch, 1) or (batch, C).
+        alpha: Weight of `hinge_margin`, at least 0. inf means the hinge alone.
+        min_margin: See `hinge_margin`.
+        multi_gpu: See `kr`.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    return _hkr(kr(y_true, y_pred, multi_gpu), hinge_margin(y_true, y_pred, min_margin), alpha)
+
+
+def multiclass_hkr(y_true, y_pred, alpha=10.0, min_margin=1.0, multi_gpu=False):
+    """−KR + α·hinge over several classes, with `multiclass_hinge`.
+
+    Args:
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch, C).
+        alpha: Weight of the hinge, at least 0. inf means the hinge alone.
+        min_margin: See `hinge_margin`.
+        multi_gpu: See `kr`.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    return _hkr(multiclass_kr(y_true, y_pred, multi_gpu), multiclass_hinge(y_true, y_pred, min_margin), alpha)
+
+
+def multi_margin(y_true, y_pred, min_margin=1.0):
+    """Hinge on each margin: Σ over i ≠ true of relu(min_margin − ŷ_true + ŷ_i), divided by C.
+
+    Args:
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch, C).
+        min_margin: Wanted difference between the score of the true class and every other.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    (min_margin,) = _constants(y_pred, min_margin)
+    true, rivals = _true_and_rivals(y_true, y_pred)
+    return _mean(ops.relu(min_margin - true + rivals))
+
+
+def categorical_hinge(y_true, y_pred, min_margin):
+    """Hinge on the margin of the sample, relu(min_margin − (ŷ_true − max of the others)); 0 where C = 1.
+
+    Args:
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch, C).
+        min_margin: Wanted margin.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    (min_margin,) = _constants(y_pred, min_margin)
+    true, rivals = _true_and_rivals(y_true, y_pred)
+    return ops.relu(min_margin - true[..., 0] + ops.max(rivals, axis=-1))
+
+
+# --- crossentropies with a temperature ---
+
+
+def tau_categorical_crossentropy(y_true, y_pred, tau):
+    """Crossentropy of the logits τ·ŷ, divided by τ (Béthune et al. 2022).
+
+    A 1-Lipschitz network cannot scale its logits, so that τ decides how much of the margin the loss cares for: small
+    τ for every sample (the limit is linear in ŷ), large τ for the ones on the wrong side. The division keeps the
+    gradient's size.
+
+    Args:
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}, or probabilities.
+        y_pred: Logits of shape (batch, C).
+        tau: Inverse temperature, positive.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    (tau,) = _constants(y_pred, tau)
+    largest, rest = _log_sum_exp(y_pred, tau)
+    probabilities = ops.relu(ops.cast(y_true, y_pred.dtype))  # −1 is none
+    return ops.sum(probabilities * (rest - (y_pred - largest)), axis=-1)
+
+
+def tau_sparse_categorical_crossentropy(y_true, y_pred, tau):
+    """`tau_categorical_crossentropy` with the number of the class as label.
+
+    Args:
+        y_true: Labels of shape (batch,) or (batch, 1), whole numbers from 0 to C − 1. Others give NaN.
+        y_pred: Logits of shape (batch, C).
+        tau: Inverse temperature, positive.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree, or C is unknown.
+    """
+    labels, y_pred = ops.convert_to_tensor(y_true), _floating(y_pred)
+    received = tuple(labels.shape)
+    if len(received) == len(y_pred.shape) and received[-1:] == (1,):
+        labels = ops.squeeze(labels, -1)
+    if len(y_pred.shape) < 2 or y_pred.shape[-1] is None or not _agree(y_pred.shape[:-1], labels.shape):
+        raise ValueError(
+            "Expected labels of shape (batch,) or (batch, 1) and predictions of shape (batch, C). "
+            f"Received: labels {received}, predictions {tuple(y_pred.shape)}"
+        )
+    labels = ops.cast(labels, "int32")
+    one_hot = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
+    losses = tau_categorical_crossentropy(one_hot, y_pred, tau)
+    known = ops.logical_and(labels >= 0, labels < y_pred.shape[-1])
+    return ops.where(known, losses, ops.full_like(losses, math.nan))
+
+
+def tau_binary_crossentropy(y_true, y_pred, tau):
+    """Binary crossentropy of the logits τ·ŷ, divided by τ; the mean over the last axis (Béthune et al. 2022).
+
+    Args:
+        y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}, or probabilities.
+        y_pred: Logits of shape (batch,), (batch, 1) or (batch, C).
+        tau: Inverse temperature, positive.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    positive = ops.relu(ops.cast(y_true, y_pred.dtype))
+    # One logit x against 0: two classes with the logits (0, x).
+    labels = ops.stack([1.0 - positive, positive], axis=-1)
+    logits = ops.stack([ops.zeros_like(y_pred), y_pred], axis=-1)
+    return _mean(tau_categorical_crossentropy(labels, logits, tau))
+
+
+# --- HKR against a soft maximum of the other classes ---
+
+
+def _mean_magnitude(y_pred):
+    """Mean of |ŷ| over all entries, a scalar."""
+    return _mean(ops.reshape(ops.abs(y_pred), (-1,)))
+
+
+def soft_hkr_multiclass(y_true, y_pred, alpha=0.9, min_margin=1.0, temperature=1.0, mean_magnitude=None):
+    """HKR of every class, where another class counts as much as it rivals the true one (Serrurier et al. 2024).
+
+    With s = ±ŷ and the weights F, 1 for the true class and the softmax of T·ŷ over the others,
+    (1−α)·Σ(−s·F) + α·Σ(relu(min_margin/2 − s)·F). Here T = clip(temperature·min_margin/m, 0.005, 250) with
+    m = max(min_margin, mean_magnitude): it adapts to the size that the predictions have, and carries no gradient.
+
+    Args:
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch, C).
+        alpha: Weight of the hinge, in [0, 1].
+        min_margin: See `hinge_margin`; positive.
+        temperature: Factor of T, positive.
+        mean_magnitude: Mean of |ŷ|; None takes that of these predictions.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    mean_magnitude = _mean_magnitude(y_pred) if mean_magnitude is None else mean_magnitude
+    alpha, min_margin, temperature, magnitude = _constants(y_pred, alpha, min_margin, temperature, mean_magnitude)
+    sharpness = ops.clip(temperature * min_margin / ops.maximum(min_margin, magnitude), 0.005, 250.0)
+    sharpness = ops.stop_gradient(sharpness)
+
+    _, rivals = _true_and_rivals(y_true, y_pred)
+    largest, rest = _log_sum_exp(rivals, sharpness)
+    softmax = ops.exp(sharpness * (rivals - largest - rest))
+    weights = ops.where(_positive(y_true), ops.ones_like(y_pred), softmax)
+    hinges = _hinges(y_true, y_pred, min_margin)
+    signed = ops.where(_positive(y_true), y_pred, -y_pred)
+    return ops.sum(weights * (alpha * hinges - (1.0 - alpha) * signed), axis=-1)
+
+
+def lse_hkr_multiclass(y_true, y_pred, alpha=1.0, temperature=1.0, penalty=1.0, min_margin=1.0):
+    """HKR between the true class and the soft maximum n of the others.
+
+    On ŷ times the temperature, n = log(Σ over i ≠ true of exp(t·ŷ_i))/t with t = log(C−1)/(min_margin·penalty/2), so
+    that n exceeds the largest by at most min_margin·penalty/2; the loss is
+    (1−α)·(n − ŷ_true) + α·(relu(min_margin/2 − ŷ_true) + relu(min_margin/2 + n)).
+
+    Two classes give t = 0. A sum of one term is that term for every t, hence n is the other class's score: its limit.
+    With C = 1 nobody rivals: n is the constant −min_margin/2, whose hinge is 0.
+
+    Args:
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch, C).
+        alpha: Weight of the hinges, in [0, 1].
+        temperature: Factor of the predictions, positive.
+        penalty: How far n may exceed the maximum, positive; in units of min_margin/2.
+        min_margin: See `hinge_margin`; positive.
+
+    Returns:
+        A tensor of shape (batch,).
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    y_true, y_pred = _aligned(y_true, y_pred)
+    alpha, temperature, penalty, min_margin = _constants(y_pred, alpha, temperature, penalty, min_margin)
+    half = min_margin / 2
+    others = ops.cast(ops.shape(y_pred)[-1] - 1, y_pred.dtype)
+    t = ops.where(others > 1, ops.log(ops.maximum(others, 2.0)), 1.0) / (half * penalty)
+
+    true, rivals = _true_and_rivals(y_true, temperature * y_pred)
+    largest, rest = _log_sum_exp(rivals, t)
+    # The gradient flows through `rest` alone.
+    soft_maximum = ops.where(others > 0, largest + rest, -half)
+    hinges = ops.relu(half - true) + ops.relu(half + soft_maximum)
+    return ((1.0 - alpha) * (soft_maximum - true) + alpha * hinges)[..., 0]
+
+
+# --- the classes ---
+
+
+def _in_range(name, value, largest=sys.float_info.max):
+    """Return `value` as a float if it is a number from 0 to `largest`, else raise ValueError."""
+    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 <= value <= largest:
+        bound = "finite" if largest == sys.float_info.max else f"at most {largest}"
+        raise ValueError(f"`{name}` must be a number of at least 0, {bound}. Received: {name}={value!r}")
+    return float(value)
+
+
+def _present(value):
+    """A number that JSON can hold: the shortest one that is the same in the variable's dtype."""
+    return value if isinstance(value, bool) else float(str(ops.convert_to_numpy(value)[()]))
+
+
+class _VariableLoss(keras.Loss):
+    """A pure function as a loss whose numbers are variables.
+
+    Args:
+        reduction: How Keras reduces the values of the samples.
+        name: Name of the loss.
+        **arguments: The function's arguments by name; a bool stays what it is, a number becomes a variable.
+
+    Attributes:
+        function: The function of a subclass.
+    """
+
+    function = None
+
+    def __init__(self, reduction, name, **arguments):
+        super().__init__(name=name, reduction=reduction)
+        self._arguments = tuple(arguments)
+        for key, value in arguments.items():
+            setattr(self, key, value if isinstance(value, bool) else self._variable(key, value))
+
+    def _variable(self, key, value):
+        with keras.name_scope(self.name):
+            return keras.Variable(value, dtype=keras.config.floatx(), trainable=False, aggregation="mean", name=key)
+
+    @property
+    def variables(self):
+        """All variables of the loss, which a model must track for a compiled step on JAX to see them change."""
+        return [value for value in vars(self).values() if isinstance(value, keras.Variable)]
+
+    def call(self, y_true, y_pred):
+        return self.function(y_true, y_pred, **{key: getattr(self, key) for key in self._arguments})
+
+    def get_config(self):
+        return {**super().get_config(), **{key: _present(getattr(self, key)) for key in self._arguments}}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class KR(_VariableLoss):
+    """Kantorovich-Rubinstein estimate, see `kr`: to be made large, so a metric to watch. `HKR` minimizes its negative.
+
+    Args:
+        multi_gpu: Whether labels come from `process_labels_for_multi_gpu`.
+        reduction: As in Keras.
+        name: Name of the loss.
+    """
+
+    function = staticmethod(kr)
+
+    def __init__(self, multi_gpu=False, reduction="sum_over_batch_size", name="KR"):
+        super().__init__(reduction, name, multi_gpu=bool(multi_gpu))
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class HKR(_VariableLoss):
+    """Hinge-regularized Kantorovich-Rubinstein loss, see `hkr`.
+
+    Args:
+        alpha: Weight of the hinge, at least 0; inf means the hinge alone. A variable.
+        min_margin: Margin of the hinge, at least 0. A variable.
+        multi_gpu: Whether labels come from `process_labels_for_multi_gpu`.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    function = staticmethod(hkr)
+
+    def __init__(self, alpha, min_margin=1.0, multi_gpu=False, reduction="sum_over_batch_size", name="HKR"):
+        super().__init__(
+            reduction,
+            name,
+            alpha=_in_range("alpha", alpha, math.inf),
+            min_margin=_in_range("min_margin", min_margin),
+            multi_gpu=bool(multi_gpu),
+        )
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class HingeMargin(_VariableLoss):
+    """Hinge on half the margin, see `hinge_margin`.
+
+    Args:
+        min_margin: Margin of the hinge, at least 0. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If the margin is out of its range.
+    """
+
+    function = staticmethod(hinge_margin)
+
+    def __init__(self, min_margin=1.0, reduction="sum_over_batch_size", name="HingeMargin"):
+        super().__init__(reduction, name, min_margin=_in_range("min_margin", min_margin))
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class MulticlassKR(KR):
+    """`KR` of every class against the others, averaged.
+
+    Args:
+        multi_gpu: Whether labels come from `process_labels_for_multi_gpu`.
+        reduction: As in Keras.
+        name: Name of the loss.
+    """
+
+    def __init__(self, multi_gpu=False, reduction="sum_over_batch_size", name="MulticlassKR"):
+        super().__init__(multi_gpu, reduction, name)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class MulticlassHinge(HingeMargin):
+    """Hinge on every class, with the true one weighted by C − 1, see `multiclass_hinge`.
+
+    Args:
+        min_margin: Margin of the hinge, at least 0. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If the margin is out of its range.
+    """
+
+    function = staticmethod(multiclass_hinge)
+
+    def __init__(self, min_margin=1.0, reduction="sum_over_batch_size", name="MulticlassHinge"):
+        super().__init__(min_margin, reduction, name)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class MulticlassHKR(HKR):
+    """−KR + α·hinge over several classes, see `multiclass_hkr`.
+
+    Args:
+        alpha: Weight of the hinge, at least 0; inf means the hinge alone. A variable.
+        min_margin: Margin of the hinge, at least 0. A variable.
+        multi_gpu: Whether labels come from `process_labels_for_multi_gpu`.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    function = staticmethod(multiclass_hkr)
+
+    def __init__(
+        self, alpha=10.0, min_margin=1.0, multi_gpu=False, reduction="sum_over_batch_size", name="MulticlassHKR"
+    ):
+        super().__init__(alpha, min_margin, multi_gpu, reduction, name)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class MultiMargin(HingeMargin):
+    """Hinge on the margin to each other class, see `multi_margin`.
+
+    Args:
+        min_margin: Wanted margin, at least 0. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If the margin is out of its range.
+    """
+
+    function = staticmethod(multi_margin)
+
+    def __init__(self, min_margin=1.0, reduction="sum_over_batch_size", name="MultiMargin"):
+        super().__init__(min_margin, reduction, name)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class CategoricalHinge(HingeMargin):
+    """Hinge on the margin to the best of the other classes, see `categorical_hinge`.
+
+    Args:
+        min_margin: Wanted margin, at least 0. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If the margin is out of its range.
+    """
+
+    function = staticmethod(categorical_hinge)
+
+    def __init__(self, min_margin, reduction="sum_over_batch_size", name="CategoricalHinge"):
+        super().__init__(min_margin, reduction, name)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class TauCategoricalCrossentropy(_VariableLoss):
+    """Crossentropy of τ·ŷ over τ, see `tau_categorical_crossentropy`.
+
+    Args:
+        tau: Inverse temperature, positive. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If τ is not positive and finite.
+    """
+
+    function = staticmethod(tau_categorical_crossentropy)
+
+    def __init__(self, tau, reduction="sum_over_batch_size", name="TauCategoricalCrossentropy"):
+        super().__init__(reduction, name, tau=nm.check_positive("tau", tau))
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class TauSparseCategoricalCrossentropy(TauCategoricalCrossentropy):
+    """`TauCategoricalCrossentropy` with numbers as labels, see `tau_sparse_categorical_crossentropy`.
+
+    Args:
+        tau: Inverse temperature, positive. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If τ is not positive and finite.
+    """
+
+    function = staticmethod(tau_sparse_categorical_crossentropy)
+
+    def __init__(self, tau, reduction="sum_over_batch_size", name="TauSparseCategoricalCrossentropy"):
+        super().__init__(tau, reduction, name)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class TauBinaryCrossentropy(TauCategoricalCrossentropy):
+    """Binary crossentropy of τ·ŷ over τ, see `tau_binary_crossentropy`.
+
+    Args:
+        tau: Inverse temperature, positive. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If τ is not positive and finite.
+    """
+
+    function = staticmethod(tau_binary_crossentropy)
+
+    def __init__(self, tau, reduction="sum_over_batch_size", name="TauBinaryCrossentropy"):
+        super().__init__(tau, reduction, name)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class SoftHKRMulticlassLoss(_VariableLoss):
+    """HKR in which the other classes count by a softmax, see `soft_hkr_multiclass`.
+
+    The mean magnitude of the predictions is a running one: every call, also one that evaluates, moves it to
+    alpha_mean·old + (1 − alpha_mean)·mean|ŷ|, clipped to [0.005, 1000], and then uses it. It is part of the config,
+    so that a saved model goes on where it stopped.
+
+    Args:
+        alpha: Weight of the hinge, in [0, 1]. A variable.
+        min_margin: Margin of the hinge, positive. A variable.
+        alpha_mean: Decay of the running mean, in [0, 1]; 1 keeps it as it is. A variable.
+        temperature: Factor of the softmax's sharpness, positive. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Attributes:
+        running_mean: Variable, the running mean of |ŷ|; it starts at min_margin.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        alpha=0.9,
+        min_margin=1.0,
+        alpha_mean=0.99,
+        temperature=1.0,
+        reduction="sum_over_batch_size",
+        name="SoftHKRMulticlassLoss",
+    ):
+        super().__init__(
+            reduction,
+            name,
+            alpha=_in_range("alpha", alpha, 1),
+            min_margin=nm.check_positive("min_margin", min_margin),
+            alpha_mean=_in_range("alpha_mean", alpha_mean, 1),
+            temperature=nm.check_positive("temperature", temperature),
+        )
+        self.running_mean = self._variable("running_mean", float(np.clip(min_margin, 0.005, 1000.0)))
+
+    def call(self, y_true, y_pred):
+        y_pred = _floating(y_pred)
+        decay, mean = _constants(y_pred, self.alpha_mean, self.running_mean)
+        mean = ops.clip(decay * mean + (1.0 - decay) * _mean_magnitude(y_pred), 0.005, 1000.0)
+        mean = ops.stop_gradient(mean)
+        self.running_mean.assign(ops.cast(mean, self.running_mean.dtype))
+        return soft_hkr_multiclass(y_true, y_pred, self.alpha, self.min_margin, self.temperature, mean)
+
+    def get_config(self):
+        return {**super().get_config(), "running_mean": _present(self.running_mean)}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        mean = config.pop("running_mean", None)
+        loss = cls(**config)
+        if mean is not None:
+            loss.running_mean.assign(mean)
+        return loss
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class LseHKRMulticlassLoss(_VariableLoss):
+    """HKR between the true class and a soft maximum of the others, see `lse_hkr_multiclass`.
+
+    Args:
+        alpha: Weight of the hinges, in [0, 1]. A variable.
+        temperature: Factor of the predictions, positive. A variable.
+        penalty: How far the soft maximum may exceed the maximum, positive. A variable.
+        min_margin: Margin of the hinges, positive. A variable.
+        reduction: As in Keras.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    function = staticmethod(lse_hkr_multiclass)
+
+    def __init__(
+        self,
+        alpha=1.0,
+        temperature=1.0,
+        penalty=1.0,
+        min_margin=1.0,
+        reduction="sum_over_batch_size",
+        name="LseHKRMulticlassLoss",
+    ):
+        super().__init__(
+            reduction,
+            name,
+            alpha=_in_range("alpha", alpha, 1),
+            temperature=nm.check_positive("temperature", temperature),
+            penalty=nm.check_positive("penalty", penalty),
+            min_margin=nm.check_positive("min_margin", min_margin),
+        )

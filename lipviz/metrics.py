@@ -1,0 +1,340 @@
+"""Metrics of certified robustness: how far an input must move before the prediction of a Lipschitz network changes.
+
+Each metric is a pure function with one value per sample, and a thin `keras.Metric`: its mean, right over batches of
+any size and with sample weights. In the reference library these classes are losses; there, a mean of batch means
+counted the samples of a smaller last batch for more. That is the one difference in use: `reduction` may only ask for a
+mean, and one value per sample is what the functions return.
+
+A radius is certified if no change of the input with a smaller l2 norm changes the predicted class:
+
+* one output, L-Lipschitz: |ŷ|/L;
+* outputs that are L-Lipschitz each (`disjoint_neurons=True`, as after `FrobeniusDense`): a difference of two is
+  2L-Lipschitz, the radius margin/(2L);
+* outputs that are L-Lipschitz together (`disjoint_neurons=False`, as after `SpectralDense`): a difference of two is
+  √2·L-Lipschitz, the radius margin/(√2·L).
+
+References:
+    Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalable certification of perturbation invariance.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz import normalizers as nm
+
+# --- per sample ---
+
+
+def _floating(x):
+    """A tensor of `x` in float64 where it has that dtype, else in float32."""
+    x = ops.convert_to_tensor(x)
+    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
+
+
+def _shape_error(expected, y_true, y_pred):
+    return ValueError(f"Expected {expected}. Received: labels {tuple(y_true.shape)}, predictions {tuple(y_pred.shape)}")
+
+
+def _classes(y_true, y_pred):
+    """Number of the true class of each sample: the labels themselves, or where a one-hot row is largest."""
+    labels = ops.convert_to_tensor(y_true)
+    expected = "predictions of shape (batch, C) with C > 1 and labels of shape (batch, C), (batch,) or (batch, 1)"
+    batch, count = tuple(y_pred.shape[:-1]), (tuple(y_pred.shape) or (1,))[-1]
+    if not batch or count in (None, 1):
+        raise _shape_error(expected, labels, y_pred)
+    if len(labels.shape) == len(y_pred.shape):
+        if labels.shape[-1] not in (1, count):
+            raise _shape_error(expected, labels, y_pred)
+        labels = labels[..., 0] if labels.shape[-1] == 1 else ops.argmax(labels, axis=-1)
+    known = zip(labels.shape, batch, strict=False)
+    if len(labels.shape) != len(batch) or any(None not in pair and pair[0] != pair[1] for pair in known):
+        raise _shape_error(expected, ops.convert_to_tensor(y_true), y_pred)
+    return ops.cast(labels, "int32")
+
+
+def _categorical_margin(y_true, y_pred):
+    """ŷ_true − max of the others, (batch,). NaN for a class that there is not."""
+    true = ops.cast(ops.one_hot(_classes(y_true, y_pred), y_pred.shape[-1]), "bool")
+    lowest = float(np.finfo(keras.backend.standardize_dtype(y_pred.dtype)).min)
+    rival = ops.max(ops.where(true, ops.full_like(y_pred, lowest), y_pred), axis=-1)
+    score = ops.sum(ops.where(true, y_pred, ops.zeros_like(y_pred)), axis=-1)
+    return ops.where(ops.any(true, axis=-1), score - rival, ops.full_like(score, math.nan))
+
+
+def _binary_margin(y_true, y_pred):
+    """ŷ for positive labels and −ŷ for negative ones, (batch,)."""
+    labels = ops.convert_to_tensor(y_true)
+    for shape in (labels.shape, y_pred.shape):
+        if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
+            raise _shape_error("labels and predictions of shape (batch,) or (batch, 1)", labels, y_pred)
+    if None not in (labels.shape[0], y_pred.shape[0]) and labels.shape[0] != y_pred.shape[0]:
+        raise _shape_error("as many labels as predictions", labels, y_pred)
+    labels, scores = ops.reshape(labels, (-1,)), ops.reshape(y_pred, (-1,))
+    return ops.where(ops.greater(labels, 0), scores, -scores)
+
+
+def _radius(margin, lip_const, negative_robustness):
+    radius = margin / nm.check_positive("lip_const", lip_const)
+    return radius if negative_robustness else ops.maximum(radius, 0.0)
+
+
+def _check_epsilon(epsilon):
+    if isinstance(epsilon, bool) or not np.isscalar(epsilon) or not np.isreal(epsilon) or not 0 <= epsilon < math.inf:
+        raise ValueError(f"`epsilon` must be a finite number of at least 0. Received: epsilon={epsilon!r}")
+    return float(epsilon)
+
+
+def categorical_provable_robustness(y_true, y_pred, lip_const=1.0, disjoint_neurons=True, negative_robustness=False):
+    """Certified radius of each sample, from the margin ŷ_true − max of the others (Tsuzuku et al. 2018).
+
+    margin/(2·lip_const) for disjoint neurons, margin/(√2·lip_const) otherwise.
+
+    Args:
+        y_true: Labels of shape (batch, C): one-hot in {0, 1} or {-1, 1}, or soft, where the largest is the class (the
+            first of several). Or the class's number, of shape (batch,) or (batch, 1); one that is not in 0 ... C − 1
+            gives NaN.
+        y_pred: Predictions of shape (batch, C) with C > 1.
+        lip_const: Lipschitz constant of the network, positive: of each output for disjoint neurons, else of all.
+        disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
+        negative_robustness: False counts 0 for misclassified samples, True the negative radius: minus the smallest
+            change that could set them right.
+
+    Returns:
+        A tensor of shape (batch,), in float64 for float64 predictions, else in float32.
+
+    Raises:
+        ValueError: If shapes do not fit or `lip_const` is not positive and finite.
+    """
+    y_pred = _floating(y_pred)
+    factor = 2.0 if disjoint_neurons else math.sqrt(2.0)
+    return _radius(_categorical_margin(y_true, y_pred) / factor, lip_const, negative_robustness)
+
+
+def binary_provable_robustness(y_true, y_pred, lip_const=1.0, negative_robustness=False):
+    """Certified radius of each sample of two classes, ±ŷ/lip_const.
+
+    Args:
+        y_true: Labels of shape (batch,) or (batch, 1), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch,) or (batch, 1); their sign is the class.
+        lip_const: Lipschitz constant of the network, positive.
+        negative_robustness: See `categorical_provable_robustness`.
+
+    Returns:
+        A tensor of shape (batch,), in float64 for float64 predictions, else in float32.
+
+    Raises:
+        ValueError: If shapes do not fit or `lip_const` is not positive and finite.
+    """
+    return _radius(_binary_margin(y_true, _floating(y_pred)), lip_const, negative_robustness)
+
+
+def categorical_provable_robust_accuracy(y_true, y_pred, epsilon=36 / 255, lip_const=1.0, disjoint_neurons=True):
+    """1 for a sample that no change of norm up to epsilon can misclassify, else 0.
+
+    That is where the certified radius exceeds epsilon. Not where they are equal: a change of that size could reach a
+    tie. For the same reason epsilon = 0 is the accuracy with ties counted as wrong.
+
+    Args:
+        y_true: See `categorical_provable_robustness`.
+        y_pred: Predictions of shape (batch, C) with C > 1.
+        epsilon: Size of the change in the l2 norm, at least 0.
+        lip_const: See `categorical_provable_robustness`.
+        disjoint_neurons: See `categorical_provable_robustness`.
+
+    Returns:
+        A tensor of shape (batch,), of 0 and 1.
+
+    Raises:
+        ValueError: If shapes do not fit or a number is out of its range.
+    """
+    radius = categorical_provable_robustness(y_true, y_pred, lip_const, disjoint_neurons)
+    return ops.cast(radius > _check_epsilon(epsilon), radius.dtype)
+
+
+def binary_provable_robust_accuracy(y_true, y_pred, epsilon=36 / 255, lip_const=1.0):
+    """1 for a sample that no change of norm up to epsilon can misclassify, else 0; for two classes and one output.
+
+    Args:
+        y_true: Labels of shape (batch,) or (batch, 1), in {0, 1} or {-1, 1}.
+        y_pred: Predictions of shape (batch,) or (batch, 1).
+        epsilon: Size of the change in the l2 norm, at least 0.
+        lip_const: Lipschitz constant of the network, positive.
+
+    Returns:
+        A tensor of shape (batch,), of 0 and 1.
+
+    Raises:
+        ValueError: If shapes do not fit or a number is out of its range.
+    """
+    radius = binary_provable_robustness(y_true, y_pred, lip_const)
+    return ops.cast(radius > _check_epsilon(epsilon), radius.dtype)
+
+
+# --- over all batches ---
+
+_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+
+
+class _RobustnessMetric(keras.metrics.MeanMetricWrapper):
+    """The weighted mean of a function of the samples.
+
+    Args:
+        reduction: One of Keras's names for a mean.
+        name: Name of the metric.
+        **arguments: The function's arguments by name.
+
+    Attributes:
+        function: The function of a subclass.
+    """
+
+    function = None
+
+    def __init__(self, reduction, name, **arguments):
+        if reduction not in _MEANS:
+            raise ValueError(
+                f"A metric is a mean over all samples: `reduction` must be one of {_MEANS}. For one value per sample "
+                f"call `lipviz.metrics.{self.function.__name__}`. Received: reduction={reduction!r}"
+            )
+        super().__init__(self._per_sample, name=name)
+        self._direction = "up"  # for EarlyStopping and ModelCheckpoint with mode="auto"
+        self.reduction = reduction
+        self._arguments = tuple(arguments)
+        for key, value in arguments.items():
+            setattr(self, key, value)
+
+    def _per_sample(self, y_true, y_pred):
+        return self.function(y_true, y_pred, **{key: getattr(self, key) for key in self._arguments})
+
+    def get_config(self):
+        own = {key: getattr(self, key) for key in self._arguments}
+        return {"name": self.name, "reduction": self.reduction, **own}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class CategoricalProvableRobustAccuracy(_RobustnessMetric):
+    """Share of samples that no change of norm up to epsilon misclassifies, see `categorical_provable_robust_accuracy`.
+
+    Args:
+        epsilon: Size of the change in the l2 norm, at least 0.
+        lip_const: Lipschitz constant of the network, positive.
+        disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
+        reduction: A mean, see the module.
+        name: Name of the metric.
+
+    Raises:
+        ValueError: If a number is out of its range, or the reduction is not a mean.
+    """
+
+    function = staticmethod(categorical_provable_robust_accuracy)
+
+    def __init__(
+        self,
+        epsilon=36 / 255,
+        lip_const=1.0,
+        disjoint_neurons=True,
+        reduction="sum_over_batch_size",
+        name="CategoricalProvableRobustAccuracy",
+    ):
+        super().__init__(
+            reduction,
+            name,
+            epsilon=_check_epsilon(epsilon),
+            lip_const=nm.check_positive("lip_const", lip_const),
+            disjoint_neurons=bool(disjoint_neurons),
+        )
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class BinaryProvableRobustAccuracy(_RobustnessMetric):
+    """Share of samples that no change of norm up to epsilon misclassifies, see `binary_provable_robust_accuracy`.
+
+    Args:
+        epsilon: Size of the change in the l2 norm, at least 0.
+        lip_const: Lipschitz constant of the network, positive.
+        reduction: A mean, see the module.
+        name: Name of the metric.
+
+    Raises:
+        ValueError: If a number is out of its range, or the reduction is not a mean.
+    """
+
+    function = staticmethod(binary_provable_robust_accuracy)
+
+    def __init__(
+        self,
+        epsilon=36 / 255,
+        lip_const=1.0,
+        reduction="sum_over_batch_size",
+        name="BinaryProvableRobustAccuracy",
+    ):
+        super().__init__(
+            reduction, name, epsilon=_check_epsilon(epsilon), lip_const=nm.check_positive("lip_const", lip_const)
+        )
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class CategoricalProvableAvgRobustness(_RobustnessMetric):
+    """Mean of the certified radii, see `categorical_provable_robustness`.
+
+    Args:
+        lip_const: Lipschitz constant of the network, positive.
+        disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
+        negative_robustness: Whether misclassified samples count their negative radius instead of 0.
+        reduction: A mean, see the module.
+        name: Name of the metric.
+
+    Raises:
+        ValueError: If `lip_const` is not positive and finite, or the reduction is not a mean.
+    """
+
+    function = staticmethod(categorical_provable_robustness)
+
+    def __init__(
+        self,
+        lip_const=1.0,
+        disjoint_neurons=True,
+        negative_robustness=False,
+        reduction="sum_over_batch_size",
+        name="CategoricalProvableAvgRobustness",
+    ):
+        super().__init__(
+            reduction,
+            name,
+            lip_const=nm.check_positive("lip_const", lip_const),
+            disjoint_neurons=bool(disjoint_neurons),
+            negative_robustness=bool(negative_robustness),
+        )
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class BinaryProvableAvgRobustness(_RobustnessMetric):
+    """Mean of the certified radii of two classes, see `binary_provable_robustness`.
+
+    Args:
+        lip_const: Lipschitz constant of the network, positive.
+        negative_robustness: Whether misclassified samples count their negative radius instead of 0.
+        reduction: A mean, see the module.
+        name: Name of the metric.
+
+    Raises:
+        ValueError: If `lip_const` is not positive and finite, or the reduction is not a mean.
+    """
+
+    function = staticmethod(binary_provable_robustness)
+
+    def __init__(
+        self,
+        lip_const=1.0,
+        negative_robustness=False,
+        reduction="sum_over_batch_size",
+        name="BinaryProvableAvgRobustness",
+    ):
+        super().__init__(
+            reduction,
+            name,
+            lip_const=nm.check_positive("lip_const", lip_const),
+            negative_robustness=bool(negative_robustness),
+        )
