@@ -10,10 +10,12 @@ from pathlib import Path
 
 from lipviz._version import __version__
 
-_REGISTERED = ("initializers", "layers", "losses", "metrics", "model")
+_REGISTERED = ("constraints", "initializers", "layers", "losses", "metrics", "model", "regularizers")
 _SUBMODULES = (
     *_REGISTERED,
     "activations",
+    "callbacks",
+    "compute_layer_sv",
     "course",
     "data",
     "explorers",
@@ -21,6 +23,7 @@ _SUBMODULES = (
     "normalizers",
     "parametrizations",
     "plots",
+    "utils",
 )
 _FROM_MODEL = ("Model", "Sequential", "vanillaModel")
 

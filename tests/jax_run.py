@@ -15,9 +15,30 @@ AGAIN = (
     "tests/test_model.py",
     "tests/test_losses.py",
     "tests/test_metrics.py",
+    "tests/test_callbacks.py",
+    "tests/test_constraints.py",
+    "tests/test_regularizers.py",
+    "tests/test_utils.py",
 )
-# What no backend changes: how models are put together, and what is refused.
-ONCE = ("nested", "subclasses", "learns", "cannot_be", "not_known", "add_and_pop", "signatures", "bad_factors")
+# What no backend changes: how models are put together, what is refused, what a config or a shape is; and repetitions.
+ONCE = (
+    "nested",
+    "subclasses",
+    "learns",
+    "cannot_be",
+    "not_known",
+    "add_and_pop",
+    "signatures",
+    "bad_factors",
+    "refused",
+    "round_trip",
+    "unknown_sizes",
+    "half_precision",
+    "label_conventions",
+    "short_floats",
+    "references_factor",
+    "sgd-arguments",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,24 @@
 """Lipschitz-constrained layers for Keras 3."""
 
-from lipviz.layers.activations import FullSort, GroupSort, GroupSort2, MaxMin
+from lipviz.layers.activations import FullSort, GroupSort, GroupSort2, Householder, MaxMin, PReLUlip
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 from lipviz.layers.convolutional import FrobeniusConv2D, SpectralConv1D, SpectralConv2D, SpectralConv2DTranspose
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
+from lipviz.layers.normalization import BatchCentering, BatchLipNorm, LayerCentering
+from lipviz.layers.pooling import (
+    InvertibleDownSampling,
+    InvertibleUpSampling,
+    ScaledAveragePooling2D,
+    ScaledGlobalAveragePooling2D,
+    ScaledGlobalL2NormPooling2D,
+    ScaledL2NormPooling2D,
+)
+from lipviz.layers.residual import LipResidual
+from lipviz.layers.unconstrained import PadConv2D
 
 __all__ = [
+    "BatchCentering",
+    "BatchLipNorm",
     "Condensable",
     "ConstrainedKernel",
     "FrobeniusConv2D",
@@ -13,8 +26,19 @@ __all__ = [
     "FullSort",
     "GroupSort",
     "GroupSort2",
+    "Householder",
+    "InvertibleDownSampling",
+    "InvertibleUpSampling",
+    "LayerCentering",
+    "LipResidual",
     "LipschitzLayer",
     "MaxMin",
+    "PReLUlip",
+    "PadConv2D",
+    "ScaledAveragePooling2D",
+    "ScaledGlobalAveragePooling2D",
+    "ScaledGlobalL2NormPooling2D",
+    "ScaledL2NormPooling2D",
     "SpectralConv1D",
     "SpectralConv2D",
     "SpectralConv2DTranspose",

@@ -7,6 +7,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.layers.base_layer import LipschitzLayer
+from lipviz.layers.pooling import accumulation_dtype
 
 
 class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
@@ -212,8 +213,11 @@ class Householder(_ChannelActivation):
     def call(self, inputs):
         shape = [1] * len(inputs.shape)
         shape[self.channel_axis] = -1
-        half = ops.reshape(ops.convert_to_tensor(self.theta) / 2, shape)
-        sine, cosine = (ops.cast(function(half), self.compute_dtype) for function in (ops.sin, ops.cos))
+        half = ops.reshape(ops.cast(self.theta, accumulation_dtype(self.compute_dtype)) / 2, shape)
+        # Keras computes both in float32 on JAX; what makes the reflection orthogonal is that the squares add up to 1.
+        sine, cosine = (ops.cast(function(half), half.dtype) for function in (ops.sin, ops.cos))
+        unit = ops.rsqrt(ops.square(sine) + ops.square(cosine))
+        sine, cosine = (ops.cast(value * unit, self.compute_dtype) for value in (sine, cosine))
         z1, z2 = ops.split(inputs, 2, axis=self.channel_axis)
         twice = 2 * ops.relu(z1 * sine - z2 * cosine)
         return self.scaled(ops.concatenate([z1 - twice * sine, z2 + twice * cosine], axis=self.channel_axis))
@@ -277,7 +281,7 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
 
     def limited(self, slopes):
         """Slopes within [−k, k]. Unlike a clip, a selection has slope 1 on the limit itself, and lets NaN through."""
-        k = self.k_coef_lip
+        k, slopes = self.k_coef_lip, ops.convert_to_tensor(slopes)
         return ops.where(slopes > k, k, ops.where(slopes < -k, -k, slopes))
 
     def build(self, input_shape):

@@ -54,6 +54,16 @@ def given(scope):
     return {**own, **scope.get("kwargs", {})}
 
 
+def with_channels_last(function, inputs, data_format):
+    """Apply a function of images whose channels come last, whatever the data format.
+
+    On a CPU, TensorFlow differentiates convolutions in no other format.
+    """
+    if data_format == "channels_last":
+        return function(inputs)
+    return ops.moveaxis(function(ops.moveaxis(inputs, 1, -1)), -1, 1)
+
+
 class ConstrainedKernel(LipschitzLayer, Condensable):
     """Mixin that puts a parametrization between the kernel of a Keras layer and its use.
 
@@ -141,7 +151,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         super().build(input_shape)
         check_finite(self.kernel, f"The initial kernel of '{self.name}'")
         self.parametrization.attach(self.kernel, self.lip_coef(input_shape))
-        if isinstance(self.activation, keras.layers.Layer):
+        if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:  # Keras loads it built
             self.activation.build(super().compute_output_shape(input_shape))
 
     @property
@@ -238,7 +248,11 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             layer.bias.assign(_copied(self.bias))
         if follows:
             activation = type(self.activation).from_config(self.activation.get_config())
-            layer = keras.Sequential([keras.Input(tuple(input_shape)[1:]), layer, activation], name=self.name)
+            return keras.Sequential([keras.Input(tuple(input_shape)[1:]), layer, activation], name=self.name)
+        if isinstance(self.activation, keras.layers.Layer):
+            if not layer.activation.built:
+                layer.activation.build(super().compute_output_shape(input_shape))
+            layer.activation.set_weights(self.activation.get_weights())
         return layer
 
 

@@ -20,7 +20,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
-from lipviz.layers.base_layer import ConstrainedKernel, given
+from lipviz.layers.base_layer import ConstrainedKernel, given, with_channels_last
 from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
 
 BOUNDS = ("coverage", "unsound_average")
@@ -85,6 +85,13 @@ class _ConstrainedConv(ConstrainedKernel):
                     "Build it with None for the sizes, and it takes all of them."
                 )
 
+    def linear(self, inputs, kernel):
+        return with_channels_last(lambda x: self.convolve(x, kernel), inputs, self.data_format)
+
+    def convolve(self, inputs, kernel):
+        """The convolution itself, channels last."""
+        raise TypeError(f"{type(self).__name__} must implement `convolve(inputs, kernel)`")
+
     def add_bias(self, outputs):
         if self.data_format == "channels_last":
             return ops.add(outputs, self.bias)
@@ -106,8 +113,8 @@ def _averaged(sizes, kernel_size, strides):
 
 
 class _Conv(_ConstrainedConv):
-    def linear(self, inputs, kernel):
-        return self.convolution_op(inputs, kernel)
+    def convolve(self, inputs, kernel):
+        return ops.conv(inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last")
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -334,9 +341,9 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
     ):
         super().__init__(**given(locals()))
 
-    def linear(self, inputs, kernel):
+    def convolve(self, inputs, kernel):
         return ops.conv_transpose(
-            inputs, kernel, strides=list(self.strides), padding=self.padding, data_format=self.data_format
+            inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last"
         )
 
 

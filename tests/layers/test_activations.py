@@ -1,14 +1,18 @@
-"""Sorting activations against NumPy's sort, their Jacobians, and their manners."""
+"""Activations against NumPy written out, their Jacobians, and their manners."""
 
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from lipviz import activations
 from lipviz.layers import FullSort, GroupSort, GroupSort2, MaxMin
-from tests.support import examples, gradient
+from lipviz.layers.activations import Householder, PReLUlip
+from lipviz.layers.base_layer import LipschitzLayer
+from tests.layers.test_pooling import check_round_trips, jacobian
+from tests.support import examples, gradient, tensor
 
 RNG = np.random.default_rng(0)
 
@@ -111,3 +115,210 @@ def test_bad_input_is_named(make, message):
 
 def test_the_references_module_name():
     assert activations.GroupSort2 is GroupSort2
+
+
+# --- Householder ---
+
+# Keras computes a sine of float64 in float32 on JAX.
+SINE = 1e-14 if keras.backend.backend() == "tensorflow" else 4e-7
+
+
+def reflected(x, theta, axis):
+    """Pair by pair, as the definition has it."""
+    x = np.moveaxis(x, axis, -1)
+    z1, z2 = np.split(x, 2, axis=-1)
+    stay = z1 * np.sin(theta / 2) - z2 * np.cos(theta / 2) <= 0
+    one = np.where(stay, z1, z1 * np.cos(theta) + z2 * np.sin(theta))
+    two = np.where(stay, z2, z1 * np.sin(theta) - z2 * np.cos(theta))
+    return np.moveaxis(np.concatenate([one, two], -1), -1, axis)
+
+
+def turned(theta, shape, **arguments):
+    layer = Householder(**{"dtype": "float64", **arguments})
+    layer.build(shape)
+    layer.theta.assign(theta)
+    return layer
+
+
+@settings(max_examples=examples(40))
+@given(
+    st.sampled_from([((4, 2, 6), "channels_last"), ((4, 6, 2), "channels_first")]),
+    st.sampled_from([1.0, 0.3]),
+    st.sampled_from([0.01, 1.0]),
+    st.integers(-30, 30),
+    st.integers(0, 2**16),
+)
+def test_householder_is_its_definition(form, k, spread, power, seed):
+    shape, data_format = form
+    rng = np.random.default_rng(seed)
+    x, theta = 10.0**power * rng.standard_normal(shape), spread * rng.standard_normal(3)
+    layer = turned(theta, shape, data_format=data_format, k_coef_lip=k)
+    got = np.array(layer(x))
+    want = k * reflected(x, theta, 1 if data_format == "channels_first" else -1)
+    np.testing.assert_allclose(got, want, atol=5 * SINE * np.abs(x).max())
+    assert np.linalg.norm(got) == pytest.approx(k * np.linalg.norm(x), rel=1e-13)  # an isometry times k
+    assert layer.compute_output_shape(shape) == shape
+
+
+def test_householder_starts_as_a_sort():
+    x = RNG.standard_normal((5, 8)).astype("float32")
+    halves = np.split(x, 2, axis=1)
+    want = np.concatenate([np.minimum(*halves), np.maximum(*halves)], 1)
+    np.testing.assert_allclose(np.array(Householder()(x)), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1.0, 0.2, 3.0])
+def test_householder_keeps_gradients_times_k(k):
+    for theta in ([0.0, 0.0, 0.0], [np.pi / 2, np.pi, -1.0], RNG.uniform(-9, 9, 3)):
+        layer = turned(theta, (1, 6), k_coef_lip=k)
+        for x in (RNG.standard_normal((1, 6)), np.zeros((1, 6)), np.ones((1, 6)), 1e-200 * np.ones((1, 6))):
+            np.testing.assert_allclose(np.linalg.svd(jacobian(layer, x), compute_uv=False), k, rtol=1e-13)
+
+
+def test_no_two_points_of_householder_grow_apart():
+    layer = turned(RNG.uniform(-9, 9, 3), (1, 6))
+    x = RNG.standard_normal((500, 6))
+    y = x + RNG.standard_normal((500, 6)) * 10.0 ** RNG.integers(-6, 1, (500, 1))  # many across a line
+    apart = np.linalg.norm(np.array(layer(x)) - np.array(layer(y)), axis=1) / np.linalg.norm(x - y, axis=1)
+    assert apart.max() <= 1 + 1e-9
+    assert apart.min() < 0.9
+
+
+def test_the_angles_of_householder_are_learned():
+    layer = turned([0.3, 2.0, -1.0], (1, 6))
+    x, weights, theta = RNG.standard_normal((4, 6)), RNG.standard_normal((4, 6)), np.array([0.3, 2.0, -1.0])
+    assert layer.trainable_weights == [layer.theta]
+
+    def value(v):
+        return ops.sum(layer.stateless_call([v], [], tensor(x, "float64"))[0] * weights)
+
+    (z1, z2), (w1, w2) = np.split(x, 2, axis=1), np.split(weights, 2, axis=1)
+    moved = z1 * np.sin(theta / 2) - z2 * np.cos(theta / 2) > 0
+    sine, cosine = np.sin(theta), np.cos(theta)
+    slope = w1 * (z2 * cosine - z1 * sine) + w2 * (z1 * cosine + z2 * sine)  # of the definition, by hand
+    np.testing.assert_allclose(gradient(value, theta), np.sum(moved * slope, axis=0), atol=50 * SINE)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16"])
+def test_householder_in_half_precision(dtype):
+    x = RNG.standard_normal((5, 8)).astype("float16")
+    got = Householder(dtype=dtype)(x)
+    assert keras.backend.standardize_dtype(got.dtype) == "float16"
+    np.testing.assert_allclose(np.array(got), reflected(x.astype("float64"), np.pi / 2, -1), atol=5e-3)
+
+
+# --- PReLUlip ---
+
+
+@settings(max_examples=examples(40))
+@given(st.sampled_from([0.2, 1.0, 3.0]), st.sampled_from([0.1, 1.0, 10.0]), st.integers(0, 2**16))
+def test_prelulip_is_its_definition(k, spread, seed):
+    rng = np.random.default_rng(seed)
+    x, alpha = rng.standard_normal((4, 2, 3)), spread * rng.standard_normal((2, 3))
+    layer = PReLUlip(k, dtype="float64")
+    layer.build(x.shape)
+    layer.alpha.assign(alpha)  # also beyond the limit
+    want = np.where(x > 0, min(1, k) * x, np.clip(alpha, -k, k) * x)
+    np.testing.assert_allclose(np.array(layer(x)), want, rtol=1e-15)
+    grow = np.abs(np.array(layer(x)) - np.array(layer(np.roll(x, 1, axis=0)))) / np.abs(x - np.roll(x, 1, axis=0))
+    assert grow.max() <= k * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("k", [0.2, 1.0, 3.0])
+def test_prelulips_constant_is_the_larger_slope(k):
+    layer = PReLUlip(k, alpha_initializer=keras.initializers.Constant(-99.0), dtype="float64")
+    x = np.array([[-1.0, 2.0, 0.0, -1e-300]])
+    np.testing.assert_allclose(jacobian(layer, x), np.diag([-k, min(1, k), -k, -k]), rtol=1e-15)
+
+
+@pytest.mark.parametrize("k", [0.2, 3.0])
+def test_slopes_stay_within_k_and_come_back(k):
+    layer = PReLUlip(k, alpha_initializer=keras.initializers.Constant(50.0))
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    x = -np.ones((8, 3))
+    model.fit(x, 99 * x, epochs=2, verbose=0)  # wants slopes of 99
+    np.testing.assert_allclose(layer.get_weights()[0], k, rtol=1e-6)
+    model.fit(x, -99 * x, epochs=1, verbose=0)  # wants -99: on the limit there is a gradient
+    assert (layer.get_weights()[0] < k).all()
+    assert (layer.get_weights()[0] >= -k).all()
+
+
+def test_prelulip_with_another_k():
+    layer = PReLUlip(2.0, alpha_initializer=keras.initializers.Constant(-1.5))
+    x = np.array([[-1.0, 1.0]])
+    np.testing.assert_allclose(np.array(layer(x)), [[1.5, 1]])
+    layer.set_klip_factor(0.5)
+    np.testing.assert_allclose(np.array(layer(x)), [[0.5, 0.5]])
+    np.testing.assert_allclose(layer.get_weights()[0], -0.5)
+    assert isinstance(layer, LipschitzLayer)
+    assert isinstance(layer, keras.layers.PReLU)
+
+
+def test_nan_slopes_and_entries_show():
+    layer = PReLUlip()
+    layer.build((None, 2))
+    layer.alpha.assign([np.nan, 0.5])
+    assert np.isnan(np.array(layer(-np.ones((1, 2))))).tolist() == [[True, False]]
+    assert np.isnan(np.array(layer.alpha.constraint(layer.alpha))).tolist() == [True, False]
+    assert np.isnan(np.array(layer(np.full((1, 2), np.nan)))).all()
+    assert np.isnan(np.array(Householder()(np.array([[np.nan, 1.0]])))).any()
+
+
+def test_shared_axes():
+    x = RNG.standard_normal((2, 4, 5, 3)).astype("float32")
+    layer = PReLUlip(alpha_initializer="ones", shared_axes=[1, 2])
+    model = keras.Sequential([keras.Input((None, None, 3)), layer])
+    assert layer.alpha.shape == (1, 1, 3)
+    layer.alpha.assign(np.reshape([0.0, -1.0, 0.5], (1, 1, 3)))
+    want = np.where(x > 0, x, x * np.array([0, -1, 0.5], "float32"))
+    np.testing.assert_allclose(np.array(model(x)), want, rtol=1e-6)
+    assert PReLUlip(shared_axes=1).shared_axes == [1]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Householder(k_coef_lip=0.7, theta_initializer=keras.initializers.RandomUniform(0, 1, seed=3), name="here"),
+        Householder(),
+        PReLUlip(0.7, alpha_regularizer="l2", name="here"),
+        PReLUlip(shared_axes=[1]),
+    ],
+    ids=["angles", "default angles", "slopes", "shared slopes"],
+)
+def test_learned_activations_round_trip(layer, tmp_path):
+    x = RNG.standard_normal((4, 3, 6)).astype("float32")
+    check_round_trips(layer, x, tmp_path / "model.keras")
+    assert layer.get_config().get("theta_initializer", 0) is not layer  # serializable, or not there
+    assert "alpha_constraint" not in layer.get_config()
+
+
+def test_a_saved_householder_starts_as_it_was_told():
+    layer = Householder(theta_initializer="zeros")
+    again = Householder.from_config(layer.get_config())
+    x = RNG.standard_normal((4, 6)).astype("float32")
+    np.testing.assert_allclose(np.array(again(x)), reflected(x, np.zeros(3), -1), atol=1e-6)
+    assert Householder().get_config()["theta_initializer"] is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (lambda: Householder("last"), "data_format"),
+        (lambda: Householder(k_coef_lip=0), "k_coef_lip"),
+        (lambda: Householder()(np.ones((1, 5))), "even number of channels. Received: 5 channels"),
+        (lambda: Householder("channels_first")(np.ones((1, 3, 4))), "even number of channels. Received: 3 channels"),
+        (lambda: Householder()(keras.Input((4, None))), "known number of channels"),
+        (lambda: PReLUlip(0), "k_coef_lip"),
+        (lambda: PReLUlip(alpha_constraint="non_neg"), "expected no `alpha_constraint`"),
+        (lambda: PReLUlip(shared_axes=[0]), "`shared_axes` must be axes counted from 1"),
+        (lambda: PReLUlip(shared_axes=[-1]), "`shared_axes`"),
+        (lambda: PReLUlip(shared_axes=["1"]), "`shared_axes`"),
+        (lambda: PReLUlip(shared_axes=[2])(np.ones((2, 3))), r"shared_axes=\[2\]. Received the input shape \(2, 3\)"),
+        (lambda: PReLUlip()(keras.Input((None, 3))), "known sizes"),
+        (lambda: PReLUlip().build((3,)), "batch axis"),
+    ],
+)
+def test_bad_arguments_of_learned_activations_are_named(bad, message):
+    with pytest.raises(ValueError, match=message):
+        bad()

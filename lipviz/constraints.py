@@ -1,0 +1,171 @@
+"""Keras constraints: projections that an optimizer applies to a weight after each of its steps.
+
+They are for plain Keras layers. The layers of `lipviz.layers` need none: they hold a constraint inside, differentiate
+through it, and predict with a kernel that satisfies it from the start. Keras applies a constraint after a step only,
+so the kernel that an initializer drew is what it is until then.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+from keras.backend import standardize_dtype
+
+from lipviz import normalizers as nm
+
+
+def _working(w):
+    """A weight in a dtype to compute in (float32 at least), and a function that takes a result back to its own.
+
+    Rounding to fewer bits moves each entry by half an `eps` at most, hence a spectral norm of at most 1 by less than
+    eps·√(smaller side): what is taken off before, so that the rounded weight still satisfies the constraint.
+    """
+    w = ops.convert_to_tensor(w)
+    dtype = standardize_dtype(w.dtype)
+    if dtype in ("float32", "float64"):
+        return w, lambda result: result
+    eps = float(np.finfo(np.float16).eps) if dtype == "float16" else 2.0**-7
+    margin = 1 / (1 + eps * math.sqrt(min(math.prod(w.shape[:-1]), w.shape[-1])) / 2) if len(w.shape) else 1.0
+    return ops.cast(w, "float32"), lambda result: ops.cast(result * margin, dtype)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class WeightClipConstraint(keras.constraints.Constraint):
+    """Clip every entry to [−c, c], as the first Wasserstein GAN did (Arjovsky, Chintala and Bottou 2017).
+
+    This bounds a kernel of shape (in, out) by σ1 ≤ c·√(in·out) only, attained where all entries are c.
+
+    Args:
+        c: Largest magnitude, positive.
+
+    Raises:
+        ValueError: If c is not positive and finite.
+    """
+
+    def __init__(self, c=2):
+        self.c = nm.check_positive("c", c)
+
+    def __call__(self, w):
+        """Clip a weight of any shape."""
+        w = ops.convert_to_tensor(w)
+        return ops.clip(w, -self.c, self.c)
+
+    def get_config(self):
+        return {"c": self.c}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class AutoWeightClipConstraint(keras.constraints.Constraint):
+    """Clip every entry to [−c, c] with c = 1/(√size·scale), so that ‖W‖_F ≤ 1/scale, hence σ1 ≤ 1/scale.
+
+    Args:
+        scale: Positive number.
+
+    Raises:
+        ValueError: If the scale is not positive and finite.
+    """
+
+    def __init__(self, scale=1):
+        self.scale = nm.check_positive("scale", scale)
+
+    def __call__(self, w):
+        """Clip a weight of any shape."""
+        w, finish = _working(w)
+        # Rounding c up would break the bound: a few units in the last place less are enough.
+        c = (1 - nm.rounding_margin((1,), standardize_dtype(w.dtype))) / (math.sqrt(math.prod(w.shape)) * self.scale)
+        return finish(ops.clip(w, -c, c))
+
+    def get_config(self):
+        return {"scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class FrobeniusConstraint(keras.constraints.Constraint):
+    """Divide a weight by its Frobenius norm: W/(‖W‖_F + eps), less a margin for rounding, hence σ1 ≤ ‖·‖_F ≤ 1.
+
+    Args:
+        eps: Added to the norm: a weight whose norm is about eps stays shorter than 1, and zero stays zero.
+
+    Raises:
+        ValueError: If eps is not positive and finite.
+    """
+
+    def __init__(self, eps=1e-7):
+        self.eps = nm.check_positive("eps", eps)
+
+    def __call__(self, w):
+        """Normalize a weight of any shape."""
+        w, finish = _working(w)
+        scaled, factor = nm.unit_scaled(w)  # no square over- or underflows
+        norm = ops.sqrt(ops.sum(ops.square(scaled)))
+        margin = 1 - nm.rounding_margin((math.prod(w.shape),), standardize_dtype(w.dtype))
+        return finish(scaled * (margin / (norm + self.eps / factor)))
+
+    def get_config(self):
+        return {"eps": self.eps}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class SpectralConstraint(keras.constraints.Constraint):
+    """Bring all singular values of a kernel, as a matrix (product of the others, out), to k: at most k, always.
+
+    The same computation as in `lipviz.layers.SpectralDense`, see `lipviz.normalizers.sound_orthogonalization`. Of a
+    convolution this bounds the matrix, not the operator on images: for that there is `lipviz.layers.SpectralConv2D`.
+
+    Args:
+        k_coef_lip: Largest singular value allowed.
+        eps_spectral: Tolerance of the power iteration.
+        eps_bjorck: Tolerance of Björck; None skips it: the kernel is then divided by a bound of its norm.
+        beta_bjorck: Step size of Björck in ]0, 0.5]; None skips it.
+        u: Where the power iteration starts, an array of shape (1, out); ones by default. A constraint has no state, so
+            each step starts there: the bound holds for every start.
+
+    Raises:
+        ValueError: If an argument is out of range, or a weight has fewer than two axes or does not fit `u`.
+    """
+
+    def __init__(
+        self,
+        k_coef_lip=1.0,
+        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
+        u=None,
+    ):
+        self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
+        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
+        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
+        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        self.u = None if u is None else _start(u)
+
+    def __call__(self, w):
+        """Orthogonalize a kernel of shape (..., out)."""
+        w, finish = _working(w)
+        if len(w.shape) < 2:
+            raise ValueError(f"SpectralConstraint needs a weight of two axes or more. Received shape: {tuple(w.shape)}")
+        start = np.ones((1, w.shape[-1])) if self.u is None else self.u
+        if start.shape[1] != w.shape[-1]:
+            raise ValueError(f"`u` must have the shape {(1, w.shape[-1])}. Received shape: {start.shape}")
+        start = ops.convert_to_tensor(start, dtype=w.dtype)
+        matrix, _, _ = nm.sound_orthogonalization(
+            nm.as_matrix(w), start, self.eps_spectral, self.eps_bjorck, self.beta_bjorck
+        )
+        return finish(ops.reshape(matrix * self.k_coef_lip, w.shape))
+
+    def get_config(self):
+        return {
+            "k_coef_lip": self.k_coef_lip,
+            "eps_spectral": self.eps_spectral,
+            "eps_bjorck": self.eps_bjorck,
+            "beta_bjorck": self.beta_bjorck,
+            "u": None if self.u is None else self.u.tolist(),
+        }
+
+
+def _start(u):
+    """A start vector as a float64 array of shape (1, out)."""
+    u = np.asarray(ops.convert_to_numpy(u), np.float64)
+    if u.ndim != 2 or u.shape[0] != 1 or not np.isfinite(u).all():
+        raise ValueError(f"`u` must be None or finite, of shape (1, out). Received shape: {u.shape}")
+    return u

@@ -1,0 +1,401 @@
+"""Poolings and resamplings with a Lipschitz bound.
+
+Windows do not overlap, so every entry of the input belongs to at most one of them, and the constant of a pooling is
+that of a single window: a function of p = height · width numbers.
+
+    average · √p      the scalar product with a unit vector
+    √(Σ x² + ε)       its gradient x / √(Σ x² + ε) has a norm of at most 1
+    a resampling      a permutation of the entries
+
+Half precision is computed in float32, and the result rounded back.
+
+References:
+    Boureau, Ponce and LeCun (2010), A theoretical analysis of feature pooling in visual recognition.
+    Anil, Lucas and Grosse (2019), Sorting out Lipschitz function approximation (the resampling).
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz.layers.base_layer import LipschitzLayer
+
+
+def standard_data_format(value):
+    """Return "channels_last" or "channels_first"; None takes Keras's. ValueError for anything else."""
+    value = keras.config.image_data_format() if value is None else value
+    if value not in ("channels_last", "channels_first"):
+        raise ValueError(f"`data_format` must be 'channels_last', 'channels_first' or None. Received: {value!r}")
+    return value
+
+
+def accumulation_dtype(dtype):
+    """The dtype to add up numbers of a dtype in, at least float32."""
+    return "float64" if dtype == "float64" else "float32"
+
+
+def positive_pair(name, value):
+    """Return a positive integer, or two, as a tuple of two; ValueError for anything else."""
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0 for size in pair)
+    if len(pair) != 2 or not whole:
+        raise ValueError(f"`{name}` must be a positive integer, or two of them. Received: {name}={value!r}")
+    return tuple(int(size) for size in pair)
+
+
+def _non_negative(name, value):
+    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value!r}")
+    return float(value)
+
+
+class _Scaled(LipschitzLayer):
+    """Mixin of what multiplies its output by k and takes part in Keras's config."""
+
+    def scaled(self, outputs, factor=1.0):
+        """Multiply by k and a factor, at no cost where that is 1, and cast to the layer's dtype."""
+        factor = factor * self.k_coef_lip
+        one = isinstance(factor, float) and factor == 1
+        return ops.cast(outputs if one else outputs * factor, self.compute_dtype)
+
+    def wide(self, inputs):
+        """The input in the dtype to add up in."""
+        return ops.cast(inputs, accumulation_dtype(self.compute_dtype))
+
+    def get_config(self):
+        return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
+
+
+class _L2Norm:
+    """Mixin of the poolings that take a norm: ε, and a square root whose gradient is finite."""
+
+    def set_eps(self, eps_grad_sqrt):
+        self.eps_grad_sqrt = _non_negative("eps_grad_sqrt", eps_grad_sqrt)
+
+    def root(self, squares):
+        """√(squares + ε), k-Lipschitz as a function of what was squared, also where squares underflow.
+
+        Without ε the slope of a root at 0 is infinite, and near it that of squares which lost their digits may exceed
+        that of a norm. There the root is cut off at a floor t and shifted by √t: continuous, and no steeper anywhere.
+        """
+        info = np.finfo(accumulation_dtype(self.compute_dtype))
+        floor = float(info.tiny / info.eps)
+        if self.eps_grad_sqrt >= floor:
+            return ops.sqrt(squares + self.eps_grad_sqrt)
+        return ops.sqrt(ops.where(squares < floor, floor, squares)) - math.sqrt(floor)  # keeps NaN
+
+    def get_config(self):
+        return {**super().get_config(), "eps_grad_sqrt": self.eps_grad_sqrt}
+
+
+class _WindowPooling(_Scaled, keras.layers.AveragePooling2D):
+    """Base of poolings over windows that do not overlap."""
+
+    def __init__(self, pool_size, strides, padding, data_format, k_coef_lip, **kwargs):
+        padding = padding.lower() if isinstance(padding, str) else padding
+        super().__init__(pool_size, strides=strides, padding=padding, data_format=data_format, **kwargs)
+        self.set_klip_factor(k_coef_lip)
+        if self.strides != self.pool_size:
+            raise ValueError(
+                f"{type(self).__name__} has a bound for windows that do not overlap and leave nothing out: expected "
+                f"`strides` to be None or the pool_size {self.pool_size}. Received: strides={self.strides}"
+            )
+        if padding != "valid":
+            raise ValueError(f"{type(self).__name__} expects padding='valid'. Received: padding={padding!r}")
+
+    def average(self, inputs):
+        """The mean of each window."""
+        return keras.layers.AveragePooling2D.call(self, inputs)
+
+    @property
+    def root_of_size(self):
+        """√ of the number of entries in a window."""
+        return math.sqrt(math.prod(self.pool_size))
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class ScaledAveragePooling2D(_WindowPooling):
+    """The average of each window times √(height · width) of the window, times k.
+
+    What is exact: a linear map whose singular values are all k, or 0: k along constant windows, 0 where an average
+    is. Rows and columns at the end that fill no window are left out, as by Keras.
+
+    Args:
+        pool_size: One or two positive integers.
+        strides: Only pool_size, which None stands for.
+        padding: Only "valid".
+        data_format: "channels_last" or "channels_first"; None takes Keras's.
+        k_coef_lip: Lipschitz constant of the layer in the l2 norm.
+        **kwargs: `name`, `dtype` of every Keras layer.
+
+    Input shape: (batch, height, width, channels). Output shape: (batch, height // pool height, width // pool width,
+    channels). Channels come second with "channels_first".
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, pool_size=(2, 2), strides=None, padding="valid", data_format=None, k_coef_lip=1.0, **kwargs):
+        super().__init__(pool_size, strides, padding, data_format, k_coef_lip, **kwargs)
+
+    def call(self, inputs):
+        return self.scaled(self.average(self.wide(inputs)), self.root_of_size)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class ScaledL2NormPooling2D(_L2Norm, _WindowPooling):
+    """The l2 norm of each window, √(mean of squares + ε) · √(height · width), times k.
+
+    What is exact: without ε the Jacobian has orthogonal rows of norm k, but for windows of zeros, where the gradient is
+    defined as 0: the layer keeps the norm of gradients. With p entries in a window, ε makes them x / √(Σ x² + p·ε):
+    shorter than k, by less than 1 % where a window's norm is above 7·√(p·ε). An all-zero window gives k·√(p·ε).
+
+    Squares of what exceeds about 1e19 in float32 are infinite, and so is the output then. Without ε, a norm comes out
+    too small by up to √p · 3.2e-16 (√p · 1.1e-146 in float64), and below that as 0: squares have lost their digits
+    there. An ε below 1e-31 (1e-292) counts as 0.
+
+    Args:
+        pool_size: One or two positive integers.
+        strides: Only pool_size, which None stands for.
+        padding: Only "valid".
+        data_format: "channels_last" or "channels_first"; None takes Keras's.
+        k_coef_lip: Lipschitz constant of the layer in the l2 norm.
+        eps_grad_sqrt: ε, at least 0.
+        **kwargs: `name`, `dtype` of every Keras layer.
+
+    Input shape: (batch, height, width, channels). Output shape: (batch, height // pool height, width // pool width,
+    channels). Channels come second with "channels_first".
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Reference: Boureau, Ponce and LeCun (2010).
+    """
+
+    def __init__(
+        self,
+        pool_size=(2, 2),
+        strides=None,
+        padding="valid",
+        data_format=None,
+        k_coef_lip=1.0,
+        eps_grad_sqrt=1e-6,
+        **kwargs,
+    ):
+        super().__init__(pool_size, strides, padding, data_format, k_coef_lip, **kwargs)
+        self.set_eps(eps_grad_sqrt)
+
+    def call(self, inputs):
+        return self.scaled(self.root(self.average(ops.square(self.wide(inputs)))), self.root_of_size)
+
+
+class _GlobalPooling(_Scaled, keras.layers.GlobalAveragePooling2D):
+    """Base of poolings over the whole image."""
+
+    def __init__(self, data_format, k_coef_lip, **kwargs):
+        super().__init__(data_format=data_format, **kwargs)
+        self.set_klip_factor(k_coef_lip)
+
+    @property
+    def spatial_axes(self):
+        return (1, 2) if self.data_format == "channels_last" else (2, 3)
+
+    def sum(self, inputs):
+        """The sum over the image."""
+        return ops.sum(inputs, axis=self.spatial_axes, keepdims=self.keepdims)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class ScaledGlobalAveragePooling2D(_GlobalPooling):
+    """The average over the image times √(height · width), times k.
+
+    What is exact: a linear map whose singular values are all k, or 0.
+
+    Args:
+        data_format: "channels_last" or "channels_first"; None takes Keras's.
+        k_coef_lip: Lipschitz constant of the layer in the l2 norm.
+        **kwargs: `keepdims` of Keras's layer; `name`, `dtype` of every Keras layer.
+
+    Input shape: (batch, height, width, channels). Output shape: (batch, channels), or (batch, 1, 1, channels) with
+    `keepdims=True`. Channels come second with "channels_first".
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, data_format=None, k_coef_lip=1.0, **kwargs):
+        super().__init__(data_format, k_coef_lip, **kwargs)
+
+    def call(self, inputs):
+        return self.scaled(self.sum(self.wide(inputs)), self._one_over_root_of_size(inputs))
+
+    def _one_over_root_of_size(self, inputs):
+        size = math.prod(ops.shape(inputs)[axis] for axis in self.spatial_axes)
+        if isinstance(size, int):
+            return 1 / math.sqrt(size)
+        return ops.rsqrt(ops.cast(size, accumulation_dtype(self.compute_dtype)))
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class ScaledGlobalL2NormPooling2D(_L2Norm, _GlobalPooling):
+    """The l2 norm over the image, √(sum of squares + ε), times k.
+
+    What is exact and what ε and the range of a dtype change is as for `ScaledL2NormPooling2D`, with ε in place of p·ε.
+
+    Args:
+        data_format: "channels_last" or "channels_first"; None takes Keras's.
+        k_coef_lip: Lipschitz constant of the layer in the l2 norm.
+        eps_grad_sqrt: ε, at least 0.
+        **kwargs: `keepdims` of Keras's layer; `name`, `dtype` of every Keras layer.
+
+    Input shape: (batch, height, width, channels). Output shape: (batch, channels), or (batch, 1, 1, channels) with
+    `keepdims=True`. Channels come second with "channels_first".
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, data_format=None, k_coef_lip=1.0, eps_grad_sqrt=1e-6, **kwargs):
+        super().__init__(data_format, k_coef_lip, **kwargs)
+        self.set_eps(eps_grad_sqrt)
+
+    def call(self, inputs):
+        return self.scaled(self.root(self.sum(ops.square(self.wide(inputs)))))
+
+
+class _Resampling(_Scaled, keras.layers.Layer):
+    """Base of the two resamplings: arguments, and shapes of four axes seen as (batch, height, width, channels)."""
+
+    def __init__(self, pool_size, data_format, k_coef_lip, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_size = positive_pair("pool_size", pool_size)
+        self.data_format = standard_data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.set_klip_factor(k_coef_lip)
+
+    def resampled(self, batch, height, width, channels):
+        """Sizes of the output for those of the input, some of them None; ValueError where they do not divide."""
+        raise NotImplementedError
+
+    def moved(self, inputs, sizes, resampled):
+        """The entries in their new places, channels last or first."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return self._ordered(*self.resampled(*self._sizes(input_shape)))
+
+    def call(self, inputs):
+        sizes = self._sizes(inputs.shape)
+        self.resampled(*sizes)
+        if None in sizes[1:]:  # with a batch size of -1, sizes that do not divide could go unnoticed
+            sizes = self._sizes(ops.shape(inputs))
+        sizes = [-1 if size is None else size for size in sizes]
+        return self.scaled(self.moved(inputs, sizes, self.resampled(*sizes)))
+
+    def _sizes(self, shape):
+        shape = tuple(shape)
+        if len(shape) != 4:
+            raise ValueError(f"{type(self).__name__} expects inputs of four axes. Received the shape {shape}")
+        return shape if self.data_format == "channels_last" else (shape[0], *shape[2:], shape[1])
+
+    def _ordered(self, batch, height, width, channels):
+        last = self.data_format == "channels_last"
+        return (batch, height, width, channels) if last else (batch, channels, height, width)
+
+    def _divided(self, what, size, divisor):
+        """A size over a divisor; None stays None. Sizes of a graph that is being traced are no int: not checked."""
+        if size is None:
+            return None
+        if isinstance(size, int) and size % divisor:
+            raise ValueError(
+                f"{type(self).__name__} with pool_size={self.pool_size} expects a {what} that {divisor} divides. "
+                f"Received: {size}"
+            )
+        return size // divisor
+
+    def get_config(self):
+        return {**super().get_config(), "pool_size": self.pool_size, "data_format": self.data_format}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class InvertibleDownSampling(_Resampling):
+    """Move each window of pixels into the channels: fewer pixels, as many numbers.
+
+    What is exact: a permutation of the entries, so all singular values are k and nothing is rounded for k = 1. Entry
+    (i, j) of the window of channel c goes to channel (c · pool height + i) · pool width + j, with either data format:
+    the order of PyTorch's PixelUnshuffle.
+
+    Args:
+        pool_size: One or two positive integers, (height, width) of a window.
+        data_format: "channels_last" or "channels_first"; None takes Keras's.
+        name: Name of the layer.
+        dtype: Dtype or dtype policy of the layer.
+        k_coef_lip: Factor multiplied onto the output.
+        **kwargs: `trainable` of every Keras layer.
+
+    Input shape: (batch, height, width, channels). Output shape: (batch, height / pool height, width / pool width,
+    channels · pool height · pool width). Channels come second with "channels_first".
+
+    Raises:
+        ValueError: If an argument is out of range, or the window does not divide the image.
+    """
+
+    def __init__(self, pool_size, data_format="channels_last", name=None, dtype=None, *, k_coef_lip=1.0, **kwargs):
+        super().__init__(pool_size, data_format, k_coef_lip, name=name, dtype=dtype, **kwargs)
+
+    def resampled(self, batch, height, width, channels):
+        rows, columns = self.pool_size
+        channels = None if channels is None else channels * rows * columns
+        return batch, self._divided("height", height, rows), self._divided("width", width, columns), channels
+
+    def moved(self, inputs, sizes, resampled):
+        (batch, _, _, channels), (_, height, width, _) = sizes, resampled
+        rows, columns = self.pool_size
+        if self.data_format == "channels_last":
+            split, order = (batch, height, rows, width, columns, channels), (0, 1, 3, 5, 2, 4)
+        else:
+            split, order = (batch, channels, height, rows, width, columns), (0, 1, 3, 5, 2, 4)
+        return ops.reshape(ops.transpose(ops.reshape(inputs, split), order), self._ordered(*resampled))
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class InvertibleUpSampling(_Resampling):
+    """Move channels into windows of pixels: the inverse of `InvertibleDownSampling`.
+
+    What is exact: a permutation of the entries, so all singular values are k and nothing is rounded for k = 1. It is
+    the order of PyTorch's PixelShuffle.
+
+    Args:
+        pool_size: One or two positive integers, (height, width) of a window.
+        data_format: "channels_last" or "channels_first"; None takes Keras's.
+        name: Name of the layer.
+        dtype: Dtype or dtype policy of the layer.
+        k_coef_lip: Factor multiplied onto the output.
+        **kwargs: `trainable` of every Keras layer.
+
+    Input shape: (batch, height, width, channels). Output shape: (batch, height · pool height, width · pool width,
+    channels / (pool height · pool width)). Channels come second with "channels_first".
+
+    Raises:
+        ValueError: If an argument is out of range, or the size of the window does not divide the channels.
+    """
+
+    def __init__(self, pool_size, data_format="channels_last", name=None, dtype=None, *, k_coef_lip=1.0, **kwargs):
+        super().__init__(pool_size, data_format, k_coef_lip, name=name, dtype=dtype, **kwargs)
+
+    def resampled(self, batch, height, width, channels):
+        rows, columns = self.pool_size
+        height = None if height is None else height * rows
+        width = None if width is None else width * columns
+        return batch, height, width, self._divided("number of channels", channels, rows * columns)
+
+    def moved(self, inputs, sizes, resampled):
+        (batch, height, width, _), (_, _, _, channels) = sizes, resampled
+        rows, columns = self.pool_size
+        if self.data_format == "channels_last":
+            split, order = (batch, height, width, channels, rows, columns), (0, 1, 4, 2, 5, 3)
+        else:
+            split, order = (batch, channels, rows, columns, height, width), (0, 1, 4, 2, 5, 3)
+        return ops.reshape(ops.transpose(ops.reshape(inputs, split), order), self._ordered(*resampled))
