@@ -74,8 +74,8 @@ class MonitorCallback(_Callback):
 
     They are decomposed in float64, kernels of more than two axes as the matrix (product of the others, out). They are
     written to `logdir/metrics` as "epoch_kernel_sigma_max/<layer>", against the number of the epoch, or as
-    "batch_…", against the number of batches; with `what="all"` a histogram "…_sigma/<layer>". Writing needs TensorFlow,
-    on every backend; `pip install tensorboard`, then `tensorboard --logdir=…` shows what was written.
+    ``batch_…``, against the number of batches; with `what="all"` a histogram ``…_sigma/<layer>``. Writing needs
+    TensorFlow, on every backend; `pip install tensorboard`, then `tensorboard --logdir=…` shows what was written.
 
     A kernel that holds NaN or Inf is written as NaN, and warned of once.
 

@@ -383,7 +383,7 @@ def soft_hkr_multiclass(y_true, y_pred, alpha=0.9, min_margin=1.0, temperature=1
         alpha: Weight of the hinge, in [0, 1].
         min_margin: See `hinge_margin`; positive.
         temperature: Factor of T, positive.
-        mean_magnitude: Mean of |ŷ|; None takes that of these predictions.
+        mean_magnitude: Mean of ``|ŷ|``; None takes that of these predictions.
 
     Returns:
         A tensor of shape (batch,).
@@ -714,8 +714,8 @@ class SoftHKRMulticlassLoss(_VariableLoss):
     """HKR in which the other classes count by a softmax, see `soft_hkr_multiclass`.
 
     The mean magnitude of the predictions is a running one: every call, also one that evaluates, moves it to
-    alpha_mean·old + (1 − alpha_mean)·mean|ŷ|, clipped to [0.005, 1000], and then uses it. It is part of the config,
-    so that a saved model goes on where it stopped.
+    alpha_mean·old + (1 − alpha_mean)·mean(``|ŷ|``), clipped to [0.005, 1000], and then uses it. It is part of the
+    config, so that a saved model goes on where it stopped.
 
     Args:
         alpha: Weight of the hinge, in [0, 1]. A variable.
@@ -726,7 +726,7 @@ class SoftHKRMulticlassLoss(_VariableLoss):
         name: Name of the loss.
 
     Attributes:
-        running_mean: Variable, the running mean of |ŷ|; it starts at min_margin.
+        running_mean: Variable, the running mean of ``|ŷ|``; it starts at min_margin.
 
     Raises:
         ValueError: If a number is out of its range.

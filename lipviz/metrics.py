@@ -7,7 +7,7 @@ mean, and one value per sample is what the functions return.
 
 A radius is certified if no change of the input with a smaller l2 norm changes the predicted class:
 
-* one output, L-Lipschitz: |ŷ|/L;
+* one output, L-Lipschitz: ``|ŷ|/L``;
 * outputs that are L-Lipschitz each (`disjoint_neurons=True`, as after `FrobeniusDense`): a difference of two is
   2L-Lipschitz, the radius margin/(2L);
 * outputs that are L-Lipschitz together (`disjoint_neurons=False`, as after `SpectralDense`): a difference of two is

@@ -34,11 +34,11 @@ class Lorth:
 
     Args:
         dim: Number of spatial axes, 1 or 2.
-        kernel_shape: Shape (*kernel size, C, M) of the kernel; None takes that of whatever is measured.
+        kernel_shape: Shape ``(*kernel size, C, M)`` of the kernel; None takes that of whatever is measured.
         stride: Stride, one for all axes or one per axis.
-        conv_transpose: Whether the kernel, of shape (*kernel size, out, in), is that of a transposed convolution. Such
-            a layer is the adjoint of a convolution from `out` to `in` channels whose kernel Keras stores as is, and a
-            matrix is orthogonal when its adjoint is: the value is the same.
+        conv_transpose: Whether the kernel, of shape ``(*kernel size, out, in)``, is that of a transposed convolution.
+            Such a layer is the adjoint of a convolution from `out` to `in` channels whose kernel Keras stores as is,
+            and a matrix is orthogonal when its adjoint is: the value is the same.
 
     Raises:
         ValueError: If an argument is out of range, or no orthogonal convolution of this shape exists.
@@ -60,7 +60,7 @@ class Lorth:
         """Fix the shape of the kernel.
 
         Args:
-            shape: Shape (*kernel size, C, M), or None for any.
+            shape: Shape ``(*kernel size, C, M)``, or None for any.
 
         Raises:
             ValueError: If it has another number of axes, or no orthogonal convolution has it.
@@ -95,7 +95,7 @@ class Lorth:
         """L_orth of a kernel.
 
         Args:
-            w: Tensor of shape (*kernel size, C, M).
+            w: Tensor of shape ``(*kernel size, C, M)``.
 
         Returns:
             A scalar tensor, 0 or more but for rounding.
@@ -173,7 +173,7 @@ class LorthRegularizer(keras.regularizers.Regularizer):
         self.lorth.set_kernel_shape(shape)
 
     def __call__(self, x):
-        """The penalty of a kernel of shape (*kernel size, C, M), a scalar tensor."""
+        """The penalty of a kernel of shape ``(*kernel size, C, M)``, a scalar tensor."""
         return self.lambda_lorth * self.lorth.compute_lorth(x)
 
     def get_config(self):

@@ -245,8 +245,8 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
     And a Keras constraint takes it back after each step of an optimizer, so that it cannot drift where the limit is
     flat and has no gradient. A slope that is NaN stays NaN.
 
-    What is exact: a map of each entry by itself whose constant is the larger of min(1, k) and the largest |α|, at
-    most k.
+    What is exact: a map of each entry by itself whose constant is the larger of min(1, k) and the largest magnitude of
+    α, at most k.
 
     Args:
         k_coef_lip: Lipschitz constant of the layer.

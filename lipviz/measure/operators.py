@@ -47,7 +47,7 @@ class Convolution(sla.LinearOperator):
     """A convolution as Keras computes it, without bias, matrix-free. With no spatial axis it is a matrix.
 
     Args:
-        kernel: Array of shape (*kernel size, in / groups, out).
+        kernel: Array of shape ``(*kernel size, in / groups, out)``.
         sizes: Spatial sizes of the input, one per axis.
         strides: Strides, one per axis; all 1 by default.
         padding: "valid", "same" or "causal", with zeros.
