@@ -19,6 +19,7 @@ AGAIN = (
     "tests/test_constraints.py",
     "tests/test_regularizers.py",
     "tests/test_utils.py",
+    "tests/test_parallel.py",
 )
 # What no backend changes: how models are put together, what is refused, what a config or a shape is; and repetitions.
 ONCE = (
