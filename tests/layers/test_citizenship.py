@@ -51,7 +51,7 @@ WITHOUT = {
 
 # What is combined; a layer without a setting leaves it out.
 COMMON = {
-    "dtype": [None, "float64", "mixed_bfloat16"],
+    "dtype": [None, "float64", "mixed_bfloat16", "mixed_float16"],
     "k_coef_lip": [1.0, 0.3, 7.0],
     "data_format": ["channels_last", "channels_first"],
     "how": [{}, {"jit_compile": True}, {"run_eagerly": True}],
@@ -146,7 +146,8 @@ def close(got, want, dtype):
     """Equal but for the order of operations."""
     scale = max(1.0, np.abs(want).max())
     got = keras.ops.convert_to_numpy(keras.ops.cast(got, "float64"))
-    np.testing.assert_allclose(got, want, rtol=0, atol=(2e-2 if dtype == "bfloat16" else 1e-6) * scale)
+    tolerance = {"bfloat16": 2e-2, "float16": 2e-3}.get(dtype, 1e-6)
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * scale)
 
 
 @pytest.mark.parametrize("case", pairwise(SETTINGS_WITH_KERNEL) + pairwise(SETTINGS_WITHOUT), ids=case_id)

@@ -19,7 +19,7 @@ from lipviz.layers import (
     SpectralConv2DTranspose,
     SpectralDense,
 )
-from tests.support import KINDS, convolution_matrix, examples, make_kernel
+from tests.support import KINDS, convolution_matrix, examples, make_kernel, singular_values, with_spectrum
 
 RNG = np.random.default_rng(0)
 TWO_D = (SpectralConv2D, SpectralConv2DTranspose, FrobeniusConv2D)
@@ -132,6 +132,17 @@ def test_how_tight():
     assert norm(whole, (28, 28)) > 0.99
     unfold = built(SpectralConv2DTranspose, (4, 4), 4, 1, kernel_size=2, strides=2)
     np.testing.assert_allclose(np.linalg.svd(operator(unfold, (4, 4)), compute_uv=False), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("cls", [SpectralConv2D, SpectralConv2DTranspose, SpectralConv1D])
+def test_the_kernels_matrix_has_all_its_singular_values_at_k(cls):
+    sizes = (6,) if cls is SpectralConv1D else (6, 6)
+    layer = built(cls, sizes, channels=3, filters=4, k_coef_lip=2.0)
+    shape = layer.kernel.shape
+    values = np.linspace(0.1, 1, min(int(np.prod(shape[:-1])), shape[-1]))
+    layer.kernel.assign(with_spectrum((int(np.prod(shape[:-1])), shape[-1]), values).reshape(shape))
+    layer.refresh()
+    np.testing.assert_allclose(singular_values(layer.wbar), 2 * layer.coef_lip, rtol=1e-3)
 
 
 # --- sizes ---
