@@ -84,7 +84,7 @@ settings_of_spectral = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(
     st.sampled_from(TWO_D),
     st.tuples(st.integers(1, 7), st.integers(1, 7)),
@@ -223,9 +223,7 @@ def assert_bound(model):
         assert norm(layer, sizes) <= layer.k_coef_lip == pytest.approx(2 ** (1 / 5))
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "arguments"), [("adam", {}), ("sgd", {"eps_bjorck": None}), ("sgd", {"beta_bjorck": 0.05})]
-)
+@pytest.mark.parametrize(("optimizer", "arguments"), [("adam", {}), ("sgd", {"eps_bjorck": None})])
 def test_the_bound_survives_training_saving_and_export(optimizer, arguments, tmp_path):
     model = network(**arguments)
     rate = keras.optimizers.Adam(1e-1) if optimizer == "adam" else keras.optimizers.SGD(10.0)
