@@ -62,7 +62,7 @@ def ascend(layer, matrices, steps):
         layer.refresh()
         norm, direction = norm_and_direction(layer, matrices)
         largest = max(largest, norm)
-        kernel = np.array(layer.kernel)
+        kernel = ops.convert_to_numpy(layer.kernel)
         weights = ops.convert_to_tensor(direction.astype("float32"))
         slope = gradient(lambda w, weights=weights: ops.sum(weights * layer.parametrization.constrain(w)[0]), kernel)
         length = np.linalg.norm(slope)
