@@ -277,11 +277,11 @@ class _Resampling(_Scaled, keras.layers.Layer):
 
     def resampled(self, batch, height, width, channels):
         """Sizes of the output for those of the input, some of them None; ValueError where they do not divide."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must implement `resampled`")
 
     def moved(self, inputs, sizes, resampled):
         """The entries in their new places, channels last or first."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must implement `moved`")
 
     def compute_output_shape(self, input_shape):
         return self._ordered(*self.resampled(*self._sizes(input_shape)))
