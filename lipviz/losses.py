@@ -30,12 +30,6 @@ from lipviz import normalizers as nm
 # --- shared pieces ---
 
 
-def _floating(x):
-    """A tensor of `x` in float64 where it has that dtype, else in float32."""
-    x = ops.convert_to_tensor(x)
-    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
-
-
 def _agree(expected, received):
     """Whether two static shapes can be the same; None is unknown."""
     return len(expected) == len(received) and all(
@@ -45,7 +39,7 @@ def _agree(expected, received):
 
 def _aligned(y_true, y_pred):
     """Labels and predictions as tensors of the same shape (batch, ..., C), the predictions in a floating dtype."""
-    y_true, y_pred = ops.convert_to_tensor(y_true), _floating(y_pred)
+    y_true, y_pred = ops.convert_to_tensor(y_true), nm.floating(y_pred)
     expected, received = tuple(y_pred.shape), tuple(y_true.shape)
     if len(expected) == 1:
         y_pred = ops.expand_dims(y_pred, -1)
@@ -120,7 +114,7 @@ def process_labels_for_multi_gpu(labels):
     Returns:
         A tensor of the same shape, in float64 for float64 labels and float32 for others. Positive where the label is.
     """
-    labels = _floating(labels)
+    labels = nm.floating(labels)
     return _balanced(_positive(labels), labels.dtype)
 
 
@@ -324,7 +318,7 @@ def tau_sparse_categorical_crossentropy(y_true, y_pred, tau):
     Raises:
         ValueError: If the shapes do not agree, or C is unknown.
     """
-    labels, y_pred = ops.convert_to_tensor(y_true), _floating(y_pred)
+    labels, y_pred = ops.convert_to_tensor(y_true), nm.floating(y_pred)
     received = tuple(labels.shape)
     if len(received) == len(y_pred.shape) and received[-1:] == (1,):
         labels = ops.squeeze(labels, -1)
@@ -752,7 +746,7 @@ class SoftHKRMulticlassLoss(_VariableLoss):
         self.running_mean = self._variable("running_mean", float(np.clip(min_margin, 0.005, 1000.0)))
 
     def call(self, y_true, y_pred):
-        y_pred = _floating(y_pred)
+        y_pred = nm.floating(y_pred)
         decay, mean = _constants(y_pred, self.alpha_mean, self.running_mean)
         mean = ops.clip(decay * mean + (1.0 - decay) * _mean_magnitude(y_pred), 0.005, 1000.0)
         mean = ops.stop_gradient(mean)

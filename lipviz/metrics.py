@@ -28,12 +28,6 @@ from lipviz import normalizers as nm
 # --- per sample ---
 
 
-def _floating(x):
-    """A tensor of `x` in float64 where it has that dtype, else in float32."""
-    x = ops.convert_to_tensor(x)
-    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
-
-
 def _shape_error(expected, y_true, y_pred):
     return ValueError(f"Expected {expected}. Received: labels {tuple(y_true.shape)}, predictions {tuple(y_pred.shape)}")
 
@@ -108,7 +102,7 @@ def categorical_provable_robustness(y_true, y_pred, lip_const=1.0, disjoint_neur
     Raises:
         ValueError: If shapes do not fit or `lip_const` is not positive and finite.
     """
-    y_pred = _floating(y_pred)
+    y_pred = nm.floating(y_pred)
     factor = 2.0 if disjoint_neurons else math.sqrt(2.0)
     return _radius(_categorical_margin(y_true, y_pred) / factor, lip_const, negative_robustness)
 
@@ -128,7 +122,7 @@ def binary_provable_robustness(y_true, y_pred, lip_const=1.0, negative_robustnes
     Raises:
         ValueError: If shapes do not fit or `lip_const` is not positive and finite.
     """
-    return _radius(_binary_margin(y_true, _floating(y_pred)), lip_const, negative_robustness)
+    return _radius(_binary_margin(y_true, nm.floating(y_pred)), lip_const, negative_robustness)
 
 
 def categorical_provable_robust_accuracy(y_true, y_pred, epsilon=36 / 255, lip_const=1.0, disjoint_neurons=True):

@@ -193,7 +193,9 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
             return
         if isinstance(layer, LipschitzLayer):
             own = layer.k_coef_lip
-            if own != 1 and not math.isclose(own, share):
+            if getattr(layer, "bound", None) == "unsound_average":
+                message = f"Layer '{layer.name}' has the factor bound='unsound_average': its norm exceeds its k."
+            elif own != 1 and not math.isclose(own, share):
                 message = f"Layer '{layer.name}' came with k_coef_lip={own}; this model gives it {share:.6g}."
             else:
                 message = None

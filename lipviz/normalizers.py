@@ -361,6 +361,12 @@ def spectral_normalization_conv(
 # --- what the layers use: sound for every finite kernel ---
 
 
+def floating(x):
+    """Return `x` as a tensor in float64 where it has that dtype, else in float32."""
+    x = ops.convert_to_tensor(x)
+    return x if standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
+
+
 def as_matrix(kernel):
     """Reshape a kernel (..., out) to the matrix (product of the others, out)."""
     return ops.reshape(kernel, (-1, kernel.shape[-1]))

@@ -186,6 +186,8 @@ def test_the_references_factor_is_no_bound_and_says_so(n, kernel_size, excess):
     assert built(SpectralConv2D).is_sound
     clone = SpectralConv2D.from_config(layer.get_config())
     assert not clone.is_sound
+    with pytest.warns(UserWarning, match=f"'{clone.name}' has the factor bound='unsound_average'"):
+        Sequential([keras.Input((n, n, 1)), clone])
     with pytest.raises(ValueError, match="needs the size of the image"):
         built(SpectralConv2D, (None, 8), bound="unsound_average")
 
