@@ -224,6 +224,15 @@ def test_without_bjorck_the_kernel_is_scaled_and_tight(w):
     np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("maxiter_spectral", [0, 1, 3, 10])
+@pytest.mark.parametrize("side", [64, 300])
+def test_without_bjorck_few_power_iterations_leave_it_tight(side, maxiter_spectral):
+    w = np.random.default_rng(side).standard_normal((side, side))
+    start = np.random.default_rng(1).standard_normal((1, side))
+    out, _, _ = orthogonalize(w, u=start, eps_bjorck=None, maxiter_spectral=maxiter_spectral)
+    assert 0.97 <= singular_values(out)[0] <= 1
+
+
 def test_a_vector_in_the_null_space_is_left_behind():
     w = np.diag([2.0, 0.0])
     for wide in (w, w[:1]):
