@@ -123,7 +123,14 @@ class _LipschitzModel:
 
     # Keras compiles a step once; a factor that is a Python number of an activation would stay in it for ever.
     def make_train_function(self, force=False):
+        self._build_optimizer()
         return super().make_train_function(force=self._factors_changed("train") or force)
+
+    def _build_optimizer(self):
+        """Create the optimizer's variables ahead: made while TensorFlow traces a step, they make it trace it twice."""
+        optimizer = getattr(self, "optimizer", None)
+        if self.built and optimizer is not None and not optimizer.built and self.trainable_variables:
+            optimizer.build(self.trainable_variables)
 
     def make_test_function(self, force=False):
         return super().make_test_function(force=self._factors_changed("test") or force)

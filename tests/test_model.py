@@ -283,3 +283,23 @@ def test_signatures_are_those_of_keras():
 
     assert inspect.signature(Sequential.fit) == inspect.signature(keras.Sequential.fit)
     assert lipviz.Sequential is Sequential
+
+
+@pytest.mark.parametrize("kind", [Sequential, keras.Sequential])
+def test_a_step_is_traced_once(kind):
+    """Keras's own model traces it twice: the first time variables of the optimizer are created."""
+    calls = []
+
+    class Counting(keras.layers.Dense):
+        def call(self, inputs):
+            calls.append(1)
+            return super().call(inputs)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a layer that is not known to be 1-Lipschitz
+        model = kind([keras.Input((2,)), Counting(2)])
+    model.compile("adam", "mse")
+    calls.clear()
+    model.fit(np.zeros((4, 2)), np.zeros((4, 2)), verbose=0)
+    if keras.backend.backend() == "tensorflow":
+        assert len(calls) == (1 if kind is Sequential else 2)
