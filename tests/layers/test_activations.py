@@ -322,3 +322,20 @@ def test_a_saved_householder_starts_as_it_was_told():
 def test_bad_arguments_of_learned_activations_are_named(bad, message):
     with pytest.raises(ValueError, match=message):
         bad()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("channels", [2, 6, 514])
+def test_pairs_of_images_are_sorted_exactly(channels, dtype):
+    """In images pairs may be exchanged by a product, which must not round anything."""
+    rng = np.random.default_rng(channels)
+    x = rng.standard_normal((2, 3, 4, channels)) * 10.0 ** rng.integers(-30, 30, (2, 3, 4, channels))
+    x[0] = np.round(x[0])  # ties
+    x[1, 0] = -np.finfo(dtype).max
+    x = x.astype(dtype)
+    layer = GroupSort2(dtype=dtype)
+    got = keras.ops.convert_to_numpy(layer(x))
+    np.testing.assert_array_equal(got, np.sort(x.reshape(2, 3, 4, -1, 2), axis=-1).reshape(x.shape))
+    weights = rng.standard_normal(x.shape)
+    pulled = gradient(lambda v: keras.ops.sum(keras.ops.cast(layer(v), "float64") * weights), x)
+    np.testing.assert_allclose(np.linalg.norm(pulled), np.linalg.norm(weights), rtol=1e-6)
