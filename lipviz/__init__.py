@@ -25,16 +25,20 @@ _SUBMODULES = (
     "plots",
     "utils",
 )
-_FROM_MODEL = ("Model", "Sequential", "vanillaModel")
+# What a room hands out at the top, by the name of the room.
+_FROM = {
+    **dict.fromkeys(("Model", "Sequential", "vanillaModel"), "model"),
+    **dict.fromkeys(("certify", "certified_radius", "register_bound"), "measure"),
+}
 
-__all__ = ["__version__", *_SUBMODULES, *_FROM_MODEL]
+__all__ = ["__version__", *_SUBMODULES, *_FROM]
 
 
 def __getattr__(name):
     if name in _SUBMODULES:
         return importlib.import_module(f"lipviz.{name}")
-    if name in _FROM_MODEL:
-        return getattr(importlib.import_module("lipviz.model"), name)
+    if name in _FROM:
+        return getattr(importlib.import_module(f"lipviz.{_FROM[name]}"), name)
     raise AttributeError(f"module 'lipviz' has no attribute {name!r}")
 
 

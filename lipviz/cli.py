@@ -1,4 +1,4 @@
-"""The `lipviz` command: open the course, list it, and look at the installation.
+"""The `lipviz` command: open the course, list it, look at the installation, and certify a saved model.
 
 Only the standard library is imported here, so that the command answers at once; each subcommand imports what it
 needs.
@@ -74,7 +74,31 @@ def _build_parser():
 
     doctor = commands.add_parser("doctor", help="look at the installation and the data sets", allow_abbrev=False)
     doctor.set_defaults(run=_doctor)
+
+    certify = commands.add_parser(
+        "certify",
+        help="bound the Lipschitz constant of a saved model",
+        description="Print a sound bound of the Lipschitz constant of a Keras model, and those of its layers. The file "
+        "is loaded in safe mode: one that brings code of its own is refused.",
+        allow_abbrev=False,
+    )
+    certify.add_argument("model", metavar="MODEL.keras", type=Path)
+    certify.add_argument(
+        "--input-shape", metavar="N,N,…", type=_shape, help="shape of an input without the batch, as 28,28,1"
+    )
+    certify.add_argument("--norm", choices=("1", "2", "inf"), default="2", help="default: %(default)s")
+    certify.add_argument("--exact", action="store_true", help="spend seconds on each convolution")
+    certify.add_argument("--no-search", dest="search", action="store_false", help="look for no lower bound: faster")
+    certify.add_argument("--json", action="store_true", help="print JSON")
+    certify.set_defaults(run=_certify)
     return parser
+
+
+def _shape(text):
+    sizes = [part.strip() for part in text.strip("()[]").rstrip(",").split(",")]
+    if not all(size == "None" or (size.isdecimal() and int(size) > 0) for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected positive numbers between commas, as 28,28,1, got {text!r}")
+    return tuple(None if size == "None" else int(size) for size in sizes)
 
 
 def _port(text):
@@ -117,6 +141,21 @@ def _doctor(arguments):
     broken = [finding.name for findings in report.values() for finding in findings if finding.broken]
     print(f"Broken, and needed: {', '.join(broken)}." if broken else "All that lipviz needs is here.")
     return 1 if broken else 0
+
+
+def _certify(arguments):
+    from lipviz import measure
+
+    norm = arguments.norm if arguments.norm == "inf" else int(arguments.norm)
+    try:
+        certificate = measure.certify_file(
+            arguments.model, arguments.input_shape, norm=norm, exact=arguments.exact, search=arguments.search
+        )
+    except (OSError, TypeError, ValueError) as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    print(certificate.to_json() if arguments.json else certificate)
+    return 0
 
 
 def _print_table(rows, indent=""):

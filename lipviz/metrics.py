@@ -13,6 +13,10 @@ A radius is certified if no change of the input with a smaller l2 norm changes t
 * outputs that are L-Lipschitz together (`disjoint_neurons=False`, as after `SpectralDense`): a difference of two is
   √2·L-Lipschitz, the radius margin/(√2·L).
 
+Here L is taken on trust. A `Certificate` of `lipviz.certify` in place of a number is a proof of it: its upper
+bound, of all outputs together, so that `disjoint_neurons=False` is right and tighter. A metric that is given one takes
+the number when it is made: after training the network has another.
+
 References:
     Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalable certification of perturbation invariance.
 """
@@ -70,8 +74,21 @@ def _binary_margin(y_true, y_pred):
     return ops.where(ops.greater(labels, 0), scores, -scores)
 
 
+def _checked_lip_const(value):
+    """A Lipschitz constant as a float: a number, or the upper bound of what has one, as a `Certificate`."""
+    if not hasattr(value, "upper_bound"):
+        return nm.check_positive("lip_const", value)
+    norm, bound = getattr(value, "norm", 2), value.upper_bound
+    if norm != 2 or not 0 < bound < math.inf:
+        raise ValueError(
+            "`lip_const` must be a certificate in the l2 norm, whose upper bound is positive and finite. "
+            f"Received: upper bound {bound} in the norm {norm}"
+        )
+    return float(bound)
+
+
 def _radius(margin, lip_const, negative_robustness):
-    radius = margin / nm.check_positive("lip_const", lip_const)
+    radius = margin / _checked_lip_const(lip_const)
     return radius if negative_robustness else ops.maximum(radius, 0.0)
 
 
@@ -91,7 +108,8 @@ def categorical_provable_robustness(y_true, y_pred, lip_const=1.0, disjoint_neur
             first of several). Or the class's number, of shape (batch,) or (batch, 1); one that is not in 0 ... C − 1
             gives NaN.
         y_pred: Predictions of shape (batch, C) with C > 1.
-        lip_const: Lipschitz constant of the network, positive: of each output for disjoint neurons, else of all.
+        lip_const: Lipschitz constant of the network, positive: of each output for disjoint neurons, else of all. Or a
+            `Certificate`.
         disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
         negative_robustness: False counts 0 for misclassified samples, True the negative radius: minus the smallest
             change that could set them right.
@@ -100,7 +118,7 @@ def categorical_provable_robustness(y_true, y_pred, lip_const=1.0, disjoint_neur
         A tensor of shape (batch,), in float64 for float64 predictions, else in float32.
 
     Raises:
-        ValueError: If shapes do not fit or `lip_const` is not positive and finite.
+        ValueError: If shapes do not fit or `lip_const` is not positive and finite, or not in the l2 norm.
     """
     y_pred = nm.floating(y_pred)
     factor = 2.0 if disjoint_neurons else math.sqrt(2.0)
@@ -113,14 +131,14 @@ def binary_provable_robustness(y_true, y_pred, lip_const=1.0, negative_robustnes
     Args:
         y_true: Labels of shape (batch,) or (batch, 1), in {0, 1} or {-1, 1}.
         y_pred: Predictions of shape (batch,) or (batch, 1); their sign is the class.
-        lip_const: Lipschitz constant of the network, positive.
+        lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
         negative_robustness: See `categorical_provable_robustness`.
 
     Returns:
         A tensor of shape (batch,), in float64 for float64 predictions, else in float32.
 
     Raises:
-        ValueError: If shapes do not fit or `lip_const` is not positive and finite.
+        ValueError: If shapes do not fit or `lip_const` is not positive and finite, or not in the l2 norm.
     """
     return _radius(_binary_margin(y_true, nm.floating(y_pred)), lip_const, negative_robustness)
 
@@ -155,7 +173,7 @@ def binary_provable_robust_accuracy(y_true, y_pred, epsilon=36 / 255, lip_const=
         y_true: Labels of shape (batch,) or (batch, 1), in {0, 1} or {-1, 1}.
         y_pred: Predictions of shape (batch,) or (batch, 1).
         epsilon: Size of the change in the l2 norm, at least 0.
-        lip_const: Lipschitz constant of the network, positive.
+        lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
 
     Returns:
         A tensor of shape (batch,), of 0 and 1.
@@ -213,7 +231,7 @@ class CategoricalProvableRobustAccuracy(_RobustnessMetric):
 
     Args:
         epsilon: Size of the change in the l2 norm, at least 0.
-        lip_const: Lipschitz constant of the network, positive.
+        lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
         disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
         reduction: A mean, see the module.
         name: Name of the metric.
@@ -236,7 +254,7 @@ class CategoricalProvableRobustAccuracy(_RobustnessMetric):
             reduction,
             name,
             epsilon=_check_epsilon(epsilon),
-            lip_const=nm.check_positive("lip_const", lip_const),
+            lip_const=_checked_lip_const(lip_const),
             disjoint_neurons=bool(disjoint_neurons),
         )
 
@@ -247,7 +265,7 @@ class BinaryProvableRobustAccuracy(_RobustnessMetric):
 
     Args:
         epsilon: Size of the change in the l2 norm, at least 0.
-        lip_const: Lipschitz constant of the network, positive.
+        lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
         reduction: A mean, see the module.
         name: Name of the metric.
 
@@ -264,9 +282,7 @@ class BinaryProvableRobustAccuracy(_RobustnessMetric):
         reduction="sum_over_batch_size",
         name="BinaryProvableRobustAccuracy",
     ):
-        super().__init__(
-            reduction, name, epsilon=_check_epsilon(epsilon), lip_const=nm.check_positive("lip_const", lip_const)
-        )
+        super().__init__(reduction, name, epsilon=_check_epsilon(epsilon), lip_const=_checked_lip_const(lip_const))
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -274,7 +290,7 @@ class CategoricalProvableAvgRobustness(_RobustnessMetric):
     """Mean of the certified radii, see `categorical_provable_robustness`.
 
     Args:
-        lip_const: Lipschitz constant of the network, positive.
+        lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
         disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
         negative_robustness: Whether misclassified samples count their negative radius instead of 0.
         reduction: A mean, see the module.
@@ -297,7 +313,7 @@ class CategoricalProvableAvgRobustness(_RobustnessMetric):
         super().__init__(
             reduction,
             name,
-            lip_const=nm.check_positive("lip_const", lip_const),
+            lip_const=_checked_lip_const(lip_const),
             disjoint_neurons=bool(disjoint_neurons),
             negative_robustness=bool(negative_robustness),
         )
@@ -308,7 +324,7 @@ class BinaryProvableAvgRobustness(_RobustnessMetric):
     """Mean of the certified radii of two classes, see `binary_provable_robustness`.
 
     Args:
-        lip_const: Lipschitz constant of the network, positive.
+        lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
         negative_robustness: Whether misclassified samples count their negative radius instead of 0.
         reduction: A mean, see the module.
         name: Name of the metric.
@@ -329,6 +345,6 @@ class BinaryProvableAvgRobustness(_RobustnessMetric):
         super().__init__(
             reduction,
             name,
-            lip_const=nm.check_positive("lip_const", lip_const),
+            lip_const=_checked_lip_const(lip_const),
             negative_robustness=bool(negative_robustness),
         )

@@ -483,3 +483,64 @@ def test_doctor_survives_broken_data(monkeypatch, capsys):
     monkeypatch.delattr("lipviz.data", raising=False)
     assert cli.main(["doctor"]) == 1
     assert "BROKEN" in capsys.readouterr().out
+
+
+# --- lipviz certify ---
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A model that was saved: a convolution for images of every size, and a head."""
+    import keras
+
+    from lipviz import layers
+
+    images = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(layers.SpectralConv2D(4, 3)(images))
+    keras.Model(images, layers.SpectralDense(2)(pooled), name="net").save(tmp_path / "net.keras")
+    return tmp_path / "net.keras"
+
+
+def test_certify_prints_a_table(saved, capsys):
+    assert cli.main(["certify", str(saved), "--no-search"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Lipschitz constant of 'net' in the l2 norm: at most ")
+    for name in ("spectral_conv2d", "global_average_pooling2d", "spectral_dense"):
+        assert name in out
+
+
+def test_certify_prints_json(saved, capsys):
+    assert cli.main(["certify", str(saved), "--input-shape", "(8, 8, 1)", "--norm", "inf", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["input_shape"] == [8, 8, 1]
+    assert data["norm"] == "inf"
+    assert 0 < data["upper_bound"] < 10
+    assert [row["kind"] for row in data["layers"]] == ["SpectralConv2D", "GlobalAveragePooling2D", "SpectralDense"]
+
+
+def test_certify_says_in_one_line_what_is_wrong(saved, tmp_path, capsys):
+    import keras
+
+    (tmp_path / "text.keras").write_text("no model")
+    unsafe = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
+    unsafe.save(tmp_path / "unsafe.keras")
+    cases = [
+        ([str(tmp_path / "none.keras")], "There is no file"),
+        ([str(tmp_path)], "There is no file"),
+        ([str(tmp_path / "text.keras")], "text.keras"),
+        ([str(tmp_path / "unsafe.keras")], "ambda"),
+        ([str(saved), "--input-shape", "8,8,3"], "`input_shape` must fit"),
+    ]
+    for arguments, message in cases:
+        assert cli.main(["certify", *arguments]) == 1, arguments
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("lipviz: ")
+        assert message in captured.err
+
+
+@pytest.mark.parametrize("shape", ["28x28", "0,3", "-1", "", "a,b"])
+def test_certify_refuses_what_is_no_shape(shape, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["certify", "net.keras", "--input-shape", shape])
+    assert "as 28,28,1" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import types
 
 import hypothesis
 import keras
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import lipviz
-from lipviz import metrics
+from lipviz import measure, metrics
 from tests.support import examples, tensor
 
 RNG = np.random.default_rng(0)
@@ -260,6 +261,39 @@ def test_bad_numbers_are_refused(value):
                 getattr(metrics, name)(epsilon=value)
         with pytest.raises(ValueError, match="epsilon"):
             metrics.categorical_provable_robust_accuracy(LABELS, SCORES, value)
+
+
+def test_a_certificate_stands_for_its_upper_bound():
+    bound = types.SimpleNamespace(upper_bound=0.7, norm=2)
+    for function, y, scores in (
+        (metrics.categorical_provable_robustness, LABELS, SCORES),
+        (metrics.categorical_provable_robust_accuracy, LABELS, SCORES),
+        (metrics.binary_provable_robustness, SIGNS, OUTPUTS),
+        (metrics.binary_provable_robust_accuracy, SIGNS, OUTPUTS),
+    ):
+        np.testing.assert_array_equal(
+            function(y, scores, lip_const=bound), function(y, scores, lip_const=0.7), strict=True
+        )
+    for name in SIGNATURES:
+        metric = getattr(metrics, name)(lip_const=bound)
+        assert metric.get_config() == getattr(metrics, name)(lip_const=0.7).get_config()
+        assert type(metric.get_config()["lip_const"]) is float
+
+
+def test_the_certificate_of_a_model_is_taken():
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(4)])
+    certificate = measure.certify(model, search=False)
+    metric = metrics.CategoricalProvableAvgRobustness(lip_const=certificate, disjoint_neurons=False)
+    assert metric.lip_const == certificate.upper_bound
+    assert metric.lip_const == pytest.approx(np.linalg.norm(np.asarray(model.layers[0].kernel), 2), rel=1e-6)
+
+
+@pytest.mark.parametrize(("bound", "norm"), [(math.inf, 2), (math.nan, 2), (0.0, 2), (1.0, 1), (1.0, math.inf)])
+def test_a_certificate_without_a_bound_in_l2_is_refused(bound, norm):
+    certificate = types.SimpleNamespace(upper_bound=bound, norm=norm)
+    for name in SIGNATURES:
+        with pytest.raises(ValueError, match="certificate in the l2 norm"):
+            getattr(metrics, name)(lip_const=certificate)
 
 
 def test_models_report_save_and_load_them(tmp_path):

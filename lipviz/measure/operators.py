@@ -27,12 +27,12 @@ _COLUMNS = 256  # applied to at a time
 _ROWS = 4096  # outputs whose gradients are taken one by one, per sample
 _GRADIENTS = 2**22  # entries of gradients at a time
 
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_AVERAGES = (keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
-_GLOBAL_AVERAGES = (
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+AVERAGES = (keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
+GLOBAL_AVERAGES = (
     keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalAveragePooling3D,
@@ -213,24 +213,41 @@ def input_shape(layer):
     return tuple(shape[1:])
 
 
-def used_kernel(layer):
-    """The kernel that inference uses, in float64: `wbar` of a constrained layer.
+def used_kernel(layer, name="kernel"):
+    """The kernel that inference uses, in float64: `wbar` of a constrained layer, rounded where it computes in less.
+
+    Args:
+        layer: Built Keras layer.
+        name: The attribute that holds the kernel.
 
     Raises:
         ValueError: If it holds NaN or Inf, or is quantized.
     """
     if getattr(layer, "quantization_mode", None) is not None:
         raise ValueError(f"{_named(layer)} is quantized: expected a kernel of floating-point numbers.")
-    kernel = layer.wbar if isinstance(layer, ConstrainedKernel) else layer.kernel
-    return as_float64(kernel, f"The kernel of {_named(layer)}")
+    kernel = layer.wbar if isinstance(layer, ConstrainedKernel) else getattr(layer, name)
+    return as_computed(layer, kernel, f"The {name.replace('_', ' ')} of {_named(layer)}")
 
 
-def linear_operator(layer):
-    """The linear part of a layer at inference, at the size it was built for: without bias and activation.
+def as_computed(layer, weight, owner):
+    """A weight in float64, as a layer uses it: rounded to float16 or bfloat16 where the layer computes in that.
+
+    Raises:
+        ValueError: If it holds NaN or Inf.
+    """
+    if layer.compute_dtype in ("float16", "bfloat16"):
+        weight = ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
+        weight = ops.cast(weight, "float32")
+    return as_float64(weight, owner)
+
+
+def linear_operator(layer, shape=None):
+    """The linear part of a layer at inference: without bias and activation.
 
     Args:
         layer: Built Keras layer with one input, of lipviz or not: dense, convolutional (transposed, depthwise and
             separable ones too), average pooling, batch normalization, flattening, or with a `linear(inputs, kernel)`.
+        shape: Shape of its input, without the batch; that which it was built for by default.
 
     Returns:
         A SciPy `LinearOperator` of shape (outputs, inputs), float64. It holds a copy of the weights.
@@ -241,11 +258,12 @@ def linear_operator(layer):
     """
     if not isinstance(layer, keras.layers.Layer):
         raise TypeError(f"Expected a Keras layer. Received: {type(layer).__name__}")
+    shape = input_shape(layer) if shape is None else tuple(shape)
     for kinds, build in _OPERATORS:
         if is_plain(layer, kinds):
-            return build(layer, input_shape(layer))
+            return build(layer, shape)
     if isinstance(layer, ConstrainedKernel):
-        return _probed(layer, input_shape(layer))
+        return _probed(layer, shape)
     raise TypeError(f"{_named(layer)} is not known to be linear.")
 
 
@@ -269,9 +287,9 @@ def operator_blocks(layer):
     a depthwise convolution, the convolution whose adjoint a transposed one is.
     """
     operator = linear_operator(layer)
-    if is_plain(layer, _TRANSPOSED):
+    if is_plain(layer, TRANSPOSED):
         operator = operator.T
-    elif is_plain(layer, _AVERAGES):
+    elif is_plain(layer, AVERAGES):
         operator = _average(layer, (*_spatial(layer, input_shape(layer)), 1), channels_first=False)
     return operator.blocks() if isinstance(operator, Convolution) else [operator]
 
@@ -336,22 +354,19 @@ def _transposed(layer, shape):
     return Convolution(used_kernel(layer), **geometry).T
 
 
-def _per_channel(kernel):
+def per_channel(kernel):
     """The kernel (*size, in, multiplier) of a depthwise convolution as one of a grouped convolution."""
     return kernel.reshape(*kernel.shape[:-2], 1, -1)
 
 
 def _depthwise(layer, shape):
     kernel = used_kernel(layer)
-    return Convolution(_per_channel(kernel), **_geometry(layer, shape), groups=kernel.shape[-2])
+    return Convolution(per_channel(kernel), **_geometry(layer, shape), groups=kernel.shape[-2])
 
 
 def _separable(layer, shape):
-    depthwise, pointwise = (
-        as_float64(kernel, f"A kernel of {_named(layer)}")
-        for kernel in (layer.depthwise_kernel, layer.pointwise_kernel)
-    )
-    first = Convolution(_per_channel(depthwise), **_geometry(layer, shape), groups=depthwise.shape[-2])
+    depthwise, pointwise = (used_kernel(layer, name) for name in ("depthwise_kernel", "pointwise_kernel"))
+    first = Convolution(per_channel(depthwise), **_geometry(layer, shape), groups=depthwise.shape[-2])
     return Convolution(pointwise, first.counts, channels_first=first.channels_first) @ first
 
 
@@ -417,12 +432,12 @@ def _probed(layer, shape):
 _OPERATORS = (
     ((keras.layers.Dense,), _dense),
     ((PadConv2D,), _padded_convolution),
-    (_TRANSPOSED, _transposed),
-    (_CONVOLUTIONS, _convolution),
-    (_DEPTHWISE, _depthwise),
-    (_SEPARABLE, _separable),
-    (_AVERAGES, _average),
-    (_GLOBAL_AVERAGES, _global_average),
+    (TRANSPOSED, _transposed),
+    (CONVOLUTIONS, _convolution),
+    (DEPTHWISE, _depthwise),
+    (SEPARABLE, _separable),
+    (AVERAGES, _average),
+    (GLOBAL_AVERAGES, _global_average),
     ((keras.layers.BatchNormalization,), _batch_normalization),
     ((keras.layers.Flatten,), _flatten),
     (_IDENTITIES, _identity),

@@ -6,7 +6,9 @@ readers who cannot see it.
 
 from lipviz.plots.alt import alt_text
 from lipviz.plots.bjorck import plot_bjorck_convergence
+from lipviz.plots.certification import plot_certificate
 from lipviz.plots.picture import LiveFigure, Picture, picture
+from lipviz.plots.robustness import plot_certified_accuracy, plot_radii
 from lipviz.plots.spectra import plot_singular_values
 from lipviz.plots.style import PALETTE, new_figure
 
@@ -18,5 +20,8 @@ __all__ = [
     "new_figure",
     "picture",
     "plot_bjorck_convergence",
+    "plot_certificate",
+    "plot_certified_accuracy",
+    "plot_radii",
     "plot_singular_values",
 ]

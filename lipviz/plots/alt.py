@@ -1,8 +1,9 @@
 """Plots in words, for readers who cannot see them."""
 
 import functools
+import math
 
-from lipviz.measure import BjorckConvergence, LayerSpectrum, NetworkSpectrum
+from lipviz.measure import BjorckConvergence, Certificate, LayerSpectrum, NetworkSpectrum
 from lipviz.plots.style import number
 
 
@@ -51,6 +52,19 @@ def _(data: BjorckConvergence):
     if data.iterations:
         words += f"; the last step has length {number(data.increments[-1])}, eps_bjorck is {number(data.eps_bjorck)}"
     return words + "."
+
+
+@alt_text.register
+def _(data: Certificate):
+    steps = "; ".join(f"{row.name} from {number(row.lower)} to {_bound(row.upper)}" for row in data.layers)
+    return (
+        f"Bounds of the Lipschitz constants of the {len(data.layers)} steps of '{data.model}': {steps}. "
+        f"The whole model from {number(data.lower_bound)} to {_bound(data.upper_bound)}."
+    )
+
+
+def _bound(value):
+    return "infinity" if value == math.inf else number(value)
 
 
 def _shape(shape):

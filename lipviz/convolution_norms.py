@@ -1,0 +1,418 @@
+"""The norm of a zero-padded convolution, from above, by Fourier transform: differentiable, and again in float64.
+
+A plain FFT of an image's size is no bound, since zero padding is not circular. What holds:
+
+* *Polyphase.* A convolution of stride s reads entry o·s + t·d of the padded image. With t·d = p·s + r, that is entry
+  o + p of the image's r-th phase: a convolution of stride 1 on s times the channels (Vaidyanathan 1993, Multirate
+  systems and filter banks, chapter 4).
+* *Compression.* A circulant matrix of size N whose entries are multiplied by exp(iφ) where they wrap around holds the
+  matrix of the convolution, once N is so large that no entry of it wraps: it is a block of the circulant, so its norm
+  is no larger. The circulant's is max σ(K̂(ω)) over ω = (2πj + φ)/N, for every φ that one likes, one per axis.
+* *Gram iteration.* With G = K̂ᴴK̂ and q = 2ⁿ, λ1(G) ≤ ‖G^q‖_F^(1/q), at every step (Delattre et al. 2023, Efficient
+  bound of Lipschitz constant for convolutional layers by Gram iteration).
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+
+import numpy as np
+from keras import ops
+from keras.backend import standardize_dtype
+
+from lipviz import normalizers as nm
+
+_EPS = float(np.finfo(np.float64).eps)
+_SYMBOLS = 2**21  # complex entries at a time, 32 MiB
+_EIGENVALUES = 5e9  # frequencies times channels³ up to which the last candidates are decomposed
+_FEW_EIGENVALUES = 3e5  # the same, before squaring has had a chance to leave fewer
+_TWISTED_SIZE = 24  # where an axis is longer, one φ is as good as two: its frequencies lie that close
+
+TWISTS = (0.0, math.pi)  # with these, ω and −ω are both on the grid
+
+
+# --- polyphase ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One axis in polyphase form: tap t reads phase `phases[t]` at `shifts[t]` entries from the output's own.
+
+    Attributes:
+        shifts: Array of ints, of shape (taps,).
+        phases: The same, numbered from 0 without gaps.
+        values: The phases' residues modulo the stride, of shape (number of phases,).
+        size: Least size of a circulant that the axis fits into without wrapping.
+    """
+
+    shifts: np.ndarray
+    phases: np.ndarray
+    values: np.ndarray
+    size: int = 0
+
+
+def polyphase(taps, stride, dilation, size=None, count=0, before=0):
+    """The polyphase form of an axis; `size` None leaves the circulant's open."""
+    reach = np.arange(taps) * dilation
+    values, phases = np.unique(reach % stride, return_inverse=True)
+    shifts = reach // stride
+    if size is None:
+        return Axis(shifts, phases, values)
+    least = 1
+    for phase, value in enumerate(values):
+        own = shifts[phases == phase]
+        # Entries q of this phase, at q·stride + value − before of the image, that exist; outputs are 0 … count − 1.
+        first, last = -(-(before - value) // stride), (size - 1 + before - value) // stride
+        if first <= last:  # o + p − q is never a multiple of N but 0
+            least = max(least, count + own.max() - first, last - own.min() + 1)
+    return Axis(shifts, phases, values, int(least))
+
+
+# --- in float64 ---
+
+
+def halved(grids, twists):
+    """Frequencies of the first axis whose conjugates are all others: ω and −ω have the same σ, for a real kernel."""
+    if not grids:
+        return []
+    n = len(grids[0])
+    return [grids[0][: n // 2 + 1 if twists[0] == 0 else (n + 1) // 2], *grids[1:]]
+
+
+def largest_symbol(kernel, axes, grids, needed, ceiling=math.inf):
+    """Upper bound of max σ(K̂(ω)) over a grid.
+
+    Args:
+        kernel: Array of shape (*taps, in, out).
+        axes: The `Axis` of each.
+        grids: All frequencies, one array per axis.
+        needed: The frequencies that have to be looked at.
+        ceiling: From here on the search ends: the result is infinite.
+
+    Returns:
+        The tuple (bound, frequency where it was found), the second None where nothing was.
+    """
+    largest, place = -1.0, None
+    rounding = 4 * (sum(kernel.shape[-2:]) + 8 * math.prod(kernel.shape[:-2])) * _EPS
+    for first, symbols in symbols_on(kernel, axes, needed):
+        rows, columns = symbols.shape[-2:]
+        adjoint = symbols.conj().transpose(0, 2, 1)
+        grams = adjoint @ symbols if rows >= columns else symbols @ adjoint
+        value, index = largest_eigenvalue(grams, largest)
+        if value > largest:
+            largest = value
+            index = np.unravel_index(first + index, [len(grid) for grid in needed]) if needed else ()
+            place = tuple(grid[i] for grid, i in zip(needed, index, strict=True))
+        if math.sqrt(largest) * (1 + rounding) >= ceiling:
+            return math.inf, None
+    return math.sqrt(max(largest, 0.0)) * (1 + rounding), place
+
+
+def symbols_on(kernel, axes, grids):
+    """Yields K̂(ω) = Σ exp(iω·shift) K[tap], of shape (frequencies, phases · in, out), with the first one's number."""
+    if not axes:
+        yield 0, kernel[None]
+        return
+    waves = [np.exp(1j * np.outer(grid, axis.shifts)) for axis, grid in zip(axes, grids, strict=True)]
+    waves = [
+        wave[:, None, :] * (axis.phases == np.arange(len(axis.values))[:, None])
+        for axis, wave in zip(axes, waves, strict=True)
+    ]
+    phases = math.prod(len(axis.values) for axis in axes)
+    others = math.prod(len(grid) for grid in grids[1:])
+    rows, filters = phases * kernel.shape[-2], kernel.shape[-1]
+    step = max(1, _SYMBOLS // (others * rows * filters))
+    letters = ["adg"[: len(axes)], "beh"[: len(axes)], "cfk"[: len(axes)]]
+    factors = ",".join("".join(triple) for triple in zip(*letters, strict=True))
+    formula = f"{factors},{letters[2]}xy->{letters[0]}{letters[1]}xy"
+    for start in range(0, len(grids[0]), step):
+        product = np.einsum(formula, waves[0][start : start + step], *waves[1:], kernel, optimize=True)
+        yield start * others, product.reshape(-1, rows, filters)
+
+
+def largest_eigenvalue(grams, floor):
+    """The largest eigenvalue of many positive semi-definite matrices, or a bound of it, and its index.
+
+    Repeated squaring bounds each one's λ1 on both sides, ‖Aᵍ‖²/tr(Aᵍ) ≤ λ1ᵍ ≤ ‖Aᵍ‖ (Frobenius norms; the upper side is
+    the Gram iteration of Delattre et al. 2023): matrices that cannot have the largest fall out, and what is left
+    is decomposed.
+
+    Args:
+        grams: Array of shape (n, c, c), Hermitian.
+        floor: Matrices whose eigenvalues are all below it are of no interest.
+
+    Returns:
+        The tuple (value, index); the value is `floor` or less where nothing exceeds it.
+    """
+    side = grams.shape[-1]
+    if side == 1:
+        values = grams[:, 0, 0].real
+        index = int(np.argmax(values))
+        return float(values[index]), index
+    alive, power = np.arange(len(grams)), 1.0
+    scale = np.abs(grams).max(initial=0.0)
+    if scale == 0:
+        return 0.0, 0
+    # Single precision is enough to choose; what is chosen is decomposed in double.
+    squares = (grams / scale).astype(np.complex64 if np.iscomplexobj(grams) else np.float32)
+    slack = 1e-4  # of a logarithm, far above the rounding of the squares
+    logs = np.full(len(grams), math.log(scale))
+    for squarings in range(9):
+        norms = np.linalg.norm(squares.reshape(len(squares), -1), axis=1).astype(np.float64)
+        traces = np.einsum("nii->n", squares).real
+        alive, logs, squares, norms, traces = _where(norms > 0, alive, logs, squares, norms, traces)
+        if not len(alive):
+            return 0.0, 0
+        upper = logs + power * np.log(norms)
+        lower = upper + power * np.log(norms / traces)
+        least = max(lower.max(), math.log(floor) if floor > 0 else -math.inf)
+        alive, logs, squares, norms, upper = _where(upper >= least - slack, alive, logs, squares, norms, upper)
+        if not len(alive):
+            return floor, 0
+        few = len(alive) * float(side) ** 3 <= (_EIGENVALUES if squarings >= 4 else _FEW_EIGENVALUES)
+        if few or squarings == 8:
+            break
+        logs = logs + power * np.log(norms)
+        squares = squares / norms[:, None, None].astype(np.float32)
+        squares, power = squares @ squares, power / 2
+    if few:
+        values = np.linalg.eigvalsh(grams[alive])[:, -1]
+        index = int(np.argmax(values))
+        return float(values[index]), int(alive[index])
+    index = int(np.argmax(upper))
+    return math.exp(upper[index] + slack), int(alive[index])
+
+
+def _where(kept, *arrays):
+    return [array[kept] for array in arrays]
+
+
+# --- what the layers use: the bound in keras.ops, at sizes that are known ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConvolutionNorm:
+    """Bounds the norm of a convolution on images up to a size, from its kernel.
+
+    The bound is that of this module's circulants, the smallest over φ, or what `coverage` says of a kernel whose matrix
+    has a norm of at most 1. It holds for every smaller image too: N is the largest that any of them asks for.
+
+    Args:
+        kernel_size: Taps, one per axis.
+        sizes: Sizes of the image, one per axis; of the input of a transposed convolution.
+        strides: One per axis.
+        padding: "same" or "valid".
+        transposed: Whether it is the adjoint of the convolution that reads its output.
+    """
+
+    kernel_size: tuple
+    sizes: tuple
+    strides: tuple
+    padding: str
+    transposed: bool = False
+
+    @functools.cached_property
+    def axes(self):
+        """The `Axis` of each."""
+        return [
+            _axis_up_to(*values, self.padding, self.transposed)
+            for values in zip(self.sizes, self.kernel_size, self.strides, strict=True)
+        ]
+
+    @functools.cached_property
+    def coverage(self):
+        """Norm of the convolution over that of the kernel's matrix, at the most: √(patches that share an entry)."""
+        axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
+        return math.sqrt(math.prod(nm.patch_coverage(*axis, self.padding, self.transposed) for axis in axes))
+
+    @functools.cached_property
+    def grids(self):
+        """For each choice of φ, the frequencies of each axis that have to be looked at: a list of lists of arrays."""
+        choices = [TWISTS if axis.size <= _TWISTED_SIZE else TWISTS[:1] for axis in self.axes]
+        grids = []
+        for twists in itertools.product(*choices):
+            axes = zip(self.axes, twists, strict=True)
+            full = [(2 * np.pi * np.arange(axis.size) + twist) / axis.size for axis, twist in axes]
+            grids.append(halved(full, twists))
+        return grids
+
+    @functools.cached_property
+    def waves(self):
+        """Cosine and sine of ω·shift for every frequency, at the phase that a tap reads.
+
+        Returns:
+            A float64 array of shape (2, choices of φ, frequencies, phases, taps). Choices with fewer frequencies than
+            others repeat their first.
+        """
+        waves = [self._waves(grids) for grids in self.grids]
+        most = max(wave.shape[1] for wave in waves)
+        return np.stack([np.concatenate([w, np.repeat(w[:, :1], most - w.shape[1], axis=1)], axis=1) for w in waves], 1)
+
+    def _waves(self, grids):
+        wave = np.ones((1, 1, 1), complex)
+        for axis, grid in zip(self.axes, grids, strict=True):
+            own = np.exp(1j * np.outer(grid, axis.shifts))[:, None, :]
+            own = own * (axis.phases == np.arange(len(axis.values))[:, None])
+            shape = [a * b for a, b in zip(wave.shape, own.shape, strict=True)]
+            wave = np.einsum("frt,gsu->fgrstu", wave, own).reshape(shape)
+        return np.stack([wave.real, wave.imag])
+
+    def unit(self, kernel):
+        """Divide a kernel by a bound of the norm of its convolution; zero stays zero.
+
+        The gradient is that of σ(K̂(ω)) at the frequency where the bound was found.
+
+        Args:
+            kernel: Tensor of shape (*taps, in, out) whose matrix (taps · in, out) has a norm of at most 1, float32 or
+                float64. It is of that order, unless it is 0.
+
+        Returns:
+            A tensor of the kernel's shape.
+        """
+        matrix = nm.as_matrix(kernel).shape
+        dtype = standardize_dtype(kernel.dtype)
+        # No circulant's norm is below that of the kernel's matrix (N ≥ P), whose entries' norm is at most 1.
+        least = 0.5 / math.sqrt(min(matrix)) if min(matrix) else 1.0
+        margin = 1 - 4 * nm.rounding_margin(matrix, dtype)
+        return kernel * (margin / ops.maximum(self.bound(kernel), least))
+
+    def bound(self, kernel):
+        """Bound the norm of the convolution of a kernel whose matrix has a norm of at most 1.
+
+        Args:
+            kernel: Tensor of shape (*taps, in, out), float32 or float64.
+
+        Returns:
+            A scalar tensor, with a gradient.
+        """
+        held = ops.stop_gradient(kernel)
+        parts = self._symbols(held, self.waves)
+        bounds, places, vectors = _gram_bounds(*parts)
+        best = ops.argmin(bounds)
+        bound = ops.sqrt(ops.take(bounds, best))
+        # σ = ‖K̂v‖ at one frequency, v being constant: the derivative of a simple singular value.
+        waves = ops.convert_to_tensor(self.waves.reshape(2, -1, *self.waves.shape[3:]), dtype=kernel.dtype)
+        place = best * self.waves.shape[2] + ops.take(places, best)
+        real, imaginary = self._product(kernel, ops.take(waves, place, axis=1))
+        v_real, v_imaginary = (ops.take(part, best, axis=0)[:, None] for part in vectors)
+        squares = ops.square(ops.matmul(real, v_real) - ops.matmul(imaginary, v_imaginary))
+        squares += ops.square(ops.matmul(real, v_imaginary) + ops.matmul(imaginary, v_real))
+        sigma = ops.sqrt(ops.sum(squares) + 1e-30)
+        moving = ops.where(sigma > 1e-12, sigma / ops.stop_gradient(ops.maximum(sigma, 1e-12)), 1.0)
+        return ops.where(bound < self.coverage, bound * moving, self.coverage)
+
+    def _symbols(self, kernel, waves):
+        return self._product(kernel, ops.convert_to_tensor(waves, dtype=kernel.dtype))
+
+    @staticmethod
+    def _product(kernel, waves):
+        """Real and imaginary parts of K̂, of shape (..., rows, columns) with at least as many rows as columns."""
+        channels, filters = kernel.shape[-2:]
+        phases, taps = waves.shape[-2:]
+        symbols = ops.matmul(waves, ops.reshape(kernel, (taps, channels * filters)))
+        symbols = ops.reshape(symbols, (*waves.shape[:-2], phases * channels, filters))
+        if phases * channels < filters:  # σ is that of the transpose
+            symbols = ops.swapaxes(symbols, -1, -2)
+        return symbols[0], symbols[1]
+
+    def exact(self, kernel):
+        """The same bound in float64 NumPy, of any kernel, and without what Gram iteration adds.
+
+        Args:
+            kernel: Array of shape (*taps, in, out).
+
+        Returns:
+            A float.
+        """
+        kernel = np.asarray(kernel, np.float64)
+        best = float(np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)) * self.coverage
+        for grids in self.grids:
+            best = min(best, largest_symbol(kernel, self.axes, grids, grids, best)[0])
+        return best
+
+
+def _axis_up_to(size, taps, stride, padding, transposed):
+    """Polyphase form of an axis, whose circulant holds the convolution on images of `size` and of all smaller sizes."""
+    axis = polyphase(taps, stride, 1)
+    least = int(axis.shifts.max()) + 1  # no tap falls onto another
+    for length in range(1, size + 1):
+        image = length * stride + (max(taps - stride, 0) if padding == "valid" else 0) if transposed else length
+        count, before = _count_and_before(image, taps, stride, padding)
+        if count > 0:
+            least = max(least, polyphase(taps, stride, 1, image, count, before).size)
+    return dataclasses.replace(axis, size=least)
+
+
+def _count_and_before(size, taps, stride, padding):
+    """Number of patches along an axis, and of zeros before the first entry."""
+    if padding == "valid":
+        return (size - taps) // stride + 1, 0
+    count = -(-size // stride)
+    return count, max((count - 1) * stride + taps - size, 0) // 2
+
+
+def _gram_bounds(real, imaginary):
+    """Bound max λ1(K̂ᴴK̂) over frequencies, for several sets of them.
+
+    Gram iteration on all of them, then on the most promising ones only: what is left behind keeps its bound.
+
+    Args:
+        real: Real part of K̂, of shape (sets, frequencies, rows, columns).
+        imaginary: Imaginary part, of the same shape.
+
+    Returns:
+        The tuple (bounds of shape (sets,), numbers of the best frequencies of shape (sets,), real and imaginary
+        part of their eigenvectors, of shape (sets, columns) each).
+    """
+    stacked = ops.concatenate([real, imaginary], axis=-2)
+    turned = ops.concatenate([imaginary, -real], axis=-2)
+    transposed = ops.swapaxes(stacked, -1, -2)
+    # A Hermitian matrix P + iQ: P is symmetric, Q antisymmetric.
+    p, q = ops.matmul(transposed, stacked), ops.matmul(transposed, turned)
+    (sets, count), side = p.shape[:2], p.shape[-1]
+    if side == 1:
+        values = p[:, :, 0, 0]
+        ones = ops.ones_like(values[:, :1])
+        return ops.max(values, axis=1), ops.argmax(values, axis=1), (ones, ops.zeros_like(ones))
+    p, q = (ops.reshape(part, (sets * count, side, side)) for part in (p, q))
+    places = ops.tile(ops.arange(count, dtype="int32"), [sets])
+    norms = _log_norm(p, q)
+    logs, power = ops.zeros_like(norms), 1.0
+    left = ops.full((sets,), -1e30, p.dtype)
+    for kept, squarings in _stages(count, side):
+        for _ in range(squarings):
+            p, q = _squared(*(part * ops.exp(-norms)[:, None, None] for part in (p, q)))
+            logs, power = logs + power * norms, power / 2
+            norms = _log_norm(p, q)
+        bounds = ops.reshape(logs + power * norms, (sets, -1))
+        if kept < count:
+            first, order = ops.top_k(bounds, kept + 1)
+            left = ops.maximum(left, first[:, -1])
+            order = order[:, :kept] + count * ops.arange(sets, dtype=order.dtype)[:, None]
+            order = ops.reshape(order, (-1,))
+            p, q, places, logs, norms = (ops.take(part, order, axis=0) for part in (p, q, places, logs, norms))
+            bounds, count = first[:, :kept], kept
+    bound = ops.exp(ops.maximum(left, bounds[:, 0]))
+    # A high power of the matrix is λ1 v vᴴ: its longest column is v.
+    column = ops.argmax(ops.diagonal(p, axis1=-2, axis2=-1), axis=-1)[:, None, None]
+    real, imaginary = (ops.take_along_axis(part, column, axis=2)[:, :, 0] for part in (p, q))
+    length = ops.rsqrt(ops.sum(ops.square(real) + ops.square(imaginary), axis=-1, keepdims=True) + 1e-30)
+    return bound, places, (real * length, imaginary * length)
+
+
+def _stages(count, side):
+    """How many frequencies go on after how many squarings; one at the end."""
+    stages = [(count // 4, 3 if side <= 64 else 4), (count // 16, 2), (3, 2), (1, 4)]
+    return [(min(max(kept, 1), count), squarings) for kept, squarings in stages]
+
+
+def _log_norm(p, q):
+    """Logarithm of the Frobenius norm of P + iQ."""
+    return 0.5 * ops.log(ops.sum(ops.square(p) + ops.square(q), axis=(-2, -1)) + 1e-30)
+
+
+def _squared(p, q):
+    """(P + iQ)² of a Hermitian matrix: QP is −(PQ)ᵀ."""
+    mixed = ops.matmul(p, q)
+    return ops.matmul(p, p) - ops.matmul(q, q), mixed - ops.swapaxes(mixed, -1, -2)

@@ -1,0 +1,410 @@
+"""Nodes of a graph that are no layer of one input: sums, concatenations, and operators written as `x + y`.
+
+A value of the graph carries a vector v with an entry for each input of the model: a change δ_i of the inputs changes
+the value by at most Σ v_i δ_i in norm. A sum of values adds their vectors; a concatenation takes the root of the sum of
+their squares (Minkowski), in l∞ the largest, in l1 the sum.
+"""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from lipviz import layers as lip
+from lipviz.measure.bounds.pointwise import named_activation, softmax_bound
+from lipviz.measure.bounds.registry import Bound, exactly, unknown
+from lipviz.measure.operators import as_computed
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Flow:
+    """A value of a model's graph.
+
+    Attributes:
+        tensor: Symbolic tensor: its shape, with the batch, and its dtype.
+        gains: How much a change of each of the model's inputs changes it, of shape (inputs,).
+    """
+
+    tensor: keras.KerasTensor
+    gains: np.ndarray
+
+    @property
+    def shape(self):
+        return tuple(self.tensor.shape)
+
+    @property
+    def size(self):
+        """Number of entries of a sample; None where it is not known."""
+        sizes = self.shape[1:]
+        return None if None in sizes else math.prod(sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Merged:
+    """What a node makes of its inputs.
+
+    Attributes:
+        gains: Vector of the result.
+        bound: Its own constant with respect to its inputs taken together, for the table.
+    """
+
+    gains: np.ndarray
+    bound: Bound
+
+
+def _combined(flows, norm):
+    """Gains of several values side by side."""
+    together = np.stack([flow.gains for flow in flows])
+    if norm == 2:
+        return np.sqrt(np.sum(np.square(together), axis=0))
+    return together.max(axis=0) if norm == math.inf else together.sum(axis=0)
+
+
+def _weighted(flows, weights, norm, method):
+    """Σ w_i x_i: its own constant is the dual norm of the weights."""
+    gains = sum(weight * flow.gains for weight, flow in zip(weights, flows, strict=True))
+    dual = {1: max(weights), 2: math.sqrt(sum(w * w for w in weights)), math.inf: sum(weights)}[norm]
+    return Merged(gains, exactly(dual, method))
+
+
+def _sum(layer, flows, norm):
+    return _weighted(flows, [1.0] * len(flows), norm, "sum")
+
+
+def _average(layer, flows, norm):
+    return _weighted(flows, [1 / len(flows)] * len(flows), norm, "mean")
+
+
+def _side_by_side(layer, flows, norm):
+    axis = getattr(layer, "axis", -1)
+    if axis % max(len(flows[0].shape), 1) == 0:
+        raise UnboundedError("it joins along the batch")
+    return Merged(_combined(flows, norm), exactly(1.0, "concatenation"))
+
+
+def _extremum(layer, flows, norm):
+    """Entry by entry, the maximum changes by no more than the larger of the changes."""
+    return Merged(_combined(flows, norm), exactly(1.0, "maximum"))
+
+
+def _residual(layer, flows, norm):
+    alpha = float(as_computed(layer, layer.alpha, f"The weight of '{layer.name}'"))
+    weight = 1 / (1 + math.exp(-alpha)) if alpha >= 0 else math.exp(alpha) / (1 + math.exp(alpha))
+    weights = [layer.k_coef_lip * weight, layer.k_coef_lip * (1 - weight)]
+    return _weighted(flows, weights, norm, "convex combination")
+
+
+class UnboundedError(Exception):
+    """A node has no bound; the message says why."""
+
+
+def _or_infinite(function, *args, flows):
+    """Result of a rule, or infinite gains with the reason why there is none."""
+    try:
+        return function(*args)
+    except UnboundedError as reason:
+        return Merged(np.full_like(flows[0].gains, math.inf), unknown(str(reason)))
+
+
+MERGES = {
+    keras.layers.Add: _sum,
+    keras.layers.Subtract: _sum,
+    keras.layers.Average: _average,
+    keras.layers.Concatenate: _side_by_side,
+    keras.layers.Maximum: _extremum,
+    keras.layers.Minimum: _extremum,
+    lip.LipResidual: _residual,
+}
+
+
+def merge(layer, flows, norm):
+    """Gains behind a layer of several inputs.
+
+    Args:
+        layer: Keras layer.
+        flows: List of `Flow`.
+        norm: 1, 2 or `math.inf`.
+
+    Returns:
+        A `Merged`, infinite for a layer that is not known.
+    """
+    return _or_infinite(_merge, layer, flows, norm, flows=flows)
+
+
+def _merge(layer, flows, norm):
+    for cls, rule in MERGES.items():
+        if isinstance(layer, cls) and type(layer).call is cls.call and _agrees(layer, cls):
+            if rule is not _side_by_side:
+                shape = tuple(layer.compute_output_spec([flow.tensor for flow in flows]).shape)
+                flows = [stretched(flow, shape, norm) for flow in flows]
+            return rule(layer, flows, norm)
+    raise UnboundedError(f"no rule for {type(layer).__name__}")
+
+
+def _agrees(layer, cls):
+    return getattr(type(layer), "_merge_function", None) is getattr(cls, "_merge_function", None)
+
+
+def stretched(flow, shape, norm):
+    """A value broadcast to a shape: its entries are copied."""
+    if flow.shape == shape:
+        return flow
+    pairs = list(zip(flow.shape[1:], shape[1:], strict=False))
+    copied = all(a == b or (a == 1 and b is not None) for a, b in pairs)
+    if len(flow.shape) != len(shape) or flow.shape[0] != shape[0] or not copied:
+        raise UnboundedError(f"it broadcasts {flow.shape} to {shape}")
+    copies = math.prod(b for a, b in pairs if a != b)
+    factor = {1: copies, 2: math.sqrt(copies), math.inf: 1.0}[norm]
+    return Flow(keras.KerasTensor(shape, flow.tensor.dtype), flow.gains * factor)
+
+
+# --- operations of keras.ops, by the name of their class ---
+
+_SAME_ENTRIES = (
+    "Reshape",
+    "Ravel",
+    "Transpose",
+    "Swapaxes",
+    "Moveaxis",
+    "ExpandDims",
+    "Squeeze",
+    "Flip",
+    "Roll",
+    "Copy",
+)
+_SLOPED = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Silu": "silu",
+    "Gelu": "gelu",
+    "Mish": "mish",
+    "Selu": "selu",
+    "HardSigmoid": "hard_sigmoid",
+    "HardSilu": "hard_silu",
+    "HardTanh": "hard_tanh",
+    "LogSigmoid": "log_sigmoid",
+    "TanhShrink": "tanh_shrink",
+    "Squareplus": "squareplus",
+}
+_ONE_LIPSCHITZ = (
+    "Absolute",
+    "Abs",
+    "Negative",
+    "Clip",
+    "Sin",
+    "Cos",
+    "Arctan",
+    "SoftShrink",
+    "Identity",
+    "StopGradient",
+)
+
+
+def operate(operation, args, kwargs, output, norm):
+    """Gains behind an operation of `keras.ops`.
+
+    Args:
+        operation: `keras.Operation`.
+        args: Its positional arguments, with a `Flow` for each tensor of the graph.
+        kwargs: Its named ones.
+        output: What it returns, symbolic tensors.
+        norm: 1, 2 or `math.inf`.
+
+    Returns:
+        A `Merged`, infinite where the operation or its use is not known.
+    """
+    flows = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Flow)]
+    return _or_infinite(_operate, operation, flows, args, keras.tree.flatten(output)[0], norm, flows=flows)
+
+
+def _operate(operation, flows, args, output, norm):
+    name = type(operation).__name__
+    rule = _OPERATIONS.get(name)
+    if not type(operation).__module__.startswith("keras.src.") or rule is None:
+        raise UnboundedError(f"the operation {name} is not known")
+    return rule(operation, flows, args, output, norm)
+
+
+def _scaled(flow, bound):
+    gains = np.where(flow.gains == 0, 0.0, flow.gains * bound.upper if bound.upper else 0.0)
+    return Merged(gains, bound)
+
+
+def _rearranged(operation, flows, args, output, norm):
+    (flow,) = flows
+    before, after = flow.size, _size(output)
+    keeps_batch = tuple(output.shape)[:1] == flow.shape[:1] and not _moves_batch(operation, flow)
+    if not keeps_batch or before is None or before != after:
+        raise UnboundedError("it may mix samples of a batch, or its size is not known")
+    return _scaled(flow, exactly(1.0, "same entries"))
+
+
+def _moves_batch(operation, flow):
+    """Whether an operation touches the first axis."""
+    name = type(operation).__name__
+    rank = len(flow.shape)
+    if name == "Transpose":
+        return operation.axes is None or operation.axes[0] % rank != 0
+    if name == "Swapaxes":
+        return 0 in (operation.axis1 % rank, operation.axis2 % rank)
+    if name == "Moveaxis":
+        places = [*np.atleast_1d(operation.source), *np.atleast_1d(operation.destination)]
+        return any(int(place) % rank == 0 for place in places)
+    if name in ("Flip", "Roll"):
+        return operation.axis is None or any(int(axis) % rank == 0 for axis in np.atleast_1d(operation.axis))
+    if name == "ExpandDims":
+        return any(int(axis) % (rank + 1) == 0 for axis in np.atleast_1d(operation.axis))
+    if name == "Reshape":  # (-1, n) keeps the samples only where n entries are a sample, which the size shows
+        return False
+    return name == "Ravel"
+
+
+def _size(tensor):
+    sizes = tuple(tensor.shape)[1:]
+    return None if None in sizes else math.prod(sizes)
+
+
+def _slope(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, named_activation(_SLOPED[type(operation).__name__], flow.shape[1:], norm))
+
+
+def _one_lipschitz(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, exactly(1.0, "largest slope"))
+
+
+def _leaky(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, exactly(max(1.0, abs(float(operation.negative_slope))), "largest slope"))
+
+
+def _elu(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, exactly(max(1.0, abs(float(operation.alpha))), "largest slope"))
+
+
+def _relu(operation, flows, args, output, norm):
+    (flow,) = flows
+    if operation.threshold:
+        raise UnboundedError("a ReLU with a threshold jumps there")
+    return _scaled(flow, exactly(max(1.0, abs(float(operation.negative_slope))), "largest slope"))
+
+
+def _softmax(operation, flows, args, output, norm):
+    (flow,) = flows
+    axis = operation.axis
+    if not isinstance(axis, int) or axis % len(flow.shape) == 0:
+        raise UnboundedError("a softmax along the batch")
+    return _scaled(flow, softmax_bound([flow.shape[axis]]))
+
+
+def _cast(operation, flows, args, output, norm):
+    (flow,) = flows
+    if "float" not in str(output.dtype):
+        raise UnboundedError(f"a conversion to {output.dtype} jumps")
+    return _scaled(flow, exactly(1.0, "conversion"))
+
+
+def _sliced(operation, flows, args, output, norm):
+    (flow,) = flows
+    key = args[1] if len(args) > 1 else None
+    key = key if isinstance(key, tuple) else (key,)
+    selects = [part for part in key if not (part is Ellipsis or part is None)]
+    plain = all(isinstance(part, slice | int) and not isinstance(part, bool) for part in selects)
+    whole = key[0] == slice(None) or (key[0] is Ellipsis and len(selects) < len(flow.shape))
+    if not plain or not whole:
+        raise UnboundedError("it selects along the batch, or by an array")
+    return _scaled(flow, Bound(0.0, 1.0, "selection"))
+
+
+def _split(operation, flows, args, output, norm):
+    (flow,) = flows
+    if operation.axis % len(flow.shape) == 0:
+        raise UnboundedError("it splits the batch")
+    return _scaled(flow, exactly(1.0, "selection"))
+
+
+def _reduced(operation, flows, args, output, norm):
+    """Sum or mean over n entries: rows of n ones, or of n times 1/n."""
+    (flow,) = flows
+    axes = operation.axis
+    rank = len(flow.shape)
+    if axes is None or any(int(axis) % rank == 0 for axis in np.atleast_1d(axes)):
+        raise UnboundedError("it reduces along the batch")
+    sizes = [flow.shape[int(axis)] for axis in np.atleast_1d(axes)]
+    if None in sizes:
+        raise UnboundedError("it reduces over a size that is not known")
+    count = math.prod(sizes)
+    total = {1: 1.0, 2: math.sqrt(count), math.inf: float(count)}[norm]
+    name = type(operation).__name__
+    if name in ("Max", "Min"):
+        return _scaled(flow, exactly(1.0, "maximum"))
+    return _scaled(flow, exactly(total if name == "Sum" else total / count, name.lower()))
+
+
+def _added(operation, flows, args, output, norm):
+    """X + y, x − y, and the same with a constant, which is a shift."""
+    flows = [stretched(flow, tuple(output.shape), norm) for flow in flows]
+    return _sum(operation, flows, norm) if len(flows) > 1 else _scaled(flows[0], exactly(1.0, "shift"))
+
+
+def _multiplied(operation, flows, args, output, norm):
+    if len(flows) != 1 or len(args) != 2:
+        raise UnboundedError("a product of two values has no global bound")
+    by, of = (args[1], args[0]) if isinstance(args[0], Flow) else (args[0], args[1])
+    divides = type(operation).__name__ in ("Divide", "TrueDivide")
+    if divides and not isinstance(args[0], Flow):
+        raise UnboundedError("a division by a value has no global bound")
+    factor = np.abs(np.asarray(keras.ops.convert_to_numpy(by), np.float64))
+    flow = stretched(of, tuple(output.shape), norm)
+    with np.errstate(divide="ignore"):
+        factor = float((1 / factor if divides else factor).max())
+    if not math.isfinite(factor):
+        raise UnboundedError("its factor is not finite")
+    return _scaled(flow, exactly(factor, "factor"))
+
+
+def _stacked(operation, flows, args, output, norm):
+    axis = operation.axis % len(output.shape)
+    if axis == 0:
+        raise UnboundedError("it joins along the batch")
+    return Merged(_combined(flows, norm), exactly(1.0, "concatenation"))
+
+
+def _larger(operation, flows, args, output, norm):
+    """Entry by entry, of two values or of a value and a constant."""
+    return _extremum(operation, [stretched(flow, tuple(output.shape), norm) for flow in flows], norm)
+
+
+def _padded(operation, flows, args, output, norm):
+    (flow,) = flows
+    width = np.asarray(operation.pad_width)
+    if operation.mode != "constant" or np.ndim(width) != 2 or width[0].any():
+        raise UnboundedError("it pads by copies, or along the batch")
+    return _scaled(flow, exactly(1.0, "same entries"))
+
+
+_OPERATIONS = {
+    **dict.fromkeys(_SAME_ENTRIES, _rearranged),
+    **dict.fromkeys(_SLOPED, _slope),
+    **dict.fromkeys(_ONE_LIPSCHITZ, _one_lipschitz),
+    **dict.fromkeys(("Add", "Subtract"), _added),
+    **dict.fromkeys(("Multiply", "Divide", "TrueDivide"), _multiplied),
+    **dict.fromkeys(("Concatenate", "Stack"), _stacked),
+    **dict.fromkeys(("Maximum", "Minimum"), _larger),
+    **dict.fromkeys(("Sum", "Mean", "Max", "Min"), _reduced),
+    "LeakyRelu": _leaky,
+    "Elu": _elu,
+    "ReLU": _relu,
+    "Softmax": _softmax,
+    "Cast": _cast,
+    "GetItem": _sliced,
+    "Split": _split,
+    "Pad": _padded,
+}

@@ -1,0 +1,174 @@
+"""The table from layer classes to rules, and what a rule returns."""
+
+import dataclasses
+import math
+
+import keras
+
+from lipviz.layers import ConstrainedKernel
+
+NORMS = (1, 2, math.inf)
+
+# What SVDs and sums in float64 may be off by, with room to spare, relative to the result.
+ROUNDING = 1e-12
+
+_RULES = {}
+_LINEAR = set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """The Lipschitz constant of a map, from below and from above.
+
+    Attributes:
+        lower: A number that the constant is at least.
+        upper: A number that the constant is at most; `math.inf` where nothing is known.
+        method: How the upper one was found, in a few words.
+    """
+
+    lower: float
+    upper: float
+    method: str
+
+    def __post_init__(self):
+        lower, upper = float(self.lower), float(self.upper)
+        if not 0 <= lower <= upper * (1 + 2 * ROUNDING):
+            raise ValueError(f"Expected 0 <= lower <= upper. Received: lower={lower}, upper={upper} ({self.method})")
+        object.__setattr__(self, "lower", min(lower, upper))
+        object.__setattr__(self, "upper", upper)
+
+    @property
+    def attained(self):
+        """Whether the upper bound is the constant itself, to 1e-6."""
+        return self.upper < math.inf and self.lower >= self.upper * (1 - 1e-6)
+
+    def after(self, other, method=None):
+        """Bound of a composition whose inner map has the bound `other`: nothing is known from below."""
+        product = 0.0 if 0 in (self.upper, other.upper) else self.upper * other.upper
+        return Bound(0.0, product, method or f"{other.method} · {self.method}")
+
+
+def exactly(value, method):
+    """A `Bound` whose two sides agree."""
+    return Bound(value, value, method)
+
+
+def computed(value, method):
+    """A `Bound` around a value computed in float64."""
+    return Bound(value * (1 - ROUNDING), value * (1 + ROUNDING), method)
+
+
+def unknown(why):
+    """A `Bound` of infinity."""
+    return Bound(0.0, math.inf, why)
+
+
+def check_norm(norm):
+    """Return the norm as 1, 2 or `math.inf`; "inf" is understood.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    value = math.inf if isinstance(norm, str) and norm.strip().lower() in ("inf", "infinity", "∞") else norm
+    if isinstance(value, bool) or not isinstance(value, int | float) or value not in NORMS:
+        raise ValueError(f"`norm` must be 1, 2 or 'inf'. Received: norm={norm!r}")
+    return math.inf if value == math.inf else int(value)
+
+
+def register_bound(layer_class, rule=None):
+    """Tell `certify` the Lipschitz constant of a layer class of your own.
+
+    Args:
+        layer_class: Subclass of `keras.layers.Layer`, with one input. Its subclasses are included, unless they override
+            `call`.
+        rule: Function of (layer, input_shape, norm) that returns a sound upper bound of the layer's Lipschitz constant
+            at inference, as a float, a pair (lower, upper), or a `Bound`; `math.inf` where it knows none. `input_shape`
+            is a tuple without the batch, with None for unknown sizes; `norm` is 1, 2 or `math.inf`, in which both
+            input and output are measured. None returns a decorator.
+
+    Returns:
+        The rule, unchanged.
+
+    Raises:
+        TypeError: If `layer_class` is no layer class, or the rule cannot be called.
+
+    Example::
+
+        @lipviz.register_bound(Halve)
+        def halve(layer, input_shape, norm):
+            return 0.5
+    """
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
+        raise TypeError(f"`layer_class` must be a subclass of keras.layers.Layer. Received: {layer_class!r}")
+    if rule is None:
+        return lambda function: register_bound(layer_class, function)
+    if not callable(rule):
+        raise TypeError(f"`rule` must be a function of (layer, input_shape, norm). Received: {rule!r}")
+    _RULES[layer_class] = lambda layer, shape, norm, exact: _as_bound(rule(layer, shape, norm), layer)
+    return rule
+
+
+def _as_bound(value, layer):
+    if isinstance(value, Bound):
+        return value
+    lower, upper = value if isinstance(value, tuple) else (0.0, value)
+    if not isinstance(upper, int | float) or math.isnan(upper) or upper < 0:
+        raise ValueError(
+            f"The rule registered for {type(layer).__name__} must return a number of at least 0. Received: {value!r}"
+        )
+    return Bound(lower, upper, "registered rule")
+
+
+def rule(*classes, linear=False):
+    """Decorator that enters a rule of ours, a function of (layer, shape, norm, exact), for some classes.
+
+    Args:
+        *classes: Layer classes.
+        linear: Whether it speaks of the linear part only, and the layer's `activation` follows.
+    """
+
+    def enter(function):
+        _RULES.update(dict.fromkeys(classes, function))
+        if linear:
+            _LINEAR.add(function)
+        return function
+
+    return enter
+
+
+def has_activation(found):
+    """Whether a rule leaves out the activation of its layer."""
+    return found in _LINEAR
+
+
+def find_rule(layer):
+    """The rule for a layer: that of the nearest class that computes as the layer does; None where there is none.
+
+    lipviz's constrained layers have the rule of their Keras base, which reads the kernel that they use.
+    """
+    found = [cls for cls in type(layer).__mro__ if cls in _RULES]
+    if isinstance(layer, ConstrainedKernel) and _is_ours(type(layer)):
+        found = [cls for cls in found if cls is not ConstrainedKernel]
+        return _RULES[found[0]] if found else None
+    if found and found[0] is ConstrainedKernel:
+        return _RULES[ConstrainedKernel] if type(layer).call is ConstrainedKernel.call else None
+    return _RULES[found[0]] if found and _computes_as(type(layer), found[0]) else None
+
+
+def layer_bound(layer, shape, norm, exact=False):
+    """Bound of one layer by its rule; without its activation where it has one apart, see `has_activation`."""
+    found = find_rule(layer)
+    return unknown(f"no rule for {type(layer).__name__}") if found is None else found(layer, shape, norm, exact)
+
+
+_ALGEBRA = ("call", "__call__", "convolution_op")
+
+
+def _computes_as(cls, known):
+    """Whether a class overrides nothing that computes."""
+    return all(getattr(cls, name, None) is getattr(known, name, None) for name in _ALGEBRA)
+
+
+def _is_ours(cls):
+    """Whether everything that computes in a constrained layer is lipviz's."""
+    return all(getattr(cls, name).__module__.startswith("lipviz.layers.") for name in ("call", "linear", "add_bias"))

@@ -1,0 +1,614 @@
+"""A Lipschitz constant that can be trusted: bounds of every layer, put together along the graph of a model."""
+
+import dataclasses
+import functools
+import html
+import json
+import math
+import time
+
+import keras
+import numpy as np
+
+from lipviz.measure.bounds import merging
+from lipviz.measure.bounds.merging import Flow
+from lipviz.measure.bounds.pointwise import activation_bound
+from lipviz.measure.bounds.registry import Bound, check_norm, find_rule, has_activation, layer_bound, unknown
+from lipviz.measure.kernels import to_numpy
+from lipviz.measure.operators import used_kernel
+from lipviz.measure.precision import float64_copy
+from lipviz.measure.ratios import gradient_ascent_ratio
+
+_Functional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))  # it has no public name
+_NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
+_HALF = ("float16", "bfloat16")
+_REMEDY = "give it a bound by lipviz.register_bound"
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerBound:
+    """The Lipschitz constant of one step of a model, from below and from above, with respect to its own input.
+
+    Attributes:
+        name: Name of the layer, with those of the models that it lies in; its activation is a step of its own.
+        kind: Class of the layer or of the operation.
+        lower: The constant is at least this.
+        upper: It is at most this; infinite where nothing is known.
+        method: How the upper bound was found, or why there is none.
+        milliseconds: Time that it took.
+    """
+
+    name: str
+    kind: str
+    lower: float
+    upper: float
+    method: str
+    milliseconds: float
+
+    @property
+    def attained(self):
+        """Whether the upper bound is the constant itself, to 1e-6."""
+        return Bound(self.lower, self.upper, self.method).attained
+
+    def to_dict(self):
+        """All of it as a dict; infinity is None."""
+        return {**dataclasses.asdict(self), "upper": _finite_or_none(self.upper), "attained": self.attained}
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What is proved about a model's Lipschitz constant: ‖f(x) − f(y)‖ ≤ upper_bound · ‖x − y‖ for all x and y.
+
+    It speaks of the exact function with the weights that inference uses. What a computer rounds on the way is no
+    part of it: see `certified_radius` for certificates that include that.
+
+    Attributes:
+        model: Name of the model.
+        upper_bound: Sound for all inputs; infinite where a layer is not known.
+        lower_bound: Largest ratio ‖f(x) − f(y)‖ / ‖x − y‖ that a search found; 0 where there was none.
+        layers: A `LayerBound` for each step, in the order of computation.
+        norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
+        input_shape: Shape of the input without the batch, None for unknown sizes; a tuple of shapes for several.
+        notes: What a reader should know, sentences.
+    """
+
+    model: str
+    upper_bound: float
+    lower_bound: float
+    layers: tuple
+    norm: float
+    input_shape: tuple
+    notes: tuple = ()
+
+    @property
+    def unbounded(self):
+        """The steps without a bound, a tuple of `LayerBound`."""
+        return tuple(layer for layer in self.layers if layer.upper == math.inf)
+
+    def to_dict(self):
+        """All of it as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
+        shape = keras.tree.map_structure(lambda size: size, self.input_shape)
+        return {
+            "model": self.model,
+            "upper_bound": _finite_or_none(self.upper_bound),
+            "lower_bound": self.lower_bound,
+            "norm": "inf" if self.norm == math.inf else str(self.norm),
+            "input_shape": _as_lists(shape),
+            "layers": [layer.to_dict() for layer in self.layers],
+            "notes": list(self.notes),
+        }
+
+    def to_json(self, indent=2):
+        """The dict as JSON text.
+
+        Args:
+            indent: Spaces per level; None for one line.
+
+        Returns:
+            A string.
+        """
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def _summary(self):
+        upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
+        found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""
+        return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm: {upper}{found}."
+
+    def _rows(self):
+        for layer in self.layers:
+            attained = "yes" if layer.attained else ""
+            upper = "∞" if layer.upper == math.inf else _up(layer.upper)
+            yield (
+                layer.name,
+                layer.kind,
+                _down(layer.lower),
+                upper,
+                attained,
+                layer.method,
+                f"{layer.milliseconds:.1f}",
+            )
+
+    def __str__(self):
+        rows = [_HEADER, *self._rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+        lines = ["  ".join(_padded(cell, widths[i], i) for i, cell in enumerate(row)) for row in rows]
+        lines.insert(1, "  ".join("─" * width for width in widths))
+        return "\n".join([self._summary(), "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
+
+    def _repr_html_(self):
+        head = "".join(f'<th scope="col" style="text-align:{_ALIGN[i]}">{cell}</th>' for i, cell in enumerate(_HEADER))
+        body = "".join(
+            "<tr>"
+            + "".join(f'<td style="text-align:{_ALIGN[i]}">{html.escape(cell)}</td>' for i, cell in enumerate(row))
+            + "</tr>"
+            for row in self._rows()
+        )
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        return (
+            f"<table><caption>{html.escape(self._summary())}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "")
+        )
+
+
+_HEADER = ("layer", "kind", "at least", "at most", "attained", "method", "ms")
+_ALIGN = ("left", "left", "right", "right", "center", "left", "right")
+
+
+def _padded(cell, width, column):
+    return cell.rjust(width) if _ALIGN[column] == "right" else cell.ljust(width)
+
+
+def _with_gap(notes):
+    return ["", *notes] if notes else []
+
+
+def _up(value):
+    """Six digits that are no less than the value."""
+    return _rounded(value, 1)
+
+
+def _down(value):
+    return _rounded(value, -1)
+
+
+def _rounded(value, direction):
+    text = f"{value:.6g}"
+    if direction * (float(text) - value) < 0:
+        step = 10.0 ** (math.floor(math.log10(abs(value))) - 5)
+        text = f"{value + direction * step / 2:.6g}"
+    return text
+
+
+def _finite_or_none(value):
+    return None if value == math.inf else value
+
+
+def _as_lists(shape):
+    return [_as_lists(part) if isinstance(part, tuple) else part for part in shape]
+
+
+# --- along the graph ---
+
+
+class _Trace:
+    """Follows a model's graph with a `Flow` for each value, and writes down what each step can stretch."""
+
+    def __init__(self, norm, exact, only_graph=False):
+        self.norm, self.exact = norm, exact
+        self.only_graph = only_graph  # leaves out the bounds of layers of one input
+        self.rows = []
+        self.makers = {}  # from the id of a Flow to (layer, the Flow it came from); both stay alive in `flows`
+        self.flows = []
+        self._known = {}
+
+    def model(self, model, inputs, prefix=""):
+        """The flows that leave a model, in the structure of its outputs."""
+        if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
+            flow = keras.tree.flatten(inputs)[0]
+            for layer in model.layers:
+                flow = self.visit(prefix, layer, flow)
+            return flow
+        if isinstance(model, _Functional) and type(model).call is _Functional.call:
+            return model._run_through_graph(inputs, operation_fn=lambda op: functools.partial(self.visit, prefix, op))
+        return self._opaque(model, inputs, prefix)
+
+    def _opaque(self, model, inputs, prefix):
+        """A model whose own `call` computes: only a registered bound can speak of it."""
+        flows = keras.tree.flatten(inputs)
+        rule = find_rule(model)
+        start = time.perf_counter()
+        shape = flows[0].shape[1:]
+        why = (
+            f"a subclassed {type(model).__name__}, whose graph cannot be seen: give it a bound by lipviz.register_bound"
+        )
+        bound = unknown(why) if rule is None or len(flows) > 1 else rule(model, shape, self.norm, self.exact)
+        self._row(prefix + model.name, type(model).__name__, bound, start)
+        spec = model.compute_output_spec(keras.tree.map_structure(lambda flow: flow.tensor, inputs)) if prefix else None
+        return self._leaving(spec, _times(flows, bound), model, flows)
+
+    def _leaving(self, spec, gains, layer, flows):
+        def leave(tensor):
+            flow = Flow(tensor, gains)
+            self.flows.append(flow)
+            self.makers[id(flow)] = (layer, flows[0])
+            return flow
+
+        return Flow(None, gains) if spec is None else keras.tree.map_structure(leave, spec)
+
+    def visit(self, prefix, op, *args, **kwargs):
+        """What `op` makes of its arguments."""
+        flows = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Flow)]
+        if isinstance(op, keras.Model):
+            return self.model(op, args[0] if len(args) == 1 else args, f"{prefix}{op.name}/")
+        plain_args, plain_kwargs = keras.tree.map_structure(
+            lambda leaf: leaf.tensor if isinstance(leaf, Flow) else leaf, (args, kwargs)
+        )
+        spec = _output_spec(op, plain_args, plain_kwargs)
+        if isinstance(op, keras.layers.Layer):
+            gains = self._layer(prefix, op, flows)
+        else:
+            start = time.perf_counter()
+            merged = merging.operate(op, args, kwargs, spec, self.norm)
+            self._row(prefix + op.name, type(op).__name__, merged.bound, start)
+            gains = merged.gains
+        return self._leaving(spec, gains, op, flows)
+
+    def _layer(self, prefix, layer, flows):
+        start = time.perf_counter()
+        name, kind = prefix + layer.name, type(layer).__name__
+        if len(flows) > 1:
+            merged = merging.merge(layer, flows, self.norm)
+            self._row(name, kind, _explained(merged.bound), start)
+            return merged.gains
+        gains = flows[0].gains
+        for suffix, bound in self._steps(layer, flows[0].shape[1:]):
+            self._row(name + suffix, kind, bound, start)
+            gains = _times([Flow(None, gains)], bound)
+            start = time.perf_counter()
+        return gains
+
+    def _steps(self, layer, shape):
+        """Bounds of a layer of one input, and of the activation behind it."""
+        if self.only_graph:
+            return [("", unknown("not asked for"))]
+        key = (id(layer), shape)
+        if key not in self._known:
+            self._known[key] = list(self._bounds(layer, shape))
+        return self._known[key]
+
+    def _bounds(self, layer, shape):
+        rule = find_rule(layer)
+        if rule is None:
+            yield "", _explained(layer_bound(layer, shape, self.norm))
+            return
+        yield "", rule(layer, shape, self.norm, self.exact)
+        activation = getattr(layer, "activation", None) if has_activation(rule) else None
+        if activation not in (None, keras.activations.linear):
+            label = getattr(activation, "name", None) or getattr(activation, "__name__", "activation")
+            behind = tuple(layer.compute_output_shape((1, *shape)))[1:]
+            yield f" · {label}", activation_bound(activation, behind, self.norm)
+
+    def _row(self, name, kind, bound, start):
+        milliseconds = 1000 * (time.perf_counter() - start)
+        self.rows.append(LayerBound(name, kind, bound.lower, bound.upper, bound.method, milliseconds))
+
+
+def _explained(bound):
+    """An infinite bound of a layer without a rule says what to do about it."""
+    return unknown(f"{bound.method}: {_REMEDY}") if bound.method.startswith("no rule for") else bound
+
+
+def _times(flows, bound):
+    gains = sum(flow.gains for flow in flows)
+    if bound.upper == 0:
+        return np.zeros_like(gains)
+    return np.where(gains == 0, 0.0, gains * bound.upper)
+
+
+def _output_spec(op, args, kwargs):
+    try:
+        return op.compute_output_spec(*args, **kwargs)
+    except Exception as error:
+        shapes = [tuple(x.shape) for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        raise ValueError(
+            f"'{op.name}' ({type(op).__name__}) does not take inputs of the shape(s) {shapes}: {error}"
+        ) from error
+
+
+# --- what users call ---
+
+
+def certify(model, input_shape=None, *, norm=2, exact=False, search=True, samples=None, seed=0):
+    """Bound a model's Lipschitz constant from above, for all inputs, and from below.
+
+    Every layer's constant is bounded with the weights that inference uses: `wbar` of lipviz's layers, rounded where a
+    layer computes in half precision. Bounds multiply along a chain and add up where branches are added; a
+    concatenation takes the root of the sum of squares. Convolutions are bounded at the size of their images, with
+    their padding and strides.
+
+    Args:
+        model: Built Keras model of known layers, Sequential or functional, nested ones and lipviz's included; or a
+            layer.
+        input_shape: Shape of an input without the batch; that of the model by default. With None for its sizes, bounds
+            hold for images of every size, and are looser.
+        norm: 1, 2 or "inf". In l2 everything is known; in l1 and l∞ the table says what is not.
+        exact: Whether to spend seconds on each convolution for a gap below 0.1 %.
+        search: Whether to look for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64, in the l2
+            norm only. Takes seconds.
+        samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.
+        seed: Seed of the search.
+
+    Returns:
+        A `Certificate`. Its upper bound is infinite where a layer is not known, and the table says which.
+
+    Raises:
+        TypeError: If `model` is no Keras model or layer.
+        ValueError: If the model is not built, a weight holds NaN or Inf, `input_shape` does not fit, an argument is out
+            of range, or the search beats the bound, which only a wrong registered rule can cause.
+
+    References:
+        Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
+    """
+    norm = check_norm(norm)
+    trace, inputs, outputs = _traced(model, input_shape, norm, exact)
+    gains = [flow.gains for flow in keras.tree.flatten(outputs)]
+    upper = _joint(gains, norm)
+    shapes = tuple(flow.shape[1:] for flow in inputs)
+    notes = list(_notes(model, trace))
+    lower = 0.0
+    if search:
+        lower, why = _searched(model, shapes, norm, samples, seed)
+        notes += [why] if why else []
+    if lower > upper * (1 + 1e-9):
+        raise ValueError(
+            f"The search found a pair of inputs that '{model.name}' stretches by {lower}, above the bound {upper}: "
+            "a rule given to register_bound is too small, or `samples` are too close to each other."
+        )
+    return Certificate(
+        model=model.name,
+        upper_bound=upper,
+        lower_bound=min(lower, upper),
+        layers=tuple(trace.rows),
+        norm=norm,
+        input_shape=shapes[0] if len(shapes) == 1 else shapes,
+        notes=tuple(notes),
+    )
+
+
+def _traced(model, input_shape, norm, exact=False, only_graph=False):
+    """The trace of a model, its input flows, and its outputs."""
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(f"certify expects a Keras model or layer. Received: {type(model).__name__}")
+    if not model.built:
+        raise ValueError(f"'{model.name}' must be built before it is certified: call it on data, or `build` it.")
+    for weight in model.weights:
+        value = to_numpy(weight)
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: nothing can be certified.")
+    shapes = _input_shapes(model, input_shape)
+    flows = [
+        Flow(keras.KerasTensor((None, *shape), _input_dtype(model)), unit)
+        for shape, unit in zip(shapes, np.eye(len(shapes)), strict=True)
+    ]
+    trace = _Trace(norm, exact, only_graph)
+    if isinstance(model, keras.Model):
+        outputs = trace.model(model, flows if len(flows) > 1 else flows[0])
+    else:
+        outputs = trace.visit("", model, flows if len(flows) > 1 else flows[0])
+    return trace, flows, outputs
+
+
+def _input_dtype(model):
+    inputs = getattr(model, "inputs", None)
+    return inputs[0].dtype if inputs else keras.backend.standardize_dtype(model.compute_dtype)
+
+
+def _input_shapes(model, input_shape):
+    """Shapes of all inputs, without the batch."""
+    known = _built_shapes(model)
+    if input_shape is None:
+        if known is None:
+            raise ValueError(f"The shape of the input of '{model.name}' is not known. Expected `input_shape`.")
+        return known
+    several = len(input_shape) > 0 and all(isinstance(part, list | tuple) for part in input_shape)
+    shapes = [tuple(part) for part in (input_shape if several else [input_shape])]
+    for size in (size for shape in shapes for size in shape):
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
+            raise ValueError(
+                "`input_shape` must be a tuple of positive integers, or None for unknown sizes, without the batch. "
+                f"Received: input_shape={input_shape!r}"
+            )
+    if known is not None and not _fits(shapes, known):
+        raise ValueError(f"`input_shape` must fit the model's input {known}. Received: input_shape={input_shape!r}")
+    return shapes
+
+
+def _fits(shapes, known):
+    return len(shapes) == len(known) and all(
+        len(shape) == len(other) and all(None in (a, b) or a == b for a, b in zip(shape, other, strict=True))
+        for shape, other in zip(shapes, known, strict=True)
+    )
+
+
+def _built_shapes(model):
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        return [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(inputs)]
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not shape:
+        return None
+    several = isinstance(shape[0], list | tuple)
+    return [tuple(part[1:]) for part in (shape if several else [shape])]
+
+
+def _joint(gains, norm):
+    """Constant of all outputs together with respect to all inputs together."""
+    together = np.stack(gains)
+    if norm == 2:
+        value = np.linalg.norm(together, 2) if np.isfinite(together).all() else math.inf
+    elif norm == math.inf:
+        value = together.sum(axis=1).max()
+    else:
+        value = together.sum(axis=0).max()
+    return float(value)
+
+
+def _notes(model, trace):
+    unbounded = [row for row in trace.rows if row.upper == math.inf]
+    if unbounded:
+        yield "Without a bound: " + "; ".join(f"'{row.name}' ({row.method})" for row in unbounded) + "."
+    half = sorted({layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype in _HALF})
+    if half:
+        yield (
+            f"It computes in {' and '.join(half)}: the bounds are those of the weights as rounded to that, and do not "
+            "cover the rounding of what is computed with them."
+        )
+
+
+def _searched(model, shapes, norm, samples, seed):
+    """A lower bound by search, and words where there is none."""
+    why = None
+    if norm != 2:
+        why = "the search knows the l2 norm only"
+    elif len(shapes) > 1 or len(keras.tree.flatten(getattr(model, "outputs", None) or [0])) > 1:
+        why = "the search needs a model of one input and one output"
+    elif not isinstance(model, keras.Model):
+        why = "the search needs a model, not a layer"
+    elif any(layer.compute_dtype in _HALF for layer in model._flatten_layers()):
+        why = "the search computes in float64, and the model in half precision"
+    elif samples is None and None in shapes[0]:
+        why = "the search needs a known input shape, or samples"
+    if why is not None:
+        return 0.0, f"No lower bound: {why}."
+    if samples is None:
+        samples = np.random.default_rng(seed).standard_normal((64, *shapes[0]))
+    try:
+        return gradient_ascent_ratio(model, samples, steps=30, starts=16, seed=seed).largest, None
+    except (TypeError, NotImplementedError) as error:  # a model that cannot be rebuilt from its configuration
+        return 0.0, f"No lower bound: {error}"
+
+
+# --- differences of outputs ---
+
+_LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def pairwise_bounds(model, input_shape=None):
+    """Lipschitz constants in l2 of the differences f_i − f_j of a classifier's logits.
+
+    Where the last layer is dense, with columns w_i, that is ‖w_i − w_j‖ times the constant of all that lies before: for
+    orthonormal columns √2·L, for columns of opposite directions 2·L, for `disjoint_neurons` whatever its columns
+    are. Elsewhere √2·L, with L that of all outputs together. A final softmax or sigmoid is looked through: it does not
+    change which output is the largest, or on which side of ½ one output lies.
+
+    Args:
+        model: Built Keras model with one input and outputs of shape (batch, C).
+        input_shape: See `certify`.
+
+    Returns:
+        A float64 array of shape (C, C), symmetric with zeros on its diagonal, of which entry (i, j) is the constant of
+        f_i − f_j; for C = 1 of shape (1, 1), the constant of f.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: See `certify`; and if the model's output is not of shape (batch, C).
+    """
+    trace, _, outputs = _traced(model, input_shape, 2)
+    _, flow, head = _head(trace, outputs)
+    count = keras.tree.flatten(outputs)[0].shape[1]
+    before = float(np.linalg.norm(flow.gains))
+    if head is None:
+        differences = np.full((count, count), 1.0 if count == 1 else math.sqrt(2))
+    else:
+        kernel = used_kernel(head)
+        # Of a single output with 0, where there is no other.
+        other = kernel[:, None, :] if count > 1 else 0.0
+        differences = np.linalg.norm(kernel[:, :, None] - other, axis=0) * (1 + 1e-12)
+    if count > 1:
+        np.fill_diagonal(differences, 0.0)
+    with np.errstate(invalid="ignore"):  # 0 times infinity
+        return np.where(differences == 0, 0.0, differences * before)
+
+
+def logits_model(model):
+    """Copy a classifier into float64, without a softmax or sigmoid at its end; see `float64_copy`.
+
+    Args:
+        model: Built Keras model with outputs of shape (batch, C).
+
+    Returns:
+        A Keras model, whose outputs are what `pairwise_bounds` speaks of. Call it inside `float64_scope()`.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: See `pairwise_bounds`.
+    """
+    copy = float64_copy(model)
+    trace, _, outputs = _traced(copy, None, 2, only_graph=True)
+    layers, _, _ = _head(trace, outputs)
+    for layer in layers:
+        if isinstance(layer, keras.layers.Softmax):
+            layer.call = lambda inputs, mask=None: inputs
+        else:
+            layer.activation = keras.activations.linear
+    return copy
+
+
+def _head(trace, outputs):
+    """The layers whose softmax or sigmoid ends a model; the flow before its last dense layer, and that layer.
+
+    Where the last layer is not dense, the flow is that before the softmax, and the layer None.
+    """
+    flows = keras.tree.flatten(outputs)
+    if len(flows) != 1 or flows[0].tensor is None or len(flows[0].shape) != 2 or flows[0].shape[1] is None:
+        shapes = [getattr(flow.tensor, "shape", None) for flow in flows]
+        raise ValueError(f"Expected a model with one output of shape (batch, classes). Received: {shapes}")
+    (flow,) = flows
+    uses = [maker for maker, _ in trace.makers.values()]
+    ended = []
+    while id(flow) in trace.makers:
+        layer, before = trace.makers[id(flow)]
+        if uses.count(layer) > 1 or not isinstance(layer, keras.layers.Layer):
+            break
+        if _is_monotone(layer):
+            ended.append(layer)
+            flow = before
+        elif isinstance(layer, keras.layers.Dense) and find_rule(layer) is find_rule(_PLAIN_DENSE):
+            if layer.activation in _LOOKED_THROUGH and not ended:
+                return [layer], before, layer
+            return (ended, before, layer) if layer.activation is keras.activations.linear else (ended, flow, None)
+        else:
+            break
+    return ended, flow, None
+
+
+_PLAIN_DENSE = keras.layers.Dense(1)
+
+
+def _is_monotone(layer):
+    if type(layer) is keras.layers.Softmax:
+        return layer.axis in (-1, 1)
+    return type(layer) is keras.layers.Activation and layer.activation in _LOOKED_THROUGH
+
+
+def certify_file(path, input_shape=None, **settings):
+    """Certify a model that was saved to a `.keras` file, which is loaded in safe mode: code inside it is refused.
+
+    Args:
+        path: Path of the file.
+        input_shape: See `certify`.
+        **settings: The other arguments of `certify`.
+
+    Returns:
+        A `Certificate`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no Keras model, or one that runs code of its own; and see `certify`.
+    """
+    from pathlib import Path
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {str(path)!r}. Expected a model saved as `.keras`.")
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    return certify(model, input_shape, **settings)

@@ -1,0 +1,106 @@
+"""Certified radii, and the accuracy that is left at each size of a change."""
+
+import numpy as np
+
+from lipviz.measure import CertifiedAccuracy, CertifiedRadii
+from lipviz.plots import style
+from lipviz.plots.alt import alt_text
+
+_CERTIFIED = {"color": style.BLUE, "linestyle": "-", "marker": "o"}
+_EMPIRICAL = {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}
+_BINS = 30
+
+
+def plot_certified_accuracy(data, *, ax=None):
+    """Draw certified accuracy against the size ε of a change, and beside it that under attack, where it is known.
+
+    Between the two lines lies what nobody knows: samples without a certificate that no attack broke.
+
+    Args:
+        data: `CertifiedAccuracy` of `lipviz.measure`; its ε in any order.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The Axes.
+    """
+    ax = style.prepared(
+        ax,
+        title="Accuracy that is left",
+        xlabel="size ε of the change (l2 norm, units of the input)",
+        ylabel="share of samples (no unit)",
+    )
+    order = np.argsort(data.epsilons)
+    epsilons = data.epsilons[order]
+    ax.axhline(data.accuracy, color=style.GREY, linewidth=1.0, linestyle=":", zorder=1, label="no change")
+    lines = [("certified", data.certified, _CERTIFIED)]
+    if data.empirical is not None:
+        lines.append(("empirical", data.empirical, _EMPIRICAL))
+        ax.fill_between(epsilons, data.certified[order], data.empirical[order], color="#EEEEEE", zorder=0)
+    for place, (gid, values, look) in enumerate(lines):
+        label = {"certified": "certified", "empirical": "under attack"}[gid]
+        markers = style.spread_markers(len(epsilons), place)
+        style.line(
+            ax, gid, epsilons, values[order], markevery=markers, label=label, linewidth=1.6, markersize=4.5, **look
+        )
+    ax.set_ylim(-0.02, 1.02)
+    largest = epsilons[-1] or 1.0
+    ax.set_xlim(-0.02 * largest, 1.02 * largest)
+    style.legend(ax)
+    return ax
+
+
+def plot_radii(data, *, ax=None):
+    """Draw how many samples have which certified radius, as a histogram, and their median.
+
+    Args:
+        data: `CertifiedRadii` of `lipviz.measure`. Infinite radii are left out, and said to be.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The Axes.
+    """
+    ax = style.prepared(
+        ax,
+        title="Certified radii",
+        xlabel="certified radius (l2 norm, units of the input)",
+        ylabel="number of samples",
+    )
+    radii = data.radii[np.isfinite(data.radii)]
+    infinite = len(data.radii) - len(radii)
+    top = radii.max(initial=0.0) or 1.0
+    counts, edges = np.histogram(radii, bins=_BINS, range=(0.0, top))
+    label = "samples" if not infinite else f"samples ({infinite} infinite left out)"
+    ax.stairs(counts, edges, fill=True, color=style.BLUE, alpha=0.75, label=label, gid="radii")
+    if len(radii):
+        median = float(np.median(radii))
+        look = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6}
+        style.line(
+            ax, "median", [median, median], [0, max(1, counts.max())], label=f"median {style.number(median)}", **look
+        )
+    ax.set_xlim(0, 1.02 * top)
+    ax.set_ylim(0, 1.08 * max(1, counts.max()))
+    style.legend(ax)
+    return ax
+
+
+@alt_text.register
+def _(data: CertifiedAccuracy):
+    words = (
+        f"Accuracy on {data.samples} samples against the size of a change: {style.number(data.accuracy)} without one"
+    )
+    for place in np.argsort(data.epsilons):
+        words += f"; at {style.number(data.epsilons[place])} certified {style.number(data.certified[place])}"
+        if data.empirical is not None:
+            words += f", under attack {style.number(data.empirical[place])}"
+    return words + "."
+
+
+@alt_text.register
+def _(data: CertifiedRadii):
+    smallest, median, largest = (
+        style.number(value) for value in np.quantile(data.radii, (0, 0.5, 1), method="nearest")
+    )
+    return (
+        f"Histogram of the certified radii of {len(data)} samples: from {smallest} to {largest}, median {median}, "
+        f"{int(np.sum(data.radii == 0))} of them 0."
+    )

@@ -1,0 +1,372 @@
+"""The bound of each layer, held against what the layer itself computes in float64."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import lipviz
+from lipviz import layers as lip
+from lipviz.measure.bounds import linear
+from lipviz.measure.bounds.linear import matrix_bound
+from lipviz.measure.bounds.pointwise import activation_bound
+from lipviz.measure.bounds.registry import Bound, check_norm, find_rule, layer_bound
+from lipviz.measure.precision import float64_scope
+from tests.support import with_spectrum
+
+K = keras.layers
+NORMS = (1, 2, math.inf)
+
+
+def built(layer, shape, seed=0):
+    """The layer in float64, built for a shape, with random weights where it has any but kernels."""
+    layer.build((None, *shape))
+    rng = np.random.default_rng(seed)
+    for weight in layer.weights:
+        if "kernel" in weight.name or weight.name in ("gamma", "bias", "moving_mean", "beta"):
+            weight.assign(rng.standard_normal(weight.shape))
+        elif weight.name == "moving_variance":
+            weight.assign(rng.uniform(0.1, 2.0, weight.shape))
+    if hasattr(layer, "refresh"):
+        layer.refresh()
+    return layer
+
+
+def matrix_of(layer, shape):
+    """The matrix of a linear layer, from what it makes of 0 and of every unit vector."""
+    size = math.prod(shape)
+    points = np.concatenate([np.zeros((1, size)), np.eye(size)]).reshape(-1, *shape)
+    with float64_scope():
+        values = keras.ops.convert_to_numpy(layer(points, training=False)).reshape(size + 1, -1)
+    return (values[1:] - values[0]).T
+
+
+def f64(kind, *args, **kwargs):
+    return kind(*args, dtype="float64", **kwargs)
+
+
+IMAGE = (6, 5, 3)
+LINEAR = {
+    "dense": (lambda: f64(K.Dense, 4), (7,)),
+    "dense on axes": (lambda: f64(K.Dense, 4), (3, 5)),
+    "spectral dense": (lambda: f64(lip.SpectralDense, 4, k_coef_lip=2.0), (7,)),
+    "frobenius dense": (lambda: f64(lip.FrobeniusDense, 4), (7,)),
+    "conv1d": (lambda: f64(K.Conv1D, 4, 3, strides=2, padding="causal"), (9, 2)),
+    "conv2d": (lambda: f64(K.Conv2D, 4, 3, padding="same"), IMAGE),
+    "conv2d stride": (lambda: f64(K.Conv2D, 2, (3, 2), strides=2), IMAGE),
+    "conv2d groups": (lambda: f64(K.Conv2D, 6, 3, groups=3, padding="same"), IMAGE),
+    "conv2d dilated": (lambda: f64(K.Conv2D, 2, 2, dilation_rate=2, padding="same"), IMAGE),
+    "spectral conv2d": (lambda: f64(lip.SpectralConv2D, 4, 3), IMAGE),
+    "frobenius conv2d": (lambda: f64(lip.FrobeniusConv2D, 4, 3, strides=2), IMAGE),
+    "conv2d transposed": (lambda: f64(K.Conv2DTranspose, 2, 3, strides=2, padding="same"), (3, 2, 3)),
+    "spectral transposed": (lambda: f64(lip.SpectralConv2DTranspose, 2, 3, strides=2), (3, 2, 3)),
+    "conv1d transposed": (lambda: f64(K.Conv1DTranspose, 2, 3), (5, 3)),
+    "depthwise": (lambda: f64(K.DepthwiseConv2D, 3, depth_multiplier=2), IMAGE),
+    "separable": (lambda: f64(K.SeparableConv2D, 4, 3, padding="same"), IMAGE),
+    "padded circular": (lambda: f64(lip.PadConv2D, 4, 3, padding="circular"), IMAGE),
+    "padded reflect": (lambda: f64(lip.PadConv2D, 4, 3, padding="reflect"), IMAGE),
+    "average": (lambda: f64(K.AveragePooling2D, 2), IMAGE),
+    "average overlapping": (lambda: f64(K.AveragePooling2D, 3, strides=1), IMAGE),
+    "average same": (lambda: f64(K.AveragePooling2D, 3, strides=2, padding="same"), IMAGE),
+    "average 1d": (lambda: f64(K.AveragePooling1D, 2), (7, 2)),
+    "global average": (lambda: f64(K.GlobalAveragePooling2D), IMAGE),
+    "batch norm": (lambda: f64(K.BatchNormalization), IMAGE),
+    "flatten": (lambda: f64(K.Flatten), IMAGE),
+    "reshape": (lambda: f64(K.Reshape, (15, 6)), IMAGE),
+    "permute": (lambda: f64(K.Permute, (3, 1, 2)), IMAGE),
+    "zero padding": (lambda: f64(K.ZeroPadding2D, 2), IMAGE),
+    "cropping": (lambda: f64(K.Cropping2D, 1), IMAGE),
+    "dropout": (lambda: f64(K.Dropout, 0.5), IMAGE),
+    "up sampling": (lambda: f64(K.UpSampling2D, (2, 3)), IMAGE),
+    "up sampling bilinear": (lambda: f64(K.UpSampling2D, 2, interpolation="bilinear"), IMAGE),
+    "up sampling 1d": (lambda: f64(K.UpSampling1D, 3), (4, 2)),
+    "repeat": (lambda: f64(K.RepeatVector, 3), (4,)),
+    "rescaling": (lambda: f64(K.Rescaling, -3.0, offset=1.0), IMAGE),
+    "time distributed": (lambda: K.TimeDistributed(f64(K.Dense, 3), dtype="float64"), (2, 5)),
+    "scaled average": (lambda: f64(lip.ScaledAveragePooling2D, (2, 2), k_coef_lip=1.5), IMAGE),
+    "scaled global average": (lambda: f64(lip.ScaledGlobalAveragePooling2D), IMAGE),
+    "down sampling": (lambda: f64(lip.InvertibleDownSampling, (2, 1)), (6, 4, 2)),
+    "up sampling invertible": (lambda: f64(lip.InvertibleUpSampling, 2), (3, 2, 4)),
+    "layer centering": (lambda: f64(lip.LayerCentering), IMAGE),
+    "layer centering of one pixel": (lambda: f64(lip.LayerCentering), (1, 1, 3)),
+    "batch centering": (lambda: f64(lip.BatchCentering, k_coef_lip=0.5), IMAGE),
+    "batch lip norm": (lambda: f64(lip.BatchLipNorm), IMAGE),
+}
+# Where a sum of magnitudes is all that is known.
+LOOSE = {("padded circular", 1), ("padded circular", math.inf)}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_layers_have_the_norm_of_their_matrix(name):
+    make, shape = LINEAR[name]
+    layer = built(make(), shape)
+    matrix = matrix_of(layer, shape)
+    for norm in NORMS:
+        exact = np.linalg.norm(matrix, norm)
+        bound = layer_bound(layer, shape, norm)
+        assert bound.lower <= exact * (1 + 1e-9) + 1e-12, norm
+        assert bound.upper >= exact * (1 - 1e-9), norm
+        assert bound.upper <= exact * (1.03 if norm == 2 else 1 + 1e-9) + 1e-12, norm
+
+
+SIZE_FREE = {
+    "conv2d": lambda: f64(K.Conv2D, 4, 3, padding="same"),
+    "conv2d stride": lambda: f64(K.Conv2D, 2, (3, 2), strides=2),
+    "conv2d groups": lambda: f64(K.Conv2D, 6, 3, groups=3, padding="same"),
+    "transposed": lambda: f64(K.Conv2DTranspose, 2, 3, strides=2, padding="same"),
+    "depthwise": lambda: f64(K.DepthwiseConv2D, 3),
+    "separable": lambda: f64(K.SeparableConv2D, 4, 3, padding="same"),
+    "average": lambda: f64(K.AveragePooling2D, 3, strides=2),
+    "max": lambda: f64(K.MaxPooling2D, 3, strides=2, padding="same"),
+    "global average": lambda: f64(K.GlobalAveragePooling2D),
+}
+
+
+@pytest.mark.parametrize("name", SIZE_FREE)
+def test_without_a_size_a_bound_holds_for_every_size(name):
+    layer = built(SIZE_FREE[name](), (None, None, 3))
+    for norm in NORMS:
+        anywhere = layer_bound(layer, (None, None, 3), norm)
+        if norm == 2 or name != "separable":
+            assert anywhere.upper < math.inf
+        for size in (4, 7):
+            shape = (size, size, 3)
+            here = layer_bound(layer, shape, norm)
+            assert here.lower <= anywhere.upper * (1 + 1e-9)
+            assert anywhere.lower <= here.upper * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("pool", "stride", "size"), [(2, 2, 6), (3, 1, 5), (3, 2, 7), ((2, 3), (1, 2), 6), (4, 1, 3)])
+def test_max_pooling_counts_the_windows_that_share_an_entry(pool, stride, size, padding):
+    if padding == "valid" and np.max(pool) > size:
+        return
+    layer = f64(K.MaxPooling2D, pool, strides=stride, padding=padding)
+    shape = (size, size, 1)
+    # One entry above all others is the maximum of every window that it is in.
+    peaks = 10 * np.eye(size * size).reshape(-1, *shape)
+    with float64_scope():
+        low, high = (keras.ops.convert_to_numpy(layer(points)) for points in (peaks, peaks * 1.5))
+    change = np.abs(high - low).reshape(len(peaks), -1) / 5
+    for norm in NORMS:
+        bound = layer_bound(layer, shape, norm)
+        reached = np.linalg.norm(change, norm, axis=1).max()
+        assert bound.lower == pytest.approx(reached)
+        assert reached <= bound.upper * (1 + 1e-12)
+
+
+NAMES = sorted(name for name in dir(keras.activations) if name not in ("get", "serialize", "deserialize", "swish"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("_")])
+def test_slopes_of_activations(name):
+    """Of pairs of neighbours on a fine grid, none is beyond the bound, and one is within 0.1 % of the lower one."""
+    function = getattr(keras.activations, name)
+    if not callable(function):
+        return
+    bound = activation_bound(function, (6,), 2)
+    if name in ("exponential", "glu", "hard_shrink", "threshold"):  # not Lipschitz, or not continuous
+        assert bound.upper == math.inf
+        return
+    if name in ("softmax", "log_softmax", "sparsemax"):
+        return
+    x = np.linspace(-100, 100, 1_000_001).reshape(-1, 1)
+    with float64_scope():
+        y = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(x))).astype(np.float64)
+    slope = (np.abs(np.diff(y, axis=0)) / np.diff(x, axis=0)).max()
+    room = 1e-3 if keras.backend.backend() == "jax" else 1e-6
+    assert slope <= bound.upper * (1 + room)
+    assert slope >= bound.lower * 0.999
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_at_its_steepest(name, norm):
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.standard_normal((200, 4)) * 3, [[30, 30, -30, -30], [-30, 40, -30, -30]]])
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    if name == "softmax":
+        jacobians = p[:, :, None] * np.eye(4) - p[:, :, None] * p[:, None, :]
+    else:
+        jacobians = np.eye(4) - p[:, None, :]
+    largest = max(np.linalg.norm(jacobian, norm) for jacobian in jacobians)
+    bound = activation_bound(getattr(keras.activations, name), (4,), norm)
+    assert largest <= bound.upper * (1 + 1e-12)
+    assert largest == pytest.approx(bound.lower, rel=1e-6)
+
+
+NONLINEAR = {
+    "relu": (lambda: f64(K.ReLU, negative_slope=1.5), 1.5),
+    "relu6": (lambda: f64(K.ReLU, max_value=6.0), 1.0),
+    "leaky": (lambda: f64(K.LeakyReLU, negative_slope=0.3), 1.0),
+    "elu": (lambda: f64(K.ELU, alpha=2.0), 2.0),
+    "prelu": (lambda: f64(K.PReLU, alpha_initializer=keras.initializers.Constant(-3.0)), 3.0),
+    "prelu lip": (lambda: f64(lip.PReLUlip, 0.5, alpha_initializer="ones"), 0.5),
+    "group sort": (lambda: f64(lip.GroupSort, 2, k_coef_lip=2.0), 2.0),
+    "full sort": (lambda: f64(lip.FullSort), 1.0),
+    "max min": (lambda: f64(lip.MaxMin), 1.0),
+    "householder": (lambda: f64(lip.Householder, theta_initializer=keras.initializers.Constant(0.7)), 1.0),
+    "softmax": (lambda: f64(K.Softmax), 0.5),
+    "activation": (lambda: f64(K.Activation, "tanh"), 1.0),
+    "global max": (lambda: f64(K.GlobalMaxPooling1D), 1.0),
+    "l2 norm pooling": (lambda: f64(lip.ScaledL2NormPooling2D), 1.0),
+    "global l2 norm pooling": (lambda: f64(lip.ScaledGlobalL2NormPooling2D, k_coef_lip=3.0), 3.0),
+    "layer norm": (lambda: f64(K.LayerNormalization, epsilon=0.04), 5.0),
+}
+
+
+@pytest.mark.parametrize("name", NONLINEAR)
+def test_nonlinear_layers_stay_within_their_bound(name):
+    make, expected = NONLINEAR[name]
+    shape = (6, 4) if name == "global max" else (4, 4, 4) if "pooling" in name else (8,)
+    layer = make()
+    layer.build((None, *shape))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4000, *shape)) * np.exp(rng.uniform(-4, 2, (4000, *[1] * len(shape))))
+    d = 1e-3 * rng.standard_normal((4000, *shape))
+    with float64_scope():
+        change = keras.ops.convert_to_numpy(layer(x + d)) - keras.ops.convert_to_numpy(layer(x))
+    assert layer_bound(layer, shape, 2).upper == pytest.approx(expected)
+    for norm in NORMS:
+        bound = layer_bound(layer, shape, norm)
+        ratios = np.linalg.norm(change.reshape(4000, -1), norm, axis=1) / np.linalg.norm(
+            d.reshape(4000, -1), norm, axis=1
+        )
+        assert ratios.max() <= bound.upper * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(150, 120), (120, 150)])
+@pytest.mark.parametrize("values", [[7.0, 6.9, 1.0], [7.0] * 120, [7.0]])
+def test_norms_of_matrices_too_large_for_an_svd(shape, values, monkeypatch):
+    monkeypatch.setattr(linear, "_EXACT_SIDE", 100)
+    values = np.pad(values, (0, 120 - len(values)))
+    for scale in (1e-12, 1.0, 1e12):
+        bound = matrix_bound(scale * with_spectrum(shape, values), 2)
+        assert bound.method == "Gram iteration"
+        assert bound.lower <= 7 * scale * (1 + 1e-12)
+        assert 7 * scale * (1 - 1e-12) <= bound.upper <= 7 * scale * 1.01
+        assert bound.lower >= 6.9 * scale
+    assert matrix_bound(np.zeros(shape), 2).upper == 0
+
+
+def test_half_precision_bounds_the_rounded_kernel():
+    layer = lip.SpectralDense(32, dtype="mixed_bfloat16")
+    layer.build((None, 32))
+    rounded = keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.cast(layer.wbar, "bfloat16"), "float32"))
+    exact = np.linalg.norm(np.asarray(rounded, np.float64), 2)
+    stored = np.linalg.norm(np.asarray(layer.wbar, np.float64), 2)
+    bound = layer_bound(layer, (32,), 2)
+    assert abs(exact - stored) > 1e-5
+    assert bound.upper == pytest.approx(exact, rel=1e-9)
+
+
+def test_the_references_convolution_factor_does_not_deceive():
+    layer = lip.SpectralConv2D(16, 3, bound="unsound_average")
+    layer.build((None, 28, 28, 1))
+    assert layer_bound(layer, (28, 28, 1), 2).lower == pytest.approx(1.0244, abs=2e-4)
+
+
+# --- the register ---
+
+
+class Doubling(K.Layer):
+    def call(self, inputs):
+        return 2 * inputs
+
+
+class Louder(K.Dense):
+    def call(self, inputs):
+        return 5 * super().call(inputs)
+
+
+class Bare(K.Dense):
+    """A subclass that computes as its base does."""
+
+
+class Warped(lip.SpectralDense):
+    def call(self, inputs, training=True):
+        return 5 * super().call(inputs, training=training)
+
+
+def test_a_subclass_that_computes_otherwise_has_no_rule():
+    assert find_rule(Bare(2)) is find_rule(K.Dense(2))
+    assert find_rule(Louder(2)) is None
+    assert find_rule(Warped(2)) is None
+    assert find_rule(Doubling()) is None
+
+
+def test_register_bound_with_and_without_decorator():
+    class Scaled(Doubling):
+        pass
+
+    @lipviz.register_bound(Scaled)
+    def twice(layer, input_shape, norm):
+        assert input_shape == (3,)
+        return 1.5, 2.0
+
+    assert layer_bound(Scaled(), (3,), 2) == Bound(1.5, 2.0, "registered rule")
+    assert lipviz.register_bound(Scaled, lambda layer, shape, norm: 2) is not twice
+    assert layer_bound(Scaled(), (3,), 2).upper == 2.0
+    assert layer_bound(Doubling(), (3,), 2).upper == math.inf
+
+    lipviz.register_bound(Scaled, lambda layer, shape, norm: Bound(2, 2, "by hand"))
+    assert layer_bound(Scaled(), (3,), 2).attained
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, "2", None])
+def test_registered_rules_must_return_a_bound(value):
+    class Wrong(Doubling):
+        pass
+
+    lipviz.register_bound(Wrong, lambda layer, shape, norm: value)
+    with pytest.raises(ValueError, match="must return a number of at least 0"):
+        layer_bound(Wrong(), (3,), 2)
+
+
+def test_register_bound_refuses_what_is_no_layer_class_or_rule():
+    with pytest.raises(TypeError, match="subclass of keras"):
+        lipviz.register_bound(Doubling(), lambda *_: 2)
+    with pytest.raises(TypeError, match="function"):
+        lipviz.register_bound(Doubling, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected"), [(2, 2), (1.0, 1), ("inf", math.inf), (math.inf, math.inf), (np.inf, math.inf)]
+)
+def test_norms_by_their_names(norm, expected):
+    assert check_norm(norm) == expected
+
+
+@pytest.mark.parametrize("norm", [3, "l2", True, None, 0, math.nan])
+def test_other_norms_are_refused(norm):
+    with pytest.raises(ValueError, match="must be 1, 2 or 'inf'"):
+        check_norm(norm)
+
+
+def test_unordered_bounds_are_refused():
+    with pytest.raises(ValueError, match="lower <= upper"):
+        Bound(2.0, 1.0, "by hand")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "norm", "why"),
+    [
+        (K.ReLU(threshold=1.0), (3,), 2, "jumps"),
+        (K.Masking(mask_value=1.0), (3, 2), 2, "jumps"),
+        (K.LayerNormalization(), (3,), 1, "l2 only"),
+        (K.Activation(lambda x: x * x), (3,), 2, "not known"),
+        (K.Lambda(lambda x: 2 * x), (3,), 2, "no rule for Lambda"),
+        (K.LSTM(3), (4, 2), 2, "no rule for LSTM"),
+        (K.AveragePooling2D(3, padding="same"), (None, None, 1), 2, "size"),
+        (K.UpSampling2D(2, interpolation="bilinear"), (64, 64, 1), 2, "1024"),
+        (lip.ScaledGlobalL2NormPooling2D(), (None, None, 1), math.inf, "size"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_what_has_no_bound_says_why(layer, shape, norm, why):
+    bound = layer_bound(layer, shape, norm)
+    assert bound.upper == math.inf
+    assert why in bound.method
+    assert not bound.attained

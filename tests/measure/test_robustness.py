@@ -1,0 +1,417 @@
+"""Certified radii: exact where that is known, sound where attacks come, and right where the reference is not."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import lipviz
+from lipviz import data, layers, losses, measure
+from lipviz.measure.precision import outputs
+
+RNG = np.random.default_rng(0)
+TIGHT = 1e-9 if keras.backend.backend() != "jax" else 1e-4
+
+
+def linear(kernel, bias=0.0, activation=None):
+    """A Keras model f(x) = x K + b."""
+    kernel = np.asarray(kernel, "float32")
+    model = keras.Sequential([keras.layers.Input((kernel.shape[0],)), keras.layers.Dense(kernel.shape[1], activation)])
+    model.layers[0].set_weights([kernel, np.broadcast_to(np.float32(bias), kernel.shape[1]).copy()])
+    return model
+
+
+def deep(*last, dtype="float32"):
+    """A small Lipschitz network of six inputs that was never trained."""
+    last = last or (layers.SpectralDense(3, dtype=dtype),)
+    hidden = [layers.SpectralDense(8, activation=layers.GroupSort2(dtype=dtype), dtype=dtype) for _ in range(2)]
+    return lipviz.Sequential([keras.layers.Input((6,)), *hidden, *last])
+
+
+def samples(count=20, shape=(6,)):
+    return RNG.standard_normal((count, *shape))
+
+
+def decide(model, x):
+    """Decisions of the float64 logits."""
+    scores = outputs(measure.logits_model(model), np.asarray(x))
+    return (scores[:, 0] > 0).astype(int) if scores.shape[1] == 1 else scores.argmax(axis=1)
+
+
+# --- where the radius is known ---
+
+
+def test_one_output_of_a_linear_model_has_the_distance_to_its_hyperplane():
+    model, x = linear([[3.0], [4.0]], bias=-1.0), samples(50, (2,))
+    found = measure.certified_radius(model, x)
+    distance = np.abs(x @ [3, 4] - 1) / 5
+    np.testing.assert_allclose(found.radii, distance, rtol=TIGHT, atol=1e-12)
+    np.testing.assert_array_equal(found.predicted, x @ [3, 4] - 1 > 0)
+    towards = -np.sign(x @ [3, 4] - 1)[:, None] * found.radii[:, None] * np.array([0.6, 0.8])
+    np.testing.assert_array_equal(decide(model, x + 0.999 * towards), found.predicted)
+    np.testing.assert_array_equal(decide(model, x + 1.001 * towards), 1 - found.predicted)
+
+
+def test_several_outputs_of_a_linear_model_have_the_distance_to_the_nearest_of_their_planes():
+    kernel = RNG.standard_normal((4, 3)).astype("float32")
+    model, x = linear(kernel), samples(50, (4,))
+    found = measure.certified_radius(model, x)
+    scores = x @ kernel.astype(float)
+    best = scores.argmax(axis=1)
+    for row, i in enumerate(best):
+        differences = kernel[:, [i]].astype(float) - np.delete(kernel, i, axis=1)
+        distances = (scores[row, i] - np.delete(scores[row], i)) / np.linalg.norm(differences, axis=0)
+        assert found.radii[row] == pytest.approx(distances.min(), rel=TIGHT)
+        nearest = differences[:, distances.argmin()]
+        move = -found.radii[row] * nearest / np.linalg.norm(nearest)
+        assert decide(model, x[[row]] + 0.999 * move) == i
+        assert decide(model, x[[row]] + 1.001 * move) != i
+    second = np.sort(scores, axis=1)
+    np.testing.assert_allclose(found.margins, second[:, -1] - second[:, -2], rtol=TIGHT)
+
+
+def test_disjoint_neurons_may_point_in_opposite_directions():
+    # Each output is 1-Lipschitz, their difference is 2-Lipschitz. margin/(√2 L) would claim 0.707.
+    model = lipviz.Sequential([keras.layers.Input((2,)), layers.FrobeniusDense(2, use_bias=False)])
+    model.layers[-1].kernel.assign([[1.0, -1.0], [0.0, 0.0]])
+    model.layers[-1].refresh()
+    found = measure.certified_radius(model, np.array([[0.5, 0.0]]))
+    assert found.margins[0] == pytest.approx(1, rel=1e-5)
+    assert found.radii[0] == pytest.approx(0.5, rel=1e-5)
+    assert decide(model, [[0.5 - 0.501, 0.0]]) != found.predicted
+
+
+def test_the_certificate_of_the_references_convolution_is_wrong_and_ours_is_not():
+    # Every weight alike: the reference's averaged factor takes the layers for 1-Lipschitz.
+    convolution = layers.SpectralConv2D(16, 3, bound="unsound_average", use_bias=False)
+    head = layers.FrobeniusDense(1)
+    with pytest.warns(UserWarning, match="unsound"):
+        model = lipviz.Sequential([keras.layers.Input((28, 28, 1)), convolution, keras.layers.Flatten(), head])
+    taps = np.ones((3, 3, 1, 16), "float32")
+    convolution.kernel.assign(taps)
+    convolution.refresh()
+    # The head that the convolution stretches most: its first left singular vector.
+    operator = measure.linear_operator(convolution)
+    direction = np.ones(operator.shape[1])
+    for _ in range(200):
+        direction = operator.T @ (operator @ direction)
+        direction /= np.linalg.norm(direction)
+    image = operator @ direction
+    norm = np.linalg.norm(image)
+    assert norm > 1.01
+    head.kernel.assign(image[:, None].astype("float32"))
+    head.refresh()
+    head.bias.assign([1.0141])
+    found = measure.certified_radius(model, np.zeros((1, 28, 28, 1)))
+    assert found.margins[0] == pytest.approx(1.0141, rel=1e-6)
+    assert found.margins[0] / 1.0 > 1  # what a constant of 1 certifies at ε = 1
+    change = -0.9999 * direction.reshape(1, 28, 28, 1)
+    assert decide(model, change) != found.predicted[0]  # and a smaller change that turns the sign
+    assert found.radii[0] < 0.9999
+    assert found.radii[0] == pytest.approx(1.0141 / norm, rel=1e-2)
+
+
+# --- what the weights are, not what was asked for ---
+
+
+def test_a_normalization_above_its_factor_shrinks_the_radius():
+    # ReLU behind it, so that the network is not linear and scores do not grow as much as the constant.
+    normalization = layers.BatchLipNorm(use_bias=False)
+    head = layers.SpectralDense(3, use_bias=False)
+    model = lipviz.Sequential([keras.layers.Input((4,)), normalization, layers.PReLUlip(), head])
+    x = samples(10, (4,))
+    before = measure.certified_radius(model, x).bounds
+    normalization.moving_variance.assign(np.full(4, 1e-4, "float32"))
+    after = measure.certified_radius(model, x)
+    assert normalization.lip_constant > 10
+    np.testing.assert_allclose(after.bounds, before * normalization.lip_constant * math.sqrt(1.001), rtol=1e-5)
+    scores = outputs(measure.logits_model(model), x)
+    second, best = np.sort(scores, axis=1)[:, -2:].T
+    assert (after.radii <= (best - second) / (normalization.lip_constant * 1.41)).all()
+
+
+def test_plain_layers_are_measured():
+    model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+    model.layers[0].kernel.assign(10 * np.asarray(model.layers[0].kernel))
+    found = measure.certified_radius(model, samples())
+    kernels = [np.asarray(layer.kernel, float) for layer in model.layers]
+    columns = kernels[1][:, :, None] - kernels[1][:, None]
+    bounds = np.linalg.norm(kernels[0], 2) * np.linalg.norm(columns, axis=0)
+    np.testing.assert_allclose(found.bounds, bounds, rtol=1e-9)
+
+
+def test_a_model_in_half_precision_is_certified_as_evaluated_in_float64():
+    model, half, x = deep(), deep(dtype="mixed_bfloat16"), samples()
+    half.set_weights(model.get_weights())
+    np.testing.assert_allclose(
+        measure.certified_radius(half, x).radii, measure.certified_radius(model, x).radii, rtol=1e-3
+    )
+    assert measure.logit_errors(half, x).max() > 100 * measure.logit_errors(model, x).max()
+
+
+def test_a_softmax_or_a_sigmoid_at_the_end_changes_nothing():
+    kernel, x = RNG.standard_normal((5, 4)), samples(20, (5,))
+    plain = measure.certified_radius(linear(kernel), x)
+    for activation in ("softmax", "sigmoid"):
+        np.testing.assert_allclose(measure.certified_radius(linear(kernel, 0, activation), x).radii, plain.radii)
+    one = measure.certified_radius(linear(kernel[:, :1]), x)
+    end = measure.certified_radius(linear(kernel[:, :1], 0, "sigmoid"), x)
+    np.testing.assert_allclose(end.radii, one.radii)
+    np.testing.assert_array_equal(end.predicted, one.predicted)
+
+
+def test_saturated_probabilities_still_have_a_radius():
+    model = linear(1000 * np.eye(2), activation="softmax")
+    found = measure.certified_radius(model, np.array([[1.0, 0.0]]))
+    assert found.radii[0] == pytest.approx(1 / math.sqrt(2), rel=TIGHT)
+
+
+def test_a_layer_without_a_bound_is_named():
+    growing = keras.layers.Activation("exponential", name="growing")
+    model = keras.Sequential([keras.layers.Input((3,)), growing, keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"no Lipschitz constant that is known.*'growing'"):
+        measure.certified_radius(model, samples(4, (3,)))
+
+
+# --- labels, rounding, results ---
+
+
+def test_labels_in_all_their_forms():
+    model, x = linear(RNG.standard_normal((6, 3))), samples()
+    y = RNG.integers(3, size=20)
+    expected = measure.certified_radius(model, x, y)
+    right = expected.predicted == y
+    assert 0 < right.sum() < 20
+    np.testing.assert_array_equal(expected.radii[~right], 0)
+    np.testing.assert_array_equal(expected.radii[right], measure.certified_radius(model, x).radii[right])
+    for labels in (
+        y[:, None],
+        y.astype("float32"),
+        np.eye(3)[y],
+        2 * np.eye(3)[y] - 1,
+        list(y),
+        ops.convert_to_tensor(y),
+    ):
+        found = measure.certified_radius(model, x, labels)
+        np.testing.assert_array_equal(found.labels, y)
+        np.testing.assert_array_equal(found.radii, expected.radii)
+    assert expected.accuracy == right.mean()
+    assert expected.mean_radius == expected.radii.mean()
+    assert expected.median_radius == np.median(expected.radii)
+    assert len(expected) == 20
+
+
+def test_labels_of_two_classes():
+    model, x = linear([[1.0]]), np.array([[2.0], [-1.0], [0.5], [0.0]])
+    for labels in ([1, 0, 0, 1], [1, -1, -1, 1], [[True], [False], [False], [True]]):
+        found = measure.certified_radius(model, x, labels)
+        np.testing.assert_allclose(found.radii, [2, 1, 0, 0], rtol=TIGHT)
+        assert found.accuracy == 0.5  # a logit of 0 is decided as 0, with radius 0
+
+
+def test_samples_of_any_dtype():
+    model = linear(RNG.standard_normal((4, 3)))
+    x = RNG.integers(0, 9, size=(5, 4))
+    expected = measure.certified_radius(model, x.astype("float64")).radii
+    for kind in ("uint8", "int64", "float16", "float32", bool):
+        given = x.astype(kind)
+        found = measure.certified_radius(model, given).radii
+        np.testing.assert_allclose(found, measure.certified_radius(model, given.astype(float)).radii)
+        assert found.dtype == np.float64
+    np.testing.assert_array_equal(measure.certified_radius(model, x.astype("uint8")).radii, expected)
+    np.testing.assert_array_equal(measure.certified_radius(model, x.tolist()).radii, expected)
+
+
+def test_equal_outputs_tie_or_never_meet():
+    model = linear([[1.0, 1.0], [0.0, 0.0]])
+    assert measure.certified_radius(model, np.array([[1.0, 0.0]])).radii[0] == 0
+    assert measure.certified_radius(linear([[1.0, 1.0]], bias=[0, 2]), np.ones((1, 1))).radii[0] == math.inf
+
+
+def test_an_error_of_the_logits_is_taken_off():
+    model, x = linear([[3.0], [4.0]]), samples(20, (2,))
+    exact, less = (measure.certified_radius(model, x, logit_error=e) for e in (0.0, 0.1))
+    np.testing.assert_allclose(less.radii, np.maximum(exact.radii - 0.1 / 5, 0), rtol=1e-6, atol=1e-9)
+    model, x = linear(np.eye(2)), np.array([[1.0, 0.0]])
+    assert measure.certified_radius(model, x, logit_error=0.1).radii[0] == pytest.approx(0.8 / math.sqrt(2), rel=TIGHT)
+    assert measure.certified_radius(model, x, logit_error=0.5).radii[0] == 0
+
+
+def test_the_errors_of_float32_logits():
+    model, x = deep(), samples(50)
+    errors = measure.logit_errors(model, x)
+    assert errors.shape == (50,)
+    assert 0 < errors.max() < 1e-4
+
+
+def test_the_batch_does_not_matter():
+    model, x = linear(RNG.standard_normal((6, 3))), samples(1030)
+    whole = measure.certified_radius(model, x).radii
+    parts = [measure.certified_radius(model, part).radii for part in (x[:1], x[1:])]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=TIGHT)
+
+
+def test_known_bounds_are_taken():
+    model, x = linear(RNG.standard_normal((6, 3))), samples()
+    expected = measure.certified_radius(model, x)
+    bounds = measure.pairwise_bounds(model, x.shape[1:])
+    np.testing.assert_allclose(measure.certified_radius(model, x, bounds=bounds).radii, expected.radii, rtol=TIGHT)
+    doubled = measure.certified_radius(model, x, bounds=2 * bounds)
+    np.testing.assert_allclose(doubled.radii, expected.radii / 2, rtol=1e-6)
+
+
+def test_certified_accuracy_counts_radii_above_epsilon():
+    model, x = linear([[1.0]]), np.array([[0.5], [1.0], [2.0], [-3.0]])
+    y = [1, 1, 1, 1]
+    found = measure.certified_accuracy(model, x, y, [0, 0.6, 1, 5])
+    np.testing.assert_array_equal(found.certified, [0.75, 0.5, 0.25, 0])
+    assert found.accuracy == 0.75
+    assert found.samples == 4
+    assert found.empirical is None
+    again = measure.certified_radius(model, x, y).accuracy_at(0.6)
+    np.testing.assert_array_equal(again.certified, [0.5])
+    np.testing.assert_allclose(measure.certified_accuracy(model, x, y).epsilons, [0, 36 / 255, 0.5, 1])
+
+
+def test_measuring_leaves_the_model_alone():
+    model = deep(layers.SpectralDense(3, activation="softmax"))
+    x = samples()
+    y = np.asarray(model(x, training=False))
+    before = model.get_weights()
+    measure.certified_radius(model, x)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(model(x, training=False), y)
+
+
+# --- trained networks under random and worst changes ---
+
+
+def test_no_change_of_a_trained_network_inside_the_radius_moves_its_decision():
+    (x_train, y_train), (x, y) = data.digits(n_test=120)
+    model = lipviz.Sequential(
+        [
+            keras.layers.Input((8, 8, 1)),
+            layers.SpectralConv2D(8, 3, activation=layers.GroupSort2()),
+            keras.layers.Flatten(),
+            layers.SpectralDense(32, activation=layers.GroupSort2()),
+            layers.FrobeniusDense(10),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(5e-3), losses.MulticlassHKR(alpha=20.0, min_margin=0.5))
+    model.fit(x_train, np.eye(10)[y_train], epochs=3, batch_size=64, verbose=0)
+    found = measure.certified_radius(model, x, y)
+    assert found.accuracy > 0.75
+    assert found.mean_radius > 0.05
+    rows = np.flatnonzero(found.radii)
+    network = measure.logits_model(model)
+    for _ in range(10):
+        # Towards another image, plus noise: directions in which a decision does change.
+        noise = RNG.permutation(x[rows]) - x[rows] + 0.1 * RNG.standard_normal(x[rows].shape)
+        unit = noise / np.linalg.norm(noise.reshape(len(rows), -1), axis=1)[:, None, None, None]
+        moved = x[rows] + 0.999 * found.radii[rows, None, None, None] * unit
+        np.testing.assert_array_equal(outputs(network, moved).argmax(axis=1), found.predicted[rows])
+
+
+# --- what is refused ---
+
+
+def test_a_model_must_be_a_built_keras_model_with_finite_weights():
+    with pytest.raises(TypeError, match="Keras model"):
+        measure.certified_radius(lambda x: x, samples())
+    with pytest.raises(ValueError, match="built"):
+        measure.certified_radius(keras.Sequential([keras.layers.Dense(2)]), samples())
+    model = linear(np.ones((6, 2)))
+    model.layers[0].kernel.assign(np.full((6, 2), np.nan))
+    with pytest.raises(ValueError, match="NaN"):
+        measure.certified_radius(model, samples())
+
+
+def test_a_model_has_one_input_and_one_output():
+    one, two = keras.Input((3,)), keras.Input((3,))
+    dense = keras.layers.Dense(2)
+    with pytest.raises(ValueError, match="outputs"):
+        measure.certified_radius(keras.Model(one, [dense(one), dense(one)]), samples(4, (3,)))
+    with pytest.raises(ValueError, match="inputs"):
+        measure.certified_radius(keras.Model([one, two], dense(one + two)), samples(4, (3,)))
+    image = keras.Sequential([keras.layers.Input((4, 4, 1)), keras.layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match=r"\(batch, "):
+        measure.certified_radius(image, samples(4, (4, 4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "words"),
+    [
+        (np.full((3, 6), np.nan), ValueError, "NaN"),
+        (np.full((3, 6), np.inf), ValueError, "Inf"),
+        (np.ones((0, 6)), ValueError, "at least one"),
+        (np.ones(6), ValueError, "at least one"),
+        (np.ones((3, 5)), ValueError, r"\(n, 6\)"),
+        (np.ones((3, 6, 1)), ValueError, r"\(n, 6\)"),
+        ([["a"] * 6], TypeError, "real numbers"),
+        (1j * np.ones((3, 6)), TypeError, "real numbers"),
+    ],
+)
+def test_bad_samples_are_named(x, error, words):
+    with pytest.raises(error, match=words):
+        measure.certified_radius(linear(np.ones((6, 2))), x)
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "words"),
+    [
+        ([0, 1, 2], ValueError, "from 0 to 1"),
+        ([0, -1, 1], ValueError, "from 0 to 1"),
+        ([0, 0.5, 1], ValueError, "from 0 to 1"),
+        ([0, 1], ValueError, "shape"),
+        (np.eye(3), ValueError, "one-hot of shape"),
+        (np.ones((3, 2)), ValueError, "one-hot"),
+        (np.full((3, 2), 0.5), ValueError, "one-hot"),
+        ([0, np.nan, 1], ValueError, "NaN"),
+        (["a", "b", "c"], TypeError, "real numbers"),
+    ],
+)
+def test_bad_labels_are_named(y, error, words):
+    model = linear(np.ones((6, 2)))
+    with pytest.raises(error, match=words):
+        measure.certified_radius(model, np.ones((3, 6)), y)
+
+
+def test_bad_labels_of_two_classes_are_named():
+    model = linear(np.ones((6, 1)))
+    for y in ([0, 1, 2], [-1, 0, 1], [0.5, 0, 1]):
+        with pytest.raises(ValueError, match="0 and 1, or −1 and 1"):
+            measure.certified_radius(model, np.ones((3, 6)), y)
+
+
+@pytest.mark.parametrize(
+    ("epsilons", "error"),
+    [
+        (-0.1, ValueError),
+        (math.nan, ValueError),
+        (math.inf, ValueError),
+        ([], ValueError),
+        ("a", TypeError),
+        (True, TypeError),
+    ],
+)
+def test_bad_sizes_are_named(epsilons, error):
+    model, x = linear(np.ones((6, 2))), np.ones((3, 6))
+    with pytest.raises(error, match="epsilons"):
+        measure.certified_accuracy(model, x, [0, 1, 0], epsilons)
+
+
+def test_other_bad_arguments_are_named():
+    model, x = linear(np.ones((6, 2))), np.ones((3, 6))
+    for bounds in (np.ones((3, 3)), -np.ones((2, 2)), np.full((2, 2), np.nan), np.full((2, 2), np.inf)):
+        with pytest.raises(ValueError, match=r"[Bb]ound"):
+            measure.certified_radius(model, x, bounds=bounds)
+    for error in (-1, math.nan, [1, 2]):
+        with pytest.raises(ValueError, match="logit_error"):
+            measure.certified_radius(model, x, logit_error=error)
+    with pytest.raises(TypeError, match="y=None"):
+        measure.certified_accuracy(model, x, None)
+    with pytest.raises(ValueError, match="needs labels"):
+        measure.certified_radius(model, x).accuracy_at(0.1)
