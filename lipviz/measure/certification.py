@@ -136,22 +136,27 @@ class Certificate:
         return "\n".join([self._summary(), "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
 
     def _repr_html_(self):
-        head = "".join(f'<th scope="col" style="text-align:{_ALIGN[i]}">{cell}</th>' for i, cell in enumerate(_HEADER))
-        body = "".join(
-            "<tr>"
-            + "".join(f'<td style="text-align:{_ALIGN[i]}">{html.escape(cell)}</td>' for i, cell in enumerate(row))
-            + "</tr>"
-            for row in self._rows()
-        )
+        head = _html_row(_HEADER, 'th scope="col"')
+        body = "".join(_html_row(row, "td") for row in self._rows())
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        return (
-            f"<table><caption>{html.escape(self._summary())}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "")
-        )
+        caption = f'<caption style="text-align:left">{html.escape(self._summary())}</caption>'
+        table = f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+        # On a narrow screen the table scrolls, not the page.
+        return f'<div style="overflow-x:auto">{table}</div>' + (f"<ul>{notes}</ul>" if notes else "")
 
 
 _HEADER = ("layer", "kind", "at least", "at most", "attained", "method", "ms")
 _ALIGN = ("left", "left", "right", "right", "center", "left", "right")
+
+
+def _html_row(cells, tag):
+    name = tag.split()[0]
+    styled = (f'<{tag} style="text-align:{align};padding:.15em .7em .15em 0">' for align in _ALIGN)
+    return (
+        "<tr>"
+        + "".join(f"{start}{html.escape(cell)}</{name}>" for start, cell in zip(styled, cells, strict=True))
+        + "</tr>"
+    )
 
 
 def _padded(cell, width, column):

@@ -436,7 +436,7 @@ def test_the_table_rounds_outward_and_html_is_escaped():
     assert "a&lt;b" in markup
     assert "a<b" not in markup
     assert markup.count('scope="col"') == 7
-    assert "<caption>" in markup
+    assert "<caption" in markup
     assert "dense" in text
     assert "· tanh" in text
 
