@@ -14,7 +14,7 @@ from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
 from lipviz.measure.bounds.pointwise import activation_bound
 from lipviz.measure.bounds.registry import Bound, check_norm, find_rule, has_activation, layer_bound, unknown
-from lipviz.measure.kernels import to_numpy
+from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import used_kernel
 from lipviz.measure.precision import float64_copy
 from lipviz.measure.ratios import gradient_ascent_ratio
@@ -356,6 +356,7 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     """
     norm = check_norm(norm)
     trace, inputs, outputs = _traced(model, input_shape, norm, exact)
+    samples = None if samples is None else _checked_samples(samples, inputs)
     gains = [flow.gains for flow in keras.tree.flatten(outputs)]
     upper = _joint(gains, norm)
     shapes = tuple(flow.shape[1:] for flow in inputs)
@@ -415,17 +416,23 @@ def _input_shapes(model, input_shape):
         if known is None:
             raise ValueError(f"The shape of the input of '{model.name}' is not known. Expected `input_shape`.")
         return known
+    if not isinstance(input_shape, list | tuple):
+        raise _shape_error(input_shape)
     several = len(input_shape) > 0 and all(isinstance(part, list | tuple) for part in input_shape)
     shapes = [tuple(part) for part in (input_shape if several else [input_shape])]
     for size in (size for shape in shapes for size in shape):
         if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
-            raise ValueError(
-                "`input_shape` must be a tuple of positive integers, or None for unknown sizes, without the batch. "
-                f"Received: input_shape={input_shape!r}"
-            )
+            raise _shape_error(input_shape)
     if known is not None and not _fits(shapes, known):
         raise ValueError(f"`input_shape` must fit the model's input {known}. Received: input_shape={input_shape!r}")
     return shapes
+
+
+def _shape_error(received):
+    return ValueError(
+        "`input_shape` must be a tuple of positive integers, or None for unknown sizes, without the batch. "
+        f"Received: input_shape={received!r}"
+    )
 
 
 def _fits(shapes, known):
@@ -470,6 +477,14 @@ def _notes(model, trace):
         )
 
 
+def _checked_samples(samples, inputs):
+    samples = as_float64(samples, "The samples")
+    if not _fits([samples.shape[1:]], [inputs[0].shape[1:]]):
+        expected = ("n", *inputs[0].shape[1:])
+        raise ValueError(f"`samples` must have the shape {expected}. Received shape: {samples.shape}")
+    return samples
+
+
 def _searched(model, shapes, norm, samples, seed):
     """A lower bound by search, and words where there is none."""
     why = None
@@ -481,6 +496,8 @@ def _searched(model, shapes, norm, samples, seed):
         why = "the search needs a model, not a layer"
     elif any(layer.compute_dtype in _HALF for layer in model._flatten_layers()):
         why = "the search computes in float64, and the model in half precision"
+    elif "float" not in str(_input_dtype(model)):
+        why = f"the search needs inputs that vary, and these are of dtype {_input_dtype(model)}"
     elif samples is None and None in shapes[0]:
         why = "the search needs a known input shape, or samples"
     if why is not None:

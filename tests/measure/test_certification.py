@@ -389,9 +389,22 @@ def test_bad_input_is_refused():
     model = keras.Sequential([keras.Input((3,)), K.Dense(2)])
     with pytest.raises(ValueError, match="`norm` must be"):
         lipviz.certify(model, norm=3)
+    with pytest.raises(ValueError, match="`input_shape` must be a tuple"):
+        lipviz.certify(model, 3)
+    with pytest.raises(ValueError, match="`samples` must have the shape"):
+        lipviz.certify(model, samples=np.ones((5, 4)))
+    with pytest.raises(TypeError, match="real numbers"):
+        lipviz.certify(model, samples="abc")
     model.layers[0].bias.assign([np.nan, 0.0])
     with pytest.raises(ValueError, match="holds NaN or Inf"):
         lipviz.certify(model)
+
+
+def test_numbers_of_words_are_not_searched():
+    model = keras.Sequential([keras.Input((5,), dtype="int32"), K.Embedding(10, 4), K.Flatten()])
+    certificate = lipviz.certify(model)
+    assert certificate.upper_bound == math.inf
+    assert "dtype int32" in certificate.notes[-1]
 
 
 def test_a_layer_alone():
