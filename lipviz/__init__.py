@@ -16,6 +16,7 @@ _SUBMODULES = (
     "activations",
     "callbacks",
     "compute_layer_sv",
+    "convolution_norms",
     "course",
     "data",
     "explorers",

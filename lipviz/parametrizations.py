@@ -47,6 +47,8 @@ class Parametrization(keras.layers.Layer):
         wbar: Variable, the constrained kernel in the kernel's own shape, at least float32.
         k: Scalar variable.
         coef_lip: Factor that the shape of the layer's input asks for, on top of k.
+        operator_norm: What bounds the norm of the layer's whole operator where that is divided by it, such as a
+            `lipviz.convolution_norms.ConvolutionNorm`; None where `coef_lip` says all. Set before `attach`.
         state: Names of the variables that `normalize` keeps from step to step, each with what it is.
         warm_start: Those of them that `normalize` starts from.
     """
@@ -54,6 +56,7 @@ class Parametrization(keras.layers.Layer):
     state = {}  # noqa: RUF012 - replaced by subclasses, never changed
     warm_start = ()
     coef_lip = 1.0
+    operator_norm = None
 
     def __init__(self, k_coef_lip=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -163,6 +166,8 @@ class Parametrization(keras.layers.Layer):
             The tuple (k-Lipschitz kernel, dict of new state).
         """
         normalized, state = self.normalize(ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype))
+        if self.operator_norm is not None:
+            normalized = self.operator_norm.unit(normalized)
         k = ops.convert_to_tensor(self.k)
         return normalized * (k if self.coef_lip == 1 else k * self.coef_lip), state
 
@@ -204,7 +209,8 @@ class Parametrization(keras.layers.Layer):
 
     def _within_bound(self, wbar):
         """Rescale where rounding beat the margin, as on hardware that multiplies at reduced precision."""
-        excess = self.exact_norm(wbar) / (self.k_coef_lip * self.coef_lip)
+        norm = self.exact_norm(wbar) if self.operator_norm is None else self.operator_norm.exact(wbar)
+        excess = norm / (self.k_coef_lip * self.coef_lip)
         return wbar if excess <= 1 else wbar / (excess * (1 + nm.rounding_margin((1,), wbar.dtype)))
 
     def set_klip_factor(self, klip_factor):

@@ -22,18 +22,20 @@ from lipviz.layers import (
 from tests.support import KINDS, convolution_matrix, gradient, make_kernel
 
 SETTINGS = ({}, {"eps_bjorck": None}, {"beta_bjorck": 0.05, "maxiter_bjorck": 1}, {"maxiter_spectral": 0})
+TIGHT = {"bound": "tight"}
+ALSO_TIGHT = (*SETTINGS, TIGHT, TIGHT | {"eps_bjorck": None})
 ROUGH = {"kernel_size": 3, "filters": 3}
 # Class, arguments, shape of a sample, settings.
 LAYERS = (
     (SpectralDense, {"units": 5}, (8,), SETTINGS),
     (FrobeniusDense, {"units": 5, "disjoint_neurons": False}, (8,), ({},)),
-    (SpectralConv1D, ROUGH, (7, 2), SETTINGS),
-    (SpectralConv2D, ROUGH, (5, 4, 2), SETTINGS),
-    (SpectralConv2D, ROUGH | {"strides": 2, "kernel_size": 4}, (5, 6, 2), SETTINGS),
-    (SpectralConv2D, ROUGH | {"padding": "valid"}, (5, 6, 2), ({},)),
-    (SpectralConv2DTranspose, ROUGH, (4, 3, 2), SETTINGS),
+    (SpectralConv1D, ROUGH, (7, 2), ALSO_TIGHT),
+    (SpectralConv2D, ROUGH, (5, 4, 2), ALSO_TIGHT),
+    (SpectralConv2D, ROUGH | {"strides": 2, "kernel_size": 4}, (5, 6, 2), ALSO_TIGHT),
+    (SpectralConv2D, ROUGH | {"padding": "valid"}, (5, 6, 2), ({}, TIGHT)),
+    (SpectralConv2DTranspose, ROUGH, (4, 3, 2), ALSO_TIGHT),
     (SpectralConv2DTranspose, ROUGH | {"strides": 3, "kernel_size": 4}, (3, 2, 2), SETTINGS),
-    (FrobeniusConv2D, ROUGH, (5, 4, 2), ({},)),
+    (FrobeniusConv2D, ROUGH, (5, 4, 2), ({}, TIGHT)),
 )
 STARTS = 3
 

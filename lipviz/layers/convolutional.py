@@ -9,6 +9,9 @@ so the constrained kernel is multiplied by 1/√P (`coef_lip`). P counts what ze
 image leave of it (`lipviz.normalizers.patch_coverage`). A transposed convolution is the adjoint of a convolution that
 reads its output, so the same factor makes it sound, with the kernel reshaped to (height · width · out, in).
 
+With `bound="tight"` the kernel is divided by a bound of the norm of the convolution itself instead, which is never
+worse: by Fourier transform, at the size that the layer is built for (`lipviz.convolution_norms`).
+
 Reference: Serrurier et al. (2021), Achieving robustness in classification using optimal transport with hinge
 regularization, appendix C. Its averaged factor is no upper bound for stride 1; here it is `bound="unsound_average"`.
 """
@@ -19,21 +22,23 @@ import keras
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.convolution_norms import ConvolutionNorm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers.base_layer import ConstrainedKernel, given, with_channels_last
 from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
 
-BOUNDS = ("coverage", "unsound_average")
+BOUNDS = ("coverage", "tight", "unsound_average")
 
 
 class _ConstrainedConv(ConstrainedKernel):
     """Mixin of all convolutions: which settings have a bound, and the factor that the input's shape asks for."""
 
     transposed = False
+    _bounds = BOUNDS
 
     def __init__(self, *args, bound="coverage", **kwargs):
-        if bound not in BOUNDS:
-            raise ValueError(f"`bound` must be one of {BOUNDS}. Received: bound={bound!r}")
+        if bound not in self._bounds:
+            raise ValueError(f"`bound` must be one of {self._bounds}. Received: bound={bound!r}")
         super().__init__(*args, **kwargs)
         self.bound = bound
         self._largest = None
@@ -55,10 +60,26 @@ class _ConstrainedConv(ConstrainedKernel):
     def _spatial(self, shape):
         return tuple(shape[1:-1] if self.data_format == "channels_last" else shape[2:])
 
+    def build(self, input_shape):
+        if self.bound == "tight":
+            self.parametrization.operator_norm = self._norm(self._spatial(input_shape))
+        super().build(input_shape)
+
+    def _norm(self, sizes):
+        if None in sizes:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' has bound='tight', which needs the size of the image: expected "
+                f"an input of known sizes. Received the sizes {sizes}. With bound='coverage' it takes every size."
+            )
+        return ConvolutionNorm(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
+
     def lip_coef(self, input_shape):
         sizes = self._spatial(input_shape)
         if not self.is_sound:
             return _averaged(sizes, self.kernel_size, self.strides)
+        if self.bound == "tight":
+            self._largest = sizes
+            return 1.0
         axes = list(zip(sizes, self.kernel_size, self.strides, strict=True))
         here = [nm.patch_coverage(*axis, self.padding, self.transposed) for axis in axes]
         anywhere = [nm.patch_coverage(None, *axis[1:], self.padding, self.transposed) for axis in axes]
@@ -80,10 +101,16 @@ class _ConstrainedConv(ConstrainedKernel):
         for size, largest in zip(self._spatial(shape), self._largest, strict=True):
             if largest < math.inf and (size is None or size > largest):
                 raise ValueError(
-                    f"{type(self).__name__} '{self.name}' was built for images no larger than its kernel: its factor "
-                    f"{self.coef_lip:.6g} holds up to the size {largest}. Received an input of shape {tuple(shape)}. "
-                    "Build it with None for the sizes, and it takes all of them."
+                    f"{type(self).__name__} '{self.name}' {self._limit(largest)}. Received an input of shape "
+                    f"{tuple(shape)}. Build it with None for the sizes, and bound='coverage', and it takes all of them."
                 )
+
+    def _limit(self, largest):
+        """Why larger images are refused."""
+        if self.bound == "tight":
+            return f"has bound='tight', which holds up to the size {largest} that it was built for"
+        factor = f"its factor {self.coef_lip:.6g} holds up to the size {largest}"
+        return f"was built for images no larger than its kernel: {factor}"
 
     def linear(self, inputs, kernel):
         return with_channels_last(lambda x: self.convolve(x, kernel), inputs, self.data_format)
@@ -124,7 +151,7 @@ class SpectralConv2D(_Conv, keras.layers.Conv2D):
     What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting (`bound="coverage"`).
     The matrix of the kernel has all its singular values at k·coef_lip where Björck converges, like that of
     `SpectralDense`; that of the convolution has its largest between about 0.6 k and k, at k where the kernel's matrix
-    is square or wide, that is with at least height · width · in filters.
+    is square or wide, that is with at least height · width · in filters; with `bound="tight"` it is nearly k, always.
 
     Args:
         filters: Number of output channels.
@@ -149,15 +176,22 @@ class SpectralConv2D(_Conv, keras.layers.Conv2D):
         beta_bjorck: Step size of Björck in ]0, 0.5].
         maxiter_spectral: Largest number of power iterations in a training step.
         maxiter_bjorck: Largest number of Björck iterations in a training step.
-        bound: "coverage", or "unsound_average" for the reference's factor, with which the norm exceeds k (by 2.4 % at
-            3×3 on 28×28, by up to 27 % on small images): for comparison only. `is_sound` is False then.
+        bound: "coverage". Or "tight": the kernel is divided by a bound of the norm of the convolution itself, found by
+            Fourier transform in every step. The largest singular value is then between 0.9 k and k on images of twice
+            the kernel's size, and closer to k the larger the image is. Its sizes must be known at build, and larger
+            ones are refused later. A step costs as much more as a dozen products of square matrices of side
+            min(in · stride², filters), for half of the pixels over stride² (four times as many on small images). Or
+            "unsound_average" for the reference's factor, with which the norm exceeds k (by 2.4 % at 3×3 on 28×28, by
+            up to 27 % on small images): for comparison only. `is_sound` is False then.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 
     Input shape: (batch, height, width, in). Output shape: (batch, new height, new width, filters). Channels come second
-    with "channels_first". A layer that was built for images smaller than its kernel refuses larger ones.
+    with "channels_first". A layer that was built for images smaller than its kernel refuses larger ones, and so does
+    one with `bound="tight"`.
 
     Raises:
-        ValueError: If an argument is out of range, or the initial kernel holds NaN or Inf.
+        ValueError: If an argument is out of range, the initial kernel holds NaN or Inf, or a size is not known that the
+            bound needs.
 
     Reference: Serrurier et al. (2021), appendix C; the factor is that of this module.
     """
@@ -297,6 +331,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
         maxiter_spectral: See `SpectralConv2D`.
         maxiter_bjorck: See `SpectralConv2D`.
         output_padding: Only None.
+        bound: "coverage" or "tight", see `SpectralConv2D`.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 
     Input shape: (batch, height, width, in). Output shape: (batch, height · stride, width · stride, filters) with "same"
@@ -311,6 +346,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
     vanilla_class = keras.layers.Conv2DTranspose
     parametrization_class = SpectralParametrization
     transposed = True
+    _bounds = BOUNDS[:2]
 
     def __init__(
         self,
@@ -337,6 +373,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
         maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
         *,
         output_padding=None,
+        bound="coverage",
         **kwargs,
     ):
         super().__init__(**given(locals()))

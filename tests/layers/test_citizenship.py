@@ -14,7 +14,7 @@ import pytest
 from allpairspy import AllPairs
 
 from lipviz import Sequential, layers, vanillaModel
-from lipviz.layers import GroupSort2, Householder, MaxMin
+from lipviz.layers import GroupSort2, Householder, MaxMin, PReLUlip
 
 IMAGE, SERIES, VECTOR = (6, 4, 2), (6, 2), (4,)
 CONVOLUTION = {"filters": 4, "kernel_size": 3, "kernel_initializer": "orthogonal"}
@@ -58,7 +58,7 @@ COMMON = {
 }
 SETTINGS_WITH_KERNEL = {
     "name": list(WITH_KERNEL),
-    "activation": [None, "tanh", GroupSort2, MaxMin, Householder],
+    "activation": [None, "tanh", GroupSort2, MaxMin, Householder, PReLUlip],
     **COMMON,
     "dtype": [None, "float64", "mixed_bfloat16", "mixed_float16"],
     "use_bias": [True, False],
@@ -68,6 +68,7 @@ SETTINGS_WITH_KERNEL = {
     "disjoint_neurons": [True, False],
     "strides": [1, 2],
     "padding": ["same", "valid"],
+    "bound": ["coverage", "tight"],
 }
 SETTINGS_WITHOUT = {
     "name": list(WITHOUT),
@@ -105,7 +106,7 @@ def sorted_along_channels(activation, data_format):
     """An activation that is a layer acts on the channels, wherever they are."""
     if not isinstance(activation, type):
         return activation
-    return activation(data_format=data_format)
+    return activation() if activation is PReLUlip else activation(data_format=data_format)
 
 
 def trained(name, how, **settings):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lipviz import Sequential, vanillaModel
 from lipviz import normalizers as nm
+from lipviz.convolution_norms import ConvolutionNorm
 from lipviz.layers import (
     FrobeniusConv2D,
     GroupSort2,
@@ -19,7 +20,18 @@ from lipviz.layers import (
     SpectralConv2DTranspose,
     SpectralDense,
 )
-from tests.support import KINDS, convolution_matrix, examples, make_kernel, singular_values, with_spectrum
+from lipviz.measure.precision import float64_scope
+from tests.support import (
+    KINDS,
+    convolution_matrix,
+    examples,
+    finite_differences,
+    gradient,
+    make_kernel,
+    singular_values,
+    tensor,
+    with_spectrum,
+)
 
 RNG = np.random.default_rng(0)
 TWO_D = (SpectralConv2D, SpectralConv2DTranspose, FrobeniusConv2D)
@@ -143,6 +155,185 @@ def test_the_kernels_matrix_has_all_its_singular_values_at_k(cls):
     layer.kernel.assign(with_spectrum((int(np.prod(shape[:-1])), shape[-1]), values).reshape(shape))
     layer.refresh()
     np.testing.assert_allclose(singular_values(layer.wbar), 2 * layer.coef_lip, rtol=1e-3)
+
+
+# --- the tight bound ---
+
+TIGHT = (*TWO_D, SpectralConv1D)
+
+
+def set_kernel(layer, kind, scale=1.0, seed=0):
+    shape = layer.kernel.shape
+    flat = make_kernel(kind, (int(np.prod(shape[:-1])), shape[-1]), scale, seed)
+    layer.kernel.assign(flat.reshape(shape))
+    layer.refresh()
+
+
+@settings(max_examples=examples(20))
+@given(
+    st.sampled_from(TWO_D),
+    st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    st.sampled_from([(1, 1), (3, 3), (2, 4), (5, 1)]),
+    st.sampled_from([(1, 1), (2, 2), (1, 3)]),
+    st.sampled_from(["same", "valid"]),
+    st.sampled_from([(1, 1), (1, 4), (3, 2)]),
+    settings_of_spectral,
+    st.tuples(st.sampled_from(KINDS), st.integers(-12, 12), st.integers(0, 99)),
+    st.integers(0, 3),
+)
+def test_no_kernel_exceeds_k_with_the_tight_bound(
+    cls, sizes, kernel_size, strides, padding, channels, further, kind, less
+):
+    if padding == "valid" and cls is not SpectralConv2DTranspose:
+        sizes = tuple(map(max, sizes, kernel_size))
+    if cls is FrobeniusConv2D:
+        further = {name: value for name, value in further.items() if name == "k_coef_lip"}
+    layer = built(cls, sizes, *channels, kernel_size, strides=strides, padding=padding, bound="tight", **further)
+    set_kernel(layer, kind[0], 10.0 ** kind[1], kind[2])
+    assert np.isfinite(np.asarray(layer.wbar)).all()
+    assert norm(layer, sizes) <= layer.k_coef_lip * (1 + 1e-6)
+    # What a training step uses is what inference uses, and what holds for an image holds for smaller ones.
+    step = layer.parametrization.constrain(layer.kernel)[0]
+    np.testing.assert_allclose(step, layer.wbar, rtol=1e-5, atol=1e-6 * layer.k_coef_lip)
+    least = kernel_size if padding == "valid" and cls is not SpectralConv2DTranspose else (1, 1)
+    smaller = tuple(max(n - less, m) for n, m in zip(sizes, least, strict=True))
+    assert norm(layer, smaller) <= layer.k_coef_lip * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cls", "sizes", "kernel_size", "strides", "channels", "least"),
+    [
+        (SpectralConv2D, (9, 9), 3, 1, (3, 4), 0.97),
+        (SpectralConv2D, (10, 9), 3, 2, (3, 4), 0.96),
+        (SpectralConv2D, (10, 9), (5, 2), (1, 2), (3, 2), 0.93),
+        (SpectralConv2DTranspose, (5, 6), 3, 2, (4, 3), 0.97),
+        (SpectralConv1D, (40,), 5, 1, (4, 4), 0.97),
+        (FrobeniusConv2D, (9, 9), 3, 1, (3, 4), 0.97),
+    ],
+)
+def test_how_tight_the_tight_bound_is(cls, sizes, kernel_size, strides, channels, least):
+    for seed, k in enumerate((1.0, 0.3)):
+        found = []
+        for bound in ("coverage", "tight"):
+            layer = built(cls, sizes, *channels, kernel_size, strides=strides, bound=bound, k_coef_lip=k)
+            set_kernel(layer, "gaussian", seed=seed)
+            found.append(norm(layer, sizes) / k)
+        assert found[0] <= found[1]
+        assert least < found[1] <= 1
+        assert layer.is_sound
+        assert layer.coef_lip == 1
+
+
+def test_the_tight_bound_is_no_looser_than_coverage_where_that_is_attained():
+    for channels, kernel_size, sizes in (((1, 16), 3, (12, 12)), ((2, 3), 5, (2, 3)), ((4, 3), 1, (6, 5))):
+        layer = built(SpectralConv2D, sizes, *channels, kernel_size, bound="tight")
+        reference = built(SpectralConv2D, sizes, *channels, kernel_size)
+        for some in (layer, reference):
+            set_kernel(some, "gaussian")
+        assert norm(layer, sizes) >= norm(reference, sizes) * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("cls", TIGHT)
+def test_the_tight_bound_needs_a_size_and_holds_up_to_it(cls):
+    sizes = (6,) if cls is SpectralConv1D else (6, 5)
+    with pytest.raises(ValueError, match=r"'tight', which needs the size of the image.*\(None"):
+        built(cls, (None, *sizes[1:]), bound="tight")
+    layer = built(cls, sizes, bound="tight")
+    assert np.isfinite(np.array(layer(np.ones((1, *sizes[:-1], sizes[-1] - 2, 2))))).all()
+    with pytest.raises(ValueError, match=r"bound='tight', which holds up to the size \d"):
+        layer(np.ones((1, *sizes[:-1], 9, 2)))
+    with pytest.raises(ValueError, match="bound='coverage', and it takes all of them"):
+        keras.Sequential([keras.Input((*sizes[:-1], None, 2)), layer])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dtype", "how"),
+    [
+        ({}, "float32", {"jit_compile": True}),
+        ({"eps_bjorck": None}, "float64", {}),
+        ({"strides": 2, "kernel_size": 4}, "float32", {"run_eagerly": True}),
+    ],
+)
+def test_the_tight_bound_survives_training(arguments, dtype, how):
+    sizes = (6, 7)
+    layers = [SpectralConv2D(**{"filters": 4, "kernel_size": 3, "bound": "tight", "dtype": dtype, **arguments})]
+    if "jit_compile" not in how:
+        layers.append(SpectralConv2DTranspose(3, 2, strides=2, bound="tight", dtype=dtype))
+    model = Sequential([keras.Input((*sizes, 2), dtype=dtype), *layers])
+    model.compile(keras.optimizers.SGD(1.0), "mae", **how)
+    x = RNG.standard_normal((20, *sizes, 2))
+    model.fit(x, RNG.standard_normal((20, *model.output_shape[1:])), batch_size=4, epochs=2, verbose=0)
+    for layer in layers:
+        for _ in range(2):
+            assert norm(layer, layer.get_build_config()["input_shape"][1:3]) <= layer.k_coef_lip * (1 + 1e-6)
+            layer.condense()
+
+
+def test_the_tight_bound_survives_saving_and_export(tmp_path):
+    layer = SpectralConv2D(4, 3, bound="tight", activation=MaxMin())
+    model = Sequential([keras.Input((7, 6, 2)), layer, keras.layers.Flatten()])
+    model.compile("adam", "mae")
+    x = RNG.standard_normal((8, 7, 6, 2)).astype("float32")
+    model.fit(x, RNG.standard_normal((8, *model.output_shape[1:])), verbose=0)
+    want = model.predict(x, verbose=0)
+    loaded = copied(model, tmp_path)
+    assert loaded.layers[0].bound == "tight"
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), want)
+    loaded.layers[0].refresh()
+    np.testing.assert_allclose(loaded.layers[0].wbar, layer.wbar, atol=1e-6)
+    np.testing.assert_allclose(vanillaModel(model).predict(x, verbose=0), want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_kernel_of_nan_leaves_the_tight_kernel_as_it_was():
+    layer = built(SpectralConv2D, bound="tight")
+    before = np.array(keras.ops.convert_to_numpy(layer.wbar))
+    layer.kernel.assign(np.full(layer.kernel.shape, np.nan))
+    assert np.isnan(np.array(layer(np.ones((1, 6, 5, 2)), training=True))).all()
+    np.testing.assert_array_equal(layer.wbar, before)
+    with pytest.raises(ValueError, match="finite"):
+        layer.refresh()
+
+
+@pytest.mark.parametrize(
+    ("kernel_shape", "sizes", "strides", "transposed"),
+    [
+        ((3, 3, 2, 3), (8, 7), (1, 1), False),
+        ((3, 2, 3, 1), (6, 6), (2, 1), False),
+        ((3, 3, 2, 4), (5, 4), (2, 2), True),
+    ],
+)
+def test_the_tight_bound_has_the_gradient_of_the_norm_at_its_frequency(kernel_shape, sizes, strides, transposed):
+    bounds = ConvolutionNorm(kernel_shape[:2], sizes, strides, "same", transposed)
+    kernel = with_spectrum((int(np.prod(kernel_shape[:-1])), kernel_shape[-1]), np.ones(kernel_shape[-1]))
+    kernel = (kernel / 2).reshape(kernel_shape)  # coverage has no say
+    weights = RNG.standard_normal(kernel_shape)
+    margin = float(bounds.unit(tensor(kernel, "float64"))[0, 0, 0, 0]) * bounds.exact(kernel) / kernel[0, 0, 0, 0]
+
+    def unit(w):  # as the layer uses it, in NumPy
+        return np.sum(weights * w) * margin / bounds.exact(w)
+
+    assert margin == pytest.approx(1, abs=1e-6)
+    with float64_scope():
+        for function, expected in (
+            (bounds.bound, bounds.exact),
+            (lambda w: keras.ops.sum(tensor(weights, "float64") * bounds.unit(w)), unit),
+        ):
+            slope = gradient(function, tensor(kernel, "float64"))
+            np.testing.assert_allclose(slope, finite_differences(expected, kernel), atol=1e-5)
+
+
+def test_the_bound_in_keras_ops_is_that_in_numpy():
+    for shape, sizes, strides in (
+        ((3, 3, 5, 4), (9, 9), (1, 1)),
+        ((4, 3, 2, 9), (30, 6), (1, 2)),
+        ((5, 2, 2), (9,), (1,)),
+    ):
+        bounds = ConvolutionNorm(shape[:-2], sizes, strides, "same")
+        kernel = make_kernel("gaussian", (int(np.prod(shape[:-1])), shape[-1])).reshape(shape)
+        kernel /= np.linalg.norm(kernel)
+        found = float(bounds.bound(keras.ops.convert_to_tensor(kernel, dtype="float32")))
+        np.testing.assert_allclose(found, bounds.exact(kernel), rtol=1e-3)
+        assert found > bounds.exact(kernel) * (1 - 1e-6)
 
 
 # --- sizes ---
@@ -275,7 +466,8 @@ def test_channels_first_is_the_same_transposed(cls):
         (SpectralConv2D, {"dilation_rate": 2}, r"dilation_rate=\(1, 1\) only"),
         (SpectralConv2D, {"groups": 3}, "groups=1 only. Received: 3"),
         (SpectralConv2DTranspose, {"output_padding": 0}, "output_padding=None only"),
-        (SpectralConv2D, {"bound": "averaged"}, "'coverage', 'unsound_average'"),
+        (SpectralConv2D, {"bound": "averaged"}, "'coverage', 'tight', 'unsound_average'"),
+        (SpectralConv2DTranspose, {"bound": "unsound_average"}, r"must be one of \('coverage', 'tight'\)"),
         (SpectralConv2D, {"kernel_size": 0}, "kernel_size"),
         (FrobeniusConv2D, {"eps_bjorck": None}, "eps_bjorck"),
         (SpectralConv2D, {"k_coef_lip": -1}, "k_coef_lip"),
