@@ -8,6 +8,9 @@ A plain FFT of an image's size is no bound, since zero padding is not circular. 
 * *Compression.* A circulant matrix of size N whose entries are multiplied by exp(iφ) where they wrap around holds the
   matrix of the convolution, once N is so large that no entry of it wraps: it is a block of the circulant, so its norm
   is no larger. The circulant's is max σ(K̂(ω)) over ω = (2πj + φ)/N, for every φ that one likes, one per axis.
+* *Section.* Read the other way, y ↦ Aᵀy, outputs lie on a window of the circulant: ‖Aᵀy‖² ≤ Σ_ω σ²(K̂(ω)) ‖ŷ(ω)‖².
+  That is Σ_c y_cᵀ T y_c over the channels, with the Toeplitz matrix T(x, x') = Σ_ω σ² cos(ω(x − x'))/N^d over the
+  window's sites: λ1(T) bounds ‖A‖², and is below max σ², since no y on a window has a single frequency.
 * *Gram iteration.* With G = K̂ᴴK̂ and q = 2ⁿ, λ1(G) ≤ ‖G^q‖_F^(1/q), at every step (Delattre et al. 2023, Efficient
   bound of Lipschitz constant for convolutional layers by Gram iteration).
 """
@@ -27,6 +30,8 @@ _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
 _EIGENVALUES = 5e9  # frequencies times channels³ up to which the last candidates are decomposed
 _FEW_EIGENVALUES = 3e5  # the same, before squaring has had a chance to leave fewer
+_SECTION_SITES = 400  # outputs up to which the section's matrix is set up; above, a circulant is within 1 % or so
+_SECTION_ROUNDING = 168  # units in the last place that the rounding of that matrix may cost: 2e-5 in float32
 _TWISTED_SIZE = 24  # where an axis is longer, one φ is as good as two: its frequencies lie that close
 
 TWISTS = (0.0, math.pi)  # with these, ω and −ω are both on the grid
@@ -84,7 +89,7 @@ def largest_symbol(kernel, axes, grids, needed, ceiling=math.inf):
     """Upper bound of max σ(K̂(ω)) over a grid.
 
     Args:
-        kernel: Array of shape (*taps, in, out).
+        kernel: Array of shape ``(*taps, in, out)``.
         axes: The `Axis` of each.
         grids: All frequencies, one array per axis.
         needed: The frequencies that have to be looked at.
@@ -107,6 +112,51 @@ def largest_symbol(kernel, axes, grids, needed, ceiling=math.inf):
         if math.sqrt(largest) * (1 + rounding) >= ceiling:
             return math.inf, None
     return math.sqrt(max(largest, 0.0)) * (1 + rounding), place
+
+
+def roomy(axes, counts):
+    """The axes with somewhat larger circulants, on which a section is closer."""
+    sizes = [count + int(axis.shifts.max()) for axis, count in zip(axes, counts, strict=True)]
+    return [dataclasses.replace(axis, size=max(axis.size, n)) for axis, n in zip(axes, sizes, strict=True)]
+
+
+def twisted(axes):
+    """Frequencies of each axis for φ = π, of the first one half."""
+    full = [(2 * np.pi * np.arange(axis.size) + np.pi) / axis.size for axis in axes]
+    return halved(full, (math.pi,) * len(axes))
+
+
+def features_of(axes, grids, counts):
+    """The section's matrix is FᵀDF, with σ² of each frequency twice on the diagonal of D.
+
+    Returns:
+        A float64 array F of shape (2, frequencies, outputs): cosines and sines, over √(N^d).
+    """
+    wave = np.ones((1, 1), complex)
+    for number, (axis, grid, count) in enumerate(zip(axes, grids, counts, strict=True)):
+        own = np.exp(1j * np.outer(grid, np.arange(count))) / math.sqrt(axis.size)
+        if number == 0 and len(grid) < axis.size:  # a frequency stands for its opposite too, unless it is that
+            own *= np.sqrt(np.where(np.isclose(np.sin(grid), 0), 1.0, 2.0))[:, None]
+        wave = np.einsum("fx,gy->fgxy", wave, own).reshape(len(wave) * len(own), -1)
+    return np.stack([wave.real, wave.imag])
+
+
+def section_norm(kernel, axes, grids, features):
+    """The bound √λ1 of the section's matrix.
+
+    Args:
+        kernel: Array of shape ``(*taps, in, out)``.
+        axes: The `Axis` of each.
+        grids: Frequencies, see `twisted`.
+        features: See `features_of`.
+
+    Returns:
+        A float.
+    """
+    sigmas = np.concatenate([np.linalg.norm(part, 2, axis=(1, 2)) for _, part in symbols_on(kernel, axes, grids)])
+    weighted = (features * sigmas[:, None]).reshape(-1, features.shape[-1])
+    rounding = 4 * (sum(kernel.shape[-2:]) + 8 * math.prod(kernel.shape[:-2]) + weighted.shape[0]) * _EPS
+    return float(np.linalg.norm(weighted, 2)) * (1 + rounding)
 
 
 def symbols_on(kernel, axes, grids):
@@ -195,8 +245,9 @@ def _where(kept, *arrays):
 class ConvolutionNorm:
     """Bounds the norm of a convolution on images up to a size, from its kernel.
 
-    The bound is that of this module's circulants, the smallest over φ, or what `coverage` says of a kernel whose matrix
-    has a norm of at most 1. It holds for every smaller image too: N is the largest that any of them asks for.
+    The bound is that of this module's section for up to 400 outputs, that of the circulants, the smallest over φ, for
+    more; or what `coverage` says of a kernel whose matrix has a norm of at most 1, if that is smaller. It holds for
+    every smaller image too: N is the largest that any of them asks for, and their sections are parts of this one.
 
     Args:
         kernel_size: Taps, one per axis.
@@ -214,11 +265,28 @@ class ConvolutionNorm:
 
     @functools.cached_property
     def axes(self):
-        """The `Axis` of each."""
-        return [
-            _axis_up_to(*values, self.padding, self.transposed)
-            for values in zip(self.sizes, self.kernel_size, self.strides, strict=True)
-        ]
+        """The `Axis` of each. A section is closer on a somewhat larger circulant."""
+        geometry = zip(self.sizes, self.kernel_size, self.strides, strict=True)
+        axes = [_axis_up_to(*values, self.padding, self.transposed) for values in geometry]
+        return roomy(axes, self.counts) if self.is_section else axes
+
+    @functools.cached_property
+    def counts(self):
+        """Outputs of the convolution along each axis, of a transposed one its inputs."""
+        if self.transposed:
+            return self.sizes
+        axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
+        return tuple(max(_count_and_before(n, k, s, self.padding)[0], 1) for n, k, s in axes)
+
+    @functools.cached_property
+    def is_section(self):
+        """Whether the outputs are few enough for the section's matrix."""
+        return math.prod(self.counts) <= _SECTION_SITES
+
+    @functools.cached_property
+    def features(self):
+        """Those of the section's matrix, see `features_of`."""
+        return features_of(self.axes, self.grids[0], self.counts)
 
     @functools.cached_property
     def coverage(self):
@@ -229,6 +297,8 @@ class ConvolutionNorm:
     @functools.cached_property
     def grids(self):
         """For each choice of φ, the frequencies of each axis that have to be looked at: a list of lists of arrays."""
+        if self.is_section:  # which φ hardly matters then
+            return [twisted(self.axes)]
         choices = [TWISTS if axis.size <= _TWISTED_SIZE else TWISTS[:1] for axis in self.axes]
         grids = []
         for twists in itertools.product(*choices):
@@ -261,11 +331,12 @@ class ConvolutionNorm:
     def unit(self, kernel):
         """Divide a kernel by a bound of the norm of its convolution; zero stays zero.
 
-        The gradient is that of σ(K̂(ω)) at the frequency where the bound was found.
+        The gradient is that of σ(K̂(ω)) at the frequency where the bound was found, or of all σ(K̂(ω)) with the weights
+        that they have in the section's largest eigenvalue.
 
         Args:
-            kernel: Tensor of shape (*taps, in, out) whose matrix (taps · in, out) has a norm of at most 1, float32 or
-                float64. It is of that order, unless it is 0.
+            kernel: Tensor of shape ``(*taps, in, out)`` whose matrix (taps · in, out) has a norm of at most 1, float32
+                or float64. It is of that order, unless it is 0.
 
         Returns:
             A tensor of the kernel's shape.
@@ -281,26 +352,41 @@ class ConvolutionNorm:
         """Bound the norm of the convolution of a kernel whose matrix has a norm of at most 1.
 
         Args:
-            kernel: Tensor of shape (*taps, in, out), float32 or float64.
+            kernel: Tensor of shape ``(*taps, in, out)``, float32 or float64.
 
         Returns:
             A scalar tensor, with a gradient.
         """
-        held = ops.stop_gradient(kernel)
-        parts = self._symbols(held, self.waves)
-        bounds, places, vectors = _gram_bounds(*parts)
+        bound, moving = self._of_section(kernel) if self.is_section else self._of_circulants(kernel)
+        return ops.where(bound < self.coverage, bound * moving, self.coverage)
+
+    def _of_section(self, kernel):
+        """The bound as a constant, and a factor of 1 that has its relative gradient."""
+        values, vectors = _gram_values(*self._symbols(ops.stop_gradient(kernel), self.waves[:, 0]))
+        features = ops.convert_to_tensor(self.features, dtype=kernel.dtype)
+        weighted = ops.reshape(features * ops.sqrt(values)[:, None], (-1, features.shape[-1]))
+        section = ops.matmul(ops.transpose(weighted), weighted)
+        bound, first = _schatten(section, squarings=9)
+        shares = ops.sum(ops.square(ops.matmul(features, first)), axis=(0, 2))
+        real, imaginary = self._symbols(kernel, self.waves[:, 0])
+        squares = ops.sum(_squared_lengths(real, imaginary, *vectors), axis=(-2, -1))
+        total = ops.sum(shares * squares)
+        moving = ops.sqrt((total + 1e-30) / ops.stop_gradient(total + 1e-30))
+        margin = _SECTION_ROUNDING * float(np.finfo(standardize_dtype(kernel.dtype)).eps)
+        return ops.sqrt(bound) * (1 + margin), moving
+
+    def _of_circulants(self, kernel):
+        """The same for the circulants."""
+        bounds, places, vectors = _gram_bounds(*self._symbols(ops.stop_gradient(kernel), self.waves))
         best = ops.argmin(bounds)
         bound = ops.sqrt(ops.take(bounds, best))
         # σ = ‖K̂v‖ at one frequency, v being constant: the derivative of a simple singular value.
         waves = ops.convert_to_tensor(self.waves.reshape(2, -1, *self.waves.shape[3:]), dtype=kernel.dtype)
         place = best * self.waves.shape[2] + ops.take(places, best)
         real, imaginary = self._product(kernel, ops.take(waves, place, axis=1))
-        v_real, v_imaginary = (ops.take(part, best, axis=0)[:, None] for part in vectors)
-        squares = ops.square(ops.matmul(real, v_real) - ops.matmul(imaginary, v_imaginary))
-        squares += ops.square(ops.matmul(real, v_imaginary) + ops.matmul(imaginary, v_real))
+        squares = _squared_lengths(real, imaginary, *(ops.take(part, best, axis=0) for part in vectors))
         sigma = ops.sqrt(ops.sum(squares) + 1e-30)
-        moving = ops.where(sigma > 1e-12, sigma / ops.stop_gradient(ops.maximum(sigma, 1e-12)), 1.0)
-        return ops.where(bound < self.coverage, bound * moving, self.coverage)
+        return bound, ops.where(sigma > 1e-12, sigma / ops.stop_gradient(ops.maximum(sigma, 1e-12)), 1.0)
 
     def _symbols(self, kernel, waves):
         return self._product(kernel, ops.convert_to_tensor(waves, dtype=kernel.dtype))
@@ -320,13 +406,15 @@ class ConvolutionNorm:
         """The same bound in float64 NumPy, of any kernel, and without what Gram iteration adds.
 
         Args:
-            kernel: Array of shape (*taps, in, out).
+            kernel: Array of shape ``(*taps, in, out)``.
 
         Returns:
             A float.
         """
         kernel = np.asarray(kernel, np.float64)
         best = float(np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)) * self.coverage
+        if self.is_section:
+            return min(best, section_norm(kernel, self.axes, self.grids[0], self.features))
         for grids in self.grids:
             best = min(best, largest_symbol(kernel, self.axes, grids, grids, best)[0])
         return best
@@ -352,6 +440,66 @@ def _count_and_before(size, taps, stride, padding):
     return count, max((count - 1) * stride + taps - size, 0) // 2
 
 
+def _gram(real, imaginary):
+    """K̂ᴴK̂ = P + iQ, with a symmetric P and an antisymmetric Q."""
+    stacked = ops.concatenate([real, imaginary], axis=-2)
+    turned = ops.concatenate([imaginary, -real], axis=-2)
+    transposed = ops.swapaxes(stacked, -1, -2)
+    return ops.matmul(transposed, stacked), ops.matmul(transposed, turned)
+
+
+def _squared_lengths(real, imaginary, v_real, v_imaginary):
+    """Squared entries of K̂v, of shape (..., rows, 1)."""
+    v_real, v_imaginary = v_real[..., None], v_imaginary[..., None]
+    squares = ops.square(ops.matmul(real, v_real) - ops.matmul(imaginary, v_imaginary))
+    return squares + ops.square(ops.matmul(real, v_imaginary) + ops.matmul(imaginary, v_real))
+
+
+def _longest_columns(p, q):
+    """Of many P + iQ, over their length: the eigenvector of a high power of a matrix, which is λ1 v vᴴ."""
+    column = ops.argmax(ops.diagonal(p, axis1=-2, axis2=-1), axis=-1)[:, None, None]
+    real, imaginary = (ops.take_along_axis(part, column, axis=2)[:, :, 0] for part in (p, q))
+    length = ops.rsqrt(ops.sum(ops.square(real) + ops.square(imaginary), axis=-1, keepdims=True) + 1e-30)
+    return real * length, imaginary * length
+
+
+def _gram_values(real, imaginary, squarings=9):
+    """Bound λ1(K̂ᴴK̂) at every frequency.
+
+    Args:
+        real: Real part of K̂, of shape (frequencies, rows, columns).
+        imaginary: Imaginary part, of the same shape.
+        squarings: Number of squarings.
+
+    Returns:
+        The tuple (bounds of shape (frequencies,), real and imaginary part of the eigenvectors (frequencies, columns)).
+    """
+    p, q = _gram(real, imaginary)
+    if p.shape[-1] == 1:
+        ones = ops.ones_like(p[:, :, 0])
+        return p[:, 0, 0], (ones, ops.zeros_like(ones))
+    norms, power = _log_norm(p, q), 1.0
+    logs = ops.zeros_like(norms)
+    for _ in range(squarings):
+        p, q = _squared(*(part * ops.exp(-norms)[:, None, None] for part in (p, q)))
+        logs, power = logs + power * norms, power / 2
+        norms = _log_norm(p, q)
+    return ops.exp(logs + power * norms), _longest_columns(p, q)
+
+
+def _schatten(matrix, squarings):
+    """Bound λ1 of a positive semi-definite matrix, and a vector near its eigenvector, of shape (n, 1)."""
+    norm, power = _log_norm(matrix, ops.zeros_like(matrix)), 1.0
+    log = ops.zeros_like(norm)
+    for _ in range(squarings):
+        matrix = matrix * ops.exp(-norm)
+        matrix = ops.matmul(matrix, matrix)
+        log, power = log + power * norm, power / 2
+        norm = 0.5 * ops.log(ops.sum(ops.square(matrix)) + 1e-30)
+    vector = ops.take(matrix, ops.argmax(ops.diagonal(matrix)), axis=1)[:, None]
+    return ops.exp(log + power * norm), vector * ops.rsqrt(ops.sum(ops.square(vector)) + 1e-30)
+
+
 def _gram_bounds(real, imaginary):
     """Bound max λ1(K̂ᴴK̂) over frequencies, for several sets of them.
 
@@ -365,11 +513,7 @@ def _gram_bounds(real, imaginary):
         The tuple (bounds of shape (sets,), numbers of the best frequencies of shape (sets,), real and imaginary
         part of their eigenvectors, of shape (sets, columns) each).
     """
-    stacked = ops.concatenate([real, imaginary], axis=-2)
-    turned = ops.concatenate([imaginary, -real], axis=-2)
-    transposed = ops.swapaxes(stacked, -1, -2)
-    # A Hermitian matrix P + iQ: P is symmetric, Q antisymmetric.
-    p, q = ops.matmul(transposed, stacked), ops.matmul(transposed, turned)
+    p, q = _gram(real, imaginary)
     (sets, count), side = p.shape[:2], p.shape[-1]
     if side == 1:
         values = p[:, :, 0, 0]
@@ -394,11 +538,7 @@ def _gram_bounds(real, imaginary):
             p, q, places, logs, norms = (ops.take(part, order, axis=0) for part in (p, q, places, logs, norms))
             bounds, count = first[:, :kept], kept
     bound = ops.exp(ops.maximum(left, bounds[:, 0]))
-    # A high power of the matrix is λ1 v vᴴ: its longest column is v.
-    column = ops.argmax(ops.diagonal(p, axis1=-2, axis2=-1), axis=-1)[:, None, None]
-    real, imaginary = (ops.take_along_axis(part, column, axis=2)[:, :, 0] for part in (p, q))
-    length = ops.rsqrt(ops.sum(ops.square(real) + ops.square(imaginary), axis=-1, keepdims=True) + 1e-30)
-    return bound, places, (real * length, imaginary * length)
+    return bound, places, _longest_columns(p, q)
 
 
 def _stages(count, side):

@@ -177,10 +177,10 @@ class SpectralConv2D(_Conv, keras.layers.Conv2D):
         maxiter_spectral: Largest number of power iterations in a training step.
         maxiter_bjorck: Largest number of Björck iterations in a training step.
         bound: "coverage". Or "tight": the kernel is divided by a bound of the norm of the convolution itself, found by
-            Fourier transform in every step. The largest singular value is then between 0.9 k and k on images of twice
-            the kernel's size, and closer to k the larger the image is. Its sizes must be known at build, and larger
-            ones are refused later. A step costs as much more as a dozen products of square matrices of side
-            min(in · stride², filters), for half of the pixels over stride² (four times as many on small images). Or
+            Fourier transform in every step. The largest singular value is then between 0.97 k and k on images of twice
+            the kernel's size and more. Its sizes must be known at build, and larger ones are refused later. A step
+            costs as much more as a dozen products of square matrices of side min(in · stride², filters), for half of
+            the pixels over stride² or a few times as many, and up to 400 outputs as many of a side of their number. Or
             "unsound_average" for the reference's factor, with which the norm exceeds k (by 2.4 % at 3×3 on 28×28, by
             up to 27 % on small images): for comparison only. `is_sound` is False then.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.

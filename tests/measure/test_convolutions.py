@@ -195,7 +195,7 @@ def test_what_is_too_large_for_cholesky_falls_back_and_says_so(monkeypatch):
         with monkeypatch.context() as patch, no_explicit_matrix():
             patch.setattr(convolutions, name, 10)
             bound = convolution_bound(operator, "exact")
-        assert bound.method == "circulant, too large for Cholesky"
+        assert bound.method == "section, too large for Cholesky"
         assert not is_broken(*sides(bound), exact)
 
 
