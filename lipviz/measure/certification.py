@@ -13,7 +13,7 @@ import numpy as np
 from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
 from lipviz.measure.bounds.pointwise import activation_bound
-from lipviz.measure.bounds.registry import Bound, check_norm, find_rule, has_activation, layer_bound, unknown
+from lipviz.measure.bounds.registry import Bound, activation_of, behind, check_norm, find_rule, layer_bound, unknown
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import used_kernel
 from lipviz.measure.precision import float64_copy
@@ -287,11 +287,10 @@ class _Trace:
             yield "", _explained(layer_bound(layer, shape, self.norm))
             return
         yield "", rule(layer, shape, self.norm, self.exact)
-        activation = getattr(layer, "activation", None) if has_activation(rule) else None
-        if activation not in (None, keras.activations.linear):
+        activation = activation_of(layer, rule)
+        if activation is not None:
             label = getattr(activation, "name", None) or getattr(activation, "__name__", "activation")
-            behind = tuple(layer.compute_output_shape((1, *shape)))[1:]
-            yield f" · {label}", activation_bound(activation, behind, self.norm)
+            yield f" · {label}", activation_bound(activation, behind(layer, shape), self.norm)
 
     def _row(self, name, kind, bound, start):
         milliseconds = 1000 * (time.perf_counter() - start)

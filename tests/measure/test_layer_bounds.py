@@ -251,6 +251,26 @@ def test_norms_of_matrices_too_large_for_an_svd(shape, values, monkeypatch):
     assert matrix_bound(np.zeros(shape), 2).upper == 0
 
 
+@pytest.mark.parametrize("wrap", [lambda dense: K.TimeDistributed(dense), lambda dense: K.SpectralNormalization(dense)])
+def test_wrappers_count_the_activation_of_what_they_wrap(wrap):
+    dense = K.Dense(3, activation="selu")
+    layer = wrap(dense)
+    layer.build((None, 2, 5))
+    norm = np.linalg.norm(np.asarray(dense.kernel, np.float64), 2)
+    assert layer_bound(layer, (2, 5), 2).upper == pytest.approx(norm * 1.7580993, rel=1e-6)
+    dense.activation = keras.activations.exponential
+    assert layer_bound(layer, (2, 5), 2).upper == math.inf
+
+
+def test_an_activation_that_is_a_layer_counts_its_own_activation():
+    inner = K.Dense(4, activation="selu")
+    layer = K.Dense(4, activation=inner)
+    layer.build((None, 5))
+    inner.build((None, 4))
+    product = np.prod([np.linalg.norm(np.asarray(part.kernel, np.float64), 2) for part in (layer, inner)])
+    assert layer_bound(layer, (5,), 2).upper == pytest.approx(product * 1.7580993, rel=1e-6)
+
+
 def test_half_precision_bounds_the_rounded_kernel():
     layer = lip.SpectralDense(32, dtype="mixed_bfloat16")
     layer.build((None, 32))

@@ -136,11 +136,6 @@ def rule(*classes, linear=False):
     return enter
 
 
-def has_activation(found):
-    """Whether a rule leaves out the activation of its layer."""
-    return found in _LINEAR
-
-
 def find_rule(layer):
     """The rule for a layer: that of the nearest class that computes as the layer does; None where there is none.
 
@@ -156,9 +151,26 @@ def find_rule(layer):
 
 
 def layer_bound(layer, shape, norm, exact=False):
-    """Bound of one layer by its rule; without its activation where it has one apart, see `has_activation`."""
+    """Bound of one layer by its rule, with its activation, where the rule leaves that out."""
+    from lipviz.measure.bounds.pointwise import activation_bound  # which asks back for activations that are layers
+
     found = find_rule(layer)
-    return unknown(f"no rule for {type(layer).__name__}") if found is None else found(layer, shape, norm, exact)
+    if found is None:
+        return unknown(f"no rule for {type(layer).__name__}")
+    bound = found(layer, shape, norm, exact)
+    activation = activation_of(layer, found)
+    return bound if activation is None else activation_bound(activation, behind(layer, shape), norm).after(bound)
+
+
+def activation_of(layer, found):
+    """The activation that a layer's rule leaves out; None where there is none."""
+    activation = getattr(layer, "activation", None) if found in _LINEAR else None
+    return None if activation is keras.activations.linear else activation
+
+
+def behind(layer, shape):
+    """Shape of a layer's output, without the batch."""
+    return tuple(layer.compute_output_shape((1, *shape)))[1:]
 
 
 _ALGEBRA = ("call", "__call__", "convolution_op")
