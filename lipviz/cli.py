@@ -5,6 +5,7 @@ needs.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,6 +145,8 @@ def _doctor(arguments):
 
 
 def _certify(arguments):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
     from lipviz import measure
 
     norm = arguments.norm if arguments.norm == "inf" else int(arguments.norm)
@@ -152,7 +155,7 @@ def _certify(arguments):
             arguments.model, arguments.input_shape, norm=norm, exact=arguments.exact, search=arguments.search
         )
     except (OSError, TypeError, ValueError) as error:
-        print(f"lipviz: {error}", file=sys.stderr)
+        print(f"lipviz: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     print(certificate.to_json() if arguments.json else certificate)
     return 0

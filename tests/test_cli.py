@@ -518,6 +518,36 @@ def test_certify_prints_json(saved, capsys):
     assert [row["kind"] for row in data["layers"]] == ["SpectralConv2D", "GlobalAveragePooling2D", "SpectralDense"]
 
 
+def test_certify_as_a_command_knows_our_classes_and_names_others(tmp_path):
+    """In a process of its own, where nothing has imported the layers before."""
+    import keras
+
+    import lipviz
+    from lipviz import layers
+
+    class Unknown(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    ours = [keras.Input((4,)), layers.SpectralDense(3, activation=layers.FullSort())]
+    lipviz.Sequential(ours).save(tmp_path / "ours.keras")
+    keras.Sequential([keras.Input((4,)), Unknown()]).save(tmp_path / "other.keras")
+
+    def run(name):
+        command = [LIPVIZ, "certify", tmp_path / name, "--json", "--no-search"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean_environment(tmp_path))
+
+    done = run("ours.keras")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["upper_bound"] <= 1.0
+    done = run("other.keras")
+    assert done.returncode == 1
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith("lipviz: ")
+    assert "Could not locate class 'Unknown'" in message
+    assert len(message) < 800
+
+
 def test_certify_says_in_one_line_what_is_wrong(saved, tmp_path, capsys):
     import keras
 

@@ -6,6 +6,7 @@ import html
 import json
 import math
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -627,9 +628,13 @@ def certify_file(path, input_shape=None, **settings):
         FileNotFoundError: If there is no such file.
         ValueError: If it holds no Keras model, or one that runs code of its own; and see `certify`.
     """
-    from pathlib import Path
+    # What a file may name must be registered with Keras, also where only a part of the package was imported.
+    from lipviz import constraints, initializers, model, regularizers  # noqa: F401
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}. Expected a model saved as `.keras`.")
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    return certify(model, input_shape, **settings)
+    try:
+        loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except TypeError as error:  # of a class that is not known, with all of its configuration
+        raise ValueError(str(error).split(" Full object config")[0]) from error
+    return certify(loaded, input_shape, **settings)
