@@ -636,5 +636,6 @@ def certify_file(path, input_shape=None, **settings):
     try:
         loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
     except TypeError as error:  # of a class that is not known, with all of its configuration
-        raise ValueError(str(error).split(" Full object config")[0]) from error
+        reason = str(error).split(" Full object config")[0].split("Exception encountered: ")[-1]
+        raise ValueError(f"{str(path)!r} cannot be loaded: {reason}") from error
     return certify(loaded, input_shape, **settings)
