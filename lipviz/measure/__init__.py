@@ -3,7 +3,8 @@
 from lipviz.measure.attacks import Attack, attack
 from lipviz.measure.bjorck import BjorckConvergence, bjorck_convergence
 from lipviz.measure.bounds import Bound, register_bound
-from lipviz.measure.certification import Certificate, LayerBound, certify, certify_file, logits_model, pairwise_bounds
+from lipviz.measure.certificate import Certificate, LayerBound
+from lipviz.measure.certification import certify, certify_file, logits_model, pairwise_bounds
 from lipviz.measure.convolutions import ConvolutionBound, conv_singular_values, convolution_bound, size_free_bound
 from lipviz.measure.kernels import kernels, random_kernel
 from lipviz.measure.operators import (

@@ -1,9 +1,6 @@
 """A Lipschitz constant that can be trusted: bounds of every layer, put together along the graph of a model."""
 
-import dataclasses
 import functools
-import html
-import json
 import math
 import time
 from pathlib import Path
@@ -14,183 +11,16 @@ import numpy as np
 from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
 from lipviz.measure.bounds.pointwise import activation_bound
-from lipviz.measure.bounds.registry import Bound, activation_of, behind, check_norm, find_rule, layer_bound, unknown
+from lipviz.measure.bounds.registry import activation_of, behind, check_norm, find_rule, layer_bound, unknown
+from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import used_kernel
 from lipviz.measure.precision import float64_copy
 from lipviz.measure.ratios import gradient_ascent_ratio
 
 _Functional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))  # it has no public name
-_NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
 _HALF = ("float16", "bfloat16")
 _REMEDY = "give it a bound by lipviz.register_bound"
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerBound:
-    """The Lipschitz constant of one step of a model, from below and from above, with respect to its own input.
-
-    Attributes:
-        name: Name of the layer, with those of the models that it lies in; its activation is a step of its own.
-        kind: Class of the layer or of the operation.
-        lower: The constant is at least this.
-        upper: It is at most this; infinite where nothing is known.
-        method: How the upper bound was found, or why there is none.
-        milliseconds: Time that it took.
-    """
-
-    name: str
-    kind: str
-    lower: float
-    upper: float
-    method: str
-    milliseconds: float
-
-    @property
-    def attained(self):
-        """Whether the upper bound is the constant itself, to 1e-6."""
-        return Bound(self.lower, self.upper, self.method).attained
-
-    def to_dict(self):
-        """All of it as a dict; infinity is None."""
-        return {**dataclasses.asdict(self), "upper": _finite_or_none(self.upper), "attained": self.attained}
-
-
-@dataclasses.dataclass(frozen=True)
-class Certificate:
-    """What is proved about a model's Lipschitz constant: ‖f(x) − f(y)‖ ≤ upper_bound · ‖x − y‖ for all x and y.
-
-    It speaks of the exact function with the weights that inference uses. What a computer rounds on the way is no
-    part of it: see `certified_radius` for certificates that include that.
-
-    Attributes:
-        model: Name of the model.
-        upper_bound: Sound for all inputs; infinite where a layer is not known.
-        lower_bound: Largest ratio ‖f(x) − f(y)‖ / ‖x − y‖ that a search found; 0 where there was none.
-        layers: A `LayerBound` for each step, in the order of computation.
-        norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
-        input_shape: Shape of the input without the batch, None for unknown sizes; a tuple of shapes for several.
-        notes: What a reader should know, sentences.
-    """
-
-    model: str
-    upper_bound: float
-    lower_bound: float
-    layers: tuple
-    norm: float
-    input_shape: tuple
-    notes: tuple = ()
-
-    @property
-    def unbounded(self):
-        """The steps without a bound, a tuple of `LayerBound`."""
-        return tuple(layer for layer in self.layers if layer.upper == math.inf)
-
-    def to_dict(self):
-        """All of it as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
-        shape = keras.tree.map_structure(lambda size: size, self.input_shape)
-        return {
-            "model": self.model,
-            "upper_bound": _finite_or_none(self.upper_bound),
-            "lower_bound": self.lower_bound,
-            "norm": "inf" if self.norm == math.inf else str(self.norm),
-            "input_shape": _as_lists(shape),
-            "layers": [layer.to_dict() for layer in self.layers],
-            "notes": list(self.notes),
-        }
-
-    def to_json(self, indent=2):
-        """The dict as JSON text.
-
-        Args:
-            indent: Spaces per level; None for one line.
-
-        Returns:
-            A string.
-        """
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def _summary(self):
-        upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
-        found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""
-        return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm: {upper}{found}."
-
-    def _rows(self):
-        for layer in self.layers:
-            attained = "yes" if layer.attained else ""
-            upper = "∞" if layer.upper == math.inf else _up(layer.upper)
-            yield (
-                layer.name,
-                layer.kind,
-                _down(layer.lower),
-                upper,
-                attained,
-                layer.method,
-                f"{layer.milliseconds:.1f}",
-            )
-
-    def __str__(self):
-        rows = [_HEADER, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-        lines = ["  ".join(_padded(cell, widths[i], i) for i, cell in enumerate(row)) for row in rows]
-        lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join([self._summary(), "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
-
-    def _repr_html_(self):
-        head = _html_row(_HEADER, 'th scope="col"')
-        body = "".join(_html_row(row, "td") for row in self._rows())
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        caption = f'<caption style="text-align:left">{html.escape(self._summary())}</caption>'
-        table = f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
-        # On a narrow screen the table scrolls, not the page.
-        return f'<div style="overflow-x:auto">{table}</div>' + (f"<ul>{notes}</ul>" if notes else "")
-
-
-_HEADER = ("layer", "kind", "at least", "at most", "attained", "method", "ms")
-_ALIGN = ("left", "left", "right", "right", "center", "left", "right")
-
-
-def _html_row(cells, tag):
-    name = tag.split()[0]
-    styled = (f'<{tag} style="text-align:{align};padding:.15em .7em .15em 0">' for align in _ALIGN)
-    return (
-        "<tr>"
-        + "".join(f"{start}{html.escape(cell)}</{name}>" for start, cell in zip(styled, cells, strict=True))
-        + "</tr>"
-    )
-
-
-def _padded(cell, width, column):
-    return cell.rjust(width) if _ALIGN[column] == "right" else cell.ljust(width)
-
-
-def _with_gap(notes):
-    return ["", *notes] if notes else []
-
-
-def _up(value):
-    """Six digits that are no less than the value."""
-    return _rounded(value, 1)
-
-
-def _down(value):
-    return _rounded(value, -1)
-
-
-def _rounded(value, direction):
-    text = f"{value:.6g}"
-    if direction * (float(text) - value) < 0:
-        step = 10.0 ** (math.floor(math.log10(abs(value))) - 5)
-        text = f"{value + direction * step / 2:.6g}"
-    return text
-
-
-def _finite_or_none(value):
-    return None if value == math.inf else value
-
-
-def _as_lists(shape):
-    return [_as_lists(part) if isinstance(part, tuple) else part for part in shape]
 
 
 # --- along the graph ---
