@@ -5,6 +5,7 @@ the model. It owns `wbar`, the constrained kernel that inference uses, `k`, the 
 state its own normalization keeps.
 """
 
+import contextlib
 import inspect
 
 import keras
@@ -178,11 +179,18 @@ class Parametrization(keras.layers.Layer):
         """
         if not training:
             return ops.convert_to_tensor(self.wbar)
-        wbar, state = self.constrain(kernel)
+        with self._numerics():
+            wbar, state = self.constrain(kernel)
         finite = ops.isfinite(ops.sum(wbar))
         for variable, value in self._pairs(wbar, state):
             variable.assign(ops.where(finite, ops.stop_gradient(value), ops.convert_to_tensor(variable)))
         return wbar
+
+    def _numerics(self):
+        """The context that suits what runs this layer: XLA on TensorFlow has no fast eigenvalues."""
+        outermost = self._get_call_context().entry_layer
+        is_xla = keras.backend.backend() == "tensorflow" and getattr(outermost, "jit_compile", False) is True
+        return nm.without_eigenvalues() if is_xla else contextlib.nullcontext()
 
     def compute_output_shape(self, kernel_shape):
         return kernel_shape

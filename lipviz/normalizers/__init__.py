@@ -1,0 +1,80 @@
+"""Pure numerics on kernels: power iteration, Björck orthogonalization, RKO and sound spectral bounds.
+
+Two families live here. `spectral_normalization`, `bjorck_normalization` and `reshaped_kernel_orthogonalization`
+follow the reference's formulas to the letter, with what those formulas cannot promise: a power iteration
+estimates σ1 from *below*, so the result may exceed 1. `sound_orthogonalization` is what the layers use: it
+divides by an upper bound of σ1 instead, so that its result is at most 1-Lipschitz for every finite kernel.
+
+Everything is written in `keras.ops`, with loops of a static count that freeze once they have converged, because
+a `while` loop cannot be differentiated in reverse on JAX.
+
+References:
+    Björck and Bowie (1971), An iterative algorithm for computing the best estimate of an orthogonal matrix.
+    Anil, Lucas and Grosse (2019), Sorting out Lipschitz function approximation.
+    Miyato et al. (2018), Spectral normalization for generative adversarial networks.
+    Delattre et al. (2023), Efficient bound of Lipschitz constant for convolutional layers by Gram iteration.
+"""
+
+from lipviz.normalizers.bounds import (
+    bound_squarings,
+    deflated_bound,
+    floating,
+    patch_coverage,
+    rounding_margin,
+    schatten_bound,
+    unit_scaled,
+)
+from lipviz.normalizers.checks import (
+    DEFAULT_BETA_BJORCK,
+    DEFAULT_EPS_BJORCK,
+    DEFAULT_EPS_SPECTRAL,
+    DEFAULT_MAXITER_BJORCK,
+    DEFAULT_MAXITER_SPECTRAL,
+    check_beta,
+    check_count,
+    check_positive,
+)
+from lipviz.normalizers.convolution import get_conv_operators, spectral_normalization_conv
+from lipviz.normalizers.eigenvalues import without_eigenvalues
+from lipviz.normalizers.iterations import (
+    as_matrix,
+    bjorck_direction,
+    bjorck_normalization,
+    bjorck_step,
+    l2_normalize,
+    reshaped_kernel_orthogonalization,
+    set_stop_grad_spectral,
+    spectral_normalization,
+)
+from lipviz.normalizers.sound import sound_normalization, sound_orthogonalization
+
+__all__ = [
+    "DEFAULT_BETA_BJORCK",
+    "DEFAULT_EPS_BJORCK",
+    "DEFAULT_EPS_SPECTRAL",
+    "DEFAULT_MAXITER_BJORCK",
+    "DEFAULT_MAXITER_SPECTRAL",
+    "as_matrix",
+    "bjorck_direction",
+    "bjorck_normalization",
+    "bjorck_step",
+    "bound_squarings",
+    "check_beta",
+    "check_count",
+    "check_positive",
+    "deflated_bound",
+    "floating",
+    "get_conv_operators",
+    "l2_normalize",
+    "patch_coverage",
+    "reshaped_kernel_orthogonalization",
+    "rounding_margin",
+    "schatten_bound",
+    "set_stop_grad_spectral",
+    "sound_normalization",
+    "sound_orthogonalization",
+    "spectral_normalization",
+    "spectral_normalization_conv",
+    "unit_scaled",
+    "without_eigenvalues",
+]

@@ -1,0 +1,154 @@
+"""Upper bounds of the largest singular value, and the margins and scales that keep rounding harmless."""
+
+import math
+
+import numpy as np
+from keras import ops
+from keras.backend import standardize_dtype
+
+from lipviz.normalizers.iterations import frobenius_norm
+
+
+def floating(x):
+    """Return `x` as a tensor in float64 where it has that dtype, else in float32."""
+    x = ops.convert_to_tensor(x)
+    return x if standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
+
+
+def patch_coverage(size, kernel_size, stride, padding, transposed=False):
+    """Count how many patches of a convolution share one entry of its input, along one axis, at the most.
+
+    Args:
+        size: Length of the axis of the layer's input; None where it is not known, which counts for every size.
+        kernel_size: Length of a patch.
+        stride: Distance of neighbouring patches.
+        padding: "same" or "valid".
+        transposed: Whether the layer is a transposed convolution, and the patches lie in its output.
+
+    Returns:
+        A positive int that holds for `size` and for everything shorter, at most ceil(kernel_size / stride).
+    """
+    most = -(-kernel_size // stride)
+    found = 1
+    for length in range(1, (size or 0) + 1):
+        if found == most:
+            break
+        found = max(found, _covering(length, kernel_size, stride, padding, transposed))
+    return most if size is None else found
+
+
+def _covering(length, kernel_size, stride, padding, transposed):
+    """The same for one length, by counting."""
+    if transposed:
+        patches = length
+        length = length * stride + (max(kernel_size - stride, 0) if padding == "valid" else 0)
+    elif padding == "same":
+        patches = -(-length // stride)
+    else:
+        patches = max((length - kernel_size) // stride + 1, 0)
+    before = max((patches - 1) * stride + kernel_size - length, 0) // 2 if padding == "same" else 0
+    starts = np.arange(patches) * stride - before
+    entries = np.arange(length)[:, None]
+    return int(((starts <= entries) & (entries < starts + kernel_size)).sum(axis=1).max(initial=1))
+
+
+def rounding_margin(shape, dtype):
+    """Relative margin that covers the rounding of a matrix product of this shape.
+
+    Rounding errors of a product of length n grow like √n; measured spectra stay several times below this.
+
+    Args:
+        shape: Shape of the matrix.
+        dtype: Floating dtype in which the products are computed, as a string.
+
+    Returns:
+        A float, 1.9e-6 for a 64 × 64 matrix in float32.
+    """
+    return (8 + math.sqrt(max(shape))) * float(np.finfo(dtype).eps)
+
+
+def unit_scaled(w, axis=None):
+    """Divide by the largest magnitude along `axis`, so that no product over- or underflows.
+
+    What is zero or denormal keeps its scale. The factor carries no gradient: its users are scale-invariant.
+
+    Returns:
+        The tuple (scaled tensor, factor).
+    """
+    largest = ops.max(ops.abs(w), axis=axis, keepdims=True)
+    tiny = float(np.finfo(standardize_dtype(w.dtype)).tiny)
+    factor = ops.stop_gradient(ops.where(largest <= tiny, ops.ones_like(largest), largest))
+    return w / factor, factor
+
+
+def unit(x):
+    """x/‖x‖; zero stays zero."""
+    return x * ops.rsqrt(ops.sum(ops.square(x)) + 1e-30)
+
+
+def start_vector(gram, v):
+    """The unit vector of `v`, or a coordinate where `v` is zero or in the null space, which no iteration can leave."""
+    v = unit(v)
+    # The longest column's coordinate is in the null space of no Gram matrix but zero.
+    coordinate = ops.one_hot(ops.argmax(ops.diagonal(gram)), gram.shape[0], dtype=gram.dtype)[None, :]
+    return ops.where(ops.sum(ops.square(ops.matmul(v, gram))) > 1e-12, v, coordinate)
+
+
+def schatten_bound(gram, squarings):
+    """Bound the largest eigenvalue of a symmetric positive semi-definite matrix from above.
+
+    Repeated squaring (Gram iteration, Delattre et al. 2023): with q = 2^squarings,
+    λ1(A) ≤ ‖A^q‖_F^(1/q) ≤ rank(A)^(1/2q) λ1(A), sound after every squaring.
+
+    Args:
+        gram: Matrix of shape (n, n).
+        squarings: Number of squarings.
+
+    Returns:
+        A scalar tensor.
+    """
+    bound = frobenius_norm(gram)
+    factor, power = bound, 1.0
+    while squarings:
+        gram = gram / factor
+        together = min(squarings, 3)  # from norm 1, three squarings underflow for no n that fits into memory
+        for _ in range(together):
+            gram = ops.matmul(gram, gram)
+        factor = frobenius_norm(gram)
+        power *= 0.5**together
+        bound = bound * factor**power
+        squarings -= together
+    return bound
+
+
+def deflated_bound(gram, v, squarings):
+    """Bound λ1 of a symmetric positive semi-definite matrix, tight where `v` is its first eigenvector.
+
+    Split the space into v and its complement: A = [[θ, rᵀ], [r, B]], hence λ1(A) ≤ λ1([[θ, ‖r‖], [‖r‖, β]])
+    for every β ≥ λ1(B), here Schatten's. It holds for every unit vector (and for v = 0), and equals θ, exact,
+    once the power iteration behind `v` has converged and β ≤ θ.
+
+    Args:
+        gram: Matrix of shape (n, n).
+        v: Unit vector of shape (1, n).
+        squarings: See `schatten_bound`.
+
+    Returns:
+        The tuple (bound, θ = v A vᵀ) of scalar tensors.
+    """
+    av = ops.matmul(v, gram)
+    theta = ops.sum(av * v)
+    rest = av - theta * v
+    outer = ops.matmul(ops.transpose(v), rest)
+    complement = gram - theta * ops.matmul(ops.transpose(v), v) - outer - ops.transpose(outer)
+    beta = schatten_bound(complement, squarings)
+    half = (theta - beta) / 2
+    return (theta + beta) / 2 + ops.sqrt(half * half + ops.sum(rest * rest) + 1e-30), theta
+
+
+def bound_squarings(eps_bjorck, beta, maxiter_bjorck):
+    """Squarings spent on the bound of σ1: Björck repairs a loose one in an iteration or two.
+
+    Without Björck the bound alone decides how tight the result is.
+    """
+    return 3 if eps_bjorck is not None and beta is not None and maxiter_bjorck > 5 else 6

@@ -1,0 +1,132 @@
+"""What the layers use: kernels whose largest singular value is at most 1, whatever was given."""
+
+from keras import ops
+from keras.backend import standardize_dtype
+
+from lipviz.normalizers.bounds import (
+    bound_squarings,
+    deflated_bound,
+    rounding_margin,
+    schatten_bound,
+    start_vector,
+    unit,
+    unit_scaled,
+)
+from lipviz.normalizers.checks import (
+    DEFAULT_BETA_BJORCK,
+    DEFAULT_EPS_BJORCK,
+    DEFAULT_EPS_SPECTRAL,
+    DEFAULT_MAXITER_BJORCK,
+    DEFAULT_MAXITER_SPECTRAL,
+)
+from lipviz.normalizers.eigenvalues import bjorck_by_eigenvalues, decomposing_pays
+from lipviz.normalizers.iterations import bjorck_direction, iterate, power_iteration
+
+
+def sound_normalization(
+    w,
+    u,
+    eps_spectral=DEFAULT_EPS_SPECTRAL,
+    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
+    squarings=6,
+    hold_bound=False,
+):
+    """Divide a matrix by an upper bound of its largest singular value: the part before Björck.
+
+    Args:
+        w: Matrix of shape (rows, columns), tall or wide, float32 or float64.
+        u: Start vector of shape (1, columns).
+        eps_spectral: Tolerance of the power iteration.
+        maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
+        squarings: See `deflated_bound`; where there are more than 3, `schatten_bound` is taken if that is smaller.
+        hold_bound: True lets no gradient flow through the bound.
+
+    Returns:
+        The tuple (W over the bound, transposed where it is wide; the vector v that the power iteration on its
+        Gram matrix arrived at, of shape (1, min(rows, columns)); estimate of σ1; upper bound of σ1), the last two
+        of shape (1, 1). The bound is that of the prescaled matrix times its scale, before the rounding margin.
+    """
+    kernel, scale = unit_scaled(w)
+    wide = kernel.shape[0] < kernel.shape[1]
+    tall = ops.transpose(kernel) if wide else kernel
+    held = ops.stop_gradient(tall) if hold_bound else tall
+    gram = ops.matmul(ops.transpose(held), held)
+
+    v = start_vector(gram, ops.matmul(u, held) if wide else u)
+    v = power_iteration(lambda x: unit(ops.matmul(x, gram)), v, eps_spectral, maxiter_spectral)
+
+    bound, theta = deflated_bound(gram, v, squarings)
+    if squarings > 3:  # no Björck mends a loose one: a vector that is still on its way costs up to 13 %, this n^(1/256)
+        bound = ops.minimum(bound, schatten_bound(gram, squarings))
+    # At least one entry of a scaled kernel is 1, hence σ1 ≥ 1: the floor acts on zero (or denormal) kernels only.
+    sigma_bound = ops.sqrt(ops.maximum(bound, 0.25))
+    margin = 1 - rounding_margin(kernel.shape, standardize_dtype(tall.dtype))
+    scale = ops.reshape(scale, (1, 1))
+    return tall * (margin / sigma_bound), v, ops.sqrt(ops.maximum(theta, 0.0)) * scale, sigma_bound * scale
+
+
+def sound_orthogonalization(
+    w,
+    u,
+    eps_spectral=DEFAULT_EPS_SPECTRAL,
+    eps_bjorck=DEFAULT_EPS_BJORCK,
+    beta=DEFAULT_BETA_BJORCK,
+    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
+    maxiter_bjorck=DEFAULT_MAXITER_BJORCK,
+):
+    """Orthogonalize a matrix such that no singular value exceeds 1, whatever the arguments and the kernel.
+
+    1. Prescale by the largest magnitude (no overflow, no dependence on the kernel's scale).
+    2. Divide by an upper bound of σ1, so that all singular values lie in [0, 1].
+    3. Björck. For β ≤ 0.5 it maps [0, 1] into itself: every iterate is sound, convergence only tightens it.
+    4. Shrink by `rounding_margin`.
+
+    On a CPU, with β = 0.5, TensorFlow and JAX take σ1 and all iterations but the last from the eigenvalues of WᵀW.
+    Elsewhere, and where XLA compiles TensorFlow, a power iteration on WᵀW from `u` (at most `maxiter_spectral` steps,
+    until one is < eps_spectral) leads to `deflated_bound`, and the iterations are products with W. The two differ by
+    rounding, and by about one iteration where that bound is not tight.
+
+    With Björck, the gradient is that of its iterations, with the divisor and the number of iterations held constant:
+    where they have converged, the gradient of the polar factor of W, which no divisor changes. Without Björck it is
+    that of W over the bound, with the vector of the power iteration held constant (`set_stop_grad_spectral(False)`
+    lets it through the vector).
+
+    Args:
+        w: Matrix of shape (rows, columns), tall or wide, float32 or float64.
+        u: Start vector of shape (1, columns).
+        eps_spectral: Tolerance of the power iteration.
+        eps_bjorck: Tolerance of Björck; None skips it: the result is then W divided by a bound of σ1.
+        beta: Step size of Björck; None skips it.
+        maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
+        maxiter_bjorck: Largest number of Björck iterations.
+
+    Returns:
+        The tuple (matrix with singular values in [0, 1], u of shape (1, columns), estimate of σ1 of shape (1, 1)).
+        A zero matrix stays zero.
+    """
+    is_orthogonal = eps_bjorck is not None and beta is not None
+    if is_orthogonal and beta == 0.5 and maxiter_bjorck and decomposing_pays():
+        return _by_eigenvalues(w, u, eps_bjorck, maxiter_bjorck)
+    wide = w.shape[0] < w.shape[1]
+    squarings = bound_squarings(eps_bjorck, beta, maxiter_bjorck)
+    tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings, hold_bound=is_orthogonal)
+    if is_orthogonal:
+        tall = _shrunk(iterate(bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck))
+    u = unit(ops.matmul(v, ops.transpose(tall))) if wide else v  # back to the columns' side
+    return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)
+
+
+def _by_eigenvalues(w, u, eps, maxiter):
+    kernel, scale = unit_scaled(w)
+    wide = kernel.shape[0] < kernel.shape[1]
+    tall = ops.transpose(kernel) if wide else kernel
+    tall, v, sigma = bjorck_by_eigenvalues(tall, eps, maxiter)
+    tall = _shrunk(tall)
+    v = unit(ops.matmul(v, ops.transpose(tall))) if wide else v
+    v = ops.where(ops.sum(v * u) < 0, -v, v)  # of the two, the one that goes on from `u`
+    out = ops.transpose(tall) if wide else tall
+    return out, ops.stop_gradient(v), ops.stop_gradient(sigma * ops.reshape(scale, (1, 1)))
+
+
+def _shrunk(tall):
+    return tall * (1 - rounding_margin(tall.shape, standardize_dtype(tall.dtype)))
