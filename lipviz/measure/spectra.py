@@ -18,14 +18,15 @@ class LayerSpectrum:
 
     Attributes:
         name: Name of the layer.
-        shape: Shape of the kernel.
+        shape: Shape of the kernel; (outputs, inputs) of an operator.
         raw: Of the free kernel, of shape (min(rows, columns),).
         normalized: Times k, of the free kernel over the layer's bound of its norm: before Björck. None where the
             layer has no such step.
         constrained: Of `wbar`, the kernel that inference uses. None for a layer without a constraint.
         k: The layer's Lipschitz factor; 1 without a constraint.
         view: What was decomposed. "matrix", or "reshaped kernel" for kernels of more axes, such as a
-            convolution's: the matrix (product of the others, out), not the operator on images.
+            convolution's: the matrix (product of the others, out), not the operator on images. Or "operator": the
+            layer's linear map itself, of an input as a whole, see `operator_spectra`.
     """
 
     name: str
@@ -99,7 +100,7 @@ def singular_values(target):
     """Decompose the kernel of a layer, all kernels of a model, or a matrix.
 
     What inference uses is measured as it is stored: nothing is refreshed or changed. The kernel of a convolution
-    is decomposed as a reshaped matrix, see `LayerSpectrum.view`.
+    is decomposed as a reshaped matrix, see `LayerSpectrum.view`; `operator_spectra` decomposes the convolution.
 
     Args:
         target: Built Keras layer (of lipviz or plain), built model (nested ones included), or 2-D array.
@@ -156,10 +157,25 @@ def _of_layer(name, layer):
 
 def _normalized(name, layer):
     """Spectrum of what the layer's first step makes of its kernel, before Björck."""
+    normalized = normalized_matrix(layer)
+    if normalized is None:
+        return None
+    return layer.k_coef_lip * spectrum(normalized, f"The normalized kernel of '{name}'")
+
+
+def normalized_matrix(layer):
+    """What a constrained layer's first step makes of its kernel: the part before Björck, and before k.
+
+    Args:
+        layer: Built constrained layer.
+
+    Returns:
+        A tensor of shape (product of the others, out), in the dtype of `wbar`; None where there is no such step.
+    """
     p = layer.parametrization
     if not isinstance(p, SpectralParametrization):
         return None
     w = nm.as_matrix(ops.cast(ops.convert_to_tensor(layer.kernel), p.variable_dtype))
     squarings = nm.bound_squarings(p.eps_bjorck, p.beta_bjorck, p.maxiter_bjorck)
     normalized = nm.sound_normalization(w, ops.convert_to_tensor(p.u), p.eps_spectral, p.maxiter_spectral, squarings)[0]
-    return p.k_coef_lip * spectrum(normalized, f"The normalized kernel of '{name}'")
+    return ops.transpose(normalized) if w.shape[0] < w.shape[1] else normalized

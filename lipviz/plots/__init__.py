@@ -6,11 +6,23 @@ readers who cannot see it.
 
 from lipviz.plots.alt import alt_text
 from lipviz.plots.bjorck import plot_bjorck_convergence
+from lipviz.plots.bjorck_map import plot_bjorck_map, plot_bjorck_paths
 from lipviz.plots.certification import plot_certificate
+from lipviz.plots.fields import plot_decision_field, plot_decision_fields, plot_linear_regions
+from lipviz.plots.fitting import plot_function_fit
+from lipviz.plots.gradients import (
+    plot_gradient_depth,
+    plot_gradient_flow,
+    plot_gradient_history,
+    plot_gradient_norms,
+)
+from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.picture import LiveFigure, Picture, picture
 from lipviz.plots.robustness import plot_certified_accuracy, plot_radii
+from lipviz.plots.saliency import plot_adversarial_pairs, plot_saliency
 from lipviz.plots.spectra import plot_singular_values
 from lipviz.plots.style import PALETTE, new_figure
+from lipviz.plots.transport import plot_potential, plot_wasserstein_training
 
 __all__ = [
     "PALETTE",
@@ -19,9 +31,24 @@ __all__ = [
     "alt_text",
     "new_figure",
     "picture",
+    "plot_adversarial_pairs",
     "plot_bjorck_convergence",
+    "plot_bjorck_map",
+    "plot_bjorck_paths",
     "plot_certificate",
     "plot_certified_accuracy",
+    "plot_decision_field",
+    "plot_decision_fields",
+    "plot_function_fit",
+    "plot_gradient_depth",
+    "plot_gradient_flow",
+    "plot_gradient_history",
+    "plot_gradient_norms",
+    "plot_jacobian_spectra",
+    "plot_linear_regions",
+    "plot_potential",
     "plot_radii",
+    "plot_saliency",
     "plot_singular_values",
+    "plot_wasserstein_training",
 ]

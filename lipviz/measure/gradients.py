@@ -1,0 +1,566 @@
+"""Gradients of networks: their norms at the input, on their way back through the layers, and against depth.
+
+A k-Lipschitz network has gradients of norm at most k; one that preserves them has gradients of norm k nearly
+everywhere. ReLU halves the square of a random gradient, an activation that sorts permutes it (Anil, Lucas and Grosse
+2019, Sorting out Lipschitz function approximation, section 3).
+
+Everything is measured in float64. On JAX, Keras computes a few functions, such as tanh, in float32: there norms through
+these are off by about 1e-7.
+"""
+
+import dataclasses
+import functools
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz import normalizers as nm
+from lipviz.measure.certification import _Functional
+from lipviz.measure.kernels import as_float64, to_numpy
+from lipviz.measure.operators import _GRADIENTS, _ROWS, _Pullback
+from lipviz.measure.precision import float64_copy, float64_scope, outputs
+from lipviz.measure.ratios import _unit
+from lipviz.measure.robustness import _fits, _sample_shape, _words
+
+_KERNELS = 2**25  # entries of random kernels, 256 MiB
+
+
+class _Samples:
+    """What all distributions over samples share: `norms`, whose last axis counts the samples."""
+
+    def quantile(self, q):
+        """Quantiles over the samples.
+
+        Args:
+            q: Number in [0, 1], or an array of them.
+
+        Returns:
+            A float64 array of the shape of `q`, then that of `norms` without its last axis.
+        """
+        return np.quantile(self.norms, q, axis=-1)
+
+    @property
+    def median(self):
+        """Median over the samples."""
+        return self.quantile(0.5)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientNorms(_Samples):
+    """Norm of the gradient of a model's output with respect to its input, at each of n samples.
+
+    Attributes:
+        name: Name of the model.
+        output: Which output, in words.
+        norms: Of shape (n,): of several outputs the largest singular value of the Jacobian.
+        rows: Norm of the gradient of each output, of shape (n, outputs).
+    """
+
+    name: str
+    output: str
+    norms: np.ndarray = dataclasses.field(repr=False)
+    rows: np.ndarray = dataclasses.field(repr=False)
+
+    def __len__(self):
+        return len(self.norms)
+
+    @property
+    def largest(self):
+        """Largest norm."""
+        return float(self.norms.max())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientHistory(_Samples):
+    """Norms of input gradients after each of E epochs.
+
+    Attributes:
+        name: Name of the model.
+        output: Which output, in words.
+        epochs: Numbers of the epochs, of shape (E,).
+        norms: Of shape (E, n).
+    """
+
+    name: str
+    output: str
+    epochs: np.ndarray
+    norms: np.ndarray = dataclasses.field(repr=False)
+
+    def __len__(self):
+        return len(self.epochs)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientFlow(_Samples):
+    """Norms of a gradient on its way back through one network, over that at its output.
+
+    Attributes:
+        name: Name of the model.
+        output: Which output, in words.
+        places: "input", then the steps of the network in their order; the last one is its output. L + 1 in all.
+        norms: Norm of the gradient with respect to what each place puts out, of shape (L + 1, n); 1 at the last.
+    """
+
+    name: str
+    output: str
+    places: tuple[str, ...]
+    norms: np.ndarray = dataclasses.field(repr=False)
+
+    def __len__(self):
+        return len(self.places)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientDepth(_Samples):
+    """Norms of input gradients of random networks, for A activations and D depths.
+
+    Attributes:
+        activations: Their names.
+        depths: Numbers of layers, increasing, of shape (D,).
+        norms: Of shape (A, D, n).
+        width: Number of neurons of a layer.
+        seed: Seed of kernels, inputs and output directions.
+    """
+
+    activations: tuple[str, ...]
+    depths: np.ndarray
+    norms: np.ndarray = dataclasses.field(repr=False)
+    width: int
+    seed: int
+
+
+# --- with respect to the input ---
+
+
+class GradientMeter:
+    """Measures a model's input gradients at fixed samples, again and again while it trains.
+
+    It keeps a `float64_copy`, into which each measurement writes the weights that inference uses, as they are stored;
+    what is differentiated is compiled in the first measurement and used again by all others.
+
+    Args:
+        model: Built Keras model with one input and one output.
+        x: Samples of shape (n, ...), in the model's units.
+        output: Which output. None or "all": all of them, each on its own, and together as the largest singular value
+            of the Jacobian. An integer: that entry of the flattened output, such as the logit of a class. An array of
+            shape (outputs,): the output's product with it.
+        compiled: Whether to compile; for a single measurement of a small model that costs more than it saves.
+
+    Raises:
+        TypeError: If `model` is no Keras model, or `x` or `output` does not hold real numbers.
+        ValueError: If the model is not built, has several inputs or outputs or weights that are not finite, if `x` is
+            empty, not finite or of another shape than the model's input, or if there is no such output.
+    """
+
+    def __init__(self, model, x, output=None, compiled=True):
+        self._network = float64_copy(model)
+        self._model, self._x = model, _checked_samples(model, x)
+        size = outputs(self._network, self._x[:1]).shape[1]
+        self._covectors, self._words = _covectors(output, size)
+        count = len(self._covectors)
+        self._group = max(1, min(len(self._x), _GRADIENTS // (count * (self._x[0].size + size))))
+        with float64_scope():
+            self._pullback = _Pullback(self._network, (self._group * count, *self._x.shape[1:]), size, compiled)
+
+    def jacobians(self):
+        """Gradients of the outputs at all samples, a group of samples at a time.
+
+        Yields:
+            Float64 arrays of shape (samples, outputs, inputs).
+
+        Raises:
+            ValueError: If a weight holds NaN or Inf.
+        """
+        self._take_weights()
+        count, group = len(self._covectors), self._group
+        covectors = np.tile(self._covectors, (group, 1))
+        for start in range(0, len(self._x), group):
+            points, real = _padded(self._x[start : start + group], group)
+            with float64_scope():
+                rows = self._pullback.gradients(np.repeat(points, count, axis=0), covectors)
+            yield rows.reshape(group, count, -1)[:real]
+
+    def measure(self):
+        """Measure the model as it is now.
+
+        Returns:
+            A `GradientNorms`.
+
+        Raises:
+            ValueError: If a weight holds NaN or Inf.
+        """
+        norms, rows = [], []
+        for jacobian in self.jacobians():
+            rows.append(np.linalg.norm(jacobian, axis=2))
+            norms.append(rows[-1][:, 0] if jacobian.shape[1] == 1 else np.linalg.norm(jacobian, 2, axis=(1, 2)))
+        return GradientNorms(self._model.name, self._words, np.concatenate(norms), np.concatenate(rows))
+
+    def _take_weights(self):
+        with float64_scope():
+            for target, source in zip(self._network.weights, self._model.weights, strict=True):
+                value = to_numpy(source)
+                if value.dtype.kind not in "iub":
+                    value = as_float64(value, f"The weight '{source.path}'")
+                target.assign(value.astype(target.dtype))
+
+
+def input_gradient_norms(model, x, output=None):
+    """Norm of the gradient of a model's output with respect to its input, at each sample.
+
+    At a kink it is that of the branch that the backend takes. Each norm is a lower bound of the Lipschitz constant.
+
+    Args:
+        model: Built Keras model with one input and one output.
+        x: Samples of shape (n, ...), in the model's units.
+        output: Which output, see `GradientMeter`; all by default.
+
+    Returns:
+        A `GradientNorms`, exact to about 1e-15 relative.
+
+    Raises:
+        TypeError: See `GradientMeter`.
+        ValueError: See `GradientMeter`.
+    """
+    return GradientMeter(model, x, output, compiled=False).measure()
+
+
+def gradient_history(measured, epochs=None):
+    """Put the measurements of a `GradientMeter`, one an epoch, together.
+
+    Args:
+        measured: List of `GradientNorms` of one model at the same samples, in order.
+        epochs: Numbers of the epochs, increasing, one for each; 1, 2, … by default.
+
+    Returns:
+        A `GradientHistory`.
+
+    Raises:
+        TypeError: If it is no list of `GradientNorms`, or the epochs are no real numbers.
+        ValueError: If it is empty, or counts of samples or epochs differ.
+    """
+    measured = list(measured)
+    if not all(isinstance(norms, GradientNorms) for norms in measured):
+        raise TypeError(f"Expected a list of GradientNorms. Received: {[type(norms).__name__ for norms in measured]}")
+    counts = {len(norms) for norms in measured}
+    if len(counts) != 1:
+        raise ValueError(f"Expected one measurement or more, of the same samples. Received counts: {sorted(counts)}")
+    epochs = np.arange(1, len(measured) + 1) if epochs is None else as_float64(epochs, "The epochs")
+    if epochs.shape != (len(measured),) or not (np.diff(epochs) > 0).all():
+        raise ValueError(f"Expected {len(measured)} increasing epochs, one a measurement. Received: {epochs}")
+    return GradientHistory(measured[0].name, measured[0].output, epochs, np.stack([m.norms for m in measured]))
+
+
+# --- through the layers ---
+
+
+def gradient_flow(model, x, output=None, seed=0):
+    """Follow a gradient back through one network: its norm at what each layer puts out, over that at the end.
+
+    Args:
+        model: Built Keras model with one input and one output, Sequential or functional, nested ones included. An
+            activation inside of a layer belongs to the layer's step.
+        x: Samples of shape (n, ...), in the model's units.
+        output: An integer or an array of shape (outputs,), see `GradientMeter`; None takes a random direction of the
+            outputs, another one for each sample.
+        seed: Seed of these directions.
+
+    Returns:
+        A `GradientFlow`. With branches it holds the places of all of them, in the order of the graph.
+
+    Raises:
+        TypeError: See `GradientMeter`.
+        ValueError: See `GradientMeter`; or if the model computes in a `call` of its own, or the direction is 0.
+    """
+    network, x = float64_copy(model), _checked_samples(model, x)
+    if not _has_graph(network):
+        raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
+    size = outputs(network, x[:1]).shape[1]
+    if output is None:
+        covectors, words = _unit(np.random.default_rng(seed).standard_normal((len(x), size))), "random directions"
+    else:
+        covectors, words = _covectors(output, size)
+        if len(covectors) > 1 or not covectors.any():
+            raise ValueError(f"Expected one direction of the outputs that is not 0. Received: output={output!r}")
+        covectors = np.repeat(_unit(covectors), len(x), axis=0)
+    with float64_scope():
+        taps = _Taps(network, x[:1], size)
+        group = max(1, min(len(x), _GRADIENTS // taps.entries))
+        taps.prepare(group)
+        norms = []
+        for start in range(0, len(x), group):
+            points, real = _padded(x[start : start + group], group)
+            norms.append(taps.norms(points, _padded(covectors[start : start + group], group)[0])[:, :real])
+    return GradientFlow(model.name, words, taps.places, np.concatenate(norms, axis=1))
+
+
+class _Taps(keras.Model):
+    """Gradients with respect to all values along a network: to each an offset is added, and the offsets are trained.
+
+    Args:
+        network: Sequential or functional model in float64.
+        point: One sample, of shape (1, ...).
+        size: Number of outputs.
+    """
+
+    def __init__(self, network, point, size):
+        super().__init__(name="taps", dtype="float64")
+        self.network = network
+        self.network.trainable = False
+        self.size = size
+        seen = [("input", point.shape[1:])]
+        _walk(network, ops.convert_to_tensor(point), lambda op, y: (seen.append((op.name, tuple(y.shape[1:]))), y)[1])
+        self.shapes = [shape for _, shape in seen]
+        self.places = _told_apart([name for name, _ in seen])
+
+    @property
+    def entries(self):
+        """Number of all values of a sample."""
+        return sum(map(math.prod, self.shapes))
+
+    def prepare(self, group):
+        """Create what holds the values of a group of samples."""
+        self.points = self._weight("points", (group, *self.shapes[0]))
+        self.covectors = self._weight("covectors", (group, self.size))
+        self.offsets = [
+            self._weight(f"offset_{i}", (group, *shape), trainable=True) for i, shape in enumerate(self.shapes)
+        ]
+        # A step of length 1 downhill from 0, as `_Pullback` takes it.
+        jax = keras.backend.backend() == "jax"
+        self.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=jax, run_eagerly=not jax)
+
+    def _weight(self, name, shape, trainable=False):
+        return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64", trainable=trainable)
+
+    def call(self, inputs):
+        offsets = iter([ops.convert_to_tensor(offset) for offset in self.offsets])
+        points = ops.convert_to_tensor(self.points) + next(offsets)
+        values = _walk(self.network, points, lambda op, y: y + next(offsets))
+        values = ops.reshape(values, self.covectors.shape)
+        self.add_loss(ops.sum(values * ops.convert_to_tensor(self.covectors)))
+        return inputs
+
+    def norms(self, points, covectors):
+        """Norms of all gradients, of shape (places, samples)."""
+        self.points.assign(points)
+        self.covectors.assign(covectors)
+        for offset in self.offsets:
+            offset.assign(np.zeros(offset.shape))
+        self.train_on_batch(np.zeros((1, 1)))
+        moved = [to_numpy(offset) for offset in self.offsets]
+        return np.array([np.linalg.norm(values.reshape(len(values), -1), axis=1) for values in moved])
+
+
+def _has_graph(model):
+    sequential = isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call
+    return sequential or (isinstance(model, _Functional) and type(model).call is _Functional.call)
+
+
+def _walk(model, inputs, see):
+    """Run a network at inference step by step; `see(op, value)` returns what the next step receives."""
+    if isinstance(model, keras.Sequential):
+        for layer in model.layers:
+            inputs = _step(layer, see, inputs)
+        return inputs
+    found = model._run_through_graph(inputs, operation_fn=lambda op: functools.partial(_step, op, see))
+    leaves = keras.tree.flatten(found)
+    return leaves[0] if len(leaves) == 1 else found
+
+
+def _step(op, see, *args, **kwargs):
+    if isinstance(op, keras.Model) and _has_graph(op):
+        return _walk(op, args[0], see)
+    if isinstance(op, keras.layers.Layer):
+        kwargs["training"] = False
+    value = op(*args, **kwargs)
+    return value if isinstance(value, list | tuple | dict) else see(op, value)
+
+
+def _told_apart(names):
+    """Names as they are; what a layer gives at its second use has a number."""
+    return tuple(
+        name if names[:i].count(name) == 0 else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)
+    )
+
+
+# --- against depth ---
+
+
+def gradient_depth(
+    activations=("relu", "groupsort2"), depths=(1, 2, 5, 10, 15, 20, 30, 40, 50), width=64, samples=64, seed=0
+):
+    """Norms of input gradients of random networks of orthogonal layers, against their depth.
+
+    A network of depth d is d times a random orthogonal kernel, as a converged `SpectralDense` has it, and an
+    activation, then the product with a random unit vector. Networks share their first layers, and activations share
+    the kernels. Inputs are standard normal. Computed in float64 NumPy: for the default arguments in some ten
+    milliseconds once the kernels are drawn. ReLU gives about 2^(−d/2), an activation that sorts 1.
+
+    Args:
+        activations: Names of activations, see `DEPTH_ACTIVATIONS`.
+        depths: Numbers of layers, at least 1 each, in any order.
+        width: Number of neurons of a layer; even for "groupsort2".
+        samples: Number of inputs, each with an output direction of its own.
+        seed: Seed of kernels, inputs and directions.
+
+    Returns:
+        A `GradientDepth`.
+
+    Raises:
+        TypeError: If the activations are no list of names.
+        ValueError: If an activation is not known, or a number is out of range.
+    """
+    activations = _checked_activations(activations)
+    depths = np.unique([_at_least_one("depths", depth) for depth in np.ravel(depths).tolist()])
+    width, samples = _at_least_one("width", width), _at_least_one("samples", samples)
+    if len(depths) == 0 or depths[-1] * width**2 > _KERNELS or depths.sum() * width * samples > _KERNELS:
+        raise ValueError(
+            f"Expected one depth or more, and at most {_KERNELS} numbers in all kernels and gradients. "
+            f"Received: depths={depths.tolist()}, width={width}, samples={samples}"
+        )
+    if width % 2 and "groupsort2" in activations:
+        raise ValueError(f"'groupsort2' sorts pairs: expected an even width. Received: width={width}")
+    kernels = _orthogonal_kernels(int(depths[-1]), width, seed)
+    rng = np.random.default_rng((seed, 1))
+    x, covectors = rng.standard_normal((samples, width)), _unit(rng.standard_normal((samples, width)))
+    norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in activations]
+    return GradientDepth(activations, depths, np.array(norms), width, seed)
+
+
+def _norms_of_prefixes(activation, kernels, depths, x, covectors):
+    """Norms of the gradients of the first d layers, for each depth d: (depths, samples)."""
+    pullbacks = []
+    for kernel in kernels:
+        x, pullback = activation(x @ kernel)
+        pullbacks.append(pullback)
+    backwards = np.ascontiguousarray(kernels.swapaxes(1, 2))  # products with transposes in place take twice as long
+    # From the end, those of deeper networks beside them; each joins where its output is.
+    gradients = np.repeat(covectors[None], len(depths), axis=0)
+    for layer in range(len(kernels), 0, -1):
+        deep = slice(int(np.searchsorted(depths, layer)), None)
+        # Depth by depth: the threads of one large product wait for each other on a busy machine.
+        np.matmul(pullbacks[layer - 1](gradients[deep]), backwards[layer - 1], out=gradients[deep])
+    return np.linalg.norm(gradients, axis=2)
+
+
+@functools.lru_cache(maxsize=8)
+def _orthogonal_kernels(count, width, seed):
+    """Random orthogonal matrices, uniform ones, of shape (count, width, width)."""
+    q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, width, width)))
+    q *= np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None]
+    q.flags.writeable = False
+    return q
+
+
+def _pointwise(value, slope):
+    """An activation that acts on each entry by itself; the slope may be had from z and the value."""
+
+    def run(z):
+        a = value(z)
+        slopes = slope(z, a)
+        return a, lambda gradients: gradients * slopes
+
+    return run
+
+
+def _sort_pairs(z):
+    swap = (z[:, ::2] > z[:, 1::2]).ravel()
+    order = np.arange(z.size) ^ np.repeat(swap, 2)  # in all of z: the neighbour of an even place is the next one
+    return _permuted(z, order, order)
+
+
+def _sort_all(z):
+    order = (np.argsort(z, axis=1, kind="stable") + z.shape[1] * np.arange(len(z))[:, None]).ravel()
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return _permuted(z, order, back)
+
+
+def _permuted(z, order, back):
+    def pullback(gradients):
+        return gradients.reshape(-1, z.size).take(back, axis=1).reshape(gradients.shape)
+
+    return z.take(order).reshape(z.shape), pullback
+
+
+def _elu(z):
+    return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+
+
+def _sigmoid(z):
+    return 0.5 * (1 + np.tanh(0.5 * z))
+
+
+# From a name to a function from z to (activation of z, function from gradients behind it to those before it).
+DEPTH_ACTIVATIONS = {
+    "linear": _pointwise(lambda z: z, lambda z, a: 1.0),
+    "relu": _pointwise(lambda z: np.maximum(z, 0), lambda z, a: (z > 0).astype(float)),
+    "leaky_relu": _pointwise(lambda z: np.where(z > 0, z, 0.2 * z), lambda z, a: np.where(z > 0, 1, 0.2)),
+    "elu": _pointwise(_elu, lambda z, a: np.where(z > 0, 1, a + 1)),
+    "tanh": _pointwise(np.tanh, lambda z, a: 1 - a**2),
+    "sigmoid": _pointwise(_sigmoid, lambda z, a: a * (1 - a)),
+    "abs": _pointwise(np.abs, lambda z, a: np.sign(z)),
+    "groupsort2": _sort_pairs,
+    "fullsort": _sort_all,
+}
+
+
+# --- checks ---
+
+
+def _checked_samples(model, x):
+    """Float64 samples that fit a model of one input and one output."""
+    for kind in ("inputs", "outputs"):
+        count = len(keras.tree.flatten(getattr(model, kind, None) or [None]))
+        if count != 1:
+            raise ValueError(f"Expected a model with one of its {kind}. Received: '{model.name}' with {count}")
+    x = as_float64(x, "The samples")
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
+    expected = _sample_shape(model)
+    if expected is not None and not _fits(x.shape[1:], expected):
+        raise ValueError(f"Expected samples of shape (n, {_words(expected)}). Received shape: {x.shape}")
+    return x
+
+
+def _covectors(output, size):
+    """Directions of the outputs, of shape (directions, size), and which these are in words."""
+    if output is None or (isinstance(output, str) and output == "all"):
+        if size > _ROWS:
+            raise ValueError(f"Expected at most {_ROWS} outputs, or the choice of one by `output`. Received: {size}")
+        return np.eye(size), "the output" if size == 1 else f"all {size} outputs"
+    if isinstance(output, str | bool):
+        raise ValueError(f"`output` must be None, 'all', an integer or an array. Received: output={output!r}")
+    if isinstance(output, int | np.integer):
+        if not 0 <= output < size:
+            raise ValueError(f"`output` must lie in 0, …, {size - 1}. Received: output={output}")
+        return np.eye(1, size, int(output)), f"output {output}"
+    projection = as_float64(output, "`output`")
+    if projection.shape != (size,):
+        raise ValueError(f"`output` must have the shape ({size},) of an output. Received shape: {projection.shape}")
+    return projection[None], "a projection"
+
+
+def _padded(rows, count):
+    """Rows, the first one repeated up to a count, and how many are real: one shape for all groups."""
+    return np.concatenate([rows, np.repeat(rows[:1], count - len(rows), axis=0)]), len(rows)
+
+
+def _at_least_one(name, value):
+    if nm.check_count(name, value) < 1:
+        raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}")
+    return int(value)
+
+
+def _checked_activations(activations):
+    if isinstance(activations, str):
+        activations = (activations,)
+    if not isinstance(activations, list | tuple) or not all(isinstance(name, str) for name in activations):
+        raise TypeError(f"`activations` must be a list of names. Received: {activations!r}")
+    unknown = [name for name in activations if name not in DEPTH_ACTIVATIONS]
+    if unknown or not activations or len(set(activations)) < len(activations):
+        raise ValueError(
+            f"`activations` must be different ones of {', '.join(DEPTH_ACTIVATIONS)}. Received: {list(activations)}"
+        )
+    return tuple(activations)

@@ -1,0 +1,203 @@
+"""Where a network looks: gradients of its logits with respect to an input; and samples beside their attacked twins."""
+
+import dataclasses
+
+import numpy as np
+
+from lipviz import normalizers as nm
+from lipviz.measure.kernels import as_float64, to_numpy
+from lipviz.measure.operators import _Pullback
+from lipviz.measure.precision import float64_scope
+from lipviz.measure.robustness import checked, decisions, logits
+
+_GRADIENTS = 2**22  # entries of gradients at a time
+_PAIRS = 6  # shown where nobody says which
+
+
+# --- results ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Saliency:
+    """Gradient of a score with respect to each of n inputs.
+
+    Attributes:
+        inputs: The samples, of shape (n, ...), float64.
+        maps: Gradients, with the shape of the inputs, in units of the score per unit of the input: positive where a
+            larger entry makes the score larger.
+        norms: l2 norm of each gradient, of shape (n,). Nowhere does it exceed the Lipschitz constant of the score.
+        classes: Class whose score it is, of shape (n,).
+        rivals: Class whose score is subtracted, of shape (n,); None for the gradient of one logit by itself.
+    """
+
+    inputs: np.ndarray = dataclasses.field(repr=False)
+    maps: np.ndarray = dataclasses.field(repr=False)
+    norms: np.ndarray
+    classes: np.ndarray
+    rivals: np.ndarray | None
+
+    def __len__(self):
+        return len(self.inputs)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AdversarialPairs:
+    """Samples, each beside what an attack made of it.
+
+    Attributes:
+        indices: Which samples of the attack they are, of shape (m,).
+        inputs: The samples, of shape (m, ...), float64.
+        attacked: The changed samples, with the same shape.
+        before: Class decided for at each sample, of shape (m,).
+        after: Class decided for at each changed sample, of shape (m,).
+        success: Whether the decision there is wrong, of shape (m,).
+        distances: l2 norm of each change, of shape (m,), in the units of the input.
+        radii: Certified radius of each sample, of shape (m,), which no attack can undercut; None where not known.
+    """
+
+    indices: np.ndarray
+    inputs: np.ndarray = dataclasses.field(repr=False)
+    attacked: np.ndarray = dataclasses.field(repr=False)
+    before: np.ndarray
+    after: np.ndarray
+    success: np.ndarray
+    distances: np.ndarray
+    radii: np.ndarray | None
+
+    def __len__(self):
+        return len(self.indices)
+
+    @property
+    def changes(self):
+        """What the attack added to each sample, with the shape of the samples."""
+        return self.attacked - self.inputs
+
+
+# --- measurements ---
+
+
+def saliency(model, x, output=None):
+    """Gradient of a network's score with respect to its inputs, by automatic differentiation in float64.
+
+    The gradient of a 1-Lipschitz network whose layers keep norms is the direction of the shortest change of the
+    decision, and shows shapes; that of a plain network is noise to the eye (Serrurier et al. 2023). At a kink it is the
+    gradient of the branch that the backend takes.
+
+    Args:
+        model: Built Keras classifier, of lipviz or plain, with one input and one output of shape (batch, C). A softmax
+            or sigmoid at the end is looked through.
+        x: Samples of shape (n, ...), at least one, in the model's units.
+        output: Number of the logit, or one for each sample, (n,). By default the margin by which the decision falls:
+            the logit of the predicted class minus that of the runner-up, or the logit's magnitude, where there is one.
+
+    Returns:
+        A `Saliency`.
+
+    Raises:
+        TypeError: If `model` is no Keras model, or `x` does not hold real numbers.
+        ValueError: If the model is not built, `x` is empty, not finite or of another shape than the model's input, or
+            there is no such logit.
+    """
+    network, x = checked(model, x)
+    scores = logits(network, x)
+    if not np.isfinite(scores).all():
+        raise ValueError(f"Expected finite logits. Received NaN or Inf from '{model.name}'")
+    rows, count = np.arange(len(x)), scores.shape[1]
+    covectors = np.zeros(scores.shape)
+    if output is not None:
+        classes, rivals = _chosen(output, len(x), count), None
+        covectors[rows, classes] = 1.0
+    elif count == 1:
+        classes = decisions(scores)
+        rivals = 1 - classes
+        covectors[:, 0] = np.where(classes == 1, 1.0, -1.0)
+    else:
+        classes = decisions(scores)
+        others = scores.copy()
+        others[rows, classes] = -np.inf
+        rivals = others.argmax(axis=1)
+        covectors[rows, classes], covectors[rows, rivals] = 1.0, -1.0
+    maps = input_gradients(network, x, covectors)
+    return Saliency(x, maps, np.linalg.norm(maps.reshape(len(x), -1), axis=1), classes, rivals)
+
+
+def input_gradients(network, points, covectors):
+    """Gradient of covector_i · f(x) at each point x_i.
+
+    Args:
+        network: Model in float64, such as a `float64_copy`; it is made untrainable.
+        points: Array of shape (n, ...), float64.
+        covectors: Array of shape (n, number of outputs), float64.
+
+    Returns:
+        A float64 array with the shape of the points.
+    """
+    group = max(1, _GRADIENTS // (points[0].size + covectors.shape[1]))
+    parts, pullbacks = [], {}
+    with float64_scope():
+        for start in range(0, len(points), group):
+            part, covector = points[start : start + group], covectors[start : start + group]
+            if part.shape not in pullbacks:  # at most two shapes
+                pullbacks[part.shape] = _Pullback(network, part.shape, covectors.shape[1])
+            parts.append(pullbacks[part.shape].gradients(part, covector))
+    return np.concatenate(parts)
+
+
+def adversarial_pairs(attack, x, radii=None, indices=None):
+    """Put samples beside their attacked twins, with what is certified and what was found.
+
+    Args:
+        attack: `Attack` on n samples.
+        x: The samples that were attacked, of shape (n, ...).
+        radii: `CertifiedRadii` of the same samples, optional.
+        indices: Which samples, whole numbers of shape (m,). By default the first six of which the attack changed the
+            decision, or the first six of all, where it changed none.
+
+    Returns:
+        An `AdversarialPairs`.
+
+    Raises:
+        TypeError: If `x` does not hold real numbers.
+        ValueError: If the samples do not belong to the attack or to the radii, or an index is out of range.
+    """
+    x = as_float64(x, "The samples")
+    if x.shape != attack.inputs.shape:
+        raise ValueError(f"Expected the {len(attack)} samples of the attack. Received shape: {x.shape}")
+    if radii is not None and len(radii) != len(attack):
+        raise ValueError(f"Expected the radii of the same {len(attack)} samples. Received: {len(radii)}")
+    if indices is None:
+        (found,) = np.nonzero(attack.success & (attack.distances > 0))
+        chosen = (found if found.size else np.arange(len(attack)))[:_PAIRS]
+    else:
+        chosen = _whole(indices, len(attack), "indices")
+    return AdversarialPairs(
+        indices=chosen,
+        inputs=x[chosen],
+        attacked=attack.inputs[chosen],
+        before=attack.before[chosen],
+        after=attack.after[chosen],
+        success=attack.success[chosen],
+        distances=attack.distances[chosen],
+        radii=None if radii is None else radii.radii[chosen],
+    )
+
+
+# --- checks ---
+
+
+def _whole(values, end, name):
+    """Whole numbers from 0 up to an end, of shape (m,)."""
+    array = np.atleast_1d(to_numpy(values))
+    fits = array.dtype.kind in "iu" and array.ndim == 1 and array.size and (array >= 0).all() and (array < end).all()
+    if not fits:
+        raise ValueError(f"`{name}` must hold whole numbers from 0 to {end - 1}. Received: {values!r}")
+    return array.astype(np.int64)
+
+
+def _chosen(output, samples, count):
+    if not np.ndim(output):
+        nm.check_count("output", output)
+    chosen = _whole(output, count, "output")
+    if len(chosen) not in (1, samples):
+        raise ValueError(f"`output` must be one number, or one for each of {samples} samples. Received: {output!r}")
+    return np.broadcast_to(chosen, samples).copy()

@@ -1,0 +1,363 @@
+"""The Wasserstein-1 distance between two clouds: exact by optimal transport, and from below by a 1-Lipschitz network.
+
+By the duality of Kantorovich and Rubinstein
+
+    W1 = max over 1-Lipschitz f of  mean f(x) − mean f(y),
+
+so every k-Lipschitz network gives a lower bound of k·W1, and training makes it as large as the network can. The best f,
+the potential, falls with slope 1 along every path of the optimal transport.
+
+Reference: Villani (2009), Optimal transport: old and new, theorem 5.10 and remark 6.5.
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import linear_sum_assignment, linprog
+from scipy.spatial.distance import cdist
+
+from lipviz import normalizers as nm
+from lipviz.losses import HKR
+from lipviz.measure.certification import certify
+from lipviz.measure.fields import _box, check_planar, grid_points, planar, predicted_outputs
+from lipviz.measure.fitting import Twin, toy_network, training
+from lipviz.measure.kernels import as_float64
+
+_SMALLEST = 1e-13  # mass: less is rounding
+_UNKNOWNS = 120_000  # of a linear program: some ten seconds
+
+
+# --- results ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transport:
+    """An optimal transport of one cloud to another: who goes where, and how far on average.
+
+    Attributes:
+        distance: The Wasserstein-1 distance, in the units of the points.
+        x: Points of the first cloud, of shape (n, d), float64.
+        y: Points of the second cloud, of shape (m, d), float64.
+        pairs: Indices (i, j): mass goes from x_i to y_j, of shape (pairs, 2).
+        masses: How much, of shape (pairs,), positive, 1 in sum.
+        lengths: How far, of shape (pairs,).
+    """
+
+    distance: float
+    x: np.ndarray = dataclasses.field(repr=False)
+    y: np.ndarray = dataclasses.field(repr=False)
+    pairs: np.ndarray = dataclasses.field(repr=False)
+    masses: np.ndarray = dataclasses.field(repr=False)
+    lengths: np.ndarray = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PotentialField:
+    """The output of a network on the plane, as the potential of Kantorovich and Rubinstein between two clouds.
+
+    Attributes:
+        name: Name of the network.
+        x0: First coordinates of the grid, ascending, of shape (columns,).
+        x1: Second coordinates, ascending, of shape (rows,).
+        potential: Output of the network at the grid points, of shape (rows, columns).
+        x: Points of the first cloud, where the potential is to be high, of shape (n, 2).
+        y: Points of the second cloud, of shape (m, 2).
+        estimate: mean f(x) − mean f(y): at most k·W1 for a k-Lipschitz network.
+    """
+
+    name: str
+    x0: np.ndarray = dataclasses.field(repr=False)
+    x1: np.ndarray = dataclasses.field(repr=False)
+    potential: np.ndarray = dataclasses.field(repr=False)
+    x: np.ndarray = dataclasses.field(repr=False)
+    y: np.ndarray = dataclasses.field(repr=False)
+    estimate: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KRTraining:
+    """How the estimate mean f(x) − mean f(y) of a network in training nears the exact distance.
+
+    Attributes:
+        name: Name of the network, or of its activation.
+        steps: Number of steps made before each estimate: 0, 1, …, of shape (n,).
+        estimates: Estimate at that moment, of shape (n,); all but the last in the precision of training, that one in
+            float64.
+        exact: The Wasserstein-1 distance between the samples.
+        k: Upper bound of the network's Lipschitz constant, as certified at the end.
+    """
+
+    name: str
+    steps: np.ndarray = dataclasses.field(repr=False)
+    estimates: np.ndarray = dataclasses.field(repr=False)
+    exact: float
+    k: float
+
+    @property
+    def reached(self):
+        """Last estimate as a share of k·W1: at most 1; NaN where the distance is 0."""
+        limit = self.k * self.exact
+        return float(self.estimates[-1] / limit) if 0 < limit < math.inf else math.nan
+
+
+# --- the exact distance ---
+
+
+def wasserstein_distance(x, y, weights=None):
+    """Wasserstein-1 distance between two clouds, exact, for the Euclidean distance between points.
+
+    Computed by the network simplex of POT where that package is installed (2,000 points: a second). Without it, clouds
+    of as many points of equal weight are an assignment problem (400 points: a tenth of a second, 2,000: twenty); others
+    are a linear program (200 points: seconds).
+
+    Args:
+        x: Points of shape (n, d), or (n, ...), which is flattened; (n,) for numbers.
+        y: Points of shape (m, d), of the same dimension.
+        weights: A pair of arrays, masses of shape (n,) and (m,), at least 0; each is divided by its sum. None gives
+            all points of a cloud the same. None as one of the two does so for that cloud.
+
+    Returns:
+        A `Transport`.
+
+    Raises:
+        ImportError: If the linear program would have more than 120,000 unknowns, and POT is not installed.
+        TypeError: If an array does not hold real numbers.
+        ValueError: If a cloud is empty or not finite, shapes do not fit, or a weight is negative or all are 0.
+    """
+    x, y = _cloud(x, "x"), _cloud(y, "y")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"Expected clouds of one dimension. Received: x of {x.shape[1]}, y of {y.shape[1]}")
+    a, b = _masses(weights, len(x), len(y))
+    (from_x,), (from_y,) = np.nonzero(a), np.nonzero(b)
+    costs = cdist(x[from_x], y[from_y])
+    pairs, masses = _plan(costs, a[from_x], b[from_y])
+    lengths = costs[pairs[:, 0], pairs[:, 1]]
+    pairs = np.column_stack([from_x[pairs[:, 0]], from_y[pairs[:, 1]]])
+    return Transport(float(masses @ lengths), x, y, pairs, masses, lengths)
+
+
+# --- estimates by networks ---
+
+
+def potential_field(model, x, y, bounds=None, resolution=150, name=None):
+    """Evaluate a network on a grid of the plane, and its estimate of the distance between two clouds.
+
+    Args:
+        model: Built Keras model with inputs of shape (batch, 2) and outputs of shape (batch, 1).
+        x: First cloud, of shape (n, 2), in the model's units.
+        y: Second cloud, of shape (m, 2).
+        bounds: See `decision_field`; by default the box around both clouds and 15 % more on each side.
+        resolution: Number of grid points along each axis, at least 2.
+        name: Name for titles; that of the model by default.
+
+    Returns:
+        A `PotentialField`, computed in the precision of the model.
+
+    Raises:
+        TypeError: If `model` is no Keras model, or a cloud does not hold real numbers.
+        ValueError: If the model is not built or of other shapes, gives NaN or Inf, or an argument is out of range.
+    """
+    check_planar(model)
+    x, y = planar(x, "The cloud x"), planar(y, "The cloud y")
+    clouds = np.concatenate([x, y])
+    x0, x1, grid = grid_points(_box(bounds, clouds), resolution)
+    values = predicted_outputs(model, np.concatenate([grid, clouds]))
+    if values.shape[1] != 1:
+        raise ValueError(f"Expected a model with one output, the potential. Received: {values.shape[1]}")
+    field, high, low = np.split(values[:, 0], [len(grid), len(grid) + len(x)])
+    return PotentialField(
+        name=model.name if name is None else name,
+        x0=x0,
+        x1=x1,
+        potential=field.reshape(resolution, resolution),
+        x=x,
+        y=y,
+        estimate=float(high.mean() - low.mean()),
+    )
+
+
+def kr_training(x, y, model=None, **settings):
+    """Train a 1-Lipschitz network on the loss of Kantorovich and Rubinstein, and record its estimate at each step.
+
+    Args:
+        x: First cloud, of shape (n, d).
+        y: Second cloud, of shape (m, d).
+        model: See `kr_steps`.
+        **settings: Those of `kr_steps`.
+
+    Returns:
+        A `KRTraining`.
+
+    Raises:
+        TypeError: See `kr_steps`.
+        ValueError: See `kr_steps`.
+    """
+    for last in kr_steps(x, y, model, **settings):
+        result = last
+    return result
+
+
+def kr_steps(
+    x,
+    y,
+    model=None,
+    *,
+    activation="groupsort2",
+    width=32,
+    depth=2,
+    k=1.0,
+    steps=300,
+    every=None,
+    learning_rate=0.01,
+    exact=None,
+    seed=0,
+    name=None,
+):
+    """Train as `kr_training` does, and show how far it is every few steps: for drawing while it learns.
+
+    Args:
+        x: First cloud, of shape (n, d).
+        y: Second cloud, of shape (m, d).
+        model: Built Keras model with inputs (batch, d) and outputs (batch, 1), trained in place, so that
+            `potential_field` can show it; it is compiled anew. None makes a `toy_network` of the next four.
+        activation: See `toy_network`.
+        width: See `toy_network`.
+        depth: See `toy_network`.
+        k: See `toy_network`.
+        steps: Number of full-batch steps of Adam.
+        every: Number of steps between two results; None gives the last one only.
+        learning_rate: That of the first step; it falls to 0 along a cosine.
+        exact: The Wasserstein-1 distance, where it is known already; None computes it.
+        seed: Seed of the network's weights.
+        name: Name for legends; by default that of the activation, or of the model.
+
+    Returns:
+        An iterator of `KRTraining`. It may be left at any time.
+
+    Raises:
+        TypeError: If `model` is no Keras model, or a cloud does not hold real numbers.
+        ValueError: If an argument is out of range, or the model of other shapes (at once); or training diverged.
+    """
+    x, y = _cloud(x, "x"), _cloud(y, "y")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"Expected clouds of one dimension. Received: x of {x.shape[1]}, y of {y.shape[1]}")
+    name = name or (activation if model is None else getattr(model, "name", ""))
+    if model is None:
+        model = toy_network(activation, width, depth, inputs=x.shape[1], k=k, seed=seed)
+    twin = Twin(model)
+    samples = np.concatenate([x, y])
+    _check_potential(model, twin, samples)
+    exact = wasserstein_distance(x, y).distance if exact is None else nm.check_positive("exact", exact)
+    labels = np.repeat([[1.0], [0.0]], [len(x), len(y)], axis=0)
+    every = steps if every is None else every
+    # Without its hinge, HKR is the negative of the estimate.
+    losses = training(model, samples, labels, HKR(alpha=0.0), steps, every, learning_rate)
+    return _estimates(model, twin, samples, len(x), losses, name, exact)
+
+
+def _estimates(model, twin, samples, count, training_losses, name, exact):
+    for losses in training_losses:
+        values = twin.outputs(samples)[:, 0]
+        estimates = np.append(-losses, values[:count].mean() - values[count:].mean())
+        k = certify(model, samples.shape[1:], search=False).upper_bound
+        yield KRTraining(name, np.arange(len(estimates)), estimates, exact, k)
+
+
+def _check_potential(model, twin, samples):
+    shapes = [tuple(tensor.shape[1:]) for tensor in getattr(model, "inputs", None) or ()]
+    if shapes and shapes != [samples.shape[1:]]:
+        raise ValueError(f"Expected a model with inputs of shape (batch, {samples.shape[1]}). Received: {shapes}")
+    count = twin.outputs(samples[:1]).shape[1]
+    if count != 1:
+        raise ValueError(f"Expected a model with one output, the potential. Received: {count}")
+
+
+# --- solvers ---
+
+
+def _plan(costs, a, b):
+    """Optimal plan for masses that are all positive: pairs (i, j) of shape (pairs, 2), and the mass of each."""
+    emd = _network_simplex()
+    if emd is not None:
+        plan, log = emd(a, b, costs, numItermax=10**9, log=True)
+        if log["warning"] is not None:
+            raise ValueError(f"The optimal transport could not be computed: {log['warning']}")
+    elif len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0:
+        rows, columns = linear_sum_assignment(costs)
+        plan = sp.csr_array((a, (rows, columns)), shape=costs.shape).toarray()
+    else:
+        plan = _program(costs, a, b)
+    pairs = np.argwhere(plan > _SMALLEST)
+    masses = plan[pairs[:, 0], pairs[:, 1]]
+    return pairs, masses / masses.sum()
+
+
+@functools.cache
+def _network_simplex():
+    """`ot.emd` of POT, or None where it is not installed."""
+    # POT imports every deep learning framework that there is, to compute with their tensors; here it gets NumPy's.
+    names = [f"POT_BACKEND_DISABLE_{name}" for name in ("PYTORCH", "JAX", "CUPY", "TENSORFLOW")]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own source, where Python compiles it
+            from ot import emd
+    except ImportError:
+        return None
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return emd
+
+
+def _program(costs, a, b):
+    """The plan as the solution of a linear program, one unknown for each pair of points."""
+    rows, columns = costs.shape
+    if costs.size > _UNKNOWNS:
+        raise ImportError(
+            f"Clouds of {rows} and {columns} weighted or unequal points need the package POT: pip install POT. "
+            f"Without it, up to {_UNKNOWNS} pairs of points, or as many points of equal weight in both clouds."
+        )
+    out = sp.kron(sp.eye_array(rows), np.ones((1, columns)))
+    into = sp.kron(np.ones((1, rows)), sp.eye_array(columns))
+    # The last sum follows from the others; with it, rounding could make the program contradict itself.
+    sums, masses = sp.vstack([out, into], format="csc")[:-1], np.concatenate([a, b])[:-1]
+    found = linprog(costs.ravel(), A_eq=sums, b_eq=masses, method="highs-ds")
+    if found.x is None:
+        raise ValueError(f"The optimal transport could not be computed: {found.message}")
+    return found.x.reshape(rows, columns)
+
+
+# --- clouds and masses ---
+
+
+def _cloud(points, name):
+    """A cloud as float64 of shape (n, d)."""
+    points = as_float64(points, f"The cloud {name}")
+    if points.ndim < 1 or points.size == 0:
+        raise ValueError(f"The cloud {name} must have the shape (n, d), with at least one. Received: {points.shape}")
+    return points.reshape(len(points), -1)
+
+
+def _masses(weights, *counts):
+    """Masses of both clouds, each 1 in sum."""
+    if weights is None:
+        weights = (None, None)
+    if not isinstance(weights, tuple | list) or len(weights) != 2:
+        raise ValueError("`weights` must be a pair: masses of x, masses of y. Received: " + type(weights).__name__)
+    found = []
+    for values, count in zip(weights, counts, strict=True):
+        values = np.ones(count) if values is None else as_float64(values, "The weights")
+        if values.shape != (count,) or (values < 0).any() or not values.sum() > 0:
+            raise ValueError(
+                f"Expected weights of shape ({count},), at least 0 and not all 0. Received shape: {values.shape}, "
+                f"from {values.min(initial=math.inf):.3g} to {values.max(initial=-math.inf):.3g}"
+            )
+        found.append(values / values.sum())
+    return found

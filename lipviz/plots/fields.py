@@ -1,0 +1,375 @@
+"""Fields on the plane: what a classifier decides where, its certified discs, and its linear regions."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import EllipseCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+
+from lipviz.measure.fields import DecisionField, LinearRegions
+from lipviz.plots import style
+from lipviz.plots.alt import alt_text
+
+# From blue over white to vermillion: two signs that colour-blind readers tell apart.
+DIVERGING = LinearSegmentedColormap.from_list("lipviz_diverging", [style.BLUE, "#F7F7F7", style.VERMILLION])
+_GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, lie far from their neighbours
+_SMALL_PANEL = 2.5  # inches, the side of one field among several
+_ROOM = 0.8  # inches, for a scale of colours
+_MOST_LABELLED = 10
+
+
+# --- decisions ---
+
+
+def plot_decision_field(data, *, ax=None, update=False, limit=None):
+    """Draw what a classifier decides where, its level lines, and samples with their certified discs.
+
+    One logit is drawn as a field of colour, blue where negative and vermillion where positive, with the boundary black.
+    With several classes each has its colour, the paler the smaller the margin is. No point of a disc is decided
+    otherwise than its centre.
+
+    Args:
+        data: `DecisionField` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+        update: Replace what an earlier call drew on the same Axes.
+        limit: Largest logit, or margin, of the colours; that of the field, rounded up, by default.
+
+    Returns:
+        The Axes.
+    """
+    ax = prepared_plane(ax, data, data.name, update)
+    signed = data.logits.shape[2] == 1
+    limit = field_limit(data) if limit is None else limit
+    if signed:
+        label = "logit (no unit)"
+        draw_field(ax, data, data.logits[..., 0], DIVERGING, Normalize(-limit, limit), label)
+        _contours(ax, data, data.logits[..., 0], 0.0, limit)
+    else:
+        _image(ax, data, _class_colours(data, limit))
+        # Between two classes the margin has a kink and no zero to find, so the boundary is drawn by classes.
+        _boundaries(ax, data)
+    _discs(ax, data)
+    if data.points is not None:
+        markers(ax, data.points, data.labels)
+    elif not signed:
+        _keys(ax, data.classes)
+    _finish(ax)
+    return ax
+
+
+def plot_decision_fields(fields, *, limit=None, columns=3):
+    """Draw several decision fields side by side, with the same scale of colours and one title each.
+
+    Args:
+        fields: List of `DecisionField`, at least one, all with one logit or all with several.
+        limit: See `plot_decision_field`; the largest of all fields by default.
+        columns: Number of fields in a row.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: If there is no field, or one with one logit stands beside one with several.
+    """
+    fields = list(fields)
+    kinds = {data.logits.shape[2] == 1 for data in fields}
+    if len(kinds) != 1:
+        raise ValueError(
+            "Expected one field or more, all with one logit or all with several. "
+            f"Received: outputs {[data.logits.shape[2] for data in fields]}"
+        )
+    limit = max(map(field_limit, fields)) if limit is None else limit
+    columns = min(columns, len(fields))
+    rows = -(-len(fields) // columns)
+    first = fields[0]
+    ratio = np.clip((first.x1[-1] - first.x1[0]) / (first.x0[-1] - first.x0[0]), 0.3, 2.0)
+    size = (columns * _SMALL_PANEL + 1.1, rows * (_SMALL_PANEL * ratio + 0.3) + 0.5)
+    figure = Figure(figsize=size, dpi=style.DPI, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for place, (ax, data) in enumerate(zip(panels, fields, strict=False)):
+        plot_decision_field(data, ax=ax, limit=limit)
+        for artist in [*ax.child_axes, ax.get_legend()]:  # one scale for all, below
+            if artist is not None:
+                artist.remove()
+        ax.title.set_text("")
+        ax.set_title(data.name, loc="left", fontsize=style.TEXT, fontweight="bold", pad=4)
+        if place % columns:
+            ax.set_ylabel("")
+        if place + columns < len(fields):
+            ax.set_xlabel("")
+    for ax in panels[len(fields) :]:
+        ax.remove()
+    if kinds == {True}:
+        scale = ScalarMappable(Normalize(-limit, limit), DIVERGING)
+        bar = figure.colorbar(scale, ax=list(panels[: len(fields)]), shrink=0.8, aspect=30)
+        bar.set_label("logit (no unit)", fontsize=style.TEXT)
+        bar.ax.tick_params(labelsize=style.SMALL)
+    return figure
+
+
+def field_limit(data):
+    """Largest logit or margin of a field, as a round number: what its scale of colours ends at."""
+    return style.round_number(float(np.abs(data.margins).max()) or 1.0)
+
+
+def _class_colours(data, limit):
+    """The colour of the class at each grid point, paler for smaller margins."""
+    colours = np.array([to_rgb(class_look(number)[0]) for number in range(data.classes)])
+    strength = 0.15 + 0.5 * np.clip(data.margins / limit, 0, 1)[..., None]
+    return 1 - strength * (1 - colours[data.predicted])
+
+
+def class_look(number):
+    """Colour and marker of a class; of two classes the first is blue, as negative logits are."""
+    return style.PALETTE[number % len(style.PALETTE)], style.MARKERS[number % len(style.MARKERS)]
+
+
+def _contours(ax, data, values, boundary, limit):
+    """Thin lines at even levels, and a thick one at the boundary; none where the field does not reach them."""
+    levels = np.linspace(-limit, limit, 11)
+    lines = [level for level in levels if values.min() < level < values.max() and abs(level - boundary) > 1e-9 * limit]
+    if lines:
+        thin = ax.contour(data.x0, data.x1, values, lines, colors=style.GREY, linewidths=0.6, linestyles="solid")
+        thin.set_gid("levels")
+    if values.min() < boundary < values.max():
+        thick = ax.contour(data.x0, data.x1, values, [boundary], colors=style.BLACK, linewidths=1.8)
+        thick.set_gid("boundary")
+
+
+def _boundaries(ax, data):
+    """Lines around the regions of all classes but the last, at one half of their indicators."""
+    for number in np.unique(data.predicted)[:-1]:
+        inside = (data.predicted == number).astype(float)
+        line = ax.contour(data.x0, data.x1, inside, [0.5], colors=style.BLACK, linewidths=1.2)
+        line.set_gid(f"boundary {number}")
+
+
+def _discs(ax, data):
+    if data.radii is None:
+        return
+    shown = (data.radii > 0) & np.isfinite(data.radii)
+    widths = 2 * data.radii[shown]
+    discs = EllipseCollection(
+        widths,
+        widths,
+        np.zeros(len(widths)),
+        units="xy",
+        offsets=data.points[shown],
+        offset_transform=ax.transData,
+        facecolors="none",
+        edgecolors=style.BLACK,
+        linewidths=0.6,
+        alpha=0.7 if len(widths) <= 60 else 0.35,
+        zorder=3,
+        gid="discs",
+    )
+    ax.add_collection(discs, autolim=False)
+
+
+def _keys(ax, classes):
+    for number in range(min(classes, _MOST_LABELLED)):
+        colour, marker = class_look(number)
+        (line,) = ax.plot([], [], color=colour, marker=marker, linestyle="none", label=_class_name(number, classes))
+        line.set_gid(f"key {number}")
+
+
+# --- what fields have in common ---
+
+
+def prepared_plane(ax, data, title, update):
+    """Axes of the plane, dressed; for an update, those of an earlier call without what it drew.
+
+    Raises:
+        ValueError: If there are no Axes to update.
+    """
+    if update:
+        if ax is None:
+            raise ValueError("There are no Axes to update: draw the plot first, and give its Axes as `ax`.")
+        for artist in [artist for artist in ax.get_children() if artist.get_gid()]:
+            artist.remove()
+        ax.set_title(title, loc="left", fontsize=style.TITLE, fontweight="bold", pad=8)
+    else:
+        ax = style.prepared(ax, title=title, xlabel="x₀ (units of the input)", ylabel="x₁ (units of the input)")
+        ax.grid(False)
+    ax.set_xlim(data.x0[0], data.x0[-1])
+    ax.set_ylim(data.x1[0], data.x1[-1])
+    ax.set_aspect("equal", adjustable="box")
+    return ax
+
+
+def _image(ax, data, pixels, **look):
+    """An image whose pixels are centred at the grid points."""
+    half = (data.x0[1] - data.x0[0]) / 2, (data.x1[1] - data.x1[0]) / 2
+    extent = (data.x0[0] - half[0], data.x0[-1] + half[0], data.x1[0] - half[1], data.x1[-1] + half[1])
+    limits = ax.get_xlim(), ax.get_ylim()
+    image = ax.imshow(pixels, origin="lower", extent=extent, aspect="equal", zorder=0, gid="field", **look)
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    return image
+
+
+def draw_field(ax, data, values, cmap, norm, label):
+    """Draw values on the grid as colours, with their scale at the right.
+
+    Args:
+        ax: Axes of the plane.
+        data: Measurement with the grid `x0` and `x1`.
+        values: Array of shape (rows, columns).
+        cmap: Colormap.
+        norm: `matplotlib.colors.Normalize`.
+        label: Quantity and unit of the scale.
+    """
+    _image(ax, data, values, cmap=cmap, norm=norm, interpolation="bilinear")
+    _make_room(ax)
+    colour_scale(ax, cmap, norm, label)
+
+
+def _make_room(ax):
+    """Narrow an Axes with fixed margins once, for the scale at its right; a layout engine makes room by itself."""
+    if ax.get_gid() != "narrowed" and ax.figure.get_layout_engine() is None:
+        box = ax.get_position(original=True)
+        width = max(0.5 * box.width, box.width - _ROOM / ax.figure.get_figwidth())
+        ax.set_position([box.x0, box.y0, width, box.height])
+        ax.set_gid("narrowed")
+
+
+def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=style.TEXT):
+    """Put a scale of colours beside an Axes, as an Axes inside it: it takes no room from a layout, and can be removed.
+
+    Args:
+        ax: Axes.
+        cmap: Colormap.
+        norm: `matplotlib.colors.Normalize` with both limits.
+        label: Quantity and unit.
+        place: (left, bottom, width, height) in units of the Axes.
+        size: Points of the label.
+
+    Returns:
+        The Axes of the scale.
+    """
+    scale = ax.inset_axes(place, gid="scale")
+    ends = (0.0, 1.0, norm.vmin, norm.vmax)
+    scale.imshow(np.linspace(0, 1, 256)[:, None], cmap=cmap, extent=ends, origin="lower", aspect="auto")
+    scale.set_xticks([])
+    scale.yaxis.tick_right()
+    scale.yaxis.set_label_position("right")
+    scale.set_ylabel(label, fontsize=size)
+    scale.tick_params(labelsize=style.SMALL)
+    return scale
+
+
+def markers(ax, points, labels, names=None):
+    """Draw points with the marker and the colour of their class; all alike where labels are not known.
+
+    Args:
+        ax: Axes.
+        points: Array of shape (n, 2).
+        labels: Integers of shape (n,), or None.
+        names: Words for the legend, by class; "class 0" and so on by default.
+    """
+    groups = [(None, slice(None))] if labels is None else [(number, labels == number) for number in np.unique(labels)]
+    for number, chosen in groups:
+        colour, marker = ("#FFFFFF", "o") if number is None else class_look(number)
+        label = "samples" if number is None else _class_name(number, len(groups)) if names is None else names[number]
+        ax.plot(
+            *points[chosen].T,
+            color=colour,
+            marker=marker,
+            linestyle="none",
+            markersize=4.5,
+            markeredgecolor="#FFFFFF" if number is not None else style.BLACK,
+            markeredgewidth=0.6,
+            label=label,
+            gid=f"points {number}",
+            zorder=4,
+        )
+
+
+def _class_name(number, count):
+    """Words for a legend of one row, which is narrow."""
+    return f"class {number}" if count <= 3 else f"{number}"
+
+
+def _finish(ax):
+    if ax.get_legend_handles_labels()[1]:
+        style.legend(ax, columns=_MOST_LABELLED)
+
+
+# --- linear regions ---
+
+
+def plot_linear_regions(data, *, ax=None, update=False, by="region"):
+    """Draw the pieces of the plane on which a network is one affine map, with dark lines between them.
+
+    Args:
+        data: `LinearRegions` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+        update: Replace what an earlier call drew on the same Axes.
+        by: What colours tell: "region", a shade for each, or "slope", how much the network stretches there.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If `by` is none of the two.
+    """
+    if by not in ("region", "slope"):
+        raise ValueError(f"`by` must be 'region' or 'slope'. Received: {by!r}")
+    ax = prepared_plane(ax, data, f"{data.name}: {data.count} linear regions", update)
+    palette = colormaps["cividis"]
+    limit = style.round_number(float(data.slopes.max()) or 1.0)
+    # The dark end of the palette is kept for the lines.
+    shades = (np.arange(data.count) * _GOLDEN) % 1 if by == "region" else data.slopes / limit
+    pixels = palette(0.25 + 0.75 * shades)[data.labels][..., :3]
+    pixels[_borders(data.labels)] = to_rgb("#101010")
+    _image(ax, data, pixels, interpolation="nearest")
+    if by == "slope":
+        shown = LinearSegmentedColormap.from_list("slopes", palette(np.linspace(0.25, 1, 64)))
+        _make_room(ax)
+        colour_scale(ax, shown, Normalize(0, limit), "norm of the Jacobian (no unit)")
+    return ax
+
+
+def _borders(labels):
+    """Where a grid point has another region at its right or above it."""
+    borders = np.zeros(labels.shape, bool)
+    borders[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    borders[:-1] |= labels[:-1] != labels[1:]
+    return borders
+
+
+# --- words ---
+
+
+@alt_text.register
+def _(data: DecisionField):
+    shares = np.bincount(data.predicted.ravel(), minlength=data.classes) / data.predicted.size
+    words = "; ".join(f"class {number} on {100 * share:.0f} %" for number, share in enumerate(shares) if share)
+    words = f"Decisions of '{data.name}' on {_plane(data)}: {words}"
+    if data.points is not None:
+        words += f". {len(data.points)} samples"
+    if data.certified is not None and data.certified.labels is not None:
+        words += f", of which {100 * data.certified.accuracy:.0f} % are classified correctly"
+    if data.radii is not None:
+        smallest, median, largest = np.quantile(data.radii, (0, 0.5, 1), method="nearest")
+        words += (
+            f", with certified radii from {style.number(smallest)} to {style.number(largest)}, "
+            f"median {style.number(median)}"
+        )
+    return words + "."
+
+
+@alt_text.register
+def _(data: LinearRegions):
+    return (
+        f"Linear regions of '{data.name}' on {_plane(data)}: {data.count}, the largest on "
+        f"{100 * data.shares[0]:.1f} % of it. The norm of the Jacobian lies between "
+        f"{style.number(data.slopes.min())} and {style.number(data.slopes.max())}."
+    )
+
+
+def _plane(data):
+    ends = (data.x0[0], data.x0[-1], data.x1[0], data.x1[-1])
+    low0, high0, low1, high1 = (style.number(float(end)) for end in ends)
+    return f"the plane from x₀ = {low0} to {high0} and x₁ = {low1} to {high1}"

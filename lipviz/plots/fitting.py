@@ -1,0 +1,103 @@
+"""Networks fitted to a function of one number."""
+
+import numpy as np
+
+from lipviz.measure.fitting import FunctionFit
+from lipviz.plots import style
+from lipviz.plots.alt import alt_text
+
+# An activation looks the same in every plot.
+_LOOKS = {
+    "relu": ("ReLU", style.VERMILLION, "s", "-"),
+    "prelulip": ("PReLUlip", style.VERMILLION, "v", "-."),
+    "maxmin": ("MaxMin", style.GREEN, "^", "-"),
+    "groupsort2": ("GroupSort2", style.BLUE, "o", "-"),
+    "fullsort": ("FullSort", style.PURPLE, "D", "-"),
+    "householder": ("Householder", style.GREY, "P", "-"),
+}
+_TARGET = {"color": style.BLACK, "linestyle": "--", "linewidth": 1.4, "zorder": 4}
+
+
+def plot_function_fit(data, *, ax=None, update=False):
+    """Draw what networks make of a function of one number, and the function itself, dashed.
+
+    Args:
+        data: `FunctionFit` of `lipviz.measure`, or a list of them with the same target.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes with the same activations: fast.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is no fit, or they have different targets.
+    """
+    fits = [data] if isinstance(data, FunctionFit) else list(data)
+    if not fits:
+        raise ValueError("Expected one fit or more. Received: an empty list")
+    first = fits[0]
+    if any(fit.x.shape != first.x.shape or np.any(fit.target != first.target) for fit in fits):
+        raise ValueError(f"Expected fits of one target. Received: {[fit.target_name for fit in fits]}")
+    if not update:
+        ax = style.prepared(
+            ax,
+            title=f"Fit of {_title(first.target_name)}",
+            xlabel="input x (no unit)",
+            ylabel="output (no unit)",
+        )
+        ax.locator_params(axis="x", nbins=6)
+    style.line(ax, "target", first.x, first.target, update=update, label="target", **_TARGET)
+    for order, fit in enumerate(fits):
+        label, look = _look(fit, order)
+        marks = style.spread_markers(len(fit.x), order, most=9)
+        style.line(
+            ax,
+            f"fit {order}",
+            fit.x,
+            fit.prediction,
+            update=update,
+            markevery=marks,
+            label=label,
+            linewidth=1.6,
+            markersize=4.5,
+            **look,
+        )
+    _frame(ax, fits)
+    if not update:
+        # The legend of a single row holds three: more of them go where they hide least.
+        if len(fits) <= 2:
+            style.legend(ax)
+        else:
+            ax.legend(loc="upper center", ncols=2, fontsize=style.SMALL, framealpha=0.9)
+    return ax
+
+
+def _title(name):
+    return {"abs": "|x|", "sawtooth": "a sawtooth"}.get(name, f"'{name}'")
+
+
+def _look(fit, order):
+    label, colour, marker, dash = _LOOKS[fit.activation]
+    if not fit.constrained:
+        label, dash = f"{label}, free", ":"
+    return label, {"color": colour, "marker": marker, "linestyle": dash}
+
+
+def _frame(ax, fits):
+    """Limits that the target gives, so that the frame stays while networks learn."""
+    x, target = fits[0].x, fits[0].target
+    span = float(np.ptp(target)) or 1.0
+    pad = 0.03 * (x[-1] - x[0])
+    ax.set_xlim(x[0] - pad, x[-1] + pad)
+    # Room for the legend of many above.
+    ax.set_ylim(target.min() - 0.25 * span, target.max() + (0.25 if len(fits) <= 2 else 0.75) * span)
+
+
+@alt_text.register
+def _(data: FunctionFit):
+    kind = f"{style.number(data.k)}-Lipschitz" if data.constrained else "unconstrained"
+    return (
+        f"Fit of {_title(data.target_name)} by a {kind} network of {_LOOKS[data.activation][0]} after "
+        f"{len(data.losses)} steps: root mean squared error {style.number(data.error)}, largest error "
+        f"{style.number(data.largest_error)}, steepest slope {style.number(data.slope)}."
+    )

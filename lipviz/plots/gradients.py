@@ -1,0 +1,276 @@
+"""Norms of gradients: how they are distributed over samples, through layers, against depth and over epochs."""
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from lipviz.measure.gradients import GradientDepth, GradientFlow, GradientHistory, GradientNorms
+from lipviz.plots import style
+from lipviz.plots.alt import alt_text
+
+BAND = (0.05, 0.95)  # quantiles over the samples that a band reaches between
+_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+_BINS = 40
+
+
+def plot_gradient_norms(data, *, ax=None, constant=None, labels=None):
+    """Draw how many samples have which norm of the input gradient, for one model or several, in the same bins.
+
+    Args:
+        data: `GradientNorms` of `lipviz.measure`, or a list of up to five.
+        ax: Axes to draw on; None makes a figure.
+        constant: Lipschitz constant that is certified, or several, one per model: a dashed line each. No norm lies
+            beyond that of its model.
+        labels: Names in the legend, one per model; the models' own by default.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is no model or more than five, or the counts of labels or constants do not fit.
+    """
+    data = [data] if isinstance(data, GradientNorms) else list(data)
+    labels = [norms.name for norms in data] if labels is None else list(labels)
+    constants = [] if constant is None else np.ravel(constant).tolist()
+    if not 1 <= len(data) <= len(style.PALETTE) or len(labels) != len(data) or len(constants) not in (0, 1, len(data)):
+        raise ValueError(
+            f"Expected one to {len(style.PALETTE)} models, with a label each, and one constant or as many. "
+            f"Received: {len(data)} models, {len(labels)} labels, {len(constants)} constants"
+        )
+    ax = style.prepared(
+        ax,
+        title="Norms of input gradients",
+        xlabel="norm of the gradient (output per input, l2 norm)",
+        ylabel="number of samples",
+    )
+    top = max([*(norms.largest for norms in data), *constants]) or 1.0
+    edges = np.linspace(0, 1.02 * top, _BINS + 1)
+    most = 1
+    for order, (norms, label) in enumerate(zip(data, labels, strict=True)):
+        counts, _ = np.histogram(norms.norms, edges)
+        most = max(most, counts.max())
+        look = {"color": style.PALETTE[order], "linestyle": _DASHES[order], "linewidth": 1.6}
+        ax.stairs(counts, edges, fill=True, color=style.PALETTE[order], alpha=0.25, zorder=2, gid=f"fill {order}")
+        ax.stairs(counts, edges, label=label, gid=f"norms {order}", zorder=3, **look)
+    for order, value in enumerate(constants):
+        own = len(constants) == len(data) > 1
+        look = {"color": style.PALETTE[order] if own else style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.2}
+        label = f"_{labels[order]}" if own else f"certified {style.number(value)}"
+        style.line(ax, f"constant {order}", [value, value], [0, 1.08 * most], label=label, zorder=4, **look)
+    ax.set_xlim(-0.01 * top, 1.04 * top)
+    ax.set_ylim(0, 1.08 * most)
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    _legend(ax, len(data) + len(constants))
+    return ax
+
+
+def plot_gradient_flow(data, *, ax=None, update=False, labels=None):
+    """Draw the norm of a gradient on its way back from a network's output, at each layer: median and 5–95 % of samples.
+
+    Args:
+        data: `GradientFlow` of `lipviz.measure`, or a list of up to five, of networks of any depths.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes, of networks with the same places.
+        labels: Names in the legend, one per network; the models' own by default.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is no network or more than five, or the count of labels does not fit.
+    """
+    data = [data] if isinstance(data, GradientFlow) else list(data)
+    labels = [flow.name for flow in data] if labels is None else list(labels)
+    _check_lines(data, labels)
+    if not update:
+        ax = style.prepared(
+            ax,
+            title="A gradient on its way back",
+            xlabel="step of the network (0 is its input)",
+            ylabel="norm over that at the output (no unit)",
+        )
+    lines = [(label, np.arange(len(flow)), flow.norms) for label, flow in zip(labels, data, strict=True)]
+    _banded(ax, lines, update)
+    if not update:
+        style.whole_ticks(ax)
+    end = max(len(flow) - 1 for flow in data)
+    ax.set_xlim(-0.03 * end, 1.03 * end)
+    return ax
+
+
+def plot_gradient_depth(data, *, ax=None, update=False):
+    """Draw norms of input gradients of random networks against their depth: median and 5–95 % of samples.
+
+    Args:
+        data: `GradientDepth` of `lipviz.measure`, of up to five activations.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes, for the same activations: fast.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there are more than five activations.
+    """
+    _check_lines(data.activations, data.activations)
+    if not update:
+        ax = style.prepared(
+            ax,
+            title=_depth_title(data),
+            xlabel="depth (orthogonal layers, each with an activation)",
+            ylabel="norm of the gradient (no unit)",
+        )
+        style.whole_ticks(ax)
+    else:
+        ax._left_title.set_text(_depth_title(data))  # `set_title` would move it
+    lines = [(name, data.depths, norms) for name, norms in zip(data.activations, data.norms, strict=True)]
+    _banded(ax, lines, update)
+    end = max(int(data.depths[-1]), 2)
+    ax.set_xlim(-0.02 * end, 1.03 * end)
+    return ax
+
+
+def _depth_title(data):
+    return f"Gradients of random networks, width {data.width}"
+
+
+def plot_gradient_history(data, *, ax=None, update=False, labels=None):
+    """Draw norms of input gradients after each epoch of training: median and 5–95 % of samples.
+
+    Args:
+        data: `GradientHistory` of `lipviz.measure`, or a list of up to five.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes, for as many models: fast.
+        labels: Names in the legend, one per model; the models' own by default.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is no model or more than five, or the count of labels does not fit.
+    """
+    data = [data] if isinstance(data, GradientHistory) else list(data)
+    labels = [history.name for history in data] if labels is None else list(labels)
+    _check_lines(data, labels)
+    if not update:
+        ax = style.prepared(
+            ax,
+            title="Input gradients while training",
+            xlabel="epoch",
+            ylabel="norm of the gradient (output per input)",
+        )
+        style.whole_ticks(ax)
+    lines = [(label, history.epochs, history.norms) for label, history in zip(labels, data, strict=True)]
+    _banded(ax, lines, update)
+    first, last = min(h.epochs[0] for h in data), max(h.epochs[-1] for h in data)
+    pad = 0.03 * max(last - first, 1)
+    ax.set_xlim(first - pad, max(last, first + 1) + pad)
+    return ax
+
+
+# --- lines with bands ---
+
+
+def band(ax, gid, x, low, high, *, update=False, **look):
+    """Shade between two lines, or move the shade that an earlier call drew under the same name; see `style.line`.
+
+    Args:
+        ax: Axes.
+        gid: Name of the shade on these Axes.
+        x: Array of shape (n,).
+        low: Lower line, of shape (n,).
+        high: Upper line, of shape (n,).
+        update: Move the existing shade instead of drawing one.
+        **look: As of `Axes.fill_between`.
+
+    Returns:
+        The shade.
+
+    Raises:
+        ValueError: If there is no such shade to move.
+    """
+    if not update:
+        return ax.fill_between(x, low, high, gid=gid, linewidth=0, **look)
+    found = [artist for artist in ax.collections if artist.get_gid() == gid]
+    if not found:
+        raise ValueError(f"There is no shade '{gid}' to update: draw the plot on these Axes first.")
+    found[-1].set_data(x, low, high)
+    return found[-1]
+
+
+def _banded(ax, lines, update):
+    """Median lines with bands for each (label, x, values of shape (len(x), samples)), on a logarithmic axis."""
+    values = [np.quantile(norms, (BAND[0], 0.5, BAND[1]), axis=-1) for _, _, norms in lines]
+    top = style.round_number(1.2 * max(value.max() for value in values) or 1.0)
+    style.log_scale(ax, values, top=top, update=update)
+    bottom = ax.get_ylim()[0]
+    for order, ((label, x, _), (low, middle, high)) in enumerate(zip(lines, values, strict=True)):
+        color = style.PALETTE[order]
+        # On a logarithmic axis a shade has no place for 0.
+        band(ax, f"band {order}", x, np.maximum(low, bottom / 10), np.maximum(high, bottom / 10), update=update,
+             color=color, alpha=0.2, zorder=2)  # fmt: skip
+        look = {"color": color, "linestyle": _DASHES[order], "marker": style.MARKERS[order], "label": label}
+        marks = style.spread_markers(len(x), order)
+        drawn = style.line(
+            ax, f"median {order}", x, middle, update=update, markevery=marks, linewidth=1.6, markersize=4.5, **look
+        )
+        drawn.set_label(label)
+    if not update:
+        _legend(ax, len(lines))
+
+
+def _legend(ax, entries):
+    """Above the Axes as long as a row has room for it, else inside."""
+    if entries <= 3:
+        style.legend(ax)
+    else:
+        ax.legend(loc="best", fontsize=style.SMALL, framealpha=0.9)
+
+
+def _check_lines(data, labels):
+    if not 1 <= len(data) <= len(style.PALETTE) or len(labels) != len(data):
+        raise ValueError(
+            f"Expected one to {len(style.PALETTE)} lines, with a label each. "
+            f"Received: {len(data)} with {len(labels)} labels"
+        )
+
+
+# --- in words ---
+
+
+@alt_text.register
+def _(data: GradientNorms):
+    low, middle, high = (style.number(value) for value in data.quantile((0, 0.5, 1)))
+    return (
+        f"Histogram of the norm of the gradient of {data.output} of '{data.name}' with respect to its input, at "
+        f"{len(data)} samples: from {low} to {high}, median {middle}."
+    )
+
+
+@alt_text.register
+def _(data: GradientFlow):
+    steps = "; ".join(f"{place} {style.number(value)}" for place, value in zip(data.places, data.median, strict=True))
+    return (
+        f"Norm of the gradient of {data.output} of '{data.name}' on its way back, over that at the output, median of "
+        f"{data.norms.shape[-1]} samples, from the input on: {steps}."
+    )
+
+
+@alt_text.register
+def _(data: GradientDepth):
+    words = f"Norm of the input gradient of random networks of orthogonal layers, {data.width} neurons wide, median"
+    for name, median in zip(data.activations, data.median, strict=True):
+        words += (
+            f"; {name}: {style.number(median[0])} at depth {data.depths[0]}, "
+            f"{style.number(median[-1])} at depth {data.depths[-1]}"
+        )
+    return words + "."
+
+
+@alt_text.register
+def _(data: GradientHistory):
+    median = data.median
+    return (
+        f"Norm of the gradient of {data.output} of '{data.name}' with respect to its input over {len(data)} epochs: "
+        f"median from {style.number(median[0])} to {style.number(median[-1])}, "
+        f"largest of all {style.number(data.norms.max())}."
+    )

@@ -1,0 +1,187 @@
+"""Two clouds, the transport between them, the potential of a network, and its estimate while it learns."""
+
+import math
+
+import numpy as np
+from matplotlib.colors import Normalize
+
+from lipviz.measure.transport import KRTraining, PotentialField, Transport
+from lipviz.plots import style
+from lipviz.plots.alt import alt_text
+from lipviz.plots.fields import DIVERGING, draw_field, markers, prepared_plane
+
+_LOOKS = (
+    {"color": style.BLUE, "marker": "o", "linestyle": "-"},
+    {"color": style.VERMILLION, "marker": "s", "linestyle": "--"},
+    {"color": style.GREEN, "marker": "^", "linestyle": "-."},
+    {"color": style.PURPLE, "marker": "D", "linestyle": ":"},
+    {"color": style.GREY, "marker": "v", "linestyle": "-"},
+    {"color": style.BLUE, "marker": "P", "linestyle": "--"},
+)
+_LEVELS = 12
+
+
+def plot_potential(data, *, ax=None, update=False, transport=None):
+    """Draw the potential of a network as a field with level lines, both clouds, and who goes where.
+
+    Colours are relative to the middle of the potential's range, since a constant added to it changes nothing. Level
+    lines stand for equal steps: a 1-Lipschitz network with slope 1 has them as far apart as the steps are.
+
+    Args:
+        data: `PotentialField` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+        update: Replace what an earlier call drew on the same Axes.
+        transport: `Transport` of the same clouds, drawn as arrows from x to y; None draws none.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If the transport is that of other clouds.
+    """
+    if transport is not None and not _same_clouds(data, transport):
+        raise ValueError(
+            f"Expected the transport of the same clouds, of {len(data.x)} and {len(data.y)} points. "
+            f"Received one of {len(transport.x)} and {len(transport.y)}"
+        )
+    ax = prepared_plane(ax, data, f"{data.name}: estimate {style.number(data.estimate)}", update)
+    low, high = float(data.potential.min()), float(data.potential.max())
+    norm = Normalize(low, high if high > low else low + 1.0)
+    draw_field(ax, data, data.potential, DIVERGING, norm, "potential f (units of the input)")
+    if high > low:
+        step = style.round_number((high - low) / _LEVELS)
+        levels = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
+        lines = ax.contour(
+            data.x0, data.x1, data.potential, levels, colors=style.GREY, linewidths=0.6, linestyles="solid"
+        )
+        lines.set_gid("levels")
+    if transport is not None:
+        _arrows(ax, transport)
+    # x, where the potential is high, with the colour of the second class, as high logits have.
+    labels = np.repeat([1, 0], [len(data.x), len(data.y)])
+    markers(ax, np.concatenate([data.x, data.y]), labels, names=("cloud y", "cloud x"))
+    style.legend(ax)
+    return ax
+
+
+def _same_clouds(data, transport):
+    return all(
+        ours.shape == theirs.shape and np.array_equal(ours, theirs)
+        for ours, theirs in ((data.x, transport.x), (data.y, transport.y))
+    )
+
+
+def _arrows(ax, transport):
+    starts, ends = transport.x[transport.pairs[:, 0]], transport.y[transport.pairs[:, 1]]
+    # Many are thinner and paler, and so are small masses.
+    alpha = np.clip(transport.masses / transport.masses.max(), 0.15, 1.0) * min(1.0, max(0.35, 60 / len(starts)))
+    arrows = ax.quiver(
+        *starts.T,
+        *(ends - starts).T,
+        angles="xy",
+        scale_units="xy",
+        scale=1.0,
+        width=0.0025,
+        headwidth=4.5,
+        headlength=5.5,
+        headaxislength=5.0,
+        color=style.BLACK,
+        alpha=alpha,
+        zorder=3,
+        gid="transport",
+    )
+    arrows.set_label("_transport")
+
+
+def plot_wasserstein_training(data, *, ax=None, update=False):
+    """Draw the estimate of the distance against the number of steps, and the exact value, dashed.
+
+    Args:
+        data: `KRTraining` of `lipviz.measure`, or a list of up to six of the same clouds.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes with as many networks: fast.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is none, there are more than six, or their exact values differ.
+    """
+    runs = [data] if isinstance(data, KRTraining) else list(data)
+    limits = [run.exact * run.k for run in runs]
+    if not 1 <= len(runs) <= len(_LOOKS) or not np.allclose(limits, limits[0], rtol=1e-5):
+        raise ValueError(
+            f"Expected one to {len(_LOOKS)} trainings with the same exact distance times k. Received: {limits}"
+        )
+    if not update:
+        ax = style.prepared(
+            ax,
+            title="Wasserstein-1 distance",
+            xlabel="training steps",
+            ylabel="distance (units of the input)",
+        )
+        style.whole_ticks(ax)
+    end = max(5, *(len(run.steps) - 1 for run in runs))
+    exact = [-0.03 * end, 1.03 * end], [limits[0], limits[0]]
+    look = {"color": style.BLACK, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 4}
+    style.line(ax, "exact", *exact, update=update, label=_exact_label(runs[0]), **look)
+    for order, run in enumerate(runs):
+        marks = style.spread_markers(len(run.steps), order)
+        settings = {"label": run.name, "linewidth": 1.6, "markersize": 4.5, **_LOOKS[order]}
+        style.line(ax, f"estimate {order}", run.steps, run.estimates, update=update, markevery=marks, **settings)
+    ax.set_xlim(*exact[0])
+    values = np.concatenate([[0.0, limits[0]], *(run.estimates for run in runs)])
+    ax.set_ylim(min(0.0, 1.1 * float(values.min())), 1.12 * (float(values.max()) or 1.0))
+    _say_reached(ax, runs, limits[0], update)
+    if not update:
+        if len(runs) <= 2:
+            style.legend(ax)
+        else:
+            ax.legend(loc="lower right", ncols=2, fontsize=style.SMALL, framealpha=0.9)
+    return ax
+
+
+def _exact_label(run):
+    return "exact" if abs(run.k - 1) < 1e-3 else "exact × k"
+
+
+def _say_reached(ax, runs, limit, update):
+    """The share of the exact distance that was reached, above the line of it."""
+    best = max(runs, key=lambda run: run.estimates[-1])
+    words = "" if math.isnan(best.reached) else f"{best.name} reached {_percent(best.reached)}"
+    found = [text for text in ax.texts if text.get_gid() == "reached"] if update else []
+    text = found[0] if found else ax.text(0, 0, "", fontsize=style.SMALL, ha="right", va="bottom", gid="reached")
+    text.set_text(words)
+    text.set_position((ax.get_xlim()[1], limit + 0.01 * ax.get_ylim()[1]))
+
+
+def _percent(share):
+    """Percent rounded down, so that no number claims more than was reached."""
+    return f"{math.floor(1000 * share + 1e-6) / 10:.1f} %"
+
+
+@alt_text.register
+def _(data: PotentialField):
+    return (
+        f"Potential of '{data.name}' between a cloud x of {len(data.x)} points and a cloud y of {len(data.y)}: from "
+        f"{style.number(float(data.potential.min()))} to {style.number(float(data.potential.max()))} on the plane "
+        f"shown; its estimate of the distance is {style.number(data.estimate)}."
+    )
+
+
+@alt_text.register
+def _(data: KRTraining):
+    words = (
+        f"Estimate of the Wasserstein-1 distance by '{data.name}': from {style.number(data.estimates[0])} to "
+        f"{style.number(data.estimates[-1])} in {len(data.steps) - 1} steps. The exact distance is "
+        f"{style.number(data.exact)}, k is {style.number(data.k)}"
+    )
+    return words + ("." if math.isnan(data.reached) else f": {_percent(data.reached)} reached.")
+
+
+@alt_text.register
+def _(data: Transport):
+    return (
+        f"Optimal transport of {len(data.x)} points to {len(data.y)}: {len(data.pairs)} pairs, the mean way is "
+        f"{style.number(data.distance)}, the longest {style.number(float(data.lengths.max()))}."
+    )
