@@ -21,6 +21,7 @@ _SUBMODULES = (
     "data",
     "explorers",
     "measure",
+    "monitor",
     "normalizers",
     "parametrizations",
     "plots",

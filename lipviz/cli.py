@@ -6,6 +6,7 @@ needs.
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ def _parse(argv):
     parser = _build_parser()
     arguments, unknown = parser.parse_known_args(argv)
     arguments.further = unknown + further
+    arguments.given = argv[1:]
     if arguments.further and arguments.run is not _lab:
         parser.error(f"unrecognized arguments: {' '.join(arguments.further)}")
     return arguments
@@ -70,6 +72,17 @@ def _build_parser():
     lab.add_argument("--port", type=_port, help="listen here; otherwise at the first free port from 8888 on")
     lab.set_defaults(run=_lab)
 
+    app = commands.add_parser(
+        "app",
+        help="open the explorers, or one of them, as a page of their own",
+        description="Open the gallery of explorers, or the explorer NAME, in a browser, without notebook or code.",
+        allow_abbrev=False,
+    )
+    app.add_argument("name", metavar="NAME", nargs="?", help="as bjorck; otherwise the gallery of all")
+    app.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+    app.add_argument("--port", type=_port, help="listen here; otherwise at the first free port from 8888 on")
+    app.set_defaults(run=_app)
+
     notebooks = commands.add_parser("notebooks", help="list the course", allow_abbrev=False)
     notebooks.set_defaults(run=_notebooks)
 
@@ -92,6 +105,28 @@ def _build_parser():
     certify.add_argument("--no-search", dest="search", action="store_false", help="look for no lower bound: faster")
     certify.add_argument("--json", action="store_true", help="print JSON")
     certify.set_defaults(run=_certify)
+
+    bench = commands.add_parser(
+        "bench",
+        help="time lipviz against plain Keras",
+        description="Time training steps, inference and each part against the same in plain Keras, in turns and in one "
+        "process, and print tables of medians and ratios.",
+        allow_abbrev=False,
+    )
+    bench.add_argument(
+        "sections",
+        metavar="SECTION",
+        nargs="*",
+        help="networks, prediction, batches, activations, poolings, kernels, "
+        "convergence, memory, imports; all by default",
+    )
+    bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: Keras's own")
+    bench.add_argument("--jit", action="store_true", help="let XLA compile TensorFlow's graphs; JAX always does")
+    bench.add_argument("--peer", metavar="NAME", help="another library beside: deel-torchlip, deel-lip, or a module")
+    bench.add_argument("--repeats", metavar="N", type=_count, default=20, help="rounds; default: %(default)s")
+    bench.add_argument("--batch", metavar="N", type=_count, default=256, help="default: %(default)s")
+    bench.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -100,6 +135,12 @@ def _shape(text):
     if not all(size == "None" or (size.isdecimal() and int(size) > 0) for size in sizes):
         raise argparse.ArgumentTypeError(f"expected positive numbers between commas, as 28,28,1, got {text!r}")
     return tuple(None if size == "None" else int(size) for size in sizes)
+
+
+def _count(text):
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return int(text)
 
 
 def _port(text):
@@ -117,6 +158,17 @@ def _lab(arguments):
 
     try:
         lab.open_lab(arguments.dir, port=arguments.port, browser=arguments.browser, further=arguments.further)
+    except lab.LabError as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _app(arguments):
+    from lipviz import app, lab
+
+    try:
+        app.open_app(arguments.name, port=arguments.port, browser=arguments.browser)
     except lab.LabError as error:
         print(f"lipviz: {error}", file=sys.stderr)
         return 1
@@ -158,6 +210,36 @@ def _certify(arguments):
         print(f"lipviz: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     print(certificate.to_json() if arguments.json else certificate)
+    return 0
+
+
+def _bench(arguments):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if arguments.backend and os.environ.get("KERAS_BACKEND") != arguments.backend:
+        # Keras may have been imported already, and a process has one backend.
+        environment = {**os.environ, "KERAS_BACKEND": arguments.backend}
+        return subprocess.call([sys.executable, "-m", "lipviz.bench", *arguments.given], env=environment)
+
+    from lipviz import bench
+
+    def tell(title):
+        print(f"{title} …", file=sys.stderr, flush=True)
+
+    try:
+        report = bench.run(
+            arguments.sections or None,
+            repeats=arguments.repeats,
+            batch=arguments.batch,
+            jit_compile=arguments.jit,
+            peer=arguments.peer,
+            progress=tell,
+        )
+        if arguments.json is not None:
+            arguments.json.write_text(report.to_json() + "\n", encoding="utf-8")
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    print(report)
     return 0
 
 

@@ -69,7 +69,7 @@ def test_float32_comes_as_near_as_products_do(shape, condition):
     want, _ = reference(w, 15, 0.0)
     got, _, _ = orthogonalized(w, "float32", eps=1e-30)
     assert singular_values(got)[0] <= 1
-    assert np.abs(got - want).max() < 1e-4
+    assert np.abs(got - want).max() < 5e-4  # half of what eps_bjorck leaves by default
 
 
 @pytest.mark.usefixtures("on_a_cpu")

@@ -29,6 +29,7 @@ FLOORS = (
     {"measure"},
     {"callbacks", "utils", "compute_layer_sv"},
     {"plots"},
+    {"monitor"},
     {"explorers"},
 )
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
@@ -40,7 +41,9 @@ OUTBUILDINGS = {
     "course": {room for room in HEIGHT if HEIGHT[room] <= HEIGHT["measure"]},
     "lab": {"_version"},
     "doctor": {"_version", "data"},
-    "cli": {"_version", "lab", "doctor", "measure"},
+    "app": {"explorers", "lab"},
+    "bench": {"", "_version", "cli", "layers", "model", "normalizers"},
+    "cli": {"_version", "app", "bench", "lab", "doctor", "measure"},
 }
 # Only explorers look into an outbuilding from inside the house.
 MAY_IMPORT = OUTBUILDINGS | {
@@ -50,13 +53,14 @@ MAY_IMPORT = OUTBUILDINGS | {
 
 # Packages that only some rooms may use: keras.ops stands for every backend, and only the upper floors draw.
 ONLY_IN = {
-    "tensorflow": set(),
-    "jax": {"measure"},  # its switch for float64, which the other backends do not have
-    "torch": set(),
+    "tensorflow": {"bench"},  # what it times is compiled and differentiated as each backend does it
+    "jax": {"bench", "measure"},  # measure: its switch for float64, which the other backends do not have
+    "torch": {"bench"},  # a peer's
     "matplotlib": {"plots", "explorers"},
+    "rich": {"monitor"},
     "ipywidgets": {"explorers"},
-    "IPython": {"explorers"},
-    "keras": MAY_IMPORT.keys() - {"plots", "lab", "cli", ""},
+    "IPython": {"explorers", "monitor"},
+    "keras": MAY_IMPORT.keys() - {"plots", "lab", "app", "cli", ""},
 }
 # What lipviz/__init__.py hands out from a room.
 FROM_ROOT = {"Model": "model", "Sequential": "model", "vanillaModel": "model", "__version__": "_version"}
@@ -130,6 +134,8 @@ def test_the_sources_follow_the_arrows():
         ("plots/spectra.py", "from keras import ops", "plots must not import keras"),
         ("plots/spectra.py", "import ipywidgets", "plots must not import ipywidgets"),
         ("course/result.py", "from IPython.display import HTML", "course must not import IPython"),
+        ("plots/training.py", "from lipviz.monitor import TrainingMonitor", "plots must not import monitor"),
+        ("monitor/callback.py", "import ipywidgets", "monitor must not import ipywidgets"),
         ("measure/spectra.py", "import matplotlib.pyplot as plt", "measure must not import matplotlib"),
         ("rooftop.py", "", "give 'rooftop' its place"),
     ],

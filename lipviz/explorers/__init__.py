@@ -1,6 +1,22 @@
-"""Explorers: controls that drive a measurement and its picture. The only part of lipviz that needs ipywidgets."""
+"""Explorers: controls that drive a measurement and its picture. The only part of lipviz that needs ipywidgets.
 
-from lipviz.explorers._base import Explorer
-from lipviz.explorers.bjorck import BjorckExplorer
+`gallery()` shows all of them. Each is imported when it is first asked for.
+"""
 
-__all__ = ["BjorckExplorer", "Explorer"]
+import importlib
+
+from lipviz.explorers._registry import entries, find
+
+_MODULES = {entry.class_name: entry.name for entry in entries()} | {"Explorer": "_base", "gallery": "_gallery"}
+
+__all__ = ["entries", "find", *_MODULES]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"lipviz.explorers.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'lipviz.explorers' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -2,37 +2,23 @@
 
 import abc
 import contextlib
-import html
+import functools
 import threading
+from pathlib import Path
 
 import ipywidgets as widgets
-import traitlets
 
-from lipviz.plots import LiveFigure, new_figure, picture
+from lipviz.explorers import _page, _saving
+from lipviz.explorers._controls import accepts, choice, log_slider, range_of, slider, toggle
+from lipviz.explorers._live import ExplorerFigure
+from lipviz.explorers._work import IDLE, RUNNING, Worker
+from lipviz.plots import new_figure, picture
+
+__all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
-_LABEL_WIDTH = "118px"
-
-_CSS = """<style>
-.lipviz-explorer { max-width: 960px; overflow: visible; }
-.lipviz-explorer .widget-html-content { line-height: 1.45; }
-.lipviz-explorer .lipviz-groups { display: block; columns: 2 340px; column-gap: 32px; overflow: visible; }
-.lipviz-explorer .lipviz-group { break-inside: avoid; margin: 0 0 6px; overflow: visible; }
-.lipviz-explorer h4, .lipviz-explorer h5 { margin: 0; font-weight: 600; }
-.lipviz-explorer h4 { font-size: 1.15em; }
-.lipviz-explorer h5 { font-size: 1em; }
-.lipviz-explorer p { margin: 2px 0 4px; }
-.lipviz-alert { border-left: 4px solid #B00020; padding: 4px 10px; margin: 4px 0;
-    background: rgba(176, 0, 32, .08); color: inherit; }
-.lipviz-picture { display: flex; flex-flow: row wrap; align-items: flex-start; }
-.lipviz-picture img { flex: 1 1 380px; min-width: 0; max-width: min(460px, 100%) !important; }
-.lipviz-results { display: flex; flex-flow: row wrap; gap: 4px 28px; min-height: 190px; }
-.lipviz-results > * { flex: 1 1 380px; }
-.lipviz-results table { border-collapse: collapse; align-self: flex-start; font-size: .95em; }
-.lipviz-results th { text-align: left; font-weight: normal; padding: 1px 16px 1px 0; }
-.lipviz-results td { text-align: right; padding: 1px 0; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.lipviz-results tr { border-bottom: 1px solid rgba(128, 128, 128, .3); background: none !important; }
-</style>"""
+_PATIENCE = 20  # seconds for a worker to come to its next yield
+_WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 
 
 class Explorer(abc.ABC):
@@ -43,15 +29,27 @@ class Explorer(abc.ABC):
     - `title`, `panels` (of its figure) and `help_text` (one sentence);
     - `make_controls()`: {title of a group: {name: ipywidgets control}}; names are those of the state;
     - `compute(**state)`: pure, from the state to a dataclass of `lipviz.measure`; ValueError where a value is bad;
-    - `draw(data, update)`: the plots, on `self.figure`;
+    - `draw(data, update)`: the plots, on `self.figure`; texts that change carry a gid, as lines do;
     - `alt_text(data)`, `statement(data)` and `numbers(data)`: the picture in words, what follows from it in one to
-      three sentences, and a list of (name, value) pairs of text.
+      three sentences, and a list of (name, value) pairs of text;
+    - `table(data)`: what is saved as CSV, by default the numbers.
+
+    Work that takes long runs in a thread. A subclass that has some sets `has_work = True` and writes
+
+    - `work(**state)`: a generator of pairs (fraction done, data), each of which is drawn;
+    - `restarts`: names of the controls that begin the work anew; others only compute the picture again, with what the
+      work has made so far;
+    - `forget()`: drop what earlier work made.
+
+    The explorer's lock is held while the generator runs, so `compute` never meets it in the middle of a step.
 
     Here is the rest: whenever a control changes, compute and draw; show the message of an error in place of a
-    traceback; state, reset and display.
+    traceback; state, reset, saving and display.
 
     Attributes:
         controls: Dict from name to ipywidgets control.
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", and with work "start" (which pauses
+            and goes on as well), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before.
         error: The exception that is shown, or None.
@@ -61,27 +59,33 @@ class Explorer(abc.ABC):
     title = ""
     help_text = ""
     panels = 1
+    has_work = False
+    restarts = frozenset()
 
     def __init__(self):
         self.data = self.error = None
         self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
-        self._live = LiveFigure(self.figure)
+        self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
         self._lock, self._asked, self._is_quiet = threading.RLock(), 0, False
 
         groups = self.make_controls()
         self.controls = {name: control for group in groups.values() for name, control in group.items()}
         self._defaults = self.state
         self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
+        self.buttons = self._made_buttons()
+        self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled(groups)
-        for control in self.controls.values():
-            control.observe(self._changed, names="value")
+        for name, control in self.controls.items():
+            control.observe(functools.partial(self._changed, name), names="value")
+        self._show_worker(IDLE)
         self.refresh()
 
     # --- for subclasses ---
 
     @abc.abstractmethod
     def make_controls(self):
-        """Controls by group, {title: {name: control}}; see `slider`, `log_slider` and `choice`."""
+        """Controls by group, {title: {name: control}}; see `slider`, `log_slider`, `choice` and `toggle`."""
 
     @abc.abstractmethod
     def compute(self, **state):
@@ -103,19 +107,30 @@ class Explorer(abc.ABC):
         """Pairs (name, value) of text, for the table."""
         return []
 
+    def table(self, data):
+        """Names of columns, and a list of rows, for the CSV file."""
+        return ["quantity", "value"], [list(pair) for pair in self.numbers(data)]
+
     def enabled(self, state):
         """Names of the controls that matter in a state; all by default. The others are greyed out."""
         return set(self.controls)
 
+    def work(self, **state):
+        """Long work for a state: a generator of pairs (fraction done, data)."""
+        raise NotImplementedError(f"{type(self).__name__} has no long work.")
+
+    def forget(self):  # noqa: B027 -- nothing to drop, by default
+        """Drop what earlier work made: called before the picture of new work, and by `reset`."""
+
     def progress(self, text):
         """Say what takes time, in place of the results."""
-        self._results.value = _results_html(text, [])
+        self._results.value = _page.results(text)
 
     # --- state ---
 
     @property
     def state(self):
-        """Values of all controls, as a dict that can be kept, shared and set again.
+        """Values of all controls, as a dict that can be kept, shared (as JSON, too) and set again.
 
         Setting takes a part of it, too. A value that cannot be used leaves the state as it was; the explorer shows
         why, and keeps it as `error`.
@@ -127,33 +142,47 @@ class Explorer(abc.ABC):
 
     @state.setter
     def state(self, values):
+        before = self.state
+        if self._set(values):
+            self._respond_to({name for name, value in self.state.items() if before[name] != value})
+
+    def _set(self, values):
+        """Set controls without a reaction; False, with a message, where one of the values cannot be used."""
         unknown = sorted(set(values) - set(self.controls))
         if unknown:
             raise ValueError(f"Expected names of {', '.join(self.controls)}. Received: {', '.join(unknown)}")
         before = self.state
         with self._quiet():
-            refused = [name for name, value in values.items() if not _accepts(self.controls[name], value)]
+            refused = [name for name, value in values.items() if not accepts(self.controls[name], value)]
             if refused:
                 for name, value in before.items():
                     self.controls[name].value = value
         if refused:
             self._show_error(self._why_refused({**before, **values}, refused[0]))
-        else:
-            self.refresh()
+        return not refused
 
     def reset(self):
-        """Return to the state at the beginning."""
-        self.state = self._defaults
+        """Return to the state at the beginning, and end the work."""
+        self.stop()
+        self._set(self._defaults)
+        self._forget()
+        self.refresh()
+
+    def _forget(self):
+        with self._lock:
+            self.forget()
+        self._bar.value, self._bar.description = 0.0, "done 0 %"
 
     def _why_refused(self, state, name):
         """The error of the computation itself where it has one, else that of the control."""
         control = self.controls[name]
         if hasattr(control, "max"):
             try:
-                self.compute(**state)
+                with self._lock:
+                    self.compute(**state)
             except (ValueError, TypeError) as error:
                 return error
-        return ValueError(f"The control `{name}` takes {_range(control)}. Received: {state[name]!r}")
+        return ValueError(f"The control `{name}` takes {range_of(control)}. Received: {state[name]!r}")
 
     @contextlib.contextmanager
     def _quiet(self):
@@ -166,9 +195,20 @@ class Explorer(abc.ABC):
 
     # --- react ---
 
-    def _changed(self, _change):
+    def _changed(self, name, _change):
         if not self._is_quiet:
+            self._respond_to({name})
+
+    def _respond_to(self, changed):
+        """Compute and draw after controls have changed, and begin work anew where it depends on them."""
+        if not (self.has_work and changed & set(self.restarts)):
             self.refresh()
+            return
+        self.stop()
+        self._forget()
+        self.refresh()
+        if self.error is None:
+            self.start()
 
     def refresh(self):
         """Compute and draw for the present state; an error is shown, and the last good picture stays.
@@ -191,35 +231,136 @@ class Explorer(abc.ABC):
         enabled = self.enabled(state)
         for name, control in self.controls.items():
             control.disabled = name not in enabled
-        data = self.compute(**state)
+        self._show(self.compute(**state))
+
+    def _show(self, data):
         self.draw(data, update=self.data is not None)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
-        with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync():
-            self._image.value = _pictures_html(pictures)
-            self._results.value = _results_html(self.statement(data), self.numbers(data))
-            self._alert.value = ""
+        with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync(), self._files.hold_sync():
+            self._image.value = _page.pictures(pictures)
+            self._results.value = _page.results(self.statement(data), self.numbers(data))
+            self._alert.value = self._files.value = ""
 
     def _show_error(self, error):
         self.error = error
         kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
         stale = "" if self.data is None else "<br>The picture still shows the last values that could be used."
-        self._alert.value = (
-            f'<div class="lipviz-alert" role="alert"><b>This cannot be shown.</b> '
-            f"{html.escape(kind + str(error))}{stale}</div>"
-        )
+        self._alert.value = _page.alert(kind + str(error), stale)
         self._results.value = "" if self.data is None else self._results.value
+
+    # --- long work ---
+
+    def start(self, work=None, paused=False):
+        """Begin long work in its thread. Older work ends at its next yield: the newest request wins.
+
+        Args:
+            work: Function of no arguments that returns a generator of pairs (fraction done, data), each of which is
+                drawn as `compute`'s are. None takes the explorer's own `work`, for the present state, from scratch.
+            paused: Whether to wait for `step` or `go_on` first.
+        """
+        if work is None:
+            self.stop()
+            self._forget()
+            work = functools.partial(self.work, **self.state)
+        self._worker.start(work, paused)
+
+    def pause(self):
+        """Pause the work after the present step."""
+        self._worker.pause()
+
+    def go_on(self):
+        """Go on with paused work."""
+        self._worker.go_on()
+
+    def step(self):
+        """Work up to the next picture, and pause there."""
+        if self.work_state == IDLE:
+            self.start(paused=True)
+        self._worker.step()
+
+    def stop(self):
+        """End the work at its next yield; the last picture stays."""
+        self._worker.stop()
+
+    def wait(self, timeout=None):
+        """Wait until the work has ended, or rests in a pause.
+
+        Args:
+            timeout: Seconds; None has no limit.
+
+        Returns:
+            Whether it has ended, and its thread with it.
+        """
+        return self._worker.wait(timeout)
+
+    @property
+    def work_state(self):
+        """State of the work: "idle", "running" or "paused"."""
+        return self._worker.state
+
+    def _press_start(self):
+        {IDLE: self.start, RUNNING: self.pause}.get(self.work_state, self.go_on)()
+
+    def _show_piece(self, fraction, data):
+        self._show(data)
+        self._bar.value, self._bar.description = float(fraction), f"done {100 * fraction:.0f} %"
+
+    def _show_worker(self, state):
+        if self.has_work and state == self.work_state:  # else another call tells the newer one
+            button = self.buttons["start"]
+            button.description, button.icon = _WORK_BUTTONS[state]
+            self.buttons["stop"].disabled = state == IDLE
+
+    # --- files ---
+
+    def save(self, path):
+        """Write the present picture, or its numbers, to a file.
+
+        Args:
+            path: Ends with .png, .svg or .csv, which decides.
+
+        Raises:
+            ValueError: If it ends otherwise, or there is no picture because of an error.
+        """
+        kind = _saving.suffix_of(path)
+        Path(path).write_bytes(self._encoded(kind))
+
+    def _encoded(self, kind):
+        with self._lock:
+            if self.data is None:
+                raise ValueError(f"There is no picture: {self.error}")
+            return _saving.encoded(self, kind)
+
+    def _offer(self, kind):
+        try:
+            name = f"{type(self).__name__.removesuffix('Explorer').lower()}-explorer.{kind}"
+            self._files.value = _saving.download(name, kind, self._encoded(kind))
+        except Exception as error:  # shown in place, as in `refresh`
+            self._show_error(error)
 
     # --- display ---
 
+    def _made_buttons(self):
+        buttons = {"reset": _page.button("Reset", "undo", "Return to the values at the beginning", self.reset)}
+        for kind in _saving.KINDS:
+            what = "numbers" if kind == "csv" else "picture"
+            offer = functools.partial(self._offer, kind)
+            buttons[kind] = _page.button(kind.upper(), "download", f"Save the {what} as a {kind.upper()} file", offer)
+        if self.has_work:
+            buttons["start"] = _page.button("Start", "play", "Start, pause or continue", self._press_start)
+            buttons["step"] = _page.button("Step", "step-forward", "Go on to the next picture, and pause", self.step)
+            buttons["stop"] = _page.button("Stop", "stop", "End; the last picture stays", self.stop)
+        return buttons
+
     def _assembled(self, groups):
-        reset = widgets.Button(description="Reset", icon="undo", tooltip="Return to the values at the beginning")
-        reset.layout.width = "100px"
-        reset.on_click(lambda _button: self.reset())
-        columns = widgets.Box([*(_group(title, controls.values()) for title, controls in groups.items()), reset])
+        columns = widgets.Box([_page.group(title, controls.values()) for title, controls in groups.items()])
         columns.add_class("lipviz-groups")
-        heading = widgets.HTML(f"{_CSS}<h4>{html.escape(self.title)}</h4><p>{html.escape(self.help_text)}</p>")
-        box = widgets.VBox([heading, columns, self._alert, self._image, self._results])
+        of_work = [self.buttons[name] for name in ("start", "step", "stop") if self.has_work]
+        others = [button for name, button in self.buttons.items() if name not in ("start", "step", "stop")]
+        tools = _page.toolbar([*of_work, *([self._bar] if self.has_work else []), *others])
+        heading = widgets.HTML(_page.heading(self.title, self.help_text))
+        box = widgets.VBox([heading, columns, tools, self._files, self._alert, self._image, self._results])
         box.add_class("lipviz-explorer")
         return box
 
@@ -232,13 +373,16 @@ class Explorer(abc.ABC):
         Raises:
             ValueError: If there is none, because of an error.
         """
-        if self.data is None:
-            raise ValueError(f"There is no picture: {self.error}")
-        return picture(self.figure, self.alt_text(self.data), sharpness=_SHARPNESS)
+        with self._lock:
+            if self.data is None:
+                raise ValueError(f"There is no picture: {self.error}")
+            return picture(self.figure, self.alt_text(self.data), sharpness=_SHARPNESS)
 
     def close(self):
-        """Remove the widgets from the page and from memory."""
-        for widget in _all_widgets(self.widget):
+        """End the work, and remove the widgets from the page and from memory."""
+        self.stop()
+        self.wait(_PATIENCE)
+        for widget in (*_page.all_widgets(self.widget), self._bar):
             widget.close()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -251,111 +395,3 @@ class Explorer(abc.ABC):
     def __repr__(self):
         values = ", ".join(f"{name}={value!r}" for name, value in self.state.items())
         return f"{type(self).__name__}({values})"
-
-
-# --- controls ---
-
-
-def slider(label, value, lowest, highest, step, help_text):
-    """A slider over numbers; whole ones where `step` is.
-
-    Args:
-        label: Text tied to the control.
-        value: At the beginning.
-        lowest: Lower end.
-        highest: Upper end.
-        step: Distance of neighbouring values.
-        help_text: Tooltip.
-    """
-    kind = widgets.IntSlider if isinstance(step, int) else widgets.FloatSlider
-    return kind(value=value, min=lowest, max=highest, step=step, **_common(label, help_text))
-
-
-def log_slider(label, value, lowest, highest, help_text):
-    """A slider over powers of ten, ten steps each; `lowest` and `highest` are exponents.
-
-    See `slider` for the other arguments.
-    """
-    return widgets.FloatLogSlider(
-        value=value, base=10, min=lowest, max=highest, step=0.1, readout_format=".2e", **_common(label, help_text)
-    )
-
-
-def choice(label, options, help_text):
-    """A drop-down list, the first option chosen; `options` are (text, value) pairs. See `slider` for the others."""
-    common = _common(label, help_text)
-    del common["continuous_update"]
-    return widgets.Dropdown(options=options, **common)
-
-
-def _common(label, help_text):
-    return {
-        "description": label,
-        "tooltip": help_text,
-        "continuous_update": False,
-        "style": {"description_width": _LABEL_WIDTH},
-        "layout": widgets.Layout(width="calc(100% - 6px)"),
-    }
-
-
-def _group(title, controls):
-    box = widgets.VBox([widgets.HTML(f"<h5>{html.escape(title)}</h5>"), *controls])
-    box.add_class("lipviz-group")
-    return box
-
-
-def _accepts(control, value):
-    """Set a control, and say whether it took the value as it is."""
-    try:
-        control.value = value
-    except traitlets.TraitError:
-        return False
-    return control.value == value
-
-
-def _range(control):
-    if isinstance(control, widgets.Dropdown):
-        return "one of " + ", ".join(repr(value) for _, value in control.options)
-    lowest, highest = control.min, control.max
-    if isinstance(control, widgets.FloatLogSlider):
-        lowest, highest = control.base**lowest, control.base**highest
-    return f"{lowest:g} to {highest:g}"
-
-
-def _all_widgets(widget):
-    for child in getattr(widget, "children", ()):
-        yield from _all_widgets(child)
-    yield widget
-
-
-# --- HTML ---
-
-
-# ipywidgets ties the label of a slider to nothing, and its handle tells a screen reader the position: for a slider
-# over powers of ten, the exponent. The first picture to arrive puts both right, and keeps them so.
-_NAME_SLIDERS = """
-const box = this.closest('.lipviz-explorer');
-if (!box.dataset.named) {
-    box.dataset.named = 'yes';
-    for (const slider of box.querySelectorAll('.widget-slider')) {
-        const handle = slider.querySelector('.noUi-handle'), readout = slider.querySelector('.widget-readout');
-        const tell = () => handle.getAttribute('aria-valuetext') === readout.textContent ||
-            handle.setAttribute('aria-valuetext', readout.textContent);
-        handle.setAttribute('aria-label', slider.querySelector('.widget-label').textContent);
-        new MutationObserver(tell).observe(slider, {subtree: true, childList: true, characterData: true,
-            attributeFilter: ['aria-valuetext']});
-        tell();
-    }
-}"""
-
-
-def _pictures_html(pictures):
-    images = "".join(picture.to_html() for picture in pictures)
-    images = images.replace("<img ", f'<img onload="{html.escape(_NAME_SLIDERS)}" ', 1)
-    return f'<div class="lipviz-picture">{images}</div>'
-
-
-def _results_html(statement, numbers):
-    rows = "".join(f"<tr><th scope='row'>{html.escape(n)}</th><td>{html.escape(v)}</td></tr>" for n, v in numbers)
-    table = f"<table>{rows}</table>" if rows else ""
-    return f'<div class="lipviz-results"><p role="status">{html.escape(statement)}</p>{table}</div>'

@@ -1,11 +1,14 @@
 """Measurements: a model or arrays in, frozen dataclasses of NumPy arrays out. No figure here, see `lipviz.plots`."""
 
+from lipviz.measure.activation_shapes import ActivationPlane, ActivationProbe, ActivationShape, activation_shape
 from lipviz.measure.attacks import Attack, attack
 from lipviz.measure.bjorck import BjorckConvergence, bjorck_convergence
 from lipviz.measure.bjorck_map import BjorckMap, BjorckPaths, bjorck_iterations_map, bjorck_paths, divergence_limit
 from lipviz.measure.bounds import Bound, register_bound
 from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.certification import certify, certify_file, logits_model, pairwise_bounds
+from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
+from lipviz.measure.convolution_claims import ConvolutionClaims, convolution_claims, convolution_norm, sample_kernel
 from lipviz.measure.convolutions import ConvolutionBound, conv_singular_values, convolution_bound, size_free_bound
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
 from lipviz.measure.fitting import ACTIVATIONS, FunctionFit, fit_function, fit_steps, toy_classifier, toy_network
@@ -22,6 +25,7 @@ from lipviz.measure.gradients import (
     input_gradient_norms,
 )
 from lipviz.measure.kernels import kernels, random_kernel
+from lipviz.measure.layer_playground import LayerPlay, float64_layer, measure_layer
 from lipviz.measure.network_spectra import JacobianSpectra, jacobian_singular_values, operator_spectra
 from lipviz.measure.operators import (
     Convolution,
@@ -41,6 +45,8 @@ from lipviz.measure.robustness import (
 )
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency, adversarial_pairs, saliency
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, singular_values
+from lipviz.measure.tradeoff import Tradeoff, TradeoffRun, tradeoff_run, tradeoff_steps, tradeoff_table
+from lipviz.measure.training_log import TrainingLog, hkr_terms, used_extremes
 from lipviz.measure.transport import (
     KRTraining,
     PotentialField,
@@ -54,6 +60,9 @@ from lipviz.measure.transport import (
 __all__ = [
     "ACTIVATIONS",
     "DEPTH_ACTIVATIONS",
+    "ActivationPlane",
+    "ActivationProbe",
+    "ActivationShape",
     "AdversarialPairs",
     "Attack",
     "BjorckConvergence",
@@ -62,9 +71,11 @@ __all__ = [
     "Bound",
     "Certificate",
     "CertifiedAccuracy",
+    "CertifiedImage",
     "CertifiedRadii",
     "Convolution",
     "ConvolutionBound",
+    "ConvolutionClaims",
     "DecisionField",
     "FunctionFit",
     "GradientDepth",
@@ -72,9 +83,11 @@ __all__ = [
     "GradientHistory",
     "GradientMeter",
     "GradientNorms",
+    "ImageCertifier",
     "JacobianSpectra",
     "KRTraining",
     "LayerBound",
+    "LayerPlay",
     "LayerSpectrum",
     "LinearRegions",
     "NetworkSpectrum",
@@ -82,7 +95,11 @@ __all__ = [
     "RatioAscent",
     "Saliency",
     "SecantRatios",
+    "Tradeoff",
+    "TradeoffRun",
+    "TrainingLog",
     "Transport",
+    "activation_shape",
     "adversarial_pairs",
     "attack",
     "bjorck_convergence",
@@ -94,6 +111,8 @@ __all__ = [
     "certify_file",
     "conv_singular_values",
     "convolution_bound",
+    "convolution_claims",
+    "convolution_norm",
     "decision_field",
     "divergence_limit",
     "explicit_matrix",
@@ -101,10 +120,12 @@ __all__ = [
     "fit_function",
     "fit_steps",
     "float64_copy",
+    "float64_layer",
     "gradient_ascent_ratio",
     "gradient_depth",
     "gradient_flow",
     "gradient_history",
+    "hkr_terms",
     "input_gradient_norms",
     "jacobian_norms",
     "jacobian_singular_values",
@@ -115,16 +136,22 @@ __all__ = [
     "linear_regions",
     "logit_errors",
     "logits_model",
+    "measure_layer",
     "operator_spectra",
     "pairwise_bounds",
     "potential_field",
     "random_kernel",
     "register_bound",
     "saliency",
+    "sample_kernel",
     "secant_ratios",
     "singular_values",
     "size_free_bound",
     "toy_classifier",
     "toy_network",
+    "tradeoff_run",
+    "tradeoff_steps",
+    "tradeoff_table",
+    "used_extremes",
     "wasserstein_distance",
 ]

@@ -4,24 +4,37 @@ Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` s
 readers who cannot see it.
 """
 
+from lipviz.plots.activation_shapes import plot_activation_jacobian, plot_activation_outputs, plot_activation_plane
 from lipviz.plots.alt import alt_text
 from lipviz.plots.bjorck import plot_bjorck_convergence
 from lipviz.plots.bjorck_map import plot_bjorck_map, plot_bjorck_paths
 from lipviz.plots.certification import plot_certificate
+from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
+from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.fields import plot_decision_field, plot_decision_fields, plot_linear_regions
 from lipviz.plots.fitting import plot_function_fit
+from lipviz.plots.gradient_histograms import plot_log_norms
 from lipviz.plots.gradients import (
     plot_gradient_depth,
     plot_gradient_flow,
     plot_gradient_history,
     plot_gradient_norms,
 )
+from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.picture import LiveFigure, Picture, picture
 from lipviz.plots.robustness import plot_certified_accuracy, plot_radii
 from lipviz.plots.saliency import plot_adversarial_pairs, plot_saliency
 from lipviz.plots.spectra import plot_singular_values
 from lipviz.plots.style import PALETTE, new_figure
+from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves
+from lipviz.plots.training import (
+    plot_training_log,
+    plot_training_loss,
+    plot_training_metrics,
+    plot_training_spectra,
+    plot_training_terms,
+)
 from lipviz.plots.transport import plot_potential, plot_wasserstein_training
 
 __all__ = [
@@ -31,12 +44,21 @@ __all__ = [
     "alt_text",
     "new_figure",
     "picture",
+    "plot_activation_jacobian",
+    "plot_activation_outputs",
+    "plot_activation_plane",
     "plot_adversarial_pairs",
     "plot_bjorck_convergence",
     "plot_bjorck_map",
     "plot_bjorck_paths",
     "plot_certificate",
     "plot_certified_accuracy",
+    "plot_certified_curve",
+    "plot_certified_image",
+    "plot_class_distances",
+    "plot_convolution_claims",
+    "plot_convolution_gains",
+    "plot_convolution_spectrum",
     "plot_decision_field",
     "plot_decision_fields",
     "plot_function_fit",
@@ -45,10 +67,20 @@ __all__ = [
     "plot_gradient_history",
     "plot_gradient_norms",
     "plot_jacobian_spectra",
+    "plot_layer_gains",
+    "plot_layer_spectrum",
     "plot_linear_regions",
+    "plot_log_norms",
     "plot_potential",
     "plot_radii",
     "plot_saliency",
     "plot_singular_values",
+    "plot_tradeoff",
+    "plot_tradeoff_curves",
+    "plot_training_log",
+    "plot_training_loss",
+    "plot_training_metrics",
+    "plot_training_spectra",
+    "plot_training_terms",
     "plot_wasserstein_training",
 ]

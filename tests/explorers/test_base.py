@@ -1,7 +1,9 @@
 """The anatomy of explorers, on one that is as small as they get."""
 
 import base64
+import csv
 import io
+import json
 import re
 import threading
 import time
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lipviz import measure, plots
-from lipviz.explorers import _base
+from lipviz.explorers import _base, _page
 from lipviz.explorers._base import Explorer
 
 
@@ -129,9 +131,8 @@ def test_reset_restores(explorer):
     before = source(explorer)
     explorer.controls["size"].value = 2
     explorer.controls["spectrum"].value = "one small"
-    reset = explorer.widget.children[1].children[-1]
-    assert reset.description == "Reset"
-    reset.click()
+    assert explorer.buttons["reset"].description == "Reset"
+    explorer.buttons["reset"].click()
     assert explorer.state == DEFAULTS
     assert source(explorer) == before
 
@@ -252,7 +253,7 @@ def test_the_base_leaves_the_work_to_its_subclasses():
 
 def test_closing_removes_every_widget():
     explorer = Small()
-    widgets = list(_base._all_widgets(explorer.widget))
+    widgets = list(_page.all_widgets(explorer.widget))
     assert len(widgets) > 10
     explorer.close()
     assert all(widget.comm is None for widget in widgets)
@@ -314,3 +315,236 @@ def test_other_renderings_of_the_figure_do_not_disturb_the_picture(explorer):
     assert ink(explorer) == pytest.approx(before[0], rel=0.05)
     explorer.controls["smallest"].value = 0.05
     assert source(explorer) == before[1]
+
+
+# --- long work ---
+
+
+class Working(Small):
+    """Counts up to five; `gate` holds it back, and a seed of 14 breaks it."""
+
+    has_work = True
+    restarts = frozenset({"seed"})
+
+    def __init__(self):
+        self.gate, self.forgotten, self.worked = threading.Event(), 0, []
+        self.gate.set()
+        super().__init__()
+
+    def forget(self):
+        self.forgotten += 1
+
+    def work(self, size, seed, **state):
+        for i in range(1, 6):
+            assert self.gate.wait(20)
+            if seed == 15:
+                raise KeyError("halfway")
+            self.worked.append((seed, i))
+            yield i / 5, measure.singular_values(np.eye(i))
+
+
+def workers():
+    return [thread for thread in threading.enumerate() if thread.name == "lipviz-explorer"]
+
+
+@pytest.fixture
+def working():
+    explorer = Working()
+    yield explorer
+    explorer.gate.set()
+    explorer.close()
+    assert workers() == []
+
+
+def test_work_runs_in_a_thread_and_draws_each_piece(working):
+    pictures = []
+    working._image.observe(lambda change: pictures.append(change["new"]), names="value")
+    working.start()
+    assert working.wait(20)
+    assert [i for _, i in working.worked] == [1, 2, 3, 4, 5]
+    assert len(pictures) == 5
+    assert working.data.shape == (5, 5)
+    assert working._bar.value == 1
+    assert working._bar.description == "done 100 %"
+    assert working.work_state == "idle"
+    assert workers() == []
+
+
+def test_the_buttons_start_pause_step_and_stop(working):
+    start, step, stop = (working.buttons[name] for name in ("start", "step", "stop"))
+    assert (start.description, stop.disabled) == ("Start", True)
+    step.click()
+    assert not working.wait(20)
+    assert working.data.shape == (1, 1)
+    assert (start.description, stop.disabled) == ("Continue", False)
+    step.click()
+    working.wait(20)
+    assert working.data.shape == (2, 2)
+    working.gate.clear()
+    start.click()
+    assert start.description == "Pause"
+    start.click()
+    assert start.description == "Continue"
+    working.gate.set()
+    assert not working.wait(20)
+    shown = working.data.shape
+    stop.click()
+    assert working.wait(20)
+    assert start.description == "Start"
+    assert working.data.shape == shown
+    start.click()
+    assert working.wait(20)
+    assert working.worked[-5:] == [(0, i) for i in range(1, 6)]  # from the beginning
+
+
+def test_the_newest_work_wins(working):
+    working.gate.clear()
+    for seed in (1, 2, 3):
+        working.start(lambda seed=seed: working.work(4, seed))
+    working.gate.set()
+    assert working.wait(20)
+    assert working.worked[-5:] == [(3, i) for i in range(1, 6)]
+    assert all(i == 1 for seed, i in working.worked if seed != 3)
+    assert working.data.shape == (5, 5)
+
+
+def test_a_control_that_restarts_begins_anew_and_another_does_not(working):
+    working.controls["seed"].value = 4
+    assert working.wait(20)
+    assert [seed for seed, _ in working.worked] == [4] * 5
+    forgotten = working.forgotten
+    working.controls["size"].value = 6
+    assert working.work_state == "idle"
+    assert working.data.shape == (6, 6)
+    assert working.forgotten == forgotten
+    working.state = {"seed": 13}  # what cannot be computed is not begun
+    assert working.work_state == "idle"
+    assert "must not be 13" in str(working.error)
+
+
+def test_reset_ends_the_work(working):
+    working.start(paused=True)
+    working.step()
+    working.wait(20)
+    working.reset()
+    assert working.wait(20)
+    assert working.data.shape == (4, 4)
+    assert working._bar.value == 0
+    assert working.worked == [(0, 1)]
+
+
+def test_an_error_of_the_work_is_shown_in_place(working):
+    working.controls["seed"].value = 15
+    assert working.wait(20)
+    assert isinstance(working.error, KeyError)
+    assert "halfway" in working._alert.value
+    working.controls["seed"].value = 2
+    assert working.wait(20)
+    assert working.error is None
+    assert working._alert.value == ""
+
+
+def test_closing_ends_paused_work(working):
+    working.start(paused=True)
+    assert not working.wait(20)
+    assert len(workers()) == 1
+    working.close()
+    assert workers() == []
+
+
+def test_waiting_has_a_limit_and_work_cannot_wait_for_itself(working):
+    working.gate.clear()
+    working.start()
+    assert not working.wait(0.05)
+    working.gate.set()
+    assert working.wait(20)
+
+    def itself():
+        working.wait()
+        yield
+
+    working.start(itself)
+    working.wait(20)
+    assert "wait for itself" in str(working.error)
+
+
+def test_an_explorer_without_work_has_no_buttons_for_it(explorer):
+    assert set(explorer.buttons) == {"reset", "png", "svg", "csv"}
+    with pytest.raises(NotImplementedError, match="no long work"):
+        explorer.work()
+
+
+# --- files ---
+
+
+def test_the_picture_and_the_numbers_are_saved(explorer, tmp_path):
+    for kind in ("png", "svg", "csv"):
+        explorer.save(tmp_path / f"small.{kind}")
+    with Image.open(tmp_path / "small.png") as image:
+        assert image.width > 900
+    svg = (tmp_path / "small.svg").read_text()
+    assert "<svg" in svg
+    assert "Singular values" in svg
+    with (tmp_path / "small.csv").open(newline="") as stream:
+        assert list(csv.reader(stream)) == [["quantity", "value"], ["smallest", "0.1000"]]
+    with pytest.raises(ValueError, match=r"\.png, \.svg, \.csv.*small\.pdf"):
+        explorer.save(tmp_path / "small.pdf")
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "csv"])
+def test_a_button_offers_a_download(explorer, kind):
+    explorer.buttons[kind].click()
+    found = re.search(r'download="([^"]+)" href="data:([^;]+);base64,([^"]+)"', explorer._files.value)
+    assert found[1] == f"small-explorer.{kind}"
+    assert base64.b64decode(found[3]) == explorer._encoded(kind)
+    explorer.controls["size"].value = 5
+    assert explorer._files.value == ""  # it belonged to the picture before
+
+
+def test_a_table_that_fails_is_shown_in_place(explorer, monkeypatch):
+    monkeypatch.setattr(explorer, "table", lambda data: [][0])
+    explorer.buttons["csv"].click()
+    assert "IndexError" in explorer._alert.value
+
+
+def test_the_state_can_be_shared_as_json(explorer):
+    explorer.state = {"size": 6, "spectrum": "one small"}
+    shared = json.dumps(explorer.state)
+    explorer.reset()
+    explorer.state = json.loads(shared)
+    assert explorer.state["size"] == 6
+    assert explorer.error is None
+
+
+# --- what is drawn ---
+
+
+def test_what_has_no_name_is_drawn_anew_when_it_changes():
+    class Bars(Small):
+        def draw(self, data, update):
+            (ax,) = self.figure.axes
+            ax.clear()
+            ax.bar([0, 1], [data.smallest, 1], color="black")
+
+    explorer = Bars()
+    before = source(explorer)
+    explorer.controls["smallest"].value = 0.5
+    assert source(explorer) != before
+    explorer.close()
+
+
+def test_images_keep_their_colours():
+    class Field(Small):
+        def draw(self, data, update):
+            (ax,) = self.figure.axes
+            ax.clear()
+            ax.set_axis_off()
+            colour = (1.0, 0.0, 0.0) if data.smallest < 0.5 else (0.0, 0.0, 1.0)
+            ax.imshow(np.full((4, 4, 3), colour), gid="field")
+
+    explorer = Field()
+    explorer.controls["smallest"].value = 1.0
+    png = base64.b64decode(source(explorer)[0].split(",")[1])
+    colours = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
+    assert [0, 0, 255] in colours.tolist()
+    explorer.close()

@@ -1,0 +1,78 @@
+"""The two networks of the benchmark, each in several kinds, and their steps."""
+
+import keras
+import numpy as np
+from keras import layers as plain
+
+import lipviz.layers as own
+from lipviz.model import Sequential
+
+SEED = 0
+
+
+def cnn(kind, peer=None):
+    """conv16-3, pool, conv32-3, pool, dense128, dense10 on 28×28 images, a `keras.Sequential`, compiled.
+
+    Args:
+        kind: "plain" (ReLU, average pooling), "lipviz" (constrained, GroupSort2, l2-norm pooling), "sorting" (plain but
+            for GroupSort2), "constrained" (plain but for the constraints), or "peer".
+        peer: Module with the layers of the kind "peer", under the names that the reference uses.
+    """
+    k = _Kind(kind, peer)
+    return k.model(
+        keras.Input((28, 28, 1)),
+        *(k.conv(16, 3, padding="same"), k.sort(), k.pool((2, 2))),
+        *(k.conv(32, 3, padding="same"), k.sort(), k.pool((2, 2))),
+        *(plain.Flatten(), k.dense(128), k.sort(), k.dense(10)),
+    )
+
+
+def mlp(kind, peer=None):
+    """256-128-64-1 on points of the plane; see `cnn`."""
+    k = _Kind(kind, peer)
+    hidden = [layer for units in (256, 128, 64) for layer in (k.dense(units), k.sort())]
+    return k.model(keras.Input((2,)), *hidden, k.dense(1))
+
+
+class _Kind:
+    def __init__(self, kind, peer):
+        self.kind = kind
+        layers = {"lipviz": own, "constrained": own, "peer": peer}.get(kind)
+        self.conv = layers.SpectralConv2D if layers else plain.Conv2D
+        self.dense = layers.SpectralDense if layers else plain.Dense
+        sorting = {"lipviz": own, "sorting": own, "peer": peer}.get(kind)
+        self.sort = sorting.GroupSort2 if sorting else plain.ReLU
+        pooling = {"lipviz": own, "peer": peer}.get(kind)
+        self.pool = pooling.ScaledL2NormPooling2D if pooling else plain.AveragePooling2D
+
+    def model(self, *layers):
+        keras.utils.set_random_seed(SEED)
+        return (Sequential if self.kind == "lipviz" else keras.Sequential)(list(layers))
+
+
+def compiled(model, jit_compile):
+    """Compile a model as for training it: Adam, and cross-entropy or squared error by its outputs."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if model.output_shape[-1] > 1 else "mse"
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=jit_compile)
+    return model
+
+
+def batch(model, size):
+    """A batch of random inputs and targets that fit a model, as tensors."""
+    rng = np.random.default_rng(SEED)
+    x = rng.uniform(size=(size, *model.input_shape[1:])).astype("float32")
+    outputs = model.output_shape[-1]
+    y = rng.integers(0, outputs, size) if outputs > 1 else rng.standard_normal((size, 1)).astype("float32")
+    return keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
+
+
+def training_step(model, size):
+    """A function that makes one training step on the same batch, as a custom loop of Keras would."""
+    x, y = batch(model, size)
+    return lambda: model.train_on_batch(x, y)
+
+
+def prediction(model, size):
+    """A function that predicts for the same batch."""
+    x, _ = batch(model, size)
+    return lambda: model.predict_on_batch(x)

@@ -1,0 +1,60 @@
+"""The picture and the numbers of an explorer as files."""
+
+import base64
+import csv
+import html
+import io
+import time
+from pathlib import Path
+
+import matplotlib
+
+from lipviz.plots import picture
+
+KINDS = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
+
+
+def suffix_of(path):
+    """Kind of file that a path names.
+
+    Raises:
+        ValueError: If it is none of `KINDS`.
+    """
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in KINDS:
+        raise ValueError(f"Expected a path that ends with {', '.join('.' + kind for kind in KINDS)}. Received: {path}")
+    return kind
+
+
+def encoded(explorer, kind):
+    """The present picture ("png", "svg") or its numbers ("csv") as bytes."""
+    if kind == "csv":
+        columns, rows = explorer.table(explorer.data)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([columns, *rows])
+        return text.getvalue().encode()
+    alt = explorer.alt_text(explorer.data)
+    if kind == "png":
+        return picture(explorer.figure, alt).png
+    stream = io.BytesIO()
+    metadata = {"Title": explorer.title, "Description": alt, "Date": None}
+    with matplotlib.rc_context({"svg.hashsalt": "lipviz"}):  # the same picture gives the same file
+        explorer.figure.savefig(stream, format="svg", metadata=metadata)
+    return stream.getvalue()
+
+
+def download(name, kind, content):
+    """HTML that hands a file to the reader: a link that follows itself once, and stays.
+
+    A data URI needs no server, so it works wherever the page came from.
+    """
+    uri = f"data:{KINDS[kind]};base64,{base64.b64encode(content).decode('ascii')}"
+    # The smallest image there is; its arrival presses the link.
+    dot = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+    # Not again in an hour, when a saved notebook is opened with this in its widgets.
+    press = f"Date.now() < {1000 * time.time() + 20_000:.0f} && this.parentElement.querySelector('a').click()"
+    return (
+        f'<a class="lipviz-download" download="{html.escape(name)}" href="{uri}">{html.escape(name)}</a> '
+        f'<span role="status">is in your downloads; follow the link to save it again.</span>'
+        f'<img src="{dot}" alt="" width="1" height="1" onload="{html.escape(press)}">'
+    )

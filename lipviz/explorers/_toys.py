@@ -1,0 +1,99 @@
+"""Points of the plane to learn from, and trainers that are compiled once for each kind of network."""
+
+import collections
+
+import numpy as np
+
+from lipviz import data
+from lipviz.explorers._controls import choice, slider
+from lipviz.measure import ACTIVATIONS
+
+ACTIVATION_NAMES = {
+    "groupsort2": "GroupSort2",
+    "maxmin": "MaxMin",
+    "fullsort": "FullSort",
+    "householder": "Householder",
+    "prelulip": "PReLUlip",
+    "relu": "ReLU",
+}
+POINTS = 250  # four fifths to learn from, the rest to test
+
+
+_PICTURES = 30  # of a whole training
+
+
+def between_pictures(steps):
+    """Steps of a training between two pictures: one takes as long as several steps."""
+    return max(5, -(-steps // _PICTURES))
+
+
+def activation_choice():
+    """The control of the activation."""
+    options = [(title, name) for name, title in ACTIVATION_NAMES.items() if name in ACTIVATIONS]
+    return choice("activation", options, "Activation after each hidden layer")
+
+
+def width_slider():
+    """The control of the width; even, since some activations pair channels."""
+    return slider("width", 16, 2, 64, 2, "Channels of each hidden layer")
+
+
+def labelled_points(kind, noise, seed):
+    """Training and test points of a toy, ((x, y), (x, y)).
+
+    Args:
+        kind: "moons", "circles" or "gaussians".
+        noise: How far points scatter, in the units of the plane.
+        seed: Seed of the points.
+    """
+    if kind == "moons":
+        return data.two_moons(POINTS, noise=noise, seed=seed)
+    if kind == "circles":
+        return data.circles(POINTS, noise=noise, seed=seed)
+    return data.gaussians(POINTS, distance=2.0, std=max(noise, 0.02) * 2, seed=seed)
+
+
+def clouds(kind, distance, noise, seed, count=150):
+    """Two clouds of the plane, of shape (count, 2) each.
+
+    Args:
+        kind: "squares": points of two unit squares whose centers lie `distance` apart; "gaussians": two normal clouds;
+            "moons": two half circles, moved apart by `distance`; "shifted": a cloud, and the same moved by `distance`.
+        distance: See above.
+        noise: How far points scatter, for all but squares.
+        seed: Seed of the points.
+        count: Number of points of a cloud.
+    """
+    rng = np.random.default_rng(seed)
+    move = np.array([distance, 0.0]) / 2
+    if kind == "squares":
+        return rng.uniform(-0.5, 0.5, (count, 2)) + move, rng.uniform(-0.5, 0.5, (count, 2)) - move
+    if kind == "gaussians":
+        return noise * rng.standard_normal((count, 2)) + move, noise * rng.standard_normal((count, 2)) - move
+    if kind == "moons":
+        angles = np.pi * rng.random((2, count))
+        upper, lower = (np.column_stack([np.cos(a), np.sin(a)]) for a in angles)
+        up = np.array([0.0, distance]) / 2
+        scatter = 0.5 * noise * rng.standard_normal((2, count, 2))
+        return upper - [0.5, 0.25] + up + scatter[0], -lower + [0.5, 0.25] - up + scatter[1]
+    cloud = rng.uniform(-1, 1, (count, 2)) * [0.3, 1.0] + 0.5 * noise * rng.standard_normal((count, 2))
+    return cloud + move, cloud - move
+
+
+class Shelf:
+    """Keeps the few things that were used last, since making one takes seconds.
+
+    Args:
+        make: Makes one from its key.
+        most: Number that is kept.
+    """
+
+    def __init__(self, make, most=3):
+        self._make, self._most, self._kept = make, most, collections.OrderedDict()
+
+    def __getitem__(self, key):
+        made = self._kept.pop(key) if key in self._kept else self._make(*key)
+        self._kept[key] = made
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return made

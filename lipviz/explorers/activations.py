@@ -1,0 +1,176 @@
+"""What activations do to vectors, and to gradients."""
+
+import functools
+
+import numpy as np
+from keras import ops
+
+from lipviz import layers
+from lipviz.explorers._base import Explorer, choice, slider
+from lipviz.explorers._panels import redrawn
+from lipviz.measure.activation_shapes import RANGE, ActivationProbe
+from lipviz.plots import alt_text
+from lipviz.plots.activation_shapes import (
+    plot_activation_jacobian,
+    plot_activation_outputs,
+    plot_activation_plane,
+)
+from lipviz.plots.style import number
+
+# Text and what makes the activation; lipviz's own layers first.
+_ACTIVATIONS = {
+    "groupsort2": ("GroupSort2", lambda n: layers.GroupSort2()),
+    "groupsort": ("GroupSort (n)", lambda n: layers.GroupSort(n)),
+    "fullsort": ("FullSort", lambda n: layers.FullSort()),
+    "maxmin": ("MaxMin", lambda n: layers.MaxMin()),
+    "householder": ("Householder (θ)", lambda n: layers.Householder()),
+    "prelulip": ("PReLUlip (slope)", lambda n: layers.PReLUlip()),
+    "relu": ("ReLU", lambda n: "relu"),
+    "leaky_relu": ("leaky ReLU", lambda n: "leaky_relu"),
+    "elu": ("ELU", lambda n: "elu"),
+    "tanh": ("tanh", lambda n: "tanh"),
+    "sigmoid": ("sigmoid", lambda n: "sigmoid"),
+    "abs": ("absolute value", lambda n: ops.abs),
+    "linear": ("none (linear)", lambda n: "linear"),
+}
+
+
+class ActivationExplorer(Explorer):
+    """Choose an activation, and see what it does to its inputs along a line, or to a picture of the plane.
+
+    Args:
+        activation: Your own, besides those that the explorer offers: a Keras layer that acts on vectors, a function
+            on tensors, or a name that Keras knows. Shown first where given.
+
+    An activation that cannot be used gives a message in the explorer.
+    """
+
+    title = "Activation explorer: who sorts keeps what a ReLU cuts off"
+    help_text = (
+        "A random line runs through the inputs. Left is what the activation makes of it, right how long a small change "
+        "comes out. Choose another activation, or two channels for a picture of the whole plane."
+    )
+    panels = 2
+
+    def __init__(self, activation=None):
+        self._own = activation
+        self._probe = functools.lru_cache(maxsize=32)(self._new_probe)
+        self._measured = functools.lru_cache(maxsize=64)(self._measure)
+        super().__init__()
+
+    def make_controls(self):
+        own = [] if self._own is None else [(f"yours: {_name(self._own)}", "yours")]
+        return {
+            "Activation": {
+                "activation": choice(
+                    "activation", [*own, *((text, name) for name, (text, _) in _ACTIVATIONS.items())], "What acts"
+                ),
+                "group": slider("group size n", 2, 1, 8, 1, "Neighbouring channels that GroupSort sorts together"),
+                "angle": slider("angle θ (°)", 90, 0, 360, 5, "Of Householder's line, doubled; 90 sorts a pair"),
+                "slope": slider("slope", 0.25, -1.0, 1.0, 0.05, "Of PReLUlip, for negative inputs"),
+            },
+            "Inputs": {
+                "view": choice(
+                    "left panel",
+                    [("outputs along a line", "line"), ("picture of the plane", "plane")],
+                    "The plane has two channels",
+                ),
+                "channels": slider("channels", 4, 1, 8, 1, "Of the input"),
+                "place": slider("place t", 1.0, -RANGE, RANGE, 0.05, "Where on the line the statement is made"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed, another line"),
+            },
+        }
+
+    def enabled(self, state):
+        of = {"group": "groupsort", "angle": "householder", "slope": "prelulip"}
+        unused = {name for name, activation in of.items() if state["activation"] != activation}
+        return set(state) - unused - ({"channels"} if state["view"] == "plane" else set())
+
+    def compute(self, activation, group, angle, slope, view, channels, place, seed):
+        channels = 2 if view == "plane" else channels
+        key = {"group": group if activation == "groupsort" else None}
+        key["angle"] = angle if activation == "householder" else None
+        key["slope"] = slope if activation == "prelulip" else None
+        shape = self._measured(activation, channels, seed, **key)
+        if view == "plane" and shape.plane is None:
+            raise ValueError(f"A picture of the plane needs two outputs or more. Received: {shape.shape[0]}")
+        self._view, self._place = view, place
+        return shape
+
+    def _new_probe(self, activation, channels, group):
+        if activation == "yours":
+            return ActivationProbe(self._own, channels, name=_name(self._own))
+        text, make = _ACTIVATIONS[activation]
+        name = text.split(" (")[0] if group is None else f"GroupSort({group})"
+        return ActivationProbe(make(group), channels, name=name)
+
+    def _measure(self, activation, channels, seed, group, angle, slope):
+        angle = None if angle is None else np.deg2rad(angle)
+        return self._probe(activation, channels, group).measure(angle, slope, seed)
+
+    def draw(self, data, update):
+        update = redrawn(self, update, self._view)
+        left, right = self.figure.axes
+        plot = plot_activation_plane if self._view == "plane" else plot_activation_outputs
+        plot(data, ax=left, update=update, place=self._place)
+        plot_activation_jacobian(data, ax=right, update=update, place=self._place)
+
+    def alt_text(self, data):
+        return alt_text(data)
+
+    def statement(self, data):
+        index = data.nearest(self._place)
+        return f"At t = {self._place:.2f}, {_here(data, index)} {_along(data)}"
+
+    def numbers(self, data):
+        index = data.nearest(self._place)
+        values = data.values[index]
+        return [
+            ("shape of the Jacobian", " × ".join(map(str, data.shape))),
+            (f"largest singular value at t = {self._place:.2f}", f"{values[0]:.7f}"),
+            (f"smallest singular value at t = {self._place:.2f}", f"{values[-1]:.7f}"),
+            ("a random gradient keeps there (r.m.s.)", f"{100 * data.kept[index]:.1f} %"),
+            ("largest singular value on the line", f"{data.values.max():.7f}"),
+            ("smallest singular value on the line", f"{data.values.min():.7f}"),
+            ("a random gradient keeps on the line (mean)", f"{100 * data.kept.mean():.1f} %"),
+        ]
+
+    def table(self, data):
+        outputs, inputs = data.shape
+        columns = ["t", *(f"input {i + 1}" for i in range(inputs)), *(f"output {i + 1}" for i in range(outputs))]
+        columns += ["largest singular value", "smallest singular value", "share of a random gradient's norm"]
+        ends = data.values[:, [0, -1]]
+        return columns, np.column_stack([data.places, data.inputs, data.outputs, ends, data.kept]).tolist()
+
+
+def _name(activation):
+    return getattr(activation, "name", None) or getattr(activation, "__name__", None) or str(activation)
+
+
+def _here(data, index):
+    """Whether the Jacobian is orthogonal at a place, in words."""
+    outputs, inputs = data.shape
+    share = f"{100 * data.kept[index]:.0f} %"
+    if data.is_isometry[index] and outputs == inputs:
+        return "the Jacobian is orthogonal: all its singular values are 1, and a gradient keeps all of its norm."
+    if data.is_isometry[index]:
+        return (
+            f"the Jacobian has {inputs} orthonormal columns: no small change of the input is shortened. Of its "
+            f"{outputs} outputs some do not move, so a random gradient keeps {share} of its norm."
+        )
+    values = data.values[index]
+    dead = int((values < 1e-9).sum())
+    flat = f" {dead} of {len(values)} directions are cut off." if dead else ""
+    return (
+        f"the Jacobian is not orthogonal: singular values from {number(values[-1])} to {number(values[0])}.{flat} "
+        f"A random gradient keeps {share} of its norm."
+    )
+
+
+def _along(data):
+    if data.is_isometry.all():
+        return "So it is all along this line, except perhaps at kinks between the places that are measured."
+    return (
+        f"On this line it keeps the length of every small change at {100 * data.is_isometry.mean():.0f} % of the "
+        f"places, and on average {100 * data.kept.mean():.0f} % of a random gradient."
+    )

@@ -1,0 +1,183 @@
+"""Where two classes part: a small network that learns before your eyes."""
+
+import numpy as np
+
+from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
+from lipviz.explorers._toys import (
+    ACTIVATION_NAMES,
+    Shelf,
+    activation_choice,
+    between_pictures,
+    labelled_points,
+    width_slider,
+)
+from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
+from lipviz.measure.fields import planar
+from lipviz.measure.robustness import class_numbers
+from lipviz.measure.toy_training import ToyTrainer, boundary_training
+from lipviz.plots import plot_decision_field
+from lipviz.plots.style import number
+from lipviz.plots.toy_training import alt_text, plot_toy_loss
+
+_TOYS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians")]
+
+
+class BoundaryExplorer(Explorer):
+    """Train a classifier of points of the plane, and see its decisions and certified discs move.
+
+    Args:
+        x: Your own points, of shape (n, 2), besides the toys that the explorer offers. Shown first where given.
+        y: Their class numbers, of shape (n,).
+
+    Points that cannot be used (NaN, other shapes, a single class) give a message in the explorer.
+    """
+
+    title = "Boundary explorer: where two classes part"
+    help_text = (
+        "A small network learns to tell classes apart; around each sample, a disc that is certified to hold one class "
+        "only. Press Start, or change a setting of the data or the network, and it learns anew."
+    )
+    panels = 2
+    has_work = True
+    restarts = frozenset(
+        ("points", "noise", "activation", "width", "depth", "constrained", "k", "tau", "steps", "seed")
+    )
+
+    def __init__(self, x=None, y=None):
+        self._own = None if x is None and y is None else _own_points(x, y)
+        self._trainers, self._run = Shelf(_trainer), None
+        super().__init__()
+
+    def make_controls(self):
+        own = [("yours", "yours")] if self._own is not None else []
+        return {
+            "Data": {
+                "points": choice("points", own + _TOYS, "What there is to learn"),
+                "noise": slider("noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed, other points and other weights at the start"),
+                "discs": toggle("certified discs", True, "Show the certified radius of each sample"),
+            },
+            "Network": {
+                "activation": activation_choice(),
+                "width": width_slider(),
+                "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
+                "constrained": toggle("constrained", True, "Hold the network to k; otherwise layers are plain Dense"),
+                "k": log_slider("k", 1.0, -1, 1, "Lipschitz constant that a constrained network is held to"),
+            },
+            "Training": {
+                "tau": log_slider("temperature τ", 10.0, 0, 2, "The larger, the more the loss asks of close samples"),
+                "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all samples at once"),
+            },
+        }
+
+    def enabled(self, state):
+        unused = {"noise"} if state["points"] == "yours" else set()
+        return set(state) - unused - (set() if state["constrained"] else {"k"})
+
+    def forget(self):
+        self._run = None
+
+    def _current(self, points, noise, seed, activation, width, depth, constrained, k, tau):
+        """The samples and the trainer of a state; they stay until `forget`."""
+        if self._run is None:
+            train, test = self._points(points, noise, seed)
+            classes = int(train[1].max()) + 1
+            key = (activation, width, depth, constrained, k if constrained else 1.0, 1 if classes == 2 else classes)
+            trainer = self._trainers[key]
+            trainer.set_loss(tau=tau)
+            trainer.restart(seed)
+            self._run = trainer, train, test, _frame(np.concatenate([train[0], test[0]]))
+        return self._run
+
+    def _points(self, points, noise, seed):
+        if points != "yours":
+            return labelled_points(points, noise, seed)
+        if isinstance(self._own, Exception):
+            raise self._own
+        return self._own, (np.zeros((0, 2)), np.zeros(0))
+
+    def compute(self, discs, steps, **state):
+        trainer, (x, y), test, bounds = self._current(**state)
+        kind = "constrained" if state["constrained"] else "plain"
+        name = f"{ACTIVATION_NAMES[state['activation']]}, {kind}"
+        return boundary_training(trainer, x, y, test, steps=steps, certified=discs, bounds=bounds, name=name)
+
+    def work(self, steps, discs, **state):
+        self.progress("Compiling a step of the training …")
+        trainer, (x, y), *_ = self._current(**state)
+        outputs = trainer.model.output_shape[1]
+        targets = y[:, None] if outputs == 1 else np.eye(outputs)[y]
+        for step in trainer.pieces(x, targets, steps, between_pictures(steps)):
+            # Discs may have been switched on or off since the start.
+            yield step / steps, self.compute(**state, steps=steps, discs=self.state["discs"])
+
+    def draw(self, data, update):
+        left, right = self.figure.axes
+        plot_decision_field(data.field, ax=left, update=update)
+        plot_toy_loss(data, ax=right, update=update)
+
+    def alt_text(self, data):
+        return alt_text(data)
+
+    def statement(self, data):
+        words = f"After {len(data.losses)} of {data.steps} steps, {_percent(data.accuracy)} of the samples are right"
+        words += "." if data.test_accuracy is None else f", and {_percent(data.test_accuracy)} of those held back."
+        words += f" A change of the input changes the output by at most {number(data.constant)} times its length."
+        median = 0.0 if data.field.radii is None else float(np.median(data.field.radii))
+        if median > 0:
+            words += f" So half of the samples stay right for every change shorter than {number(median)}."
+        return words
+
+    def numbers(self, data):
+        rows = [("steps", f"{len(data.losses)} of {data.steps}")]
+        rows += [("loss", number(data.losses[-1], 4))] if len(data.losses) else []
+        rows += [("accuracy, training samples", _percent(data.accuracy))]
+        rows += [] if data.test_accuracy is None else [("accuracy, held back", _percent(data.test_accuracy))]
+        rows += [("certified Lipschitz constant, at most", number(data.constant, 5))]
+        if data.field.radii is not None:
+            radii = data.field.radii
+            rows += [
+                ("certified radius, median", number(float(np.median(radii)))),
+                ("certified radius, largest", number(float(radii.max()))),
+            ]
+        return rows
+
+    def table(self, data):
+        """The samples with what is decided and certified."""
+        field = data.field
+        certified = field.certified
+        columns = ["x0", "x1", "class"] + (["predicted", "certified_radius"] if certified is not None else [])
+        cells = [*field.points.T, field.labels]
+        cells += [] if certified is None else [certified.predicted, certified.radii]
+        return columns, [[cell.item() for cell in row] for row in zip(*cells, strict=True)]
+
+
+def _trainer(activation, width, depth, constrained, k, outputs):
+    loss = TauBinaryCrossentropy(10.0) if outputs == 1 else TauCategoricalCrossentropy(10.0)
+    return ToyTrainer(loss, activation, width, depth, outputs=outputs, k=k, constrained=constrained)
+
+
+def _frame(points):
+    """The part of the plane that is shown: a square, so that all points fit and discs are round."""
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    half = 0.6 * float(np.ptp(points, axis=0).max()) or 1.0
+    return [(center - half, center + half) for center in middle]
+
+
+def _own_points(x, y):
+    """Points and class numbers, or the error that says why there are none."""
+    try:
+        x = planar(x, "The points x")
+        if y is None:
+            raise ValueError("Expected class numbers `y` of the points x. Received: y=None")
+        largest = int(np.max(np.asarray(y, np.float64), initial=0))
+        y = class_numbers(y, len(x), max(2, largest + 1))
+        if y.max() < 1:
+            raise ValueError("Expected points of two classes or more. Received: a single class")
+    except (ValueError, TypeError) as error:
+        return error
+    return x, y
+
+
+def _percent(share):
+    return f"{100 * share:.1f} %"

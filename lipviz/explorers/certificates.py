@@ -1,0 +1,201 @@
+"""Certificates: pick an image, read off how far its decision is certified, and attack it."""
+
+import threading
+
+import numpy as np
+
+from lipviz import data as data_sets
+from lipviz import measure
+from lipviz.explorers import _page
+from lipviz.explorers._base import Explorer, choice, slider
+from lipviz.losses import TauCategoricalCrossentropy
+from lipviz.measure.certified_image import ImageCertifier
+from lipviz.measure.fitting import toy_network, training
+from lipviz.plots import alt_text
+from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
+from lipviz.plots.style import number
+
+_STEPS, _PICTURES = 150, 6  # of the training on digits
+_TAU = 5.0
+_MOST = 500  # images of one's own
+_METHODS = [("DeepFool: the nearest change", "deepfool"), ("PGD: within ε", "pgd")]
+_TRAINED = {}  # the certifier of the digits, once for a process
+_LOCK = threading.Lock()
+
+
+class CertificateExplorer(Explorer):
+    """Pick an image, see its certified radius and where it comes from, and attack it.
+
+    Without arguments, a 1-Lipschitz network learns scikit-learn's digits first, in some seconds and before your eyes,
+    once for a process. Attacks need the Adversarial Robustness Toolbox: ``pip install 'lipviz[attacks]'``.
+
+    Args:
+        model: Your own built Keras classifier, see `lipviz.measure.certified_radius`.
+        x: Its images: of shape (n, height, width), with 1 or 3 channels last, or flat (n, d). The first 500 are used.
+        y: Their labels, of shape (n,), optional: without them there is no accuracy.
+
+    What cannot be used (a layer without a bound, images of another shape) gives a message in the explorer.
+    """
+
+    title = "Certificate explorer: how far a decision holds"
+    help_text = (
+        "Within the certified radius no change of the image can alter the decision. Pick an image and a size ε; press "
+        "Start to attack it."
+    )
+    panels = 3
+    has_work = True
+
+    def __init__(self, model=None, x=None, y=None):
+        if (model is None) != (x is None):
+            raise ValueError("Expected a model together with images `x`. Received one of them.")
+        self._own = None if model is None else (model, x[:_MOST], None if y is None else y[:_MOST])
+        self._certifier, self._attacks = _TRAINED.get("digits") if model is None else None, {}
+        self._network = None
+        super().__init__()
+        if not self._is_ready:
+            self.start()
+
+    @property
+    def _is_ready(self):
+        """Whether there is nothing left to train."""
+        return self._own is not None or (self._certifier is not None and self._certifier is _TRAINED.get("digits"))
+
+    def make_controls(self):
+        count = len(self._own[1]) if self._own is not None else len(data_sets.digits()[1][0])
+        return {
+            "Image": {
+                "image": slider("image", 0, 0, max(count - 1, 0), 1, "Number of the image; arrow keys go on and back"),
+                "order": choice(
+                    "order",
+                    [("as they come", "given"), ("smallest radius first", "radius")],
+                    "How the images are numbered",
+                ),
+            },
+            "Change": {
+                "epsilon": slider("ε", 0.5, 0.05, 2.0, 0.05, "Size of the change, l2 norm, in units of the input"),
+                "method": choice("attack", _METHODS, "How the attack searches"),
+            },
+        }
+
+    def _made_buttons(self):
+        before = _page.button("Previous", "arrow-left", "The image before", lambda: self._move(-1))
+        after = _page.button("Next", "arrow-right", "The image after", lambda: self._move(1))
+        return {"previous": before, "next": after, **super()._made_buttons()}
+
+    def _move(self, by):
+        control = self.controls["image"]
+        control.value = min(max(control.value + by, control.min), control.max)
+
+    def reset(self):
+        """Return to the state at the beginning; a training that was ended early begins anew."""
+        super().reset()
+        if not self._is_ready:
+            self.start()
+
+    def forget(self):
+        self._attacks.clear()
+
+    def compute(self, image, order, epsilon, method):
+        certifier = self._present()
+        index = int(certifier.by_radius[image]) if order == "radius" else image
+        return certifier.image(index, epsilon, self._attacks.get((index, epsilon, method)))
+
+    def _present(self):
+        """The certifier of the model as it is; of digits before the training, that of fresh weights."""
+        if self._certifier is None:
+            if self._own is None:
+                (_, _), test = data_sets.digits()
+                self._network = toy_network("groupsort2", 64, 2, inputs=64, outputs=10)
+                self._certifier = ImageCertifier(self._network, _flat(test[0]), test[1], 0, _STEPS)
+            else:
+                self._certifier = ImageCertifier(*self._own)
+        return self._certifier
+
+    # --- work ---
+
+    def work(self, **state):
+        return self._attack(**state) if self._is_ready else self._train()
+
+    def _train(self):
+        self.progress("Training a 1-Lipschitz network on digits, once for this session …")
+        train, test = data_sets.digits()
+        network = toy_network("groupsort2", 64, 2, inputs=64, outputs=10)
+        targets = np.eye(10, dtype="float32")[train[1]]
+        every = -(-_STEPS // _PICTURES)
+        for losses in training(
+            network, _flat(train[0]), targets, TauCategoricalCrossentropy(_TAU), _STEPS, every, 0.02
+        ):
+            step = len(losses)
+            self._certifier = ImageCertifier(network, _flat(test[0]), test[1], step, _STEPS)
+            if step == _STEPS:
+                with _LOCK:
+                    _TRAINED["digits"] = self._certifier
+            yield step / _STEPS, self.compute(**self.state)
+
+    def _attack(self, image, order, epsilon, method):
+        certifier = self._present()
+        index = int(certifier.by_radius[image]) if order == "radius" else image
+        self.progress(f"Attacking image {index} …")
+        yield 0.1, self.compute(**self.state)
+        predicted = certifier.radii.predicted[index : index + 1]
+        # Deepfool looks beyond ε: the nearest change is of interest wherever it lies.
+        limit = epsilon if method == "pgd" else None
+        found = measure.attack(certifier.model, certifier.x[index : index + 1], predicted, epsilon=limit, method=method)
+        self._attacks[index, epsilon, method] = found
+        yield 1.0, self.compute(**self.state)
+
+    # --- picture ---
+
+    def draw(self, data, update):
+        left, middle, right = self.figure.axes
+        plot_certified_image(data, ax=left, update=update)
+        plot_class_distances(data, ax=middle, update=update)
+        plot_certified_curve(data, ax=right, update=update)
+
+    def alt_text(self, data):
+        return alt_text(data)
+
+    def statement(self, data):
+        words = "" if data.steps in (None, data.step) else f"After {data.step} of {data.steps} steps of training: "
+        words += f"no change shorter than {number(data.radius, 4)} can alter the decision for class {data.predicted}"
+        words = words[:1].upper() + words[1:]
+        words += "." if data.is_right is not False else f", which is wrong: the label is {data.label}."
+        if data.is_certified:
+            words += f" So ε = {number(data.epsilon)} is certified: no attack of that size can succeed."
+        else:
+            words += f" Beyond that, and so at ε = {number(data.epsilon)}, the certificate says nothing."
+        return words + _attack_in_words(data)
+
+    def numbers(self, data):
+        rows = [
+            ("decision", f"class {data.predicted}" + ("" if data.label is None else f" (label {data.label})")),
+            ("certified radius", number(data.radius, 5)),
+            ("nearest other class", str(data.rival)),
+        ]
+        if data.saliency is not None:
+            rows.append(("norm of the gradient of the margin", number(float(np.linalg.norm(data.saliency)), 4)))
+        if data.attack is not None:
+            rows.append(("norm of the attack's change", number(float(data.attack.distances[0]), 5)))
+        if data.attack is not None and 0 < data.found < np.inf:
+            rows.append(("certified radius over it", number(data.radius / data.found, 3)))
+        if data.curve is not None:
+            share = np.interp(data.epsilon, data.curve.epsilons, data.curve.certified)
+            rows.append(("accuracy of all images", f"{100 * data.curve.accuracy:.1f} %"))
+            rows.append((f"certified accuracy at ε = {number(data.epsilon)}", f"{100 * share:.1f} %"))
+        return rows
+
+
+def _flat(x):
+    return x.reshape(len(x), -1)
+
+
+def _attack_in_words(data):
+    if data.attack is None:
+        return ""
+    if not data.attack.success[0]:
+        return f" The attack ({data.attack.method}) found no change that alters it, which proves nothing."
+    where = "outside of" if data.found >= data.radius else "INSIDE of, and so against,"
+    return (
+        f" The attack ({data.attack.method}) altered it to class {data.attack.after[0]} by a change of norm "
+        f"{number(data.found, 4)}, {where} the certified radius."
+    )

@@ -1,0 +1,183 @@
+"""What the norm of a convolution is, and what is claimed of it."""
+
+import functools
+
+import keras
+import numpy as np
+
+from lipviz.explorers._base import Explorer, choice, slider
+from lipviz.explorers._panels import redrawn
+from lipviz.measure import Convolution, linear_operator
+from lipviz.measure.convolution_claims import (
+    KERNEL_KINDS,
+    SPECTRUM_SIDE,
+    convolution_claims,
+    sample_kernel,
+)
+from lipviz.measure.kernels import as_float64
+from lipviz.plots import alt_text
+from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
+from lipviz.plots.style import number
+
+_KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
+_IMAGES = (3, 32)
+_STRIDES = (1, 4)
+
+
+class ConvolutionExplorer(Explorer):
+    """Choose a kernel and how it moves over an image, and hold what is claimed of the norm against the norm.
+
+    Args:
+        convolution: Your own, besides those that the explorer offers: a built `Conv2D`, of Keras or of lipviz, whose
+            kernel is that of its inference; or a kernel of shape (height, width, in, out). Shown first where given.
+
+    What cannot be used gives a message in the explorer.
+    """
+
+    title = "Convolution explorer: whose bound holds?"
+    help_text = (
+        "To make a convolution 1-Lipschitz, its kernel is divided by its norm, or by what a method takes for that. The "
+        "bars show what comes of it. Choose a kernel, and how it moves over an image."
+    )
+    panels = 2
+
+    def __init__(self, convolution=None):
+        self._own = None if convolution is None else _own_operator(convolution)
+        self._measured = functools.lru_cache(maxsize=64)(self._measure)
+        super().__init__()
+
+    def make_controls(self):
+        own, has_own = self._own, isinstance(self._own, Convolution)
+        image, stride, padding = 8, 1, "same"
+        if has_own:
+            image, stride, padding = min(max(own.sizes[0], _IMAGES[0]), _IMAGES[1]), own.strides[0], own.padding
+        yours = [] if own is None else [("yours" + (f" {own.kernel.shape}" if has_own else ""), "yours")]
+        return {
+            "Kernel": {
+                "kernel": choice(
+                    "kernel", [*yours, *((kind, kind) for kind in _KINDS)], "What the image is convolved with"
+                ),
+                "size": slider("kernel size", 3, 1, 7, 1, "Height and width of the kernel, in pixels"),
+                "channels": slider("input channels", 1, 1, 4, 1, "Of the image"),
+                "filters": slider("output channels", 16, 1, 16, 1, "Of the result"),
+                "orthogonal": choice(
+                    "its matrix",
+                    [("orthogonal, as after Björck", True), ("as it is", False)],
+                    "Whether all singular values of the kernel's matrix are made equal first",
+                ),
+                "seed": slider("seed", 0, 0, 20, 1, "Of the kernels random and smooth"),
+            },
+            "Geometry": {
+                "image": slider("image size", image, *_IMAGES, 1, "Height and width of the image, in pixels"),
+                "stride": slider("stride", min(stride, _STRIDES[1]), *_STRIDES, 1, "Pixels between patches"),
+                "padding": choice(
+                    "padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border", padding
+                ),
+                "view": choice(
+                    "right panel",
+                    [("gain over frequencies", "gains"), ("all singular values", "spectrum")],
+                    "What is drawn at the right",
+                ),
+            },
+        }
+
+    def enabled(self, state):
+        unused = set()
+        if state["kernel"] == "yours":
+            unused = {"size", "channels", "filters", "orthogonal", "seed"}
+        elif state["kernel"] not in ("random", "smooth"):
+            unused = {"seed"}
+        return set(state) - unused
+
+    def compute(self, kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view):
+        seed = seed if kernel in ("random", "smooth") else 0
+        data = self._measured(kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view)
+        if view == "spectrum" and data.spectrum is None:
+            raise ValueError(
+                f"All singular values are shown up to {SPECTRUM_SIDE} of them: choose a smaller image or fewer "
+                "channels, or the gain over frequencies."
+            )
+        self._view, self._name = view, "Your kernel" if kernel == "yours" else f"The kernel '{kernel}'"
+        return data
+
+    def _measure(self, kind, size, channels, filters, orthogonal, seed, image, stride, padding, view):
+        if kind != "yours":
+            kernel = sample_kernel(kind, size, channels, filters, orthogonal, seed)
+        elif isinstance(self._own, Exception):
+            raise self._own
+        else:
+            kernel = self._own.kernel
+        return convolution_claims(kernel, image, stride, padding, spectrum=view == "spectrum")
+
+    def draw(self, data, update):
+        update = redrawn(self, update, self._view)
+        left, right = self.figure.axes
+        plot_convolution_claims(data, ax=left, update=update)
+        plot = plot_convolution_spectrum if self._view == "spectrum" else plot_convolution_gains
+        plot(data, ax=right, update=update)
+
+    def alt_text(self, data):
+        return alt_text(data)
+
+    def statement(self, data):
+        if data.norm == 0:
+            return f"{self._name} is zero, and so is its convolution."
+        (height, width), (rows, columns) = data.image, data.kernel_size
+        lies = [name for name, lie in zip(data.methods, data.lies, strict=True) if lie]
+        after = dict(zip(data.methods, data.after, strict=True))
+        words = (
+            f"{self._name}, {rows} × {columns} on {height} × {width}: lipviz's Fourier bound leaves the norm "
+            f"{after[data.methods[1]]:.3f} of the 1 that was asked for, counting patches {after[data.methods[0]]:.3f}."
+        )
+        if not lies:
+            return f"{words} No method lies here; only these two are bounds for every kernel."
+        return (
+            words
+            + " "
+            + " ".join(
+                f"The {name} promises 1, and the norm is {after[name]:.3f}: it lies by {_percent(after[name])}."
+                for name in lies
+            )
+        )
+
+    def numbers(self, data):
+        claims = zip(data.methods, data.claims, strict=True)
+        return [
+            ("norm of the convolution", number(data.norm, 7)),
+            ("norm of the kernel's matrix", number(data.kernel_norm, 7)),
+            *((f"claimed by {name}", number(claim, 7)) for name, claim in claims),
+            ("largest gain without a border", number(data.gains.max(), 7)),
+        ]
+
+    def table(self, data):
+        columns = ["method", "claim", "norm after division by it", "is a bound for every kernel", "lies"]
+        values = (data.methods, data.claims.tolist(), data.after.tolist(), data.is_proved.tolist(), data.lies.tolist())
+        return columns, [list(row) for row in zip(*values, strict=True)]
+
+
+def _percent(after):
+    return f"{number(100 * (after - 1), 2)} %"
+
+
+def _own_operator(target):
+    """The convolution of a layer or a kernel, or the error that says why there is none."""
+    try:
+        if not isinstance(target, keras.layers.Layer):
+            kernel = as_float64(target, "The kernel")
+            if kernel.ndim != 4 or kernel.size == 0:
+                raise ValueError(
+                    "Expected a built Conv2D, or a kernel of shape (height, width, in, out). "
+                    f"Received shape: {kernel.shape}"
+                )
+            return Convolution(kernel, tuple(np.maximum(kernel.shape[:2], 8)), padding="same")
+        operator = linear_operator(target)
+        if not isinstance(operator, Convolution) or len(operator.sizes) != 2:
+            raise ValueError(f"Expected a 2-D convolution. Received: {type(target).__name__} '{target.name}'")
+        if operator.groups != 1 or set(operator.dilations) != {1} or operator.padding not in ("same", "valid"):
+            raise ValueError(
+                "Expected a convolution of one group, without dilation, with padding 'same' or 'valid'. "
+                f"Received: {type(target).__name__} '{target.name}'"
+            )
+        return operator
+    except (ValueError, TypeError) as error:
+        return error

@@ -1,0 +1,226 @@
+"""Norms of gradients through the depth of a network."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+
+import keras
+import numpy as np
+
+from lipviz import measure
+from lipviz.explorers._base import Explorer, choice, slider
+from lipviz.explorers._panels import redrawn
+from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
+from lipviz.plots.gradient_histograms import TOP, plot_log_norms
+from lipviz.plots.style import number
+
+_NAMES = {
+    "relu": "ReLU",
+    "groupsort2": "GroupSort2",
+    "fullsort": "FullSort",
+    "abs": "absolute value",
+    "leaky_relu": "leaky ReLU",
+    "elu": "ELU",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "linear": "none (linear)",
+}
+_SAMPLES = 64
+_MOST_OUTPUTS = 10  # that can be chosen one by one
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Gradients:
+    """Both panels: gradients on their way, `GradientDepth` or `GradientFlow`, and their norms at the input."""
+
+    way: measure.GradientDepth | measure.GradientFlow
+    norms: tuple
+    certified: float | None = None
+
+
+class GradientDepthExplorer(Explorer):
+    """See what depth leaves of a gradient: in random networks of orthogonal layers, and in a network of your own.
+
+    Args:
+        model: Built Keras model with one input and one output, besides the random networks; shown first where given.
+            It is measured anew whenever its weights have changed: call `refresh()` after training.
+        x: Samples of its inputs, of shape (n, ...). Needed with a model.
+
+    A model that cannot be measured gives a message in the explorer.
+    """
+
+    title = "Gradient explorer: what depth leaves of a gradient"
+    help_text = (
+        "Left, the norm of a gradient against depth: median, and 5 to 95 % of the samples as a band. Right, how the "
+        "norms are distributed at the input. Choose two activations, and move the depth."
+    )
+    panels = 2
+
+    def __init__(self, model=None, x=None):
+        self._model, self._x = model, x
+        self._meters, self._known = {}, {}
+        self._random = functools.lru_cache(maxsize=64)(_random_networks)
+        super().__init__()
+
+    def make_controls(self):
+        own = [] if self._model is None and self._x is None else [(f"yours: {_name(self._model)}", "yours")]
+        options = [(text, name) for name, text in _NAMES.items()]
+        return {
+            "Network": {
+                "network": choice("network", [*own, ("random, orthogonal layers", "random")], "What is measured"),
+                "first": choice("activation", options, "After each layer"),
+                "second": choice("compared with", options, "After each layer of the other network", "groupsort2"),
+                "output": choice("output", self._outputs(), "Of your model: whose gradient is followed"),
+            },
+            "Size": {
+                "depth": slider("depth", 50, 2, 50, 1, "Number of layers of the deepest network"),
+                "width": slider("width", 64, 2, 128, 2, "Neurons of each layer"),
+                "seed": slider("seed", 0, 0, 20, 1, "Of kernels, inputs and output directions"),
+            },
+        }
+
+    def _outputs(self):
+        size = int(np.prod((getattr(self._model, "output_shape", None) or (None, 0))[1:], dtype=object) or 0)
+        single = [(f"output {i}", i) for i in range(min(size, _MOST_OUTPUTS))]
+        return [("random directions", "random"), *single]
+
+    def enabled(self, state):
+        own = {"network", "output"}
+        used = {"network", "output", "seed"} if state["output"] == "random" else own
+        return used if state["network"] == "yours" else set(state) - {"output"}
+
+    def compute(self, network, first, second, output, depth, width, seed):
+        if network == "random":
+            return self._random(tuple(dict.fromkeys((first, second))), depth, width, seed)
+        if self._model is None or self._x is None:
+            raise ValueError("Expected a model and samples of its inputs: GradientDepthExplorer(model, x).")
+        return self._of_own(output, seed if output == "random" else 0)
+
+    def _of_own(self, output, seed):
+        """Measured once for the present weights."""
+        if not isinstance(self._model, keras.Model):
+            raise TypeError(f"Expected a Keras model. Received: {type(self._model).__name__}")
+        key = (_digest(self._model), output, seed)
+        if key not in self._known:
+            chosen = None if output == "random" else output
+            if chosen not in self._meters:
+                self._meters[chosen] = measure.GradientMeter(self._model, self._x, chosen, compiled=False)
+            flow = measure.gradient_flow(self._model, self._x, chosen, seed=seed)
+            self._known[key] = _Gradients(flow, (self._meters[chosen].measure(),), _certified(self._model, chosen))
+        return self._known[key]
+
+    def draw(self, data, update):
+        left, right = self.figure.axes
+        if isinstance(data.way, measure.GradientFlow):
+            redrawn(self, False)
+            plot_gradient_flow(data.way, ax=left)
+            plot_gradient_norms(list(data.norms), ax=right, constant=data.certified)
+            return
+        update = redrawn(self, update, data.way.activations)
+        plot_gradient_depth(data.way, ax=left, update=update)
+        # A frame that mostly stays: it is fast, and pictures can be compared.
+        depth = int(data.way.depths[-1])
+        bottom, end = 10.0 ** (-3 * math.ceil(depth / 18)), 10 * math.ceil(depth / 10)
+        left.set_ylim(bottom, TOP)
+        left.set_xlim(-0.02 * end, 1.03 * end)
+        plot_log_norms(data.norms, ax=right, update=update, bottom=bottom)
+
+    def alt_text(self, data):
+        return " ".join([alt_text(data.way), *(alt_text(norms) for norms in data.norms)])
+
+    def statement(self, data):
+        if isinstance(data.way, measure.GradientFlow):
+            return self._of_flow(data)
+        depth, median = int(data.way.depths[-1]), data.way.median[:, -1]
+        words = "; ".join(
+            f"{_NAMES[name]} leaves {_share(value)}" for name, value in zip(data.way.activations, median, strict=True)
+        )
+        return f"After {depth} layers that keep every length, of a gradient of norm 1 {words} (median). " + _why(data)
+
+    def _of_flow(self, data):
+        norms, median = data.norms[0], float(data.way.median[0])
+        words = (
+            f"On its way from the output to the input of '{norms.name}' a gradient keeps {_share(median)} of its norm "
+            f"(median of {data.way.norms.shape[1]} samples)."
+        )
+        if data.certified is None:
+            return words
+        share = norms.largest / data.certified if data.certified > 0 else 1.0
+        return (
+            f"{words} The largest norm of {norms.output} is {number(norms.largest, 4)}, {100 * share:.0f} % of the "
+            f"certified constant {number(data.certified, 4)}."
+        )
+
+    def numbers(self, data):
+        rows = []
+        for norms in data.norms:
+            low, middle, high = norms.quantile((0.05, 0.5, 0.95))
+            rows += [
+                (f"{norms.name}: median at the input", number(middle, 5)),
+                (f"{norms.name}: 5 to 95 % of samples", f"{number(low)} to {number(high)}"),
+            ]
+        if data.certified is not None:
+            rows.append(("certified Lipschitz constant", number(data.certified, 5)))
+        return rows
+
+    def table(self, data):
+        quantiles = ("5 %", "median", "95 %")
+        values = data.way.quantile((0.05, 0.5, 0.95))
+        if isinstance(data.way, measure.GradientFlow):
+            rows = [[place, *values[:, i].tolist()] for i, place in enumerate(data.way.places)]
+            return ["place", *quantiles], rows
+        columns = ["depth", *(f"{name} {q}" for name in data.way.activations for q in quantiles)]
+        return columns, [[int(depth), *values[:, :, i].T.ravel().tolist()] for i, depth in enumerate(data.way.depths)]
+
+
+def _random_networks(activations, depth, width, seed):
+    depths = np.unique(np.linspace(1, depth, min(depth, 9)).round().astype(int)).tolist()
+    way = measure.gradient_depth(activations, depths, width, _SAMPLES, seed)
+    last = way.norms[:, -1]
+    names = [_NAMES[name] for name in way.activations]
+    return _Gradients(
+        way,
+        tuple(
+            measure.GradientNorms(name, f"a random direction at depth {depth}", norms, norms[:, None])
+            for name, norms in zip(names, last, strict=True)
+        ),
+    )
+
+
+def _name(model):
+    return getattr(model, "name", type(model).__name__)
+
+
+def _digest(model):
+    """Of all weights."""
+    state = hashlib.sha256()
+    for weight in model.weights:
+        state.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
+    return state.hexdigest()
+
+
+def _certified(model, output):
+    """Proved Lipschitz constant of the whole model, which bounds that of each output; None where there is none."""
+    try:
+        bound = measure.certify(model, search=False).upper_bound
+    except (ValueError, TypeError):
+        return None
+    return bound if np.isfinite(bound) else None
+
+
+def _share(value):
+    return f"{100 * value:.0f} %" if value >= 0.095 else f"{number(value, 2)}"
+
+
+def _why(data):
+    names = data.way.activations
+    if "relu" in names:
+        depth, median = int(data.way.depths[-1]), float(data.way.median[names.index("relu"), -1])
+        if median == 0:
+            return "The ReLUs cut off all of it."
+        return f"ReLU passes on {median ** (1 / depth):.2f} of it a layer; in wide networks √½, since it cuts off half."
+    kept = [name for name in names if name in ("groupsort2", "fullsort", "abs", "linear")]
+    if kept and np.allclose(data.way.norms[[names.index(name) for name in kept]], 1, atol=1e-9):
+        return f"{' and '.join(_NAMES[name] for name in kept)}: the Jacobian of each layer is orthogonal."
+    return "Each layer loses some, and losses multiply."

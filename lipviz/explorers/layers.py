@@ -1,0 +1,250 @@
+"""A playground for one layer: any layer, its arguments, its exact spectrum."""
+
+import functools
+import math
+
+import keras
+import numpy as np
+
+from lipviz import layers
+from lipviz import normalizers as nm
+from lipviz.explorers._base import Explorer, choice, log_slider, slider
+from lipviz.explorers._panels import redrawn
+from lipviz.measure.layer_playground import measure_layer
+from lipviz.plots import alt_text
+from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
+from lipviz.plots.style import number
+
+_BJORCK = ("bjorck", "maxiter", "beta")
+_DENSE, _IMAGE = ("inputs", "units"), ("image", "channels")
+_CONV = (*_IMAGE, "units", "kernel_size", "stride", "padding", "free", "seed")
+
+# Which controls matter to which layer.
+_LAYERS = {
+    "SpectralDense": (*_DENSE, "free", "seed", "k", *_BJORCK),
+    "FrobeniusDense": (*_DENSE, "free", "seed", "k", "disjoint"),
+    "SpectralConv2D": (*_CONV, "k", "bound", *_BJORCK),
+    "SpectralConv1D": (*_CONV, "k", "bound", *_BJORCK),
+    "SpectralConv2DTranspose": (*_CONV, "k", "bound", *_BJORCK),
+    "FrobeniusConv2D": (*_CONV, "k", "bound"),
+    "ScaledAveragePooling2D": (*_IMAGE, "pool", "k"),
+    "ScaledL2NormPooling2D": (*_IMAGE, "pool", "k", "seed"),
+    "ScaledGlobalAveragePooling2D": (*_IMAGE, "k"),
+    "ScaledGlobalL2NormPooling2D": (*_IMAGE, "k", "seed"),
+    "InvertibleDownSampling": (*_IMAGE, "pool", "k"),
+    "InvertibleUpSampling": (*_IMAGE, "pool", "k"),
+    "LayerCentering": (*_IMAGE, "k"),
+    "BatchCentering": (*_IMAGE, "k"),
+    "BatchLipNorm": (*_IMAGE, "k", "variance"),
+    "Dense": (*_DENSE, "free", "seed"),
+    "Conv2D": _CONV,
+}
+_PLAIN = ("Dense", "Conv2D")  # of Keras, for comparison
+_BOUNDS = (
+    ("counting patches", "coverage"),
+    ("Fourier (tight)", "tight"),
+    ("reference's average (unsound)", "unsound_average"),
+)
+
+
+class LayerExplorer(Explorer):
+    """Choose a layer and its arguments, and see its singular values as a map, its promise and its certificate.
+
+    Args:
+        layer: Your own, besides those that the explorer offers: a layer, built for inputs of a known size with at most
+            2048 entries. Shown first where given, and measured anew at each `refresh()`.
+
+    A layer that cannot be measured gives a message in the explorer.
+    """
+
+    title = "Layer playground: what a layer promises, and what it does"
+    help_text = (
+        "Choose a layer and its arguments. Left are the singular values of the whole layer as a map of its inputs, "
+        "right how much random inputs are stretched, and up to where nothing can be."
+    )
+    panels = 2
+
+    def __init__(self, layer=None):
+        self._own = layer
+        self._measured = functools.lru_cache(maxsize=128)(_measured)
+        super().__init__()
+
+    def make_controls(self):
+        own = [] if self._own is None else [(f"yours: {getattr(self._own, 'name', self._own)}", "yours")]
+        options = [(f"{name} (Keras, no constraint)" if name in _PLAIN else name, name) for name in _LAYERS]
+        beta, maxiter = nm.DEFAULT_BETA_BJORCK, nm.DEFAULT_MAXITER_BJORCK
+        return {
+            "Layer": {
+                "layer": choice("layer", [*own, *options], "What is measured"),
+                "k": log_slider("k_coef_lip", 1.0, -1, 1, "Lipschitz constant that is asked for"),
+                "bound": choice("bound", _BOUNDS, "How the norm of a convolution is bounded"),
+                "bjorck": choice("Björck", [("on", True), ("off", False)], "Whether the kernel is orthogonalized"),
+                "maxiter": slider("maxiter_bjorck", maxiter, 0, 50, 1, "Largest number of Björck iterations"),
+                "beta": slider("beta_bjorck", beta, 0.01, 0.5, 0.01, "Step size of Björck"),
+                "disjoint": choice("disjoint neurons", [("yes", True), ("no", False)], "Each output by itself"),
+                "variance": log_slider("variance", 1.0, -3, 2, "Largest running variance of BatchLipNorm"),
+            },
+            "Input": {
+                "inputs": slider("inputs", 24, 1, 64, 1, "Entries of a dense layer's input"),
+                "image": slider("image size", 6, 1, 8, 1, "Height and width, or length"),
+                "channels": slider("channels", 2, 1, 4, 1, "Of the input"),
+            },
+            "Shape": {
+                "units": slider("units, filters", 16, 1, 64, 1, "Outputs of a dense layer, channels of a convolution"),
+                "kernel_size": slider("kernel_size", 3, 1, 5, 1, "Of a convolution"),
+                "stride": slider("strides", 1, 1, 3, 1, "Of a convolution"),
+                "padding": choice("padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border"),
+                "pool": slider("pool_size", 2, 1, 4, 1, "Window of poolings and resamplings"),
+                "free": choice(
+                    "free kernel",
+                    [("Glorot uniform", "glorot"), ("all ones", "ones"), ("orthogonal", "orthogonal")],
+                    "What the constraint starts from",
+                ),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed, another kernel or input"),
+            },
+        }
+
+    def enabled(self, state):
+        if state["layer"] == "yours":
+            return {"layer"}
+        used = {"layer", *_LAYERS[state["layer"]]}
+        return used if state["bjorck"] else used - {"maxiter", "beta"}
+
+    def compute(self, layer, **arguments):
+        if layer == "yours":
+            return measure_layer(self._own)
+        used = self.enabled({"layer": layer, **arguments}) - {"layer"}
+        return self._measured(layer, **{name: value for name, value in arguments.items() if name in used})
+
+    def draw(self, data, update):
+        stages = data.has_kernel, data.spectrum.normalized is None, data.spectrum.constrained is None
+        update = redrawn(self, update, stages)
+        left, right = self.figure.axes
+        plot_layer_spectrum(data, ax=left, update=update)
+        plot_layer_gains(data, ax=right, update=update)
+
+    def alt_text(self, data):
+        return alt_text(data)
+
+    def statement(self, data):
+        return f"{_promise(data)} {_certificate(data)}"
+
+    def numbers(self, data):
+        low, middle, high = np.quantile(data.gains, (0.05, 0.5, 0.95))
+        return [
+            ("input → output", f"{_shape(data.input_shape)} → {_shape(data.output_shape)}"),
+            ("k", "none" if data.k is None else number(data.k, 5)),
+            ("largest singular value", f"{data.largest:.7f}"),
+            ("smallest singular value", f"{data.smallest:.7f}"),
+            ("largest of the free kernel", f"{data.spectrum.raw[0]:.7f}" if data.has_kernel else "no kernel"),
+            (f"certified ({data.bound.method})", _bound(data.bound.upper)),
+            ("gain of random inputs, median", f"{middle:.4f}"),
+            ("the same, 5 to 95 %", f"{low:.4f} to {high:.4f}"),
+        ]
+
+    def table(self, data):
+        stages = {"raw": data.spectrum.raw, "normalized": data.spectrum.normalized, "used": data.spectrum.used}
+        stages = {name: values for name, values in stages.items() if values is not None}
+        ranks = np.arange(1, len(data.spectrum.used) + 1)
+        return ["rank", *stages], np.column_stack([ranks, *stages.values()]).tolist()
+
+
+def _measured(layer, seed=0, **arguments):
+    return measure_layer(_built(layer, seed=seed, **arguments), seed=seed)
+
+
+def _built(
+    name,
+    *,
+    seed,
+    inputs=1,
+    image=1,
+    channels=1,
+    units=1,
+    kernel_size=1,
+    stride=1,
+    padding="same",
+    pool=1,
+    free="glorot",
+    variance=1.0,
+    **own,
+):
+    """A layer of that name, built. What `own` holds are the arguments of lipviz's constraint."""
+    shape = (inputs,) if name.endswith("Dense") else (image, channels) if "1D" in name else (image, image, channels)
+    kind = getattr(keras.layers if name in _PLAIN else layers, name)
+    settings = {"k_coef_lip": own["k"]} if "k" in own else {}
+    settings |= {"bound": own["bound"]} if "bound" in own else {}
+    settings |= {"disjoint_neurons": own["disjoint"]} if "disjoint" in own else {}
+    if "Dense" in name or "Conv" in name:
+        settings |= {"kernel_initializer": _initializer(free, seed), "units" if "Dense" in name else "filters": units}
+    if "Conv" in name:
+        settings |= {"kernel_size": kernel_size, "strides": stride, "padding": padding}
+    if "Sampling" in name or ("Pooling" in name and "Global" not in name):
+        settings["pool_size"] = pool
+    if "Spectral" in name:
+        return _spectral(kind, settings, shape, seed, own)
+    layer = kind(**settings)
+    layer.build((None, *shape))
+    if name == "BatchLipNorm":
+        layer.moving_variance.assign(np.full(channels, variance))
+    return layer
+
+
+def _spectral(kind, settings, shape, seed, own):
+    """A layer with Björck. Building it computes its kernel twice, so its settings come afterwards."""
+    layer = kind(**settings, eps_bjorck=None, maxiter_spectral=0)
+    layer.build((None, *shape))
+    p = layer.parametrization
+    p.maxiter_spectral = nm.DEFAULT_MAXITER_SPECTRAL
+    if own["bjorck"]:
+        p.eps_bjorck, p.beta_bjorck = nm.DEFAULT_EPS_BJORCK, nm.check_beta(own["beta"])
+        p.maxiter_bjorck = nm.check_count("maxiter_bjorck", own["maxiter"])
+    p.u.assign(np.random.default_rng(seed).standard_normal(p.u.shape))
+    layer.refresh()
+    return layer
+
+
+def _initializer(free, seed):
+    return {
+        "glorot": lambda: keras.initializers.GlorotUniform(seed=seed),
+        "ones": keras.initializers.Ones,
+        "orthogonal": lambda: keras.initializers.Orthogonal(seed=seed),
+    }[free]()
+
+
+def _shape(shape):
+    return " × ".join(map(str, shape))
+
+
+def _bound(value):
+    return "infinity" if value == math.inf else number(value, 7)
+
+
+def _promise(data):
+    """What was asked for and what is, in words."""
+    where = "" if data.is_linear else " at a random input"
+    found = f"its largest singular value{where} is {data.largest:.7f}"
+    if data.k is None:
+        return f"This layer promises no constant: {found}."
+    k = f"{number(data.k, 4)}"
+    if data.kind == "FrobeniusDense" and not data.keeps_k:
+        return f"Each output by itself is {k}-Lipschitz; the layer as a whole is not, {found}."
+    if not data.keeps_k:
+        return f"This layer does not keep k = {k}: {found} (its `is_sound` is {data.is_sound})."
+    if data.is_sound:
+        share = data.largest / data.k
+        whole = "all of it" if share > 1 - 1e-3 else f"{100 * share:.0f} % of it"
+        return f"The layer keeps k = {k}: {found}, {whole}."
+    return f"This layer makes no sound promise (`is_sound` is False); here {found}, within k = {k}."
+
+
+def _certificate(data):
+    if data.bound.upper == math.inf:
+        return "There is no rule that certifies a bound for it."
+    words = f"Its rule ({data.bound.method}) certifies at most {number(data.bound.upper, 7)}."
+    values, largest = data.spectrum.used, data.largest
+    if largest > 0 and values[-1] >= largest * (1 - 1e-3):
+        inputs = math.prod(data.input_shape)
+        which = "every direction" if inputs <= len(values) else "every direction that it does not drop"
+        return f"{words} All {len(values)} singular values are equal to 0.1 %: {which} is stretched alike."
+    return f"{words} Random inputs are stretched by {np.median(data.gains):.3f}, the median of {len(data.gains)}."

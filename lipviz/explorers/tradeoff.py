@@ -1,0 +1,172 @@
+"""Accuracy against robustness, as the number of a loss decides: runs that come with lipviz, and runs of your own."""
+
+import dataclasses
+
+import numpy as np
+
+from lipviz import data as data_sets
+from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
+from lipviz.measure.tradeoff import Tradeoff, tradeoff_steps, tradeoff_table
+from lipviz.plots import alt_text
+from lipviz.plots.style import number
+from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves
+
+_LOSS_NAMES = {"crossentropy": "crossentropy with temperature", "hkr": "HKR"}
+_PICTURES = 10  # of a training: each certifies the whole test set
+_FEWEST = 10  # steps between two of them
+
+
+class TradeoffExplorer(Explorer):
+    """Choose a loss and its number, see what networks trained with it reach, and train one more.
+
+    Args:
+        train: Your own samples and labels (x, y), as of `lipviz.data.digits`; labels are class numbers of shape (n,).
+            By default scikit-learn's digits, for which lipviz comes with a table of runs.
+        test: Samples and labels to measure on, with `train`.
+        runs: `TradeoffRun`s to begin with; by default that table, or none for data of your own.
+    """
+
+    title = "Trade-off explorer: accuracy against robustness"
+    help_text = (
+        "Every point is a 1-Lipschitz network, trained with one loss. Choose a loss and its number to see the run that "
+        "is nearest; press Start to train one with exactly these settings."
+    )
+    panels = 2
+    has_work = True
+
+    def __init__(self, train=None, test=None, runs=None):
+        if (train is None) != (test is None):
+            raise ValueError("Expected `train` and `test` together. Received one of them.")
+        self._train, self._test = train, test
+        self._table = tuple(runs) if runs is not None else tradeoff_table() if train is None else ()
+        self._made_here, self._under_way = [], None
+        super().__init__()
+
+    def make_controls(self):
+        return {
+            "Loss": {
+                "loss": choice("loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "What is made small"),
+                "tau": log_slider("temperature τ", 1.0, -1, 2, "The larger, the more only samples at the border count"),
+                "alpha": log_slider("hinge weight α", 10.0, 0, 2, "Weight of the hinge, of samples without the margin"),
+                "margin": slider("margin", 1.0, 0.1, 2.0, 0.1, "Margin of the hinge, in units of the input"),
+            },
+            "Comparison": {
+                "by_radius": toggle("by mean radius", True, "Compare mean certified radii, or certified accuracy at ε"),
+                "epsilon": slider("ε", 0.5, 0.05, 1.5, 0.05, "Size of the change, l2 norm, in units of the input"),
+            },
+            "Training (Start)": {
+                "width": slider("width", 64, 8, 128, 8, "Neurons of a hidden layer"),
+                "steps": slider("steps", 200, 20, 400, 20, "Steps of Adam, on all samples at once"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed, other weights at the start"),
+            },
+        }
+
+    def enabled(self, state):
+        unused = {"alpha", "margin"} if state["loss"] == "crossentropy" else {"tau"}
+        return set(state) - unused - ({"epsilon"} if state["by_radius"] else set())
+
+    def forget(self):
+        self._under_way = None
+
+    def reset(self):
+        """Return to the state at the beginning; runs that were trained here are dropped."""
+        self.stop()
+        self._made_here.clear()
+        super().reset()
+
+    def compute(self, loss, tau, alpha, margin, by_radius, epsilon, **_training):
+        live = self._made_here + ([] if self._under_way is None else [self._under_way])
+        runs = (*self._table, *live)
+        if self._under_way is not None:
+            chosen = len(runs) - 1
+        else:
+            chosen = _nearest(runs, loss, tau if loss == "crossentropy" else alpha, margin)
+        return Tradeoff(runs, chosen, tuple(range(len(self._table), len(runs))), None if by_radius else epsilon)
+
+    def work(self, loss, tau, alpha, margin, by_radius, epsilon, steps, **training):
+        self.progress("Compiling a step of the training …")
+        train, test = data_sets.digits() if self._train is None else (self._train, self._test)
+        pieces = tradeoff_steps(
+            train,
+            test,
+            loss=loss,
+            dial=tau if loss == "crossentropy" else alpha,
+            min_margin=1.0 if loss == "crossentropy" else margin,
+            steps=steps,
+            every=max(_FEWEST, steps // _PICTURES),
+            dataset="digits" if self._train is None else "yours",
+            **training,
+        )
+        for run in pieces:
+            self._under_way = run
+            if run.step == steps:
+                self._under_way = None
+                self._made_here.append(run)
+                # What was trained is looked at, even where an equal run is in the table.
+                last = dataclasses.replace(
+                    self.compute(**self.state), chosen=len(self._table) + len(self._made_here) - 1
+                )
+                yield 1.0, last
+            else:
+                yield run.step / steps, self.compute(**self.state)
+
+    def draw(self, data, update):
+        left, right = self.figure.axes
+        plot_tradeoff(data, ax=left, update=update)
+        plot_tradeoff_curves(data, ax=right, update=update)
+
+    def alt_text(self, data):
+        return alt_text(data)
+
+    def statement(self, data):
+        if data.chosen is None:
+            return "There is no run with this loss yet: press Start to train one."
+        run = data.runs[data.chosen]
+        words = f"{_LOSS_NAMES[run.loss][:1].upper()}{_LOSS_NAMES[run.loss][1:]}, {_setting(run)}: "
+        if run.step < run.steps:
+            words += f"after {run.step} of {run.steps} steps "
+        words += (
+            f"{100 * run.accuracy:.1f} % of {run.samples} test samples are right, and the mean certified radius is "
+            f"{number(run.mean_radius)}, where wrong ones count 0. "
+        )
+        better = (data.accuracy > run.accuracy) & (data.robustness > data.robustness[data.chosen])
+        if not better.any():
+            return words + "No run here is better in both: it lies on the frontier."
+        count = int(better.sum())
+        return words + f"{count} {'run is' if count == 1 else 'runs are'} better in both accuracy and robustness."
+
+    def numbers(self, data):
+        if data.chosen is None:
+            return []
+        run = data.runs[data.chosen]
+        rows = [
+            ("setting", _setting(run)),
+            ("accuracy", f"{100 * run.accuracy:.2f} %"),
+            ("mean certified radius", number(run.mean_radius, 4)),
+            ("median certified radius", number(run.median_radius, 4)),
+        ]
+        rows += [(f"certified at {eps}", f"{100 * run.certified_at(eps):.1f} %") for eps in (0.25, 0.5, 1.0)]
+        return [*rows, ("steps, seed", f"{run.step}, {run.seed}"), ("runs on the frontier", str(len(data.frontier)))]
+
+    def table(self, data):
+        """All runs: settings, accuracy and radii."""
+        names = ["dataset", "loss", "dial", "min_margin", "activation", "width", "depth", "step", "seed", "accuracy"]
+        names += ["mean_radius", "median_radius"]
+        return names, [[getattr(run, name) for name in names] for run in data.runs]
+
+
+def _setting(run):
+    return run.dial_name + (f", margin {number(run.min_margin)}" if run.loss == "hkr" else "")
+
+
+def _nearest(runs, loss, dial, margin):
+    """Number of the run of a loss whose numbers are nearest, by their ratios; the latest of equals; None for none."""
+    distances = [
+        abs(np.log(run.dial / dial)) + (abs(np.log(run.min_margin / margin)) if loss == "hkr" else 0.0)
+        if run.loss == loss
+        else np.inf
+        for run in runs
+    ]
+    if not np.isfinite(distances).any():
+        return None
+    return int(np.flatnonzero(np.array(distances) == min(distances))[-1])

@@ -1,0 +1,187 @@
+"""How far two clouds are apart: a 1-Lipschitz network that learns the potential between them."""
+
+import math
+
+import numpy as np
+
+from lipviz.explorers._base import Explorer, choice, slider, toggle
+from lipviz.explorers._toys import (
+    ACTIVATION_NAMES,
+    Shelf,
+    activation_choice,
+    between_pictures,
+    clouds,
+    width_slider,
+)
+from lipviz.losses import HKR, kr
+from lipviz.measure import wasserstein_distance
+from lipviz.measure.fields import planar
+from lipviz.measure.toy_training import ToyTrainer, wasserstein_training
+from lipviz.plots import plot_potential, plot_wasserstein_training
+from lipviz.plots.style import number
+from lipviz.plots.toy_training import alt_text
+
+_CLOUDS = [
+    ("two squares", "squares"),
+    ("two Gaussians", "gaussians"),
+    ("two moons", "moons"),
+    ("a cloud, and the same moved", "shifted"),
+]
+
+
+class WassersteinExplorer(Explorer):
+    """Train the potential of Kantorovich and Rubinstein between two clouds, and see how near its estimate comes.
+
+    Args:
+        x: Your own first cloud, of shape (n, 2), besides those that the explorer offers. Shown first where given.
+        y: Your own second cloud, of shape (m, 2).
+
+    Clouds that cannot be used (NaN, other shapes) give a message in the explorer.
+    """
+
+    title = "Wasserstein explorer: how far two clouds are apart"
+    help_text = (
+        "A 1-Lipschitz network f learns to make mean f(x) − mean f(y) large; the largest that there is, is the "
+        "Wasserstein-1 distance. Press Start, or change a setting, and it learns anew."
+    )
+    panels = 2
+    has_work = True
+    restarts = frozenset(
+        ("clouds", "distance", "noise", "seed", "activation", "width", "depth", "alpha", "min_margin", "steps")
+    )
+
+    def __init__(self, x=None, y=None):
+        self._own = None if x is None and y is None else _own_clouds(x, y)
+        self._trainers, self._run = Shelf(_trainer), None
+        super().__init__()
+
+    def make_controls(self):
+        own = [("yours", "yours")] if self._own is not None else []
+        return {
+            "Clouds": {
+                "clouds": choice("clouds", own + _CLOUDS, "What there is to measure"),
+                "distance": slider("distance", 2.0, 0.0, 4.0, 0.1, "Between the centers, in units of the input"),
+                "noise": slider("noise", 0.3, 0.05, 1.0, 0.05, "How far points scatter, in units of the input"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed, other points and other weights at the start"),
+                "arrows": toggle("transport", True, "Show some of the ways of the optimal transport as arrows"),
+            },
+            "Network": {
+                "activation": activation_choice(),
+                "width": width_slider(),
+                "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
+            },
+            "Loss (HKR)": {
+                "alpha": slider("alpha α", 0.0, 0.0, 20.0, 0.5, "Weight of the hinge; 0 leaves the distance alone"),
+                "min_margin": slider("margin", 1.0, 0.0, 3.0, 0.1, "Outputs inside of half of it are punished"),
+                "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all points at once"),
+            },
+        }
+
+    def enabled(self, state):
+        unused = {"yours": {"distance", "noise"}, "squares": {"noise"}}.get(state["clouds"], set())
+        return set(state) - unused - (set() if state["alpha"] else {"min_margin"})
+
+    def forget(self):
+        self._run = None
+
+    def _current(self, clouds, distance, noise, seed, activation, width, depth, alpha, min_margin):
+        """The clouds and the trainer of a state; they stay until `forget`."""
+        if self._run is None:
+            x, y = self._clouds(clouds, distance, noise, seed)
+            transport = wasserstein_distance(x, y)
+            trainer = self._trainers[activation, width, depth]
+            trainer.set_loss(alpha=alpha, min_margin=min_margin)
+            trainer.restart(seed)
+            self._run = trainer, transport, _frame(x, y)
+        return self._run
+
+    def _clouds(self, kind, distance, noise, seed):
+        if kind != "yours":
+            return clouds(kind, distance, noise, seed)
+        if isinstance(self._own, Exception):
+            raise self._own
+        return self._own
+
+    def compute(self, steps, arrows, **state):
+        trainer, transport, bounds = self._current(**state)
+        return wasserstein_training(
+            trainer,
+            transport.x,
+            transport.y,
+            transport.distance,
+            alpha=state["alpha"],
+            min_margin=state["min_margin"],
+            steps=steps,
+            bounds=bounds,
+            name=ACTIVATION_NAMES[state["activation"]],
+        )
+
+    def work(self, steps, arrows, **state):
+        self.progress("Compiling a step of the training …")
+        trainer, transport, _ = self._current(**state)
+        points = np.concatenate([transport.x, transport.y])
+        labels = np.repeat([[1.0], [0.0]], [len(transport.x), len(transport.y)], axis=0)
+        for step in trainer.pieces(points, labels, steps, between_pictures(steps)):
+            yield step / steps, self.compute(steps, arrows, **state)
+
+    def draw(self, data, update):
+        left, right = self.figure.axes
+        transport = self._run[1] if self.state["arrows"] else None
+        plot_potential(data.potential, ax=left, update=update, transport=transport)
+        plot_wasserstein_training(data.training, ax=right, update=update)
+
+    def alt_text(self, data):
+        return alt_text(data)
+
+    def statement(self, data):
+        training = data.training
+        words = f"The network is {number(training.k)}-Lipschitz, so its estimate {number(training.estimates[-1])} is "
+        words += f"at most {number(training.k)} times the exact distance {number(training.exact)}."
+        if training.exact > 0:
+            share = math.floor(1000 * training.reached) / 10
+            words += f" After {training.steps[-1]} of {data.steps} steps it is {share} % of that."
+        if data.alpha > 0:
+            words += (
+                f" The hinge asks for outputs outside of ±{number(data.min_margin / 2)}, which may cost some of the "
+                f"estimate: {100 * data.inside:.1f} % of the points lie inside."
+            )
+        return words
+
+    def numbers(self, data):
+        training = data.training
+        return [
+            ("steps", f"{training.steps[-1]} of {data.steps}"),
+            ("estimate, mean f(x) − mean f(y)", number(training.estimates[-1], 5)),
+            ("exact Wasserstein-1 distance", number(training.exact, 5)),
+            ("certified Lipschitz constant, at most", number(training.k, 5)),
+            ("points inside of half the margin", f"{100 * data.inside:.1f} %"),
+            ("points on their side of 0", f"{100 * data.accuracy:.1f} %"),
+        ]
+
+    def table(self, data):
+        """The estimate against the steps."""
+        training = data.training
+        rows = zip(training.steps.tolist(), training.estimates.tolist(), strict=True)
+        return ["steps", "estimate", "exact"], [[*row, training.exact] for row in rows]
+
+
+def _trainer(activation, width, depth):
+    return ToyTrainer(HKR(alpha=0.0), activation, width, depth, learning_rate=0.01, watch=kr)
+
+
+def _frame(x, y):
+    """The part of the plane that is shown: a square, so that distances look the same in all directions."""
+    points = np.concatenate([x, y])
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    half = 0.6 * float(np.ptp(points, axis=0).max()) or 1.0
+    return [(center - half, center + half) for center in middle]
+
+
+def _own_clouds(x, y):
+    """Two clouds, or the error that says why there are none."""
+    try:
+        if x is None or y is None:
+            raise ValueError("Expected two clouds, x and y. Received: one of them")
+        return planar(x, "The cloud x"), planar(y, "The cloud y")
+    except (ValueError, TypeError) as error:
+        return error

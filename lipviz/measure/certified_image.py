@@ -1,0 +1,208 @@
+"""One image of a classifier beside its certificate and an attack: all that there is to see of it, ready at once."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from lipviz import normalizers as nm
+from lipviz.measure.attacks import Attack
+from lipviz.measure.robustness import (
+    CertifiedAccuracy,
+    certified_radius,
+    check_epsilons,
+    checked,
+    class_numbers,
+    logits,
+)
+from lipviz.measure.saliency_maps import saliency
+
+_CURVE = 61  # sizes of changes, from 0 to beyond the largest radius
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CertifiedImage:
+    """An image, what a classifier makes of it, how far its decision is certified, and what an attack found.
+
+    Attributes:
+        model: Name of the model.
+        index: Number of the image.
+        image: Of shape (height, width) or (height, width, 3), in the model's units.
+        label: True class; None where it is not known.
+        logits: Of shape (C,), float64.
+        distances: Certified distance to each class: its logit's gap to the largest over the Lipschitz constant of their
+            difference, of shape (C,); 0 for the predicted class. With one output both classes.
+        predicted: Class that is decided for.
+        rival: Class whose certified distance is the smallest of the others.
+        radius: Certified radius in the l2 norm, whether the decision is right or not.
+        saliency: Gradient of the margin, with the shape of the image; None while the model is trained.
+        epsilon: Size of a change that is asked about.
+        attack: `Attack` on this image; None where there was none.
+        attacked: The changed image; None likewise.
+        attacked_logits: Logits there, of shape (C,); None likewise.
+        curve: `CertifiedAccuracy` of all images; None where labels are not known.
+        reach: Largest certified distance of any of the images to any class, as far as it is finite.
+        step: Steps of training so far; None where the model was trained elsewhere.
+        steps: Steps that it will have made in the end; None likewise.
+    """
+
+    model: str
+    index: int
+    image: np.ndarray = dataclasses.field(repr=False)
+    label: int | None
+    logits: np.ndarray = dataclasses.field(repr=False)
+    distances: np.ndarray = dataclasses.field(repr=False)
+    predicted: int
+    rival: int
+    radius: float
+    saliency: np.ndarray | None = dataclasses.field(repr=False)
+    epsilon: float
+    attack: Attack | None = dataclasses.field(repr=False)
+    attacked: np.ndarray | None = dataclasses.field(repr=False)
+    attacked_logits: np.ndarray | None = dataclasses.field(repr=False)
+    curve: CertifiedAccuracy | None = dataclasses.field(repr=False)
+    reach: float
+    step: int | None = None
+    steps: int | None = None
+
+    @property
+    def is_certified(self):
+        """Whether no change up to ε can alter the decision."""
+        return self.radius > self.epsilon
+
+    @property
+    def is_right(self):
+        """Whether the decision is the label; None where that is not known."""
+        return None if self.label is None else self.predicted == self.label
+
+    @property
+    def change(self):
+        """What the attack added, with the shape of the image; None where there was none."""
+        return None if self.attacked is None else self.attacked - self.image
+
+    @property
+    def found(self):
+        """Norm of the change that altered the decision; infinite where none did; None without an attack."""
+        return None if self.attack is None else float(self.attack.found[0])
+
+
+class ImageCertifier:
+    """Everything about a set of images that does not depend on which one is looked at, computed once.
+
+    Args:
+        model: Built Keras classifier, see `lipviz.measure.certified_radius`.
+        x: Samples of shape (n, height, width), (n, height, width, 1), (n, height, width, 3), or flat, (n, d): these are
+            shown as squares where d is one, else as a strip.
+        y: Labels, see `certified_radius`; optional.
+        step: Steps of training so far, for `CertifiedImage`.
+        steps: Steps there will be.
+
+    Attributes:
+        radii: `CertifiedRadii` of the decisions, right or wrong.
+
+    Raises:
+        TypeError: See `certified_radius`.
+        ValueError: See `certified_radius`; or if the samples are no images.
+    """
+
+    def __init__(self, model, x, y=None, step=None, steps=None):
+        self.model, self.y = model, y
+        self._network, self.x = checked(model, x)
+        self._progress = {"step": step, "steps": steps}
+        as_image(self.x[0])  # an error now, not at the first image
+        self._logits = logits(self._network, self.x)
+        self.radii = certified_radius(model, self.x)
+        self._labels = None if y is None else class_numbers(y, len(self.x), self._logits.shape[1])
+        # Gradients can wait until the model stays as it is.
+        self._maps = saliency(model, self.x).maps if step == steps else None
+        self._distances = self._all_distances()
+        self.reach = _largest(self._distances)
+        self.curve = None
+        if y is not None:
+            right = self.radii.predicted == self._labels
+            counted = np.where(right, self.radii.radii, 0.0)
+            counted = dataclasses.replace(self.radii, radii=counted, labels=self._labels)
+            self.curve = counted.accuracy_at(np.linspace(0, 1.05 * _largest(counted.radii), _CURVE))
+
+    def __len__(self):
+        return len(self.x)
+
+    @property
+    def by_radius(self):
+        """Numbers of the images, the smallest certified radius first."""
+        return np.argsort(self.radii.radii, kind="stable")
+
+    def image(self, index, epsilon=0.5, attack=None):
+        """Look at one image.
+
+        Args:
+            index: Its number, from 0.
+            epsilon: Size of a change that is asked about, at least 0.
+            attack: `Attack` on this image alone; None for none.
+
+        Returns:
+            A `CertifiedImage`.
+
+        Raises:
+            ValueError: If there is no such image, or the attack is on others.
+        """
+        if nm.check_count("index", index) >= len(self):
+            raise ValueError(f"`index` must lie in 0, …, {len(self) - 1}. Received: index={index}")
+        (epsilon,) = check_epsilons(epsilon, "epsilon")
+        if attack is not None and attack.inputs.shape != self.x[:1].shape:
+            raise ValueError(f"Expected an attack on image {index} alone. Received one on {len(attack)} samples")
+        predicted = int(self.radii.predicted[index])
+        distances = self._distances[index]
+        rivals = np.where(np.arange(len(distances)) == predicted, np.inf, distances)
+        attacked = None if attack is None else as_image(attack.inputs[0])
+        return CertifiedImage(
+            model=self.model.name,
+            index=int(index),
+            image=as_image(self.x[index]),
+            label=None if self._labels is None else int(self._labels[index]),
+            logits=self._logits[index],
+            distances=distances,
+            predicted=predicted,
+            rival=int(rivals.argmin()),
+            radius=float(self.radii.radii[index]),
+            saliency=None if self._maps is None else as_image(self._maps[index]),
+            epsilon=float(epsilon),
+            attack=attack,
+            attacked=attacked,
+            attacked_logits=None if attack is None else logits(self._network, attack.inputs)[0],
+            curve=self.curve,
+            reach=self.reach,
+            **self._progress,
+        )
+
+    def _all_distances(self):
+        """Certified distances to all classes, of shape (n, C), 0 for the predicted one."""
+        scores, predicted, rows = self._logits, self.radii.predicted, np.arange(len(self))
+        if scores.shape[1] == 1:
+            distances = np.zeros((len(self), 2))
+            distances[rows, 1 - predicted] = self.radii.radii
+            return distances
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distances = (scores[rows, predicted][:, None] - scores) / self.radii.bounds[predicted]
+        distances[rows, predicted] = 0.0
+        return distances
+
+
+def _largest(values):
+    return float(values[np.isfinite(values)].max(initial=0.0)) or 1.0
+
+
+def as_image(sample):
+    """A sample as an image of shape (height, width) or (height, width, 3).
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if sample.ndim == 1:
+        side = math.isqrt(sample.size)
+        return sample.reshape(side, side) if side**2 == sample.size else sample[None]
+    if sample.ndim == 3 and sample.shape[-1] == 1:
+        return sample[..., 0]
+    if sample.ndim == 2 or (sample.ndim == 3 and sample.shape[-1] == 3):
+        return sample
+    raise ValueError(f"Expected images: (height, width), with 1 or 3 channels last, or flat. Received: {sample.shape}")

@@ -1,0 +1,244 @@
+"""What different methods claim of the norm of a convolution, beside what it is, and its gain over frequencies.
+
+Each method gives a number that a kernel is divided by to make its convolution 1-Lipschitz. Where that number is below
+the norm, the method lies: what results stretches by the norm over the number.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import scipy.sparse.linalg as sla
+
+from lipviz import convolution_norms as cn
+from lipviz import layers
+from lipviz import normalizers as nm
+from lipviz.measure.kernels import as_float64
+from lipviz.measure.operators import Convolution, explicit_matrix
+
+KERNEL_KINDS = ("all ones", "random", "smooth", "checkerboard", "edge")
+SPECTRUM_SIDE = 600  # smaller side up to which all singular values are computed
+_EXPLICIT_SIDE = 200  # up to here the norm comes from a matrix, above from Lanczos' method
+_FREQUENCIES = 48  # on half of an axis
+_ROUNDING = 1e-9  # what is below the norm by less than this does not lie
+
+METHODS = ("counting patches", "lipviz's Fourier bound", "plain FFT", "reference's average")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConvolutionClaims:
+    """The norm of a 2-D convolution, what is claimed of it, and its gain over frequencies.
+
+    Attributes:
+        kernel_size: (height, width) of the kernel.
+        channels: (in, out).
+        image: (height, width) of the image.
+        strides: Two numbers.
+        padding: "same" or "valid".
+        kernel_norm: Largest singular value of the kernel's matrix (height · width · in, out).
+        norm: The convolution's norm, to 1e-9.
+        methods: Names of the methods.
+        claims: What each method divides a kernel by, of shape (methods,).
+        is_proved: Which of them are upper bounds for every kernel, of shape (methods,).
+        frequencies: Along the height, in cycles per output pixel, from 0 to ½, of shape (F,).
+        gains: Largest gain of the unbounded convolution at each frequency, over those along the width; shape (F,).
+        grid_frequencies: Those that an FFT of the image's size knows, of shape (G,).
+        grid_gains: Largest gain at each of them, over those that it knows along the width, of shape (G,).
+        spectrum: All singular values, descending; None where they are too many.
+    """
+
+    kernel_size: tuple[int, int]
+    channels: tuple[int, int]
+    image: tuple[int, int]
+    strides: tuple[int, int]
+    padding: str
+    kernel_norm: float
+    norm: float
+    methods: tuple[str, ...]
+    claims: np.ndarray
+    is_proved: np.ndarray
+    frequencies: np.ndarray = dataclasses.field(repr=False)
+    gains: np.ndarray = dataclasses.field(repr=False)
+    grid_frequencies: np.ndarray = dataclasses.field(repr=False)
+    grid_gains: np.ndarray = dataclasses.field(repr=False)
+    spectrum: np.ndarray | None = dataclasses.field(repr=False)
+
+    @property
+    def after(self):
+        """Norm of the convolution once its kernel is divided by each claim; 1 was asked for. Shape (methods,)."""
+        return np.divide(self.norm, self.claims, out=np.zeros_like(self.claims), where=self.claims > 0)
+
+    @property
+    def lies(self):
+        """Which claims are below the norm, of shape (methods,)."""
+        return self.claims < self.norm * (1 - _ROUNDING)
+
+
+def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum=True):
+    """Measure the norm of a 2-D convolution with zero padding, and hold claims against it.
+
+    - "counting patches": σ(W)·√P, with the largest number P of patches that share a pixel: `bound="coverage"`.
+    - "lipviz's Fourier bound": that of `lipviz.convolution_norms`: `bound="tight"`.
+    - "plain FFT": the largest gain at the frequencies of an FFT of the image's size, as if padding were circular.
+    - "reference's average": σ(W) times the root of the average number of patches per pixel:
+      `bound="unsound_average"`.
+
+    Args:
+        kernel: Array of shape (height, width, in, out).
+        image: Size of the image, one number or two.
+        strides: One number or two.
+        padding: "same" or "valid".
+        spectrum: Whether to compute all singular values, where the smaller side is at most 600.
+
+    Returns:
+        A `ConvolutionClaims`.
+
+    Raises:
+        TypeError: If the kernel does not hold real numbers.
+        ValueError: If the kernel has another number of axes, no entry, or holds NaN or Inf; if an argument is out of
+            range, or the image is smaller than a kernel without padding.
+    """
+    kernel = as_float64(kernel, "The kernel")
+    if kernel.ndim != 4 or kernel.size == 0:
+        raise ValueError(f"Expected a kernel of shape (height, width, in, out). Received shape: {kernel.shape}")
+    image, strides = _pair("image", image), _pair("strides", strides)
+    operator = Convolution(kernel, image, strides, _checked_padding(padding))
+    kernel_norm = float(np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2))
+    grids = [_frequencies(count) for count in operator.counts]
+    fine = [np.pi * np.arange(_FREQUENCIES + 1) / _FREQUENCIES, np.pi * np.arange(-_FREQUENCIES, _FREQUENCIES) / 48]
+    grid_gains = _gains(kernel, strides, grids)
+    factors = [_factor(kernel, image, strides, padding, bound) for bound in ("coverage", "unsound_average")]
+    tight = cn.ConvolutionNorm(kernel.shape[:2], image, strides, padding).exact(kernel)
+    claims = [kernel_norm / factors[0], float(tight), grid_gains.max(), kernel_norm / factors[1]]
+    is_small = min(operator.shape) <= SPECTRUM_SIDE
+    values = _all_values(operator) if spectrum and is_small else None
+    return ConvolutionClaims(
+        kernel_size=kernel.shape[:2],
+        channels=kernel.shape[2:],
+        image=image,
+        strides=strides,
+        padding=padding,
+        kernel_norm=kernel_norm,
+        norm=convolution_norm(operator) if values is None else float(values[0]),
+        methods=METHODS,
+        claims=np.array(claims),
+        is_proved=np.array([True, True, False, False]),
+        frequencies=fine[0] / (2 * np.pi),
+        gains=_gains(kernel, strides, fine),
+        grid_frequencies=grids[0][: len(grids[0]) // 2 + 1] / (2 * np.pi),
+        grid_gains=grid_gains[: len(grids[0]) // 2 + 1],
+        spectrum=values,
+    )
+
+
+def _pair(name, value):
+    pair = (value, value) if np.ndim(value) == 0 else tuple(value)
+    if len(pair) != 2 or any(nm.check_count(name, number) < 1 for number in pair):
+        raise ValueError(f"`{name}` must be a whole number of at least 1, or two of them. Received: {name}={value!r}")
+    return tuple(int(number) for number in pair)
+
+
+def _checked_padding(padding):
+    if padding not in ("same", "valid"):
+        raise ValueError(f"`padding` must be 'same' or 'valid'. Received: padding={padding!r}")
+    return padding
+
+
+def _factor(kernel, image, strides, padding, bound):
+    """`coef_lip` of the layer, by the layer itself."""
+    layer = layers.SpectralConv2D(kernel.shape[3], kernel.shape[:2], strides, padding, "channels_last", bound=bound)
+    return layer.lip_coef((None, *image, kernel.shape[2]))
+
+
+def convolution_norm(operator):
+    """Largest singular value of an operator, to 1e-9: from a matrix up to a side of 200, else by Lanczos' method.
+
+    `extreme_singular_values` computes the smallest as well, which takes most of its time, and
+    `convolution_bound` proves what this measures.
+
+    Args:
+        operator: SciPy `LinearOperator`.
+
+    Returns:
+        A float.
+    """
+    if min(operator.shape) <= _EXPLICIT_SIDE:
+        return float(np.linalg.norm(explicit_matrix(operator), 2))
+    gram = operator @ operator.T if operator.shape[0] < operator.shape[1] else operator.T @ operator
+    start = np.random.default_rng(0).standard_normal(gram.shape[0])
+    if not np.any(gram @ start):
+        return 0.0
+    settings = {"which": "LA", "return_eigenvectors": False, "tol": 1e-9, "v0": start, "ncv": 32}
+    return math.sqrt(max(float(sla.eigsh(gram, k=1, **settings)[0]), 0.0))
+
+
+def _all_values(operator):
+    tall = operator if operator.shape[0] >= operator.shape[1] else operator.T
+    squares = np.linalg.eigvalsh(explicit_matrix(tall.T @ tall))
+    return np.sqrt(np.maximum(squares[::-1], 0.0))
+
+
+def _frequencies(count):
+    return 2 * np.pi * np.arange(count) / count
+
+
+def _gains(kernel, strides, grids):
+    """Largest σ(K̂(ω)) at each frequency of the first axis, over all those of the second."""
+    axes = [cn.polyphase(taps, stride, 1) for taps, stride in zip(kernel.shape[:2], strides, strict=True)]
+    values = []
+    for _, symbols in cn.symbols_on(kernel, axes, grids):
+        adjoint = symbols.conj().transpose(0, 2, 1)
+        grams = symbols @ adjoint if symbols.shape[1] < symbols.shape[2] else adjoint @ symbols
+        values.append(np.linalg.eigvalsh(grams)[:, -1])
+    squares = np.concatenate(values).reshape(len(grids[0]), len(grids[1]))
+    return np.sqrt(np.maximum(squares.max(axis=1), 0.0))
+
+
+def sample_kernel(kind="random", size=3, channels=1, filters=1, orthogonal=False, seed=0):
+    """Make a 2-D kernel whose matrix has the norm 1.
+
+    Args:
+        kind: "all ones", which the count of patches was made for; "random", normal numbers; "smooth", a blur with
+            random weights between channels, as trained kernels often are; "checkerboard", the signs of a chess board;
+            "edge", a difference of neighbours along the width.
+        size: Height and width.
+        channels: Input channels.
+        filters: Output channels.
+        orthogonal: Whether to make all singular values of its matrix that are not zero 1, as Björck does.
+        seed: Seed of "random" and "smooth".
+
+    Returns:
+        A float64 array of shape (size, size, channels, filters).
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    if kind not in KERNEL_KINDS:
+        raise ValueError(f"`kind` must be one of {KERNEL_KINDS}. Received: {kind!r}")
+    for name, value in (("size", size), ("channels", channels), ("filters", filters)):
+        if nm.check_count(name, value) < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}")
+    rng = np.random.default_rng(seed)
+    shape = (size, size, channels, filters)
+    if kind == "random":
+        kernel = rng.standard_normal(shape)
+    else:
+        mixed = rng.standard_normal((channels, filters)) if kind == "smooth" else np.ones((channels, filters))
+        kernel = _pattern(kind, size)[:, :, None, None] * mixed
+        if kind == "smooth":
+            kernel = kernel + 0.1 * kernel.std() * rng.standard_normal(shape)
+    left, values, right = np.linalg.svd(kernel.reshape(-1, filters), full_matrices=False)
+    values = (values > 1e-9 * values[0]).astype(float) if orthogonal else values / values[0]
+    return ((left * values) @ right).reshape(shape)
+
+
+def _pattern(kind, size):
+    places = np.arange(size)
+    if kind == "all ones":
+        return np.ones((size, size))
+    if kind == "checkerboard":
+        return (-1.0) ** (places[:, None] + places)
+    if kind == "edge":
+        return np.ones((size, 1)) * np.sign(places - (size - 1) / 2 + (0.5 if size == 1 else 0))
+    row = np.array([math.comb(size - 1, place) for place in places], float)
+    return np.outer(row, row)

@@ -1,0 +1,276 @@
+"""Where a monitor shows what it sees: a notebook, a terminal, files. Each has the methods of `Display`."""
+
+import csv
+import html
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lipviz.plots import LiveFigure, alt_text
+from lipviz.plots.style import new_figure, number
+from lipviz.plots.training import plot_training_log, training_figure, training_panels
+
+_SHARPNESS = 1.5  # image pixels per CSS pixel, as in the explorers
+_FLOW = "flex:1 1 380px;min-width:0;max-width:min(460px,100%);"  # panels side by side, as many as a page has room for
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARKS = 24  # characters of a line of blocks
+
+
+class Display:
+    """A place that shows nothing; base of the others."""
+
+    def begin(self, progress):
+        """A call of `fit` begins."""
+
+    def tick(self, progress):
+        """A few batches more are done: several times a second."""
+
+    def epoch(self, log, progress):
+        """An epoch has ended."""
+
+    def draw(self, log, progress):
+        """Draw the whole log anew: as often as the time that it takes allows."""
+
+    def end(self, log, progress):
+        """Training has ended or was interrupted: draw for the last time."""
+        self.draw(log, progress)
+        self.tick(progress)
+
+
+class KeptFigure:
+    """One figure for the whole training, made anew only where a log has got another number of panels.
+
+    Args:
+        make: Function from a number of panels to a figure.
+    """
+
+    def __init__(self, make):
+        self._make = make
+        self.figure, self._panels = None, ()
+
+    def draw(self, log):
+        """Draw a log; returns whether the figure is a new one."""
+        panels = training_panels(log)
+        is_new = panels != self._panels
+        if is_new:
+            self.figure, self._panels = self._make(len(panels)), panels
+        plot_training_log(log, figure=self.figure, update=not is_new)
+        return is_new
+
+
+# --- notebook ---
+
+
+class Notebook(Display):
+    """A progress bar and a picture below a cell, both updated in place."""
+
+    def __init__(self):
+        self._kept = KeptFigure(lambda panels: new_figure(panels, dpi=round(_SHARPNESS * 100)))
+        self._live = self._bar = self._picture = None
+
+    def begin(self, progress):
+        from IPython.display import display
+
+        self._bar = display(_Shown(_bar_html(progress), str(progress)), display_id=True)
+        self._picture = None
+
+    def tick(self, progress):
+        self._bar.update(_Shown(_bar_html(progress), str(progress)))
+
+    def draw(self, log, progress):
+        from IPython.display import display
+
+        if self._kept.draw(log):
+            self._live = LiveFigure(self._kept.figure)
+        words = alt_text(log)
+        images = "".join(picture.to_html(_FLOW) for picture in self._live.panels(words))
+        shown = _Shown(f'<div style="display:flex;flex-flow:row wrap;max-width:960px">{images}</div>', words)
+        if self._picture is None:
+            self._picture = display(shown, display_id=True)
+        else:
+            self._picture.update(shown)
+
+
+class _Shown:
+    """HTML for pages, and the same in words for everything else."""
+
+    def __init__(self, page, words):
+        self._page, self._words = page, words
+
+    def _repr_html_(self):
+        return self._page
+
+    def __repr__(self):
+        return self._words
+
+
+def _bar_html(progress):
+    alerts = "".join(
+        f'<div role="alert" style="border-left:4px solid #B00020;padding:4px 10px;margin:4px 0">{html.escape(words)}'
+        "</div>"
+        for words in progress.remarks
+    )
+    # The words stand beside the bar, and no label hides them from a screen reader.
+    return (
+        '<div style="max-width:960px"><label style="display:flex;gap:12px;align-items:center">'
+        f'<progress max="1" value="{progress.share:.4f}" style="flex:0 0 280px;height:14px"></progress>'
+        f'<span style="font-variant-numeric:tabular-nums">{html.escape(str(progress))}</span></label>{alerts}</div>'
+    )
+
+
+# --- terminal ---
+
+
+def terminal():
+    """A table that is updated in place where rich is installed and writes to a terminal; else a line per epoch."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        return Lines()
+    console = Console(file=sys.stdout, force_jupyter=False)
+    return RichTerminal(console) if console.is_terminal else Lines()
+
+
+class Lines(Display):
+    """One plain line per epoch."""
+
+    def __init__(self):
+        self._said = ()
+
+    def begin(self, progress):
+        self._said = ()
+
+    def epoch(self, log, progress):
+        values = "  ".join(f"{name} {number(values[-1])}" for name, values in summary(log) if np.isfinite(values[-1:]))
+        left = "" if progress.seconds_left is None else f"  ({str(progress).rsplit(', ', 1)[-1]})"
+        print(f"epoch {progress.epoch}/{progress.epochs}  {values}{left}")
+        self._say(progress)
+
+    def end(self, log, progress):
+        print(progress)
+        self._say(progress)
+
+    def _say(self, progress):
+        for words in progress.remarks[len(self._said) :]:
+            print(words)
+        self._said = progress.remarks
+
+
+class RichTerminal(Display):
+    """A progress bar and a table with a line of blocks for each number, updated in place by rich.
+
+    Args:
+        console: `rich.console.Console`.
+    """
+
+    def __init__(self, console):
+        self._console = console
+        self._live = self._rows = None
+
+    def begin(self, progress):
+        from rich.live import Live
+
+        # Drawn when told to, by no thread; what others print goes where it always went.
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live.start()
+        self._rows = []
+        self.tick(progress)
+
+    def tick(self, progress):
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        line = Table.grid(padding=(0, 2))
+        line.add_row(ProgressBar(total=1.0, completed=progress.share, width=30), str(progress))
+        table = Table.grid(padding=(0, 2))
+        for name, values in self._rows:
+            table.add_row(name, sparks(values), number(values[-1]) if len(values) else "")
+        self._live.update(Group(line, table, *progress.remarks), refresh=True)
+
+    def draw(self, log, progress):
+        self._rows = summary(log)
+        self.tick(progress)
+
+    def end(self, log, progress):
+        self.draw(log, progress)
+        self._live.stop()
+
+
+def summary(log):
+    """The numbers of a log that fit into a terminal: (name, values per epoch) pairs."""
+    rows = list(log.metrics.items())
+    rows += [(name, values) for name, values in (("KR", log.kr), ("hinge", log.hinge)) if values is not None]
+    if log.gradients is not None:
+        rows.append(("median gradient norm", log.gradients.median))
+    if log.spectra and len(log):
+        spectra = np.stack(list(log.spectra.values()))
+        rows += [("largest σ", spectra[..., 0].max(axis=0)), ("smallest σ", spectra[..., 1].min(axis=0))]
+    return rows
+
+
+def sparks(values, most=_SPARKS):
+    """The last values as a line of blocks, from the smallest to the largest of them; × where one is not finite."""
+    values = np.asarray(values, float)[-most:]
+    finite = values[np.isfinite(values)]
+    low, span = (finite.min(), np.ptp(finite)) if finite.size else (0.0, 0.0)
+    levels = (values - low) / (span or 1.0) * (len(_BLOCKS) - 1)
+    return "".join(_BLOCKS[round(level)] if np.isfinite(level) else "×" for level in levels)
+
+
+# --- files ---
+
+
+class Files(Display):
+    """`training.csv`, `training_batches.csv`, `training.png` and `training.svg` in a folder.
+
+    The table has a new row, on the disk, after every epoch. Pictures are replaced as a whole, so that none is ever
+    half written.
+
+    Args:
+        folder: Path; made where it does not exist.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._kept = KeptFigure(training_figure)
+        self._columns = None
+
+    def begin(self, progress):
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def epoch(self, log, progress):
+        columns, rows = log.table()
+        path = self.folder / "training.csv"
+        if columns != self._columns or not path.exists():
+            self._columns = columns
+            self._replace(path, lambda target: _write_csv(target, columns, rows))
+            return
+        with path.open("a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow(rows[-1])
+
+    def draw(self, log, progress):
+        self._kept.draw(log)
+        points = zip(log.batches.tolist(), log.batch_losses.tolist(), strict=True)
+        path = self.folder / "training_batches.csv"
+        self._replace(path, lambda target: _write_csv(target, ["batch", "loss within the epoch"], points))
+        words = {"Title": f"Training of {log.name}", "Description": alt_text(log)}
+        for kind in ("png", "svg"):
+            path = self.folder / f"training.{kind}"
+            self._replace(
+                path, lambda target, kind=kind: self._kept.figure.savefig(target, format=kind, metadata=words)
+            )
+
+    def _replace(self, path, write):
+        partial = path.with_name(path.name + ".part")
+        write(partial)
+        os.replace(partial, path)
+
+
+def _write_csv(path, columns, rows):
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(rows)

@@ -1,0 +1,49 @@
+"""What a small network on the plane has learnt so far: its loss, in numbers and words."""
+
+import numpy as np
+
+from lipviz.measure.toy_training import BoundaryTraining, WassersteinTraining
+from lipviz.plots import style
+from lipviz.plots.alt import alt_text
+
+
+def plot_toy_loss(data, *, ax=None, update=False):
+    """Draw the loss of a training against its steps.
+
+    Args:
+        data: `BoundaryTraining` of `lipviz.measure.toy_training`.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the line of an earlier call on the same Axes: fast.
+
+    Returns:
+        The Axes.
+    """
+    if not update:
+        ax = style.prepared(ax, title="Loss", xlabel="training steps", ylabel="loss (no unit)")
+        style.whole_ticks(ax)
+    steps = np.arange(len(data.losses))
+    look = {"color": style.VERMILLION, "marker": "s", "markersize": 4.5, "linewidth": 1.6}
+    marks = style.spread_markers(max(1, len(steps)), 0)
+    style.line(ax, "loss", steps, data.losses, update=update, markevery=marks, **look)
+    # The frame is that of the whole training, so that it stays while the line grows.
+    ax.set_xlim(-0.02 * data.steps, 1.02 * data.steps)
+    largest = float(np.max(data.losses, initial=0.0))
+    smallest = float(np.min(data.losses, initial=0.0))
+    top = style.round_number(largest) if largest > 0 else 1.0
+    ax.set_ylim(0.0 if smallest >= 0 else -style.round_number(-smallest), top)
+    return ax
+
+
+@alt_text.register
+def _(data: BoundaryTraining):
+    words = f"After {len(data.losses)} of {data.steps} steps: {alt_text(data.field)}"
+    if len(data.losses):
+        first, last = (style.number(data.losses[place]) for place in (0, -1))
+        words += f" Right, the loss went from {first} to {last}."
+    return words
+
+
+@alt_text.register
+def _(data: WassersteinTraining):
+    step = int(data.training.steps[-1])
+    return f"After {step} of {data.steps} steps. Left: {alt_text(data.potential)} Right: {alt_text(data.training)}"

@@ -1,0 +1,316 @@
+"""What happened while a model trained: a panel for each kind of number, against epochs."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from lipviz.measure.training_log import TrainingLog
+from lipviz.plots import style
+from lipviz.plots.alt import alt_text
+from lipviz.plots.gradients import plot_gradient_history
+from lipviz.plots.spectra import _color
+
+_LINE = {"linewidth": 1.6, "markersize": 4.5}
+_TERMS = {"kr": ("KR, made large", style.BLUE, "-", "o"), "hinge": ("hinge, made small", style.VERMILLION, "--", "s")}
+_FRAMING = 3  # epochs
+_SPAN = 50  # from the smallest to the largest value: beyond, the axis is logarithmic
+
+
+# --- all panels ---
+
+
+def plot_training_log(data, *, figure=None, update=False):
+    """Draw all that a log holds: loss, metrics, the terms of the loss, gradient norms, and singular values.
+
+    Args:
+        data: `TrainingLog` of `lipviz.measure`.
+        figure: Figure with a panel for each of `training_panels(data)`, in their order; None makes one, two in a row.
+        update: Move the lines of an earlier call on the same figure: fast. What is new is drawn.
+
+    Returns:
+        The `matplotlib.figure.Figure`, whose panels are `figure.axes`.
+
+    Raises:
+        ValueError: If the figure has another number of panels.
+    """
+    panels = training_panels(data)
+    figure = training_figure(len(panels)) if figure is None else figure
+    if len(figure.axes) != len(panels):
+        raise ValueError(f"Expected a figure with {len(panels)} panels. Received: {len(figure.axes)}")
+    for ax, panel in zip(figure.axes, panels, strict=True):
+        _PLOTS[panel](data, ax=ax, update=update)
+    return figure
+
+
+def training_panels(data):
+    """Names of the panels that a log fills: of "loss", "metrics", "terms", "gradients" and "spectra".
+
+    Args:
+        data: `TrainingLog`.
+    """
+    filled = {
+        "loss": True,
+        "metrics": bool(_other_metrics(data)),
+        "terms": data.kr is not None or data.hinge is not None,
+        "gradients": data.gradients is not None,
+        "spectra": bool(data.spectra),
+    }
+    return tuple(panel for panel in _PLOTS if filled[panel])
+
+
+def training_figure(panels, columns=2, dpi=style.DPI):
+    """Make a figure with panels of equal size, row by row; not known to pyplot.
+
+    Args:
+        panels: Number of panels.
+        columns: Number of panels in a row.
+        dpi: Pixels an inch.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    columns = min(columns, panels)
+    rows = math.ceil(panels / columns)
+    (width, height), (ax,) = style.PANEL, style.new_figure().axes
+    margins = ax.get_position()
+    figure = Figure(figsize=(width * columns, height * rows), dpi=dpi)
+    for place in range(panels):
+        left, bottom = place % columns, rows - 1 - place // columns
+        box = (
+            (left + margins.x0) / columns,
+            (bottom + margins.y0) / rows,
+            margins.width / columns,
+            margins.height / rows,
+        )
+        figure.add_axes(box)
+    return figure
+
+
+# --- panel by panel ---
+
+
+def plot_training_loss(data, *, ax=None, update=False):
+    """Draw the loss of each epoch, and within epochs its mean so far, as Keras reports it.
+
+    Args:
+        data: `TrainingLog` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
+
+    Returns:
+        The Axes.
+    """
+    running = {"color": style.GREY, "linestyle": ":", "linewidth": 1.2, "label": "within the epoch"}
+    lines = [("running", *_within_epochs(data), running)] if len(data.batches) else []
+    names = [name for name in ("loss", "val_loss") if name in data.metrics]
+    lines += [_metric(data, name, 0, alone=True) for name in names]
+    # The first batches of all may lie far above; after some epochs these decide what the axis shows.
+    framed = [y for gid, _, y, _ in lines if gid != "running" or len(data) < _FRAMING]
+    return _drawn(ax, "Loss", "loss (no unit)", data, lines, names or ["loss"], update, framed=framed)
+
+
+def _within_epochs(data):
+    """The loss between the ends of epochs, with a gap at each of them: there Keras begins its mean anew."""
+    epochs = np.searchsorted(data.steps, data.batches)
+    gaps = np.flatnonzero(np.diff(epochs)) + 1
+    return np.insert(data.batch_epochs, gaps, np.nan), np.insert(data.batch_losses, gaps, np.nan)
+
+
+def plot_training_metrics(data, *, ax=None, update=False):
+    """Draw the metrics of each epoch, those of the validation dashed in the same colour; up to five of them.
+
+    Args:
+        data: `TrainingLog` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
+
+    Returns:
+        The Axes.
+    """
+    found = _other_metrics(data)
+    shown = found[: len(style.PALETTE)]
+    title = "Metrics" if len(shown) == len(found) else f"Metrics, {len(shown)} of {len(found)}"
+    pairs = [(order, name) for order, base in enumerate(shown) for name in (base, f"val_{base}")]
+    pairs = [(order, name) for order, name in pairs if name in data.metrics]
+    lines = [_metric(data, name, order, alone=len(shown) == 1) for order, name in pairs]
+    return _drawn(ax, title, "value of the metric", data, lines, [name for _, name in pairs], update)
+
+
+def plot_training_terms(data, *, ax=None, update=False):
+    """Draw the Kantorovich-Rubinstein term and the hinge term of the loss on a sample, after each epoch.
+
+    Args:
+        data: `TrainingLog` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
+
+    Returns:
+        The Axes.
+    """
+    lines = []
+    for gid, (label, color, dash, marker) in _TERMS.items():
+        values = getattr(data, gid)
+        if values is not None:
+            look = {"color": color, "linestyle": dash, "marker": marker, "label": label, **_LINE}
+            lines.append((gid, data.epochs, values, look))
+    return _drawn(ax, "Terms of the loss", "mean over the sample (no unit)", data, lines, ["weights"], update)
+
+
+def plot_training_spectra(data, *, ax=None, update=False):
+    """Draw the largest (solid) and the smallest (dashed) singular value of what each layer uses, after each epoch.
+
+    Args:
+        data: `TrainingLog` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
+
+    Returns:
+        The Axes.
+    """
+    lines = []
+    for order, (layer, values) in enumerate(data.spectra.items()):
+        named = len(data.spectra) <= len(style.PALETTE) or order in (0, len(data.spectra) - 1)
+        look = {"color": _color(order, len(data.spectra)), "marker": style.MARKERS[order % len(style.MARKERS)], **_LINE}
+        label = _short(layer, 12 if len(data.spectra) == 3 else 18) if named else f"_{layer}"
+        lines.append((f"largest {order}", data.epochs, values[:, 0], {**look, "label": label}))
+        look |= {"linestyle": "--", "linewidth": 1.0, "markerfacecolor": "white"}
+        lines.append((f"smallest {order}", data.epochs, values[:, 1], {**look, "label": f"_smallest, {layer}"}))
+    title = "Singular values (dashed: smallest)"
+    return _drawn(ax, title, "singular value (gain, no unit)", data, lines, ["weights"], update, span=0.1)
+
+
+def _gradients(data, *, ax, update):
+    history = data.gradients
+    update = update and _gids(ax) == {"band 0", "median 0"}
+    if not update:
+        ax.clear()
+    # On the axis of epochs that the other panels have.
+    ax = plot_gradient_history(history, ax=ax, update=update, labels=["median of the sample"])
+    _frame(ax, data)
+    return ax
+
+
+_PLOTS = {
+    "loss": plot_training_loss,
+    "metrics": plot_training_metrics,
+    "terms": plot_training_terms,
+    "gradients": _gradients,
+    "spectra": plot_training_spectra,
+}
+
+
+# --- lines ---
+
+
+def _other_metrics(data):
+    """Names of the metrics besides the loss, without `val_`."""
+    bases = [name.removeprefix("val_") for name in data.metrics]
+    return [name for name in dict.fromkeys(bases) if name != "loss"]
+
+
+def _metric(data, name, order, alone):
+    """A line for the values that an epoch reported: (gid, x, y, look). Alone, a validation has a colour of its own."""
+    values, is_val = data.metrics[name], name.startswith("val_")
+    look = {"color": style.PALETTE[order], "marker": style.MARKERS[2 * order % 7], "linestyle": "-", **_LINE}
+    if is_val:
+        look |= {"linestyle": "--", "marker": style.MARKERS[(2 * order + 1) % 7], "markerfacecolor": "white"}
+        if alone:
+            look["color"] = style.VERMILLION
+    elif order:
+        look["linestyle"] = ("-", "-.", ":", (0, (6, 1, 1, 1)), (0, (3, 1)))[order]
+    finite = np.isfinite(values)
+    return name, data.epochs[finite], values[finite], {**look, "label": name}
+
+
+def _drawn(ax, title, ylabel, data, lines, watched, update, framed=None, span=1e-3):
+    """Draw lines on Axes, or move them where they are those of an earlier call; say where a value was not finite."""
+    broken = sorted({data.not_finite[name] for name in [*watched, "weights"] if name in data.not_finite})
+    gids = {gid for gid, *_ in lines} | ({"broken"} if broken else set())
+    values = np.concatenate([*([y for _, _, y, _ in lines] if framed is None else framed), np.zeros(0)])
+    values = values[np.isfinite(values)]
+    is_log = values.size > 0 and values.min() > 0 and values.max() > _SPAN * values.min()
+    update = update and ax is not None and _gids(ax) == gids and (ax.get_yscale() == "log") == is_log
+    if not update:
+        if ax is not None:
+            ax.clear()
+        ax = style.prepared(ax, title=title, xlabel="epoch", ylabel=ylabel)
+        style.whole_ticks(ax)
+        if not is_log:
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value, 4)))
+    for order, (gid, x, y, look) in enumerate(lines):
+        marks = style.spread_markers(max(len(x), 1), order)
+        style.line(ax, gid, x, y, update=update, markevery=marks, **look)
+    if broken:
+        look = {"color": style.BLACK, "marker": "X", "markersize": 9, "linestyle": "none", "clip_on": False}
+        heights = np.full(len(broken), 0.04)
+        line = style.line(ax, "broken", broken, heights, update=update, label="NaN or ∞", **look)
+        line.set_transform(ax.get_xaxis_transform())
+    _frame(ax, data)
+    _scale(ax, values, is_log, span, update)
+    if not update and gids:
+        _legend(ax, sum(not look["label"].startswith("_") for *_, look in lines) + bool(broken))
+    return ax
+
+
+def _legend(ax, labelled):
+    """Above the Axes as long as a row has room for it, else where it hides least."""
+    if labelled <= 3:
+        style.legend(ax)
+    else:
+        ax.legend(loc="best", fontsize=style.SMALL, framealpha=0.9)
+
+
+def _gids(ax):
+    return {artist.get_gid() for artist in ax.get_children() if artist.get_gid()}
+
+
+def _frame(ax, data):
+    """The x-axis of all panels: from 0 to where training is."""
+    end = max(len(data), data.batch_epochs.max(initial=0), 1)
+    ax.set_xlim(-0.03 * end, 1.04 * end)
+
+
+def _scale(ax, values, is_log, span, update):
+    """Show all values, and at least `span` of the largest: what is rounding shall look flat."""
+    if is_log:
+        style.log_scale(ax, [values], update=update)
+    elif values.size:
+        low, high = float(values.min()), float(values.max())
+        pad = max(0.06 * (high - low), (span * max(abs(low), abs(high)) - (high - low)) / 2) or 0.06
+        ax.set_ylim(low - pad, high + pad)
+
+
+def _short(name, most):
+    return name if len(name) <= most else "…" + name[1 - most :]
+
+
+# --- in words ---
+
+
+@alt_text.register
+def _(data: TrainingLog):
+    words = f"Training of '{data.name}', {data.status} after {len(data)} epochs"
+    for name in data.metrics:
+        words += f"; {name} {_from_to(data.metrics[name])}"
+    for name, values in (("KR", data.kr), ("hinge", data.hinge)):
+        if values is not None:
+            words += f"; {name} term {_from_to(values)}"
+    if data.gradients is not None:
+        words += f"; median norm of the input gradient {_from_to(data.gradients.median)}"
+    for layer, values in data.spectra.items():
+        last = values[np.isfinite(values).all(axis=1)][-1:]
+        if len(last):
+            words += f"; singular values of {layer} in the end from {style.number(last[0, 1])} to "
+            words += style.number(last[0, 0])
+    for name, epoch in data.not_finite.items():
+        words += f"; {name} NaN or infinite from epoch {epoch} on"
+    return words + "."
+
+
+def _from_to(values):
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return "without a finite value"
+    return f"from {style.number(values[0])} to {style.number(values[-1])}"

@@ -1,0 +1,127 @@
+"""One explorer on a page, in JupyterLab's notebook or in Voilà, driven by its keyboard and watched frame by frame."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.browser.lab import expect
+
+HEADER = Path(__file__).with_name("scratch_lesson.py").read_text(encoding="utf-8").split("# %%")[0]
+LESSON = "50_explorers.py"
+SECOND = 1000  # playwright counts in milliseconds
+
+
+def write_lesson(folder, code):
+    """Write a lesson of one cell."""
+    folder.mkdir(exist_ok=True)
+    (folder / LESSON).write_text(f"{HEADER}# %%\n{code}\n", encoding="utf-8")
+
+
+class ExplorerPage:
+    """The explorer that is open.
+
+    Args:
+        page: The playwright page.
+    """
+
+    def __init__(self, page):
+        self.page = page
+        self.box = page.locator(".lipviz-explorer:visible")
+        expect(self.box.locator(".lipviz-picture img").first).to_be_visible(timeout=120 * SECOND)
+
+    @property
+    def title(self):
+        return self.box.locator("h4").inner_text()
+
+    def button(self, text):
+        """A button by its text; its accessible name begins with the glyph of its icon."""
+        return self.box.locator("button", has_text=text)
+
+    def sources(self):
+        """Sources of all panels of the picture."""
+        return self.box.locator(".lipviz-picture img").evaluate_all("images => images.map(image => image.src)")
+
+    def alerts(self):
+        return self.box.locator(".lipviz-alert").all_inner_texts()
+
+    def sliders(self):
+        """Labels of the sliders that can be moved."""
+        return self.box.locator(".widget-slider:not(:has([disabled]))").evaluate_all(
+            "sliders => sliders.map(slider => slider.querySelector('.widget-label').textContent)"
+        )
+
+    def focus(self, label):
+        """Focus the handle of a slider."""
+        slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
+        slider.locator(".noUi-handle").focus()
+
+    def move(self, key, seconds=5):
+        """Press a key on the slider that has the focus, and wait for the new picture.
+
+        Returns:
+            Milliseconds from the key to the frame that shows the new picture, with its images decoded, its readout
+            and its results; None where no new picture came.
+        """
+        self.page.evaluate(_WATCH, SECOND * seconds)
+        self.page.keyboard.press(key)
+        return self.page.evaluate("() => window.lipvizMoved")
+
+    def record(self):
+        """Keep every picture that comes from now on."""
+        self.page.evaluate(_RECORD)
+
+    def recorded(self):
+        """The pictures since `record`: a list of lists of sources."""
+        return self.page.evaluate("() => window.lipvizFrames")
+
+    def wait_still(self, seconds=2):
+        """Wait until no picture has come for a while."""
+        count = -1
+        while count != (count := len(self.recorded())):
+            self.page.wait_for_timeout(SECOND * seconds)
+
+
+def ink(source):
+    """Number of dark pixels of a picture."""
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("L"))
+    return int((pixels < 160).sum())
+
+
+# Every frame, from the key on: have the sources changed, are the images there, does the slider say its new value, and
+# has the table come that belongs to the picture?
+_WATCH = """limit => {
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    const images = () => [...box.querySelectorAll('.lipviz-picture img')];
+    const sources = () => images().map(image => image.src).join();
+    const slider = document.activeElement.closest('.widget-slider');
+    const readout = () => slider.querySelector('.widget-readout').textContent;
+    const results = box.querySelector('.lipviz-results');
+    const before = sources(), said = readout();
+    window.lipvizMoved = new Promise(resolve => {
+        document.addEventListener('keydown', () => {
+            const start = performance.now();
+            const look = () => {
+                const now = performance.now() - start;
+                const isThere = images().length && images().every(image => image.complete && image.naturalWidth);
+                const isNew = sources() !== before && readout() !== said && !results.isConnected;
+                if (isThere && isNew) resolve(now);
+                else if (now > limit) resolve(null);
+                else requestAnimationFrame(look);
+            };
+            requestAnimationFrame(look);
+        }, {once: true, capture: true});
+    });
+}"""
+
+_RECORD = """() => {
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    window.lipvizFrames = [];
+    const look = () => {
+        const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
+        if (sources.join() !== (window.lipvizFrames.at(-1) ?? []).join()) window.lipvizFrames.push(sources);
+    };
+    new MutationObserver(look).observe(box, {subtree: true, childList: true});
+}"""

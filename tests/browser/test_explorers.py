@@ -1,0 +1,126 @@
+"""All explorers in a real browser: each once in JupyterLab, by the gallery; one as a page of its own, by Voilà."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from lipviz import explorers
+from tests.browser.explorer_page import LESSON, ExplorerPage, ink, write_lesson
+from tests.browser.lab import LIPVIZ, LabSession, clean_environment, expect, free_port, serve, started
+
+pytestmark = pytest.mark.browser
+
+MOVES = 200
+PATIENCE = 120_000  # milliseconds in which an explorer is made
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, tmp_path_factory):
+    """JupyterLab with the gallery in a notebook."""
+    home = tmp_path_factory.mktemp("home")
+    course = home / "course"
+    write_lesson(course, "from lipviz import explorers\n\ngallery = explorers.gallery()\ngallery")
+    with (
+        serve(course, "--LabApp.expose_app_in_browser=True", home=home) as server,
+        LabSession.open(server.address, chromium, on_failure=home / "failure.png") as lab,
+    ):
+        lab.go("/lab")
+        lab.open_by_click(LESSON)
+        lab.run_all()
+        yield lab
+
+
+def opened(lab, entry):
+    """Open an explorer by the Enter key on its button in the gallery."""
+    lab.notebook.get_by_role("button", name=entry.title, exact=True).press("Enter")
+    explorer = lab.page.locator(".lipviz-explorer h4")
+    expect(explorer).to_have_text(entry.load().title, timeout=PATIENCE)
+    return ExplorerPage(lab.page)
+
+
+@pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
+def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
+    explorer = opened(lab, entry)
+    seconds = 60 if entry.load().has_work else 8  # the first picture of a training follows its compilation
+    for label in explorer.sliders():
+        explorer.focus(label)
+        # A slider may stand at its end, or change nothing of this picture.
+        if explorer.move("ArrowRight", seconds) or explorer.move("ArrowLeft", seconds):
+            break
+    else:
+        pytest.fail(f"no slider of {explorer.sliders()} moves the picture")
+    assert explorer.alerts() == []
+    assert lab.errors() == []
+    assert lab.dialogs() == []
+
+
+def test_many_fast_moves_leave_no_corrupt_frame(lab):
+    explorer = opened(lab, explorers.find("bjorck"))
+    explorer.focus("smallest σ")
+    explorer.move("End")
+    explorer.record()
+    for _ in range(MOVES // 50):
+        for key in ["ArrowLeft"] * 30 + ["ArrowRight"] * 20:
+            lab.page.keyboard.press(key)
+    explorer.wait_still()
+    frames = explorer.recorded()
+    assert len(frames) > 5
+    inks = [[ink(source) for source in frame] for frame in frames]
+    assert all(len(frame) == 2 for frame in inks)
+    for panel in zip(*inks, strict=True):
+        assert max(panel) < 1.5 * min(panel)  # none is blank, none is drawn upon another
+    # The last frame is the picture of the last state: it comes again when we go away and back.
+    last = explorer.sources()
+    assert explorer.move("ArrowRight") is not None
+    assert explorer.sources() != last
+    assert explorer.move("ArrowLeft") is not None
+    assert explorer.sources() == last
+    assert explorer.alerts() == []
+
+
+def test_a_training_shows_itself_and_is_stopped(lab):
+    explorer = opened(lab, explorers.find("boundaries"))
+    button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}
+    explorer.record()
+    button["Start"].press("Enter")
+    bar = explorer.box.locator(".progress-bar")
+    lab.page.wait_for_function("() => window.lipvizFrames.length > 2", timeout=60_000)
+    button["Pause"].press("Enter")
+    expect(explorer.button("Continue")).to_be_visible()
+    explorer.wait_still()
+    assert 0 < float(bar.evaluate("bar => parseFloat(bar.style.width)")) < 100
+    button["Stop"].press("Enter")
+    expect(button["Start"]).to_be_visible()
+    with lab.page.expect_download() as download:
+        explorer.button("CSV").press("Enter")
+    assert download.value.suggested_filename == "boundary-explorer.csv"
+    assert download.value.path().read_text().startswith("x0,x1,class")
+    assert explorer.alerts() == []
+    assert lab.errors() == []
+
+
+def test_an_explorer_as_a_page_of_its_own(lab, tmp_path):
+    command = [LIPVIZ, "app", "bjorck", "--no-browser", f"--port={free_port()}"]
+    log = tmp_path / "app.log"
+    with started(command, announces=r" is at (\S+)\n", output=log, environment=clean_environment(tmp_path)) as server:
+        bare = server.address.partition("?")[0]
+        assert bare.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(bare) as answer:
+            assert "/login" in answer.url  # nobody gets in without the token
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{bare}api/kernels/00000000-0000-0000-0000-000000000000")
+        page = lab.page.context.browser.new_page()
+        page.goto(server.address)
+        explorer = ExplorerPage(page)
+        assert page.title() == "lipviz: Björck"
+        assert explorer.title.startswith("Björck explorer")
+        explorer.focus("beta_bjorck")
+        assert explorer.move("ArrowLeft", 30) is not None
+        assert explorer.alerts() == []
+        assert "from lipviz" not in page.inner_text("body")
+        assert page.locator(".jp-InputArea").count() == 0
+        page.screenshot(path=tmp_path / "app.png", full_page=True)
+        page.close()
+    assert server.process.returncode == 0
+    assert "Traceback" not in log.read_text()

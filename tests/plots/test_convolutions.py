@@ -1,0 +1,84 @@
+"""Plots of claims about convolutions, by the data in their artists."""
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from lipviz import plots
+from lipviz.measure.convolution_claims import convolution_claims, sample_kernel
+from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
+
+LYING = convolution_claims(sample_kernel("random", 3, 1, 16, orthogonal=True), 6)
+HOLDING = convolution_claims(sample_kernel("random", 3, 2, 2), 7, spectrum=False)
+ZERO = convolution_claims(np.zeros((3, 3, 1, 1)), 5)
+PLOTS = [plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum]
+
+
+def drawn(ax):
+    return {artist.get_gid(): artist for artist in ax.get_children() if artist.get_gid()}
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_plot_draws_on_the_axes_it_is_given_and_names_everything(plot):
+    before = (pyplot.get_fignums(), dict(pyplot.rcParams))
+    left, right = Figure().subplots(1, 2)
+    assert plot(LYING, ax=right) is right
+    assert not drawn(left)
+    assert right.get_title(loc="left")
+    assert right.get_xlabel()
+    assert right.get_ylabel() or plot is plot_convolution_claims  # its bars have names
+    assert (pyplot.get_fignums(), dict(pyplot.rcParams)) == before
+    plots.picture(plot(ZERO), "x")
+
+
+def test_bars_show_what_the_claims_leave():
+    ax = plot_convolution_claims(LYING)
+    for place, (name, after, lies) in enumerate(zip(LYING.methods, LYING.after, LYING.lies, strict=True)):
+        bar = drawn(ax)[f"after {place}"]
+        assert bar.get_width() == after
+        assert bool(bar.get_hatch()) is bool(lies)
+        text = drawn(ax)[f"words {place}"].get_text()
+        assert text.startswith(f"{name}: {after:.3f}")
+        assert ("lies" in text) is bool(lies)
+    assert LYING.lies.any()
+    assert ax.get_xlim()[1] > LYING.after.max()
+    assert "lies" in plots.alt_text(LYING)
+    assert "lies" not in plots.alt_text(HOLDING).replace("gain lies", "")
+
+
+def test_gains_and_spectrum():
+    found = drawn(plot_convolution_gains(HOLDING))
+    np.testing.assert_array_equal(found["gains"].get_ydata(), HOLDING.gains)
+    np.testing.assert_array_equal(found["grid"].get_xdata(), HOLDING.grid_frequencies)
+    np.testing.assert_array_equal(found["grid"].get_ydata(), HOLDING.grid_gains)
+    assert found["norm"].get_ydata()[0] == HOLDING.norm
+    found = drawn(plot_convolution_spectrum(LYING))
+    np.testing.assert_array_equal(found["spectrum"].get_ydata(), LYING.spectrum)
+    assert found["kernel"].get_ydata()[0] == LYING.kernel_norm
+    with pytest.raises(ValueError, match="too many"):
+        plot_convolution_spectrum(HOLDING)
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_an_update_shows_what_a_new_plot_would(plot):
+    new = ZERO if plot is plot_convolution_spectrum else HOLDING
+    ax, fresh = plot(LYING), plot(new)
+    before = drawn(ax)
+    assert plot(new, ax=ax, update=True) is ax
+    assert drawn(ax) == before
+    for gid, artist in drawn(fresh).items():
+        if hasattr(artist, "get_xydata"):
+            np.testing.assert_array_equal(before[gid].get_xydata(), artist.get_xydata())
+        elif hasattr(artist, "get_width"):
+            assert before[gid].get_width() == artist.get_width()
+            assert before[gid].get_facecolor() == artist.get_facecolor()
+            assert before[gid].get_hatch() == artist.get_hatch()
+        else:
+            assert before[gid].get_text() == artist.get_text()
+    assert (ax.get_xlim(), ax.get_ylim()) == (fresh.get_xlim(), fresh.get_ylim())
+
+
+def test_there_must_be_bars_to_update():
+    with pytest.raises(ValueError, match="no line"):
+        plot_convolution_claims(LYING, ax=plots.new_figure().axes[0], update=True)

@@ -1,0 +1,129 @@
+"""Explorers as a page of their own; in a browser, see tests/browser/test_explorers.py."""
+
+import ast
+import importlib.util
+import json
+import os
+import socket
+import stat
+import sys
+import webbrowser
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import nbformat
+import pytest
+
+from lipviz import app, cli, explorers, lab
+from tests.browser.lab import free_port
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Takes the place of Voilà: nothing starts, and what would start can be looked at."""
+    from voila.app import Voila
+
+    calls = SimpleNamespace(arguments=None, notebook=None)
+
+    def initialize(self, argv):
+        calls.arguments = dict(argument.removeprefix("--").split("=", 1) for argument in argv[:-1])
+        calls.notebook = nbformat.read(argv[-1], as_version=4)
+        calls.folder = os.path.dirname(argv[-1])
+        calls.mode = stat.S_IMODE(os.stat(calls.folder).st_mode)
+
+    def start(self):
+        from tornado.ioloop import IOLoop
+
+        loop = IOLoop.current()
+        loop.add_callback(loop.stop)
+        loop.start()
+
+    monkeypatch.setattr(Voila, "initialize", initialize)
+    monkeypatch.setattr(Voila, "start", start)
+    monkeypatch.setattr(webbrowser, "open", lambda address: calls.__setattr__("opened", address))
+    for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "TF_CPP_MIN_LOG_LEVEL"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    return calls
+
+
+@pytest.mark.parametrize("name", [None, *(entry.name for entry in explorers.entries())])
+def test_each_page_is_one_cell_that_shows_one_thing(name, tmp_path):
+    app.write_page(tmp_path / "page.ipynb", name)
+    notebook = nbformat.read(tmp_path / "page.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    (cell,) = notebook.cells
+    shown = ast.parse(cell.source).body[-1].value.func.attr
+    assert shown == ("gallery" if name is None else explorers.find(name).class_name)
+    assert notebook.metadata.title.startswith("lipviz")
+
+
+def test_the_page_is_for_its_reader_only(served, capsys):
+    port = free_port()
+    assert cli.main(["app", "bjorck", "--no-browser", f"--port={port}"]) == 0
+    options = served.arguments
+    assert options["Voila.ip"] == "127.0.0.1"
+    assert options["Voila.port"] == str(port)
+    assert len(options["Voila.token"]) == 48
+    assert options["VoilaConfiguration.strip_sources"] == "True"
+    assert served.mode == 0o700
+    assert not os.path.exists(served.folder)
+    assert "explorers.BjorckExplorer()" in served.notebook.cells[0].source
+    address = capsys.readouterr().out.split(" is at ")[1].splitlines()[0]
+    assert urlsplit(address).netloc == f"127.0.0.1:{port}"
+    assert urlsplit(address).query == f"token={options['Voila.token']}"
+    assert not hasattr(served, "opened")
+
+
+def test_a_browser_is_led_there_by_a_private_file(served, monkeypatch):
+    pages = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: pages.append(Path(urlsplit(address).path).read_text()))
+    assert cli.main(["app"]) == 0
+    (page,) = pages
+    assert f"token={served.arguments['Voila.token']}" in page
+    assert "explorers.gallery()" in served.notebook.cells[0].source
+
+
+def test_two_pages_have_two_tokens(served):
+    tokens = []
+    for _ in range(2):
+        cli.main(["app", "--no-browser"])
+        tokens.append(served.arguments["Voila.token"])
+    assert tokens[0] != tokens[1]
+
+
+def test_an_unknown_name_lists_the_names(capsys):
+    assert cli.main(["app", "nothing", "--no-browser"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("lipviz: there is no explorer of that name")
+    assert all(entry.name in message for entry in explorers.entries())
+    assert len(message.splitlines()) == 1
+
+
+def test_without_voila_it_says_how_to_get_it(monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "voila" else find(name, *a))
+    assert cli.main(["app"]) == 1
+    assert f"{sys.executable} -m pip install voila" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_refused(served, capsys):
+    with socket.create_server((lab.HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        assert cli.main(["app", f"--port={port}"]) == 1
+    assert f"port {port} is in use" in capsys.readouterr().err
+    assert served.arguments is None
+
+
+def test_the_kernel_is_this_python(served, monkeypatch):
+    seen = {}
+
+    def look(self, argv):
+        path = Path(os.environ["JUPYTER_PATH"].split(os.pathsep)[0], "kernels", "python3", "kernel.json")
+        seen.update(json.loads(path.read_text()))
+
+    from voila.app import Voila
+
+    monkeypatch.setattr(Voila, "initialize", look)
+    cli.main(["app", "--no-browser"])
+    assert seen["argv"][0] == sys.executable

@@ -1,0 +1,185 @@
+"""The benchmark: that it times in turns, computes ratios, and measures what it says. No time is asserted."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from lipviz import bench, cli
+from lipviz.bench import networks, parts, processes, timing
+from lipviz.bench.peers import find_peer
+
+
+class Clock:
+    """A clock that only the contenders move."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.calls = 0.0, []
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+
+    def contender(self, name, *seconds):
+        def call():
+            self.calls.append(name)
+            self.now += seconds[self.calls.count(name) % len(seconds)]
+
+        return call
+
+
+def test_contenders_take_turns_in_both_orders(monkeypatch):
+    clock = Clock(monkeypatch)
+    contenders = {name: clock.contender(name, 1.0) for name in "abc"}
+    bench.take_turns(contenders, repeats=4)
+    assert "".join(clock.calls[-12:]) == "abccbaabccba"
+
+
+def test_medians_and_ratios(monkeypatch):
+    clock = Clock(monkeypatch)
+    timings = bench.take_turns({"base": clock.contender("base", 2.0), "other": clock.contender("other", 5.0)}, 5)
+    assert (timings["base"].seconds, timings["base"].ratio) == (2.0, 1.0)
+    assert (timings["other"].seconds, timings["other"].ratio, timings["other"].ratio_spread) == (5.0, 2.5, 0.0)
+
+
+def test_one_slow_round_changes_no_median(monkeypatch):
+    clock = Clock(monkeypatch)
+    slow = clock.contender("slow", 1.0, 1.0, 1.0, 1.0, 1.0, 90.0, 1.0, 1.0, 1.0)
+    assert bench.take_turns({"base": clock.contender("base", 1.0), "slow": slow}, 5)["slow"].ratio == 1.0
+
+
+def test_short_calls_are_repeated_within_a_measurement(monkeypatch):
+    clock = Clock(monkeypatch)
+    timings = bench.take_turns({"short": clock.contender("short", 0.001)}, repeats=2, least=0.01)
+    assert clock.calls.count("short") == 3 + 2 * 10
+    assert timings["short"].seconds == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("contenders", "repeats"), [({}, 3), ({"a": lambda: None}, 0)])
+def test_nothing_to_time_is_refused(contenders, repeats):
+    with pytest.raises(ValueError, match="at least one round"):
+        bench.take_turns(contenders, repeats)
+
+
+def test_a_report_is_a_table_and_json():
+    values = {"plain": timing.Timing(0.0123, 0.001, 1.0, 0.0), "lipviz": timing.Timing(0.0246, 0.001, 2.0, 0.1)}
+    rows = (bench.Row("step", values, {"lipviz / plain": 2.0}), bench.Row("size", {"plain": 3}, {}))
+    report = bench.Report({"Keras": "3"}, (bench.Section("Title", "ms", rows),))
+    lines = str(report).splitlines()
+    assert lines[0] == "Keras 3"
+    assert lines[3].split("  ")[-1] == "lipviz / plain"
+    assert lines[4].split() == ["step", "12.3", "24.6", "2.00"]
+    assert lines[5].split() == ["size", "3"]
+    read = json.loads(report.to_json())
+    assert read["sections"][0]["rows"][0]["values"]["lipviz"]["ratio"] == 2.0
+
+
+@pytest.mark.parametrize("network", ["cnn", "mlp"])
+def test_the_kinds_are_one_network(network):
+    make = getattr(networks, network)
+    plain, own = make("plain"), make("lipviz")
+    assert [w.shape for w in plain.trainable_weights] == [w.shape for w in own.trainable_weights]
+    assert plain.output_shape == own.output_shape
+    names = [type(layer).__name__ for layer in own.layers]
+    assert sum(name.startswith("Spectral") for name in names) == 4
+    assert "GroupSort2" in names
+    sorting = [type(layer).__name__ for layer in make("sorting").layers]
+    constrained = [type(layer).__name__ for layer in make("constrained").layers]
+    assert not any(name.startswith("Spectral") for name in sorting)
+    assert "GroupSort2" in sorting
+    assert "GroupSort2" not in constrained
+
+
+def test_a_step_trains_and_a_prediction_does_not():
+    model = networks.compiled(networks.mlp("lipviz"), False)
+    before = [np.array(keras.ops.convert_to_numpy(w)) for w in model.trainable_weights]
+    networks.prediction(model, 4)()
+    assert all((b == keras.ops.convert_to_numpy(w)).all() for b, w in zip(before, model.trainable_weights, strict=True))
+    networks.training_step(model, 4)()
+    assert any((b != keras.ops.convert_to_numpy(w)).any() for b, w in zip(before, model.trainable_weights, strict=True))
+
+
+def test_the_gradient_that_is_timed_is_the_gradient():
+    values = parts.noise((2, 3))
+    outputs, pulled = parts.call_of(lambda x: x**3, "with gradient", values)()
+    np.testing.assert_allclose(outputs, values**3, rtol=1e-5)
+    np.testing.assert_allclose(pulled, 3 * values**2 * parts.noise((2, 3), seed=4), rtol=1e-4)
+
+
+def test_sections_measure_each_part():
+    report = bench.run(["activations", "poolings"], repeats=1, batch=1)
+    activations, poolings = report.sections
+    assert set(activations.rows[0].values) == {"ReLU", *parts.ACTIVATIONS}
+    assert [row.name for row in poolings.rows] == list(parts.WAYS)
+    assert all(ratio > 0 for section in report.sections for row in section.rows for ratio in row.ratios.values())
+    assert report.setting["backend"] == keras.backend.backend()
+
+
+def test_kernels_and_what_it_takes_to_orthogonality():
+    ((name, timings), *_) = parts.kernels(1, False, shapes=[(9, 4)], batch=2)
+    assert name == "9×4, forward"
+    assert list(timings) == ["product with 2 inputs", "constraint"]
+    rows = list(parts.convergence((1e-3, 1e-5), shapes=[(9, 4)], repeats=1))
+    assert [row[0] for row in rows] == ["9×4, ‖WᵀW − I‖ ≤ 0.001", "9×4, ‖WᵀW − I‖ ≤ 1e-05"]
+    assert 1 <= rows[0][1] <= rows[1][1] < 30
+
+
+def test_a_peer_on_keras_is_any_module_with_these_names():
+    step, plain = find_peer("lipviz")("mlp", 2)
+    step()
+    assert plain is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("no_such_library", "cannot be imported"), ("json", "has no SpectralDense, SpectralConv2D")]
+)
+def test_what_is_no_peer_is_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        find_peer(name)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"sections": ["speed"]}, {"repeats": 0}, {"batch": 0}, {"sections": [], "peer": "no_such_library"}]
+)
+def test_bad_arguments_are_named(arguments):
+    with pytest.raises(ValueError, match=r"Expected sections|must be positive|cannot be imported"):
+        bench.run(**arguments)
+
+
+def test_the_peak_of_memory_is_that_of_the_process_itself():
+    ballast = np.ones(2**27)  # 1 GiB, which a child's peak must not inherit
+    used = processes.memory(("plain",))["plain"]
+    assert ballast[-1] == 1
+    # The images of one layer's 256 outputs alone are 12 MiB.
+    assert 12 * 2**20 < used < 2**30
+
+
+def test_a_process_that_fails_says_so():
+    with pytest.raises(RuntimeError, match="no_such_thing"):
+        processes._run("no_such_thing")
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path):
+    command = [sys.executable, "-m", "lipviz.bench", "poolings", "--repeats", "1", "--batch", "1"]
+    other = {"tensorflow": "jax"}.get(keras.backend.backend(), "tensorflow")
+    command += ["--backend", other, "--json", str(tmp_path / "figures.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert f"backend {other}" in done.stdout
+    assert "ScaledL2NormPooling2D / average" in done.stdout
+    assert json.loads((tmp_path / "figures.json").read_text())["setting"]["backend"] == other
+
+
+@pytest.mark.parametrize("arguments", [["speed"], ["poolings", "--peer", "no_such_library"]])
+def test_the_command_refuses_what_it_does_not_know(arguments, capsys):
+    assert cli.main(["bench", *arguments]) == 1
+    assert arguments[-1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--repeats", "--batch"])
+@pytest.mark.parametrize("value", ["none", "0", "-3"])
+def test_numbers_of_the_command_are_positive(option, value, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", f"{option}={value}"])
+    assert "positive number" in capsys.readouterr().err
