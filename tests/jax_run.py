@@ -11,6 +11,7 @@ import pytest
 
 AGAIN = (
     "tests/test_normalizers.py",
+    "tests/test_eigenvalues.py",
     "tests/layers",
     "tests/test_model.py",
     "tests/test_losses.py",

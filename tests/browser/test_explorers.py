@@ -42,7 +42,7 @@ def opened(lab, entry):
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
 def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
     explorer = opened(lab, entry)
-    seconds = 60 if entry.load().has_work else 8  # the first picture of a training follows its compilation
+    seconds = 60 if entry.load().restarts else 8  # the first picture of a training follows its compilation
     for label in explorer.sliders():
         explorer.focus(label)
         # A slider may stand at its end, or change nothing of this picture.
