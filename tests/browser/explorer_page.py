@@ -86,8 +86,21 @@ class ExplorerPage:
 
 def ink(source):
     """Number of dark pixels of a picture."""
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("L"))
-    return int((pixels < 160).sum())
+    return int((_pixels(source) < 160).sum())
+
+
+def distance(sources, others):
+    """Mean difference of the pixels of pictures, in levels of grey of 255.
+
+    The bytes of one picture may differ: a palette of 256 colours is made anew where its frame changed.
+    """
+    pairs = zip(sources, others, strict=True)
+    return float(np.mean([np.abs(_pixels(a) - _pixels(b)).mean() for a, b in pairs]))
+
+
+def _pixels(source):
+    image = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
+    return np.asarray(image.convert("L")).astype(float)
 
 
 # Every frame, from the key on: have the sources changed, are the images there, does the slider say its new value, and

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import LESSON, ExplorerPage, ink, write_lesson
+from tests.browser.explorer_page import LESSON, ExplorerPage, distance, ink, write_lesson
 from tests.browser.lab import LIPVIZ, LabSession, clean_environment, expect, free_port, serve, started
 
 pytestmark = pytest.mark.browser
@@ -49,7 +49,10 @@ def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
         if explorer.move("ArrowRight", seconds) or explorer.move("ArrowLeft", seconds):
             break
     else:
-        pytest.fail(f"no slider of {explorer.sliders()} moves the picture")
+        assert entry.load().has_work, f"no slider of {explorer.sliders()} moves the picture"
+        explorer.record()  # they are the settings of what Start begins
+        explorer.button("Start").press("Enter")
+        lab.page.wait_for_function("() => window.lipvizFrames.length > 1", timeout=PATIENCE)
     assert explorer.alerts() == []
     assert lab.errors() == []
     assert lab.dialogs() == []
@@ -73,9 +76,9 @@ def test_many_fast_moves_leave_no_corrupt_frame(lab):
     # The last frame is the picture of the last state: it comes again when we go away and back.
     last = explorer.sources()
     assert explorer.move("ArrowRight") is not None
-    assert explorer.sources() != last
+    away = distance(explorer.sources(), last)
     assert explorer.move("ArrowLeft") is not None
-    assert explorer.sources() == last
+    assert distance(explorer.sources(), last) < 0.1 * away
     assert explorer.alerts() == []
 
 
