@@ -117,7 +117,7 @@ class Explorer(abc.ABC):
 
     def work(self, **state):
         """Long work for a state: a generator of pairs (fraction done, data)."""
-        raise NotImplementedError(f"{type(self).__name__} has no long work.")
+        raise TypeError(f"{type(self).__name__} has no long work.")
 
     def forget(self):  # noqa: B027 -- nothing to drop, by default
         """Drop what earlier work made: called before the picture of new work, and by `reset`."""
