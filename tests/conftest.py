@@ -1,6 +1,7 @@
 """What all tests share: seeds, and how hypothesis behaves."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -10,6 +11,10 @@ from tests.jax_run import RUN, JaxRun
 # Timings on a busy machine say nothing, and a test that failed must fail again.
 hypothesis.settings.register_profile("lipviz", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("lipviz")
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start, and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
