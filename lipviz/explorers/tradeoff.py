@@ -23,7 +23,7 @@ class TradeoffExplorer(Explorer):
         train: Your own samples and labels (x, y), as of `lipviz.data.digits`; labels are class numbers of shape (n,).
             By default scikit-learn's digits, for which lipviz comes with a table of runs.
         test: Samples and labels to measure on, with `train`.
-        runs: `TradeoffRun`s to begin with; by default that table, or none for data of your own.
+        runs: A list of `TradeoffRun` to begin with; by default that table, or none for data of your own.
     """
 
     title = "Trade-off explorer: accuracy against robustness"

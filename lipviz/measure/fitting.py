@@ -280,7 +280,7 @@ def fit_function(target="abs", activation="groupsort2", width=16, depth=3, **set
     """Fit a network to a function of one number, by full-batch steps of Adam on the mean squared error.
 
     Args:
-        target: "abs", |x|; "sawtooth", the distance of x to the nearest whole number; or a function that takes an
+        target: "abs", ``|x|``; "sawtooth", the distance of x to the nearest whole number; or a function that takes an
             array of shape (n,) and returns one.
         activation: See `toy_network`.
         width: See `toy_network`.

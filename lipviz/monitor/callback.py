@@ -49,7 +49,6 @@ class TrainingMonitor(_Callback):
         spectra: Whether to decompose the kernels, in float64, after each epoch.
 
     Attributes:
-        log: `lipviz.measure.TrainingLog` of what there is so far; None before training.
         overhead: Seconds that the monitor itself has taken so far.
 
     Raises:
@@ -128,7 +127,7 @@ class TrainingMonitor(_Callback):
 
     @property
     def log(self):
-        """`TrainingLog` of what there is so far; None before training."""
+        """`lipviz.measure.TrainingLog` of what there is so far; None before training."""
         return None if self._record is None else self._record.log(self._status, self._steps)
 
     def _progress(self):
