@@ -10,8 +10,8 @@ from lipviz.plots.picture import _palette as chosen_palette
 
 
 class ExplorerFigure(LiveFigure):
-    """A `LiveFigure` whose background is drawn again when an artist without a `gid` has come or gone, and whose
-    pictures choose their colours anew where there are images.
+    """A `LiveFigure` that draws a background again when an artist without a `gid` has come or gone, and chooses the
+    colours of a picture anew where there are images.
 
     Args:
         figure: See `LiveFigure`.
@@ -20,25 +20,22 @@ class ExplorerFigure(LiveFigure):
 
     def __init__(self, figure, all_colours=False):
         super().__init__(figure)
-        self._fixed, self._all_colours = [], all_colours
+        self._all_colours = all_colours
 
-    def panels(self, alt):
-        """See `LiveFigure.panels`."""
-        artists = (artist for ax in self._figure.axes for artist in ax.get_children() if not artist.get_gid())
-        fixed = [_words(artist) if isinstance(artist, Legend) else artist for artist in artists]
-        if fixed != self._fixed:  # artists are equal only to themselves
-            self._frame, self._fixed = None, fixed
-        return super().panels(alt)
+    def _frame(self, ax):
+        fixed = (artist for artist in ax.get_children() if not artist.get_gid())
+        # Artists are equal only to themselves.
+        return *super()._frame(ax), *(_words(artist) if isinstance(artist, Legend) else artist for artist in fixed)
 
-    def _encoded(self, pixels):
-        if not any(ax.images for ax in self._figure.axes):
-            return super()._encoded(pixels)
-        if self._all_colours:
-            stream = io.BytesIO()
-            Image.fromarray(pixels).save(stream, "png", compress_level=1)
-            return stream.getvalue()
-        self._palette = chosen_palette(Image.fromarray(pixels))
-        return super()._encoded(pixels)
+    def _encoded(self, ax, pixels, palette):
+        if not ax.images:
+            return super()._encoded(ax, pixels, palette)
+        image = Image.fromarray(pixels)
+        if not self._all_colours:
+            return super()._encoded(ax, pixels, chosen_palette(image))
+        stream = io.BytesIO()
+        image.save(stream, "png", compress_level=1)
+        return stream.getvalue()
 
 
 def _words(legend):

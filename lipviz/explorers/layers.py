@@ -176,13 +176,15 @@ def _built(
     settings |= {"bound": own["bound"]} if "bound" in own else {}
     settings |= {"disjoint_neurons": own["disjoint"]} if "disjoint" in own else {}
     if "Dense" in name or "Conv" in name:
-        settings |= {"kernel_initializer": _initializer(free, seed), "units" if "Dense" in name else "filters": units}
+        settings["units" if "Dense" in name else "filters"] = units
     if "Conv" in name:
         settings |= {"kernel_size": kernel_size, "strides": stride, "padding": padding}
     if "Sampling" in name or ("Pooling" in name and "Global" not in name):
         settings["pool_size"] = pool
     if "Spectral" in name:
-        return _spectral(kind, settings, shape, seed, own)
+        return _spectral(kind, settings, shape, free, seed, own)
+    if "Dense" in name or "Conv" in name:
+        settings["kernel_initializer"] = _initializer(free, seed)
     layer = kind(**settings)
     layer.build((None, *shape))
     if name == "BatchLipNorm":
@@ -190,17 +192,26 @@ def _built(
     return layer
 
 
-def _spectral(kind, settings, shape, seed, own):
-    """A layer with Björck. Building it computes its kernel twice, so its settings come afterwards."""
-    layer = kind(**settings, eps_bjorck=None, maxiter_spectral=0)
-    layer.build((None, *shape))
+def _spectral(kind, settings, shape, free, seed, own):
+    """A layer with Björck. To build one takes most of the time: one of each shape is kept, and set anew."""
+    k = settings.pop("k_coef_lip")
+    layer = _blank(kind, tuple(settings.items()), shape)
+    layer.kernel.assign(_initializer(free, seed)(layer.kernel.shape, layer.kernel.dtype))
     p = layer.parametrization
     p.maxiter_spectral = nm.DEFAULT_MAXITER_SPECTRAL
-    if own["bjorck"]:
-        p.eps_bjorck, p.beta_bjorck = nm.DEFAULT_EPS_BJORCK, nm.check_beta(own["beta"])
-        p.maxiter_bjorck = nm.check_count("maxiter_bjorck", own["maxiter"])
+    p.eps_bjorck, p.beta_bjorck = nm.DEFAULT_EPS_BJORCK, nm.check_beta(own["beta"]) if own["bjorck"] else None
+    p.maxiter_bjorck = nm.check_count("maxiter_bjorck", own["maxiter"] if own["bjorck"] else 0)
     p.u.assign(np.random.default_rng(seed).standard_normal(p.u.shape))
+    p.set_klip_factor(k)
     layer.refresh()
+    return layer
+
+
+@functools.lru_cache(maxsize=32)
+def _blank(kind, settings, shape):
+    """A layer of that shape. Building it computes its kernel twice, so that it shall do nothing more there."""
+    layer = kind(**dict(settings), eps_bjorck=None, maxiter_spectral=0)
+    layer.build((None, *shape))
     return layer
 
 

@@ -1,15 +1,12 @@
 """Björck's iteration step by step, as the layers run it."""
 
 import dataclasses
-import math
 import time
 
 import numpy as np
-from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.measure.kernels import as_float64_matrix
-from lipviz.measure.precision import float64_scope
 from lipviz.measure.spectra import spectrum
 
 
@@ -32,7 +29,7 @@ class BjorckConvergence:
         sigma_estimate: The power iteration's estimate of it, from below.
         errors: ‖I − WᵀW‖_F of the smaller Gram matrix after 0, 1, … iterations, of shape (iterations + 1,).
         increments: ‖W_t − W_{t−1}‖_F, which eps_bjorck is compared with, of shape (iterations,).
-        seconds: Time of the computation, the median of the repeats; run eagerly, operation by operation.
+        seconds: Time of the computation in NumPy, the median of the repeats.
     """
 
     shape: tuple[int, int]
@@ -81,7 +78,8 @@ def bjorck_convergence(
 ):
     """Run what `SpectralDense` does to a kernel, and record every step.
 
-    The steps are made one by one, as products with the kernel, after a power iteration. On a CPU the layers arrive at
+    The steps are made one by one, as products with the kernel, after a power iteration: by the layers' own code, run in
+    NumPy (`lipviz.normalizers.in_numpy`). On a CPU the layers arrive at
     the same by way of eigenvalues, and divide by σ1 itself: see `lipviz.normalizers.sound_orthogonalization`. Where the
     power iteration has not converged, that can take an iteration less.
 
@@ -123,7 +121,7 @@ def bjorck_convergence(
         raise ValueError(f"The kernel must fit into {dtype}. Received entries up to {np.abs(matrix).max():.3g}")
     start = np.random.default_rng(seed).standard_normal((1, matrix.shape[1])).astype(dtype)
 
-    with float64_scope():
+    with nm.in_numpy():
         runs = [_run(cast, start, settings) for _ in range(repeats)]
     iterates, increments, estimate, bound = runs[0][0]
     margin = 1 - nm.rounding_margin(matrix.shape, dtype)
@@ -150,18 +148,14 @@ def _run(kernel, start, settings):
     s = settings
     began = time.perf_counter()
     squarings = nm.bound_squarings(s["eps_bjorck"], s["beta_bjorck"], s["maxiter_bjorck"])
-    w, _, estimate, bound = nm.sound_normalization(
-        ops.convert_to_tensor(kernel), ops.convert_to_tensor(start), s["eps_spectral"], s["maxiter_spectral"], squarings
-    )
+    w, _, estimate, bound = nm.sound_normalization(kernel, start, s["eps_spectral"], s["maxiter_spectral"], squarings)
     iterates, increments = [w], []
     while len(increments) < s["maxiter_bjorck"] and (not increments or increments[-1] >= s["eps_bjorck"]):
         increment = s["beta_bjorck"] * nm.bjorck_direction(w)
         w = w + increment
-        increments.append(math.sqrt(ops.convert_to_numpy(ops.sum(ops.square(increment)))))
+        increments.append(float(np.sqrt(np.sum(np.square(increment)))))
         iterates.append(w)
-    iterates = [ops.convert_to_numpy(w) for w in iterates]
-    estimate, bound = (float(ops.convert_to_numpy(value)[0, 0]) for value in (estimate, bound))
-    return (iterates, increments, estimate, bound), time.perf_counter() - began
+    return (iterates, increments, float(estimate[0, 0]), float(bound[0, 0])), time.perf_counter() - began
 
 
 def _distance_to_orthogonal(tall):

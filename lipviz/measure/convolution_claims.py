@@ -5,6 +5,7 @@ the norm, the method lies: what results stretches by the norm over the number.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -107,7 +108,7 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
     grids = [_frequencies(count) for count in operator.counts]
     fine = [np.pi * np.arange(_FREQUENCIES + 1) / _FREQUENCIES, np.pi * np.arange(-_FREQUENCIES, _FREQUENCIES) / 48]
     grid_gains = _gains(kernel, strides, grids)
-    factors = [_factor(kernel, image, strides, padding, bound) for bound in ("coverage", "unsound_average")]
+    factors = [_factor(kernel.shape[:2], image, strides, padding, bound) for bound in ("coverage", "unsound_average")]
     tight = cn.ConvolutionNorm(kernel.shape[:2], image, strides, padding).exact(kernel)
     claims = [kernel_norm / factors[0], float(tight), grid_gains.max(), kernel_norm / factors[1]]
     is_small = min(operator.shape) <= SPECTRUM_SIDE
@@ -144,14 +145,15 @@ def _checked_padding(padding):
     return padding
 
 
-def _factor(kernel, image, strides, padding, bound):
-    """`coef_lip` of the layer, by the layer itself."""
-    layer = layers.SpectralConv2D(kernel.shape[3], kernel.shape[:2], strides, padding, "channels_last", bound=bound)
-    return layer.lip_coef((None, *image, kernel.shape[2]))
+@functools.lru_cache(maxsize=256)
+def _factor(kernel_size, image, strides, padding, bound):
+    """`coef_lip` of the layer, by the layer itself; it does not depend on channels."""
+    layer = layers.SpectralConv2D(1, kernel_size, strides, padding, "channels_last", bound=bound)
+    return layer.lip_coef((None, *image, 1))
 
 
 def convolution_norm(operator):
-    """Largest singular value of an operator, to 1e-9: from a matrix up to a side of 200, else by Lanczos' method.
+    """Largest singular value of an operator, to 1e-9: by its Gram matrix up to a side of 200, else by Lanczos' method.
 
     `extreme_singular_values` computes the smallest as well, which takes most of its time, and
     `convolution_bound` proves what this measures.
@@ -163,7 +165,7 @@ def convolution_norm(operator):
         A float.
     """
     if min(operator.shape) <= _EXPLICIT_SIDE:
-        return float(np.linalg.norm(explicit_matrix(operator), 2))
+        return float(_all_values(operator)[0])
     gram = operator @ operator.T if operator.shape[0] < operator.shape[1] else operator.T @ operator
     start = np.random.default_rng(0).standard_normal(gram.shape[0])
     if not np.any(gram @ start):

@@ -170,12 +170,14 @@ def normalized_matrix(layer):
         layer: Built constrained layer.
 
     Returns:
-        A tensor of shape (product of the others, out), in the dtype of `wbar`; None where there is no such step.
+        An array of shape (product of the others, out), in the dtype of `wbar`; None where there is no such step.
     """
     p = layer.parametrization
     if not isinstance(p, SpectralParametrization):
         return None
-    w = nm.as_matrix(ops.cast(ops.convert_to_tensor(layer.kernel), p.variable_dtype))
+    w = ops.convert_to_numpy(nm.as_matrix(ops.cast(ops.convert_to_tensor(layer.kernel), p.variable_dtype)))
     squarings = nm.bound_squarings(p.eps_bjorck, p.beta_bjorck, p.maxiter_bjorck)
-    normalized = nm.sound_normalization(w, ops.convert_to_tensor(p.u), p.eps_spectral, p.maxiter_spectral, squarings)[0]
-    return ops.transpose(normalized) if w.shape[0] < w.shape[1] else normalized
+    u = ops.convert_to_numpy(p.u)
+    with nm.in_numpy():
+        normalized = nm.sound_normalization(w, u, p.eps_spectral, p.maxiter_spectral, squarings)[0]
+    return normalized.T if w.shape[0] < w.shape[1] else normalized

@@ -6,7 +6,7 @@ estimates σ1 from *below*, so the result may exceed 1. `sound_orthogonalization
 divides by an upper bound of σ1 instead, so that its result is at most 1-Lipschitz for every finite kernel.
 
 Everything is written in `keras.ops`, with loops of a static count that freeze once they have converged, because
-a `while` loop cannot be differentiated in reverse on JAX.
+a `while` loop cannot be differentiated in reverse on JAX. Within `in_numpy` the same code runs on NumPy arrays.
 
 References:
     Björck and Bowie (1971), An iterative algorithm for computing the best estimate of an orthogonal matrix.
@@ -15,6 +15,7 @@ References:
     Delattre et al. (2023), Efficient bound of Lipschitz constant for convolutional layers by Gram iteration.
 """
 
+from lipviz.normalizers._operations import in_numpy
 from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,
@@ -65,6 +66,7 @@ __all__ = [
     "deflated_bound",
     "floating",
     "get_conv_operators",
+    "in_numpy",
     "l2_normalize",
     "patch_coverage",
     "reshaped_kernel_orthogonalization",

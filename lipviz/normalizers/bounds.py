@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-from keras import ops
 from keras.backend import standardize_dtype
 
+from lipviz.normalizers._operations import ops
 from lipviz.normalizers.iterations import frobenius_norm
 
 

@@ -3,9 +3,9 @@
 A power iteration estimates σ1 from below, so that what is divided by its estimate may exceed 1.
 """
 
-from keras import ops
 from keras import random as keras_random
 
+from lipviz.normalizers._operations import ops
 from lipviz.normalizers.checks import (
     DEFAULT_BETA_BJORCK,
     DEFAULT_EPS_BJORCK,

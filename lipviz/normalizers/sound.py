@@ -1,8 +1,8 @@
 """What the layers use: kernels whose largest singular value is at most 1, whatever was given."""
 
-from keras import ops
 from keras.backend import standardize_dtype
 
+from lipviz.normalizers._operations import ops
 from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,

@@ -4,12 +4,16 @@ import base64
 import dataclasses
 import html
 import io
+import itertools
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from lipviz.plots.style import DPI
+
+_FRAMES = 12  # backgrounds that a panel keeps, about 1.5 MB each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,36 +24,43 @@ class Picture:
         png: The image.
         alt: What it shows, in words.
         width: Width on the page, in CSS pixels; it shrinks with a narrower page.
+        caption: Sentence below it, for those who see it; empty for none.
     """
 
     png: bytes = dataclasses.field(repr=False)
     alt: str
     width: int
+    caption: str = ""
 
     def to_html(self, style=""):
-        """An `<img>` element that carries its image and its words.
+        """An `<img>` element that carries its image and its words, in a `<figure>` where it has a caption.
 
         Args:
             style: Further CSS declarations.
         """
         data = base64.b64encode(self.png).decode("ascii")
         # `decoding=sync` shows a new image in the same frame in which the old one goes: no flicker.
-        return (
+        image = (
             f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{data}" decoding="sync" '
             f'style="width:{self.width}px;max-width:100%;height:auto;{style}">'
         )
+        if not self.caption:
+            return image
+        words = f"<figcaption>{html.escape(self.caption)}</figcaption>"
+        return f'<figure style="margin:0;max-width:{self.width}px">{image}{words}</figure>'
 
     def _repr_html_(self):
         return self.to_html()
 
 
-def picture(figure, alt, sharpness=2):
+def picture(figure, alt, sharpness=2, *, caption=""):
     """Render a figure with its alternative text.
 
     Args:
         figure: `matplotlib.figure.Figure`, or Axes of one.
         alt: What it shows, in words; see `alt_text`.
         sharpness: Pixels of the image per CSS pixel of the page.
+        caption: What to see in it, as a sentence below the picture; none by default.
 
     Returns:
         A `Picture`.
@@ -62,14 +73,15 @@ def picture(figure, alt, sharpness=2):
     figure = getattr(figure, "figure", figure)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=sharpness * DPI)
-    return Picture(stream.getvalue(), alt, round(figure.get_figwidth() * DPI))
+    return Picture(stream.getvalue(), alt, round(figure.get_figwidth() * DPI), caption)
 
 
 class LiveFigure:
     """Renders one figure again and again, for sliders: what did not change since the last time is not drawn again.
 
-    Text is what costs time in a figure. So everything but the artists of data (those with a `gid`, see `style.line`)
-    is kept as a background, until limits or labels change.
+    Text is what costs time in a figure. So everything in a panel but its artists of data (those with a `gid`, see
+    `style.line`) is kept as a background for each frame, that is, for each set of limits and labels: the last few, as a
+    slider that moves back and forth comes by again.
 
     Args:
         figure: Figure of `new_figure`, at the resolution that pictures shall have.
@@ -78,7 +90,7 @@ class LiveFigure:
     def __init__(self, figure):
         self._figure = figure
         self._canvas = FigureCanvasAgg(figure)
-        self._frame = self._background = self._palette = None
+        self._known = {}
 
     def panels(self, alt):
         """Render the figure as it is now, cut into its panels, which a narrow page can then stack.
@@ -89,39 +101,59 @@ class LiveFigure:
         Returns:
             A list with a `Picture` for each panel. The first has the words; the others have none to repeat.
         """
-        pixels = self._pixels()
-        images = np.split(pixels, _cuts(pixels.shape[1], len(self._figure.axes)), axis=1)
-        width = round(self._figure.get_figwidth() * DPI / len(images))
-        return [Picture(self._encoded(image), "" if i else alt, width) for i, image in enumerate(images)]
+        boxes = self._boxes()
+        for ax in self._figure.axes:
+            for artist in ax.get_children():
+                if artist.get_gid():
+                    artist.set_animated(True)  # left out of the background, still in what `savefig` writes
+        # All backgrounds first: what one panel draws beyond its box must not stay in another.
+        kept = [self._background(ax, box) for ax, box in zip(self._figure.axes, boxes, strict=True)]
+        width = round(self._figure.get_figwidth() * DPI / len(boxes))
+        pictures = []
+        for ax, box, (background, palette) in zip(self._figure.axes, boxes, kept, strict=True):
+            png = self._encoded(ax, self._drawn(ax, box, background), palette)
+            pictures.append(Picture(png, "" if pictures else alt, width))
+        return pictures
 
-    def _pixels(self):
-        artists = [artist for ax in self._figure.axes for artist in ax.get_children() if artist.get_gid()]
-        for artist in artists:
-            artist.set_animated(True)  # left out of the background, still in what `savefig` writes
-        frame = [_frame(ax) for ax in self._figure.axes]
-        is_new = frame != self._frame
-        if is_new:
-            self._canvas.draw()
-            self._background = self._canvas.copy_from_bbox(self._figure.bbox)
-            self._frame = frame
-        self._canvas.restore_region(self._background)
-        for artist in sorted(artists, key=lambda artist: artist.get_zorder()):
+    def _boxes(self):
+        """Part of the canvas that belongs to each Axes: columns of equal width."""
+        width, height = self._canvas.get_width_height()
+        edges = [round(i * width / len(self._figure.axes)) for i in range(len(self._figure.axes) + 1)]
+        return [Bbox.from_extents(left, 0, right, height) for left, right in itertools.pairwise(edges)]
+
+    def _background(self, ax, box):
+        """All of an Axes but its data, and the colours of its first picture."""
+        known = self._known.setdefault(ax, {})
+        frame = self._frame(ax)
+        if frame not in known:
+            self._canvas.get_renderer().clear()
+            self._figure.patch.draw(self._canvas.get_renderer())
+            ax.draw(self._canvas.get_renderer())
+            background = self._canvas.copy_from_bbox(box)
+            known[frame] = background, _palette(Image.fromarray(self._drawn(ax, box, background)))
+            if len(known) > _FRAMES:
+                del known[next(iter(known))]
+        return known[frame]
+
+    def _drawn(self, ax, box, background):
+        """Pixels of an Axes: its data on its background."""
+        self._canvas.restore_region(background)
+        moving = [artist for artist in ax.get_children() if artist.get_gid()]
+        for artist in sorted(moving, key=lambda artist: artist.get_zorder()):
             artist.draw(self._canvas.get_renderer())
-        pixels = np.asarray(self._canvas.buffer_rgba())[..., :3]
-        if is_new:
-            self._palette = _palette(Image.fromarray(pixels))
-        return pixels
+        return np.asarray(self._canvas.buffer_rgba())[:, int(box.x0) : int(box.x1), :3].copy()
 
-    def _encoded(self, pixels):
+    def _frame(self, ax):
+        """What the background of an Axes depends on."""
+        texts = (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel(), *(line.get_label() for line in ax.lines))
+        return (ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), texts)
+
+    def _encoded(self, ax, pixels, palette):
         stream = io.BytesIO()
         # With one byte a pixel, PNG takes a fifth of the time.
-        image = Image.fromarray(pixels).quantize(palette=self._palette, dither=Image.Dither.NONE)
+        image = Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE)
         image.save(stream, "png", compress_level=1)
         return stream.getvalue()
-
-
-def _cuts(length, parts):
-    return [round(i * length / parts) for i in range(1, parts)]
 
 
 def _palette(image):
@@ -132,9 +164,3 @@ def _palette(image):
     colors[3 * corner : 3 * corner + 3] = image.getpixel((0, 0))
     palette.putpalette(colors)
     return palette
-
-
-def _frame(ax):
-    """What the background of an Axes depends on."""
-    texts = (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel(), *(line.get_label() for line in ax.lines))
-    return (ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), texts)

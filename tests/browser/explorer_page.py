@@ -103,8 +103,9 @@ def _pixels(source):
     return np.asarray(image.convert("L")).astype(float)
 
 
-# Every frame, from the key on: have the sources changed, are the images there, does the slider say its new value, and
-# has the table come that belongs to the picture?
+# With every change of the page, from the key on: are there new images, does the slider say its new value, and has the
+# table come that belongs to the picture? Then, with the images decoded, it is the next frame that shows them. To look at
+# every frame instead would keep a core busy.
 _WATCH = """limit => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
     const images = () => [...box.querySelectorAll('.lipviz-picture img')];
@@ -116,15 +117,17 @@ _WATCH = """limit => {
     window.lipvizMoved = new Promise(resolve => {
         document.addEventListener('keydown', () => {
             const start = performance.now();
-            const look = () => {
-                const now = performance.now() - start;
-                const isThere = images().length && images().every(image => image.complete && image.naturalWidth);
-                const isNew = sources() !== before && readout() !== said && !results.isConnected;
-                if (isThere && isNew) resolve(now);
-                else if (now > limit) resolve(null);
-                else requestAnimationFrame(look);
+            const isComplete = () =>
+                readout() !== said && !results.isConnected && images().length && sources() !== before;
+            const end = async () => {
+                observer.disconnect();
+                clearTimeout(timer);
+                await Promise.all(images().map(image => image.decode()));
+                requestAnimationFrame(() => resolve(performance.now() - start));
             };
-            requestAnimationFrame(look);
+            const observer = new MutationObserver(() => isComplete() && end());
+            observer.observe(box, {subtree: true, childList: true, characterData: true});
+            const timer = setTimeout(() => { observer.disconnect(); resolve(null); }, limit);
         }, {once: true, capture: true});
     });
 }"""
