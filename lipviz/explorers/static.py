@@ -1,0 +1,91 @@
+"""Pictures of all explorers, with their words, for places without a kernel.
+
+python -m lipviz.explorers.static FOLDER [NAME ...]
+
+Writes NAME.png for each explorer, as it is after its work where it has some, and a page `index.md` that shows them.
+"""
+
+import argparse
+import textwrap
+from pathlib import Path
+
+from lipviz.explorers._registry import entries, find
+
+_PATIENCE = 600  # seconds for the work of an explorer
+
+_PAGE = """\
+# Explorers
+
+Nine ways to take hold of a constraint. In a notebook, `from lipviz.explorers import gallery; gallery()` shows them all;
+`lipviz app` opens them as a page without one. Here is what each shows at first, to look at: the sliders need a kernel.
+"""
+
+
+def shown(entry):
+    """An explorer as it is shown at first: built, and its work done where it has some.
+
+    Args:
+        entry: One of `lipviz.explorers.entries()`.
+
+    Returns:
+        The explorer. The caller closes it.
+
+    Raises:
+        TimeoutError: If its work takes longer than ten minutes.
+        ValueError: If it shows an error.
+    """
+    explorer = entry.load()()
+    if explorer.has_work and explorer.work_state == "idle":
+        explorer.start()
+    if explorer.has_work and not explorer.wait(_PATIENCE):
+        raise TimeoutError(f"The work of the explorer '{entry.name}' takes longer than {_PATIENCE} seconds.")
+    if explorer.error is not None:
+        raise ValueError(f"The explorer '{entry.name}' shows an error: {explorer.error}")
+    return explorer
+
+
+def write(folder, names=()):
+    """Write the pictures, and the page that shows them.
+
+    Args:
+        folder: Where to; it is made where it does not exist.
+        names: Short names of explorers; all by default, and only then the page.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for entry in [find(name) for name in names] or entries():
+        explorer = shown(entry)
+        try:
+            picture, statement = explorer.static(), explorer.statement(explorer.data)
+        finally:
+            explorer.close()
+        (folder / f"{entry.name}.png").write_bytes(picture.png)
+        sections.append(_section(entry, picture, statement))
+    if not names:
+        (folder / "index.md").write_text("\n".join([_PAGE, *sections]), encoding="utf-8")
+
+
+def _section(entry, picture, statement):
+    alt = textwrap.indent(textwrap.fill(picture.alt, 118, break_long_words=False, break_on_hyphens=False), "  ")
+    words = textwrap.fill(f"{entry.sentence} `lipviz.explorers.{entry.class_name}`", 120, break_on_hyphens=False)
+    return (
+        f"## {entry.title}\n\n{words}\n\n```{{figure}} {entry.name}.png\n---\nwidth: {picture.width}px\n"
+        f"alt: >-\n{alt}\n---\n{statement}\n```\n"
+    )
+
+
+def main():
+    """Write what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="explorers; all by default")
+    arguments = parser.parse_args()
+    write(arguments.folder, arguments.names)
+
+
+if __name__ == "__main__":
+    main()

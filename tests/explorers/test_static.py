@@ -1,0 +1,50 @@
+"""Pictures of explorers for places without a kernel."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lipviz import explorers
+from lipviz.explorers import static
+
+PAGE = Path(__file__).parents[2] / "docs" / "explorers"
+
+
+def test_the_page_shows_every_explorer_with_its_words():
+    page = (PAGE / "index.md").read_text(encoding="utf-8")
+    pictures = re.findall(
+        r"```\{figure\} (\w+)\.png\n---\nwidth: (\d+)px\nalt: >-\n  (.+?)\n---\n(.+?)\n```", page, re.S
+    )
+    assert [name for name, *_ in pictures] == [entry.name for entry in explorers.entries()]
+    for name, width, alt, statement in pictures:
+        with Image.open(PAGE / f"{name}.png") as image:
+            assert image.width == pytest.approx(1.5 * int(width), abs=1)
+        assert len(alt) > 80
+        assert len(statement) > 40
+
+
+def test_a_picture_is_written_without_the_page(tmp_path):
+    static.write(tmp_path / "new", ["activations"])
+    (path,) = (tmp_path / "new").iterdir()
+    assert path.name == "activations.png"
+    explorer = static.shown(explorers.find("activations"))
+    assert path.read_bytes() == explorer.static().png
+    explorer.close()
+
+
+def test_an_unknown_name_is_told(tmp_path):
+    with pytest.raises(ValueError, match="Expected one of bjorck"):
+        static.write(tmp_path, ["sliders"])
+
+
+def test_an_explorer_with_an_error_is_no_picture():
+    class Entry:
+        name = "broken"
+
+        def load(self):
+            return lambda: explorers.BjorckExplorer(kernel=[[float("nan")]])
+
+    with pytest.raises(ValueError, match="'broken' shows an error"):
+        static.shown(Entry())
