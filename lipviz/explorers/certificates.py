@@ -27,7 +27,7 @@ class CertificateExplorer(Explorer):
     """Pick an image, see its certified radius and where it comes from, and attack it.
 
     Without arguments, a 1-Lipschitz network learns scikit-learn's digits first, in some seconds and before your eyes,
-    once for a process. Attacks need the Adversarial Robustness Toolbox: ``pip install 'lipviz[attacks]'``.
+    once for a process. Attacks are those of the Adversarial Robustness Toolbox.
 
     Args:
         model: Your own built Keras classifier, see `lipviz.measure.certified_radius`.

@@ -3,8 +3,7 @@
 What an attack finds is a proof that the decision can change that close; what it does not find proves nothing. A
 certified radius is the other half: no attack may succeed inside.
 
-The attacks are those of the Adversarial Robustness Toolbox (ART), an optional package: ``pip install
-'lipviz[attacks]'``. It sees a network through NumPy, as scores and their gradients in float64, so that every backend
+The attacks are those of the Adversarial Robustness Toolbox (ART). It sees a network through NumPy, as scores and their gradients in float64, so that every backend
 has the same attacks. What counts in the end is decided by the float64 copy of the network, whatever ART computed in:
 each change is cut back to where the decision first changes on its way, and measured there.
 
@@ -250,8 +249,8 @@ def _toolbox():
             from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
     except ImportError as error:
         raise ImportError(
-            "lipviz.measure.attack needs the Adversarial Robustness Toolbox: pip install 'lipviz[attacks]' "
-            f"(or adversarial-robustness-toolbox). Import failed with: {error}"
+            "lipviz.measure.attack needs the Adversarial Robustness Toolbox: pip install "
+            f"adversarial-robustness-toolbox. Import failed with: {error}"
         ) from error
 
     class Classifier(ClassGradientsMixin, LossGradientsMixin, ClassifierMixin, BaseEstimator):

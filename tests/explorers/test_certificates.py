@@ -100,9 +100,7 @@ def test_an_attack_never_succeeds_within_the_radius(explorer, method):
 
 def test_an_attack_without_the_toolbox_is_explained(explorer, monkeypatch):
     def missing(*arguments, **settings):
-        raise ImportError(
-            "lipviz.measure.attack needs the Adversarial Robustness Toolbox: pip install 'lipviz[attacks]'"
-        )
+        raise ImportError("attack needs the Adversarial Robustness Toolbox: pip install adversarial-robustness-toolbox")
 
     monkeypatch.setattr(measure, "attack", missing)
     explorer.start()
