@@ -3,9 +3,10 @@
 What an attack finds is a proof that the decision can change that close; what it does not find proves nothing. A
 certified radius is the other half: no attack may succeed inside.
 
-The attacks are those of the Adversarial Robustness Toolbox (ART). It sees a network through NumPy, as scores and their gradients in float64, so that every backend
-has the same attacks. What counts in the end is decided by the float64 copy of the network, whatever ART computed in:
-each change is cut back to where the decision first changes on its way, and measured there.
+The attacks are those of the Adversarial Robustness Toolbox (ART). It sees a network through NumPy, as scores and their
+gradients in float64, so that every backend has the same attacks. What counts in the end is decided by the float64 copy
+of the network, whatever ART computed in: each change is cut back to where the decision first changes on its way, and
+measured there.
 
 References:
     Madry et al. (2018), Towards deep learning models resistant to adversarial attacks ("pgd").
