@@ -44,8 +44,8 @@ if importlib.util.find_spec("lipviz") is None:
     install = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
     packages = (
-        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 scikit-learn>=1.5 matplotlib>=3.11 "
-        "ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
 
@@ -153,7 +153,11 @@ assert accuracy >= 0.9
 
 # %%
 spectra = measure.singular_values(model)
-plots.picture(plots.plot_singular_values(spectra), plots.alt_text(spectra))
+plots.picture(
+    plots.plot_singular_values(spectra),
+    plots.alt_text(spectra),
+    caption="What the network uses lies on a line at 1, from the first to the last singular value.",
+)
 
 # %%
 for layer in spectra:

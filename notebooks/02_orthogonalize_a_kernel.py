@@ -44,8 +44,8 @@ if importlib.util.find_spec("lipviz") is None:
     install = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
     packages = (
-        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 scikit-learn>=1.5 matplotlib>=3.11 "
-        "ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
 
@@ -122,6 +122,7 @@ plots.picture(
     figure,
     "Singular value after a Björck step against the value before, for three β. All curves pass through 0 and 1, and "
     "lie above the diagonal in between. For β = 0.5 the curve is flat at 1, falls to 0 at 1.73 and below it after.",
+    caption="Where a curve lies above the grey line, a step makes the singular value larger.",
 )
 
 # %% [markdown]
@@ -139,7 +140,11 @@ for beta in (0.05, 0.25, 0.5):
 
 # %%
 moderate = measure.bjorck_convergence(measure.random_kernel(64, 64, smallest=0.1))
-plots.picture(plots.plot_bjorck_convergence(moderate), plots.alt_text(moderate))
+plots.picture(
+    plots.plot_bjorck_convergence(moderate),
+    plots.alt_text(moderate),
+    caption="The distance to an orthogonal matrix falls slowly at first, then at a stroke: quadratic convergence.",
+)
 
 # %%
 lowest, highest = moderate.constrained.min(), moderate.constrained.max()

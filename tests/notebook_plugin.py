@@ -6,13 +6,16 @@ which is also its working directory, and run there by nbmake: mocks and timeouts
 nbmake looks at the cells only. An exception inside a widget's callback ends up in the state of an `Output` widget,
 one in a thread on stderr, and the notebook passes. Here both fail it.
 
-A lesson that passed is kept with its outputs, and the documentation shows them without running it again.
+A lesson that passed is kept with its outputs, and the documentation shows them without running it again. With
+`--repeat-lessons` each lesson runs a second time, and all the numbers that it prints must be the same.
 """
 
+import math
 import os
 import re
 import tempfile
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import jupytext
@@ -25,6 +28,8 @@ from nbmake.nb_run import NotebookRun
 from nbmake.pytest_items import NotebookFailedException, NotebookItem
 
 KEPT = Path("docs", "_build", "lessons")
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+TIMES = re.compile(r"\d\s*(?:seconds?|min|ms|s)\b|\bms\b|seconds|0x[0-9a-f]{6}")
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
@@ -37,6 +42,9 @@ def pytest_addoption(parser):
     group = parser.getgroup("lessons")
     group.addoption(
         "--full-lessons", action="store_true", help="run the lessons with the settings that readers get, not quick ones"
+    )
+    group.addoption(
+        "--repeat-lessons", action="store_true", help="run each lesson twice, and compare the numbers that it prints"
     )
 
 
@@ -62,6 +70,14 @@ class LessonItem(NotebookItem):
     """The test that a lesson runs from top to bottom and shows no error anywhere."""
 
     def runtest(self):
+        notebook = self.outcome()
+        if self.config.option.repeat_lessons:
+            differences = differing(printed(notebook), printed(self.outcome()))
+            assert not differences, "A second run printed something else:\n" + "\n".join(differences)
+        keep(notebook, self.config.rootpath / KEPT / self.parent.path.with_suffix(".ipynb").name)
+
+    def outcome(self):
+        """The notebook after a run."""
         with tempfile.TemporaryDirectory(prefix="lipviz-") as folder, pytest.MonkeyPatch.context() as patch:
             use_this_python(patch, Path(folder, "jupyter"))
             wake_up_after_sending(patch)
@@ -69,7 +85,7 @@ class LessonItem(NotebookItem):
             result = run(self.parent.path, Path(folder), options.nbmake_timeout, full=options.full_lessons)
         if result.error is not None:
             raise NotebookFailedException(result)
-        keep(result.nb, self.config.rootpath / KEPT / self.parent.path.with_suffix(".ipynb").name)
+        return result.nb
 
 
 def use_this_python(patch, data):
@@ -116,6 +132,31 @@ def run(lesson: Path, scratch: Path, timeout: float, *, full: bool = False):
         if hidden is not None:
             result.error = NotebookError(summary=hidden.splitlines()[-1], trace=hidden, failing_cell_index=-1)
     return result
+
+
+def printed(notebook) -> list[str]:
+    """Returns the lines that a notebook which ran has printed, without those that tell times."""
+    texts = [
+        output.get("text", "") if output["output_type"] == "stream" else output["data"].get("text/plain", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output["output_type"] == "execute_result" or output.get("name") == "stdout"
+    ]
+    lines = "\n".join(texts).splitlines()
+    return [line for line in lines if not TIMES.search(line)]
+
+
+def differing(once: list[str], again: list[str], tolerance: float = 1e-5) -> list[str]:
+    """Returns what differs between two lists of lines: other words, or a number by more than the relative tolerance."""
+    pairs = zip_longest(once, again, fillvalue="(nothing)")
+    return [f"{a!r} and {b!r}" for a, b in pairs if not _alike(a, b, tolerance)]
+
+
+def _alike(a, b, tolerance):
+    return NUMBER.sub("#", a) == NUMBER.sub("#", b) and all(
+        math.isclose(float(x), float(y), rel_tol=tolerance)
+        for x, y in zip(NUMBER.findall(a), NUMBER.findall(b), strict=True)
+    )
 
 
 def keep(notebook, path: Path) -> None:

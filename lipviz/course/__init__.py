@@ -13,7 +13,21 @@ Every call returns an object that shows itself in a notebook and in a terminal; 
 raises. Each lesson has a module here that declares its exercises.
 """
 
-from lipviz.course import bjorck, tour
+from lipviz.course import (
+    activations,
+    bjorck,
+    certificates,
+    constants,
+    convolutions,
+    depth,
+    explanations,
+    export,
+    margins,
+    migration,
+    tour,
+    training,
+    wasserstein,
+)
 from lipviz.course.answers import Array, Case, Choice, Function, Number
 from lipviz.course.registry import Exercise, check, exercise, exercises, hint, register, reset, solution
 from lipviz.course.result import Result, Status
@@ -36,4 +50,20 @@ __all__ = [
     "solution",
 ]
 
-register(*tour.EXERCISES, *bjorck.EXERCISES)
+# In the order of the course.
+for _lesson in (
+    tour,
+    constants,
+    bjorck,
+    activations,
+    convolutions,
+    depth,
+    wasserstein,
+    margins,
+    certificates,
+    explanations,
+    export,
+    training,
+    migration,
+):
+    register(*_lesson.EXERCISES)

@@ -167,7 +167,7 @@ def test_the_numbers():
         "bjorck.iterations": 9,
         "bjorck.diverge": 1.7320508,
     }
-    assert set(expected) == set(NUMBERS)
+    assert set(expected) == {name for name in NUMBERS if name.startswith(("tour.", "bjorck."))}
     for name, value in expected.items():
         assert course.exercise(name).solution == pytest.approx(value, abs=1e-5)
 
@@ -307,10 +307,19 @@ def test_the_cases_survive_a_function_that_changes_its_argument():
 # Hints and solutions
 
 
+def wrong_answer(one):
+    """An answer of the right kind that is wrong."""
+    if isinstance(one.kind, course.Function):
+        return lambda *arguments: np.zeros(1)
+    if isinstance(one.kind, course.Choice):
+        return next(key for key in one.kind.options if key != one.solution)
+    return np.asarray(one.solution) + 1e6
+
+
 @pytest.mark.parametrize("name", IDS)
 def test_hints_escalate_and_the_solution_comes_last(name):
     one = course.exercise(name)
-    wrong = (lambda *a: np.zeros(1)) if isinstance(one.kind, course.Function) else -1
+    wrong = wrong_answer(one)
     for number, hint in enumerate(one.hints, start=1):
         withheld = course.solution(name)
         assert withheld.status is course.Status.HINT

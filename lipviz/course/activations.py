@@ -1,0 +1,171 @@
+"""Exercises of lesson 03: gradients through activations, the slopes of a ReLU network, |x| from a sort."""
+
+import math
+
+import numpy as np
+
+from lipviz.course.answers import Array, Case, Function, Number
+from lipviz.course.registry import Exercise
+
+_BEFORE = (2.0, -1.0, -3.0, 0.5)
+_GRADIENT = (3.0, 1.0, 4.0, 2.0)
+_TOLERANCE = 1e-9
+
+
+def sort_pairs_backward(z, gradient):
+    """Returns the gradient before GroupSort2, from the channels z that it sorts and the gradient behind it."""
+    order = np.argsort(np.reshape(z, (-1, 2)), axis=1)
+    before = np.empty_like(order, dtype=float)
+    np.put_along_axis(before, order, np.reshape(gradient, (-1, 2)), axis=1)
+    return before.ravel()
+
+
+def _words(values):
+    return ", ".join(f"{value:g}" for value in values)
+
+
+BACKWARD = Exercise(
+    id="activations.backward",
+    question=(
+        f"Predict: GroupSort2 receives the four channels ({_words(_BEFORE)}) and sorts each pair of neighbours, the "
+        f"smaller one first. Behind it the gradient is ({_words(_GRADIENT)}). What is the gradient before it, with "
+        "respect to the four channels?"
+    ),
+    kind=Array(tolerance=1e-6),
+    hints=(
+        "What comes out of GroupSort2? For each of the four outputs, from which channel does it come?",
+        "Each output is one of the channels, so its entry of the gradient goes back to that channel. A pair that was "
+        "in order already stays as it is.",
+        "The first pair (2, −1) comes out as (−1, 2): it was swapped, so its two entries of the gradient swap as well. "
+        "The second pair was in order.",
+    ),
+    solution=sort_pairs_backward(_BEFORE, _GRADIENT),
+    explanation=(
+        "A sort moves numbers about, so backwards it moves the entries of the gradient about: the first two swap, the "
+        f"last two stay. The length stays what it was, √{sum(g * g for g in _GRADIENT):g}.\n\n"
+        "A ReLU would have handed down (3, 0, 0, 2): the channels −1 and −3 are cut off, and the length falls to √13."
+    ),
+)
+
+STEEPNESS = Exercise(
+    id="activations.steepness",
+    question=(
+        "A network with one number as its input, one hidden layer of ReLUs and one output computes "
+        "Σ vᵢ relu(wᵢ x + bᵢ) + c. It is held to be 1-Lipschitz by ‖w‖ ≤ 1 and ‖v‖ ≤ 1. It shall equal s·|x| for some "
+        "s > 0. What is the largest s that is possible, at any width?"
+    ),
+    kind=Number(
+        tolerance=1e-3,
+        mistakes={
+            1.0: "So it would be for GroupSort2. Here, which neurons can be active on both sides of 0?",
+            2.0: "The whole network is 1-Lipschitz, so s is at most 1 in any case.",
+            math.sqrt(0.5): "Both vectors have to be shared between the two sides, w as well as v.",
+            0.25: "You can have more: let half of each squared norm serve the right side, half the left.",
+        },
+    ),
+    hints=(
+        "The slope at x is the sum of vᵢ wᵢ over the neurons that are active there. By how much does it change from "
+        "x < 0 to x > 0?",
+        "The slopes differ by a sum of some of the numbers ± vᵢ wᵢ. The sum of all |vᵢ wᵢ| is at most ‖v‖·‖w‖ "
+        "(Cauchy and Schwarz).",
+        "So two slopes are never more than 1 apart. Those of s·|x| are s and −s.",
+    ),
+    solution=0.5,
+    explanation=(
+        "Two slopes differ by at most Σ |vᵢ wᵢ| ≤ ‖v‖·‖w‖ ≤ 1, and those of s·|x| differ by 2s, so that s ≤ ½. Two "
+        "neurons reach it: w = (1, −1)/√2 and v = (1, 1)/√2 give (relu(x) + relu(−x))/2.\n\n"
+        "That network spends half of its norm on a neuron that is off. A sort is never off."
+    ),
+)
+
+SLOPE = Exercise(
+    id="activations.slope",
+    question=(
+        "PReLUlip passes a positive input on as it is, and multiplies a negative one by a slope between −1 and 1. With "
+        "the slope 1 it is no activation at all: it bends nothing. Change the slope in the cell below until the "
+        "explorer states that lengths are kept all along the line, although the activation bends. Which slope is that?"
+    ),
+    kind=Number(
+        tolerance=1e-6,
+        mistakes={
+            1.0: "There it keeps lengths, but it is the identity. Look for another one.",
+            0.0: "That is ReLU, which loses most.",
+            0.25: "That is the slope that it starts with. Read the sentence for it.",
+            -0.5: "That bends more, but negative inputs are halved still.",
+        },
+    ),
+    hints=(
+        "The Jacobian is diagonal: 1 for a positive channel, the slope for a negative one. Which slopes keep lengths?",
+        "A number times a keeps its absolute value for two values of a only.",
+        "Try the other end of the slider.",
+    ),
+    solution=-1.0,
+    explanation=(
+        "With the slope −1, PReLUlip is the absolute value: negative inputs are mirrored, not shortened, and the "
+        "Jacobian is diagonal with entries ±1.\n\n"
+        "So what ruins ReLU is not that it acts on single channels, but that it is monotone: a monotone function of "
+        "one number with slopes ±1 can only have the slope 1 everywhere, or −1 everywhere. Then it does not bend."
+    ),
+)
+
+
+def fold(s):
+    """Returns the weights before and after a sort of a pair, as two rows, whose network is s·|x|."""
+    share = np.sqrt(abs(s) / 2)
+    return np.array([[share, -share], [-np.sign(s) * share, np.sign(s) * share]])
+
+
+def _judge_fold(result: np.ndarray, s: float) -> str:
+    """Says what keeps two rows of weights from making s·|x| with norms of at most √|s|."""
+    if result.shape != (2, 2):
+        return f"the shape is {result.shape}, expected (2, 2): a row w and a row v."
+    w, v = np.asarray(result, float)
+    x = np.linspace(-2, 2, 41)
+    received = np.sort(x[:, None] * w, axis=1) @ v
+    if not np.allclose(received, s * np.abs(x), rtol=0, atol=_TOLERANCE):
+        if np.allclose(received, -s * np.abs(x), rtol=0, atol=_TOLERANCE):
+            return f"the network computes {-s:g}·|x|, expected {s:g}·|x|: mind that the smaller number comes first."
+        worst = x[np.abs(received - s * np.abs(x)).argmax()]
+        value = float(np.sort(worst * w) @ v)
+        return f"at x = {worst:g} the network gives {value:.6g}, expected {s * abs(worst):.6g}."
+    limit = math.sqrt(abs(s))
+    norms = {"w": float(np.linalg.norm(w)), "v": float(np.linalg.norm(v))}
+    for name, norm in norms.items():
+        if norm > limit * (1 + _TOLERANCE):
+            return (
+                f"the network is {s:g}·|x|, but the norm of {name} is {norm:.6g}, above √|s| = {limit:.6g}. The "
+                f"product of the norms certifies {norms['w'] * norms['v']:.6g} only."
+            )
+    return ""
+
+
+FOLD = Exercise(
+    id="activations.fold",
+    question=(
+        "Build s·|x| from a sort. The network multiplies a number x by a pair of weights w = (w₁, w₂), sorts the two "
+        "products with GroupSort2, the smaller one first, and returns their scalar product with v = (v₁, v₂). Write a "
+        "function `fold(s)` that takes a number s, not 0, and returns an array of shape (2, 2) with the rows w and v. "
+        "The network shall equal s·|x| for all x, and both rows have a norm of at most √|s|, so that the whole is "
+        "certified to be |s|-Lipschitz."
+    ),
+    kind=Function(
+        signature="fold(s)",
+        cases=tuple(Case(f"s = {s:g}", (s,)) for s in (1.0, 4.0, 0.25, -1.0, -2.25)),
+        judge=_judge_fold,
+    ),
+    hints=(
+        "Begin with s = 1. The larger of x and −x is |x|. What is the smaller one?",
+        "Sorting (x, −x) gives (−|x|, |x|). Use both of them: −1 times the first and +1 times the second, and then set "
+        "the norms right.",
+        "For s = 1: w = (1, −1)/√2 and v = (−1, 1)/√2. For other s multiply both by √|s|, and v by the sign of s.",
+    ),
+    solution=fold,
+    explanation=(
+        "Sorting (x, −x)·c gives (−c|x|, c|x|), and v = (−c, c) makes 2c²|x| of it; with c = √(|s|/2) that is "
+        "|s|·|x|, and both norms are √|s|. The larger number alone, v = (0, 1), would need a w of norm √2: half of "
+        "what the pair carries would be thrown away.\n\n"
+        "ReLU has no such second half to offer: where it cuts off, nothing comes through."
+    ),
+)
+
+EXERCISES = (BACKWARD, STEEPNESS, SLOPE, FOLD)

@@ -1,0 +1,171 @@
+"""Exercises on the norm of a convolution: counting patches, the average of them, and the matrix itself."""
+
+import math
+
+import numpy as np
+
+from lipviz.course.answers import Case, Function, Number
+from lipviz.course.registry import Exercise
+
+_SIZE, _STRIDE = 7, 3
+_TAPS, _IMAGE = 3, 16
+_TOLERANCE = 1e-9
+
+_PATCHES = math.ceil(_SIZE / _STRIDE)  # along an axis
+
+PATCHES = Exercise(
+    id="convolutions.patches",
+    question=(
+        f"Predict: a kernel of {_SIZE} × {_SIZE}, moved over a large image with a stride of {_STRIDE} along both axes. "
+        "The kernel's matrix has the norm 1. By which factor do you have to multiply the kernel, so that the count of "
+        "patches proves the convolution to be 1-Lipschitz?"
+    ),
+    kind=Number(
+        tolerance=0.003,
+        mistakes={
+            1 / _PATCHES**2: "That is 1/P. It is sound, but √P is enough: look at the squares in the inequality.",
+            1 / _SIZE: f"That is the factor for stride 1. With a stride of {_STRIDE} patches overlap less.",
+            _STRIDE / _SIZE: (
+                "That comes from the average number of patches that share a pixel. Some pixels are in more than that."
+            ),
+            1 / (_PATCHES - 1): "Some pixels are in one patch more along each axis: you rounded down.",
+            _PATCHES: "That is the root of P. The kernel has to be divided by it.",
+            _PATCHES**2: "That is P, the number of patches. Which factor follows from it?",
+        },
+    ),
+    hints=(
+        f"First along one axis: patches of {_SIZE} pixels begin at 0, {_STRIDE}, {2 * _STRIDE}, … How many of them "
+        "contain a pixel, at the most?",
+        f"Pixel {2 * _STRIDE} is in the patches that begin at 0, {_STRIDE} and {2 * _STRIDE}. Along both axes the "
+        "numbers multiply, to P.",
+        "The norm is at most √P times that of the matrix, and P is the square of the number along one axis.",
+    ),
+    solution=1 / _PATCHES,
+    explanation=(
+        f"Along an axis a pixel is in at most ⌈{_SIZE}/{_STRIDE}⌉ = {_PATCHES} patches, so in P = {_PATCHES**2} of "
+        f"them in the plane, and the factor is 1/√P = 1/{_PATCHES} = {1 / _PATCHES:.4f}. With a stride of 1 it would "
+        f"be 1/{_SIZE}: larger strides cost less of the slope, and none at all once the stride is the kernel's size."
+    ),
+)
+
+
+def norm_after_average(taps: int, size: int) -> float:
+    """Norm of a convolution that keeps the length of patches, over the root of the average number of patches.
+
+    Args:
+        taps: Height and width of the kernel, odd.
+        size: Height and width of the image, at least `taps`; stride 1, zero padding that keeps the size.
+    """
+    reach = (taps - 1) // 2
+    return taps / ((taps * size - reach * (reach + 1)) / size)
+
+
+_SIXTEEN = norm_after_average(_TAPS, _IMAGE)
+
+AVERAGE = Exercise(
+    id="convolutions.average",
+    question=(
+        f'Change the size of the image in the explorer, by hand or by `explorer.state = {{"image": {_IMAGE}}}`, and '
+        'leave the rest as it was: a random kernel of 3 × 3, 1 → 16 channels, orthogonal, stride 1, padding "same". '
+        "Which norm is left once the kernel is divided by the reference's average? It is in the left panel, in the "
+        "statement, and the last entry of `explorer.data.after`."
+    ),
+    kind=Number(
+        tolerance=0.002,
+        mistakes={
+            norm_after_average(_TAPS, 8): f"That is the norm at the explorer's own size, 8 × 8. Set it to {_IMAGE}.",
+            norm_after_average(_TAPS, 4): "That is the norm at 4 × 4, as in the lesson.",
+            norm_after_average(_TAPS, 28): "That is the norm at 28 × 28.",
+            1 / _SIXTEEN: "That is the claim over the norm. What is left of the norm is the other way round.",
+        },
+    ),
+    hints=(
+        'Nothing needs computing by hand: move the slider "image size" and read the bar with the hatching.',
+        "By code: set the state, then print `dict(zip(explorer.data.methods, explorer.data.after))`.",
+        f"Or compute it: pixels inside are in {_TAPS}² patches. On average along an axis it is {_TAPS} less 2/n, for n "
+        "pixels. Divide the one by the other.",
+    ),
+    solution=_SIXTEEN,
+    explanation=(
+        f"{_TAPS} / ({_TAPS} - 2/{_IMAGE}) = {_SIXTEEN:.4f}. Along each axis the two pixels at the ends are in one "
+        "patch less, so the average is lower than the largest number by 2/n, n being the size. The fault shrinks with "
+        'the size of the image, but it is never zero: a factor that holds on large images "nearly" does not hold.'
+    ),
+)
+
+
+def convolution_matrix(kernel, n):
+    """The matrix of a 1-D convolution as layers compute it: odd kernel, stride 1, zeros around n pixels."""
+    reach = len(kernel) // 2
+    matrix = np.zeros((n, n))
+    for place in range(n):
+        for tap, weight in enumerate(kernel):
+            pixel = place + tap - reach
+            if 0 <= pixel < n:
+                matrix[place, pixel] = weight
+    return matrix
+
+
+def by_unit_images(kernel, n):
+    """The same by another way: what `np.correlate` makes of each single pixel."""
+    reach = len(kernel) // 2
+    padded = [np.pad(image, reach) for image in np.eye(n)]
+    return np.stack([np.correlate(image, kernel, mode="valid") for image in padded], axis=1)
+
+
+def _judge_matrix(result: np.ndarray, kernel: np.ndarray, n: int) -> str:
+    """Compares with what the convolution does to each single pixel, and tells known mistakes."""
+    if result.shape != (n, n):
+        return f"the shape is {result.shape}, expected {(n, n)}: as many outputs as pixels."
+    expected = by_unit_images(kernel, n)
+    if np.allclose(result, expected, rtol=0, atol=_TOLERANCE):
+        return ""
+    reach, circular = len(kernel) // 2, np.zeros((n, n))
+    for tap, weight in enumerate(kernel):
+        circular += weight * np.roll(np.eye(n), tap - reach, axis=1)
+    mistakes = (
+        (expected.T, "the kernel is turned round, or the matrix transposed: layers multiply without turning it round."),
+        (circular, "the kernel wraps around at the border, as an FFT has it. Beyond the border there are zeros."),
+    )
+    word = next((word for wrong, word in mistakes if np.allclose(result, wrong, rtol=0, atol=_TOLERANCE)), "")
+    off = np.count_nonzero(np.abs(result - expected) > _TOLERANCE)
+    return word or f"{off} of {n * n} entries are off; the first row should be {np.round(expected[0], 3).tolist()}."
+
+
+def _matrix_cases() -> tuple[Case, ...]:
+    rng = np.random.default_rng(0)
+    return (
+        Case("the kernel (1, 2, 1) on 4 pixels", (np.array([1.0, 2.0, 1.0]), 4)),
+        Case("a kernel of one number on 3 pixels", (np.array([-2.5]), 3)),
+        Case("the kernel (1, 2, 5) on 5 pixels", (np.array([1.0, 2.0, 5.0]), 5)),
+        Case("a random kernel of 5 on 8 pixels", (rng.standard_normal(5), 8)),
+        Case("a random kernel of 7 on 4 pixels", (rng.standard_normal(7), 4)),
+        Case("a kernel of 3 on a single pixel", (np.array([3.0, 1.0, 2.0]), 1)),
+    )
+
+
+MATRIX = Exercise(
+    id="convolutions.matrix",
+    question=(
+        "Write a function `convolution_matrix(kernel, n)` in NumPy that returns the (n, n) matrix of a 1-D convolution "
+        "with zero padding and stride 1, as layers compute it: output i is the sum over j of "
+        "`kernel[j]` times pixel i + j - r, with r = (length - 1)/2, and pixels outside of 0 … n - 1 count as zero. "
+        "The kernel is a float64 array of odd length, possibly longer than the image."
+    ),
+    kind=Function(signature="convolution_matrix(kernel, n)", cases=_matrix_cases(), judge=_judge_matrix),
+    hints=(
+        "Row i says what output i takes from each pixel. Which pixel does entry j of the kernel meet there?",
+        "Start from `np.zeros((n, n))`, with two loops: over the outputs i and over the entries j of the kernel.",
+        "In the loops: `p = i + j - len(kernel) // 2`, and `if 0 <= p < n:` set entry (i, p) to `kernel[j]`.",
+    ),
+    solution=convolution_matrix,
+    explanation=(
+        "Every diagonal holds one number: such a matrix is called a Toeplitz matrix. The border shows only in what is "
+        "missing, at the two corners. A circular convolution fills these corners with what wraps around, which changes "
+        "the norm in either direction.\n\n"
+        "`np.linalg.norm(matrix, 2)` is the exact norm of the layer. In two dimensions the matrix is a Toeplitz matrix "
+        "of Toeplitz matrices, and grows with the fourth power of the image's size."
+    ),
+)
+
+EXERCISES = (PATCHES, AVERAGE, MATRIX)

@@ -1,0 +1,384 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 600
+#   jupytext:
+#     formats: py:percent
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lipviz:
+#     minutes: 2
+#     title: 'Keep the gradient: through fifty layers, and through a pooling'
+# ---
+
+# %% [markdown]
+# # Keep the gradient: through fifty layers, and through a pooling
+#
+# **You will learn** what depth and pooling do to a gradient, to build a network of fifty layers that hands it through
+# unharmed, and a convolutional one that loses nothing on the way down to ten classes.
+#
+# **You need** a little Keras. A network is **1-Lipschitz** if it never moves two outputs further apart than their
+# inputs are. Lesson 03 tells why its activations sort.
+#
+# **It takes** about two minutes of computing on two CPU cores, and half an hour of yours.
+
+# %% [markdown] tags=["launch"]
+# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+#
+# [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F05_keep_the_gradient.py
+# [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/05_keep_the_gradient.ipynb
+
+# %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
+# Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("lipviz") is None:
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
+    packages = (
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+    )
+    subprocess.run([*install, *packages.split()], check=True)
+
+# %%
+import keras
+import numpy as np
+
+import lipviz
+from lipviz import course, data, measure, plots
+from lipviz.explorers import GradientDepthExplorer
+from lipviz.layers import (
+    GroupSort2,
+    InvertibleDownSampling,
+    ScaledAveragePooling2D,
+    ScaledL2NormPooling2D,
+    SpectralConv2D,
+    SpectralDense,
+)
+from lipviz.losses import TauSparseCategoricalCrossentropy
+
+keras.utils.set_random_seed(0)
+
+# %% nbmake={"mock": {"DEPTH": 8, "EPOCHS": 6}}
+DEPTH = 50
+EPOCHS = 15
+
+# %% [markdown]
+# ## What is left of a gradient after fifty layers?
+#
+# The gradient of an output with respect to the input says how the output answers to a small change. It is computed from
+# the end to the beginning, layer by layer, and each layer hands on what it got, longer or shorter. In a 1-Lipschitz
+# network it can never get longer. So all that can go wrong is that it gets shorter, fifty times.
+#
+# Take the best matrices there are: orthogonal ones, all singular values exactly 1. They turn a gradient and keep its
+# length. **Predict** what fifty of them leave of it, with a ReLU after each.
+
+# %%
+depth = measure.gradient_depth(("relu", "groupsort2"))
+for name, median in zip(depth.activations, depth.median, strict=True):
+    print(f"{name:10s} after 1 layer {median[0]:.2f}, after {depth.depths[-1]} layers {median[-1]:.1e}")
+relu_median, sort_median = depth.median
+assert relu_median[-1] < 1e-6
+assert np.allclose(sort_median, 1, rtol=0, atol=1e-9)
+
+# %%
+plots.picture(
+    plots.plot_gradient_depth(depth),
+    plots.alt_text(depth),
+    caption="The axis is logarithmic: a straight line downwards is a constant factor per layer. GroupSort2 stays at 1.",
+)
+
+# %% [markdown]
+# **Surprise**: with perfect matrices the gradient is gone, down to a few hundred-millionths. A ReLU switches off half
+# of its neurons. That halves the *square* of the gradient, so each layer passes on $\sqrt{1/2} \approx 0.71$ of it, and
+# $0.71^{50}$ is next to nothing. GroupSort2 only swaps neighbours: nothing is lost, at any depth.
+#
+# (The usual cure is to make the matrices larger by $\sqrt2$. Then gradients keep their length *on average*, but the
+# network may stretch by up to $\sqrt2^{50} \approx 3 \cdot 10^7$. Lesson 01 shows what becomes of such a bound.)
+#
+# ## Does a real network do it?
+#
+# The same with Keras layers, on scikit-learn's handwritten digits (8 × 8 pixels). `SpectralDense` keeps its matrix
+# orthogonal during training too; here we look at the gradient that a training would start with.
+
+# %%
+(x_train, y_train), (x_test, y_test) = data.digits()
+pixels = x_test[:50].reshape(-1, 64)
+deep = {}
+for name, activation in (("ReLU", keras.layers.ReLU), ("GroupSort2", GroupSort2)):
+    keras.utils.set_random_seed(0)
+    steps = [keras.Input((64,))]
+    for _ in range(DEPTH):
+        steps += [SpectralDense(64, kernel_initializer="orthogonal"), activation()]
+    deep[name] = lipviz.Sequential([*steps, SpectralDense(10)], name=name)
+
+# %%
+flows = [measure.gradient_flow(model, pixels) for model in deep.values()]
+for flow in flows:
+    print(f"{flow.name}: after {DEPTH} layers {flow.median[0]:.2g} of the gradient arrives at the pixels")
+assert flows[0].median[0] < 10 * 0.5 ** (DEPTH / 2)  # ReLU: √½ a layer, up to a factor of 10
+assert abs(flows[1].norms - 1).max() < 0.05  # GroupSort2: within 5 % at every layer and for every image
+
+# %%
+plots.picture(
+    plots.plot_gradient_flow(flows),
+    f"Norm of a gradient on its way back through {DEPTH} layers, logarithmic. With GroupSort2 it stays at 1. With ReLU "
+    f"it falls in even stairs from 1 at the output to {flows[0].median[0]:.2g} at the input.",
+    caption="Read it from right to left, the way of a gradient. Flat is a matrix, each drop of the stairs is a ReLU.",
+)
+
+# %%
+norms = measure.input_gradient_norms(deep["GroupSort2"], pixels)
+print(f"gradients of all ten outputs at 50 images: norms from {norms.rows.min():.4f} to {norms.rows.max():.4f}")
+assert abs(norms.rows - 1).max() < 0.05
+
+# %% [markdown]
+# ## What does a pooling do?
+#
+# Networks for images make the image smaller on their way: windows of 2 × 2 pixels become one. Five ways to do it:
+#
+# * the **average** of a window. As a 1-Lipschitz map it is too cautious: it halves every gradient;
+# * the **scaled average**, twice that (√4 for 4 pixels), which uses the whole of the constant 1;
+# * the **l2 norm** of a window, scaled alike;
+# * the **maximum** of a window;
+# * **invertible down-sampling**: the four pixels of a window become four channels of one pixel. Nothing is computed.
+#
+# All are 1-Lipschitz. We ask two questions: how much of a *gradient* comes back through, and how much of the *distance*
+# of two images goes through? **Predict**: which of the five keep all of a gradient? Which keep all distances?
+
+# %%
+poolings = {
+    "average": keras.layers.AveragePooling2D(2),
+    "scaled average": ScaledAveragePooling2D(2),
+    "l2 norm": ScaledL2NormPooling2D(2),
+    "maximum": keras.layers.MaxPooling2D(2),
+    "invertible": InvertibleDownSampling(2),
+}
+gradient, distance = {}, {}
+for name, layer in poolings.items():
+    pooling = keras.Sequential([keras.Input((8, 8, 1)), layer])
+    gradient[name] = measure.gradient_flow(pooling, x_test[:100]).norms[0]
+    distance[name] = measure.secant_ratios(pooling, x_test).ratios
+    print(f"{name:15s} gradient {np.median(gradient[name]):.2f}, ", end="")
+    print(f"distances {distance[name].min():.2f} to {distance[name].max():.2f}, shape {pooling.output_shape[1:]}")
+
+# %%
+assert all(np.allclose(gradient[name], 1) for name in ("scaled average", "maximum", "invertible"))
+assert np.allclose(gradient["average"], 0.5)
+assert np.allclose(distance["invertible"], 1)
+assert all(distance[name].min() < 0.5 for name in poolings if name != "invertible")
+
+# %% [markdown]
+# **Surprise**: the scaled average and the maximum hand back *all* of a gradient, and still some pairs of images come
+# closer to each other by a factor of 3, 10 or more. The two questions are different ones. A matrix with few rows can
+# have orthonormal rows, so that gradients, which go through it backwards, keep their length; but from 64 numbers it
+# makes 16, and whatever lies in the other 48 directions is invisible behind it. For an average, that is all that
+# differs *within* a window:
+
+# %%
+image = x_test[:1]
+pattern = 0.1 * (-1.0) ** np.indices((8, 8)).sum(axis=0)[None, :, :, None]  # a checkerboard of ±0.1
+for name, layer in poolings.items():
+    moved = np.linalg.norm(layer(image + pattern) - layer(image))
+    print(f"{name:15s} the pattern has the length {np.linalg.norm(pattern):.2f} before, {moved:.2f} behind")
+    assert moved < 1e-5 if "average" in name else moved > 0.1
+
+# %% [markdown]
+# (The l2 norm loses some of the gradient as well, on these images: where a window is black its slope is 0.)
+#
+# ## How do I build a network that keeps everything?
+#
+# Use steps that keep both, distances and gradients, as long as there is room: square orthogonal matrices, sorts, and
+# invertible down-sampling. Behind it, a convolution with a window of 1 × 1 is one orthogonal matrix for all pixels.
+# Together they are a convolution with a window of 2 × 2 and stride 2 whose windows do not overlap. So 8 × 8 × 1 numbers
+# become 4 × 4 × 4, 2 × 2 × 16 and 1 × 1 × 64, always 64 of them; a dense layer may follow, and only the last one goes
+# down to 10.
+#
+# Beside it, the usual way: overlapping 3 × 3 convolutions, and average pooling. Both networks are 1-Lipschitz, both
+# sort.
+
+# %%
+keras.utils.set_random_seed(0)
+usual = lipviz.Sequential(
+    [
+        keras.Input((8, 8, 1)),
+        SpectralConv2D(16, 3),
+        GroupSort2(),
+        ScaledAveragePooling2D(2),
+        SpectralConv2D(32, 3),
+        GroupSort2(),
+        ScaledAveragePooling2D(2),
+        keras.layers.Flatten(),
+        SpectralDense(10),
+    ],
+    name="usual",
+)
+keeping = lipviz.Sequential(
+    [
+        keras.Input((8, 8, 1)),
+        InvertibleDownSampling(2),
+        SpectralConv2D(4, 1),
+        GroupSort2(),
+        InvertibleDownSampling(2),
+        SpectralConv2D(16, 1),
+        GroupSort2(),
+        InvertibleDownSampling(2),
+        SpectralConv2D(64, 1),
+        GroupSort2(),
+        keras.layers.Flatten(),
+        SpectralDense(64),
+        GroupSort2(),
+        SpectralDense(10),
+    ],
+    name="keeping",
+)
+
+# %%
+from tqdm.keras import TqdmCallback
+
+for model in (usual, keeping):
+    model.compile(keras.optimizers.Adam(5e-3), loss=TauSparseCategoricalCrossentropy(20), metrics=["accuracy"])
+    bar = TqdmCallback(verbose=0)
+    model.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[bar])
+
+# %% [markdown]
+# The **Jacobian** of a network is the matrix of all its derivatives, here 10 logits by 64 pixels. Its singular values
+# say what the whole network keeps: the largest, how much the most effective change of an image moves the logits.
+#
+# And there is something to win. If the largest logit leads by a margin $m$, no change of the image below $m/\sqrt2$ can
+# alter the class: that is the **certified radius** of the image. The more of its constant a network uses, the wider
+# the margins that it can have.
+
+# %%
+spectra, radius, accuracy = {}, {}, {}
+for model in (usual, keeping):
+    accuracy[model.name] = model.evaluate(x_test, y_test, verbose=0)[1]
+    spectra[model.name] = measure.jacobian_singular_values(model, x_test[:100])
+    radius[model.name] = lipviz.certified_radius(model, x_test, y_test).radii.mean()
+    print(f"{model.name}: test accuracy {accuracy[model.name]:.3f}, ", end="")
+    values = spectra[model.name].values
+    print(f"singular values {values.min():.4f} to {values.max():.4f}, mean certified radius {radius[model.name]:.3f}")
+
+# %%
+assert abs(spectra["keeping"].values - 1).max() < 0.01  # all singular values of the whole network, trained
+assert spectra["usual"].largest.max() < 0.7
+assert radius["keeping"] > 1.3 * radius["usual"]
+assert min(accuracy.values()) > 0.85
+
+# %% [markdown]
+# Where does the usual network lose it? Follow the gradient back:
+
+# %%
+flows = [measure.gradient_flow(model, x_test[:50]) for model in (usual, keeping)]
+plots.picture(
+    plots.plot_gradient_flow(flows),
+    " ".join(map(plots.alt_text, flows)),
+    caption="The way back, from right to left: 'keeping' stays on top, 'usual' falls twice.",
+)
+
+# %%
+share = flows[0].median[:-1] / flows[0].median[1:]
+for place, passed in zip(flows[0].places[1:], share, strict=True):
+    print(f"{place:30s} passes on {passed:.2f} of a gradient")
+    assert passed < 0.7 if "conv" in place else passed > 0.99
+
+# %% [markdown]
+# Not the poolings: as we saw, the scaled average hands back every gradient in full. It is the convolutions. Their
+# windows overlap, so that each pixel is used up to nine times; to be safe against the worst image, the kernel is made
+# smaller, and every other image pays for it (lesson 04). Without overlap there is no such worst case.
+#
+# The price is in the first column: 2 × 2 windows that never overlap see less of an image at a time, and after enough
+# training the usual network is the more accurate one. Accuracy or certainty: lesson 07 is about that choice.
+# Convolutions that overlap *and* are orthogonal exist, at a higher cost (Li et al., below).
+#
+# ## See what depth leaves
+#
+# The explorer starts with the network that you have just trained. Then choose "random, orthogonal layers", and compare
+# activations. Which ones keep the gradient at depth 50? Which lose it fastest?
+
+# %%
+explorer = GradientDepthExplorer(keeping, x_test[:50])
+explorer
+
+# %%
+print(explorer.statement(explorer.data))
+assert explorer.error is None
+explorer.state = {"network": "random", "first": "tanh", "second": "abs", "depth": 50}
+print(explorer.statement(explorer.data))
+assert explorer.error is None
+assert np.allclose(explorer.data.way.norms[1], 1)  # the absolute value keeps it as well
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the `...`. A wrong answer costs nothing and brings a hint.
+#
+# ### Exercise 1: predict
+
+# %%
+course.exercise("depth.vanish")
+
+# %%
+answer = ...
+
+course.check("depth.vanish", answer)
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %%
+course.exercise("depth.lost")
+
+# %%
+answer = ...
+
+course.check("depth.lost", answer)
+
+# %% [markdown]
+# ### Exercise 3: change
+
+# %%
+course.exercise("depth.leaky")
+
+# %%
+explorer.state = {"network": "random", "first": "relu", "second": "groupsort2", "depth": 50}  # change "first" here
+print(f"share that a layer passes on: {explorer.data.way.median[0, -1] ** (1 / 50):.3f}")
+
+# %%
+answer = ...
+
+course.check("depth.leaky", answer)
+
+# %% [markdown]
+# ### Exercise 4: build
+
+# %%
+course.exercise("depth.downsample")
+
+
+# %%
+def downsample(x, p):
+    return ...
+
+
+course.check("depth.downsample", downsample)
+
+# %% [markdown]
+# ## Where to go next
+#
+# * Lesson 04 looks into convolutions and their bounds; lesson 08 into certificates.
+# * C. Anil, J. Lucas, R. Grosse: *Sorting out Lipschitz function approximation*, ICML 2019: gradient norm preservation.
+# * Q. Li, S. Haque, C. Anil, J. Lucas, R. Grosse, J.-H. Jacobsen: *Preventing gradient attenuation in Lipschitz
+#   constrained convolutional networks*, NeurIPS 2019: networks such as 'keeping', with orthogonal convolutions.
+# * K. He, X. Zhang, S. Ren, J. Sun: *Delving deep into rectifiers*, ICCV 2015: the factor √2.
+# * Y.-L. Boureau, J. Ponce, Y. LeCun: *A theoretical analysis of feature pooling in visual recognition*, ICML 2010.

@@ -1,0 +1,382 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 600
+#   jupytext:
+#     formats: py:percent
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lipviz:
+#     minutes: 5
+#     title: 'Certify Fashion-MNIST: accuracy that no attack can take away'
+# ---
+
+# %% [markdown]
+# # Certify Fashion-MNIST: accuracy that no attack can take away
+#
+# **You will learn** to train a convolutional network whose decisions come with a certificate, to read off how much of
+# its accuracy no attack can take away, to set it against real attacks, and to turn the dial between accuracy and
+# robustness.
+#
+# **You need** Keras (`Sequential`, `compile`, `fit`) and the idea of a 1-Lipschitz network: moving the image by a
+# distance moves the output by no more than that (lesson 00 or 01).
+#
+# **It takes** about five minutes of computing on two CPU cores, and an hour of yours.
+
+# %% [markdown] tags=["launch"]
+# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+#
+# [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F08_certify_fashion.py
+# [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/08_certify_fashion.ipynb
+
+# %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
+# Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("lipviz") is None:
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
+    packages = (
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+    )
+    subprocess.run([*install, *packages.split()], check=True)
+
+# %%
+import keras
+import numpy as np
+from tqdm.keras import TqdmCallback
+
+from lipviz import Sequential, course, data, measure, plots
+from lipviz.explorers import TradeoffExplorer
+from lipviz.layers import FrobeniusDense, GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
+from lipviz.losses import TauSparseCategoricalCrossentropy
+
+keras.utils.set_random_seed(0)
+
+# %% nbmake={"mock": {"EPOCHS": 3, "BATCH": 128, "TRAIN": 4000, "TEST": 800, "ATTACKED": 16}}
+EPOCHS = 3
+BATCH = 256
+TRAIN = None  # all 60,000
+TEST = None  # all 10,000
+ATTACKED = 100
+
+# %% [markdown]
+# ## What is to be certified?
+#
+# Fashion-MNIST: 28 × 28 pixels, grey levels from 0 to 1, ten kinds of clothes. All distances below are Euclidean, in
+# these units: to turn one pixel from black to white is a change of size 1, and so is to change every pixel by 1/28.
+
+# %%
+try:
+    (x_train, y_train), (x_test, y_test) = data.fashion_mnist(TRAIN, TEST)
+except data.DatasetNotFoundError as error:
+    print(f"{error}\nGoing on with scikit-learn's digits: small images, other numbers, the same lesson.")
+    (x_train, y_train), (x_test, y_test) = data.digits()
+sample = x_test[:500].reshape(500, -1)
+distances = np.linalg.norm(sample[:, None] - sample[None], axis=-1)
+others = np.where(y_test[:500, None] == y_test[None, :500], np.inf, distances)
+print(f"{len(x_train)} images to train on, {len(x_test)} to test")
+print(f"from an image to the nearest of another class: {np.median(others.min(axis=1)):.2f} (median of 500)")
+
+# %% [markdown]
+# Keep that number in mind. If the nearest image of another class is about 5 away, then no classifier that is right on
+# both can be certified beyond half of it there; and a change of 0.5 is a tenth of that way, faint to the eye.
+#
+# ## A network with a constant
+#
+# Two convolutions, two poolings, two dense layers, each of which stretches no distance: a chain of such layers
+# stretches none either. `bound="tight"` measures the convolution itself and brings its norm up to 1 (lesson 04). The
+# last layer gives each class one direction of length 1.
+
+
+# %%
+def network():
+    return Sequential(
+        [
+            keras.Input(x_train.shape[1:]),
+            SpectralConv2D(16, 3, bound="tight", activation=GroupSort2()),
+            ScaledL2NormPooling2D(2),
+            SpectralConv2D(32, 3, bound="tight", activation=GroupSort2()),
+            ScaledL2NormPooling2D(2),
+            keras.layers.Flatten(),
+            SpectralDense(128, activation=GroupSort2()),
+            FrobeniusDense(10),
+        ]
+    )
+
+
+# %% [markdown]
+# ## How should it be trained?
+#
+# A cross-entropy wants logits that are far apart. An ordinary network makes its weights large and gets them; this one
+# cannot. So the loss is told at which scale to read the logits: a cross-entropy of $\tau$ times the logits. With a
+# large $\tau$ an image that is right by a small margin is good enough; with a small $\tau$ every image goes on asking
+# for more margin.
+#
+# The learning rate rises in the first tenth of the training and falls to almost nothing at the end.
+
+
+# %%
+def trained(tau):
+    keras.utils.set_random_seed(0)
+    model = network()
+    steps = EPOCHS * -(-len(x_train) // BATCH)
+    rise = steps // 10
+    rate = keras.optimizers.schedules.CosineDecay(5e-4, steps - rise, warmup_target=5e-3, warmup_steps=rise)
+    model.compile(keras.optimizers.Adam(rate), TauSparseCategoricalCrossentropy(tau), metrics=["accuracy"])
+    model.fit(x_train, y_train, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
+    return model
+
+
+model = trained(tau=3)
+accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
+print(f"test accuracy: {accuracy:.3f}")
+
+# %% [markdown]
+# ## How far does each decision hold?
+#
+# If one logit leads another by the margin $m$, and no change of size $r$ can move their difference by more than
+# $c\,r$, then the class cannot change within $r = m / c$: the **certified radius**. It needs the constant $c$ of a
+# *difference* of two logits. First, is the network what it claims to be?
+
+# %%
+certificate = measure.certify(model)
+print(f"at most {certificate.upper_bound:.4f}, and at least {certificate.lower_bound:.4f} by a search")
+assert certificate.upper_bound < np.inf
+
+# %% [markdown]
+# A bound from above, layer by layer, beside the largest ratio that a search found from below. The radius asks for
+# less: the constants of *pairs* of classes, $c_{ij} = L\,\|w_i - w_j\|$, with the constant $L$ of all that comes before
+# the last layer, and the directions $w_i$ and $w_j$ of the two classes. The usual rule takes $\sqrt 2$ times the
+# constant of the whole, whatever the two directions are.
+
+# %%
+pairs = measure.pairwise_bounds(model)
+between = pairs[~np.eye(len(pairs), dtype=bool)]
+print(f"constants of the differences of two logits: {between.min():.3f} to {between.max():.3f}")
+print(f"√2 times the constant of the whole network: {np.sqrt(2) * certificate.upper_bound:.3f}")
+assert between.max() <= np.sqrt(2) * certificate.upper_bound * (1 + 1e-9)
+
+# %%
+radii = measure.certified_radius(model, x_test, y_test)
+plots.picture(
+    plots.plot_radii(radii),
+    plots.alt_text(radii),
+    caption="Each test image has a radius of its own; those that are classified wrongly have 0.",
+)
+
+# %% [markdown]
+# ## What accuracy is left?
+#
+# An image counts at $\varepsilon$ if it is classified correctly and its radius is larger than $\varepsilon$. That
+# share is the **certified accuracy**: no change of size up to $\varepsilon$, by whatever attack, can leave less.
+
+# %%
+epsilons = np.linspace(0, 1.5, 61)
+certified = radii.accuracy_at(epsilons)
+plots.picture(
+    plots.plot_certified_accuracy(certified),
+    plots.alt_text(radii.accuracy_at((0, 36 / 255, 0.5, 1.0))),
+    caption="Certified accuracy begins at the accuracy and can only fall; how slowly is what training decides.",
+)
+
+# %%
+for epsilon, share in zip((36 / 255, 0.5, 1.0), radii.accuracy_at((36 / 255, 0.5, 1.0)).certified, strict=True):
+    print(f"certainly right under every change up to {epsilon:.3f}: {share:.1%} of the test images")
+assert np.all(np.diff(certified.certified) <= 0)
+assert certified.certified[0] <= radii.accuracy
+
+# %% [markdown]
+# ## Can it be broken?
+#
+# A certificate that an attack beats would be a lie. DeepFool walks to the nearest place where the class changes, step
+# by step along the gradients. What it finds is an upper bound of the true distance, the radius a lower one: **each
+# certificate must lie below each attack's distance**, for every single image.
+
+# %%
+attack = measure.attack(model, x_test[:ATTACKED], y_test[:ATTACKED], method="deepfool")
+certified_there = radii.radii[:ATTACKED]
+right = radii.correct[:ATTACKED]
+print(f"attacked {right.sum()} images that were right; the class changed on {attack.success[right].sum()}")
+ratio = attack.found[right] / certified_there[right]
+print(f"distance of the attack over the certificate: median {np.median(ratio):.2f}, smallest {ratio.min():.2f}")
+assert np.all(attack.found[right] >= certified_there[right])
+
+# %%
+beside = measure.certified_accuracy(model, x_test[:ATTACKED], y_test[:ATTACKED], epsilons).beside(attack)
+plots.picture(
+    plots.plot_certified_accuracy(beside),
+    plots.alt_text(measure.certified_accuracy(model, x_test[:ATTACKED], y_test[:ATTACKED]).beside(attack)),
+    caption="The truth lies in the grey band: no attack can leave less than its lower edge; this one left the upper.",
+)
+
+# %% [markdown]
+# And a second attack, of another kind, that stays inside: projected gradient descent within 0.999 of each image's own
+# radius. If the theory is right, it cannot succeed even once.
+
+# %%
+inside = measure.attack(
+    model,
+    x_test[:ATTACKED][right],
+    y_test[:ATTACKED][right],
+    epsilon=0.999 * np.maximum(certified_there[right], 1e-6),
+    starts=2,
+)
+print(f"attacks inside of the certified radius: {len(inside)}, of which succeeded: {inside.success.sum()}")
+assert not inside.success.any()
+
+# %% [markdown]
+# What does such an attack look like? For a network with a certificate, it has to draw.
+
+# %%
+changed = measure.adversarial_pairs(attack, x_test[:ATTACKED], radii=None)
+plots.picture(
+    plots.plot_adversarial_pairs(changed),
+    plots.alt_text(changed),
+    caption="The image, what DeepFool made of it, and the difference between the two.",
+)
+
+# %% [markdown]
+# ## Turn the dial
+#
+# One number was chosen without saying why: $\tau = 3$. Train the same network with 0.5 and with 10, everything else
+# equal.
+#
+# **Before you look**: which of the three is right most often, and which has the largest share of images that are
+# certainly right under every change up to 0.5? Write down a guess.
+
+# %%
+TAUS = (0.5, 3, 10)
+frontier = [radii if tau == 3 else measure.certified_radius(trained(tau), x_test, y_test) for tau in TAUS]
+print("   τ  accuracy  mean radius   at 36/255   at 0.5   at 1.0")
+for tau, one in zip(TAUS, frontier, strict=True):
+    shares = one.accuracy_at((36 / 255, 0.5, 1.0)).certified
+    print(f"{tau:4g} {one.accuracy:9.3f} {one.mean_radius:12.3f} {shares[0]:11.3f} {shares[1]:8.3f} {shares[2]:8.3f}")
+accuracies = [one.accuracy for one in frontier]
+means = [one.mean_radius for one in frontier]
+assert accuracies == sorted(accuracies)  # the larger τ, the more images are right
+assert means == sorted(means, reverse=True)  # and the less far they hold
+
+# %%
+figure = plots.new_figure()
+ax = plots.style.prepared(
+    figure.axes[0],
+    title="One network, three temperatures",
+    xlabel="size ε of the change (l2 norm, units of the input)",
+    ylabel="certified accuracy (share, no unit)",
+)
+for tau, one, color, dashes in zip(TAUS, frontier, plots.PALETTE, ("-", "--", ":"), strict=False):
+    ax.plot(epsilons, one.accuracy_at(epsilons).certified, dashes, color=color, label=f"τ = {tau}")
+ax.set_ylim(0, 1)
+ax.legend(frameon=False, fontsize=9)
+plots.picture(
+    figure,
+    "Certified accuracy against the size of a change for τ = 0.5, 3 and 10. The larger τ, the higher the line begins "
+    "and the sooner it falls: the three lines cross.",
+    caption="The lines cross: which network is best depends on how large a change you are afraid of.",
+)
+
+# %% [markdown]
+# **Surprise**: the network that is right most often is certified least. At a change of 0.5 the one with the *lowest*
+# accuracy guarantees the most, by far, and nothing in the test accuracy would have told you. No setting wins
+# everywhere: what can be had is a frontier, and $\tau$ walks along it.
+#
+# ## Another dial
+#
+# HKR, the loss of lesson 07, has a dial of its own: the weight $\alpha$ of the hinge. Below are networks for the
+# digits that were trained with both losses. Choose HKR and move $\alpha$ from 1 to 100; then look where the
+# crossentropies lie.
+
+# %%
+explorer = TradeoffExplorer()
+explorer
+
+# %%
+explorer.state = {"loss": "hkr", "alpha": 100.0}
+eager = explorer.data.runs[explorer.data.chosen]
+explorer.state = {"alpha": 1.0}
+careful = explorer.data.runs[explorer.data.chosen]
+print(explorer.statement(explorer.data))
+assert explorer.error is None
+assert eager.dial > careful.dial
+
+# %% [markdown]
+# ## What can be reached?
+#
+# Five epochs, the whole data set and this network: the documentation's page on Fashion-MNIST has the frontier, with
+# seeds, times and the command that made it.
+#
+# ## Exercises
+#
+# Replace the `...`. A wrong answer costs nothing and brings a hint.
+#
+# ### Exercise 1: predict
+
+# %%
+course.exercise("certificates.left")
+
+# %%
+answer = ...
+
+course.check("certificates.left", answer)
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %%
+course.exercise("certificates.pair")
+
+# %%
+answer = ...
+
+course.check("certificates.pair", answer)
+
+# %% [markdown]
+# ### Exercise 3: change
+
+# %%
+course.exercise("certificates.dial")
+
+# %%
+answer = ...
+
+course.check("certificates.dial", answer)
+
+# %% [markdown]
+# ### Exercise 4: build
+
+# %%
+course.exercise("certificates.share")
+
+
+# %%
+def share(logits, labels, k, epsilon):
+    return ...
+
+
+course.check("certificates.share", share)
+
+# %% [markdown]
+# ## Where to go next
+#
+# * Lesson 09 looks at the gradients of such a network; lesson 10 saves, exports and serves it.
+# * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training: scalable certification of perturbation invariance for
+#   deep neural networks*, NeurIPS 2018: radii from margins.
+# * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
+#   NeurIPS 2022: the temperature.
+# * S.-M. Moosavi-Dezfooli, A. Fawzi, P. Frossard: *DeepFool: a simple and accurate method to fool deep neural
+#   networks*, CVPR 2016.
+# * A. Madry et al.: *Towards deep learning models resistant to adversarial attacks*, ICLR 2018: projected gradient
+#   descent.
+# * H. Xiao, K. Rasul, R. Vollgraf: *Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms*,
+#   2017.

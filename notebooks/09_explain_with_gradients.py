@@ -1,0 +1,446 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 600
+#   jupytext:
+#     formats: py:percent
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lipviz:
+#     minutes: 1
+#     title: 'Explain with gradients: what would have to change?'
+# ---
+
+# %% [markdown]
+# # Explain with gradients: what would have to change?
+#
+# **You will learn** to ask a network *why* with its gradient, why the answer of a 1-Lipschitz network has length 1 and
+# can be read, and to turn it into a counterfactual: the same image, changed until the network decides otherwise.
+#
+# **You need** lesson 00, and the gradient of a function of several variables.
+#
+# **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
+
+# %% [markdown] tags=["launch"]
+# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+#
+# [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F09_explain_with_gradients.py
+# [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/09_explain_with_gradients.ipynb
+
+# %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
+# Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("lipviz") is None:
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
+    packages = (
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+    )
+    subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown]
+# ## The question
+#
+# A network says "ankle boot". *Why?* One answer is the **gradient** of its score with respect to the pixels: for each
+# pixel, how much brighter or darker would change the score, and in which direction. Drawn as an image it is called a
+# **saliency map**. For ordinary networks these maps are a well-known disappointment: they look like noise.
+#
+# This lesson trains an ordinary network and a **1-Lipschitz** one, whose score never changes by more than the image
+# does: $|f(x) - f(y)| \le \|x - y\|$. Then it asks both the same three questions: how *long* is the gradient, where
+# does it *point*, and what happens if we *follow* it?
+
+# %%
+import keras
+import numpy as np
+
+from lipviz import Sequential, course, data, losses, measure, plots
+from lipviz.explorers import CertificateExplorer
+from lipviz.layers import GroupSort2, SpectralDense
+
+keras.utils.set_random_seed(0)
+
+# %% nbmake={"mock": {"EPOCHS": 4, "STEPS": 4, "IMAGES": 8000, "TESTS": 600}}
+EPOCHS = 10
+STEPS = 6  # of each walk along the gradient
+IMAGES = 20_000  # of Fashion-MNIST; a fifth of them are shoes of the two kinds below
+TESTS = 2_000
+
+# %% [markdown]
+# ## Two kinds of shoes
+#
+# Sneakers (class 0) and ankle boots (class 1) of Fashion-MNIST, 28 × 28 pixels, grey levels from 0 to 1. If you had to
+# turn a sneaker into a boot with a pencil, what would you draw? Remember your answer.
+
+# %%
+try:
+    (x_train, y_train), (x_test, y_test) = data.fashion_mnist(n_train=IMAGES, n_test=TESTS)
+    pair, names = (7, 9), ("sneaker", "ankle boot")
+except data.DatasetNotFoundError as error:
+    print(f"{error}\nUntil then: the digits 3 and 8 in place of sneakers and boots.")
+    (x_train, y_train), (x_test, y_test) = data.digits()
+    pair, names = (3, 8), ("three", "eight")
+
+train, test = np.isin(y_train, pair), np.isin(y_test, pair)
+x_train, y_train = x_train[train], (y_train[train] == pair[1]).astype("int32")
+x_test, y_test = x_test[test], (y_test[test] == pair[1]).astype("int32")
+print(f"{len(x_train)} images to train on, {len(x_test)} to test: {names[0]} is class 0, {names[1]} is class 1")
+
+# %% [markdown]
+# ## Two networks
+#
+# The same widths, and one output $f(x)$: the sign decides. The ordinary network has ReLUs and is trained with
+# crossentropy. The 1-Lipschitz one has layers whose singular values are 1 (`SpectralDense`), sorts in place of ReLUs
+# (`GroupSort2`), and **HKR** as its loss: push the mean scores of the two classes as far apart as a 1-Lipschitz
+# function can (the Kantorovich-Rubinstein part), and penalize the images that stay within a margin of the boundary
+# (the hinge).
+
+# %%
+lipschitz = Sequential(
+    [
+        keras.Input(x_train.shape[1:]),
+        keras.layers.Flatten(),
+        SpectralDense(64),
+        GroupSort2(),
+        SpectralDense(32),
+        GroupSort2(),
+        SpectralDense(16),
+        GroupSort2(),
+        SpectralDense(1),
+    ],
+    name="1-Lipschitz",
+)
+ordinary = keras.Sequential(
+    [
+        keras.Input(x_train.shape[1:]),
+        keras.layers.Flatten(),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dense(32, activation="relu"),
+        keras.layers.Dense(16, activation="relu"),
+        keras.layers.Dense(1),
+    ],
+    name="ordinary",
+)
+
+# %%
+from tqdm.keras import TqdmCallback
+
+lipschitz.compile(keras.optimizers.Adam(5e-3), loss=losses.HKR(alpha=10.0, min_margin=2.0))
+ordinary.compile(keras.optimizers.Adam(1e-3), loss=keras.losses.BinaryCrossentropy(from_logits=True))
+for model in (lipschitz, ordinary):
+    model.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
+
+certain = {model.name: measure.certified_radius(model, x_test, y_test) for model in (lipschitz, ordinary)}
+for name, radii in certain.items():
+    print(f"{name:12s} test accuracy {radii.accuracy:.3f}, median |f| {np.median(radii.margins):.2f}")
+    assert radii.accuracy > 0.85
+
+# %% [markdown]
+# The ordinary network is a little more accurate. That is the usual price, and lesson 07 is about it. Here we ask what
+# is bought with it.
+#
+# ## How long is the gradient?
+#
+# Predict: the largest norm of the gradient, over all test images, of each of the two networks. And the smallest?
+
+# %%
+norms = [measure.input_gradient_norms(model, x_test) for model in (lipschitz, ordinary)]
+plots.picture(
+    plots.plot_gradient_norms(norms, constant=1.0),
+    plots.alt_text(norms[0]) + " " + plots.alt_text(norms[1]),
+    caption="Every gradient of the 1-Lipschitz network is in the one bar at 1.",
+)
+
+# %%
+for one in norms:
+    print(f"{one.name:12s} norms from {one.norms.min():8.5f} to {one.norms.max():8.5f}, median {one.median:.5f}")
+assert norms[0].norms.max() <= 1 + 1e-6  # never above the Lipschitz constant ...
+assert norms[0].norms.min() > 0.99  # ... and here, never below it either
+assert norms[1].norms.max() > 2 * norms[1].norms.min()
+
+# %% [markdown]
+# *At most* 1 is the promise. *Exactly* 1, everywhere, is the architecture: on its way back the gradient meets matrices
+# that are at least as wide as the gradient is long, with all singular values 1, and sorts, which only change places.
+# None of them can shorten it. (The exercises try what a ReLU does.)
+#
+# So the gradients of this network differ in nothing but their **direction**: all that is left to say is said by where
+# they point. And there the loss comes in. For the best possible Kantorovich-Rubinstein score, the gradient at $x$
+# points along the straight line on which optimal transport would move $x$ to the other class (Serrurier et al. 2023).
+#
+# ## Where does it point?
+#
+# Three images of each class that both networks decide rightly. The map shows the gradient of the *margin*, by which
+# the decision falls: vermillion is where more light would support the decision, blue where it would speak against it.
+
+# %%
+right = certain["1-Lipschitz"].correct & certain["ordinary"].correct
+shown = np.concatenate([np.flatnonzero(right & (y_test == label))[:3] for label in (0, 1)])
+maps = {model.name: measure.saliency(model, x_test) for model in (lipschitz, ordinary)}
+ordinary_maps = measure.saliency(ordinary, x_test[shown])
+plots.picture(
+    plots.plot_saliency(ordinary_maps),
+    "The ordinary network. " + plots.alt_text(ordinary_maps),
+    caption="The ordinary network. Could you tell from the maps which things it was trained on?",
+)
+
+# %%
+lipschitz_maps = measure.saliency(lipschitz, x_test[shown])
+plots.picture(
+    plots.plot_saliency(lipschitz_maps),
+    "The 1-Lipschitz network. " + plots.alt_text(lipschitz_maps),
+    caption="The 1-Lipschitz network, same images: the shaft above the heel, and the sole below.",
+)
+
+# %% [markdown]
+# Shaft and sole: what one would draw with a pencil. But a picture that pleases is no measurement. What should a good
+# direction look like, in numbers? Moving all sneakers to where the boots are takes, on average, the **difference of the
+# two mean images**. The cosine between a gradient and that difference is 1 if they point the same way, and 0 if they
+# have nothing to do with each other.
+
+# %%
+between = (x_train[y_train == 1].mean(axis=0) - x_train[y_train == 0].mean(axis=0)).ravel()
+between /= np.linalg.norm(between)
+agreement = {}
+for name, look in maps.items():
+    towards_1 = np.where(look.classes == 1, 1.0, -1.0)[:, None] * look.maps.reshape(len(look), -1)
+    agreement[name] = np.median(towards_1 @ between / look.norms)
+    print(f"{name:12s} median cosine with the way from {names[0]} to {names[1]}: {agreement[name]:.2f}")
+assert agreement["1-Lipschitz"] > 0.7
+assert agreement["1-Lipschitz"] > agreement["ordinary"] + 0.05
+
+# %% [markdown]
+# ## Is a stable map a better map?
+#
+# A fair objection: perhaps the ordinary map looks like noise because it *is* noise, and another picture would come out
+# if the image moved a little. Predict: add random noise of length 0.5 to every image. How similar, as a cosine, is the
+# new map to the old one, for each of the networks?
+
+# %%
+noise = np.random.default_rng(0).standard_normal(x_test.shape)
+noise *= 0.5 / np.linalg.norm(noise.reshape(len(noise), -1), axis=1)[:, None, None, None]
+for model in (lipschitz, ordinary):
+    old, new = maps[model.name], measure.saliency(model, x_test + noise)
+    products = np.sum(old.maps.reshape(len(old), -1) * new.maps.reshape(len(new), -1), axis=1)
+    similar = np.where(old.classes == new.classes, 1, -1) * products / (old.norms * new.norms)
+    print(f"{model.name:12s} cosine of the maps with noise and without: median {np.median(similar):.4f}", end="")
+    print(f", for 95 % of the images above {np.quantile(similar, 0.05):.2f}")
+    assert np.median(similar) > 0.9
+
+# %% [markdown]
+# **Surprise**: both hardly move. The ordinary network's map is not a picture of noise; it is a faithful picture of a
+# function that really does look at scattered pixels. Stability says nothing about sense: the map is right, and what it
+# shows is how the network decides.
+
+# %% [markdown]
+# ## Follow it, one step
+#
+# How far is the boundary, where $f = 0$? A 1-Lipschitz score needs a way of at least $|f(x)|$ to fall to 0. That is the
+# image's **certificate**: no change that is shorter can alter the decision. And if the gradient has norm 1 and does not
+# turn on the way, then
+#
+# $$x' = x - f(x)\,\nabla f(x)$$
+#
+# gets there, with a step of exactly that length. Try the same formula on both networks. (`saliency` gives the gradient
+# of the margin $|f|$, so $|f|\,\nabla |f|$ is the same step, whichever the sign.)
+
+# %%
+for model in (lipschitz, ordinary):
+    look, before = maps[model.name], certain[model.name]
+    step = before.margins[:, None, None, None] * look.maps
+    after = measure.certified_radius(model, x_test - step)
+    changed = after.predicted != before.predicted
+    length = np.linalg.norm(step.reshape(len(step), -1), axis=1)
+    print(f"{model.name:12s} step of median length {np.median(length):6.2f}: {changed.mean():4.0%} decisions changed,")
+    print(f"{'':12s} |f| is now {np.median(after.margins / before.margins):.3f} of what it was")
+    if model is lipschitz:
+        assert not changed.any()  # the certificate: a step of this length cannot cross
+        assert np.median(after.margins / before.margins) < 0.1  # and it all but arrives
+
+# %% [markdown]
+# The 1-Lipschitz network ends at the boundary or just before it, and not one of the steps crosses it: it must not, that
+# is the certificate. For the ordinary network the score is a number without a unit. The same formula throws the image
+# far beyond the boundary, to a place where no image is: the images themselves are vectors of length 9 or so.
+#
+# ## Follow it, all the way
+#
+# To compare the two fairly, divide by the squared norm, as Newton would, and correct a few times:
+# $x \leftarrow x - (f(x) - g)\,\nabla f(x) / \|\nabla f(x)\|^2$, where $g$ is the score that we want. With $g = 0$ this
+# is the attack that is known as DeepFool, here in four lines: it looks for the nearest point of the boundary.
+
+# %%
+reached = {}
+for model in (lipschitz, ordinary):
+    x = x_test[right].astype("float64")
+    for _ in range(STEPS):
+        score, look = model.predict(x, verbose=0)[:, 0], measure.saliency(model, x, output=0)
+        x = x - (score / look.norms**2)[:, None, None, None] * look.maps
+    distance = np.linalg.norm((x - x_test[right]).reshape(len(x), -1), axis=1)
+    reached[model.name] = distance / certain[model.name].radii[right]
+    print(f"{model.name:12s} boundary found at a distance of {np.median(distance):.2f} (median),")
+    print(f"{'':12s} that is {np.median(reached[model.name]):.2f} times what is certified")
+
+assert (reached["1-Lipschitz"] > 1 - 1e-5).all()  # nobody gets nearer than the certificate
+assert np.median(reached["1-Lipschitz"]) < 1.1  # and the gradient nearly gets there
+assert np.median(reached["ordinary"]) > 1.5
+
+# %% [markdown]
+# For the 1-Lipschitz network the certificate (nothing can be nearer) and the walk (this near it is) meet within a few
+# percent: together they say where the boundary *is*. The ordinary network has a certificate as well, from the singular
+# values of its layers, but a lazy one: between it and what the walk finds there is a gap in which nothing is known.
+
+# %% [markdown]
+# ## A counterfactual
+#
+# Do not stop at the boundary. Walk on until the network is as sure of the other class as it was of this one: $g =
+# -f(x)$. What comes out answers the question "what would have to be different, so that you would say the opposite?"
+# The first row is what we had, the second what we get, the third the change. Numbers below it: the distance within
+# which a change of class is impossible, and how far we walked.
+#
+# Predict: which of the two networks will draw?
+
+# %%
+twins = {}
+for model in (ordinary, lipschitz):
+    x = x_test[shown].astype("float64")
+    goal = -model.predict(x, verbose=0)[:, 0]
+    for _ in range(STEPS):
+        score, look = model.predict(x, verbose=0)[:, 0], measure.saliency(model, x, output=0)
+        x = x - ((score - goal) / look.norms**2)[:, None, None, None] * look.maps
+    after = measure.certified_radius(model, x).predicted
+    twins[model.name] = measure.AdversarialPairs(
+        indices=shown,
+        inputs=x_test[shown].astype("float64"),
+        attacked=x,
+        before=y_test[shown],
+        after=after,
+        success=after != y_test[shown],
+        distances=np.linalg.norm((x - x_test[shown]).reshape(len(x), -1), axis=1),
+        radii=certain[model.name].radii[shown],
+    )
+    assert twins[model.name].success.all()
+
+plots.picture(
+    plots.plot_adversarial_pairs(twins["ordinary"]),
+    "The ordinary network. " + plots.alt_text(twins["ordinary"]),
+    caption="The ordinary network calls the second row the opposite of the first, with equal conviction.",
+)
+
+# %%
+plots.picture(
+    plots.plot_adversarial_pairs(twins["1-Lipschitz"]),
+    "The 1-Lipschitz network. " + plots.alt_text(twins["1-Lipschitz"]),
+    caption="The 1-Lipschitz network: shafts and soles are taken off the boots, and put onto the sneakers.",
+)
+
+# %%
+walked = twins["1-Lipschitz"].distances / (2 * twins["1-Lipschitz"].radii)
+print("way to the mirrored score, over twice the certificate:", np.round(walked, 3))
+assert (walked > 1 - 1e-5).all()
+assert walked.max() < 1.5
+
+# %% [markdown]
+# **Surprise**: both were made by the same algorithm, an *adversarial attack*. On the ordinary network it gives what the
+# word suggests: an image that we would still call by its old name. On the 1-Lipschitz network it is a drawing lesson.
+# Nobody told that network what a shaft is. But its score cannot move by more than the image does, so each change has to
+# be worth its length, and the way from sneakers to boots that pays best leads over the shaft.
+#
+# This is a statement about directions, not a proof of understanding: where the network is wrong, its map explains the
+# mistake.
+
+# %% [markdown]
+# ## Look at any image
+#
+# Go through the test images of your network: at the left the image and the gradient of the margin; in the middle how
+# far each class is, certified; at the right the accuracy that is certified up to each distance. Order them by radius
+# and look at the first ones: would you have known? (The button *Start* attacks the image.)
+
+# %%
+explorer = CertificateExplorer(lipschitz, x_test, y_test)
+explorer
+
+# %%
+explorer.state = {"image": 0, "order": "radius", "epsilon": 0.5}
+print(explorer.statement(explorer.data))
+explorer.state = {"image": len(x_test) - 1}
+print(explorer.statement(explorer.data))
+assert explorer.error is None
+assert explorer.data.is_certified
+explorer.reset()
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the `...`. A wrong answer costs nothing and brings a hint.
+#
+# ### Exercise 1: predict
+
+# %%
+course.exercise("explanations.beyond")
+
+# %%
+answer = ...
+
+course.check("explanations.beyond", answer)
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %%
+course.exercise("explanations.distance")
+
+# %%
+answer = ...
+
+course.check("explanations.distance", answer)
+
+# %% [markdown]
+# ### Exercise 3: change
+
+# %%
+course.exercise("explanations.relu")
+
+# %%
+answer = ...
+
+course.check("explanations.relu", answer)
+
+# %% [markdown]
+# ### Exercise 4: build
+
+# %%
+course.exercise("explanations.walk")
+
+
+# %%
+def walk(x, score, gradient, goal):
+    return ...
+
+
+course.check("explanations.walk", walk)
+
+# %% [markdown]
+# ## Where to go next
+#
+# * Lesson 06 has the Wasserstein distance, whose best witness has these gradients; lesson 07 the price in accuracy;
+#   lesson 08 the certificates.
+#
+# ## References
+#
+# * M. Serrurier, F. Mamalet, T. Fel, L. Béthune, T. Boissin: *On the explainable properties of 1-Lipschitz neural
+#   networks: an optimal transport perspective*, NeurIPS 2023.
+# * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
+#   NeurIPS 2022.
+# * K. Simonyan, A. Vedaldi, A. Zisserman: *Deep inside convolutional networks: visualising image classification models
+#   and saliency maps*, ICLR workshop 2014.
+# * S.-M. Moosavi-Dezfooli, A. Fawzi, P. Frossard: *DeepFool: a simple and accurate method to fool deep neural
+#   networks*, CVPR 2016.

@@ -1,0 +1,427 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 600
+#   jupytext:
+#     formats: py:percent
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lipviz:
+#     minutes: 1
+#     title: 'Export and serve: take the promise along'
+# ---
+
+# %% [markdown]
+# # Export and serve: take the promise along
+#
+# **You will learn** to turn a trained 1-Lipschitz network into a plain Keras model, to save, load and serve it, to read
+# the certificate off the *file*, and what must not be done to that file afterwards.
+#
+# **You need** lesson 00. Saving a Keras model once before helps.
+#
+# **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
+
+# %% [markdown] tags=["launch"]
+# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+#
+# [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F10_export_and_serve.py
+# [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/10_export_and_serve.ipynb
+
+# %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
+# Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("lipviz") is None:
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
+    packages = (
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+    )
+    subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown]
+# ## The question
+#
+# A network is 1-Lipschitz when it never stretches a distance: $\|f(x) - f(y)\| \le \|x - y\|$. While it learns, layers
+# of lipviz see to that. But who serves a model wants plain layers, a small file and no surprises. What becomes of the
+# promise on the way from the notebook to the server?
+#
+# (Lines in red below some cells are TensorFlow talking to itself: harmless.)
+
+# %%
+import contextlib
+import io
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from lipviz import Sequential, cli, course, data, losses, measure, plots
+from lipviz.explorers import LayerExplorer
+from lipviz.layers import GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
+
+keras.utils.set_random_seed(0)
+
+# %% nbmake={"mock": {"EPOCHS": 5, "ROUNDS": 5}}
+EPOCHS = 15
+ROUNDS = 30  # of timing
+
+# %% [markdown]
+# ## A small convolutional network
+#
+# It reads scikit-learn's digits, 8 × 8 pixels. Convolutions and dense layers are constrained; sorting and pooling by
+# the l2 norm stretch nothing by themselves.
+
+# %%
+(x_train, y_train), (x_test, y_test) = data.digits()
+
+model = Sequential(
+    [
+        keras.Input((8, 8, 1)),
+        SpectralConv2D(16, 3, padding="same"),
+        GroupSort2(),
+        ScaledL2NormPooling2D((2, 2)),
+        SpectralConv2D(32, 3, padding="same"),
+        GroupSort2(),
+        ScaledL2NormPooling2D((2, 2)),
+        keras.layers.Flatten(),
+        SpectralDense(64),
+        GroupSort2(),
+        SpectralDense(10),
+    ],
+    name="digits",
+)
+
+# %%
+from tqdm.keras import TqdmCallback
+
+loss = losses.TauSparseCategoricalCrossentropy(10.0)
+model.compile(keras.optimizers.Adam(5e-3), loss=loss, metrics=["accuracy"])
+model.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
+accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
+print(f"test accuracy: {accuracy:.3f}")
+assert accuracy > 0.85
+
+# %% [markdown]
+# ## Two kernels in every layer
+#
+# A constrained layer holds a **free** kernel, which the optimizer moves, and the **constrained** one, `wbar`, which is
+# derived from it and predicts. `condense` writes the second over the first. Nothing that is predicted changes; what
+# training dragged along is gone, and further training starts from a tidy kernel. Look at the largest singular value,
+# the largest factor by which the kernel's matrix stretches a vector:
+
+# %%
+before = model.predict(x_test, verbose=0)
+free = [layer.raw.max() for layer in measure.singular_values(model)]
+model.condense()
+condensed = [layer.raw.max() for layer in measure.singular_values(model)]
+for layer, old, new in zip(measure.singular_values(model), free, condensed, strict=True):
+    print(f"{layer.name:20s} free kernel: {old:6.3f}, condensed: {new:6.3f}, used: {layer.largest:6.3f}")
+
+assert np.abs(model.predict(x_test, verbose=0) - before).max() < 1e-5
+
+# %% [markdown]
+# (The convolutions use 1/3 rather than 1: with 3 × 3 windows each pixel is seen up to nine times, so that the
+# convolution as a whole stretches three times as much as its kernel. Lesson 04 tells the story.)
+#
+# ## Plain layers
+#
+# `vanilla_export` leaves the constrained kernel only, in a plain `Conv2D` or `Dense`:
+
+# %%
+export = model.vanilla_export()
+print([type(layer).__name__ for layer in export.layers])
+print(f"numbers to keep: {model.count_params()} with the constraint, {export.count_params()} without")
+
+difference = np.abs(export.predict(x_test, verbose=0) - model.predict(x_test, verbose=0)).max()
+print(f"largest difference of two predictions: {difference:.1e}")
+assert difference < 1e-5
+
+# %% [markdown]
+# And the promise? There is no constraint any more that could be asked. But `certify` does not ask: it decomposes the
+# weights that are there, layer by layer, and multiplies the bounds. It does so for plain Keras layers as well.
+
+# %%
+promised = measure.certify(model, search=False)
+exported = measure.certify(export, search=False)
+print(f"Lipschitz constant, constrained: at most {promised.upper_bound:.6f}")
+print(f"Lipschitz constant, exported:    at most {exported.upper_bound:.6f}")
+assert exported.upper_bound <= 1
+assert abs(promised.upper_bound - exported.upper_bound) < 1e-5
+
+# %% [markdown]
+# Same weights, same certificate. It may be clearly below 1: that is what the convolutions leave unused.
+#
+# ## To a file, and back
+#
+# `.keras` holds the architecture and the weights. Loading it in safe mode (the default) refuses code from the file. Two
+# classes in ours are lipviz's own, sorting and pooling: `import lipviz` makes them known.
+
+# %%
+model.save("digits_training.keras")
+export.save("digits.keras")
+for file in ("digits_training.keras", "digits.keras"):
+    print(f"{file:22s} {Path(file).stat().st_size / 1000:4.0f} kB")
+
+served = keras.models.load_model("digits.keras", safe_mode=True)
+assert np.abs(served.predict(x_test, verbose=0) - before).max() < 1e-5
+
+# %% [markdown]
+# Keep both files: the large one can be trained further (it has the optimizer's state too), the small one is for
+# serving.
+#
+# Whoever receives `digits.keras` need not believe us. In a terminal, `lipviz certify digits.keras` proves the bound
+# from the file alone. Here is the first line of what it prints:
+
+# %%
+printed = io.StringIO()
+with contextlib.redirect_stdout(printed):
+    status = cli.main(["certify", "digits.keras", "--no-search"])
+print(printed.getvalue().splitlines()[0])
+
+from_file = measure.certify_file("digits.keras", search=False)  # the same from Python
+assert status == 0
+assert abs(from_file.upper_bound - promised.upper_bound) < 1e-5
+
+# %% [markdown]
+# ## Serve it
+#
+# An answer of this server is a digit and a **certified radius**: a distance within which no change of the image, by
+# whomever, can alter the answer. It takes one subtraction and one division more than the answer alone: the margin
+# between the two largest logits, over $\sqrt 2\,L$, with $L$ from the file.
+
+# %%
+L = from_file.upper_bound
+
+
+def serve(image):
+    logits = served.predict_on_batch(image[None])[0]
+    runner_up, best = np.sort(logits)[-2:]
+    return int(logits.argmax()), float((best - runner_up) / (np.sqrt(2) * L))
+
+
+answers = [serve(image) for image in x_test[:40]]
+for number, (digit, radius) in enumerate(answers[:4]):
+    print(f"image {number}: a {digit}, and so is everything within {radius:.3f}")
+
+certified = measure.certified_radius(served, x_test)  # the same in float64, with a constant for each pair of digits
+for (digit, radius), predicted, largest in zip(answers, certified.predicted, certified.radii, strict=False):
+    assert digit == predicted
+    assert radius <= largest + 1e-5
+
+# %% [markdown]
+# For a server without lipviz, or without Keras, TensorFlow's SavedModel holds the whole computation as a graph:
+
+# %%
+if keras.backend.backend() == "tensorflow":
+    export.export("digits_saved_model", verbose=False)
+    graph = keras.layers.TFSMLayer("digits_saved_model", call_endpoint="serve")
+    difference = np.abs(np.asarray(graph(x_test)) - before).max()
+    print(f"largest difference of two predictions: {difference:.1e}")
+    assert difference < 1e-5
+
+# %% [markdown]
+# ## How fast is it?
+#
+# Three networks of the same shape answer 256 images: the constrained one, its export, and a plain Keras network with
+# ReLU and max pooling. Predict: how much does the constraint cost?
+
+# %%
+plain = keras.Sequential(
+    [
+        keras.Input((8, 8, 1)),
+        keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
+        keras.layers.MaxPooling2D(),
+        keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+        keras.layers.MaxPooling2D(),
+        keras.layers.Flatten(),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dense(10),
+    ],
+    name="plain",
+)
+contestants = {"constrained": model, "exported": export, "plain Keras": plain}
+times = {name: [] for name in contestants}
+for _ in range(ROUNDS + 1):  # in turns, so that a busy moment hits all alike
+    for name, one in contestants.items():
+        start = time.perf_counter()
+        one.predict_on_batch(x_train[:256])
+        times[name].append(1000 * (time.perf_counter() - start))
+
+for name, measured in times.items():
+    print(f"{name:12s} {np.median(measured[1:]):6.2f} ms for 256 images")  # the first round compiles
+
+# %% [markdown]
+# **Surprise**: the constrained network and its export take the same time, but for what your machine was doing besides.
+# The expensive part, finding `wbar`, belongs to *training*: predictions use the one that is stored. So do not export
+# for speed; export for a file that is small and plain. What the plain network may gain is in its activations and
+# poolings: a ReLU and a maximum are cheaper than sorts and square roots.
+#
+# ## What must not be done
+#
+# The export is a Keras model like any other. It can be compiled; it can be trained. Somebody gives it one more epoch,
+# with the same loss and a smaller learning rate than before. Predict: what happens to the bound?
+
+# %%
+tuned = keras.models.load_model("digits.keras")
+tuned.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
+bounds = [measure.certify(tuned, search=False).upper_bound]
+tuned.train_on_batch(x_train[:64], y_train[:64])
+one_step = [layer.largest for layer in measure.singular_values(tuned)][-2:]
+bounds.append(measure.certify(tuned, search=False).upper_bound)
+tuned.fit(x_train, y_train, batch_size=64, epochs=1, verbose=0)
+bounds.append(measure.certify(tuned, search=False).upper_bound)
+for when, bound in zip(("as loaded", "after one step", "after one epoch"), bounds, strict=True):
+    print(f"Lipschitz constant {when:16s} at most {bound:.3f}")
+print("largest singular values of the two dense layers after one step:", np.round(one_step, 4))
+assert min(one_step) > 1  # a single step is enough for a layer ...
+assert bounds[2] > 1  # ... and an epoch for the whole
+
+# %% [markdown]
+# **Surprise**: a single step takes a layer above 1. All singular values sat exactly at the limit, and nothing holds
+# them there. Here they are, after the epoch; before it, all of a layer lay on one line:
+
+# %%
+spectra = measure.singular_values(tuned)
+plots.picture(
+    plots.plot_singular_values(spectra),
+    plots.alt_text(spectra),
+    caption="The kernels of the export after one epoch: no longer flat, and the dense ones no longer below 1.",
+)
+
+# %% [markdown]
+# The accuracy does not give it away. But a server that goes on dividing by the old $L$ now promises too much:
+
+# %%
+logits = np.sort(tuned.predict(x_test, verbose=0), axis=1)
+claimed = (logits[:, -1] - logits[:, -2]) / (np.sqrt(2) * L)
+proved = measure.certified_radius(tuned, x_test).radii
+print(f"test accuracy: {accuracy:.3f} before, {tuned.evaluate(x_test, y_test, verbose=0)[1]:.3f} after")
+print(f"mean radius that is claimed with the old constant:   {claimed.mean():.3f}")
+print(f"mean radius that can be proved with the new weights: {proved.mean():.3f}")
+assert claimed.mean() > proved.mean()
+
+# %% [markdown]
+# So: train the *constrained* model further, and export it again. And read $L$ off the file that is served, never from
+# memory.
+#
+# ## Half the bits
+#
+# Servers like small numbers. `float16` keeps 11 significant binary digits, `bfloat16` 8. Predict: after rounding every
+# weight, is the network still 1-Lipschitz? Its layers?
+
+# %%
+for dtype in ("float16", "bfloat16"):
+    copy = keras.models.clone_model(export)
+    copy.set_weights([keras.ops.convert_to_numpy(keras.ops.cast(w, dtype)).astype("float32") for w in export.weights])
+    dense = [layer.largest for layer in measure.singular_values(copy)][-2:]
+    L_rounded = measure.certify(copy, search=False).upper_bound
+    radius = measure.certified_radius(copy, x_test).mean_radius
+    print(f"{dtype:9s} dense layers up to {max(dense):.5f}, network at most {L_rounded:.5f}, mean radius {radius:.4f}")
+    assert max(dense) > 1
+    assert abs(L_rounded / L - 1) < 0.02
+
+# %% [markdown]
+# Each dense layer is above 1 now: rounding moves singular values up and down, and the largest is the one that counts.
+# A layer that is *orthogonal* has nothing in reserve. The damage is small, and harmless as long as it is in the
+# certificate: the bound of the rounded file is as true as that of the exact one. Only a number that was copied from
+# before the rounding is wrong.
+#
+# One thing this certificate does not cover: a server that also *computes* in half precision rounds every intermediate
+# result, which moves logits by an error that has nothing to do with $L$. `measure.logit_errors` measures it, and
+# `certified_radius(..., logit_error=E)` takes it off the margin.
+
+# %% [markdown]
+# ## Look at a layer of the file
+#
+# The layer playground opens any layer, also one of a file. Left: all singular values of the layer that was trained on
+# without its constraint. How many are above 1? Then choose `SpectralDense` for comparison.
+
+# %%
+explorer = LayerExplorer(tuned.layers[7])
+explorer
+
+# %%
+print(explorer.statement(explorer.data))
+assert explorer.data.largest > 1
+explorer.state = {"layer": "SpectralDense", "inputs": 64, "units": 64}
+print(explorer.statement(explorer.data))
+assert explorer.error is None
+assert explorer.data.largest <= 1
+explorer.reset()
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the `...`. A wrong answer costs nothing and brings a hint.
+#
+# ### Exercise 1: predict
+
+# %%
+course.exercise("export.radius")
+
+# %%
+answer = ...
+
+course.check("export.radius", answer)
+
+# %% [markdown]
+# ### Exercise 2: predict, then compute
+
+# %%
+course.exercise("export.bfloat16")
+
+# %%
+answer = ...
+
+course.check("export.bfloat16", answer)
+
+# %% [markdown]
+# ### Exercise 3: change
+
+# %%
+course.exercise("export.tuned")
+
+# %%
+answer = ...
+
+course.check("export.tuned", answer)
+
+# %% [markdown]
+# ### Exercise 4: build
+
+# %%
+course.exercise("export.shrink")
+
+
+# %%
+def shrink(w):
+    return ...
+
+
+course.check("export.shrink", shrink)
+
+# %% [markdown]
+# ## Where to go next
+#
+# * Lesson 08 reads certificates, and attacks them; lesson 11 trains larger networks; lesson 12 brings models along from
+#   other libraries.
+#
+# ## References
+#
+# * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training: scalable certification of perturbation invariance for
+#   deep neural networks*, NeurIPS 2018: the radius.
+# * N. J. Higham: *Accuracy and stability of numerical algorithms*, second edition, SIAM 2002: what rounding can do.
+# * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
+#   CVPR 2021: the export to plain layers.

@@ -1,0 +1,452 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 600
+#   jupytext:
+#     formats: py:percent
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lipviz:
+#     minutes: 1
+#     title: 'Train for real: watch it, schedule it, halve it, split it'
+# ---
+
+# %% [markdown]
+# # Train for real: watch it, schedule it, halve it, split it
+#
+# **You will learn** to look into a training while it runs, to move the weight of a loss during it, and what becomes of
+# a Lipschitz network and of its certificates when batches get small, learning rates large, numbers short and devices
+# many.
+#
+# **You need** lesson 00, and an idea of the loss HKR, which is recalled below (lessons 06 and 07 are about it). No GPU.
+#
+# **It takes** about a minute of computing on two CPU cores, and an hour of yours.
+
+# %% [markdown] tags=["launch"]
+# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+#
+# [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F11_train_for_real.py
+# [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/11_train_for_real.ipynb
+
+# %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
+# Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("lipviz") is None:
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
+    packages = (
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+    )
+    subprocess.run([*install, *packages.split()], check=True)
+
+# %%
+import keras
+import numpy as np
+
+import lipviz
+from lipviz import course, data, losses, measure, plots
+from lipviz.callbacks import LossParamScheduler
+from lipviz.explorers import TradeoffExplorer
+from lipviz.layers import GroupSort2, SpectralDense
+from lipviz.monitor import TrainingMonitor
+from lipviz.utils import process_labels_for_multi_gpu
+
+keras.utils.set_random_seed(0)
+
+# %% nbmake={"mock": {"EPOCHS": 6, "IMAGES": 8000}}
+EPOCHS = 20
+IMAGES = 40_000
+
+# %% [markdown]
+# ## Where will it run?
+#
+# On a GPU, if Keras sees one; you change nothing. In a terminal, `lipviz doctor` tells you that, the backend, the
+# versions, and which data sets are here. In Python:
+
+# %%
+gpus = keras.distribution.list_devices("gpu")
+print("GPUs:", ", ".join(gpus) if gpus else "none; this lesson does not need one")
+
+# %% [markdown]
+# ## Two classes that are hard to tell apart
+#
+# Pullovers and coats of Fashion-MNIST, 28 × 28 pixels. (Where these images are not on the machine, we take the digits
+# of scikit-learn instead, even ones against odd ones: smaller, easier, and what is said below holds for them as well.)
+
+# %%
+here = {found.name: found for found in data.availability()}["fashion_mnist"]
+if here.available:
+    (x_train, y_train), (x_test, y_test) = data.fashion_mnist(n_train=IMAGES, n_test=5000)
+    used, positive, margin = (2, 4), (4,), 1.0
+else:
+    print(here.hint)
+    (x_train, y_train), (x_test, y_test) = data.digits()
+    used, positive, margin = range(10), (1, 3, 5, 7, 9), 0.5
+
+keep_train, keep_test = np.isin(y_train, used), np.isin(y_test, used)
+x_train, x_test = (x[keep].reshape(keep.sum(), -1) for x, keep in ((x_train, keep_train), (x_test, keep_test)))
+y_train, y_test = (
+    np.isin(y[keep], positive).astype("float32")[:, None] for y, keep in ((y_train, keep_train), (y_test, keep_test))
+)
+print(f"{len(x_train)} images to train on, {len(x_test)} to test, {x_train.shape[1]} pixels")
+
+# %% [markdown]
+# ## What do I make small, and when?
+#
+# The loss **HKR** has two terms. KR is the mean score of one class minus that of the other: made large, it drives the
+# classes apart, whichever side of zero they are on. The hinge punishes scores on the wrong side, or too close to zero.
+# $\alpha$ weighs them: $-\mathrm{KR} + \alpha \cdot \mathrm{hinge}$.
+#
+# $\alpha$ is a variable. So a callback can move it while the training runs: nothing but KR in the first third, which
+# spreads the scores, then more and more hinge, which makes the decision. `LossParamScheduler` takes the points of a
+# broken line, counted in training steps.
+
+# %%
+BATCH = 128
+steps = EPOCHS * -(-len(x_train) // BATCH)
+schedule = LossParamScheduler("alpha", fp=(0.0, 0.0, 50.0), xp=(0, steps // 3, steps))
+
+
+def network(dtype="float32"):
+    model = lipviz.Sequential(
+        [
+            keras.Input((x_train.shape[1],), dtype="float32"),
+            SpectralDense(64, dtype=dtype, name="first"),
+            GroupSort2(dtype=dtype),
+            SpectralDense(64, dtype=dtype, name="second"),
+            GroupSort2(dtype=dtype),
+            SpectralDense(1, dtype=dtype, name="last"),
+        ]
+    )
+    accuracy = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+    model.compile(keras.optimizers.Adam(1e-3), losses.HKR(alpha=50.0, min_margin=margin), metrics=[accuracy])
+    return model
+
+
+# %% [markdown]
+# ## How does it go?
+#
+# `TrainingMonitor` is a callback, too. Give it a sample, and it draws while `fit` runs: the loss, the metrics, both
+# terms of the loss, the norms of the gradients, and the singular values of what the network uses. In a terminal it
+# writes a table instead, and with `folder="run"` files.
+#
+# Predict: what will the accuracy be in the first third, as long as the loss is told nothing of the sign of a score?
+
+# %%
+model = network()
+monitor = TrainingMonitor(x_test[:256], y_test[:256], every=5.0)
+model.fit(
+    x_train,
+    y_train,
+    batch_size=BATCH,
+    epochs=EPOCHS,
+    validation_data=(x_test, y_test),
+    verbose=0,
+    callbacks=[monitor, schedule],
+)
+log = monitor.log
+
+# %% [markdown]
+# The log of the monitor stays, for figures of your own. Look at the terms first: KR rises while nobody asks for
+# anything else; once the hinge has weight, KR gives way. Then at the accuracy, dashed on the test images. And at the
+# last two panels: not one gradient above 1, not one singular value.
+#
+# The loss itself *climbs*, though all goes well: with another $\alpha$ it is another loss. Where a schedule is at work,
+# neither stop early by the loss nor compare epochs by it; watch its terms and the accuracy.
+
+# %%
+plots.picture(
+    plots.plot_training_log(log),
+    plots.alt_text(log),
+    caption="KR rises first; with the weight of the hinge, accuracy comes, and KR goes. Gradients stay at 1.",
+)
+
+# %%
+first = max(EPOCHS // 3 - 1, 0)
+correct = log.metrics["val_accuracy"]
+print(f"at the end of the first third: KR {log.kr[first]:.3f}, accuracy {correct[first]:.3f}")
+print(f"at the end:                    KR {log.kr[-1]:.3f}, accuracy {correct[-1]:.3f}")
+assert log.kr[-1] < log.kr[first]
+assert log.hinge[-1] < log.hinge[first]
+assert correct[-1] > correct[first]
+assert max(values.max() for values in log.spectra.values()) <= 1
+assert float(log.gradients.norms.max()) <= 1 + 1e-5
+
+# %% [markdown]
+# ## Which $\alpha$ is the right one?
+#
+# None; it is a choice. Each point below is a network that was trained with one loss and one number, on the digits:
+# accuracy against the mean certified radius (how far an image may move, at least, before its class changes). What a
+# schedule passes through in time, these show side by side. Press Start to train one more.
+
+# %%
+explorer = TradeoffExplorer()
+explorer
+
+# %%
+chosen = []
+for alpha in (1.0, 10.0, 100.0):
+    explorer.state = {"loss": "hkr", "alpha": alpha, "margin": 0.3}
+    chosen.append(explorer.data.runs[explorer.data.chosen])
+    print(explorer.statement(explorer.data))
+assert explorer.error is None
+assert chosen[0].accuracy < chosen[-1].accuracy
+assert chosen[0].mean_radius > chosen[-1].mean_radius
+
+# %% [markdown]
+# ## How small may a batch be?
+#
+# A hinge is a mean over samples, and small batches only make it noisy. KR is a *difference of two means*, and a batch
+# may hold one class alone. Its other mean then counts as 0.
+#
+# Take the trained network and draw batches of two test images, again and again. Predict: what is the mean of KR over
+# all these batches, as a share of KR of all images together?
+
+# %%
+prediction = 1.0  # put your own share here
+
+# %%
+scores = np.asarray(model(x_test, training=False))
+whole = float(np.mean(losses.kr(y_test, scores)))
+rng = np.random.default_rng(0)
+print(f"all images: KR {whole:.3f}")
+means = {}
+for size in (2, 4, 16, 64):
+    draws = rng.integers(0, len(scores), (size, 10_000))  # 10,000 batches, one in each column
+    means[size] = np.mean(losses.kr(y_test[draws, 0], scores[draws, 0]))
+    print(f"batches of {size:3d}: mean {means[size]:.3f} ({means[size] / whole:.0%})")
+print(f"you said {prediction:.0%} for batches of 2")
+assert 0.6 < means[2] / whole < 0.9
+assert 0.9 < means[64] / whole < 1.1
+
+# %% [markdown]
+# **Surprise**: not noise, but about a quarter is *missing*: half of all pairs hold one class only. From 16 on such
+# batches are rare. With rare classes, or ten of them, a batch has to be larger.
+#
+# The remedy is to weigh each label by the size of its class *before* the batches are made:
+# `process_labels_for_multi_gpu` turns 0 and 1 into weights, and a loss with `multi_gpu=True` takes them.
+
+# %%
+weights = np.asarray(process_labels_for_multi_gpu(y_test))
+print("two classes, two weights:", np.unique(weights).round(4))
+rng = np.random.default_rng(0)
+draws = rng.integers(0, len(scores), (2, 10_000))
+weighed = np.mean(losses.kr(weights[draws, 0], scores[draws, 0], multi_gpu=True))
+print(f"batches of 2, weighed: mean {weighed:.3f} ({weighed / whole:.0%})")
+assert abs(weighed / whole - 1) < 0.1
+
+# %% [markdown]
+# ## What do several devices do to a batch?
+#
+# Data parallel training splits each batch among the devices, and averages their losses and gradients. To a loss that
+# is what small batches are. Here is a batch of 12 with three positive samples, in numbers small enough to check by
+# hand, on four devices; the third way weighs the labels before the split:
+
+# %%
+DEVICES = 4
+
+labels = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], "float32")[:, None]
+outputs = np.array([3, 2, 1, -1, -2, 0, -1, -1, -1, 0, -2, -1], "float32")[:, None]
+balanced = np.asarray(process_labels_for_multi_gpu(labels))
+parts = list(zip(*(np.split(values, DEVICES) for values in (labels, outputs, balanced)), strict=True))
+one_device = float(np.mean(losses.kr(labels, outputs)))
+naive = float(np.mean([np.mean(losses.kr(y, f)) for y, f, _ in parts]))
+right = float(np.mean([np.mean(losses.kr(w, f, multi_gpu=True)) for _, f, w in parts]))
+print(f"one device: {one_device:.4f}    {DEVICES} devices: {naive:.4f}    labels weighed first: {right:.4f}")
+assert abs(right - one_device) < 1e-6 < abs(naive - one_device)
+
+# %% [markdown]
+# On TensorFlow the program is (the layers know how to keep `u` and `wbar` the same on all devices):
+#
+# ```python
+# strategy = tf.distribute.MirroredStrategy()
+# with strategy.scope():
+#     model = network()
+#     model.compile("adam", losses.HKR(alpha=50.0, multi_gpu=True))
+# model.fit(x_train, np.asarray(process_labels_for_multi_gpu(y_train)), ...)
+# ```
+#
+# and on JAX `keras.distribution.set_distribution(keras.distribution.DataParallel())` before the model is made. Either
+# way the weights of the labels are computed once, with the class sizes of all training images.
+#
+# ## How large may a learning rate be?
+#
+# Take the trained network and an ordinary one of the same sizes, trained with the same loss. Then turn the learning
+# rate of both up to a thousandfold, for two epochs. What will be left of their gradients?
+
+# %%
+plain = keras.Sequential(
+    [
+        keras.Input((x_train.shape[1],)),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dense(1),
+    ],
+    name="ordinary",
+)
+plain.compile(keras.optimizers.Adam(1e-3), losses.HKR(alpha=50.0, min_margin=margin))
+plain.fit(x_train, y_train, batch_size=BATCH, epochs=3, verbose=0)
+
+largest = {}
+for name, net in (("ordinary", plain), ("Lipschitz", model)):
+    for rate in (1e-3, 1.0):
+        net.optimizer.learning_rate = rate
+        net.fit(x_train, y_train, batch_size=BATCH, epochs=2, verbose=0)
+        gradients = measure.input_gradient_norms(net, x_test[:128])
+        accuracy = np.mean((np.asarray(net(x_test, training=False)) > 0) == (y_test > 0))
+        largest[name, rate] = gradients.largest
+        print(f"{name:9s} rate {rate:5g}: accuracy {accuracy:.3f}, largest gradient norm {gradients.largest:.3g}")
+assert not 0.01 < largest["ordinary", 1.0] < 10  # dead or wild
+assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
+
+# %% [markdown]
+# **Surprise**: such a rate kills the ordinary network (no gradient is left to learn from), or makes it wild. The
+# Lipschitz network has forgotten some of what it knew, but it is intact: still every singular value is 1, still every
+# gradient passes. What did grow are its *free* kernels, behind the constraint:
+
+# %%
+free = [layer.raw.max() for layer in measure.singular_values(model)]
+used = [layer.largest for layer in measure.singular_values(model)]
+print("largest singular values, free:", np.round(free, 1), "  used:", np.round(used, 6))
+assert max(used) <= 1 < min(free)
+
+# %% [markdown]
+# The network does not see their size, only their direction: ten times the kernel gives the same `wbar`. But a step of
+# Adam has a fixed length, so that it turns a large kernel less than a small one. A network with swollen kernels learns
+# slowly, as if its learning rate had been divided. `model.condense()` writes `wbar` back into the kernels and makes
+# them short again (`CondenseCallback` does that after every epoch). The same holds at the start: by default kernels
+# begin orthogonal (`SpectralInitializer`), so that a learning rate means the same for every layer.
+
+# %%
+model.condense()
+for name, net in (("ordinary", plain), ("Lipschitz", model)):
+    net.optimizer.learning_rate = 1e-3
+    net.fit(x_train, y_train, batch_size=BATCH, epochs=5, verbose=0)
+    accuracy = np.mean((np.asarray(net(x_test, training=False)) > 0) == (y_test > 0))
+    print(f"{name:9s} after five more epochs at 0.001: accuracy {accuracy:.3f}")
+assert accuracy > 0.7
+
+# %% [markdown]
+# ## May I compute in half precision?
+#
+# Yes, for training; on a GPU it can be much faster. Layers take `dtype="mixed_bfloat16"` or `"mixed_float16"` (or set
+# it for all with `keras.config.set_dtype_policy`). lipviz still keeps and constrains its kernels in float32; the
+# products are rounded. Here is one epoch more, in bfloat16:
+
+# %%
+half = network("mixed_bfloat16")
+half.set_weights(model.get_weights())
+half.fit(x_train, y_train, batch_size=BATCH, epochs=1, verbose=0)
+accuracy = np.mean((np.asarray(half(x_test, training=False), "float32") > 0) == (y_test > 0))
+largest_used = max(layer.largest for layer in measure.singular_values(half))
+print(f"accuracy {accuracy:.3f}; largest singular value that is stored: {largest_used:.6f}")
+assert accuracy > 0.7
+assert largest_used <= 1
+
+# %% [markdown]
+# But what happens to a certificate? It says: the score is $s$, so no change shorter than $|s|$ turns its sign. The
+# network that is served, however, sees at the changed image a score that is off by a rounding $E$: only $|s| - E$ is
+# certain (and with several classes the margin minus $2E$, since two logits are rounded). `logit_errors` measures the
+# rounding at samples; as $E$ take a multiple of the largest.
+
+# %%
+exact = measure.float64_copy(half)
+bounds = measure.pairwise_bounds(exact)
+shares, constants = {}, {}
+for dtype in ("float32", "mixed_float16", "mixed_bfloat16"):
+    served = network(dtype)
+    served.set_weights(half.get_weights())
+    constants[dtype] = lipviz.certify(served, search=False).upper_bound
+    error = 2 * measure.logit_errors(served, x_test).max()
+    radii = measure.certified_radius(exact, x_test, y_test[:, 0], bounds=bounds, logit_error=error).radii
+    shares[dtype] = (radii > 0.1).mean()
+    print(f"{dtype:15s} E = {error:.1e}    certified beyond 0.1: {shares[dtype]:.1%}    mean radius {radii.mean():.4f}")
+assert shares["mixed_bfloat16"] <= shares["mixed_float16"] <= shares["float32"]
+
+# %% [markdown]
+# In float32 there is next to nothing to subtract; in bfloat16 it is a part of every radius, and small ones are lost.
+# And the kernel that a layer computes with is rounded, too, so that its norm is no longer at most 1: `certify` knows.
+
+# %%
+for dtype, constant in constants.items():
+    print(f"{dtype:15s} Lipschitz constant at most {constant:.6f}")
+assert constants["float32"] <= 1 < constants["mixed_bfloat16"]
+
+# %% [markdown]
+# So: train in half precision where it is faster, and serve and certify a float32 copy of the weights, which
+# `network("float32")` and `set_weights` give you.
+#
+# ## Exercises
+#
+# Replace the `...`. A wrong answer costs nothing and brings a hint.
+#
+# ### Exercise 1: predict
+
+# %%
+course.exercise("training.pairs")
+
+# %%
+answer = ...
+
+course.check("training.pairs", answer)
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %%
+course.exercise("training.rounding")
+
+# %%
+answer = ...
+
+course.check("training.rounding", answer)
+
+# %% [markdown]
+# ### Exercise 3: change
+#
+# Go back to the cell that begins with `DEVICES = 4`.
+
+# %%
+course.exercise("training.devices")
+
+# %%
+answer = ...
+
+course.check("training.devices", answer)
+
+# %% [markdown]
+# ### Exercise 4: build
+
+# %%
+course.exercise("training.weigh")
+
+
+# %%
+def weigh(labels):
+    return ...
+
+
+course.check("training.weigh", weigh)
+
+# %% [markdown]
+# ## Where to go next
+#
+# * Lesson 07 is about the losses and their margins, lesson 08 about certificates, lesson 10 about serving.
+# * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
+#   CVPR 2021: the loss HKR.
+# * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
+#   NeurIPS 2022: accuracy against robustness as a choice of the loss.
+# * P. Micikevicius et al.: *Mixed precision training*, ICLR 2018.
+# * T. van Laarhoven: *L2 regularization versus batch and weight normalization*, arXiv 1706.05350, 2017: why the size of
+#   a normalized weight acts like a learning rate.

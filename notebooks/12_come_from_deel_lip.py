@@ -1,0 +1,574 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 600
+#   jupytext:
+#     formats: py:percent
+#     notebook_metadata_filter: execution,lipviz,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lipviz:
+#     minutes: 1
+#     title: 'Come from deel-lip: change one import, and check what was promised'
+# ---
+
+# %% [markdown]
+# # Come from deel-lip: change one import, and check what was promised
+#
+# **You will learn** to move a program from deel-lip to lipviz by changing its imports, where deel-lip's promise of
+# "1-Lipschitz" was not kept, what that does to a certificate, and how to bring trained weights along and judge them.
+#
+# **You need** to have used deel-lip, or lesson 00: Lipschitz constants, singular values, certified radii. Each is
+# recalled in a clause where it is used.
+#
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
+
+# %% [markdown] tags=["launch"]
+# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+#
+# [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F12_come_from_deel_lip.py
+# [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/12_come_from_deel_lip.ipynb
+
+# %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
+# Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("lipviz") is None:
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
+    packages = (
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
+        "scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+    )
+    subprocess.run([*install, *packages.split()], check=True)
+
+# %%
+import inspect
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm.keras import TqdmCallback
+
+import lipviz
+from lipviz import course, data, measure, metrics, plots
+from lipviz import normalizers as nm
+from lipviz.activations import GroupSort2, Householder, PReLUlip
+from lipviz.explorers import ConvolutionExplorer
+from lipviz.layers import FrobeniusDense, SpectralConv2D, SpectralConv2DTranspose, SpectralDense
+from lipviz.losses import TauCategoricalCrossentropy
+from lipviz.metrics import CategoricalProvableRobustAccuracy
+
+keras.utils.set_random_seed(0)
+
+# %% nbmake={"mock": {"EPOCHS": 8}}
+EPOCHS = 20
+
+# %% [markdown]
+# ## What do I have to change?
+#
+# The imports. deel-lip (the Keras 3 branch, 2.0.0) is the library that made these layers known, and lipviz keeps its
+# names:
+#
+# | there (`deel.lip`) | here (`lipviz`) | what is the same |
+# |---|---|---|
+# | `layers`, `activations` | the same | names, arguments, their order and defaults; new ones come last |
+# | `losses`, `callbacks` | the same | names, arguments, formulas; `alpha` and the like can be scheduled |
+# | `metrics` | the same | names, arguments; they go into `compile(metrics=...)` |
+# | `model` | `model`, `lipviz.Sequential` | how `k_coef_lip` is shared out; `condense`, `vanilla_export` |
+# | `initializers`, `normalizers`, `utils`, … | the same | names, arguments, defaults |
+#
+# Look at what `SpectralDense` takes on top of `Dense`, and compare with what you used to type:
+
+# %%
+plain_arguments = inspect.signature(keras.layers.Dense).parameters
+own_arguments = {
+    name: parameter.default
+    for name, parameter in inspect.signature(SpectralDense).parameters.items()
+    if name not in plain_arguments
+}
+print(own_arguments)
+assert own_arguments == {
+    "k_coef_lip": 1.0,
+    "eps_spectral": 1e-3,
+    "eps_bjorck": 1e-3,
+    "beta_bjorck": 0.5,
+    "maxiter_spectral": 10,
+    "maxiter_bjorck": 15,
+}
+
+# %% [markdown]
+# So here is a program as you may have one, on scikit-learn's digits. Nothing below the imports knows where the layers
+# come from.
+
+# %%
+(x_train, y_train), (x_test, y_test) = data.digits()
+x_train, x_test = x_train.reshape(-1, 64), x_test.reshape(-1, 64)
+one_hot_train, one_hot_test = np.eye(10)[y_train], np.eye(10)[y_test]
+
+model = lipviz.Sequential(
+    [
+        keras.Input((64,)),
+        SpectralDense(64),
+        GroupSort2(),
+        SpectralDense(64),
+        GroupSort2(),
+        SpectralDense(10),
+    ],
+    k_coef_lip=1.0,
+)
+model.compile(
+    keras.optimizers.Adam(1e-2),
+    loss=TauCategoricalCrossentropy(tau=20.0),
+    metrics=["accuracy", CategoricalProvableRobustAccuracy(epsilon=0.25, disjoint_neurons=False, name="certified")],
+)
+model.fit(x_train, one_hot_train, batch_size=128, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
+_, accuracy, certified = model.evaluate(x_test, one_hot_test, verbose=0)
+print(f"test accuracy {accuracy:.3f}, certified against every change up to 0.25: {certified:.3f}")
+assert accuracy > 0.85
+
+# %% [markdown]
+# ## Then why move at all?
+#
+# Because "certified" in the line above is a promise about changes that nobody has tried. It is as good as the
+# Lipschitz constant behind it: a radius is a margin (the lead of the winning score) divided by that constant. If the
+# constant is wrong, nothing fails. No error, no warning, only a number that is not true.
+#
+# In the rest of this lesson, each cell takes one fault of the reference, works out **there** (its formula, written
+# out, since it is not installed here) and **here** (lipviz), and puts both into a table.
+
+# %%
+table = []  # rows: what, what it should be, there, here
+
+# %% [markdown]
+# ## Is a kernel divided by its norm?
+#
+# Almost. A kernel's norm, its largest singular value, is estimated by a power iteration: ten steps, from *below*. What
+# is divided by too small a number stays too large. `nm.spectral_normalization` is that formula to the letter; the
+# layer divides by a bound from *above*. (Lesson 02 shows how.)
+
+# %%
+there = []
+for seed in range(10):
+    rng = np.random.default_rng(seed)
+    kernel, start = rng.standard_normal((64, 64)).astype("float32"), rng.standard_normal((1, 64)).astype("float32")
+    normalized, _, _ = nm.spectral_normalization(kernel, start)
+    there.append(measure.singular_values(np.asarray(normalized)).largest)
+layer = SpectralDense(64, kernel_initializer=lambda shape, dtype: kernel, eps_bjorck=None)
+layer.build((None, 64))
+here = measure.singular_values(layer).largest
+table.append(("power iteration, largest σ", 1.0, max(there), here))
+print(f"there: {min(there):.4f} to {max(there):.4f}    here: {here:.6f}")
+assert min(there) > 1 >= here
+
+# %% [markdown]
+# It gets worse where a kernel *jumps*, by a large step or a loaded file, while the iteration still looks in the old
+# direction. Björck's iteration, which follows, wants values below √5. It gets 10, and what comes out is not a number:
+
+# %%
+jumped = np.diag([10.0] + [1.0] * 7).astype("float32")
+looks_elsewhere = np.eye(8, dtype="float32")[[1]]
+there, _, _ = nm.reshaped_kernel_orthogonalization(jumped, looks_elsewhere, 1.0)
+layer = SpectralDense(8, kernel_initializer=lambda shape, dtype: jumped)
+layer.build((None, 8))
+layer.u.assign(looks_elsewhere)
+layer.refresh()
+here = measure.singular_values(layer).largest
+table.append(("kernel that jumps, largest σ", 1.0, np.asarray(there)[0, 0], here))
+print(f"there: {np.asarray(there)[0, 0]}    here: {here:.6f}")
+assert np.isnan(np.asarray(there)).any()
+assert 0.99 < here <= 1
+
+# %% [markdown]
+# ## What is the norm of a convolution?
+#
+# A 3 × 3 kernel reads each pixel of an image up to nine times, so an orthogonal kernel stretches by up to √9 = 3, and
+# must be divided by that. At the border a pixel is read less often. The reference takes the *average* over all pixels;
+# but in the middle of the image every pixel is read nine times, and a change may well sit in the middle.
+#
+# Look at the bars: the norm that is left when a kernel is divided by what four methods claim. 1 was asked for.
+
+# %%
+explorer = ConvolutionExplorer()
+explorer
+
+# %% [markdown]
+# The sliders can be moved by code, too. The first layer of a network for 28 × 28 grey images, 1 → 16 channels, is not
+# a contrived case:
+
+# %%
+for image in (4, 8, 28):
+    explorer.state = {"kernel": "random", "size": 3, "channels": 1, "filters": 16, "image": image}
+    assert explorer.error is None
+    after = dict(zip(explorer.data.methods, explorer.data.after, strict=True))
+    there, here = after["reference's average"], after["lipviz's Fourier bound"]
+    table.append((f"convolution 1 → 16 on {image} × {image}, norm", 1.0, there, here))
+    print(explorer.statement(explorer.data))
+    assert there > 1.02
+    assert here <= 1 + 1e-9
+
+# %% [markdown]
+# It is 1.0244 for *every* such layer whose kernel is orthogonal, whatever the training did: with 16 outputs for 9
+# weights, each patch keeps its length. And from layer to layer, such factors multiply.
+#
+# In lipviz a convolution has one more argument. `bound="coverage"` (the default) counts the most often read pixel,
+# `bound="tight"` bounds the norm itself by a Fourier transform, and `bound="unsound_average"` is the reference's
+# factor, for comparisons like this one: a model that holds it warns.
+#
+# ## And of a transposed convolution with strides?
+#
+# Stride 2, kernel 2 × 2, one channel to four: the patches do not overlap. Each pixel becomes 16 numbers, its value
+# times all 16 weights. The reference orthogonalizes these weights as a 4 × 4 matrix. Before you run the cell: what is
+# the length of all 16 entries of an orthogonal 4 × 4 matrix?
+
+# %%
+orthogonal = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+up_there = keras.layers.Conv2DTranspose(4, 2, strides=2, use_bias=False)
+up_here = SpectralConv2DTranspose(4, 2, strides=2, use_bias=False)
+for layer in (up_there, up_here):
+    layer.build((None, 8, 8, 1))
+up_there.kernel.assign(orthogonal.reshape(up_there.kernel.shape))
+there, here = (measure.convolution_norm(measure.linear_operator(layer)) for layer in (up_there, up_here))
+table.append(("transposed convolution, stride 2, norm", 1.0, there, here))
+print(f"there: {there:.4f}    here: {here:.6f}")
+assert abs(there - 2) < 1e-6
+assert here <= 1
+
+# %% [markdown]
+# Twice what was promised, for *any* such kernel, at initialization as after training. lipviz reshapes the kernel the
+# other way round: 16 weights that leave one pixel are one column.
+#
+# ## Which weights predict?
+#
+# A Lipschitz layer has two kernels: a free one that the optimizer moves, and the constrained one, `wbar`. In the
+# reference, on today's Keras with TensorFlow, the two share their memory: a training step writes the constrained
+# kernel, the optimizer moves it away again, and `predict` uses what is there. Play that with our model, as if you
+# wanted to fine-tune it: condense it (write `wbar` into the free kernels), compile it anew, make *one* step of Adam,
+# and look at both. (`run_eagerly` only spares Keras the compiling.)
+
+# %%
+model.condense()
+model.compile(keras.optimizers.Adam(1e-2), loss=TauCategoricalCrossentropy(tau=20.0), run_eagerly=True)
+model.train_on_batch(x_train[:128], one_hot_train[:128])
+lipviz.model.refresh(model)
+free = [layer.raw.max() for layer in measure.singular_values(model)]
+used = [layer.largest for layer in measure.singular_values(model)]
+table.append(("three layers after one step of Adam, product of σ", 1.0, np.prod(free), np.prod(used)))
+print("there, what predicts:", np.round(free, 3), f"   product {np.prod(free):.3f}")
+print("here,  what predicts:", np.round(used, 6), f"   product {np.prod(used):.6f}")
+assert np.prod(free) > 1.05
+assert np.prod(used) <= 1
+
+# %% [markdown]
+# One step is enough. How much it is depends on the length of the last step: most where Adam begins, next to nothing
+# after a long training that has come to rest. But nothing tells you which of the two you have. A `lipviz.Sequential`
+# refreshes `wbar` by itself at the end of `fit`; after a loop of your own, or with a plain `keras.Model`,
+# `lipviz.model.refresh(model)` does.
+#
+# ## Does it matter? A false certificate
+#
+# A few percent look harmless. So let us build a network for which they are not: one convolution with the reference's
+# factor, all weights alike, and a dense layer with a single output $f(x)$, whose sign is the class. Both layers are
+# said to be 1-Lipschitz.
+
+# %%
+convolution = SpectralConv2D(16, 3, bound="unsound_average", use_bias=False)
+head = FrobeniusDense(1)
+victim = keras.Sequential([keras.Input((28, 28, 1)), convolution, keras.layers.Flatten(), head])
+convolution.kernel.assign(np.ones((3, 3, 1, 16)))
+convolution.refresh()
+
+# %% [markdown]
+# The attacker looks for the image that the convolution stretches most, and chooses the last layer to look just there.
+# On the black image the score is set to 1.0141. A 1-Lipschitz network with that score keeps its class under *every*
+# change of length up to 1.0141, so surely under every change up to 1.
+
+# %%
+operator = measure.linear_operator(convolution)
+direction = np.ones(operator.shape[1])
+for _ in range(300):
+    direction = operator.T @ (operator @ direction)
+    direction /= np.linalg.norm(direction)
+head.kernel.assign((operator @ direction)[:, None])
+head.refresh()
+head.bias.assign([1.0141])
+
+black = np.zeros((1, 28, 28, 1))
+change = -direction.reshape(1, 28, 28, 1)
+score = float(victim(black, training=False)[0, 0])
+print(f"score of the black image: {score:.4f}; length of the change: {np.linalg.norm(change):.4f}")
+assert score > 1
+
+# %% [markdown]
+# Your turn: how long must the change be to turn the sign? The reference says: longer than 1.0141.
+
+# %%
+prediction = 1.0141  # put your own number here
+
+# %%
+sizes = np.linspace(0, 1.1, 111)
+exact = measure.float64_copy(victim)  # the same network, without the rounding of float32
+scores = np.asarray(exact(black + sizes[:, None, None, None] * change, training=False))[:, 0]
+turns = np.interp(0, -scores, sizes)
+radius = measure.certified_radius(victim, black).radii[0]
+table.append(("certified radius of f = 1.0141", turns, 1.0141, radius))
+print(f"you said {prediction:.4f}; the sign turns at {turns:.4f}")
+print(f"lipviz, which measures the constant of the weights: certain up to {radius:.4f}")
+turned = float(exact(black + 0.9999 * change, training=False)[0, 0])
+print(f"score after a change of length 0.9999: {turned:.6f}")
+assert turned < 0
+assert radius <= turns < 1
+
+# %%
+figure = plots.new_figure()
+ax = plots.style.prepared(
+    figure.axes[0],
+    title="A certificate, and a change that breaks it",
+    xlabel="length of the change (l2 norm, pixel values 0 to 1)",
+    ylabel="score f (no unit)",
+)
+ax.plot(sizes, scores, color=plots.PALETTE[0], label="score")
+ax.plot([0.9, score, 1.1], score - np.array([0.9, score, 1.1]), "--o", color=plots.PALETTE[1], label="promised there")
+ax.plot([radius], [0], "s", color=plots.PALETTE[0], label="certain here")
+ax.axhline(0, color="0.6", linewidth=1, zorder=1)
+ax.set_xlim(0.95, 1.05)
+ax.set_ylim(-0.06, 0.08)
+plots.style.legend(ax)
+plots.picture(
+    figure,
+    f"Score against the length of the change, near 1. The score crosses zero at {turns:.4f}, up to where lipviz "
+    "certifies. The least score that a 1-Lipschitz network could have crosses it at 1.0141, up to where the reference "
+    "certifies.",
+    caption="Dashed: the least score of a 1-Lipschitz network. Between the two marks its certificate is false.",
+)
+
+# %% [markdown]
+# **Surprise**: the network changes its mind within the radius for which it was certified not to. 1.4 % above 1 is all
+# it takes, and nobody would have seen it: the certificate looks the same, whether its constant is true or not.
+#
+# `lipviz.certified_radius` does not ask a layer what it was meant to be. It bounds what the weights *are*, so that even
+# this network gets a true radius; and `lipviz.certify` says what its constant is:
+
+# %%
+certificate = lipviz.certify(victim)
+print(f"Lipschitz constant of the network: between {certificate.lower_bound:.4f} and {certificate.upper_bound:.4f}")
+assert certificate.lower_bound > 1.01
+
+# %% [markdown]
+# ## By what do I divide a margin?
+#
+# `FrobeniusDense(disjoint_neurons=True)` makes every *output* 1-Lipschitz. Two outputs may then move against each
+# other, each by the whole change: their difference is 2-Lipschitz, and the radius is margin / 2. The reference's other
+# formula, margin / √2, is for outputs that are 1-Lipschitz *together*; on disjoint neurons it claims too much.
+
+# %%
+opposite = keras.Sequential([keras.Input((2,)), FrobeniusDense(2, use_bias=False)])
+opposite.layers[0].kernel.assign([[1.0, -1.0], [0.0, 0.0]])
+opposite.layers[0].refresh()
+point = np.array([[0.5, 0.0]])
+scores = np.asarray(opposite(point, training=False))
+margin = scores[0, 0] - scores[0, 1]
+here = measure.certified_radius(opposite, point).radii[0]
+table.append(("radius of a margin of 1, disjoint neurons", 0.5, margin / np.sqrt(2), here))
+print(f"margin {margin:.4f}: claimed {margin / np.sqrt(2):.4f}, true {here:.4f}")
+moved = np.asarray(opposite(point - [[0.51, 0.0]], training=False))
+assert moved.argmax() != scores.argmax()  # a change of 0.51 is enough
+assert abs(here - 0.5) < 1e-5
+
+# %% [markdown]
+# ## Four small ones
+#
+# `Householder` ignores `k_coef_lip`; `PReLUlip(k_coef_lip=0.5)` still passes positive numbers at slope 1; a column of
+# zeros is divided by its norm; and a robustness *metric* was a loss, whose mean over batches weighs a small last batch
+# like a full one.
+
+# %%
+x = np.abs(np.random.default_rng(0).standard_normal((200, 8)))
+k_is_ignored = {"Householder": Householder(), "PReLUlip": keras.layers.PReLU()}
+k_is_kept = {"Householder": Householder(k_coef_lip=0.5), "PReLUlip": PReLUlip(k_coef_lip=0.5)}
+for name in k_is_kept:
+    there, here = (
+        (np.linalg.norm(layers[name](x), axis=1) / np.linalg.norm(x, axis=1)).max()
+        for layers in (k_is_ignored, k_is_kept)
+    )
+    table.append((f"{name}(k_coef_lip=0.5), largest gain", 0.5, there, here))
+    assert here <= 0.5 + 1e-6 < there
+
+column = np.zeros((3, 1))
+with np.errstate(invalid="ignore"):
+    there = (column / np.linalg.norm(column, axis=0))[0, 0]
+layer = FrobeniusDense(1, kernel_initializer="zeros")
+layer.build((None, 3))
+table.append(("a column of zeros over its norm", 0.0, there, np.asarray(layer.wbar)[0, 0]))
+assert np.isnan(there)
+
+right_and_wrong = np.array([[1.0, 0.0]] * 32 + [[0.0, 1.0]] * 4)  # 32 right with a margin of 1, then 4 wrong
+labels = np.array([[1.0, 0.0]] * 36)
+certified = np.asarray(metrics.categorical_provable_robust_accuracy(labels, right_and_wrong))
+there = np.mean([certified[:32].mean(), certified[32:].mean()])
+metric = CategoricalProvableRobustAccuracy()
+for part in (slice(0, 32), slice(32, 36)):
+    metric.update_state(labels[part], right_and_wrong[part])
+table.append(("certified accuracy of 32 + 4 samples", 32 / 36, there, float(metric.result())))
+assert abs(float(metric.result()) - 32 / 36) < 1e-6
+
+# %% [markdown]
+# ## What was never promised?
+#
+# One thing is not a fault of the program, but often read into it. `eps_bjorck` bounds the length of the *last step*,
+# not the distance to an orthogonal matrix, there as here. A singular value of 0.001 grows by half at a step,
+# which is too short to go on. The bound, at most 1, holds; "all singular values are 1" does not.
+
+# %%
+stopped = measure.bjorck_convergence(np.diag([1.0, 0.001]))
+print(f"after {stopped.iterations} iterations: {np.round(stopped.constrained, 5)}")
+assert stopped.constrained.max() <= 1
+assert stopped.constrained.min() < 0.01
+
+# %% [markdown]
+# ## All of it in one table
+
+# %%
+print(f"{'':52s}{'should be':>11s}{'there':>9s}{'here':>9s}")
+for what, should_be, there, here in table:
+    print(f"{what:52s}{should_be:11.4f}{there:9.4f}{here:9.4f}")
+assert all(not abs(there - should_be) < 0.01 for _, should_be, there, _ in table)  # NaN is near nothing
+assert all(-1e-2 < here - should_be < 1e-5 for _, should_be, _, here in table)
+
+# %% [markdown]
+# ## What will stop my program?
+#
+# What the reference accepts in silence and cannot bound, lipviz refuses at once, and says what it expects. These are
+# the messages that you are most likely to meet:
+
+# %%
+attempts = {
+    "a dilated convolution": lambda: SpectralConv2D(8, 3, dilation_rate=2),
+    "β above 0.5": lambda: SpectralDense(8, beta_bjorck=0.6),
+    "a metric without its mean": lambda: CategoricalProvableRobustAccuracy(reduction=None),
+    "LoRA behind the constraint": lambda: SpectralDense(8, lora_rank=2),
+}
+for what, attempt in attempts.items():
+    try:
+        attempt()
+        raise AssertionError(f"{what} was accepted")
+    except ValueError as error:
+        print(f"{what}: {error}\n")
+
+# %% [markdown]
+# ## How do I bring my weights along?
+#
+# A file of the reference asks for the reference's classes. Carry over the *trainable* weights, in their order: their
+# shapes are the same, and everything else follows from them. There, save
+# `np.savez("mine.npz", *[w.numpy() for w in model.trainable_weights])`. Here, build the same network and assign:
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "mine.npz"
+    np.savez(path, *[np.asarray(weight) for weight in model.trainable_weights])
+    saved = np.load(path)
+    carried = keras.models.clone_model(model)
+    for weight, name in zip(carried.trainable_weights, saved.files, strict=True):
+        weight.assign(saved[name])
+    saved.close()
+lipviz.model.refresh(carried)
+difference = np.abs(carried(x_test, training=False) - model(x_test, training=False)).max()
+constant = lipviz.certify(carried, search=False).upper_bound
+print(f"largest difference of the predictions: {difference:.1e}")
+print(f"certified Lipschitz constant: {constant:.6f}")
+assert difference < 1e-4
+assert constant <= 1 + 1e-6
+
+# %% [markdown]
+# Convolutions come out a little smaller than there, by what the old factor was too large, and scores with them. Fine-
+# tune for an epoch, or take `bound="tight"`.
+#
+# Only have an export, a plain Keras network? Then ask what its constant really is. Here is the network of above with
+# the weights that the reference would have exported:
+
+# %%
+exported = model.vanilla_export()
+for plain, layer in zip(exported.layers, model.layers, strict=True):
+    if plain.weights:
+        plain.kernel.assign(layer.kernel)
+certificate = lipviz.certify(exported)
+print(f"said to be 1, is between {certificate.lower_bound:.4f} and {certificate.upper_bound:.4f}")
+radii = measure.certified_radius(exported, x_test, y_test)
+print(f"truly certified against every change up to 0.25: {(radii.radii > 0.25).mean():.3f} of the test images")
+assert certificate.upper_bound > 1.05
+
+# %% [markdown]
+# Its radii are true now, since they are divided by the constant that it has.
+#
+# ## Exercises
+#
+# Replace the `...`. A wrong answer costs nothing and brings a hint.
+#
+# ### Exercise 1: predict
+
+# %%
+course.exercise("migration.average")
+
+# %%
+answer = ...
+
+course.check("migration.average", answer)
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %%
+course.exercise("migration.disjoint")
+
+# %%
+answer = ...
+
+course.check("migration.disjoint", answer)
+
+# %% [markdown]
+# ### Exercise 3: change
+#
+# Move the sliders of the explorer above, or its `state` by code.
+
+# %%
+course.exercise("migration.harmless")
+
+# %%
+answer = ...
+
+course.check("migration.harmless", answer)
+
+# %% [markdown]
+# ### Exercise 4: build
+
+# %%
+course.exercise("migration.coverage")
+
+
+# %%
+def coverage(n, k, s):
+    return ...
+
+
+course.check("migration.coverage", coverage)
+
+# %% [markdown]
+# ## Where to go next
+#
+# * Lesson 02 shows how a kernel is divided by a bound from above, lesson 04 where a convolution's norm comes from, and
+#   lesson 08 how `certify` proves a constant for a whole network.
+# * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
+#   CVPR 2021: the layers and the losses of deel-lip; the averaged factor is in its appendix.
+# * H. Sedghi, V. Gupta, P. M. Long: *The singular values of convolutional layers*, ICLR 2019: the Fourier view, exact
+#   for circular padding.
+# * B. Delattre et al.: *Efficient bound of Lipschitz constant for convolutional layers by Gram iteration*, ICML 2023:
+#   bounds from above.
