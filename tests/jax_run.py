@@ -59,7 +59,14 @@ class JaxRun:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *AGAIN],
             cwd=Path(__file__).parents[1],
-            env={**os.environ, "KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"},
+            env={
+                **os.environ,
+                "KERAS_BACKEND": "jax",
+                "JAX_ENABLE_X64": "1",
+                "JAX_PLATFORMS": "cpu",
+                # Compiling takes most of the time, and what is compiled runs a few times only.
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            },
             stdin=subprocess.DEVNULL,
             stdout=self._file,
             stderr=subprocess.STDOUT,

@@ -145,6 +145,34 @@ def test_full_lessons_have_the_settings_of_readers(tmp_path):
     assert full.metadata.lipviz.quick_settings == {}
 
 
+def test_a_lesson_that_prints_something_else_the_second_time_is_found(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
+    same = "\n# %%\nimport time\nprint('error 0.125')\nprint(f'{time.time():.3f} seconds')\n"
+    other = "\n# %%\nimport time\nprint(f'error {time.time() % 1000:.3f}')\n"
+    for name, cells in (("00_same", same), ("01_other", other)):
+        (tmp_path / "notebooks" / f"{name}.py").write_text(HEADER + cells)
+    done = run_pytest(tmp_path, "--repeat-lessons")
+    assert "1 failed, 1 passed" in done.stdout
+    assert "A second run printed something else" in done.stdout
+    assert [path.stem for path in (tmp_path / notebook_plugin.KEPT).iterdir()] == ["00_same"]
+
+
+@pytest.mark.parametrize(
+    ("once", "again", "count"),
+    [
+        (["loss 1.000000"], ["loss 1.000001"], 0),
+        (["loss 1.0000"], ["loss 1.0001"], 1),
+        (["loss 1e-3"], ["loss 1.1e-3"], 1),
+        (["a 1", "b 2"], ["a 1"], 1),
+        (["rises to -2"], ["falls to -2"], 1),
+        ([], [], 0),
+    ],
+)
+def test_numbers_are_compared_relatively_and_words_exactly(once, again, count):
+    assert len(notebook_plugin.differing(once, again)) == count
+
+
 def test_named_lesson_is_run_not_imported(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")

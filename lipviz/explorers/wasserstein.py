@@ -136,7 +136,8 @@ class WassersteinExplorer(Explorer):
     def statement(self, data):
         training = data.training
         words = f"The network is {number(training.k)}-Lipschitz, so its estimate {number(training.estimates[-1])} is "
-        words += f"at most {number(training.k)} times the exact distance {number(training.exact)}."
+        bound = "the exact distance" if training.k == 1 else f"{number(training.k)} times the exact distance"
+        words += f"at most {bound} {number(training.exact)}."
         if training.exact > 0:
             share = math.floor(1000 * training.reached) / 10
             words += f" After {training.steps[-1]} of {data.steps} steps it is {share} % of that."

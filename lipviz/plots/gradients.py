@@ -8,6 +8,7 @@ from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 
 BAND = (0.05, 0.95)  # quantiles over the samples that a band reaches between
+_TOLD = 10  # places of a flow that alternative text names
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _BINS = 40
 
@@ -248,7 +249,8 @@ def _(data: GradientNorms):
 
 @alt_text.register
 def _(data: GradientFlow):
-    steps = "; ".join(f"{place} {style.number(value)}" for place, value in zip(data.places, data.median, strict=True))
+    told = np.unique(np.linspace(0, len(data.places) - 1, _TOLD).round().astype(int))  # the ends, and some between
+    steps = "; ".join(f"{data.places[i]} {style.number(data.median[i])}" for i in told)
     return (
         f"Norm of the gradient of {data.output} of '{data.name}' on its way back, over that at the output, median of "
         f"{data.norms.shape[-1]} samples, from the input on: {steps}."

@@ -32,6 +32,10 @@ def plot_layer_spectrum(data, *, ax=None, update=False):
             (drawn,) = (artist for artist in ax.lines if artist.get_gid() == "raw")
             drawn.set(color=style.BLUE, marker="o", linestyle="-", label="the layer")
             style.legend(ax)
+        elif data.k is None:  # nothing is made of this kernel: it is what the layer uses
+            (drawn,) = (artist for artist in ax.lines if artist.get_gid() == "raw")
+            drawn.set(color=style.BLUE, marker="o", linestyle="-", label="kernel, without a constraint")
+            style.legend(ax)
     k = np.nan if data.k is None else data.k
     style.line(ax, "k", ax.get_xlim(), [k, k], update=update, color="#999999", linewidth=0.8, label="_k", zorder=1)
     bottom, top = ax.get_ylim()

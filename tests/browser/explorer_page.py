@@ -104,7 +104,7 @@ def _pixels(source):
 
 
 # With every change of the page, from the key on: are there new images, does the slider say its new value, and has the
-# table come that belongs to the picture? Then, with the images decoded, it is the next frame that shows them. Looking at
+# table come that belongs to the picture? Then, with the images decoded, the next frame shows them. To look at
 # every frame instead would keep a core busy.
 _WATCH = """limit => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
