@@ -184,7 +184,7 @@ explorer
 # %%
 explorer.state = {"clouds": "shifted", "distance": 2.0, "steps": EXPLORED}
 explorer.start()
-explorer.wait(60)
+explorer.wait(300)
 explorer.stop()
 print(explorer.statement(explorer.data))
 assert explorer.error is None

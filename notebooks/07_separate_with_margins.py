@@ -96,6 +96,10 @@ print(f"test accuracy: {accuracy:.3f}")
 assert accuracy >= 0.96
 
 # %% [markdown]
+# (How many points lie at the tips of the moons is luck. Over ten draws of the moons this loss reached .935 to .984 on
+# the test points; the draw above is a good one. A larger $\alpha$ leaves less to luck, as you will see.)
+
+# %% [markdown]
 # ## See the margins
 #
 # `certify` proves an upper bound of the network's Lipschitz constant. With it, `decision_field` certifies a disc around
@@ -201,7 +205,7 @@ explorer
 # %%
 explorer.state = {"alpha": 10.0, "min_margin": 0.3, "steps": EXPLORED, "arrows": False}
 explorer.start()
-explorer.wait(60)
+explorer.wait(300)
 explorer.stop()
 print(explorer.statement(explorer.data))
 print(f"points on their side of 0: {explorer.data.accuracy:.1%}")
