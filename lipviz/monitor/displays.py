@@ -1,6 +1,7 @@
 """Where a monitor shows what it sees: a notebook, a terminal, files. Each has the methods of `Display`."""
 
 import csv
+import dataclasses
 import html
 import os
 import sys
@@ -85,7 +86,9 @@ class Notebook(Display):
         if self._kept.draw(log):
             self._live = LiveFigure(self._kept.figure)
         words = alt_text(log)
-        images = "".join(picture.to_html(_FLOW) for picture in self._live.panels(words))
+        first, *others = self._live.panels(words)
+        more = [dataclasses.replace(one, alt=f"Panel {i} of the training log.") for i, one in enumerate(others, start=2)]
+        images = "".join(picture.to_html(_FLOW) for picture in (first, *more))
         shown = _Shown(f'<div style="display:flex;flex-flow:row wrap;max-width:960px">{images}</div>', words)
         if self._picture is None:
             self._picture = display(shown, display_id=True)
