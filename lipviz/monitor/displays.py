@@ -87,8 +87,8 @@ class Notebook(Display):
             self._live = LiveFigure(self._kept.figure)
         words = alt_text(log)
         first, *others = self._live.panels(words)
-        more = [dataclasses.replace(one, alt=f"Panel {i} of the training log.") for i, one in enumerate(others, start=2)]
-        images = "".join(picture.to_html(_FLOW) for picture in (first, *more))
+        named = [dataclasses.replace(other, alt=f"Panel {i} of the training log.") for i, other in enumerate(others, 2)]
+        images = "".join(picture.to_html(_FLOW) for picture in (first, *named))
         shown = _Shown(f'<div style="display:flex;flex-flow:row wrap;max-width:960px">{images}</div>', words)
         if self._picture is None:
             self._picture = display(shown, display_id=True)

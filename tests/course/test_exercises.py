@@ -402,7 +402,7 @@ def test_an_unknown_id_names_its_neighbours(ask):
 
 
 def test_an_unknown_lesson():
-    with pytest.raises(ValueError, match="expected one of activations, bjorck, .*, wasserstein, received 'torus'"):
+    with pytest.raises(ValueError, match=r"expected one of activations, bjorck, .*, wasserstein, received 'torus'"):
         course.exercises("torus")
 
 
