@@ -14,7 +14,7 @@
 #     language: python
 #     name: python3
 #   lipviz:
-#     minutes: 2
+#     minutes: 1
 #     title: 'A tour: train a network that keeps a promise'
 # ---
 
@@ -26,7 +26,7 @@
 #
 # **You need** a little Keras (`Sequential`, `compile`, `fit`) and the idea of a matrix. No GPU.
 #
-# **It takes** about two minutes of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab].

@@ -26,7 +26,7 @@
 #
 # **You need** lesson 00, matrices and their singular value decomposition.
 #
-# **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab].
