@@ -137,13 +137,13 @@ def run(lesson: Path, scratch: Path, timeout: float, *, full: bool = False):
 def printed(notebook) -> list[str]:
     """Returns the lines that a notebook which ran has printed, without those that tell times."""
     texts = [
-        output.get("text", "") if output["output_type"] == "stream" else output["data"].get("text/plain", "")
+        # A stream comes in pieces, cut anywhere.
+        output["text"] if output["output_type"] == "stream" else f"\n{output['data'].get('text/plain', '')}\n"
         for cell in notebook.cells
         for output in cell.get("outputs", ())
         if output["output_type"] == "execute_result" or output.get("name") == "stdout"
     ]
-    lines = "\n".join(texts).splitlines()
-    return [line for line in lines if not TIMES.search(line)]
+    return [line for line in "".join(texts).splitlines() if line.strip() and not TIMES.search(line)]
 
 
 def differing(once: list[str], again: list[str], tolerance: float = 1e-5) -> list[str]:
