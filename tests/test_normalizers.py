@@ -57,6 +57,38 @@ def orthogonalize(w, dtype="float32", u=None, way=contextlib.nullcontext, **sett
     return ops.convert_to_numpy(out), ops.convert_to_numpy(u), float(sigma[0, 0])
 
 
+# --- in NumPy ---
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (1, 3), (3, 1)])
+@pytest.mark.parametrize("scale", [1.0, 0.0, 1e-3])
+def test_in_numpy_the_same_code_computes_the_same(shape, scale):
+    rng = np.random.default_rng(2)
+    w, u = scale * rng.standard_normal(shape), rng.standard_normal((1, shape[1]))
+
+    def results(w, u):
+        squarings = nm.bound_squarings(1e-3, 0.5, 3)
+        found = [nm.bjorck_normalization(0.3 * w, 1e-3, 0.5, 4)]
+        found += nm.spectral_normalization(w, u, 1e-3, 4)
+        found += nm.sound_normalization(w, u, 1e-3, 4, squarings)
+        return found
+
+    want = [ops.convert_to_numpy(value) for value in results(tensor(w, "float64"), tensor(u, "float64"))]
+    with nm.in_numpy():
+        got = results(w, u)
+    for one, other in zip(got, want, strict=True):
+        assert isinstance(one, np.ndarray | np.floating)
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14)
+
+
+def test_numpy_is_used_within_the_context_only():
+    w = np.full((2, 2), np.nan)
+    with pytest.raises(ZeroDivisionError), nm.in_numpy():
+        assert isinstance(nm.bjorck_step(w), np.ndarray)  # silent about NaN
+        raise ZeroDivisionError
+    assert ops.is_tensor(nm.bjorck_step(tensor(np.eye(2))))
+
+
 # --- the reference's formulas ---
 
 

@@ -79,9 +79,9 @@ def bjorck_convergence(
     """Run what `SpectralDense` does to a kernel, and record every step.
 
     The steps are made one by one, as products with the kernel, after a power iteration: by the layers' own code, run in
-    NumPy (`lipviz.normalizers.in_numpy`). On a CPU the layers arrive at
-    the same by way of eigenvalues, and divide by σ1 itself: see `lipviz.normalizers.sound_orthogonalization`. Where the
-    power iteration has not converged, that can take an iteration less.
+    NumPy (`lipviz.normalizers.in_numpy`). On a CPU the layers arrive at the same by way of eigenvalues, and divide by
+    σ1 itself: see `lipviz.normalizers.sound_orthogonalization`. Where the power iteration has not converged, that can
+    take an iteration less.
 
     Args:
         kernel: Array of shape (..., out), decomposed as the matrix (product of the others, out).

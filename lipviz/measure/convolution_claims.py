@@ -103,6 +103,8 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
     if kernel.ndim != 4 or kernel.size == 0:
         raise ValueError(f"Expected a kernel of shape (height, width, in, out). Received shape: {kernel.shape}")
     image, strides = _pair("image", image), _pair("strides", strides)
+    unit = _power_of_two(kernel)  # so that no square under- or overflows
+    kernel = kernel / unit
     operator = Convolution(kernel, image, strides, _checked_padding(padding))
     kernel_norm = float(np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2))
     grids = [_frequencies(count) for count in operator.counts]
@@ -119,16 +121,16 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
         image=image,
         strides=strides,
         padding=padding,
-        kernel_norm=kernel_norm,
-        norm=convolution_norm(operator) if values is None else float(values[0]),
+        kernel_norm=kernel_norm * unit,
+        norm=unit * (convolution_norm(operator) if values is None else float(values[0])),
         methods=METHODS,
-        claims=np.array(claims),
+        claims=np.array(claims) * unit,
         is_proved=np.array([True, True, False, False]),
         frequencies=fine[0] / (2 * np.pi),
-        gains=_gains(kernel, strides, fine),
+        gains=_gains(kernel, strides, fine) * unit,
         grid_frequencies=grids[0][: len(grids[0]) // 2 + 1] / (2 * np.pi),
-        grid_gains=grid_gains[: len(grids[0]) // 2 + 1],
-        spectrum=values,
+        grid_gains=grid_gains[: len(grids[0]) // 2 + 1] * unit,
+        spectrum=None if values is None else values * unit,
     )
 
 
@@ -164,14 +166,22 @@ def convolution_norm(operator):
     Returns:
         A float.
     """
-    if min(operator.shape) <= _EXPLICIT_SIDE:
-        return float(_all_values(operator)[0])
-    gram = operator @ operator.T if operator.shape[0] < operator.shape[1] else operator.T @ operator
-    start = np.random.default_rng(0).standard_normal(gram.shape[0])
-    if not np.any(gram @ start):
+    tall = operator if operator.shape[0] >= operator.shape[1] else operator.T
+    start = np.random.default_rng(0).standard_normal(tall.shape[1])
+    image = tall @ start
+    if not np.any(image):
         return 0.0
+    unit = _power_of_two(image)
+    tall = (1 / unit) * tall
+    if tall.shape[1] <= _EXPLICIT_SIDE:
+        return unit * float(_all_values(tall)[0])
     settings = {"which": "LA", "return_eigenvectors": False, "tol": 1e-9, "v0": start, "ncv": 32}
-    return math.sqrt(max(float(sla.eigsh(gram, k=1, **settings)[0]), 0.0))
+    return unit * math.sqrt(max(float(sla.eigsh(tall.T @ tall, k=1, **settings)[0]), 0.0))
+
+
+def _power_of_two(values):
+    """A power of two near the largest magnitude: divisions by it do not round. 1 where all is zero."""
+    return 2.0 ** np.clip(np.frexp(np.abs(values).max())[1], -1000, 1000)
 
 
 def _all_values(operator):

@@ -88,8 +88,24 @@ def test_zero_and_extreme_kernels():
     assert data.norm == 0
     assert not data.lies.any()
     np.testing.assert_array_equal(data.after, 0)
-    big = convolution_claims(1e100 * sample_kernel("random", 3), 5)
-    np.testing.assert_allclose(big.after, convolution_claims(sample_kernel("random", 3), 5).after, rtol=1e-6)
+
+
+@pytest.mark.parametrize("image", [5, 20])  # by an explicit matrix, and by Lanczos' method
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e-10, 1e170, 1e300])
+def test_scale_changes_nothing_else(scale, image):
+    kernel = sample_kernel("random", 3, 2, 2, seed=3)
+    data, scaled = convolution_claims(kernel, image), convolution_claims(scale * kernel, image)
+    np.testing.assert_allclose(scaled.after, data.after, rtol=1e-9)
+    for name in ("kernel_norm", "norm", "claims", "gains", "grid_gains", "spectrum"):
+        if (want := getattr(data, name)) is None:
+            assert getattr(scaled, name) is None
+        else:  # a singular value is known to 1e-8 of the largest, because it is that of a square
+            np.testing.assert_allclose(getattr(scaled, name) / scale, want, rtol=1e-9, atol=3e-8 * data.norm)
+    operator = Convolution(kernel, (image,) * 2, padding="same")
+    want = np.linalg.norm(convolution_matrix(kernel, (image,) * 2, (1, 1), "same"), 2)
+    assert convolution_norm(operator) == pytest.approx(want, rel=1e-9)
+    operator = Convolution(scale * kernel, (image,) * 2, padding="same")
+    assert convolution_norm(operator) / scale == pytest.approx(want, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KERNEL_KINDS)
