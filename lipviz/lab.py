@@ -204,12 +204,15 @@ def write_settings(config: Path) -> None:
 def write_kernelspec(data: Path) -> None:
     """Writes a `python3` kernel that is this very Python into `data`, a folder for `JUPYTER_PATH`.
 
-    A `python3` kernel in the reader's home may belong to another Python, one without lipviz.
+    A `python3` kernel in the reader's home may belong to another Python, one without lipviz. What compiled code writes
+    to the process's own stderr stays in the terminal: TensorFlow tells there, whatever TF_CPP_MIN_LOG_LEVEL is, that it
+    found no GPU, and a reader would take a red cell for a fault. Python's stderr is shown as ever.
     """
     from ipykernel.kernelspec import get_kernel_dict
 
     # The display name is that of the lessons' headers, which saving would rewrite otherwise.
     spec = get_kernel_dict() | {"display_name": "Python 3 (ipykernel)"}
+    spec["argv"] = [*spec["argv"], "--IPKernelApp.capture_fd_output=False"]
     _write_json(data / "kernels" / "python3" / "kernel.json", spec)
 
 

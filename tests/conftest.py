@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import hypothesis
 import pytest
@@ -17,6 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--cases", type=int, help="of each test with parameters, run this many cases, spread evenly")
+
+
 @pytest.fixture(autouse=True)
 def _seeds(request):
     """Seeds Python, NumPy and the backend before each test that may use Keras."""
@@ -30,20 +35,63 @@ def _is_jax(item):
     return item.path.name == "test_jax.py"
 
 
+def _is_worker(config):
+    """Whether this is one of the processes of `-n`."""
+    return hasattr(config, "workerinput")
+
+
 def _row(item):
-    """The site shows what the lessons put out; the result of the run beside this one is asked for last."""
-    return 2 if _is_jax(item) else 1 if item.get_closest_marker("site") else 0
+    """The site shows what the lessons put out, and comes after them."""
+    is_site = item.get_closest_marker("site") is not None
+    if _is_worker(item.config):  # what takes longest begins first, or one process is left with it
+        return 0 if _is_jax(item) else 2 if is_site else 1 if item.get_closest_marker("notebook") else 3
+    return 2 if _is_jax(item) else 1 if is_site else 0  # JAX runs beside all others, and is asked for last
+
+
+def _spread(items, count):
+    """`count` of the items, from the first to the last."""
+    if len(items) <= count:
+        return items
+    return [items[round(index * (len(items) - 1) / max(count - 1, 1))] for index in range(count)]
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if config.option.cases is not None:
+        tests = {}
+        for item in items:
+            tests.setdefault((item.path, getattr(item, "originalname", item.name)), []).append(item)
+        kept = {item for cases in tests.values() for item in _spread(cases, config.option.cases)}
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
     items.sort(key=_row)  # stable
 
 
+def pytest_configure(config):
+    if _is_worker(config) and "numpy" not in sys.modules:
+        # Threads of LAPACK that wait for each other on busy cores take many times as long.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def pytest_collection_finish(session):
-    wanted = any(_is_jax(item) for item in session.items) and not session.config.option.collectonly
-    if wanted and os.environ.get("KERAS_BACKEND") != "jax":
-        session.config.stash[RUN] = JaxRun()
+    config = session.config
+    wanted = any(_is_jax(item) for item in session.items) and not config.option.collectonly
+    if wanted and not _is_worker(config) and os.environ.get("KERAS_BACKEND") != "jax":
+        config.stash[RUN] = JaxRun()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A process of `-n` takes whole files, because their fixtures are dear, and the lessons together with the site."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            return "course" if file.startswith("notebooks/") or file.endswith("test_site.py") else file
+
+    config.option.loadscopereorder = False  # see `_row`
+    return Scheduling(config, log)
 
 
 def pytest_unconfigure(config):

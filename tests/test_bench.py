@@ -125,6 +125,14 @@ def test_kernels_and_what_it_takes_to_orthogonality():
     assert 1 <= rows[0][1] <= rows[1][1] < 30
 
 
+def test_what_rounding_keeps_out_of_reach_is_said(monkeypatch):
+    beyond = ("9×4, ‖WᵀW − I‖ ≤ 1e-12", None, {})
+    assert list(parts.convergence((1e-12,), shapes=[(9, 4)], repeats=1)) == [beyond]
+    monkeypatch.setattr(parts, "convergence", lambda repeats: [beyond])
+    (section,) = bench.run(["convergence"], repeats=1).sections
+    assert str(section).splitlines()[-1].strip() == "9×4, ‖WᵀW − I‖ ≤ 1e-12: out of reach"
+
+
 def test_a_peer_on_keras_is_any_module_with_these_names():
     step, plain = find_peer("lipviz")("mlp", 2)
     step()

@@ -51,7 +51,8 @@ LESSONS = {
 EPOCHS = 20
 
 # %%
-import pathlib, sys
+import os, pathlib, sys
+os.write(2, b"from compiled code")
 assert EPOCHS == 1
 assert sys.executable == {executable!r}
 pathlib.Path("written").touch()
@@ -132,6 +133,7 @@ def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
     quick = nbformat.read(folder / "00_passes.ipynb", as_version=4)
     assert quick.metadata.lipviz.quick_settings == {"EPOCHS": 1}
     assert all(cell.execution_count for cell in quick.cells)
+    assert not any(cell.outputs for cell in quick.cells)  # compiled code's stderr is not the reader's
 
 
 def test_full_lessons_have_the_settings_of_readers(tmp_path):

@@ -60,20 +60,23 @@ def convergence(tolerances=(1e-3, 1e-5), shapes=SHAPES, repeats=5):
     """Triples (name, iterations, timings) of what it takes to come near an orthogonal matrix, against an SVD.
 
     The distance is ‖WᵀW − I‖ in the spectral norm, of a Gaussian kernel (of 3/4 of the columns, where it is square:
-    square ones have a singular value near 0).
+    square ones have a singular value near 0). Where rounding keeps it away, there are no iterations (None) and no
+    timings.
     """
     for rows, columns in shapes:
         columns = columns if columns < rows else 3 * columns // 4
         kernel = noise((rows, columns))
         for tolerance in tolerances:
             iterations = _iterations(kernel, tolerance)
+            name = f"{rows}×{columns}, ‖WᵀW − I‖ ≤ {tolerance:g}"
             if iterations is None:
+                yield name, None, {}
                 continue
             calls = {
                 "SVD of NumPy": functools.partial(_polar, kernel),
                 "lipviz": call_of(constraint(columns, 1e-9, iterations), "forward", kernel),
             }
-            yield f"{rows}×{columns}, ‖WᵀW − I‖ ≤ {tolerance:g}", iterations, take_turns(calls, repeats)
+            yield name, iterations, take_turns(calls, repeats)
 
 
 def noise(shape, seed=0):

@@ -5,6 +5,8 @@ import html
 import re
 from dataclasses import dataclass
 
+_STRESSED = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]*[^\s*])\*(?![\w*])")  # and no product of two names
+
 
 class Status(enum.Enum):
     """Kind of reply: a symbol and words, so that nothing depends on colour, and a colour beside them.
@@ -33,7 +35,8 @@ class Result:
     Attributes:
         exercise: Id of the exercise.
         status: Kind of reply.
-        message: What to know now; paragraphs are separated by empty lines, code stands between backticks.
+        message: What to know now; paragraphs are separated by empty lines, code stands between backticks, and
+            what is stressed between asterisks.
         code: Program text that goes with the message, empty if none.
     """
 
@@ -65,6 +68,8 @@ class Result:
 
 
 def to_html(text: str) -> str:
-    """Paragraphs of plain text, code between backticks, as escaped HTML."""
-    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
-    return "".join(f"<p>{paragraph}</p>" for paragraph in marked.split("\n\n"))
+    """Paragraphs of plain text as escaped HTML: code between backticks, and what is *stressed* between asterisks."""
+    pieces = re.split(r"`([^`]+)`", html.escape(text))  # text and code in turns
+    pieces[::2] = [_STRESSED.sub(r"<em>\1</em>", piece) for piece in pieces[::2]]
+    pieces[1::2] = [f"<code>{piece}</code>" for piece in pieces[1::2]]
+    return "".join(f"<p>{paragraph}</p>" for paragraph in "".join(pieces).split("\n\n"))
