@@ -12,12 +12,14 @@ from pathlib import Path
 from lipviz.explorers._registry import entries, find
 
 _PATIENCE = 600  # seconds for the work of an explorer
+_COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
 _PAGE = """\
 # Explorers
 
-Nine ways to take hold of a constraint. In a notebook, `from lipviz.explorers import gallery; gallery()` shows them all;
-`lipviz app` opens them as a page without one. Here is what each shows at first, to look at: the sliders need a kernel.
+{count} ways to take hold of a constraint. In a notebook, `from lipviz.explorers import gallery; gallery()` shows them
+all; `lipviz app` opens them as a page without one. Here is what each shows at first, to look at: the sliders need a
+kernel.
 """
 
 
@@ -66,7 +68,12 @@ def write(folder, names=()):
         (folder / f"{entry.name}.png").write_bytes(picture.png)
         sections.append(_section(entry, picture, statement))
     if not names:
-        (folder / "index.md").write_text("\n".join([_PAGE, *sections]), encoding="utf-8")
+        (folder / "index.md").write_text("\n".join([_introduction(len(sections)), *sections]), encoding="utf-8")
+
+
+def _introduction(count):
+    words = _COUNTS[count] if count < len(_COUNTS) else str(count)
+    return _PAGE.format(count=words)
 
 
 def _section(entry, picture, statement):

@@ -5,6 +5,7 @@ in NumPy from the kernel that inference uses and the geometry of the layer, apar
 that either can be held against the other.
 """
 
+import functools
 import math
 
 import keras
@@ -98,13 +99,16 @@ class Convolution(sla.LinearOperator):
         images = np.moveaxis(images, -1, 1) if self.channels_first else images
         return images.reshape(len(images), -1).T
 
+    @functools.cached_property
     def _taps(self):
         """For each entry of a patch: its index, and the outputs and inputs that it connects, as slices."""
+        found = []
         for tap in np.ndindex(*self.kernel.shape[:-2]):
             axes = zip(self.sizes, self.counts, self.strides, self.dilations, self.before, tap, strict=True)
             pairs = [_connected(n, c, s, t * d - b) for n, c, s, d, b, t in axes]
             if None not in pairs:
-                yield tap, (slice(None), *(o for o, _ in pairs)), (slice(None), *(i for _, i in pairs))
+                found.append((tap, (slice(None), *(o for o, _ in pairs)), (slice(None), *(i for _, i in pairs))))
+        return found
 
     def _product(self, x, matrix):
         """Images of shape (..., channels) times a matrix, or group by group."""
@@ -122,14 +126,14 @@ class Convolution(sla.LinearOperator):
     def _matmat(self, columns):
         x = self._images(columns, self.input_shape)
         y = np.zeros((len(x), *self.counts, self.kernel.shape[-1]))
-        for tap, out, into in self._taps():
+        for tap, out, into in self._taps:
             y[out] += self._product(x[into], self.kernel[tap])
         return self._columns(y)
 
     def _rmatmat(self, columns):
         y = self._images(columns, self.output_shape)
         x = np.zeros((len(y), *self.sizes, self.kernel.shape[-2] * self.groups))
-        for tap, out, into in self._taps():
+        for tap, out, into in self._taps:
             x[into] += self._adjoint_product(y[out], self.kernel[tap])
         return self._columns(x)
 

@@ -155,7 +155,7 @@ def plot_activation_plane(data, *, ax=None, update=False, place=None):
 def subtitle(ax, gid, text, *, update=False):
     """Write a text that may change below the title of an Axes, where other plots have their legend; see `note`."""
     if not update:
-        ax.set_title(ax.get_title(loc="left"), loc="left", fontsize=style.TITLE, fontweight="bold", pad=26)
+        style.set_title(ax, ax.get_title(loc="left"), pad=26)
     return note(ax, gid, text, 0.0, 1.02, update=update, va="bottom")
 
 

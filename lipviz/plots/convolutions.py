@@ -49,10 +49,12 @@ def plot_convolution_claims(data, *, ax=None, update=False):
         bar.set_edgecolor(color)
         bar.set_hatch("////" if lies else "")
         look = {"transform": ax.get_yaxis_transform(), "va": "bottom"}
-        if not update:  # letters are what takes time: what does not change is drawn once
+        # Letters are what takes time: what does not change is drawn once, and verdicts stand apart from their numbers.
+        if not update:
             note(ax, None, f"{name}, holds for every kernel" if proved else name, 0.01, place - 0.28, **look)
-        words = f"{value:.3f}" + ("" if proved and not lies else ", lies" if lies else ", holds here")
-        note(ax, f"words {place}", words, 0.99, place - 0.28, update=update, ha="right", **look)
+        verdict = "lies:" if lies else "" if proved else "holds here:"
+        note(ax, f"verdict {place}", verdict, 0.87, place - 0.28, update=update, ha="right", **look)
+        note(ax, f"value {place}", f"{value:.3f}", 0.99, place - 0.28, update=update, ha="right", **look)
     if not update:
         subtitle(ax, None, "black: 1, which was asked for; hatched: more than that")
     return ax

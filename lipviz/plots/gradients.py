@@ -2,15 +2,18 @@
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from lipviz.measure.gradients import GradientDepth, GradientFlow, GradientHistory, GradientNorms
 from lipviz.plots import style
+from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 
 BAND = (0.05, 0.95)  # quantiles over the samples that a band reaches between
 _TOLD = 10  # places of a flow that alternative text names
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _BINS = 40
+_IN_A_ROW = 3  # entries of a legend
 
 
 def plot_gradient_norms(data, *, ax=None, constant=None, labels=None):
@@ -116,13 +119,12 @@ def plot_gradient_depth(data, *, ax=None, update=False):
     if not update:
         ax = style.prepared(
             ax,
-            title=_depth_title(data),
+            title="Gradients of random networks",
             xlabel="depth (orthogonal layers, each with an activation)",
             ylabel="norm of the gradient (no unit)",
         )
         style.whole_ticks(ax)
-    else:
-        ax._left_title.set_text(_depth_title(data))  # `set_title` would move it
+    _beside_title(ax, f"width {data.width}", len(data.activations), update)
     lines = [(name, data.depths, norms) for name, norms in zip(data.activations, data.norms, strict=True)]
     _banded(ax, lines, update)
     end = max(int(data.depths[-1]), 2)
@@ -130,8 +132,15 @@ def plot_gradient_depth(data, *, ax=None, update=False):
     return ax
 
 
-def _depth_title(data):
-    return f"Gradients of random networks, width {data.width}"
+def _beside_title(ax, text, entries, update):
+    """Write what a slider changes at the end of the title's row: the title belongs to the background."""
+    up = ScaledTranslation(0, _title_pad(entries) / 72, ax.figure.dpi_scale_trans)
+    look = {"ha": "right", "va": "baseline", "transform": ax.transAxes + up}
+    note(ax, "beside title", text, 1.0, 1.0, update=update, **look)
+
+
+def _title_pad(entries):
+    return 26 if entries <= _IN_A_ROW else 8
 
 
 def plot_gradient_history(data, *, ax=None, update=False, labels=None):
@@ -221,7 +230,7 @@ def _banded(ax, lines, update):
 
 def _legend(ax, entries):
     """Above the Axes as long as a row has room for it, else inside."""
-    if entries <= 3:
+    if entries <= _IN_A_ROW:
         style.legend(ax)
     else:
         ax.legend(loc="best", fontsize=style.SMALL, framealpha=0.9)

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from lipviz.plots.letters import LetterRenderer
 from lipviz.plots.style import DPI
 
 _FRAMES = 12  # backgrounds that a panel keeps, about 1.5 MB each
@@ -79,9 +80,9 @@ def picture(figure, alt, sharpness=2, *, caption=""):
 class LiveFigure:
     """Renders one figure again and again, for sliders: what did not change since the last time is not drawn again.
 
-    Text is what costs time in a figure. So everything in a panel but its artists of data (those with a `gid`, see
-    `style.line`) is kept as a background for each frame, that is, for each set of limits and labels: the last few, as a
-    slider that moves back and forth comes by again.
+    Text is what costs time in a figure, so each is drawn once, see `LetterRenderer`. And everything in a panel but its
+    artists of data (those with a `gid`, see `style.line`) is kept as a background for each frame, that is, for each set
+    of limits and labels: those that were used last, as a slider that moves back and forth comes by again.
 
     Args:
         figure: Figure of `new_figure`, at the resolution that pictures shall have.
@@ -90,6 +91,8 @@ class LiveFigure:
     def __init__(self, figure):
         self._figure = figure
         self._canvas = FigureCanvasAgg(figure)
+        # Its own, not that of the canvas: files are written with that one.
+        self._renderer = LetterRenderer(*self._canvas.get_width_height(), figure.dpi)
         self._known = {}
 
     def panels(self, alt):
@@ -125,23 +128,25 @@ class LiveFigure:
         """All of an Axes but its data, and the colours of its first picture."""
         known = self._known.setdefault(ax, {})
         frame = self._frame(ax)
-        if frame not in known:
-            self._canvas.get_renderer().clear()
-            self._figure.patch.draw(self._canvas.get_renderer())
-            ax.draw(self._canvas.get_renderer())
-            background = self._canvas.copy_from_bbox(box)
-            known[frame] = background, _palette(Image.fromarray(self._drawn(ax, box, background)))
-            if len(known) > _FRAMES:
-                del known[next(iter(known))]
+        if frame in known:
+            known[frame] = known.pop(frame)  # the last one is the one used last
+            return known[frame]
+        self._renderer.clear()
+        self._figure.patch.draw(self._renderer)
+        ax.draw(self._renderer)
+        background = self._renderer.copy_from_bbox(box)
+        known[frame] = background, _palette(Image.fromarray(self._drawn(ax, box, background)))
+        if len(known) > _FRAMES:
+            del known[next(iter(known))]
         return known[frame]
 
     def _drawn(self, ax, box, background):
         """Pixels of an Axes: its data on its background."""
-        self._canvas.restore_region(background)
+        self._renderer.restore_region(background)
         moving = [artist for artist in ax.get_children() if artist.get_gid()]
         for artist in sorted(moving, key=lambda artist: artist.get_zorder()):
-            artist.draw(self._canvas.get_renderer())
-        return np.asarray(self._canvas.buffer_rgba())[:, int(box.x0) : int(box.x1), :3].copy()
+            artist.draw(self._renderer)
+        return np.asarray(self._renderer.buffer_rgba())[:, int(box.x0) : int(box.x1), :3].copy()
 
     def _frame(self, ax):
         """What the background of an Axes depends on."""

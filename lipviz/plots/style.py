@@ -52,7 +52,7 @@ def prepared(ax, *, title, xlabel, ylabel):
     """
     if ax is None:
         (ax,) = new_figure().axes
-    _title(ax, title, pad=8)
+    set_title(ax, title, pad=8)
     ax.set_xlabel(xlabel, fontsize=TEXT)
     ax.set_ylabel(ylabel, fontsize=TEXT)
     ax.tick_params(labelsize=SMALL)
@@ -64,7 +64,7 @@ def prepared(ax, *, title, xlabel, ylabel):
 
 def legend(ax, columns=3):
     """Put a legend of one row between the title and the Axes, where it hides no data."""
-    _title(ax, ax.get_title(loc="left"), pad=26)
+    set_title(ax, ax.get_title(loc="left"), pad=26)
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 0.985),
@@ -78,8 +78,10 @@ def legend(ax, columns=3):
     )
 
 
-def _title(ax, text, pad):
-    ax.set_title(text, loc="left", fontsize=TITLE, fontweight="bold", pad=pad)
+def set_title(ax, text, pad):
+    """Give an Axes its title, at the left, `pad` points above it."""
+    # Where its height is given, Matplotlib does not measure all labels of ticks to find it: that takes time.
+    ax.set_title(text, loc="left", fontsize=TITLE, fontweight="bold", pad=pad, y=1.0)
 
 
 def line(ax, gid, x, y, *, update=False, markevery=None, **look):

@@ -103,22 +103,20 @@ def _pixels(source):
     return np.asarray(image.convert("L")).astype(float)
 
 
-# With every change of the page, from the key on: are there new images, does the slider say its new value, and has the
-# table come that belongs to the picture? Then, with the images decoded, the next frame shows them. To look at
-# every frame instead would keep a core busy.
+# With every change of the page, from the key on: are there new images, and does the slider say its new value? The table
+# that belongs to the picture is sent before it, where it changed at all. Then, with the images decoded, the next frame
+# shows them. To look at every frame instead would keep a core busy.
 _WATCH = """limit => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
     const images = () => [...box.querySelectorAll('.lipviz-picture img')];
     const sources = () => images().map(image => image.src).join();
     const slider = document.activeElement.closest('.widget-slider');
     const readout = () => slider.querySelector('.widget-readout').textContent;
-    const results = box.querySelector('.lipviz-results');
     const before = sources(), said = readout();
     window.lipvizMoved = new Promise(resolve => {
         document.addEventListener('keydown', () => {
             const start = performance.now();
-            const isComplete = () =>
-                readout() !== said && !results.isConnected && images().length && sources() !== before;
+            const isComplete = () => readout() !== said && images().length && sources() !== before;
             const end = async () => {
                 observer.disconnect();
                 clearTimeout(timer);

@@ -1,11 +1,13 @@
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 
 from lipviz import layers
-from lipviz.explorers.layers import _LAYERS, LayerExplorer, _built
+from lipviz.explorers.layers import _LAYERS, LayerExplorer, _built, _measured
 from tests.support import convolution_matrix
 
 SMALL = {"units": 4, "channels": 4, "image": 4, "inputs": 5}
@@ -49,6 +51,28 @@ def test_a_layer_is_the_one_that_its_class_builds():
     plain.kernel.assign(keras.initializers.GlorotUniform(seed=3)((6, 4)))
     plain.refresh()
     np.testing.assert_allclose(np.asarray(made.wbar), np.asarray(plain.wbar), atol=1e-6)
+
+
+def test_layers_that_are_kept_are_measured_by_one_at_a_time(monkeypatch):
+    """Explorers share them, and set them anew."""
+    inside, most = 0, 0
+
+    def slow(layer, seed):
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        kept = np.asarray(layer.wbar).copy()
+        time.sleep(0.02)
+        np.testing.assert_array_equal(kept, np.asarray(layer.wbar).copy())
+        inside -= 1
+        return float(layer.k_coef_lip)
+
+    monkeypatch.setattr("lipviz.explorers.layers.measure_layer", slow)
+    settings = {"inputs": 5, "units": 3, "bjorck": True, "maxiter": 3, "beta": 0.5}
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda k: _measured("SpectralDense", k=k, **settings), [1.0, 2.0, 3.0, 4.0] * 2)
+        assert list(found) == [1.0, 2.0, 3.0, 4.0] * 2
+    assert most == 1
 
 
 @pytest.mark.parametrize("name", list(_LAYERS))

@@ -87,7 +87,7 @@ def test_lines_show_medians_and_quantiles():
     for order in range(3):
         bands(DEPTH.depths, DEPTH.norms[order], ax, order)
     assert texts(ax) == list(DEPTH.activations)
-    assert "8" in ax.get_title(loc="left")
+    assert drawn(ax)["beside title"].get_text() == "width 8"
     one, other = flow(), flow("b", 9)
     ax = plot_gradient_flow([one, other], labels=["ReLU", "GroupSort"])
     bands(np.arange(5), one.norms, ax, 0)
@@ -114,7 +114,9 @@ def test_an_update_moves_the_lines_and_shows_what_a_new_plot_would(plot, old, ne
     assert plot(new, ax=ax, update=True) is ax
     assert drawn(ax) == before
     for name, artist in drawn(fresh).items():
-        if name.startswith("median"):
+        if name == "beside title":
+            assert before[name].get_text() == artist.get_text()
+        elif name.startswith("median"):
             np.testing.assert_array_equal(before[name].get_xydata(), artist.get_xydata())
         else:
             np.testing.assert_array_equal(before[name].get_paths()[0].vertices, artist.get_paths()[0].vertices)
@@ -198,3 +200,14 @@ def test_words_for_all():
     words = plots.alt_text(DEPTH)
     assert "groupsort2: 1 at depth 1, 1 at depth 8" in words
     assert "6 epochs" in plots.alt_text(history())
+
+
+@pytest.mark.parametrize("places", [1, 2, 10, 11, 60])
+def test_of_a_deep_network_ten_places_are_told_its_ends_among_them(places):
+    data = flow(places=places)
+    told = plots.alt_text(data).removesuffix(".").split(": ")[-1].split("; ")
+    assert len(told) == min(places, 10)
+    assert told[0] == f"input {style.number(data.median[0])}"
+    assert told[-1] == f"{data.places[-1]} {style.number(data.median[-1])}"
+    known = zip(data.places, data.median, strict=True)
+    assert set(told) <= {f"{name} {style.number(median)}" for name, median in known}

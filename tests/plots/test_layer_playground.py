@@ -58,7 +58,10 @@ def test_spectra():
     ax = plot_layer_spectrum(POOLING)
     np.testing.assert_array_equal(drawn(ax)["raw"].get_ydata(), POOLING.spectrum.used)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["the layer"]
-    assert np.isnan(drawn(plot_layer_spectrum(PLAIN))["k"].get_ydata()).all()
+    ax = plot_layer_spectrum(PLAIN)
+    assert np.isnan(drawn(ax)["k"].get_ydata()).all()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["kernel, without a constraint"]
+    assert drawn(ax)["raw"].get_color() == drawn(plot_layer_spectrum(DENSE))["constrained"].get_color()
 
 
 @pytest.mark.parametrize("data", [DENSE, POOLING, PLAIN])

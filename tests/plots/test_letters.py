@@ -1,0 +1,118 @@
+"""Letters that are stamped, against those that Matplotlib draws."""
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path
+from matplotlib.text import Text
+from matplotlib.transforms import Affine2D, Bbox
+
+from lipviz import plots
+from lipviz.plots import letters
+from lipviz.plots.letters import LetterRenderer
+
+WIDTH, HEIGHT = 300, 200
+
+
+def paper(kind):
+    """A renderer on white paper."""
+    renderer = kind(WIDTH, HEIGHT, 100)
+    corners = Path([(0, 0), (WIDTH, 0), (WIDTH, HEIGHT), (0, HEIGHT), (0, 0)])
+    gc = renderer.new_gc()
+    gc.set_linewidth(0)
+    renderer.draw_path(gc, corners, Affine2D(), (1, 1, 1, 1))
+    return renderer
+
+
+def written(kind, texts, color=(0.1, 0.3, 0.8, 1.0), alpha=None, clip=None):
+    """Pixels of texts: tuples (x, y, words, size, angle, is mathematics)."""
+    renderer = paper(kind)
+    for x, y, words, size, angle, ismath in texts:
+        gc = renderer.new_gc()
+        gc.set_foreground(color, isRGBA=True)
+        gc.set_alpha(alpha)
+        gc.set_clip_rectangle(clip)
+        renderer.draw_text(gc, x, y, words, FontProperties(size=size), angle, ismath)
+    return np.asarray(renderer.buffer_rgba())[..., :3].astype(int)
+
+
+def same(texts, **look):
+    stamped = written(LetterRenderer, texts, **look)
+    assert (stamped < 200).any()
+    np.testing.assert_allclose(stamped, written(RendererAgg, texts, **look), atol=4)
+
+
+@pytest.mark.parametrize("angle", [0, 90, 33, 180, -45])
+def test_stamps_look_like_what_was_drawn(angle):
+    same([(x, y, "gain, ‖I − WᵀW‖ Ág", 11, angle, False) for x, y in ((150, 100), (120, 80), (150, 100), (8, 180))])
+
+
+def test_mathematics_too():
+    same([(20, 50 * i, r"$\mathdefault{10^{-3}}$", 14, 0, True) for i in (1, 2, 3)])
+
+
+def test_what_crosses_the_border_is_whole_elsewhere():
+    words = "beyond the border"
+    same([(-30, 60, words, 12, 0, False), (240, 198, words, 12, 0, False), (60, 100, words, 12, 0, False)])
+
+
+def test_a_clip_holds():
+    texts, clip = [(20, 60, "clipped words", 12, 0, False)] * 2, Bbox.from_bounds(60, 20, 40, 150)
+    stamped, drawn = (written(kind, texts, clip=clip) for kind in (LetterRenderer, RendererAgg))
+    np.testing.assert_allclose(stamped[:, 61:100], drawn[:, 61:100], atol=4)  # its edges may differ by a pixel
+    assert (stamped[:, 61:100] < 200).any()
+    assert (stamped[:, :60] == 255).all()
+    assert (stamped[:, 101:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "look", [{"alpha": 0.4}, {"color": (1.0, 0.0, 0.0, 0.3)}, {"color": (1.0, 0.0, 0.0, 1.0)}, {"color": (0, 0.5, 0)}]
+)
+def test_every_colour(look):
+    same([(20, 60, "colour", 12, 0, False), (20, 100, "colour", 12, 0, False)], **look)
+
+
+def test_sizes_weights_and_words_are_told_apart():
+    for first, second in (((9, "normal", "a"), (10, "normal", "a")), ((9, "normal", "a"), (9, "bold", "a")),
+                          ((9, "normal", "a"), (9, "normal", "b"))):  # fmt: skip
+        renderer, pixels = paper(LetterRenderer), []
+        for size, weight, words in (first, second):
+            before = np.array(renderer.buffer_rgba()).astype(int)
+            renderer.draw_text(renderer.new_gc(), 50, 100, words, FontProperties(size=size, weight=weight), 0)
+            pixels.append(np.asarray(renderer.buffer_rgba()).astype(int) - before)
+        assert not np.array_equal(*pixels)
+
+
+def test_between_pixels_a_text_moves_to_the_next_one():
+    np.testing.assert_array_equal(
+        written(LetterRenderer, [(50.4, 60.3, "words", 12, 0, False)]),
+        written(LetterRenderer, [(50, 60, "words", 12, 0, False)]),
+    )
+
+
+@pytest.mark.parametrize("words", ["", "  "])
+def test_what_has_no_ink_leaves_none(words):
+    assert (written(LetterRenderer, [(50, 60, words, 12, 0, False)] * 2) == 255).all()
+
+
+def test_a_text_is_drawn_once_and_old_ones_go(monkeypatch):
+    drawn = []
+    plain = RendererAgg.draw_text
+    monkeypatch.setattr(RendererAgg, "draw_text", lambda self, *args: (drawn.append(args[3]), plain(self, *args)))
+    monkeypatch.setattr(letters, "_STAMPS", 2)
+    renderer = paper(LetterRenderer)
+    for words in ("a", "b", "a", "c", "a", "b"):  # "b" went when "c" came: "a" had been used after it
+        renderer.draw_text(renderer.new_gc(), 20, 50, words, FontProperties(size=10), 0)
+    assert drawn == ["a", "b", "c", "b"]
+
+
+def test_a_text_of_special_features_is_left_to_matplotlib():
+    renderers = [paper(kind) for kind in (LetterRenderer, RendererAgg)]
+    for renderer in renderers:
+        figure = plots.new_figure()
+        text = Text(20.3, 50.2, "office fi", figure=figure)
+        text.set_fontfeatures(("-liga",))
+        text.draw(renderer)
+    first, second = (np.asarray(renderer.buffer_rgba()) for renderer in renderers)
+    np.testing.assert_array_equal(first, second)
