@@ -43,12 +43,27 @@ def test_it_starts_with_an_orthogonal_layer(explorer):
     assert f"{data.largest:.7f}" in statement(explorer)
 
 
-def test_a_layer_is_the_one_that_its_class_builds():
-    made = _built("SpectralDense", seed=3, inputs=6, units=4, k=2.0, bjorck=True, maxiter=5, beta=0.4)
-    plain = layers.SpectralDense(4, k_coef_lip=2.0, maxiter_bjorck=5, beta_bjorck=0.4)
-    plain.build((None, 6))
+@pytest.mark.parametrize("beta", [0.5, 0.4, 0.05])
+@pytest.mark.parametrize("maxiter", [0, 5])
+@pytest.mark.parametrize(
+    ("kind", "sizes", "arguments", "shape"),
+    [
+        ("SpectralDense", {"inputs": 6}, {"units": 4}, (6,)),
+        ("SpectralDense", {"inputs": 3}, {"units": 4}, (3,)),
+        (
+            "SpectralConv2D",
+            {"image": 5, "channels": 2, "bound": "tight", "kernel_size": 2, "stride": 1, "padding": "same"},
+            {"filters": 4, "kernel_size": 2, "bound": "tight"},
+            (5, 5, 2),
+        ),
+    ],
+)
+def test_a_layer_is_the_one_that_its_class_builds(kind, sizes, arguments, shape, beta, maxiter):
+    made = _built(kind, seed=3, units=4, k=2.0, bjorck=True, maxiter=maxiter, beta=beta, **sizes)
+    plain = getattr(layers, kind)(**arguments, k_coef_lip=2.0, maxiter_bjorck=maxiter, beta_bjorck=beta)
+    plain.build((None, *shape))
     plain.parametrization.u.assign(np.random.default_rng(3).standard_normal((1, 4)))
-    plain.kernel.assign(keras.initializers.GlorotUniform(seed=3)((6, 4)))
+    plain.kernel.assign(keras.initializers.GlorotUniform(seed=3)(plain.kernel.shape))
     plain.refresh()
     np.testing.assert_allclose(np.asarray(made.wbar), np.asarray(plain.wbar), atol=1e-6)
 
