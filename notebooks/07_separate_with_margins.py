@@ -66,7 +66,7 @@ keras.utils.set_random_seed(0)
 logging.getLogger("tensorflow").setLevel("ERROR")  # it warns of many small models, which are what we are here for
 
 # %% nbmake={"mock": {"STEPS": 120, "EXPLORED": 60}}
-STEPS = 300
+STEPS = 600
 EXPLORED = 80
 
 # %% [markdown]
@@ -88,16 +88,18 @@ EXPLORED = 80
 # $\alpha$ says how much the second counts. Here are two moons, a thousand points, a quarter of them kept for testing.
 
 # %%
-(x, y), (x_test, y_test) = data.two_moons(1000, test_fraction=0.25, seed=3)
+(x, y), (x_test, y_test) = data.two_moons(1000, test_fraction=0.25, seed=0)
 
-model = measure.toy_classifier(x, y, width=32, loss=HKR(alpha=10, min_margin=0.29), steps=STEPS, learning_rate=0.03)
+settings = {"width": 64, "depth": 3, "steps": STEPS, "learning_rate": 0.03}
+model = measure.toy_classifier(x, y, loss=HKR(alpha=10, min_margin=0.29), **settings)
 accuracy = np.mean((np.asarray(model(x_test))[:, 0] > 0) == (y_test == 1))
 print(f"test accuracy: {accuracy:.3f}")
 assert accuracy >= 0.96
 
 # %% [markdown]
-# (How many points lie at the tips of the moons is luck. Over ten draws of the moons this loss reached .935 to .984 on
-# the test points; the draw above is a good one. A larger $\alpha$ leaves less to luck, as you will see.)
+# (How many test points lie at the tips of the moons is luck. Over ten draws, seeds 0 to 9, this network reached .952 to
+# .992, .969 in the mean, and .96 or more on nine of the ten. One of half the width with a layer less reached .944 to
+# .984, and .96 on six, however long it was trained: margins, too, want a network that can bend.)
 
 # %% [markdown]
 # ## See the margins
@@ -148,7 +150,7 @@ for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.i
     trained = model
     if alpha != 10:
         loss = HKR(alpha=alpha, min_margin=0.29)
-        trained = measure.toy_classifier(x, y, width=32, loss=loss, steps=STEPS, learning_rate=0.03)
+        trained = measure.toy_classifier(x, y, loss=loss, **settings)
     outputs = np.asarray(trained(x_test))[:, 0]
     right = (outputs > 0) == (y_test == 1)
     accuracies.append(right.mean())

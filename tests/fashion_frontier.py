@@ -37,7 +37,7 @@ class Settings:
     bound: str = "tight"
     last: str = "frobenius"
     schedule: str = "cosine"
-    rate: float = 5e-3
+    rate: float = 2e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +144,7 @@ def arguments_of_the_command():
     parser.add_argument("--bound", choices=["tight", "coverage"], default="tight", help="of the convolutions")
     parser.add_argument("--last", choices=sorted(LAST), default="frobenius", help="kind of the last layer")
     parser.add_argument("--schedule", choices=["cosine", "constant"], default="cosine", help="of the learning rate")
-    parser.add_argument("--rate", type=float, default=5e-3, help="the learning rate, or its peak")
+    parser.add_argument("--rate", type=float, default=2e-2, help="the learning rate, or its peak")
     parser.add_argument("--validate", action="store_true", help="measure on images that were kept from training")
     parser.add_argument("--attacked", type=int, default=200, help="images that DeepFool attacks")
     parser.add_argument("--json", type=Path, help="write the results to this file")

@@ -11,13 +11,6 @@ from lipviz.course import activations
 from lipviz.layers import GroupSort2
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def sorted_pairs(z):
     return np.sort(np.reshape(z, (-1, 2)), axis=1).ravel()
 

@@ -8,13 +8,6 @@ from lipviz import course
 from lipviz.course import constants
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def kinked(x):
     return 3 * np.maximum(x, 0) + 2 * np.maximum(-2 * x, 0)
 

@@ -10,13 +10,6 @@ from lipviz import course, measure
 from lipviz.course import convolutions
 
 
-@pytest.fixture(autouse=True)
-def _fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def test_the_lesson_has_its_exercises():
     names = ["patches", "average", "matrix"]
     assert [one.id for one in course.exercises("convolutions")] == [f"convolutions.{name}" for name in names]

@@ -9,13 +9,6 @@ from lipviz.course import depth
 from lipviz.layers import InvertibleDownSampling
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def test_a_thousandth_is_left_after_so_many_layers():
     left, layers = 1.0, 0
     while left >= 1e-3:

@@ -14,13 +14,6 @@ NUMBERS = [one.id for one in course.exercises() if isinstance(one.kind, course.N
 FUNCTIONS = [one.id for one in course.exercises() if isinstance(one.kind, course.Function)]
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 @pytest.fixture
 def registered():
     """Registers an exercise for one test and takes it away again."""

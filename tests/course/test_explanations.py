@@ -9,13 +9,6 @@ from lipviz import course
 from lipviz.course import explanations
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def test_the_exercises():
     names = [one.id for one in course.exercises("explanations")]
     assert names == [f"explanations.{name}" for name in ("beyond", "distance", "relu", "walk")]

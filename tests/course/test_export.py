@@ -10,13 +10,6 @@ from lipviz import course
 from lipviz.course import export
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def test_the_exercises():
     names = [one.id for one in course.exercises("export")]
     assert names == [f"export.{name}" for name in ("radius", "bfloat16", "tuned", "shrink")]

@@ -9,13 +9,6 @@ from lipviz import course
 from lipviz.course import margins
 
 
-@pytest.fixture(autouse=True)
-def _fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def library_loss(outputs, labels, alpha, min_margin):
     """HKR by the library, whose kr and hinge are tested elsewhere."""
     from lipviz.losses import hkr

@@ -11,13 +11,6 @@ from lipviz.course import migration
 NUMBERS = {"migration.average": 1.153846, "migration.disjoint": 0.6, "migration.harmless": 23}
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def test_the_exercises_and_their_numbers():
     assert [one.id for one in course.exercises("migration")] == [*NUMBERS, "migration.coverage"]
     for name, value in NUMBERS.items():

@@ -12,13 +12,6 @@ from lipviz.utils import process_labels_for_multi_gpu
 NUMBERS = {"training.pairs": 3, "training.rounding": 0.240416, "training.devices": 5 / 3}
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def kr(labels, outputs):
     return float(np.mean(losses.kr(np.asarray(labels, "float32"), np.asarray(outputs, "float32"))))
 

@@ -13,13 +13,6 @@ from lipviz.course import wasserstein
 from lipviz.measure import wasserstein_distance
 
 
-@pytest.fixture(autouse=True)
-def _fresh():
-    course.reset()
-    yield
-    course.reset()
-
-
 def test_the_lesson_has_its_exercises():
     names = ["squares", "steep", "relu", "sample", "line"]
     assert [one.id for one in course.exercises("wasserstein")] == [f"wasserstein.{name}" for name in names]
