@@ -295,9 +295,9 @@ plots.picture(
 # images than the one that is right most often, and nothing in the test accuracy would have told you. No setting wins
 # everywhere: what can be had is a frontier, and $\tau$ walks along it.
 #
-# Does the accuracy grow with $\tau$ for ever? No: the larger $\tau$, the longer it takes to get there. After 48 steps on
-# 4,000 images $\tau = 100$ reached .743 and .731 (two seeds), $\tau = 10$ .751 and .763, $\tau = 3$ .769 and .759. Which
-# one is right most often depends on how long you train; which one holds furthest did not, as far as we tried.
+# Does the accuracy grow with $\tau$ for ever? No: the larger $\tau$, the longer it takes to get there. After 48 steps
+# on 4,000 images $\tau = 100$ reached .743 and .731 (two seeds), $\tau = 10$ .751 and .763, $\tau = 3$ .769 and .759.
+# Which one is right most often depends on how long you train; which one holds furthest did not, as far as we tried.
 #
 # ## Another dial
 #
