@@ -60,7 +60,7 @@ if importlib.util.find_spec("lipviz") is None:
 # wherever. That is a promise about *every* pair of inputs, including the ones that nobody has tried. An ordinary
 # network makes no such promise.
 #
-# (Lines in red about CUDA or oneDNN below the next cell are TensorFlow introducing itself to your machine: harmless.)
+# (Should lines in red about CUDA or oneDNN come up below: TensorFlow introduces itself to your machine, no harm.)
 
 # %%
 import keras

@@ -56,7 +56,7 @@ if importlib.util.find_spec("lipviz") is None:
 # of lipviz see to that. But who serves a model wants plain layers, a small file and no surprises. What becomes of the
 # promise on the way from the notebook to the server?
 #
-# (Lines in red below some cells are TensorFlow talking to itself: harmless.)
+# (Should lines in red come up below some cells: TensorFlow talks to itself, no harm.)
 
 # %%
 import contextlib

@@ -443,6 +443,9 @@ course.check("training.weigh", weigh)
 # ## Where to go next
 #
 # * Lesson 07 is about the losses and their margins, lesson 08 about certificates, lesson 10 about serving.
+#
+# ## References
+#
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the loss HKR.
 # * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
