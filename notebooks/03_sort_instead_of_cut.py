@@ -61,7 +61,7 @@ from lipviz.layers import GroupSort2
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"STEPS": 300, "DEPTH": 1, "SIZES": [[64, 1]], "RIVALS": ["relu", "fullsort"], "RIVAL_STEPS": 150}}
+# %% nbmake={"mock": {"DEPTH": 2, "SIZES": [[16, 1]], "RIVALS": ["relu", "fullsort"], "RIVAL_STEPS": 200}}
 STEPS = 400
 DEPTH = 3  # hidden layers
 SIZES = [(16, 1), (64, 3), (16, 8)]  # (width, depth) of ReLU networks
