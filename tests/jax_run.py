@@ -20,7 +20,7 @@ AGAIN = (
     "tests/test_parallel.py",
 )
 # What no backend changes: how models are put together, what is refused, what a config or a shape is; and repetitions.
-# Of the cases of a test two run, because every new shape is compiled.
+# Of the cases of a test one runs, because every new shape is compiled.
 ONCE = (
     "bad_input",
     "bad_arguments",
@@ -60,7 +60,7 @@ class JaxRun:
         chosen = " and ".join(f"not {name}" for name in ONCE)
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - open as long as the run
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--cases=2", "-k", chosen, *AGAIN],
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--cases=1", "-k", chosen, *AGAIN],
             cwd=Path(__file__).parents[1],
             env={
                 **os.environ,

@@ -9,8 +9,8 @@ KINDS = ("gaussian", "spectrum", "rank_one", "ones", "zero", "single", "orthogon
 
 
 def examples(count):
-    """Number of hypothesis examples; a fifth on JAX, which compiles every operation for every new shape."""
-    return count if keras.backend.backend() == "tensorflow" else count // 5
+    """Number of hypothesis examples; a tenth on JAX, which compiles every operation for every new shape."""
+    return count if keras.backend.backend() == "tensorflow" else max(2, count // 10)
 
 
 def singular_values(w):

@@ -149,7 +149,7 @@ def test_post_build_installs_lipviz_alone_and_does_all_that_a_reader_would_wait_
     assert calls.endswith("lipviz doctor\n")
 
 
-@pytest.mark.parametrize("failing", ["pip install", "sysconfig", "compileall", "write_settings", "lipviz doctor"])
+@pytest.mark.parametrize("failing", ["pip install", "sysconfig", "compileall", "write_kernelspec", "lipviz doctor"])
 def test_post_build_fails_with_each_of_its_steps(failing, tools, monkeypatch):
     monkeypatch.setenv("FAILING", failing)
     assert subprocess.run([BINDER / "postBuild"], cwd=ROOT).returncode != 0
