@@ -237,6 +237,8 @@ def _in_front(folder, paths):
 
 def _write_json(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Installers such as uv link one file into many environments: written in place, it would change in all of them.
+    path.unlink(missing_ok=True)
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 

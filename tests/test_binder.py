@@ -188,6 +188,18 @@ def test_script_stops_at_the_first_error(script):
     assert subprocess.run(["bash", "-n", BINDER / script]).returncode == 0
 
 
+def test_a_kernel_that_other_environments_are_linked_to_is_replaced_in_this_one_only(tmp_path):
+    other, ours = tmp_path / "other.json", tmp_path / "kernels" / "python3" / "kernel.json"
+    other.write_text("theirs")
+    ours.parent.mkdir(parents=True)
+    ours.hardlink_to(other)
+    lab.write_kernelspec(tmp_path)
+    assert other.read_text() == "theirs"
+    command = json.loads(ours.read_text())["argv"]
+    assert command[0] == sys.executable
+    assert command[-1] == "--IPKernelApp.capture_fd_output=False"
+
+
 def test_jupyterlab_takes_our_settings_from_a_folder_of_its_configuration(tmp_path):
     lab.write_settings(tmp_path)
     (written,) = (path for path in tmp_path.rglob("*") if path.is_file())
