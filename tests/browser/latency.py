@@ -2,13 +2,13 @@
 
 python -m tests.browser.latency [--moves 40] [--pictures FOLDER] [--show] [NAME ...]
 
-JupyterLab shows the gallery, and opens the explorers one after the other; work that begins by itself is waited for, and
-boxes are clicked whose slider is greyed out at first. On each of their sliders in turn, arrow keys are pressed: two
-towards the end that is farther away, one back, and so on. A move ends with the frame that shows the new picture (all
-images decoded) and the slider's new value; results are sent before the picture. Moves that change no picture are counted apart. A slider
-whose first three did not is left alone from then on, and where the last value could not be used, Reset is pressed, as
-otherwise no move after it would change anything. The exit status is 1 where the 95th percentile of an explorer whose
-sliders do not train exceeds 150 ms.
+JupyterLab shows the gallery, and opens the explorers one after the other; work that begins by itself is waited for,
+and boxes are clicked whose slider is greyed out at first. On each of their sliders in turn, arrow keys are pressed:
+two towards the end that is farther away, one back, and so on. A move ends with the frame that shows the new picture
+(all images decoded) and the slider's new value; results are sent before the picture. Moves that change no picture are
+counted apart. A slider whose first three did not is left alone from then on, and where the last value could not be
+used, Reset is pressed, as otherwise no move after it would change anything. The exit status is 1 where the 95th
+percentile of an explorer whose sliders do not train exceeds 150 ms.
 """
 
 import argparse
