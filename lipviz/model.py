@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import keras
+import numpy as np
 
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 
@@ -33,6 +34,11 @@ def _is_one_lipschitz(layer):
     if isinstance(layer, _MAX_POOLINGS):  # windows that overlap copy an entry more than once
         return all(stride >= pool for stride, pool in zip(layer.strides, layer.pool_size, strict=True))
     return isinstance(layer, (*_ONE_LIPSCHITZ, LipschitzLayer))
+
+
+def _second(batch):
+    """The targets of a batch's structure, or None."""
+    return batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
 
 
 def _layers_of(model, kind):
@@ -73,6 +79,7 @@ class _LipschitzModel:
 
         Where training diverged to NaN a warning says so, and `wbar` keeps its last finite value.
         """
+        self._build_metrics(*args[:2], **{name: kwargs[name] for name in ("x", "y") if name in kwargs})
         try:
             return super().fit(*args, **kwargs)
         finally:
@@ -131,6 +138,21 @@ class _LipschitzModel:
         optimizer = getattr(self, "optimizer", None)
         if self.built and optimizer is not None and not optimizer.built and self.trainable_variables:
             optimizer.build(self.trainable_variables)
+
+    def _build_metrics(self, x=None, y=None):
+        """Create the metrics' variables ahead, for the same reason, where the targets can be seen."""
+        metrics = getattr(self, "_compile_metrics", None)
+        waits = metrics is not None and not metrics.built and self.built and len(self.outputs or ()) == 1
+        # Keras itself builds ahead on other backends, and where a strategy distributes.
+        if not waits or keras.backend.backend() != "tensorflow" or self._distribute_strategy is not None:
+            return
+        if y is None:
+            targets = _second(getattr(x, "element_spec", None))  # of a tf.data.Dataset
+        else:
+            targets = y if isinstance(y, np.ndarray) or keras.ops.is_tensor(y) else None
+        with contextlib.suppress(AttributeError, TypeError, ValueError):  # what is wrong is said where it always was
+            dtype = keras.backend.standardize_dtype(targets.dtype)
+            metrics.build(keras.KerasTensor(tuple(targets.shape), dtype), self.outputs[0])
 
     def make_test_function(self, force=False):
         return super().make_test_function(force=self._factors_changed("test") or force)

@@ -6,6 +6,7 @@ state its own normalization keeps.
 """
 
 import contextlib
+import contextvars
 import inspect
 
 import keras
@@ -33,6 +34,27 @@ def check_finite(value, owner):
     if bad:
         raise ValueError(f"{owner} must be finite. Received: {bad} of {np.size(array)} entries are NaN or Inf.")
     return array
+
+
+_is_unfilled = contextvars.ContextVar("lipviz_builds_unfilled", default=False)
+
+
+@contextlib.contextmanager
+def unfilled():
+    """Within this context, constrained layers are built with kernels of zeros, and nothing is orthogonalized.
+
+    For copies whose weights are all assigned next: orthogonalizing what is overwritten takes most of their time.
+    """
+    token = _is_unfilled.set(True)
+    try:
+        yield
+    finally:
+        _is_unfilled.reset(token)
+
+
+def kernel_initializer(initializer):
+    """The initializer that a free kernel is built with: zeros within `unfilled`, else the one that was given."""
+    return "zeros" if _is_unfilled.get() else initializer
 
 
 class Parametrization(keras.layers.Layer):
@@ -143,7 +165,8 @@ class Parametrization(keras.layers.Layer):
         """
 
         def initializer(shape, dtype):
-            return ops.zeros(shape, dtype) if check_finite(kernel, "The initial kernel") is None else value()
+            waits = _is_unfilled.get() or check_finite(kernel, "The initial kernel") is None
+            return ops.zeros(shape, dtype) if waits else value()
 
         return initializer
 

@@ -285,9 +285,17 @@ def test_signatures_are_those_of_keras():
     assert lipviz.Sequential is Sequential
 
 
+Y_ONE_HOT = np.eye(2)[[0, 1, 1, 0]]
+
+
 @pytest.mark.parametrize("kind", [Sequential, keras.Sequential])
-def test_a_step_is_traced_once(kind):
-    """Keras's own model traces it twice: the first time variables of the optimizer are created."""
+@pytest.mark.parametrize(
+    ("targets", "metric"),
+    [(Y_ONE_HOT, None), (Y_ONE_HOT, "CategoricalAccuracy"), (np.array([0, 1, 1, 0]), "SparseCategoricalAccuracy")],
+)
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_a_step_is_traced_once(kind, targets, metric, as_dataset):
+    """Keras's own model traces it twice: the first time variables of optimizer and metrics are created."""
     calls = []
 
     class Counting(keras.layers.Dense):
@@ -297,9 +305,17 @@ def test_a_step_is_traced_once(kind):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a layer that is not known to be 1-Lipschitz
-        model = kind([keras.Input((2,)), Counting(2)])
-    model.compile("adam", "mse")
+        model = kind([keras.Input((2,)), Counting(2, activation="softmax")])
+    loss = "categorical_crossentropy" if targets.ndim == 2 else "sparse_categorical_crossentropy"
+    model.compile("adam", loss, metrics=["accuracy"] if metric else None)
+    data = (np.zeros((4, 2)), targets)
+    if as_dataset:
+        tf = pytest.importorskip("tensorflow")
+        data = (tf.data.Dataset.from_tensor_slices(data).batch(4),)
     calls.clear()
-    model.fit(np.zeros((4, 2)), np.zeros((4, 2)), verbose=0)
+    history = model.fit(*data, verbose=0, shuffle=False).history
     if keras.backend.backend() == "tensorflow":
         assert len(calls) == (1 if kind is Sequential else 2)
+    chosen = [type(m).__name__ for m in model._compile_metrics.metrics] if metric else [None]
+    assert chosen == [metric]
+    assert history["accuracy" if metric else "loss"][0] >= 0

@@ -51,9 +51,16 @@ class _Kind:
 
 
 def compiled(model, jit_compile):
-    """Compile a model as for training it: Adam, and cross-entropy or squared error by its outputs."""
+    """Compile a model as for training it: Adam, and cross-entropy or squared error by its outputs.
+
+    Args:
+        model: What `cnn` or `mlp` returned.
+        jit_compile: Whether XLA compiles TensorFlow's graphs. Another backend keeps Keras's choice: on JAX, False
+            would run operation by operation.
+    """
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if model.output_shape[-1] > 1 else "mse"
-    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=jit_compile)
+    chosen = jit_compile if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=chosen)
     return model
 
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
-from lipviz.parametrizations import check_finite
+from lipviz.parametrizations import check_finite, kernel_initializer
 
 
 class LipschitzLayer:
@@ -145,6 +145,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def add_weight(self, *args, name=None, **kwargs):
         if name == "kernel":  # constrained in full precision, also under a mixed policy
             kwargs["autocast"] = False
+            kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
         return super().add_weight(*args, name=name, **kwargs)
 
     def build(self, input_shape):

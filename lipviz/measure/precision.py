@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from lipviz.measure.kernels import to_numpy
+from lipviz.parametrizations import unfilled
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 
@@ -50,7 +51,7 @@ def float64_copy(model):
     for weight, value in zip(model.weights, values, strict=True):
         if value.dtype.kind not in "iub" and not np.isfinite(value.astype(np.float64)).all():
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: what it computes cannot be measured.")
-    with float64_scope(), warnings.catch_warnings():
+    with float64_scope(), unfilled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
         copy = type(model).from_config(_in_float64(model.get_config()))
         if not copy.built:

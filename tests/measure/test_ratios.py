@@ -1,9 +1,11 @@
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 
 import lipviz
-from lipviz import layers, measure
+from lipviz import layers, measure, normalizers, parametrizations
 from lipviz.measure.precision import float64_scope, outputs
 
 
@@ -67,6 +69,39 @@ def test_the_copy_uses_the_very_kernels_that_inference_uses():
     np.testing.assert_allclose(outputs(copy, x), np.asarray(model(x, training=False)), atol=1e-6)
     with float64_scope():
         assert "float64" in str(copy(x, training=False).dtype)
+
+
+def test_nothing_is_orthogonalized_for_a_copy(monkeypatch):
+    model = lipschitz_network(k=2.0)
+    calls = []
+    found = normalizers.sound_orthogonalization
+    monkeypatch.setattr(normalizers, "sound_orthogonalization", lambda *a: calls.append(1) or found(*a))
+    copy = measure.float64_copy(model)
+    assert not calls
+    for layer, twin in zip(model.layers[1:], copy.layers[1:], strict=True):
+        for weight, value in zip(twin.weights, layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(np.asarray(weight), value)
+        twin.refresh()  # the copy's own numerics are at work again
+        np.testing.assert_allclose(np.asarray(twin.wbar), np.asarray(layer.wbar), atol=1e-5)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("name", ["SpectralDense", "FrobeniusDense", "SpectralConv2D", "FrobeniusConv2D"])
+def test_layers_built_unfilled_wait_for_their_weights(name):
+    arguments = {"filters": 3, "kernel_size": 3} if "Conv" in name else {"units": 3}
+    make = getattr(layers, name)
+    with contextlib.suppress(KeyError), parametrizations.unfilled():
+        layer = make(**arguments, bias_initializer="ones")
+        layer.build((None, 5, 5, 2))
+        raise KeyError
+    assert not np.asarray(layer.kernel).any()
+    assert not np.asarray(layer.wbar).any()
+    assert np.asarray(layer.bias).all()
+    other = make(**arguments)  # the context is over, also after an error
+    other.build((None, 5, 5, 2))
+    assert np.asarray(other.wbar).any()
+    layer.set_weights(other.get_weights())
+    np.testing.assert_allclose(np.asarray(layer.wbar), np.asarray(other.wbar), atol=1e-6)
 
 
 def test_the_copy_of_a_nested_trained_functional_model():
