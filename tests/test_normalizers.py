@@ -71,6 +71,8 @@ def test_in_numpy_the_same_code_computes_the_same(shape, scale):
         found = [nm.bjorck_normalization(0.3 * w, 1e-3, 0.5, 4)]
         found += nm.spectral_normalization(w, u, 1e-3, 4)
         found += nm.sound_normalization(w, u, 1e-3, 4, squarings)
+        for way in ((1e-3, 0.5, 4, 20), (1e-3, 0.4, 4, 5), (None, None, 4, 5)):  # the first by eigenvalues
+            found += nm.sound_orthogonalization(w, u, 1e-3, *way)
         return found
 
     want = [ops.convert_to_numpy(value) for value in results(tensor(w, "float64"), tensor(u, "float64"))]
@@ -78,7 +80,19 @@ def test_in_numpy_the_same_code_computes_the_same(shape, scale):
         got = results(w, u)
     for one, other in zip(got, want, strict=True):
         assert isinstance(one, np.ndarray | np.floating)
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
+
+
+def test_in_numpy_float32_stays_what_it_is_and_nan_is_no_error():
+    w = np.random.default_rng(0).standard_normal((6, 4)).astype("float32")
+    u = np.ones((1, 4), "float32")
+    with nm.in_numpy():
+        found = nm.sound_orthogonalization(w, u)
+        lost, _, _ = nm.sound_orthogonalization(np.where(np.eye(6, 4) > 0, np.nan, w), u)
+    assert {value.dtype for value in found} == {np.dtype("float32")}
+    assert singular_values(found[0])[-1] > 1 - 1e-3
+    assert singular_values(found[0])[0] <= 1
+    assert np.isnan(lost).all()
 
 
 def test_numpy_is_used_within_the_context_only():

@@ -13,6 +13,7 @@ from lipviz import normalizers as nm
 from lipviz.explorers._base import Explorer, choice, log_slider, slider
 from lipviz.explorers._panels import redrawn
 from lipviz.measure.layer_playground import measure_layer
+from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text
 from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.style import number
@@ -213,26 +214,16 @@ def _spectral(kind, settings, shape, free, seed, own):
 
 @functools.lru_cache(maxsize=32)
 def _blank(kind, settings, shape):
-    """A layer of that shape, whose `wbar` waits for a `refresh`.
-
-    While it is built, a layer orthogonalizes its kernel three times. All of that would be overwritten, and takes four
-    fifths of the time: it is left out.
-    """
-    layer = kind(**dict(settings), kernel_initializer="zeros")
-    layer.parametrization.constrain = lambda kernel: (ops.zeros(kernel.shape), {"sig": ops.ones((1, 1))})
-    layer.build((None, *shape))
-    del layer.parametrization.constrain
+    """A layer of that shape, whose `wbar` waits for a `refresh`."""
+    layer = kind(**dict(settings))
+    with unfilled():  # nobody uses the kernel that it would start with
+        layer.build((None, *shape))
     layer.parametrization.normalize = functools.partial(_normalized, layer.parametrization)
     return layer
 
 
 def _normalized(p, kernel):
-    """What the parametrization makes of a kernel; where it iterates by products, the same code runs in NumPy.
-
-    For a single matrix that takes a fifth of the time. With β = 0.5 layers take eigenvalues, which NumPy does not.
-    """
-    if p.beta_bjorck == 0.5 and p.maxiter_bjorck:
-        return type(p).normalize(p, kernel)
+    """What the parametrization makes of a kernel, by the same code in NumPy: for one matrix a fifth of the time."""
     matrix, u = (ops.convert_to_numpy(value) for value in (nm.as_matrix(kernel), p.u))
     with nm.in_numpy():
         w, u, sig = nm.sound_orthogonalization(

@@ -11,8 +11,9 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
 from keras.backend import standardize_dtype
+
+from lipviz.normalizers._operations import ops
 
 # Rounding errors of A grow with the square of what p multiplies small singular values by. Up to here a step on W
 # itself repairs them.
@@ -117,7 +118,7 @@ class _Spectrum:
         """V and W·V after a first-order step of Jacobi's one-sided method, which parts the small eigenvectors."""
         gram = _gram(self.columns)
         values = ops.diagonal(gram)
-        gaps = values[None, :] - values[:, None]
+        gaps = values - _column(values)
         is_safe = ops.abs(gram) < 0.03 * ops.abs(gaps)
         turn = ops.eye(gram.shape[0], dtype=gram.dtype) + ops.where(is_safe, gram, 0.0) / ops.where(is_safe, gaps, 1.0)
         turn = 1.5 * turn - 0.5 * ops.matmul(turn, _gram(turn))  # orthogonal up to the fourth power of its angles
@@ -125,20 +126,21 @@ class _Spectrum:
 
     def _iterate(self, eps, maxiter):
         """The recursion on numbers: x ← x m² with m = (3 − x)/2, as often as W would be changed, and p = Π m."""
-        x, states, steps = self.x, [], []
+        # In y = −x/2 a step is three operations, and a model with many layers has thousands of steps to trace.
+        y, states, three_halves = -0.5 * self.x, [], ops.convert_to_tensor(1.5, self.dtype)
         for _ in range(maxiter):
-            m = 1.5 - 0.5 * x
-            states.append(x)
-            steps.append(m)
-            x = x * m * m
-        states, steps = ops.stack(states), ops.stack(steps)
+            states.append(y)
+            m = y + three_halves
+            y = y * m * m
+        states = ops.stack(states)
+        steps, states = states + three_halves, -2 * states
         is_small = ops.sum(states * ops.square(1 - states), axis=1) < (2 * eps) ** 2  # 4 ‖increment‖²
-        last = ops.where(ops.any(is_small), ops.argmax(is_small), maxiter - 1)[None, None]
-        count = ops.cast(ops.arange(maxiter)[:, None], last.dtype)
+        last = ops.where(ops.any(is_small), ops.argmax(is_small), maxiter - 1)
+        count = ops.cast(np.arange(maxiter)[:, None], last.dtype)
         one = ops.ones_like(steps)
         self.before = ops.prod(ops.where(count < last, steps, one), axis=0)
         self.factors = ops.prod(ops.where(count <= last, steps, one), axis=0)
-        self.end_before = ops.take(states, last[0, 0], axis=0)
+        self.end_before = ops.take(states, last, axis=0)
         # dx_j = Π m (m − x) over the steps before, and p'/p = Σ m'/m.
         grown = ops.cumprod(ops.concatenate([one[:1], steps[:-1] * (steps[:-1] - states[:-1])]), axis=0)
         self.slopes = -0.5 * self.factors * ops.sum(ops.where(count <= last, grown / steps, 0 * one), axis=0)
@@ -163,12 +165,17 @@ class _Spectrum:
 
     def _divided_differences(self):
         """(p(x) − p(y)) / (x − y) for all pairs of eigenvalues; the mean of the two slopes where they are close."""
-        x, y = self.x[:, None], self.x[None, :]
+        x, y = _column(self.x), self.x
         # Here cancellation, eps/t, and what the mean leaves out, t², are about equal.
         close = (4 * float(np.finfo(self.dtype).eps)) ** (1 / 3)
-        is_far = ops.abs(x - y) > close * (x + y)
-        quotient = (self.factors[:, None] - self.factors[None, :]) / ops.where(is_far, x - y, 1.0)
-        return ops.where(is_far, quotient, (self.slopes[:, None] + self.slopes[None, :]) / 2)
+        gaps = x - y
+        is_far = ops.abs(gaps) > close * (x + y)
+        quotient = (_column(self.factors) - self.factors) / ops.where(is_far, gaps, 1.0)
+        return ops.where(is_far, quotient, (_column(self.slopes) + self.slopes) / 2)
+
+
+def _column(x):
+    return ops.expand_dims(x, 1)
 
 
 def _gram(w):
