@@ -76,16 +76,15 @@ class _ConstrainedConv(ConstrainedKernel):
     def lip_coef(self, input_shape):
         sizes = self._spatial(input_shape)
         if not self.is_sound:
-            return _averaged(sizes, self.kernel_size, self.strides)
+            return averaged_factor(sizes, self.kernel_size, self.strides)
         if self.bound == "tight":
             self._largest = sizes
             return 1.0
-        axes = list(zip(sizes, self.kernel_size, self.strides, strict=True))
-        here = [nm.patch_coverage(*axis, self.padding, self.transposed) for axis in axes]
-        anywhere = [nm.patch_coverage(None, *axis[1:], self.padding, self.transposed) for axis in axes]
+        geometry = (self.kernel_size, self.strides, self.padding, self.transposed)
+        here, anywhere = _patches(sizes, *geometry), _patches((None,) * len(sizes), *geometry)
         # A factor that more patches would break holds up to this size only.
         self._largest = [size if p < most else math.inf for size, p, most in zip(sizes, here, anywhere, strict=True)]
-        return 1 / math.sqrt(math.prod(here))
+        return coverage_factor(sizes, *geometry)
 
     def call(self, inputs, training=True):
         self._check_size(inputs.shape)
@@ -128,7 +127,28 @@ class _ConstrainedConv(ConstrainedKernel):
         return {**super().get_config(), "bound": self.bound}
 
 
-def _averaged(sizes, kernel_size, strides):
+def coverage_factor(sizes, kernel_size, strides, padding, transposed=False):
+    """1/√P, with P the largest number of patches that share a pixel of an image of these sizes.
+
+    Args:
+        sizes: Sizes of the layer's input; None for one that is not known.
+        kernel_size: Sizes of a patch.
+        strides: Distances of neighbouring patches.
+        padding: "same" or "valid".
+        transposed: Whether the layer is a transposed convolution.
+
+    Returns:
+        A float in ]0, 1].
+    """
+    return 1 / math.sqrt(math.prod(_patches(sizes, kernel_size, strides, padding, transposed)))
+
+
+def _patches(sizes, kernel_size, strides, padding, transposed):
+    axes = zip(sizes, kernel_size, strides, strict=True)
+    return [nm.patch_coverage(*axis, padding, transposed) for axis in axes]
+
+
+def averaged_factor(sizes, kernel_size, strides):
     """The reference's factor, for comparison: the mean number of patches per pixel in place of the largest one."""
     if max(strides) > 1:
         return math.prod(math.ceil(k / s) for k, s in zip(kernel_size, strides, strict=True)) ** -0.5

@@ -5,15 +5,14 @@ the norm, the method lies: what results stretches by the norm over the number.
 """
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
 import scipy.sparse.linalg as sla
 
 from lipviz import convolution_norms as cn
-from lipviz import layers
 from lipviz import normalizers as nm
+from lipviz.layers.convolutional import averaged_factor, coverage_factor
 from lipviz.measure.kernels import as_float64
 from lipviz.measure.operators import Convolution, explicit_matrix
 
@@ -108,9 +107,10 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
     operator = Convolution(kernel, image, strides, _checked_padding(padding))
     kernel_norm = float(np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2))
     grids = [_frequencies(count) for count in operator.counts]
-    fine = [np.pi * np.arange(_FREQUENCIES + 1) / _FREQUENCIES, np.pi * np.arange(-_FREQUENCIES, _FREQUENCIES) / 48]
+    fine = [np.pi * np.arange(_FREQUENCIES + 1) / _FREQUENCIES, _frequencies(_points(kernel.shape[1], strides[1]))]
     grid_gains = _gains(kernel, strides, grids)
-    factors = [_factor(kernel.shape[:2], image, strides, padding, bound) for bound in ("coverage", "unsound_average")]
+    geometry = (image, kernel.shape[:2], strides)
+    factors = coverage_factor(*geometry, padding), averaged_factor(*geometry)
     tight = cn.ConvolutionNorm(kernel.shape[:2], image, strides, padding).exact(kernel)
     claims = [kernel_norm / factors[0], float(tight), grid_gains.max(), kernel_norm / factors[1]]
     is_small = min(operator.shape) <= SPECTRUM_SIDE
@@ -145,13 +145,6 @@ def _checked_padding(padding):
     if padding not in ("same", "valid"):
         raise ValueError(f"`padding` must be 'same' or 'valid'. Received: padding={padding!r}")
     return padding
-
-
-@functools.lru_cache(maxsize=256)
-def _factor(kernel_size, image, strides, padding, bound):
-    """`coef_lip` of the layer, by the layer itself; it does not depend on channels."""
-    layer = layers.SpectralConv2D(1, kernel_size, strides, padding, "channels_last", bound=bound)
-    return layer.lip_coef((None, *image, 1))
 
 
 def convolution_norm(operator):
@@ -190,6 +183,14 @@ def _all_values(operator):
     return np.sqrt(np.maximum(squares[::-1], 0.0))
 
 
+def _points(taps, stride):
+    """Frequencies of which one is so close to the largest gain that 0.2 % is missed at most, and 0.5 % at a reach of 6.
+
+    A reach of D outputs makes it cos(πD/2N), see `size_free_bound`.
+    """
+    return int(np.clip(32 * ((taps - 1) // stride), 4, 2 * _FREQUENCIES))
+
+
 def _frequencies(count):
     return 2 * np.pi * np.arange(count) / count
 
@@ -201,9 +202,17 @@ def _gains(kernel, strides, grids):
     for _, symbols in cn.symbols_on(kernel, axes, grids):
         adjoint = symbols.conj().transpose(0, 2, 1)
         grams = symbols @ adjoint if symbols.shape[1] < symbols.shape[2] else adjoint @ symbols
-        values.append(np.linalg.eigvalsh(grams)[:, -1])
+        values.append(_largest_eigenvalues(grams))
     squares = np.concatenate(values).reshape(len(grids[0]), len(grids[1]))
     return np.sqrt(np.maximum(squares.max(axis=1), 0.0))
+
+
+def _largest_eigenvalues(grams):
+    """Largest eigenvalue of each of many Hermitian matrices, of shape (n, side, side)."""
+    if grams.shape[1] > 2:
+        return np.linalg.eigvalsh(grams)[:, -1]
+    first, last = grams[:, 0, 0].real, grams[:, -1, -1].real  # a formula takes a tenth of the time
+    return (first + last) / 2 + (np.hypot((first - last) / 2, np.abs(grams[:, 0, 1])) if grams.shape[1] == 2 else 0)
 
 
 def sample_kernel(kind="random", size=3, channels=1, filters=1, orthogonal=False, seed=0):

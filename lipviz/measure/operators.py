@@ -25,6 +25,7 @@ EXPLICIT_SIDE = 2048
 _EXPLICIT_SIZE = 2**25  # entries, 256 MiB
 _TOLERANCE = 1e-8  # of the iterative method, relative to σ1²
 _COLUMNS = 256  # applied to at a time
+_PATCH_ENTRIES = 2**21  # of all patches laid out at once, 16 MiB
 _ROWS = 4096  # outputs whose gradients are taken one by one, per sample
 _GRADIENTS = 2**22  # entries of gradients at a time
 
@@ -110,6 +111,17 @@ class Convolution(sla.LinearOperator):
                 found.append((tap, (slice(None), *(o for o, _ in pairs)), (slice(None), *(i for _, i in pairs))))
         return found
 
+    @functools.cached_property
+    def _matrix(self):
+        """The taps below each other, for patches laid out in that order: of shape (taps · in, out)."""
+        return np.concatenate([self.kernel[tap] for tap, _, _ in self._taps])
+
+    def _fits(self, images):
+        """Whether all patches are laid out at once: one product in the place of many small ones."""
+        if self.groups > 1 or len(self._taps) < 2:
+            return False
+        return len(images) * math.prod(self.counts) * len(self._matrix) <= _PATCH_ENTRIES
+
     def _product(self, x, matrix):
         """Images of shape (..., channels) times a matrix, or group by group."""
         if self.groups == 1:
@@ -125,6 +137,12 @@ class Convolution(sla.LinearOperator):
 
     def _matmat(self, columns):
         x = self._images(columns, self.input_shape)
+        if self._fits(x):
+            patches = np.zeros((len(x), *self.counts, len(self._taps), x.shape[-1]))
+            for number, (_, out, into) in enumerate(self._taps):
+                patches[(*out, number)] = x[into]
+            y = patches.reshape(-1, len(self._matrix)) @ self._matrix
+            return self._columns(y.reshape(len(x), *self.counts, -1))
         y = np.zeros((len(x), *self.counts, self.kernel.shape[-1]))
         for tap, out, into in self._taps:
             y[out] += self._product(x[into], self.kernel[tap])
@@ -133,6 +151,11 @@ class Convolution(sla.LinearOperator):
     def _rmatmat(self, columns):
         y = self._images(columns, self.output_shape)
         x = np.zeros((len(y), *self.sizes, self.kernel.shape[-2] * self.groups))
+        if self._fits(y):
+            patches = (y.reshape(-1, y.shape[-1]) @ self._matrix.T).reshape(*y.shape[:-1], len(self._taps), -1)
+            for number, (_, out, into) in enumerate(self._taps):
+                x[into] += patches[(*out, number)]
+            return self._columns(x)
         for tap, out, into in self._taps:
             x[into] += self._adjoint_product(y[out], self.kernel[tap])
         return self._columns(x)

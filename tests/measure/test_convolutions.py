@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from lipviz import convolution_norms as cn
 from lipviz import layers, measure
-from lipviz.measure import Convolution, conv_singular_values, convolution_bound, convolutions, size_free_bound
+from lipviz.measure import (
+    Convolution,
+    conv_singular_values,
+    convolution_bound,
+    convolutions,
+    operators,
+    size_free_bound,
+)
 from tests.conv_bounds import bounds_of, is_broken, kernel_of, matrix_of, no_explicit_matrix, random_convolution
 from tests.support import convolution_matrix
 
@@ -16,6 +23,25 @@ RNG = np.random.default_rng(0)
 
 def norm(operator):
     return np.linalg.norm(matrix_of(operator), 2)
+
+
+# --- products ---
+
+
+@pytest.mark.parametrize("entries", [0, 2**21])
+def test_a_product_is_that_of_the_matrix(entries, monkeypatch):
+    """Tap by tap, and with all patches laid out at once."""
+    monkeypatch.setattr(operators, "_PATCH_ENTRIES", entries)
+    together = 0
+    for seed in range(80):
+        operator = random_convolution(seed)
+        together += operator._fits(np.empty((3, 1)))
+        x, y = RNG.standard_normal((operator.shape[1], 3)), RNG.standard_normal((operator.shape[0], 3))
+        matrix = matrix_of(operator)
+        scale = np.abs(matrix).sum() + 1e-300
+        np.testing.assert_allclose((operator @ x) / scale, matrix @ x / scale, atol=1e-14)
+        np.testing.assert_allclose((operator.T @ y) / scale, matrix.T @ y / scale, atol=1e-14)
+    assert (together > 20) if entries else (together == 0)
 
 
 # --- both sides ---
