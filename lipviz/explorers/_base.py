@@ -11,6 +11,7 @@ import ipywidgets as widgets
 from lipviz.explorers import _page, _saving
 from lipviz.explorers._controls import accepts, choice, log_slider, range_of, slider, toggle
 from lipviz.explorers._live import ExplorerFigure
+from lipviz.explorers._threads import undisturbed
 from lipviz.explorers._work import IDLE, RUNNING, Worker
 from lipviz.plots import new_figure, picture
 
@@ -222,7 +223,8 @@ class Explorer(abc.ABC):
             if mine < self._asked:
                 return
             try:
-                self._respond()
+                with undisturbed():
+                    self._respond()
             except Exception as error:  # whatever it is, the reader shall see it here and not miss it in a log
                 self._show_error(error)
 

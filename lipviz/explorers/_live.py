@@ -3,7 +3,6 @@
 import io
 
 from matplotlib.legend import Legend
-from PIL import Image
 
 from lipviz.plots import LiveFigure
 from lipviz.plots.picture import _palette as chosen_palette
@@ -27,12 +26,11 @@ class ExplorerFigure(LiveFigure):
         # Artists are equal only to themselves.
         return *super()._frame(ax), *(_words(artist) if isinstance(artist, Legend) else artist for artist in fixed)
 
-    def _encoded(self, ax, pixels, palette):
+    def _encoded(self, ax, image, palette):
         if not ax.images:
-            return super()._encoded(ax, pixels, palette)
-        image = Image.fromarray(pixels)
+            return super()._encoded(ax, image, palette)
         if not self._all_colours:
-            return super()._encoded(ax, pixels, chosen_palette(image))
+            return super()._encoded(ax, image, chosen_palette(image))
         stream = io.BytesIO()
         image.save(stream, "png", compress_level=1)
         return stream.getvalue()

@@ -4,6 +4,7 @@ import threading
 import time
 
 IDLE, RUNNING, PAUSED = "idle", "running", "paused"
+THREAD = "lipviz-explorer"  # name of all workers
 _BREATH = 0.002  # seconds between two pieces of work, in which whoever waits for the lock gets it
 
 
@@ -38,7 +39,7 @@ class Worker:
         with self._changed:
             self._job, self._is_paused, self._steps = work, paused, 0
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lipviz-explorer", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
         self._report(self.state)

@@ -22,7 +22,6 @@ from lipviz.plots.style import number
 _KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
 _IMAGES = (3, 32)
 _STRIDES = (1, 4)
-_FEW = 300  # singular values
 
 
 class ConvolutionExplorer(Explorer):
@@ -108,9 +107,7 @@ class ConvolutionExplorer(Explorer):
             raise self._own
         else:
             kernel = self._own.kernel
-        # All singular values take less time than the largest one alone where there are few.
-        is_small = image**2 * kernel.shape[2] <= _FEW
-        return convolution_claims(kernel, image, stride, padding, spectrum=is_small or view == "spectrum")
+        return convolution_claims(kernel, image, stride, padding, spectrum=view == "spectrum")
 
     def draw(self, data, update):
         update = redrawn(self, update, self._view)

@@ -118,7 +118,7 @@ class GradientDepthExplorer(Explorer):
             plot_gradient_norms(list(data.norms), ax=right, constant=data.certified)
             return
         update = redrawn(self, update, data.way.activations)
-        plot_gradient_depth(data.way, ax=left, update=update)
+        plot_gradient_depth(data.way, ax=left, update=update, labels=[_NAMES[name] for name in data.way.activations])
         # A frame that mostly stays: it is fast, and pictures can be compared.
         depth = int(data.way.depths[-1])
         bottom, end = 10.0 ** (-3 * math.ceil(depth / 18)), 10 * math.ceil(depth / 10)

@@ -134,7 +134,7 @@ def plot_activation_plane(data, *, ax=None, update=False, place=None):
     style.line(ax, "letter", *plane.letter.T, update=update, color=style.GREY, linestyle=":", linewidth=1.6,
                label="_F before", zorder=3)  # fmt: skip
     style.line(ax, "letter image", *plane.letter_image.T, update=update, color=style.BLACK, linewidth=2.2,
-               label="an F (dotted before)", zorder=4)  # fmt: skip
+               label="F (dotted before)", zorder=4)  # fmt: skip
     index = None if place is None else data.nearest(place)
     point = np.full((1, 2), np.nan) if index is None else data.outputs[index : index + 1, :2]
     style.line(ax, "line", *data.outputs[:, :2].T, update=update, color=style.GREEN, linewidth=1.6, label="_line",

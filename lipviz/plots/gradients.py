@@ -101,21 +101,23 @@ def plot_gradient_flow(data, *, ax=None, update=False, labels=None):
     return ax
 
 
-def plot_gradient_depth(data, *, ax=None, update=False):
+def plot_gradient_depth(data, *, ax=None, update=False, labels=None):
     """Draw norms of input gradients of random networks against their depth: median and 5–95 % of samples.
 
     Args:
         data: `GradientDepth` of `lipviz.measure`, of up to five activations.
         ax: Axes to draw on; None makes a figure.
         update: Move the lines of an earlier call on the same Axes, for the same activations: fast.
+        labels: Names in the legend, one per activation; those of Keras by default.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: If there are more than five activations.
+        ValueError: If there are more than five activations, or the count of labels does not fit.
     """
-    _check_lines(data.activations, data.activations)
+    labels = list(data.activations if labels is None else labels)
+    _check_lines(data.activations, labels)
     if not update:
         ax = style.prepared(
             ax,
@@ -125,7 +127,7 @@ def plot_gradient_depth(data, *, ax=None, update=False):
         )
         style.whole_ticks(ax)
     _beside_title(ax, f"width {data.width}", len(data.activations), update)
-    lines = [(name, data.depths, norms) for name, norms in zip(data.activations, data.norms, strict=True)]
+    lines = [(label, data.depths, norms) for label, norms in zip(labels, data.norms, strict=True)]
     _banded(ax, lines, update)
     end = max(int(data.depths[-1]), 2)
     ax.set_xlim(-0.02 * end, 1.03 * end)

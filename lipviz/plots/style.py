@@ -16,6 +16,7 @@ PANEL = (4.6, 3.5)  # inches: two panels side by side fill a notebook's width
 DPI = 100  # pixels an inch: CSS pixels on a page, which a sharper image divides
 TITLE, TEXT, SMALL = 11, 10, 9  # points
 MOST_DECADES = 9
+STAYS = "lipviz_stays"  # attribute of a legend whose place does not depend on the data
 
 
 def new_figure(panels=1, dpi=DPI):
@@ -65,7 +66,7 @@ def prepared(ax, *, title, xlabel, ylabel):
 def legend(ax, columns=3):
     """Put a legend of one row between the title and the Axes, where it hides no data."""
     set_title(ax, ax.get_title(loc="left"), pad=26)
-    ax.legend(
+    made = ax.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 0.985),
         ncols=columns,
@@ -76,6 +77,7 @@ def legend(ax, columns=3):
         columnspacing=1.1,
         borderaxespad=0.1,
     )
+    setattr(made, STAYS, True)
 
 
 def set_title(ax, text, pad):

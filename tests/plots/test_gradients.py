@@ -88,6 +88,7 @@ def test_lines_show_medians_and_quantiles():
         bands(DEPTH.depths, DEPTH.norms[order], ax, order)
     assert texts(ax) == list(DEPTH.activations)
     assert drawn(ax)["beside title"].get_text() == "width 8"
+    assert texts(plot_gradient_depth(DEPTH, labels=["a", "b", "c"])) == ["a", "b", "c"]
     one, other = flow(), flow("b", 9)
     ax = plot_gradient_flow([one, other], labels=["ReLU", "GroupSort"])
     bands(np.arange(5), one.norms, ax, 0)

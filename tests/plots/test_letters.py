@@ -116,3 +116,33 @@ def test_a_text_of_special_features_is_left_to_matplotlib():
         text.draw(renderer)
     first, second = (np.asarray(renderer.buffer_rgba()) for renderer in renderers)
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_piece_is_drawn_once_and_stamped_where_it_was(monkeypatch):
+    calls = []
+
+    def words(renderer):
+        calls.append(renderer)
+        renderer.draw_text(renderer.new_gc(), 40, 120, "a legend", FontProperties(size=10), 0)
+
+    monkeypatch.setattr(letters, "_PIECES", 1)
+    stamped = paper(LetterRenderer)
+    stamped.draw_once("key", words)
+    expected = written(LetterRenderer, [(40, 120, "a legend", 10, 0, False)], color=(0, 0, 0, 1))
+    np.testing.assert_allclose(np.asarray(stamped.buffer_rgba())[..., :3].astype(int), expected, atol=4)
+    stamped.clear()
+    stamped.draw_once("key", words)
+    assert len(calls) == 1
+    assert np.asarray(stamped.buffer_rgba())[105:125, 40:80, 3].any()
+    for key in ("other", "key"):  # the first one went when the other came
+        stamped.draw_once(key, words)
+    assert len(calls) == 3
+    stamped.draw_once("empty", lambda renderer: None)
+
+
+@pytest.mark.parametrize(("size", "words"), [(9, "one line"), (11, "two\nlines, Ág"), (14, "$10^3$")])
+def test_a_text_is_as_high_as_matplotlib_says(size, words):
+    figure = plots.new_figure()
+    text = Text(20, 50, words, figure=figure, fontsize=size)
+    extents = [text.get_window_extent(paper(kind)).bounds for kind in (LetterRenderer, RendererAgg)]
+    assert extents[0] == pytest.approx(extents[1])

@@ -10,7 +10,9 @@ import pytest
 import scipy.ndimage
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from PIL import Image
 
 import lipviz
@@ -280,6 +282,42 @@ def test_backgrounds_go_that_were_not_used_for_longest(monkeypatch):
         (panel,) = live.panels("x")
         assert pictures.setdefault(end, panel.png) == panel.png
     assert drawn_anew == [1, 2, 3, 2]
+
+
+@pytest.mark.parametrize("color", [*style.PALETTE, style.GREY])
+def test_a_colour_that_comes_later_is_shown_as_it_is(color):
+    figure = plots.new_figure()
+    (ax,) = figure.axes
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    bar = ax.barh(0.5, 0.0, height=0.5, gid="bar", color="#FFFFFF")[0]
+    live = plots.LiveFigure(figure)
+    live.panels("x")  # the colours of the background are chosen here
+    bar.set_width(0.8)
+    for share in (1.0, 0.5):
+        expected = np.array(to_rgb(color)) * share + 1 - share
+        bar.set_facecolor(expected)
+        (panel,) = live.panels("x")
+        assert np.abs(pixels(panel)[170, 180] - 255 * expected).max() < 10
+
+
+def test_a_legend_is_drawn_once(monkeypatch):
+    drawn = []
+    draw = Legend.draw
+    monkeypatch.setattr(Legend, "draw", lambda self, renderer: (drawn.append(self), draw(self, renderer)))
+    figure = plots.new_figure()
+    (ax,) = figure.axes
+    plots.plot_singular_values(layer(), ax=ax)
+    live = plots.LiveFigure(figure)
+    pictures = []
+    for end in (10, 20, 30):
+        ax.set_xlim(0, end)
+        (panel,) = live.panels("x")
+        pictures.append(pixels(panel)[30:50].astype(int))
+    assert len(drawn) == 1
+    assert (pictures[0] < 120).sum() > 100
+    assert np.abs(pictures[0] - pictures[2]).max() < 40
+    assert not ax.get_legend().get_animated()  # files have it, too
 
 
 def test_only_the_first_panel_has_the_words():

@@ -1,0 +1,48 @@
+"""How an answer to a slider gets the processor to itself, as far as other threads of the process are concerned."""
+
+import contextlib
+import functools
+import sys
+import threading
+
+from threadpoolctl import ThreadpoolController
+
+from lipviz.explorers._work import THREAD
+
+_PATIENCE = 0.05  # seconds that other Python threads wait for their turn
+_TURN = threading.Lock()
+
+
+@functools.cache
+def _libraries():
+    """The BLAS libraries of NumPy and SciPy; to find them takes time."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Compute and draw without waiting for other threads.
+
+    - BLAS and LAPACK use one thread. Beside a browser, a server and a kernel on few cores, several wait for each other
+      for longer than they compute: the eigenvalues of a 256 × 256 matrix took 500 ms with two threads on two busy
+      cores, and 5 ms with one.
+    - Python's threads take turns every 50 ms in place of 5: else the thread that sends messages to the page stops the
+      answer again and again, which takes 8 ms of about 90. Not while an explorer trains, which would keep the turn.
+
+    Both are settings of the whole process. Whoever begins first sets them, and sets them back at its own end: with
+    OpenBLAS no other thread can. To those that come in between it does nothing.
+    """
+    if not _TURN.acquire(blocking=False):
+        yield
+        return
+    try:
+        interval = sys.getswitchinterval()
+        with _libraries().limit(limits=1):
+            if not any(thread.name == THREAD for thread in threading.enumerate()):
+                sys.setswitchinterval(_PATIENCE)
+            try:
+                yield
+            finally:
+                sys.setswitchinterval(interval)
+    finally:
+        _TURN.release()
