@@ -189,7 +189,7 @@ shown = np.concatenate([np.flatnonzero(right & (y_test == label))[:3] for label 
 maps = {model.name: measure.saliency(model, x_test) for model in (lipschitz, ordinary)}
 ordinary_maps = measure.saliency(ordinary, x_test[shown])
 plots.picture(
-    plots.plot_saliency(ordinary_maps),
+    plots.plot_saliency(ordinary_maps, title="Ordinary network: where the margin comes from"),
     "The ordinary network. " + plots.alt_text(ordinary_maps),
     caption="The ordinary network. Could you tell from the maps which things it was trained on?",
 )
@@ -197,7 +197,7 @@ plots.picture(
 # %%
 lipschitz_maps = measure.saliency(lipschitz, x_test[shown])
 plots.picture(
-    plots.plot_saliency(lipschitz_maps),
+    plots.plot_saliency(lipschitz_maps, title="1-Lipschitz network: where the margin comes from"),
     "The 1-Lipschitz network. " + plots.alt_text(lipschitz_maps),
     caption="The 1-Lipschitz network, same images: the shaft above the heel, and the sole below.",
 )
@@ -331,14 +331,14 @@ for model in (ordinary, lipschitz):
     assert twins[model.name].success.all()
 
 plots.picture(
-    plots.plot_adversarial_pairs(twins["ordinary"]),
+    plots.plot_adversarial_pairs(twins["ordinary"], title="Ordinary network: attacked twins"),
     "The ordinary network. " + plots.alt_text(twins["ordinary"]),
     caption="The ordinary network calls the second row the opposite of the first, with equal conviction.",
 )
 
 # %%
 plots.picture(
-    plots.plot_adversarial_pairs(twins["1-Lipschitz"]),
+    plots.plot_adversarial_pairs(twins["1-Lipschitz"], title="1-Lipschitz network: attacked twins"),
     "The 1-Lipschitz network. " + plots.alt_text(twins["1-Lipschitz"]),
     caption="The 1-Lipschitz network: shafts and soles are taken off the boots, and put onto the sneakers.",
 )

@@ -184,11 +184,11 @@ def _all_values(operator):
 
 
 def _points(taps, stride):
-    """Frequencies of which one is so close to the largest gain that 0.2 % is missed at most, and 0.5 % at a reach of 6.
+    """Frequencies of which one is so close to the largest gain that 0.5 % is missed at most, up to a reach of 6.
 
     A reach of D outputs makes it cos(πD/2N), see `size_free_bound`.
     """
-    return int(np.clip(32 * ((taps - 1) // stride), 4, 2 * _FREQUENCIES))
+    return int(np.clip(16 * ((taps - 1) // stride), 4, 2 * _FREQUENCIES))
 
 
 def _frequencies(count):

@@ -112,15 +112,15 @@ class Convolution(sla.LinearOperator):
         return found
 
     @functools.cached_property
-    def _matrix(self):
-        """The taps below each other, for patches laid out in that order: of shape (taps · in, out)."""
-        return np.concatenate([self.kernel[tap] for tap, _, _ in self._taps])
+    def _stacked(self):
+        """The matrices of those taps, of shape (taps, in, out)."""
+        return np.array([self.kernel[tap] for tap, _, _ in self._taps])
 
     def _fits(self, images):
         """Whether all patches are laid out at once: one product in the place of many small ones."""
         if self.groups > 1 or len(self._taps) < 2:
             return False
-        return len(images) * math.prod(self.counts) * len(self._matrix) <= _PATCH_ENTRIES
+        return len(images) * math.prod(self.counts) * self._stacked[..., 0].size <= _PATCH_ENTRIES
 
     def _product(self, x, matrix):
         """Images of shape (..., channels) times a matrix, or group by group."""
@@ -141,7 +141,8 @@ class Convolution(sla.LinearOperator):
             patches = np.zeros((len(x), *self.counts, len(self._taps), x.shape[-1]))
             for number, (_, out, into) in enumerate(self._taps):
                 patches[(*out, number)] = x[into]
-            y = patches.reshape(-1, len(self._matrix)) @ self._matrix
+            matrix = self._stacked.reshape(-1, self.kernel.shape[-1])
+            y = patches.reshape(-1, len(matrix)) @ matrix
             return self._columns(y.reshape(len(x), *self.counts, -1))
         y = np.zeros((len(x), *self.counts, self.kernel.shape[-1]))
         for tap, out, into in self._taps:
@@ -152,9 +153,9 @@ class Convolution(sla.LinearOperator):
         y = self._images(columns, self.output_shape)
         x = np.zeros((len(y), *self.sizes, self.kernel.shape[-2] * self.groups))
         if self._fits(y):
-            patches = (y.reshape(-1, y.shape[-1]) @ self._matrix.T).reshape(*y.shape[:-1], len(self._taps), -1)
-            for number, (_, out, into) in enumerate(self._taps):
-                x[into] += patches[(*out, number)]
+            patches = y.reshape(-1, y.shape[-1]) @ self._stacked.transpose(0, 2, 1)
+            for (_, out, into), patch in zip(self._taps, patches.reshape(-1, *y.shape[:-1], x.shape[-1]), strict=True):
+                x[into] += patch[out]
             return self._columns(x)
         for tap, out, into in self._taps:
             x[into] += self._adjoint_product(y[out], self.kernel[tap])

@@ -14,7 +14,7 @@ _TILE = 1.25  # inches
 _MOST = 8
 
 
-def plot_saliency(data, *, ax=None, update=False, most=_MOST):
+def plot_saliency(data, *, ax=None, update=False, most=_MOST, title=None):
     """Draw images above the gradients of their scores.
 
     Blue is where a larger value lowers the score, vermillion where it raises it. All maps have one scale, the same to
@@ -26,6 +26,7 @@ def plot_saliency(data, *, ax=None, update=False, most=_MOST):
         ax: Axes to draw on; None makes a figure, as wide as there are images.
         update: Replace what an earlier call drew on the same Axes.
         most: Number of images to show, the first ones.
+        title: Title, such as the network's name; what is drawn by default.
 
     Returns:
         The Axes.
@@ -35,7 +36,7 @@ def plot_saliency(data, *, ax=None, update=False, most=_MOST):
     """
     images, maps = _images(data.inputs[:most]), _images(data.maps[:most])
     names = ("image", "gradient")
-    title = "Where the margin comes from" if data.rivals is not None else "Where the logit comes from"
+    title = title or ("Where the margin comes from" if data.rivals is not None else "Where the logit comes from")
     captions = [_saliency_caption(data, place) for place in range(len(images))]
     ax = _tiles(ax, title, names, captions, images, update)
     _draw(ax, 0, images, "image")
@@ -44,7 +45,7 @@ def plot_saliency(data, *, ax=None, update=False, most=_MOST):
     return ax
 
 
-def plot_adversarial_pairs(data, *, ax=None, update=False, most=_MOST):
+def plot_adversarial_pairs(data, *, ax=None, update=False, most=_MOST, title=None):
     """Draw images, what an attack made of them, and what it changed; below each how far it went.
 
     Args:
@@ -52,6 +53,7 @@ def plot_adversarial_pairs(data, *, ax=None, update=False, most=_MOST):
         ax: Axes to draw on; None makes a figure, as wide as there are images.
         update: Replace what an earlier call drew on the same Axes.
         most: Number of images to show, the first ones.
+        title: Title, such as the network's name; what is drawn by default.
 
     Returns:
         The Axes.
@@ -61,7 +63,7 @@ def plot_adversarial_pairs(data, *, ax=None, update=False, most=_MOST):
     """
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
     captions = [_pair_caption(data, place) for place in range(len(images))]
-    ax = _tiles(ax, "Images and their attacked twins", ("image", "attacked", "change"), captions, images, update)
+    ax = _tiles(ax, title or "Images and their attacked twins", ("image", "attacked", "change"), captions, images, update)
     limits = float(images.min()), float(images.max())
     _draw(ax, 0, images, "image", limits)
     _draw(ax, 1, attacked, "attacked", limits)

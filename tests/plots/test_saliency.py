@@ -115,6 +115,13 @@ def test_the_first_ones_are_shown():
     assert len(tiles(plot_saliency(saliency(20), most=2))) == 4
 
 
+@pytest.mark.parametrize(("plot", "make"), [(plot_saliency, saliency), (plot_adversarial_pairs, pairs)])
+def test_a_title_of_your_own_tells_two_networks_apart(plot, make):
+    ax = plot(make(), title="Ordinary network")
+    assert ax.get_title(loc="left") == "Ordinary network"
+    assert plot(make()).get_title(loc="left") not in ("", "Ordinary network")
+
+
 @pytest.mark.parametrize("shape", [(6,), (4, 4, 2), (2, 4, 4, 1)])
 def test_other_samples_are_no_images(shape):
     with pytest.raises(ValueError, match="images of shape"):
