@@ -63,7 +63,8 @@ def plot_adversarial_pairs(data, *, ax=None, update=False, most=_MOST, title=Non
     """
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
     captions = [_pair_caption(data, place) for place in range(len(images))]
-    ax = _tiles(ax, title or "Images and their attacked twins", ("image", "attacked", "change"), captions, images, update)
+    title = title or "Images and their attacked twins"
+    ax = _tiles(ax, title, ("image", "attacked", "change"), captions, images, update)
     limits = float(images.min()), float(images.max())
     _draw(ax, 0, images, "image", limits)
     _draw(ax, 1, attacked, "attacked", limits)
