@@ -79,7 +79,8 @@ class _LipschitzModel:
 
         Where training diverged to NaN a warning says so, and `wbar` keeps its last finite value.
         """
-        self._build_metrics(*args[:2], **{name: kwargs[name] for name in ("x", "y") if name in kwargs})
+        given = {**kwargs, **dict(zip(("x", "y"), args, strict=False))}
+        self._build_metrics(given.get("x"), given.get("y"))
         try:
             return super().fit(*args, **kwargs)
         finally:
@@ -139,20 +140,27 @@ class _LipschitzModel:
         if self.built and optimizer is not None and not optimizer.built and self.trainable_variables:
             optimizer.build(self.trainable_variables)
 
-    def _build_metrics(self, x=None, y=None):
-        """Create the metrics' variables ahead, for the same reason, where the targets can be seen."""
-        metrics = getattr(self, "_compile_metrics", None)
-        waits = metrics is not None and not metrics.built and self.built and len(self.outputs or ()) == 1
+    def _build_metrics(self, x, y):
+        """Create the metrics' variables ahead, for the same reason, where their targets and outputs can be seen."""
+        metrics, outputs = getattr(self, "_compile_metrics", None), getattr(self, "outputs", None)
         # Keras itself builds ahead on other backends, and where a strategy distributes.
-        if not waits or keras.backend.backend() != "tensorflow" or self._distribute_strategy is not None:
+        if keras.backend.backend() != "tensorflow" or self._distribute_strategy is not None:
+            return
+        if metrics is None or metrics.built or len(outputs or ()) != 1 or not self._has_steps_of_keras():
             return
         if y is None:
             targets = _second(getattr(x, "element_spec", None))  # of a tf.data.Dataset
         else:
             targets = y if isinstance(y, np.ndarray) or keras.ops.is_tensor(y) else None
-        with contextlib.suppress(AttributeError, TypeError, ValueError):  # what is wrong is said where it always was
+        with contextlib.suppress(Exception):  # what is wrong is said where it always was
             dtype = keras.backend.standardize_dtype(targets.dtype)
-            metrics.build(keras.KerasTensor(tuple(targets.shape), dtype), self.outputs[0])
+            metrics.build(keras.KerasTensor(tuple(targets.shape), dtype), outputs[0])
+
+    def _has_steps_of_keras(self):
+        """Whether metrics get the very targets of `fit` and the outputs of the graph: nothing between is overridden."""
+        own = type(self)
+        same = all(getattr(own, name) is getattr(keras.Model, name) for name in ("train_step", "compute_metrics"))
+        return same and own.call in (keras.Sequential.call, _KerasFunctional.call)
 
     def make_test_function(self, force=False):
         return super().make_test_function(force=self._factors_changed("test") or force)

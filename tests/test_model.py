@@ -319,3 +319,52 @@ def test_a_step_is_traced_once(kind, targets, metric, as_dataset):
     chosen = [type(m).__name__ for m in model._compile_metrics.metrics] if metric else [None]
     assert chosen == [metric]
     assert history["accuracy" if metric else "loss"][0] >= 0
+
+
+def subclassed():
+    class Own(Model):
+        def __init__(self):
+            super().__init__()
+            self.layer = SpectralDense(2)
+
+        def call(self, inputs):
+            return self.layer(inputs)
+
+    model = Own()
+    model(np.zeros((4, 2)))
+    return model
+
+
+def relabelled(kind):
+    """A model whose step hands its metrics other targets than `fit` got."""
+
+    class Own(kind):
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            return super().compute_metrics(x, keras.ops.argmax(y, axis=-1), y_pred, sample_weight)
+
+    return Own([keras.Input((2,)), SpectralDense(2)])
+
+
+def test_a_subclassed_model_trains_with_metrics_again_and_again():
+    model = subclassed()
+    for _ in range(2):
+        model.compile("sgd", "mse", metrics=["mae"])
+        assert model.fit(np.ones((4, 2)), Y_ONE_HOT, verbose=0).history["mae"][0] > 0
+
+
+@pytest.mark.parametrize("kind", [Sequential, keras.Sequential])
+def test_a_metric_is_the_one_for_the_targets_that_it_gets(kind):
+    model = relabelled(kind)
+    model.compile("sgd", "mse", metrics=["accuracy"])
+    model.fit(np.ones((4, 2)), Y_ONE_HOT, verbose=0)
+    assert [type(m).__name__ for m in model._compile_metrics.metrics] == ["SparseCategoricalAccuracy"]
+
+
+def test_what_is_wrong_with_targets_is_said_by_keras():
+    tf = pytest.importorskip("tensorflow")
+    model = Sequential([keras.Input((2,)), SpectralDense(2)])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    with pytest.raises(ValueError, match=r"[Ii]nput"):  # a batch was forgotten
+        model.fit(tf.data.Dataset.from_tensor_slices((np.ones((4, 2)), np.ones(4))), shuffle=False, verbose=0)
+    with pytest.raises(TypeError, match=r"fit\(\) got multiple values"):
+        model.fit(np.ones((4, 2)), Y_ONE_HOT, x=np.ones((4, 2)))

@@ -59,9 +59,13 @@ def compiled(model, jit_compile):
             would run operation by operation.
     """
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if model.output_shape[-1] > 1 else "mse"
-    chosen = jit_compile if keras.backend.backend() == "tensorflow" else "auto"
-    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=chosen)
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=chosen_jit(jit_compile))
     return model
+
+
+def chosen_jit(jit_compile):
+    """What a model is compiled with, see `compiled`."""
+    return jit_compile if keras.backend.backend() == "tensorflow" else "auto"
 
 
 def batch(model, size):

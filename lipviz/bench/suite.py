@@ -52,7 +52,7 @@ def _setting(repeats, batch, jit_compile):
         "device": ", ".join(keras.distribution.list_devices()),
         "cores": os.cpu_count(),
         "Python": platform.python_version(),
-        "jit_compile": jit_compile if keras.backend.backend() == "tensorflow" else "auto",
+        "jit_compile": networks.chosen_jit(jit_compile),
         "batch": batch,
         "rounds": repeats,
     }

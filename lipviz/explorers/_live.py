@@ -6,6 +6,7 @@ from matplotlib.legend import Legend
 
 from lipviz.plots import LiveFigure
 from lipviz.plots.picture import _palette as chosen_palette
+from lipviz.plots.picture import legend_words
 
 
 class ExplorerFigure(LiveFigure):
@@ -24,7 +25,8 @@ class ExplorerFigure(LiveFigure):
     def _frame(self, ax):
         fixed = (artist for artist in ax.get_children() if not artist.get_gid())
         # Artists are equal only to themselves.
-        return *super()._frame(ax), *(_words(artist) if isinstance(artist, Legend) else artist for artist in fixed)
+        keys = (legend_words(artist) if isinstance(artist, Legend) else artist for artist in fixed)
+        return *super()._frame(ax), *keys
 
     def _encoded(self, ax, image, palette):
         if not ax.images:
@@ -34,8 +36,3 @@ class ExplorerFigure(LiveFigure):
         stream = io.BytesIO()
         image.save(stream, "png", compress_level=1)
         return stream.getvalue()
-
-
-def _words(legend):
-    """What a legend says: one that says the same looks the same, and takes time to draw."""
-    return tuple(text.get_text() for text in legend.get_texts())

@@ -27,7 +27,8 @@ def undisturbed():
       for longer than they compute: the eigenvalues of a 256 × 256 matrix took 500 ms with two threads on two busy
       cores, and 5 ms with one.
     - Python's threads take turns every 50 ms in place of 5: else the thread that sends messages to the page stops the
-      answer again and again, which takes 8 ms of about 90. Not while an explorer trains, which would keep the turn.
+      answer again and again, which takes 8 ms of about 90. Not where an explorer has begun to train: that thread would
+      keep its turn.
 
     Both are settings of the whole process. Whoever begins first sets them, and sets them back at its own end: with
     OpenBLAS no other thread can. To those that come in between it does nothing.

@@ -84,7 +84,7 @@ class _ConstrainedConv(ConstrainedKernel):
         here, anywhere = _patches(sizes, *geometry), _patches((None,) * len(sizes), *geometry)
         # A factor that more patches would break holds up to this size only.
         self._largest = [size if p < most else math.inf for size, p, most in zip(sizes, here, anywhere, strict=True)]
-        return coverage_factor(sizes, *geometry)
+        return _factor(here)
 
     def call(self, inputs, training=True):
         self._check_size(inputs.shape)
@@ -140,7 +140,11 @@ def coverage_factor(sizes, kernel_size, strides, padding, transposed=False):
     Returns:
         A float in ]0, 1].
     """
-    return 1 / math.sqrt(math.prod(_patches(sizes, kernel_size, strides, padding, transposed)))
+    return _factor(_patches(sizes, kernel_size, strides, padding, transposed))
+
+
+def _factor(patches):
+    return 1 / math.sqrt(math.prod(patches))
 
 
 def _patches(sizes, kernel_size, strides, padding, transposed):

@@ -117,10 +117,9 @@ class Convolution(sla.LinearOperator):
         return np.array([self.kernel[tap] for tap, _, _ in self._taps])
 
     def _fits(self, images):
-        """Whether all patches are laid out at once: one product in the place of many small ones."""
-        if self.groups > 1 or len(self._taps) < 2:
-            return False
-        return len(images) * math.prod(self.counts) * self._stacked[..., 0].size <= _PATCH_ENTRIES
+        """Whether all patches are laid out at once, and multiplied in one call in the place of one for each tap."""
+        entries = len(images) * math.prod(self.counts) * len(self._taps) * self.kernel.shape[-2]
+        return self.groups == 1 and len(self._taps) > 1 and entries <= _PATCH_ENTRIES
 
     def _product(self, x, matrix):
         """Images of shape (..., channels) times a matrix, or group by group."""

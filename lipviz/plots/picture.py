@@ -17,7 +17,7 @@ from lipviz.plots.letters import LetterRenderer
 from lipviz.plots.style import DPI, GREY, PALETTE, STAYS
 
 _FRAMES = 12  # backgrounds that a panel keeps, about 1.5 MB each
-_STEPS = (7, 5, 3, 2, 1)  # from a pixel to the next one whose colour is asked for
+_STEPS = (7, 5, 3, 2)  # from a pixel to the next one whose colour is asked for
 _SHADES, _SHADE_PIXELS = 5, 60
 
 
@@ -146,14 +146,15 @@ class LiveFigure:
 
     def _draw_all_but_data(self, ax):
         legend = ax.get_legend()
-        stays = getattr(legend, STAYS, False)
-        if stays:  # the same in each frame
-            legend.set_animated(True)
-        ax.draw(self._renderer)
-        if stays:
+        if not getattr(legend, STAYS, False) or not legend.get_visible():
+            ax.draw(self._renderer)
+            return
+        legend.set_animated(True)
+        try:
+            ax.draw(self._renderer)
+        finally:
             legend.set_animated(False)
-            words = tuple(text.get_text() for text in legend.get_texts())
-            self._renderer.draw_once((ax, words, ax.get_position().bounds), legend.draw)
+        self._renderer.draw_once((ax, legend_words(legend), ax.get_position().bounds), legend.draw)
 
     def _drawn(self, ax, box, background):
         """An Axes as an image: its data on its background."""
@@ -177,6 +178,11 @@ class LiveFigure:
         return stream.getvalue()
 
 
+def legend_words(legend):
+    """What a legend says, entry by entry."""
+    return tuple(text.get_text() for text in legend.get_texts())
+
+
 def _palette(image):
     """A palette image with 256 colours for an image, its background colour exact.
 
@@ -184,7 +190,7 @@ def _palette(image):
     """
     pixels = np.asarray(image).reshape(-1, 3)
     # A few columns on in each row, so that no line is missed: some pixels know all colours, and take less time.
-    step = next(step for step in _STEPS if image.width % step)
+    step = next((step for step in _STEPS if image.width % step), 1)
     sample = Image.fromarray(np.concatenate([pixels[::step], _shades()])[None])
     palette = sample.quantize(method=Image.Quantize.FASTOCTREE)
     colors = palette.getpalette()

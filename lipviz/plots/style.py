@@ -16,7 +16,7 @@ PANEL = (4.6, 3.5)  # inches: two panels side by side fill a notebook's width
 DPI = 100  # pixels an inch: CSS pixels on a page, which a sharper image divides
 TITLE, TEXT, SMALL = 11, 10, 9  # points
 MOST_DECADES = 9
-STAYS = "lipviz_stays"  # attribute of a legend whose place does not depend on the data
+STAYS = "lipviz_stays"  # attribute of a legend that with the same words looks the same, at the same place
 
 
 def new_figure(panels=1, dpi=DPI):

@@ -70,8 +70,10 @@ def test_training_does_not_keep_the_turn():
     before, leave = sys.getswitchinterval(), threading.Event()
     thread = threading.Thread(target=leave.wait, args=(20,), name=THREAD)
     thread.start()
-    with undisturbed():
-        assert sys.getswitchinterval() == before
-        assert set(blas()) == {1}
-    leave.set()
-    thread.join()
+    try:
+        with undisturbed():
+            assert sys.getswitchinterval() == before
+            assert set(blas()) == {1}
+    finally:
+        leave.set()
+        thread.join()

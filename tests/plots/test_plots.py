@@ -320,6 +320,27 @@ def test_a_legend_is_drawn_once(monkeypatch):
     assert not ax.get_legend().get_animated()  # files have it, too
 
 
+def test_a_legend_that_is_hidden_later_is_gone():
+    figure, fresh = plots.new_figure(), plots.new_figure()
+    for figure_ in (figure, fresh):
+        plots.plot_singular_values(layer(), ax=figure_.axes[0])
+    live = plots.LiveFigure(figure)
+    live.panels("x")
+    for figure_ in (figure, fresh):
+        figure_.axes[0].get_legend().set_visible(False)
+        figure_.axes[0].set_xlim(0, 20)
+    (hidden,), (expected,) = live.panels("x"), plots.LiveFigure(fresh).panels("x")
+    assert np.abs(pixels(hidden).astype(int) - pixels(expected)).max() < 40
+
+
+@pytest.mark.parametrize("width", [2.1, 4.2, 4.3])
+def test_every_width_has_a_palette(width):
+    figure = Figure(figsize=(width, 2), dpi=100)
+    figure.subplots()
+    (panel,) = plots.LiveFigure(figure).panels("x")
+    assert pixels(panel).shape[1] == round(100 * width)
+
+
 def test_only_the_first_panel_has_the_words():
     figure = plots.new_figure(3)
     assert [panel.alt for panel in plots.LiveFigure(figure).panels("words")] == ["words", "", ""]
