@@ -20,7 +20,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 start = peak()
-step = networks.training_step(networks.compiled(networks.cnn({kind!r}), False), 256)
+step = networks.training_step(networks.compiled(networks.cnn({kind!r}), False), {batch})
 for _ in range(20):
     step()
 print(json.dumps(peak() - start))
@@ -33,9 +33,9 @@ def imports(repeats=5):
     return take_turns(calls, repeats, least=0.0)
 
 
-def memory(kinds=("plain", "lipviz")):
+def memory(kinds=("plain", "lipviz"), batch=256):
     """Peak of the resident memory above that of the import, in bytes, of 20 training steps of the CNN."""
-    return {kind: json.loads(_run(_MEMORY.format(kind=kind)).splitlines()[-1]) for kind in kinds}
+    return {kind: json.loads(_run(_MEMORY.format(kind=kind, batch=batch)).splitlines()[-1]) for kind in kinds}
 
 
 def _run(program):

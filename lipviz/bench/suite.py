@@ -138,13 +138,13 @@ def _convergence(repeats, batch, jit_compile, peer):
 
 
 def _memory(repeats, batch, jit_compile, peer):
-    peaks = processes.memory()
+    peaks = processes.memory(batch=batch)
     row = Row(
         "peak above import",
         {k: v // 2**20 for k, v in peaks.items()},
         {"lipviz / plain": peaks["lipviz"] / peaks["plain"]},
     )
-    return Section("Resident memory of 20 training steps of the CNN, batch 256", "MiB", (row,))
+    return Section(f"Resident memory of 20 training steps of the CNN, batch {batch}", "MiB", (row,))
 
 
 def _imports(repeats, batch, jit_compile, peer):
