@@ -9,7 +9,8 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from lipviz.explorers import _page, _saving
-from lipviz.explorers._controls import accepts, choice, log_slider, range_of, slider, toggle
+from lipviz.explorers._ahead import Foresight
+from lipviz.explorers._controls import accepts, choice, log_slider, next_value, range_of, slider, toggle
 from lipviz.explorers._live import ExplorerFigure
 from lipviz.explorers._threads import undisturbed
 from lipviz.explorers._work import IDLE, RUNNING, Worker
@@ -34,6 +35,12 @@ class Explorer(abc.ABC):
     - `alt_text(data)`, `statement(data)` and `numbers(data)`: the picture in words, what follows from it in one to
       three sentences, and a list of (name, value) pairs of text;
     - `table(data)`: what is saved as CSV, by default the numbers.
+
+    A subclass whose computation takes long enough to be felt writes it as
+
+    - `measured(**state)`: pure, and remembered (`_ahead.Remembered`); `compute` calls it.
+
+    While nobody waits, it is called in a thread for the value that a slider would get next. No lock is held then.
 
     Work that takes long runs in a thread. A subclass that has some sets `has_work = True` and writes
 
@@ -62,6 +69,7 @@ class Explorer(abc.ABC):
     panels = 1
     has_work = False
     restarts = frozenset()
+    measured = None
 
     def __init__(self):
         self.data = self.error = None
@@ -75,6 +83,7 @@ class Explorer(abc.ABC):
         self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
         self.buttons = self._made_buttons()
+        self._foresight = None if self.measured is None else Foresight(lambda state: self.measured(**state))
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled(groups)
         for name, control in self.controls.items():
@@ -196,9 +205,16 @@ class Explorer(abc.ABC):
 
     # --- react ---
 
-    def _changed(self, name, _change):
+    def _changed(self, name, change):
         if not self._is_quiet:
             self._respond_to({name})
+            self._look_ahead(name, change["old"])
+
+    def _look_ahead(self, name, before):
+        """Compute for the next value of a slider that goes on as it went."""
+        value = next_value(self.controls[name], before)
+        if self._foresight is not None and value is not None:
+            self._foresight.expect({**self.state, name: value})
 
     def _respond_to(self, changed):
         """Compute and draw after controls have changed, and begin work anew where it depends on them."""
@@ -219,6 +235,8 @@ class Explorer(abc.ABC):
         """
         self._asked += 1
         mine = self._asked
+        if self._foresight is not None:
+            self._foresight.expect(None)
         with self._lock:
             if mine < self._asked:
                 return
@@ -384,6 +402,8 @@ class Explorer(abc.ABC):
         """End the work, and remove the widgets from the page and from memory."""
         self.stop()
         self.wait(_PATIENCE)
+        if self._foresight is not None:
+            self._foresight.stop(_PATIENCE)
         for widget in (*_page.all_widgets(self.widget), self._bar):
             widget.close()
 

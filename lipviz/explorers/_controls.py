@@ -1,9 +1,12 @@
 """Controls with a label, a help text and a readout of their true value, that wait until the reader lets go."""
 
+import math
+
 import ipywidgets as widgets
 import traitlets
 
 _LABEL_WIDTH = "118px"
+_DECIMALS = 7  # to which pages round the places of a slider
 
 
 def slider(label, value, lowest, highest, step, help_text):
@@ -64,6 +67,18 @@ def accepts(control, value):
     except traitlets.TraitError:
         return False
     return control.value == value
+
+
+def next_value(control, before):
+    """The value that a slider gets next if it goes on as it went; None at its end, and of other controls."""
+    if not isinstance(control, widgets.IntSlider | widgets.FloatSlider | widgets.FloatLogSlider):
+        return None
+    is_log = isinstance(control, widgets.FloatLogSlider)
+    place = math.log(control.value, control.base) if is_log else control.value
+    place = round(place + math.copysign(control.step, control.value - before), _DECIMALS)
+    if not control.min <= place <= control.max:
+        return None
+    return control.base**place if is_log else type(control.value)(place)
 
 
 def range_of(control):

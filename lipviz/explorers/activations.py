@@ -1,11 +1,13 @@
 """What activations do to vectors, and to gradients."""
 
 import functools
+import threading
 
 import numpy as np
 from keras import ops
 
 from lipviz import layers
+from lipviz.explorers._ahead import Remembered
 from lipviz.explorers._base import Explorer, choice, slider
 from lipviz.explorers._panels import redrawn
 from lipviz.measure.activation_shapes import RANGE, ActivationProbe
@@ -55,7 +57,7 @@ class ActivationExplorer(Explorer):
     def __init__(self, activation=None):
         self._own = activation
         self._probe = functools.lru_cache(maxsize=32)(self._new_probe)
-        self._measured = functools.lru_cache(maxsize=64)(self._measure)
+        self._measured, self._probing = Remembered(self._measure), threading.Lock()
         super().__init__()
 
     def make_controls(self):
@@ -86,12 +88,14 @@ class ActivationExplorer(Explorer):
         unused = {name for name, activation in of.items() if state["activation"] != activation}
         return set(state) - unused - ({"channels"} if state["view"] == "plane" else set())
 
-    def compute(self, activation, group, angle, slope, view, channels, place, seed):
-        channels = 2 if view == "plane" else channels
-        key = {"group": group if activation == "groupsort" else None}
-        key["angle"] = angle if activation == "householder" else None
-        key["slope"] = slope if activation == "prelulip" else None
-        shape = self._measured(activation, channels, seed, **key)
+    def measured(self, activation, group, angle, slope, view, channels, seed, **_place):
+        group = group if activation == "groupsort" else None
+        angle = angle if activation == "householder" else None
+        slope = slope if activation == "prelulip" else None
+        return self._measured(activation, 2 if view == "plane" else channels, seed, group, angle, slope)
+
+    def compute(self, view, place, **state):
+        shape = self.measured(view=view, **state)
         if view == "plane" and shape.plane is None:
             raise ValueError(f"A picture of the plane needs two outputs or more. Received: {shape.shape[0]}")
         self._view, self._place = view, place
@@ -106,7 +110,8 @@ class ActivationExplorer(Explorer):
 
     def _measure(self, activation, channels, seed, group, angle, slope):
         angle = None if angle is None else np.deg2rad(angle)
-        return self._probe(activation, channels, group).measure(angle, slope, seed)
+        with self._probing:  # a probe is kept, and set anew
+            return self._probe(activation, channels, group).measure(angle, slope, seed)
 
     def draw(self, data, update):
         update = redrawn(self, update, self._view)

@@ -1,10 +1,9 @@
 """What the norm of a convolution is, and what is claimed of it."""
 
-import functools
-
 import keras
 import numpy as np
 
+from lipviz.explorers._ahead import Remembered
 from lipviz.explorers._base import Explorer, choice, slider
 from lipviz.explorers._panels import redrawn
 from lipviz.measure import Convolution, linear_operator
@@ -43,7 +42,7 @@ class ConvolutionExplorer(Explorer):
 
     def __init__(self, convolution=None):
         self._own = None if convolution is None else _own_operator(convolution)
-        self._measured = functools.lru_cache(maxsize=64)(self._measure)
+        self._measured = Remembered(self._measure)
         super().__init__()
 
     def make_controls(self):
@@ -89,9 +88,12 @@ class ConvolutionExplorer(Explorer):
             unused = {"seed"}
         return set(state) - unused
 
-    def compute(self, kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view):
+    def measured(self, kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view):
         seed = seed if kernel in ("random", "smooth") else 0
-        data = self._measured(kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view)
+        return self._measured(kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view)
+
+    def compute(self, kernel, view, **state):
+        data = self.measured(kernel=kernel, view=view, **state)
         if view == "spectrum" and data.spectrum is None:
             raise ValueError(
                 f"All singular values are shown up to {SPECTRUM_SIDE} of them: choose a smaller image or fewer "

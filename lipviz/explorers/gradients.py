@@ -1,7 +1,6 @@
 """Norms of gradients through the depth of a network."""
 
 import dataclasses
-import functools
 import hashlib
 import math
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 
 from lipviz import measure
+from lipviz.explorers._ahead import Remembered
 from lipviz.explorers._base import Explorer, choice, slider
 from lipviz.explorers._panels import redrawn
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
@@ -60,7 +60,7 @@ class GradientDepthExplorer(Explorer):
     def __init__(self, model=None, x=None):
         self._model, self._x = model, x
         self._meters, self._known = {}, {}
-        self._random = functools.lru_cache(maxsize=64)(_random_networks)
+        self._random = Remembered(_random_networks)
         super().__init__()
 
     def make_controls(self):
@@ -90,9 +90,14 @@ class GradientDepthExplorer(Explorer):
         used = {"network", "output", "seed"} if state["output"] == "random" else own
         return used if state["network"] == "yours" else set(state) - {"output"}
 
-    def compute(self, network, first, second, output, depth, width, seed):
+    def measured(self, network, first, second, output, depth, width, seed):
         if network == "random":
             return self._random(tuple(dict.fromkeys((first, second))), depth, width, seed)
+        return None
+
+    def compute(self, network, output, seed, **state):
+        if network == "random":
+            return self.measured(network=network, output=output, seed=seed, **state)
         if self._model is None or self._x is None:
             raise ValueError("Expected a model and samples of its inputs: GradientDepthExplorer(model, x).")
         return self._of_own(output, seed if output == "random" else 0)

@@ -10,6 +10,7 @@ from keras import ops
 
 from lipviz import layers
 from lipviz import normalizers as nm
+from lipviz.explorers._ahead import Remembered
 from lipviz.explorers._base import Explorer, choice, log_slider, slider
 from lipviz.explorers._panels import redrawn
 from lipviz.measure.layer_playground import measure_layer
@@ -70,7 +71,7 @@ class LayerExplorer(Explorer):
 
     def __init__(self, layer=None):
         self._own = layer
-        self._measured = functools.lru_cache(maxsize=128)(_measured)
+        self._measured = Remembered(_measured, size=128)
         super().__init__()
 
     def make_controls(self):
@@ -114,11 +115,14 @@ class LayerExplorer(Explorer):
         used = {"layer", *_LAYERS[state["layer"]]}
         return used if state["bjorck"] else used - {"maxiter", "beta"}
 
-    def compute(self, layer, **arguments):
+    def measured(self, layer, **arguments):
         if layer == "yours":
-            return measure_layer(self._own)
+            return None
         used = self.enabled({"layer": layer, **arguments}) - {"layer"}
-        return self._measured(layer, **{name: value for name, value in arguments.items() if name in used})
+        return self._measured(layer, *((name, value) for name, value in arguments.items() if name in used))
+
+    def compute(self, layer, **arguments):
+        return measure_layer(self._own) if layer == "yours" else self.measured(layer=layer, **arguments)
 
     def draw(self, data, update):
         stages = data.has_kernel, data.spectrum.normalized is None, data.spectrum.constrained is None
@@ -153,9 +157,10 @@ class LayerExplorer(Explorer):
         return ["rank", *stages], np.column_stack([ranks, *stages.values()]).tolist()
 
 
-def _measured(layer, seed=0, **arguments):
+def _measured(layer, *arguments):
+    arguments = {"seed": 0, **dict(arguments)}
     with _LOCK:  # layers that are kept and set anew are those of all explorers, in all threads
-        return measure_layer(_built(layer, seed=seed, **arguments), seed=seed)
+        return measure_layer(_built(layer, **arguments), seed=arguments["seed"])
 
 
 def _built(

@@ -85,7 +85,7 @@ def test_layers_that_are_kept_are_measured_by_one_at_a_time(monkeypatch):
     monkeypatch.setattr("lipviz.explorers.layers.measure_layer", slow)
     settings = {"inputs": 5, "units": 3, "bjorck": True, "maxiter": 3, "beta": 0.5}
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda k: _measured("SpectralDense", k=k, **settings), [1.0, 2.0, 3.0, 4.0] * 2)
+        found = pool.map(lambda k: _measured("SpectralDense", *settings.items(), ("k", k)), [1.0, 2.0, 3.0, 4.0] * 2)
         assert list(found) == [1.0, 2.0, 3.0, 4.0] * 2
     assert most == 1
 

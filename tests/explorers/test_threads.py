@@ -9,7 +9,7 @@ import scipy.linalg  # its BLAS, too
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lipviz.explorers import _threads
-from lipviz.explorers._threads import undisturbed
+from lipviz.explorers._threads import in_background, undisturbed
 from lipviz.explorers._work import THREAD
 
 
@@ -23,7 +23,7 @@ def two_threads():
     _threads._libraries.cache_clear()
     with threadpool_limits(2, user_api="blas"):
         yield
-    assert not _threads._TURN.locked()
+    assert not _threads._before
 
 
 def test_one_thread_and_long_turns():
@@ -38,7 +38,7 @@ def test_one_thread_and_long_turns():
     assert (blas(), sys.getswitchinterval()) == before
 
 
-def test_whoever_began_restores_while_others_go_on():
+def test_the_last_one_restores():
     before = blas(), sys.getswitchinterval()
     inside, leave = threading.Event(), threading.Event()
 
@@ -51,11 +51,10 @@ def test_whoever_began_restores_while_others_go_on():
     with undisturbed():
         thread.start()
         assert inside.wait(20)
-    assert (blas(), sys.getswitchinterval()) == before
-    with undisturbed():
-        leave.set()
-        thread.join()
-        assert set(blas()) == {1}
+    assert set(blas()) == {1}
+    assert sys.getswitchinterval() == before[1]
+    leave.set()
+    thread.join()
     assert (blas(), sys.getswitchinterval()) == before
 
 
@@ -77,3 +76,26 @@ def test_training_does_not_keep_the_turn():
     finally:
         leave.set()
         thread.join()
+
+
+def test_the_background_waits_for_an_answer_and_keeps_one_thread():
+    before = blas()
+    begun, leave = threading.Event(), threading.Event()
+
+    def ahead():
+        with in_background():
+            begun.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=ahead)
+    with undisturbed():
+        thread.start()
+        assert not begun.wait(0.2)
+    assert begun.wait(20)
+    assert set(blas()) == {1}
+    with undisturbed():
+        assert sys.getswitchinterval() < _threads._PATIENCE  # else the background would keep its turn
+        leave.set()
+        thread.join()
+        assert set(blas()) == {1}
+    assert blas() == before

@@ -1,0 +1,86 @@
+"""Answers that are there before somebody asks: kept, and computed ahead while nobody waits."""
+
+import collections
+import contextlib
+import threading
+from concurrent.futures import Future
+
+from lipviz.explorers._threads import in_background
+
+THREAD = "lipviz-ahead"  # name of all threads of foresight
+_REST = 0.1  # seconds without a question: long enough for the last answer to get to the page
+
+
+class Remembered:
+    """A pure function whose latest results are kept. Who asks for one that is under way waits for it.
+
+    Args:
+        function: Takes hashable arguments. What it raises is not kept.
+        size: Number of results that are kept; the one that was not asked for longest goes first.
+    """
+
+    def __init__(self, function, size=64):
+        self._function, self._size = function, size
+        self._lock, self._results = threading.Lock(), collections.OrderedDict()
+
+    def __call__(self, *arguments):
+        with self._lock:
+            result = self._results.get(arguments)
+            is_new = result is None
+            if is_new:
+                result = self._results[arguments] = Future()
+            self._results.move_to_end(arguments)
+            if len(self._results) > self._size:
+                self._results.popitem(last=False)
+        if is_new:
+            self._fill(arguments, result)
+        return result.result()
+
+    def _fill(self, arguments, result):
+        try:
+            result.set_result(self._function(*arguments))
+        except BaseException as error:
+            with self._lock:
+                if self._results.get(arguments) is result:
+                    del self._results[arguments]
+            result.set_exception(error)
+
+
+class Foresight:
+    """Computes in a thread what is likely to be asked for next. The newest guess wins.
+
+    Args:
+        compute: Function of one guess that keeps what it computes. Whoever asks gets its errors, not this thread.
+    """
+
+    def __init__(self, compute):
+        self._compute, self._changed = compute, threading.Condition()
+        self._guess = self._thread = None
+
+    def expect(self, guess):
+        """Compute for a guess, in a moment; None only drops one that has not been begun."""
+        with self._changed:
+            self._guess = guess
+            if guess is not None and self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def stop(self, timeout=None):
+        """Drop the guess, and wait for the thread's end; at most `timeout` seconds."""
+        self.expect(None)
+        with self._changed:
+            self._changed.wait_for(lambda: self._thread is None, timeout)
+
+    def _run(self):
+        while True:
+            with self._changed:
+                while self._changed.wait(_REST):  # a newer guess rests anew
+                    pass
+                guess, self._guess = self._guess, None
+                if guess is None:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+            with in_background(), contextlib.suppress(Exception):
+                self._compute(guess)
