@@ -62,25 +62,35 @@ class Foresight:
         with self._changed:
             self._guess = guess
             if guess is not None and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+                # Not a daemon: Python waits for it at its end, which backends need.
+                self._thread = threading.Thread(target=self._run, name=THREAD, daemon=False)
                 self._thread.start()
             self._changed.notify_all()
 
-    def stop(self, timeout=None):
-        """Drop the guess, and wait for the thread's end; at most `timeout` seconds."""
-        self.expect(None)
-        with self._changed:
-            self._changed.wait_for(lambda: self._thread is None, timeout)
-
     def _run(self):
-        while True:
+        try:
+            while (guess := self._rested()) is not None:
+                with in_background(), contextlib.suppress(Exception):
+                    if self._takes(guess):
+                        self._compute(guess)
+        finally:
             with self._changed:
-                while self._changed.wait(_REST):  # a newer guess rests anew
-                    pass
-                guess, self._guess = self._guess, None
-                if guess is None:
+                if self._thread is threading.current_thread():
                     self._thread = None
-                    self._changed.notify_all()
-                    return
-            with in_background(), contextlib.suppress(Exception):
-                self._compute(guess)
+
+    def _rested(self):
+        """The guess, once no newer one has come for a while; None ends the thread."""
+        with self._changed:
+            while self._changed.wait(_REST):
+                pass
+            if self._guess is None:
+                self._thread = None
+            return self._guess
+
+    def _takes(self, guess):
+        """Whether it is still the newest one: an answer may have been waited for."""
+        with self._changed:
+            is_newest = self._guess is guess
+            if is_newest:
+                self._guess = None
+            return is_newest

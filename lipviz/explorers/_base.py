@@ -40,7 +40,8 @@ class Explorer(abc.ABC):
 
     - `measured(**state)`: pure, and remembered (`_ahead.Remembered`); `compute` calls it.
 
-    While nobody waits, it is called in a thread for the value that a slider would get next. No lock is held then.
+    While nobody waits, it is called in a thread for the value that a slider on a page would get next; no lock is held
+    then. It returns None for what it must not be called for unasked, such as the reader's own objects.
 
     Work that takes long runs in a thread. A subclass that has some sets `has_work = True` and writes
 
@@ -211,9 +212,13 @@ class Explorer(abc.ABC):
             self._look_ahead(name, change["old"])
 
     def _look_ahead(self, name, before):
-        """Compute for the next value of a slider that goes on as it went."""
-        value = next_value(self.controls[name], before)
-        if self._foresight is not None and value is not None:
+        """Compute for the next value of a slider that a page has moved, if it goes on as it went."""
+        control = self.controls[name]
+        # ipywidgets holds this lock for values of a page; else code has set it, and no thread shall go on beside that.
+        if self._foresight is None or not getattr(control, "_property_lock", None):
+            return
+        value = next_value(control, before)
+        if value is not None:
             self._foresight.expect({**self.state, name: value})
 
     def _respond_to(self, changed):
@@ -403,7 +408,7 @@ class Explorer(abc.ABC):
         self.stop()
         self.wait(_PATIENCE)
         if self._foresight is not None:
-            self._foresight.stop(_PATIENCE)
+            self._foresight.expect(None)
         for widget in (*_page.all_widgets(self.widget), self._bar):
             widget.close()
 

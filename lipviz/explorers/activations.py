@@ -57,7 +57,7 @@ class ActivationExplorer(Explorer):
     def __init__(self, activation=None):
         self._own = activation
         self._probe = functools.lru_cache(maxsize=32)(self._new_probe)
-        self._measured, self._probing = Remembered(self._measure), threading.Lock()
+        self._known, self._probing = Remembered(self._measure), threading.Lock()
         super().__init__()
 
     def make_controls(self):
@@ -88,14 +88,17 @@ class ActivationExplorer(Explorer):
         unused = {name for name, activation in of.items() if state["activation"] != activation}
         return set(state) - unused - ({"channels"} if state["view"] == "plane" else set())
 
-    def measured(self, activation, group, angle, slope, view, channels, seed, **_place):
+    def measured(self, activation, **state):
+        return None if activation == "yours" else self._shape(activation, **state)
+
+    def _shape(self, activation, group, angle, slope, view, channels, seed, **_place):
         group = group if activation == "groupsort" else None
         angle = angle if activation == "householder" else None
         slope = slope if activation == "prelulip" else None
-        return self._measured(activation, 2 if view == "plane" else channels, seed, group, angle, slope)
+        return self._known(activation, 2 if view == "plane" else channels, seed, group, angle, slope)
 
     def compute(self, view, place, **state):
-        shape = self.measured(view=view, **state)
+        shape = self._shape(view=view, **state)
         if view == "plane" and shape.plane is None:
             raise ValueError(f"A picture of the plane needs two outputs or more. Received: {shape.shape[0]}")
         self._view, self._place = view, place

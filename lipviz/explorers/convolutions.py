@@ -165,7 +165,7 @@ def _own_operator(target):
     """The convolution of a layer or a kernel, or the error that says why there is none."""
     try:
         if not isinstance(target, keras.layers.Layer):
-            kernel = as_float64(target, "The kernel")
+            kernel = as_float64(target, "The kernel").copy()  # the reader may change it
             if kernel.ndim != 4 or kernel.size == 0:
                 raise ValueError(
                     "Expected a built Conv2D, or a kernel of shape (height, width, in, out). "

@@ -1,7 +1,9 @@
 """A playground for one layer: any layer, its arguments, its exact spectrum."""
 
+import contextlib
 import functools
 import math
+import random
 import threading
 
 import keras
@@ -119,6 +121,8 @@ class LayerExplorer(Explorer):
         if layer == "yours":
             return None
         used = self.enabled({"layer": layer, **arguments}) - {"layer"}
+        # Pages and Python differ in the last bit of a power of ten.
+        arguments |= {name: float(f"{arguments[name]:.12g}") for name in ("k", "variance")}
         return self._measured(layer, *((name, value) for name, value in arguments.items() if name in used))
 
     def compute(self, layer, **arguments):
@@ -159,8 +163,18 @@ class LayerExplorer(Explorer):
 
 def _measured(layer, *arguments):
     arguments = {"seed": 0, **dict(arguments)}
-    with _LOCK:  # layers that are kept and set anew are those of all explorers, in all threads
+    with _LOCK, _same_randomness():  # layers that are kept and set anew are those of all explorers, in all threads
         return measure_layer(_built(layer, **arguments), seed=arguments["seed"])
+
+
+@contextlib.contextmanager
+def _same_randomness():
+    """Leave Python's generator as it was: Keras draws seeds from it for initializers that have none."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _built(
@@ -182,7 +196,8 @@ def _built(
     """A layer of that name, built. What `own` holds are the arguments of lipviz's constraint."""
     shape = (inputs,) if name.endswith("Dense") else (image, channels) if "1D" in name else (image, image, channels)
     kind = getattr(keras.layers if name in _PLAIN else layers, name)
-    settings = {"k_coef_lip": own["k"]} if "k" in own else {}
+    settings = {"dtype": "float32"}  # whatever is set in the thread that asks
+    settings |= {"k_coef_lip": own["k"]} if "k" in own else {}
     settings |= {"bound": own["bound"]} if "bound" in own else {}
     settings |= {"disjoint_neurons": own["disjoint"]} if "disjoint" in own else {}
     if "Dense" in name or "Conv" in name:

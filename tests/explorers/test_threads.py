@@ -23,7 +23,7 @@ def two_threads():
     _threads._libraries.cache_clear()
     with threadpool_limits(2, user_api="blas"):
         yield
-    assert not _threads._before
+    assert not _threads._TURN.locked()
 
 
 def test_one_thread_and_long_turns():
@@ -38,7 +38,7 @@ def test_one_thread_and_long_turns():
     assert (blas(), sys.getswitchinterval()) == before
 
 
-def test_the_last_one_restores():
+def test_whoever_began_restores_while_others_go_on():
     before = blas(), sys.getswitchinterval()
     inside, leave = threading.Event(), threading.Event()
 
@@ -51,10 +51,11 @@ def test_the_last_one_restores():
     with undisturbed():
         thread.start()
         assert inside.wait(20)
-    assert set(blas()) == {1}
-    assert sys.getswitchinterval() == before[1]
-    leave.set()
-    thread.join()
+    assert (blas(), sys.getswitchinterval()) == before
+    with undisturbed():
+        leave.set()
+        thread.join()
+        assert set(blas()) == {1}
     assert (blas(), sys.getswitchinterval()) == before
 
 
@@ -78,8 +79,8 @@ def test_training_does_not_keep_the_turn():
         thread.join()
 
 
-def test_the_background_waits_for_an_answer_and_keeps_one_thread():
-    before = blas()
+def test_the_background_waits_for_an_answer_and_leaves_blas_alone():
+    before, switch = blas(), sys.getswitchinterval()
     begun, leave = threading.Event(), threading.Event()
 
     def ahead():
@@ -92,10 +93,10 @@ def test_the_background_waits_for_an_answer_and_keeps_one_thread():
         thread.start()
         assert not begun.wait(0.2)
     assert begun.wait(20)
-    assert set(blas()) == {1}
+    assert blas() == before
     with undisturbed():
-        assert sys.getswitchinterval() < _threads._PATIENCE  # else the background would keep its turn
+        assert sys.getswitchinterval() == switch  # else the background would keep its turn
+        assert set(blas()) == {1}
         leave.set()
         thread.join()
-        assert set(blas()) == {1}
-    assert blas() == before
+    assert (blas(), sys.getswitchinterval()) == (before, switch)
