@@ -5,6 +5,7 @@ file, cloned and given the weights of a file, exported; called as a function, ea
 what they converge to is asked elsewhere.
 """
 
+import functools
 import inspect
 from collections import OrderedDict
 
@@ -139,9 +140,22 @@ def predicted(model, x):
 
 
 def runs_as_plain(layer):
-    """TensorFlow's own convolution takes channels first on a CPU in float32 only; ours takes them always."""
+    """Whether Keras's own convolution takes what ours takes always: on TensorFlow's CPUs, channels first."""
     is_first = getattr(layer, "data_format", None) == "channels_first"
-    return not (is_first and hasattr(layer, "filters") and layer.compute_dtype != "float32")
+    return not (is_first and hasattr(layer, "filters")) or layer.compute_dtype in dtypes_with_channels_first()
+
+
+@functools.cache
+def dtypes_with_channels_first():
+    """The dtypes in which exports with channels first are compared: float32; none where TensorFlow has no oneDNN."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        try:
+            tf.nn.conv2d(tf.ones((1, 1, 2, 2)), tf.ones((1, 1, 1, 1)), 1, "VALID", data_format="NCHW")
+        except tf.errors.UnimplementedError:
+            return ()
+    return ("float32",)
 
 
 def close(got, want, dtype):
