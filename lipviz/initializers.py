@@ -57,7 +57,7 @@ class SpectralInitializer(keras.initializers.Initializer):
             shape, dtype="float64" if dtype == "float64" else "float32"
         )
         w = nm.as_matrix(kernel)
-        w, _, _ = nm.sound_orthogonalization(
+        w, _, _ = nm.sound_orthogonalization_of_values(
             w, ops.ones((1, w.shape[1]), w.dtype), self.eps_spectral, self.eps_bjorck, self.beta_bjorck
         )
         return ops.cast(ops.reshape(w * self.k_coef_lip, shape), dtype)

@@ -37,6 +37,7 @@ def check_finite(value, owner):
 
 
 _is_unfilled = contextvars.ContextVar("lipviz_builds_unfilled", default=False)
+_is_eager = contextvars.ContextVar("lipviz_constrains_values", default=False)
 
 
 @contextlib.contextmanager
@@ -154,7 +155,7 @@ class Parametrization(keras.layers.Layer):
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self.k = self._add("k", (), lambda shape, dtype: ops.cast(self.k_coef_lip, dtype))
         self.add_state(kernel)
-        self.wbar = self._add("wbar", kernel.shape, self._initially(kernel, lambda: self.constrain(kernel)[0]))
+        self.wbar = self._add("wbar", kernel.shape, self._initially(kernel, lambda: self._constrain_values(kernel)[0]))
         self.built = True
 
     @staticmethod
@@ -195,6 +196,14 @@ class Parametrization(keras.layers.Layer):
         k = ops.convert_to_tensor(self.k)
         return normalized * (k if self.coef_lip == 1 else k * self.coef_lip), state
 
+    def _constrain_values(self, kernel):
+        """`constrain`, where the kernel is a value and no symbol of a trace, and nothing is differentiated."""
+        token = _is_eager.set(True)
+        try:
+            return self.constrain(kernel)
+        finally:
+            _is_eager.reset(token)
+
     def call(self, kernel, training=True):
         """Constrained kernel of the layer: computed and stored in training, read from `wbar` otherwise.
 
@@ -230,7 +239,7 @@ class Parametrization(keras.layers.Layer):
             ValueError: If the kernel holds NaN or Inf; nothing is changed then.
         """
         check_finite(kernel, f"The kernel of '{kernel.path}'")
-        wbar, state = self.constrain(kernel)
+        wbar, state = self._constrain_values(kernel)
         state = {name: value for name, value in state.items() if name not in self.warm_start}
         for variable, value in self._pairs(self._within_bound(ops.convert_to_numpy(wbar)), state):
             variable.assign(value)
@@ -296,10 +305,11 @@ class SpectralParametrization(Parametrization):
 
     def add_state(self, kernel):
         self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
-        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self.constrain(kernel)[1]["sig"]))
+        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self._constrain_values(kernel)[1]["sig"]))
 
     def normalize(self, kernel):
-        w, u, sig = nm.sound_orthogonalization(
+        orthogonalize = nm.sound_orthogonalization_of_values if _is_eager.get() else nm.sound_orthogonalization
+        w, u, sig = orthogonalize(
             nm.as_matrix(kernel),
             ops.convert_to_tensor(self.u),
             self.eps_spectral,

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,6 +94,28 @@ def test_in_numpy_float32_stays_what_it_is_and_nan_is_no_error():
     assert singular_values(found[0])[-1] > 1 - 1e-3
     assert singular_values(found[0])[0] <= 1
     assert np.isnan(lost).all()
+
+
+def test_values_are_told_from_symbols():
+    rng = np.random.default_rng(0)
+    w, u = tensor(rng.standard_normal((6, 4))), tensor(rng.standard_normal((1, 4)))
+    want = ops.convert_to_numpy(nm.sound_orthogonalization(w, u, 1e-3, 1e-6)[0])
+    if keras.backend.backend() == "jax":
+        import jax
+
+        compiled = jax.jit
+    else:
+        import tensorflow as tf
+
+        compiled = tf.function
+
+    def kernel(w, u):
+        return nm.sound_orthogonalization_of_values(w, u, 1e-3, 1e-6)[0]
+
+    for function in (kernel, compiled(kernel)):
+        got = function(w, u)
+        assert ops.is_tensor(got)
+        np.testing.assert_allclose(ops.convert_to_numpy(got), want, atol=1e-5)
 
 
 def test_numpy_is_used_within_the_context_only():

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from lipviz.measure.kernels import to_numpy
+from lipviz.model import layers_from_config
 from lipviz.parametrizations import unfilled
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
@@ -53,12 +54,18 @@ def float64_copy(model):
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: what it computes cannot be measured.")
     with float64_scope(), unfilled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
-        copy = type(model).from_config(_in_float64(model.get_config()))
+        copy = _from_config(type(model), _in_float64(model.get_config()))
         if not copy.built:
             copy.build_from_config(model.get_build_config())
         for target, value in zip(copy.weights, values, strict=True):  # not `set_weights`, which would refresh wbar
             target.assign(value.astype(target.dtype))
     return copy
+
+
+def _from_config(kind, config):
+    if kind is keras.Sequential:
+        return keras.Sequential(layers_from_config(config), name=config["name"])
+    return kind.from_config(config)
 
 
 def _in_float64(config):

@@ -36,7 +36,7 @@ from lipviz.normalizers.checks import (
     check_positive,
 )
 from lipviz.normalizers.convolution import get_conv_operators, spectral_normalization_conv
-from lipviz.normalizers.eigenvalues import without_eigenvalues
+from lipviz.normalizers.eigenvalues import decomposing_pays, without_eigenvalues
 from lipviz.normalizers.iterations import (
     as_matrix,
     bjorck_direction,
@@ -47,7 +47,11 @@ from lipviz.normalizers.iterations import (
     set_stop_grad_spectral,
     spectral_normalization,
 )
-from lipviz.normalizers.sound import sound_normalization, sound_orthogonalization
+from lipviz.normalizers.sound import (
+    sound_normalization,
+    sound_orthogonalization,
+    sound_orthogonalization_of_values,
+)
 
 __all__ = [
     "DEFAULT_BETA_BJORCK",
@@ -63,6 +67,7 @@ __all__ = [
     "check_beta",
     "check_count",
     "check_positive",
+    "decomposing_pays",
     "deflated_bound",
     "floating",
     "get_conv_operators",
@@ -75,6 +80,7 @@ __all__ = [
     "set_stop_grad_spectral",
     "sound_normalization",
     "sound_orthogonalization",
+    "sound_orthogonalization_of_values",
     "spectral_normalization",
     "spectral_normalization_conv",
     "unit_scaled",

@@ -1,8 +1,9 @@
 """What the layers use: kernels whose largest singular value is at most 1, whatever was given."""
 
+import numpy as np
 from keras.backend import standardize_dtype
 
-from lipviz.normalizers._operations import ops
+from lipviz.normalizers._operations import in_numpy, ops
 from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,
@@ -114,6 +115,35 @@ def sound_orthogonalization(
         tall = _shrunk(iterate(bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck))
     u = unit(ops.matmul(v, ops.transpose(tall))) if wide else v  # back to the columns' side
     return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)
+
+
+def sound_orthogonalization_of_values(w, u, *settings):
+    """`sound_orthogonalization` where nothing is differentiated: on a CPU by NumPy.
+
+    Operation by operation a backend takes several times as long, which a model with many layers pays at each build,
+    load and export.
+
+    Args:
+        w: See `sound_orthogonalization`. Within a trace, where there are no values, that is what runs.
+        u: See `sound_orthogonalization`.
+        *settings: See `sound_orthogonalization`.
+
+    Returns:
+        Tensors, see `sound_orthogonalization`.
+    """
+    arrays = _values(w), _values(u)
+    if any(array is None for array in arrays) or not decomposing_pays():
+        return sound_orthogonalization(w, u, *settings)
+    with in_numpy():
+        results = sound_orthogonalization(*arrays, *settings)
+    return tuple(ops.convert_to_tensor(result) for result in results)
+
+
+def _values(tensor):
+    try:
+        return np.asarray(tensor)
+    except Exception:  # every backend has an error of its own for a symbolic tensor
+        return None
 
 
 def _by_eigenvalues(w, u, eps, maxiter):

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+from lipviz import Sequential, measure
 from lipviz.bench import networks, parts
+from lipviz.layers import GroupSort2, SpectralDense
 
 ROUNDS = {"rounds": 10, "warmup_rounds": 2}
 
@@ -42,3 +44,24 @@ def test_pooling(benchmark, name, way):
 def test_constraint(benchmark, shape, way):
     kernel = np.linalg.qr(parts.noise(shape))[0] + 0.02 * parts.noise(shape, seed=1)
     timed(benchmark, parts.call_of(parts.constraint(shape[1]), way, kernel))
+
+
+def fifty_layers():
+    steps = [step for _ in range(50) for step in (SpectralDense(64), GroupSort2())]
+    return Sequential([keras.Input((64,)), *steps])
+
+
+def test_fifty_layers_built(benchmark):
+    benchmark.pedantic(fifty_layers, rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("way", ["exported", "copied", "loaded"])
+def test_fifty_layers(benchmark, way, tmp_path):
+    model = fifty_layers()
+    model.save(tmp_path / "model.keras")
+    ways = {
+        "exported": model.vanilla_export,
+        "copied": lambda: measure.float64_copy(model),
+        "loaded": lambda: keras.models.load_model(tmp_path / "model.keras"),
+    }
+    benchmark.pedantic(ways[way], rounds=3, warmup_rounds=1)

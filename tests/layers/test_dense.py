@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers import FrobeniusDense, GroupSort2, MaxMin, SpectralDense
-from tests.support import gradient, make_kernel, singular_values, tensor, with_spectrum
+from tests.support import KINDS, gradient, make_kernel, singular_values, tensor, with_spectrum
 
 RNG = np.random.default_rng(0)
 LAYERS = [
@@ -99,6 +100,22 @@ def test_a_step_in_training_stores_what_it_used(cls, arguments):
     np.testing.assert_allclose(used, layer(x, training=False), atol=1e-6)
     np.testing.assert_allclose(layer(x), used, atol=1e-5)  # a bare call is a call in training
     assert_fresh(layer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(8, 5), (5, 8), (40, 30)])
+def test_what_is_stored_is_what_float64_gives(kind, shape, monkeypatch):
+    eps = 1e-6  # rounding may decide which step is the last, but that one changes little
+    layer = built(inputs=shape[0], units=shape[1], eps_bjorck=eps)
+    layer.kernel.assign(make_kernel(kind, shape))
+    with nm.in_numpy():
+        kernel, u = (np.asarray(x, np.float64) for x in (layer.kernel, layer.parametrization.u))
+        want, _, sigma = nm.sound_orthogonalization(kernel, u, eps_bjorck=eps)
+    if nm.decomposing_pays():
+        monkeypatch.delattr(ops, "eigh")  # NumPy does it, which is quicker and computes eigenvalues in float64
+    layer.refresh()
+    np.testing.assert_allclose(layer.wbar, want, atol=5e-5)  # rounding errors grow up to 500 times
+    np.testing.assert_allclose(layer.parametrization.sig, sigma, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("k", [1e-3, 0.7, 1e3])

@@ -55,6 +55,31 @@ def test_the_copy_computes_in_float64():
     np.testing.assert_allclose(outputs(copy, x), numpy_outputs(model, x), rtol=1e-14, atol=1e-15)
 
 
+@pytest.mark.parametrize("kind", [keras.Sequential, lipviz.Sequential])
+def test_a_stack_is_copied_in_a_time_that_grows_with_its_layers(kind):
+    def calls(count):
+        model = kind([keras.Input((4,)), *(Counted() for _ in range(count))])
+        Counted.calls = 0
+        copy = measure.float64_copy(model)
+        assert type(copy) is kind
+        assert copy.name == model.name
+        assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
+        return Counted.calls
+
+    assert calls(40) == 10 * calls(4)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counted(keras.layers.ReLU):
+    """Counts how often one of them is called."""
+
+    calls = 0
+
+    def call(self, inputs):
+        Counted.calls += 1
+        return super().call(inputs)
+
+
 def test_the_copy_uses_the_very_kernels_that_inference_uses():
     model = lipschitz_network()
     model.layers[1].kernel.assign(model.layers[1].kernel * 0.5 + 0.1)  # wbar is one step old now
