@@ -55,6 +55,7 @@ if importlib.util.find_spec("lipviz") is None:
 # %%
 import keras
 import numpy as np
+from scipy.spatial.distance import cdist
 from tqdm.keras import TqdmCallback
 
 from lipviz import Sequential, course, data, measure, plots
@@ -64,7 +65,7 @@ from lipviz.losses import TauSparseCategoricalCrossentropy
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"TRAIN": 4000, "TEST": 800, "ATTACKED": 12, "ATTACK_STEPS": 10}}
+# %% nbmake={"mock": {"EPOCHS": 4, "BATCH": 128, "TRAIN": 2000, "TEST": 800, "ATTACKED": 12, "ATTACK_STEPS": 10}}
 EPOCHS = 3
 BATCH = 256
 TRAIN = None  # all 60,000
@@ -85,7 +86,7 @@ except data.DatasetNotFoundError as error:
     print(f"{error}\nGoing on with scikit-learn's digits: small images, other numbers, the same lesson.")
     (x_train, y_train), (x_test, y_test) = data.digits()
 sample = x_test[:500].reshape(500, -1)
-distances = np.linalg.norm(sample[:, None] - sample[None], axis=-1)
+distances = cdist(sample, sample)
 others = np.where(y_test[:500, None] == y_test[None, :500], np.inf, distances)
 print(f"{len(x_train)} images to train on, {len(x_test)} to test")
 print(f"from an image to the nearest of another class: {np.median(others.min(axis=1)):.2f} (median of 500)")
