@@ -131,8 +131,8 @@ def sound_orthogonalization_of_values(w, u, *settings):
     Returns:
         Tensors, see `sound_orthogonalization`.
     """
-    arrays = _values(w), _values(u)
-    if any(array is None for array in arrays) or not decomposing_pays():
+    arrays = (_values(w), _values(u)) if decomposing_pays() else (None,)
+    if any(array is None for array in arrays):
         return sound_orthogonalization(w, u, *settings)
     with in_numpy():
         results = sound_orthogonalization(*arrays, *settings)

@@ -66,7 +66,7 @@ def test_a_stack_is_copied_in_a_time_that_grows_with_its_layers(kind):
         assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
         return Counted.calls
 
-    assert calls(40) == 10 * calls(4)
+    assert calls(40) == 10 * calls(4) > 0
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -75,9 +75,9 @@ class Counted(keras.layers.ReLU):
 
     calls = 0
 
-    def call(self, inputs):
+    def __call__(self, *args, **kwargs):
         Counted.calls += 1
-        return super().call(inputs)
+        return super().__call__(*args, **kwargs)
 
 
 def test_the_copy_uses_the_very_kernels_that_inference_uses():
@@ -99,8 +99,9 @@ def test_the_copy_uses_the_very_kernels_that_inference_uses():
 def test_nothing_is_orthogonalized_for_a_copy(monkeypatch):
     model = lipschitz_network(k=2.0)
     calls = []
-    found = normalizers.sound_orthogonalization
-    monkeypatch.setattr(normalizers, "sound_orthogonalization", lambda *a: calls.append(1) or found(*a))
+    name = "sound_orthogonalization_of_values"
+    found = getattr(normalizers, name)
+    monkeypatch.setattr(normalizers, name, lambda *a: calls.append(1) or found(*a))
     copy = measure.float64_copy(model)
     assert not calls
     for layer, twin in zip(model.layers[1:], copy.layers[1:], strict=True):
