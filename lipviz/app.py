@@ -72,7 +72,7 @@ def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> 
         "Voila.identity_provider_class": "voila.voila_identity_provider.VoilaIdentityProvider",
         "Voila.connection_dir_root": folder,
         "VoilaConfiguration.strip_sources": True,
-        "VoilaConfiguration.file_allowlist": "[]",
+        "VoilaConfiguration.file_allowlist": "^$",  # no file: traitlets warns of "[]"
         # The kernel of a page that was closed, or lost, ends.
         "MappingKernelManager.cull_idle_timeout": _CULL_AFTER,
         "MappingKernelManager.cull_interval": _CULL_EVERY,
