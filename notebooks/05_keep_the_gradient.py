@@ -14,7 +14,7 @@
 #     language: python
 #     name: python3
 #   lipviz:
-#     minutes: 2
+#     minutes: 1
 #     title: 'Keep the gradient: through fifty layers, and through a pooling'
 # ---
 
@@ -27,7 +27,7 @@
 # **You need** a little Keras. A network is **1-Lipschitz** if it never moves two outputs further apart than their
 # inputs are. Lesson 03 tells why its activations sort.
 #
-# **It takes** about two minutes of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab].

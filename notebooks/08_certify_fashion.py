@@ -14,7 +14,7 @@
 #     language: python
 #     name: python3
 #   lipviz:
-#     minutes: 5
+#     minutes: 6
 #     title: 'Certify Fashion-MNIST: accuracy that no attack can take away'
 # ---
 
@@ -28,7 +28,7 @@
 # **You need** Keras (`Sequential`, `compile`, `fit`) and the idea of a 1-Lipschitz network: moving the image by a
 # distance moves the output by no more than that (lesson 00 or 01).
 #
-# **It takes** about five minutes of computing on two CPU cores, and an hour of yours.
+# **It takes** about six minutes of computing on two CPU cores, and an hour of yours.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab].
