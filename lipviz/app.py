@@ -120,7 +120,10 @@ def _serve(folder, name, port, browser):
             open_browser(folder, address)
 
     IOLoop.current().add_callback(announce)  # once it listens
-    server.start()
+    try:
+        server.start()
+    finally:
+        lab.end_idle_workers()
 
 
 def open_browser(folder: Path, address: str) -> None:

@@ -10,10 +10,12 @@ import dataclasses
 import hashlib
 import json
 import os
+import queue
 import secrets
 import shutil
 import socket
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -331,7 +333,22 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
     server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
     # The server is asked where it listens, because `further` may have changed that.
     print(f"JupyterLab is at {address(server)}\nCtrl-C here ends it.", flush=True)
-    server.start()
+    try:
+        server.start()
+    finally:
+        end_idle_workers()
+
+
+def end_idle_workers() -> None:
+    """Ends the threads of AnyIO that outlive their event loop, for which Python would wait for ever.
+
+    They end with the task that began them. Ctrl-C stops a server's loop amid its tasks, of which one may be about to
+    read a file.
+    """
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("anyio.") and hasattr(thread, "stop"):
+            with contextlib.suppress(queue.Full):
+                thread.stop()
 
 
 def address(server) -> str:

@@ -574,3 +574,23 @@ def test_certify_refuses_what_is_no_shape(shape, capsys):
     with pytest.raises(SystemExit):
         cli.main(["certify", "net.keras", "--input-shape", shape])
     assert "as 28,28,1" in capsys.readouterr().err
+
+
+INTERRUPTED = """
+import asyncio, sys, threading, time
+import anyio
+from lipviz import lab
+
+loop = asyncio.new_event_loop()
+reading = loop.create_task(anyio.to_thread.run_sync(time.sleep, 0.3))
+loop.call_later(0.1, loop.stop)
+loop.run_forever()
+assert any("AnyIO" in thread.name for thread in threading.enumerate())
+lab.end_idle_workers()
+print("the end")
+"""
+
+
+def test_a_server_that_is_interrupted_while_it_reads_a_file_ends():
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "the end\n")
