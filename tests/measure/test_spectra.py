@@ -31,8 +31,11 @@ def test_a_matrix_has_the_singular_values_of_its_eigenvalues(w):
     assert (np.diff(spectrum.raw) <= 0).all()
     scale = np.abs(w).max() or 1
     gram = (w / scale) @ (w / scale).T if w.shape[0] <= w.shape[1] else (w / scale).T @ (w / scale)
-    # Squares, as a root would turn rounding errors of 1e-14 into 1e-7.
-    np.testing.assert_allclose((spectrum.raw / scale) ** 2, np.linalg.eigvalsh(gram)[::-1], rtol=1e-12, atol=1e-13)
+    # Not the roots of the Gram matrix's eigenvalues, which are exact to 1e-7 only: ±σ are those of [[0, W], [Wᵀ, 0]].
+    rows, columns = w.shape
+    twofold = np.block([[np.zeros((rows, rows)), w / scale], [w.T / scale, np.zeros((columns, columns))]])
+    expected = np.linalg.eigvalsh(twofold)[::-1][: min(w.shape)]
+    np.testing.assert_allclose(spectrum.raw / scale, expected, atol=1e-13)
     np.testing.assert_allclose(
         spectrum.orthogonality_error, np.linalg.norm(np.eye(len(gram)) - scale**2 * gram), rtol=1e-9
     )
