@@ -13,6 +13,9 @@ from pathlib import Path
 
 from lipviz._version import __version__
 
+# This command in a new process. Its name tells lipviz/__init__.py not to import Keras yet.
+_AGAIN = 'import sys; sys.argv[0] = "lipviz"; from lipviz.cli import main; sys.exit(main())'
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
@@ -186,8 +189,10 @@ def _notebooks(arguments):
 
 def _doctor(arguments):
     from lipviz import doctor
+    from lipviz.greeting import without_greeting
 
-    report = doctor.examine()
+    with without_greeting():
+        report = doctor.examine()
     for title, findings in report.items():
         print(f"{title}:")
         _print_table([(finding.name, finding.text) for finding in findings], indent="  ")
@@ -197,9 +202,11 @@ def _doctor(arguments):
 
 
 def _certify(arguments):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from lipviz.greeting import without_greeting
 
-    from lipviz import measure
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with without_greeting():
+        from lipviz import measure
 
     norm = arguments.norm if arguments.norm == "inf" else int(arguments.norm)
     try:
@@ -214,13 +221,16 @@ def _certify(arguments):
 
 
 def _bench(arguments):
+    from lipviz.greeting import without_greeting
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if arguments.backend and os.environ.get("KERAS_BACKEND") != arguments.backend:
         # Keras may have been imported already, and a process has one backend.
         environment = {**os.environ, "KERAS_BACKEND": arguments.backend}
-        return subprocess.call([sys.executable, "-m", "lipviz.bench", *arguments.given], env=environment)
+        return subprocess.call([sys.executable, "-c", _AGAIN, "bench", *arguments.given], env=environment)
 
-    from lipviz import bench
+    with without_greeting():
+        from lipviz import bench
 
     def tell(title):
         print(f"{title} …", file=sys.stderr, flush=True)

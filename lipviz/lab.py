@@ -33,6 +33,9 @@ LAB_OVERRIDES = {
     # No question about news and no look-up of new releases.
     "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
 }
+# The extension that hands settings of the old notebook server on asks every option for its value, those that warn of
+# their age as well (ServerApp.token). `lipviz lab` has no such settings.
+SERVER_SETTINGS = {"ServerApp": {"jpserver_extensions": {"notebook_shim": False}}}
 
 
 class LabError(Exception):
@@ -188,6 +191,7 @@ def prepare_private(target: Path) -> dict[str, str]:
     """
     private = target / PRIVATE
     write_settings(private / "config")
+    _write_json(private / "config" / "jupyter_server_config.d" / "notebook_shim.json", SERVER_SETTINGS)
     write_kernelspec(private / "data")
     return {
         "JUPYTER_CONFIG_PATH": _in_front(private / "config", os.environ.get("JUPYTER_CONFIG_PATH")),
@@ -331,12 +335,16 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
     # Without it a lesson on float64 shows a hundred red lines of TensorFlow's graph optimizer. Kernels inherit it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
-    # The server is asked where it listens, because `further` may have changed that.
-    print(f"JupyterLab is at {address(server)}\nCtrl-C here ends it.", flush=True)
+    server.io_loop.add_callback(_announce, server)  # after the one that makes it listen
     try:
         server.start()
     finally:
         end_idle_workers()
+
+
+def _announce(server):
+    # The server is asked where it listens, because the reader's own arguments may have changed that.
+    print(f"JupyterLab is at {address(server)}\nCtrl-C here ends it.", flush=True)
 
 
 def end_idle_workers() -> None:

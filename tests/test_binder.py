@@ -1,6 +1,6 @@
 """The Binder configuration: what repo2docker reads in it, and whether it agrees with pyproject.toml.
 
-Nothing is installed here. `python -m tests.binder_session` tries the configuration out.
+Nothing is installed here. `python -m tools.binder_session` tries the configuration out.
 """
 
 import json

@@ -40,10 +40,11 @@ OUTBUILDINGS = {
     "data": {"_version"},
     "course": {room for room in HEIGHT if HEIGHT[room] <= HEIGHT["measure"]},
     "lab": {"_version"},
+    "greeting": set(),
     "doctor": {"_version", "data"},
     "app": {"explorers", "lab"},
     "bench": {"", "_version", "cli", "layers", "model", "normalizers"},
-    "cli": {"_version", "app", "bench", "lab", "doctor", "measure"},
+    "cli": {"_version", "app", "bench", "greeting", "lab", "doctor", "measure"},
 }
 # Only explorers look into an outbuilding from inside the house.
 MAY_IMPORT = OUTBUILDINGS | {

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-READ = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "binder", "docs", "lipviz", "notebooks", "tests")
+READ = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "binder", "docs", "lipviz", "notebooks", "tests", "tools")
 
 
 def spelled(*paths, cwd=ROOT):

@@ -15,7 +15,14 @@ from lipviz.measure import (
     operators,
     size_free_bound,
 )
-from tests.conv_bounds import bounds_of, is_broken, kernel_of, matrix_of, no_explicit_matrix, random_convolution
+from tests.random_convolutions import (
+    bounds_of,
+    is_broken,
+    kernel_of,
+    matrix_of,
+    no_explicit_matrix,
+    random_convolution,
+)
 from tests.support import convolution_matrix
 
 RNG = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """How close to k trained convolutions come, counted and by the norm of the whole, and what a step of either costs.
 
-    python -m tests.tight_norms
+    python -m tools.tight_norms
 
 Trains one layer on noise by 100 steps of Adam at 1e-2, and prints its exact norm over k for `bound="coverage"` and
 `bound="tight"`; then the median time of a training step of a small CNN with either, taken in turns.

@@ -1,6 +1,6 @@
 """Take the picture of an explorer that the readme and the documentation show.
 
-python -m tests.browser.screenshot docs/_static/explorer.png
+python -m tools.screenshot docs/_static/explorer.png
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Read lessons as a student does: in JupyterLab, in a real browser, with full settings and every exercise answered.
 
-python -m tests.browser.read_lessons [--pictures FOLDER] [NN ...]
+python -m tools.read_lessons [--pictures FOLDER] [NN ...]
 
 Runs each lesson from top to bottom, with the solutions in the places of the answers. Prints how long that took, what
 the exercises replied, and every error; with --pictures it writes pictures of all that was on the page. The exit status
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.browser.lab import LabSession, find_chromium, serve
 
-LESSONS = Path(__file__).parents[2] / "notebooks"
+LESSONS = Path(__file__).parents[1] / "notebooks"
 MINUTES = 15
 SCREEN = 820  # CSS pixels of the notebook that are on the page at a time
 

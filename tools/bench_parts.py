@@ -1,7 +1,7 @@
 """The parts of `lipviz bench` under pytest-benchmark, to compare one commit with another on one machine.
 
-Its name keeps it out of the test run. `pytest tests/benchmarks/bench_parts.py --benchmark-autosave`, then
-`pytest-benchmark compare`. No time is asserted: what counts are ratios, see `lipviz bench`.
+`python -m pytest -p benchmark tools/bench_parts.py --benchmark-autosave`, then `pytest-benchmark compare`. No time
+is asserted: what counts are ratios, see `lipviz bench`.
 """
 
 import keras
@@ -13,6 +13,11 @@ from lipviz.bench import networks, parts
 from lipviz.layers import GroupSort2, SpectralDense
 
 ROUNDS = {"rounds": 10, "warmup_rounds": 2}
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    keras.utils.set_random_seed(0)
 
 
 def timed(benchmark, call):

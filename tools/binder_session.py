@@ -1,6 +1,6 @@
 """Tries the Binder configuration out, without Docker: from the requirements to the last cell of the tour.
 
-    python -m tests.binder_session [--python PYTHON] [--keep FOLDER]
+    python -m tools.binder_session [--python PYTHON] [--keep FOLDER]
 
 Installs binder/requirements.txt into an environment of its own, runs binder/postBuild in a copy of the repository,
 starts JupyterLab through binder/start, opens the tour in Chromium and runs all of it, with the settings that readers
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.binder_session", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m tools.binder_session", allow_abbrev=False)
     parser.add_argument(
         "--python",
         default=os.environ.get("PYTHON", sys.executable),

@@ -1,6 +1,6 @@
 """Search for a change inside of a certified radius that flips a decision: there must be none.
 
-    python -m tests.attack_search [--attempts N] [--data digits|fashion]
+    python -m tools.attack_search [--attempts N] [--data digits|fashion]
 
 Trains a certified network on each data set and attacks it with the methods of `lipviz.measure.attack`: by projected
 gradient descent at 0.5 to 0.999 of each sample's radius, from the sample and from random starts, and by attacks that

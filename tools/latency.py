@@ -1,6 +1,6 @@
 """How long an explorer takes from a key to its new picture, in a real browser.
 
-python -m tests.browser.latency [--moves 40] [--pause 250] [--pictures FOLDER] [--show] [NAME ...]
+python -m tools.latency [--moves 40] [--pause 250] [--pictures FOLDER] [--show] [NAME ...]
 
 JupyterLab shows the gallery, and opens the explorers one after the other; work that begins by itself is waited for,
 and boxes are clicked whose slider is greyed out at first. On each of their sliders in turn, arrow keys are pressed:

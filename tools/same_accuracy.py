@@ -1,4 +1,4 @@
-"""Whether what makes training fast leaves its result alone: `python -m tests.same_accuracy`.
+"""Whether what makes training fast leaves its result alone: `python -m tools.same_accuracy`.
 
 Trains one network on digits with the fast forms (Björck by eigenvalues, pairs sorted by products, the pooling's own
 gradient) and with the plain ones, from the same five seeds, and compares the accuracies on held-out images.

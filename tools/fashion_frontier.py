@@ -1,6 +1,6 @@
 """What a certified network reaches on Fashion-MNIST: accuracy against certified accuracy, for several temperatures.
 
-    python -m tests.fashion_frontier [--taus T ...] [--epochs N] [--seeds S ...] [--validate] [--json FILE] ...
+    python -m tools.fashion_frontier [--taus T ...] [--epochs N] [--seeds S ...] [--validate] [--json FILE] ...
 
 Trains the network of the published comparisons (two convolutions of 16 and 32 filters with 3x3 kernels, each followed
 by a pooling by l2 norms, dense layers of 128 and 10 units) on all 60,000 images, and measures it on all 10,000 of the

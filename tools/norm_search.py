@@ -1,6 +1,6 @@
 """Search for a kernel whose layer exceeds k: structured kernels first, then gradient ascent on the exact norm.
 
-    python -m tests.norm_search [STEPS]
+    python -m tools.norm_search [STEPS]
 
 For every layer with a kernel and several settings it prints the largest exact norm (explicit float64 matrix of the
 stored `wbar`) over k that the search found. None may exceed 1 + 1e-6; the exit status is 1 where one does.
