@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser):
     parser.addoption("--cases", type=int, help="of each test with parameters, run this many cases, spread evenly")
+    parser.addoption("--nightly", action="store_true", help="run also what is long and rarely breaks")
 
 
 @pytest.fixture(autouse=True)
@@ -55,15 +56,21 @@ def _spread(items, count):
     return [items[round(index * (len(items) - 1) / max(count - 1, 1))] for index in range(count)]
 
 
+def _keep(config, items, kept):
+    """Deselect all other items."""
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
+    if not config.option.nightly:
+        _keep(config, items, {item for item in items if item.get_closest_marker("nightly") is None})
     if config.option.cases is not None:
         tests = {}
         for item in items:
             tests.setdefault((item.path, getattr(item, "originalname", item.name)), []).append(item)
-        kept = {item for cases in tests.values() for item in _spread(cases, config.option.cases)}
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = [item for item in items if item in kept]
+        _keep(config, items, {item for cases in tests.values() for item in _spread(cases, config.option.cases)})
     items.sort(key=_row)  # stable
 
 
