@@ -21,7 +21,7 @@ def peak():
 
 start = peak()
 step = networks.training_step(networks.compiled(networks.cnn({kind!r}), False), {batch})
-for _ in range(20):
+for _ in range({steps}):
     step()
 print(json.dumps(peak() - start))
 """
@@ -33,9 +33,10 @@ def imports(repeats=5):
     return take_turns(calls, repeats, least=0.0)
 
 
-def memory(kinds=("plain", "lipviz"), batch=256):
-    """Peak of the resident memory above that of the import, in bytes, of 20 training steps of the CNN."""
-    return {kind: json.loads(_run(_MEMORY.format(kind=kind, batch=batch)).splitlines()[-1]) for kind in kinds}
+def memory(kinds=("plain", "lipviz"), batch=256, steps=20):
+    """Peak of the resident memory above that of the import, in bytes, of some training steps of the CNN."""
+    programs = {kind: _MEMORY.format(kind=kind, batch=batch, steps=steps) for kind in kinds}
+    return {kind: json.loads(_run(program).splitlines()[-1]) for kind, program in programs.items()}
 
 
 def _run(program):
