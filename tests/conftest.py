@@ -3,14 +3,22 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.jax_run import RUN, JaxRun
 
-# Timings on a busy machine say nothing, and a test that failed must fail again.
-hypothesis.settings.register_profile("lipviz", deadline=None, derandomize=True)
+# What hypothesis keeps lies beside what pytest keeps, and not in a folder of its own.
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(__file__).parents[1] / ".pytest_cache" / "hypothesis"))
+# Times the usual number of examples; `python -m tools.nightly examples` sets it.
+_FACTOR = int(os.environ.get("LIPVIZ_EXAMPLES_FACTOR", "1"))
+# Timings on a busy machine say nothing, and a test that failed must fail again: with the same examples in every run, or
+# where there are more of them, with those of the seed that the run states.
+hypothesis.settings.register_profile(
+    "lipviz", deadline=None, derandomize=_FACTOR == 1, max_examples=100 * _FACTOR, database=None
+)
 hypothesis.settings.load_profile("lipviz")
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start, and interrupt.

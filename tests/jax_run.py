@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,18 @@ ONCE = (
     "how_tight",
 )
 
+OPTIONS = ("-q", "--tb=short", "-p", "no:cacheprovider")
+# JAX with float64, which the tests of numerics need.
+ENVIRONMENT = {
+    "KERAS_BACKEND": "jax",
+    "JAX_ENABLE_X64": "1",
+    "JAX_PLATFORMS": "cpu",
+    # Compiling takes most of the time, and what is compiled runs a few times only.
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    # Other tests keep the cores busy, and LAPACK's threads would wait for each other.
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Output:
@@ -51,6 +64,11 @@ class Output:
 
     status: int
     text: str
+
+    def report(self):
+        """All errors and failures with their reasons, and the summary; all of it where the run itself broke off."""
+        begins = re.search(r"^=+ (?:ERRORS|FAILURES) =+$", self.text, flags=re.MULTILINE)
+        return self.text[begins.start() :] if begins else self.text
 
 
 class JaxRun:
@@ -60,18 +78,9 @@ class JaxRun:
         chosen = " and ".join(f"not {name}" for name in ONCE)
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - open as long as the run
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--cases=1", "-k", chosen, *AGAIN],
+            [sys.executable, "-m", "pytest", *OPTIONS, "--cases=1", "-k", chosen, *AGAIN],
             cwd=Path(__file__).parents[1],
-            env={
-                **os.environ,
-                "KERAS_BACKEND": "jax",
-                "JAX_ENABLE_X64": "1",
-                "JAX_PLATFORMS": "cpu",
-                # Compiling takes most of the time, and what is compiled runs a few times only.
-                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-                # Other tests keep the cores busy, and LAPACK's threads would wait for each other.
-                "OPENBLAS_NUM_THREADS": "1",
-            },
+            env={**os.environ, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=self._file,
             stderr=subprocess.STDOUT,

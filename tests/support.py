@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -9,8 +10,12 @@ KINDS = ("gaussian", "spectrum", "rank_one", "ones", "zero", "single", "orthogon
 
 
 def examples(count):
-    """Number of hypothesis examples; a tenth on JAX, which compiles every operation for every new shape."""
-    return count if keras.backend.backend() == "tensorflow" else max(2, count // 10)
+    """Number of hypothesis examples; a tenth on JAX, which compiles every operation for every new shape.
+
+    Where the profile (see tests/conftest.py) has more than the usual hundred, these are more by the same factor.
+    """
+    few = count if keras.backend.backend() == "tensorflow" else max(2, count // 10)
+    return few * settings.default.max_examples // 100
 
 
 def singular_values(w):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipviz import data
+from tests.support import examples
 
 TOY = (data.two_moons, data.circles, data.gaussians, data.squares)
 SEEDED = (*TOY, data.digits)
@@ -15,7 +16,7 @@ FASHION_FILES = {
     "train-images-idx3-ubyte.gz": "train-labels-idx1-ubyte.gz",
     "t10k-images-idx3-ubyte.gz": "t10k-labels-idx1-ubyte.gz",
 }
-steady = settings(max_examples=40)
+steady = settings(max_examples=examples(40))
 seeds = st.integers(0, 2**40)
 fractions = st.floats(0.05, 0.95)
 
@@ -211,7 +212,7 @@ def test_fashion_mnist_from_a_named_folder(small_fashion):
     np.testing.assert_array_equal(np.rint(split[0][0].ravel() * 255), np.frombuffer(content, np.uint8))
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.integers(1, 60), st.integers(1, 30), seeds)
 def test_fashion_mnist_subsets_are_balanced_seeded_and_nested(fashion_pool, n_train, n_test, seed):
     train, test = fashion_pool

@@ -18,7 +18,7 @@ from tests.jax_run import RUN, JaxRun
 def test_the_core_passes_on_jax(request):
     with contextlib.closing(request.config.stash.get(RUN, None) or JaxRun()) as run:
         output = run.result()
-    assert output.status == 0, output.text[-8000:]
+    assert output.status == 0, output.report()
     passed = re.search(r"(\d+) passed", output.text)
     assert passed, output.text[-2000:]
     assert int(passed[1]) > 150

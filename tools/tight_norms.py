@@ -3,10 +3,12 @@
     python -m tools.tight_norms
 
 Trains one layer on noise by 100 steps of Adam at 1e-2, and prints its exact norm over k for `bound="coverage"` and
-`bound="tight"`; then the median time of a training step of a small CNN with either, taken in turns.
+`bound="tight"`; then the median time of a training step of a small CNN with either, taken in turns. The exit status is
+1 where a norm exceeds k.
 """
 
 import statistics
+import sys
 import time
 
 import keras
@@ -72,13 +74,17 @@ def step_times():
 
 
 def main():
-    """Print both tables."""
+    """Print both tables; 1 where a norm exceeds k."""
+    largest = 0.0
     print(f"{'norm over k after training':32s}" + "".join(f"{bound:>10s}" for bound in BOUNDS))
     for name, *case in CASES:
-        print(f"{name:32s}" + "".join(f"{trained_norm(*case, bound):10.4f}" for bound in BOUNDS), flush=True)
+        norms = [trained_norm(*case, bound) for bound in BOUNDS]
+        largest = max(largest, *norms)
+        print(f"{name:32s}" + "".join(f"{norm:10.4f}" for norm in norms), flush=True)
     times = step_times()
     print(f"{'step of a CNN, ms':32s}" + "".join(f"{times[bound]:10.1f}" for bound in BOUNDS))
+    return int(largest > 1 + 1e-6)  # the rounding of float32, of which the kernel is
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lipviz import course, measure
 from lipviz.course import activations
 from lipviz.layers import GroupSort2
+from tests.support import examples
 
 
 def sorted_pairs(z):
@@ -25,7 +26,6 @@ def test_the_gradient_before_a_sort_by_differences():
 
 
 @given(st.lists(st.floats(-9, 9), min_size=4, max_size=4, unique=True))
-@settings(deadline=None, derandomize=True)
 def test_a_sort_backwards_keeps_scalar_products(z):
     back = activations.sort_pairs_backward(z, sorted_pairs(z))
     np.testing.assert_array_equal(back, z)  # what each channel became returns to it
@@ -37,7 +37,7 @@ def test_the_gradient_that_arrives_is_not_the_answer():
 
 
 @given(st.integers(0, 10_000))
-@settings(deadline=None, derandomize=True, max_examples=50)
+@settings(max_examples=examples(50))
 def test_no_relu_network_of_one_hidden_layer_has_slopes_more_than_1_apart(seed):
     rng = np.random.default_rng(seed)
     w, v, b = rng.standard_normal((3, int(rng.integers(1, 30))))

@@ -8,6 +8,7 @@ from scipy.linalg import convolution_matrix as full_matrix
 
 from lipviz import course, measure
 from lipviz.course import convolutions
+from tests.support import examples
 
 
 def test_the_lesson_has_its_exercises():
@@ -50,7 +51,7 @@ def by_scipy(kernel, n):
     return full_matrix(kernel[::-1], n, mode="full")[reach : reach + n]
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=9).filter(lambda k: len(k) % 2), st.integers(1, 9))
 def test_all_ways_to_the_matrix_agree(kernel, n):
     kernel = np.array(kernel)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lipviz import course
 from lipviz.course import margins
+from tests.support import examples
 
 
 def library_loss(outputs, labels, alpha, min_margin):
@@ -67,7 +68,7 @@ def by_weights(outputs, labels, alpha, min_margin):
     return alpha * np.clip(min_margin / 2 - sign * outputs, 0, None).sum() / len(outputs) - weights @ outputs
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(0, 1)), max_size=20), st.floats(0, 100), st.floats(0, 3))
 def test_another_right_function_agrees_everywhere(pairs, alpha, min_margin):
     outputs, labels = np.array([*pairs, (0.5, 0), (-0.25, 1)]).T

@@ -11,6 +11,7 @@ from scipy import stats
 from lipviz import course, data
 from lipviz.course import wasserstein
 from lipviz.measure import wasserstein_distance
+from tests.support import examples
 
 
 def test_the_lesson_has_its_exercises():
@@ -60,7 +61,7 @@ def test_samples_of_one_law_come_closer_with_their_number():
     assert course.exercise("wasserstein.sample").solution == "b"
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=20))
 def test_both_formulas_on_a_line_agree_with_scipy(pairs):
     x, y = np.array(pairs).T

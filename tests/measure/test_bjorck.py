@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lipviz import layers, measure
 from lipviz import normalizers as nm
-from tests.support import kernels
+from tests.support import examples, kernels
 from tests.support import singular_values as sigma
 
 SETTINGS = ("eps_spectral", "eps_bjorck", "beta_bjorck", "maxiter_spectral", "maxiter_bjorck")
@@ -56,7 +56,7 @@ def assert_agrees(kernel, **settings):
     assert data.converged == (data.iterations > 0 and data.increments[-1] < data.eps_bjorck)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     kernel=kernels((1, 2, 5, 8)),
     beta=st.sampled_from([0.05, 0.25, 0.5]),

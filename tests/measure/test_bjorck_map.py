@@ -10,7 +10,7 @@ from lipviz import measure
 from lipviz import normalizers as nm
 from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths, divergence_limit
 from lipviz.measure.precision import float64_scope
-from tests.support import with_spectrum
+from tests.support import examples, with_spectrum
 
 
 def steps_of_the_layers(matrix, beta, count):
@@ -89,7 +89,7 @@ def test_kinds_of_spectra_and_no_iteration():
 # --- the map ---
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     beta=st.floats(0.01, 0.99),
     sigma=st.floats(0, 3),

@@ -257,7 +257,7 @@ RECIPES = {
 
 
 @given(**RECIPES)
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(25))
 def test_no_pair_of_inputs_beats_the_bound_of_a_random_graph(steps, end, seed, scale):
     model = graph(steps, end, seed, scale)
     for norm in NORMS:
@@ -267,7 +267,7 @@ def test_no_pair_of_inputs_beats_the_bound_of_a_random_graph(steps, end, seed, s
 
 
 @given(**RECIPES)
-@settings(max_examples=examples(10), deadline=None)
+@settings(max_examples=examples(10))
 def test_no_ascent_beats_the_bound_of_a_random_graph(steps, end, seed, scale):
     model = graph(steps, end, seed, scale)
     certificate = lipviz.certify(model)  # which raises where its search finds more

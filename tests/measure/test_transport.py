@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipviz.measure import certify, fitting, transport
+from tests.support import examples
 
 RNG = np.random.default_rng(0)
 
@@ -93,7 +94,7 @@ def test_without_pot_large_programs_are_refused(monkeypatch):
         transport.wasserstein_distance(np.zeros(500), np.zeros(400))
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(seed=st.integers(0, 2**16), n=st.integers(1, 12), m=st.integers(1, 12), power=st.integers(-6, 6))
 def test_it_is_a_distance(seed, n, m, power):
     rng = np.random.default_rng(seed)

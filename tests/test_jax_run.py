@@ -1,0 +1,13 @@
+"""How the run on JAX reports what went wrong in it; the run itself is that of test_jax.py."""
+
+from tests.jax_run import Output
+
+
+def test_a_report_has_every_reason_and_not_the_dots():
+    failures = [f"____ test_{number} ____\nE   AssertionError: reason {number}\n" + "x" * 9000 for number in range(3)]
+    said = "\n".join(["=== FAILURES ===", *failures, "=== short test summary info ===", "3 failed, 200 passed"])
+    assert Output(1, f"....F.F\n\n{said}").report() == said
+
+
+def test_a_run_that_breaks_off_is_reported_as_it_is():
+    assert Output(-6, "....\nFatal Python error: Aborted\n").report() == "....\nFatal Python error: Aborted\n"
