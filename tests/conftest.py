@@ -44,6 +44,12 @@ def _is_jax(item):
     return item.path.name == "test_jax.py"
 
 
+def pytest_itemcollected(item):
+    """Lessons, pages and the run on JAX are slow as a whole; of other tests it is said one by one."""
+    if _is_jax(item) or any(item.get_closest_marker(name) for name in ("notebook", "site", "browser")):
+        item.add_marker(pytest.mark.slow)
+
+
 def _is_worker(config):
     """Whether this is one of the processes of `-n`."""
     return hasattr(config, "workerinput")

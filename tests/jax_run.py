@@ -20,31 +20,8 @@ AGAIN = (
     "tests/test_callbacks.py",
     "tests/test_parallel.py",
 )
-# What no backend changes: how models are put together, what is refused, what a config or a shape is; and repetitions.
-# Of the cases of a test one runs, because every new shape is compiled.
-ONCE = (
-    "bad_input",
-    "bad_arguments",
-    "nested",
-    "subclasses",
-    "learns",
-    "cannot_be",
-    "not_known",
-    "add_and_pop",
-    "signatures",
-    "bad_factors",
-    "refused",
-    "round_trip",
-    "unknown_sizes",
-    "half_precision",
-    "label_conventions",
-    "short_floats",
-    "references_factor",
-    "survives",
-    "coverage",
-    "how_tight",
-)
-
+# The tests that run on JAX in every test run, an id a line; `python -m tools.jax_sample` chooses them.
+SAMPLE = Path(__file__).with_name("jax_sample.txt")
 OPTIONS = ("-q", "--tb=short", "-p", "no:cacheprovider")
 # JAX with float64, which the tests of numerics need.
 ENVIRONMENT = {
@@ -75,10 +52,9 @@ class JaxRun:
     """A pytest process on JAX that runs beside this one."""
 
     def __init__(self):
-        chosen = " and ".join(f"not {name}" for name in ONCE)
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - open as long as the run
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *OPTIONS, "--cases=1", "-k", chosen, *AGAIN],
+            [sys.executable, "-m", "pytest", *OPTIONS, f"@{SAMPLE}"],
             cwd=Path(__file__).parents[1],
             env={**os.environ, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,

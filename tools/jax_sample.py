@@ -9,13 +9,14 @@ these come the tests that are named in `ALWAYS`, because a line that runs is not
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.jax_run import AGAIN, ROOT, SAMPLE, command, environment
+from tests.jax_run import AGAIN, ENVIRONMENT, OPTIONS, SAMPLE
 
 # Soundness and gradients on random inputs, and training on two devices.
 ALWAYS = (
@@ -28,6 +29,7 @@ ALWAYS = (
     "test_after_any_fit_no_layer_exceeds_its_bound",
     "test_two_devices_train_the_same_network_as_one",
 )
+ROOT = Path(__file__).parents[1]
 LEAST = 0.2  # seconds that each test costs besides its own
 
 
@@ -56,9 +58,9 @@ def measured(folder, cases):
         The lines that each test executes, {test: {(file, line)}}, and its seconds, {test: seconds}.
     """
     data, times = folder / "coverage", folder / "times.xml"
-    run = command(f"--cases={cases}", *AGAIN, "--cov=lipviz", "--cov-context=test", "--cov-report=")
-    run += ["-o", "junit_family=xunit1", f"--junitxml={times}"]
-    done = subprocess.run(run, cwd=ROOT, env=environment() | {"COVERAGE_FILE": str(data)})
+    run = [sys.executable, "-m", "pytest", *OPTIONS, *AGAIN, f"--cases={cases}", "--cov=lipviz", "--cov-context=test"]
+    run += ["--cov-report=", "-o", "junit_family=xunit1", f"--junitxml={times}"]
+    done = subprocess.run(run, cwd=ROOT, env={**os.environ, **ENVIRONMENT, "COVERAGE_FILE": str(data)})
     if done.returncode:
         sys.exit("The tests must pass on JAX before a sample of them is chosen.")
     return lines_of(data), seconds_of(times)
