@@ -52,7 +52,8 @@ def main():
                 SpectralDense(1, eps_bjorck=None),
             ]
         )
-        model.compile(keras.optimizers.Adam(1e-2), HKR(5.0, 0.3, multi_gpu=True))
+        # Not Adam: it makes steps of one size from gradients of any, also from what rounding leaves of zero.
+        model.compile(keras.optimizers.SGD(1e-1), HKR(5.0, 0.3, multi_gpu=True))
     (x, y), _ = data.digits(n_train=64)
     labels = keras.ops.convert_to_numpy(process_labels_for_multi_gpu(np.where(y < 5, 1.0, -1.0)[:, None]))
     # Every batch is the whole: the weights of labels are those of the batch.

@@ -36,7 +36,7 @@ def copy(tmp_path):
 
 def run(repository, *arguments):
     command = [sys.executable, repository / "binder" / "links.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def install_cell(lesson):

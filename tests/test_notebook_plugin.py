@@ -196,7 +196,7 @@ def test_a_reply_that_arrives_just_before_a_send_is_noticed(monkeypatch):
     notebook_plugin.wake_up_after_sending(monkeypatch)
 
     async def wait_for_reply(channel, kernel):
-        reply = asyncio.create_task(channel.get_msg(timeout=3))
+        reply = asyncio.create_task(channel.get_msg(timeout=60))
         await asyncio.sleep(0.1)
         channel.session.send(kernel, "execute_reply", {})
         # Not asyncio's sleep: the reply arrives while the client is busy with a widget, whose state it then sends.
@@ -219,4 +219,4 @@ def test_a_reply_that_arrives_just_before_a_send_is_noticed(monkeypatch):
             client.close(linger=0)
             context.term()
 
-    assert asyncio.run(talk()) < 1
+    assert asyncio.run(talk()) < 30  # unnoticed, it takes the whole of the time limit

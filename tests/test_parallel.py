@@ -12,6 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# A sum of 64 terms in another order differs by at most 64 units of rounding (6e-8) of their sizes. An entry of a
+# gradient is the mean of 64 terms of at most 1 + α = 6, and five steps at a rate of 0.1 add it up.
+ATOL = 64 * 6e-8 * 6 * 0.1 * 5
+
+pytestmark = pytest.mark.timeout(1800)  # two processes that compile, on a busy machine
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
@@ -22,8 +28,8 @@ def weights(tmp_path_factory):
 
 def trained(devices, path):
     command = [sys.executable, "-m", "tests.parallel_fit", str(devices), path]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, f"exit status {done.returncode} on {devices} devices:\n{done.stdout}{done.stderr}"
     assert f"devices: {devices}" in done.stdout
     return dict(np.load(path))
 
@@ -33,7 +39,10 @@ def test_two_devices_train_the_same_network_as_one(weights):
     assert one.keys() == two.keys()
     assert any(name.endswith("wbar") for name in one)
     for name in one:
-        np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
+        # Where singular values lie close together, the rounding of a kernel decides on the vector that stands for the
+        # largest one. It counts by the norm that it finds, `sig`, which is compared.
+        if not name.endswith("/u"):
+            np.testing.assert_allclose(two[name], one[name], rtol=0, atol=ATOL, err_msg=name)
 
 
 def test_training_moved_the_weights(weights):

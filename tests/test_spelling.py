@@ -10,7 +10,7 @@ READ = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "binder", "docs", "lipvi
 
 def spelled(*paths, cwd=ROOT):
     command = [sys.executable, "-m", "codespell_lib", "--quiet-level=3", *paths]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def test_no_word_is_misspelled():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.browser.lab import expect
+from tests.browser.lab import PATIENCE, expect
 
 HEADER = Path(__file__).with_name("scratch_lesson.py").read_text(encoding="utf-8").split("# %%")[0]
 LESSON = "50_explorers.py"
@@ -30,7 +30,7 @@ class ExplorerPage:
     def __init__(self, page):
         self.page = page
         self.box = page.locator(".lipviz-explorer:visible")
-        expect(self.box.locator(".lipviz-picture img").first).to_be_visible(timeout=120 * SECOND)
+        expect(self.box.locator(".lipviz-picture img").first).to_be_visible(timeout=PATIENCE * SECOND)
 
     @property
     def title(self):
@@ -58,7 +58,7 @@ class ExplorerPage:
         slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
         slider.locator(".noUi-handle").focus()
 
-    def move(self, key, seconds=5):
+    def move(self, key, seconds=PATIENCE):
         """Press a key on the slider that has the focus, and wait for the new picture.
 
         Returns:
@@ -77,11 +77,17 @@ class ExplorerPage:
         """The pictures since `record`: a list of lists of sources."""
         return self.page.evaluate("() => window.lipvizFrames")
 
-    def wait_still(self, seconds=2):
-        """Wait until no picture has come for a while."""
+    def wait_still(self, idle, seconds=2):
+        """Wait until no picture has come for a while, nor is one being made.
+
+        Args:
+            idle: A function that waits until the kernel is idle.
+            seconds: How long this while is.
+        """
         count = -1
         while count != (count := len(self.recorded())):
             self.page.wait_for_timeout(SECOND * seconds)
+            idle()
 
 
 def ink(source):

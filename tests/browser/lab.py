@@ -30,6 +30,7 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+PATIENCE = 300  # seconds for what an idle machine does in a few
 LIPVIZ = Path(sysconfig.get_path("scripts")) / "lipviz"
 SECOND = 1000  # playwright counts in milliseconds
 
@@ -107,14 +108,14 @@ def started(
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             raise
 
 
-def _wait_for_address(process, announces, output, timeout=60):
+def _wait_for_address(process, announces, output, timeout=PATIENCE):
     """Waits until the command has printed its address."""
     end = time.monotonic() + timeout
     while time.monotonic() < end and process.poll() is None:
@@ -130,6 +131,7 @@ def expect(actual):
     """Playwright's `expect`, imported when it is used: without playwright these tests are skipped, not broken."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=PATIENCE * SECOND)
     return expect(actual)
 
 
@@ -177,7 +179,7 @@ class LabSession:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
-            page.set_default_timeout(60 * SECOND)
+            page.set_default_timeout(PATIENCE * SECOND)
             # A dialog that closes again must not escape the test.
             page.add_init_script(_WATCH_DIALOGS)
             try:
@@ -221,7 +223,7 @@ class LabSession:
         """The current notebook, a playwright locator."""
         return self.page.locator(".jp-NotebookPanel:visible")
 
-    def run_all(self, timeout: float = 300) -> None:
+    def run_all(self, timeout: float = 2 * PATIENCE) -> None:
         """Runs every cell of the current notebook and waits for the last one."""
         # The command's promise is fulfilled after the last cell. It is left in the page, because playwright has no
         # time limit for one.
@@ -234,7 +236,7 @@ class LabSession:
         self.page.wait_for_function("() => window.ran", timeout=timeout * SECOND)
         self.wait_idle(timeout)
 
-    def wait_idle(self, timeout: float = 60) -> None:
+    def wait_idle(self, timeout: float = PATIENCE) -> None:
         """Waits until the kernel has nothing left to do."""
         self.page.wait_for_function(
             f"() => {_PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=timeout * SECOND
@@ -274,7 +276,7 @@ class LabSession:
         images = self.notebook.locator(".jp-OutputArea img")
         return images.evaluate_all("images => images.map(image => image.src)")
 
-    def wait_for_new_figure(self, before: list[str], timeout: float = 60) -> None:
+    def wait_for_new_figure(self, before: list[str], timeout: float = PATIENCE) -> None:
         """Waits until the figures are not those of `before` any more, and none is missing."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

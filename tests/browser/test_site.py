@@ -18,7 +18,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util.inventory import InventoryFile
 
 import lipviz
-from tests.browser.lab import CHROMIUM_FLAGS
+from tests.browser.lab import CHROMIUM_FLAGS, PATIENCE, SECOND
 
 pytestmark = [pytest.mark.site, pytest.mark.notebook]
 
@@ -150,6 +150,7 @@ def visits(chromium, site, served, pages):
 
 def _visit(browser, served, name):
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE * SECOND)
     outside, errors = [], []
     page.on("request", lambda request: request.url.startswith((f"{served}/", "data:")) or outside.append(request.url))
     page.on("console", lambda message: message.type == "error" and errors.append(message.text))

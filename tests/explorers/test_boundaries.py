@@ -91,7 +91,7 @@ def test_the_constrained_network_keeps_its_constant_and_the_plain_one_has_anothe
 
 def test_a_step_makes_a_piece_and_pauses(explorer):
     explorer.step()
-    assert not explorer.wait(120)
+    assert not explorer.wait(300)
     assert explorer.work_state == "paused"
     made = len(explorer.data.losses)
     assert 0 < made < 50
@@ -100,7 +100,7 @@ def test_a_step_makes_a_piece_and_pauses(explorer):
     assert len(explorer.data.losses) == made
     assert len(explorer.table(explorer.data)[0]) == 3
     explorer.step()
-    explorer.wait(120)
+    explorer.wait(300)
     assert len(explorer.data.losses) == 2 * made
     assert explorer.data.field.radii is None
     explorer.reset()
@@ -114,10 +114,10 @@ def first_losses(explorer, **values):
     explorer.reset()
     explorer._set({**SMALL, **values})
     explorer.step()
-    assert not explorer.wait(120)
+    assert not explorer.wait(300)
     losses = explorer.data.losses
     explorer.stop()
-    assert explorer.wait(120)
+    assert explorer.wait(300)
     return losses
 
 
@@ -144,7 +144,7 @@ def test_your_own_points_of_three_classes():
     (x, y), _ = data.gaussians(60, classes=3, seed=0)
     explorer = BoundaryExplorer(x, y)
     explorer.state = SMALL
-    assert explorer.wait(120)
+    assert explorer.wait(300)
     assert explorer.error is None
     assert explorer.controls["noise"].disabled
     assert explorer.data.field.classes == 3

@@ -84,7 +84,7 @@ def test_an_attack_never_succeeds_within_the_radius(explorer, method):
     pytest.importorskip("art")
     explorer.state = {"method": method, "epsilon": 1.5, "image": 4}
     explorer.start()
-    assert explorer.wait(60)
+    assert explorer.wait(300)
     assert explorer.error is None
     seen = explorer.data
     assert seen.attack.method == method
@@ -104,7 +104,7 @@ def test_an_attack_without_the_toolbox_is_explained(explorer, monkeypatch):
 
     monkeypatch.setattr(measure, "attack", missing)
     explorer.start()
-    explorer.wait(60)
+    explorer.wait(300)
     assert "pip install" in explorer._alert.value
     explorer.reset()
     assert explorer.error is None
@@ -135,7 +135,7 @@ def test_without_a_model_it_trains_one_once_for_a_process(monkeypatch):
     monkeypatch.setattr(certificates, "_PICTURES", 2)
     first = CertificateExplorer()
     assert first.data is not None  # before the training, fresh weights
-    assert first.wait(100)
+    assert first.wait(300)
     assert first.error is None
     assert (first.data.step, first.data.steps) == (4, 4)
     assert first.data.saliency.shape == (8, 8)

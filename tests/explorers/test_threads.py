@@ -45,12 +45,12 @@ def test_whoever_began_restores_while_others_go_on():
     def other():
         with undisturbed():
             inside.set()
-            leave.wait(20)
+            leave.wait(300)
 
     thread = threading.Thread(target=other)
     with undisturbed():
         thread.start()
-        assert inside.wait(20)
+        assert inside.wait(300)
     assert (blas(), sys.getswitchinterval()) == before
     with undisturbed():
         leave.set()
@@ -68,7 +68,7 @@ def test_an_error_restores_too():
 
 def test_training_does_not_keep_the_turn():
     before, leave = sys.getswitchinterval(), threading.Event()
-    thread = threading.Thread(target=leave.wait, args=(20,), name=THREAD)
+    thread = threading.Thread(target=leave.wait, args=(300,), name=THREAD)
     thread.start()
     try:
         with undisturbed():
@@ -86,13 +86,13 @@ def test_the_background_waits_for_an_answer_and_leaves_blas_alone():
     def ahead():
         with in_background():
             begun.set()
-            leave.wait(20)
+            leave.wait(300)
 
     thread = threading.Thread(target=ahead)
     with undisturbed():
         thread.start()
         assert not begun.wait(0.2)
-    assert begun.wait(20)
+    assert begun.wait(300)
     assert blas() == before
     with undisturbed():
         assert sys.getswitchinterval() == switch  # else the background would keep its turn

@@ -79,7 +79,7 @@ def test_a_live_run_is_added_and_dropped_by_a_reset():
     assert "press Start" in words(explorer)
     explorer.state = {"width": 8, "steps": 20, "loss": "hkr"}
     explorer.start()
-    assert explorer.wait(100)
+    assert explorer.wait(300)
     assert explorer.error is None
     assert explorer.data.live == (0,)
     assert (chosen(explorer).step, chosen(explorer).dial, chosen(explorer).dataset) == (20, 10.0, "yours")
@@ -96,7 +96,7 @@ def test_a_live_run_is_added_and_dropped_by_a_reset():
 def test_data_that_cannot_be_used_are_explained():
     explorer = TradeoffExplorer((np.zeros((3, 4)), [0, 1, 2]), (np.zeros((3, 5)), [0, 1, 2]))
     explorer.start()
-    explorer.wait(60)
+    explorer.wait(300)
     assert "with 4 entries" in explorer._alert.value
     explorer.close()
     with pytest.raises(ValueError, match="together"):

@@ -40,7 +40,7 @@ def test_it_starts_with_the_exact_distance_and_an_estimate(explorer):
 
 def test_the_estimate_rises_and_stays_below_the_distance(explorer):
     explorer.start()
-    assert explorer.wait(120)
+    assert explorer.wait(300)
     assert explorer.error is None
     training = explorer.data.training
     np.testing.assert_array_equal(training.steps, np.arange(51))
@@ -58,7 +58,7 @@ def test_the_hinge_pushes_points_out_of_the_margin(explorer):
     explorer.state = {"alpha": 20.0, "min_margin": 1.0, "clouds": "gaussians", "noise": 0.2}
     explorer.wait(0)
     before = explorer.data.inside
-    assert explorer.wait(120)
+    assert explorer.wait(300)
     assert not explorer.controls["min_margin"].disabled
     assert explorer.data.inside < before
     assert "±0.5" in explorer.statement(explorer.data)

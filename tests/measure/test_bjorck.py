@@ -1,4 +1,5 @@
 import itertools
+import time
 
 import keras
 import numpy as np
@@ -141,8 +142,9 @@ def test_a_kernel_of_more_axes_is_reshaped():
 
 
 def test_the_time_is_that_of_a_run():
+    began = time.perf_counter()
     data = measure.bjorck_convergence(np.eye(3), repeats=5)
-    assert 0 < data.seconds < 5
+    assert 0 < 3 * data.seconds <= time.perf_counter() - began  # of five runs, three took the median or longer
 
 
 @pytest.mark.parametrize(
