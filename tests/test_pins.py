@@ -24,8 +24,12 @@ def test_wbar_of_fixed_kernels():
     assert_unchanged(kernels)
 
 
-def test_files_of_version_0_1_load_and_predict_the_same():
-    assert_unchanged(version_0_1)
+@pytest.mark.parametrize("name", version_0_1.MODELS)
+def test_a_file_of_version_0_1_loads_and_predicts_the_same(name):
+    dtype = name.removeprefix("mixed_")
+    if dtype == "bfloat16" and not version_0_1.has_convolutions_in(dtype):
+        pytest.skip("this computer has no convolutions in bfloat16, as under ONEDNN_MAX_CPU_ISA=AVX2")
+    assert_unchanged(version_0_1, [name])
 
 
 def test_the_files_hold_every_layer():
@@ -39,7 +43,8 @@ def test_the_files_hold_every_layer():
     assert {type(model).__module__.split(".")[0] for model in models} == {"lipviz", "keras"}
 
 
-def test_files_that_are_there_are_not_written_again(capsys):
+def test_files_that_are_there_are_not_written_again(monkeypatch, capsys):
+    monkeypatch.setattr(version_0_1, "present", lambda: storage.read(pins.path_of(version_0_1)))
     folder = storage.FOLDER / version_0_1.FILE
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert command.main(["version_0_1"]) == 1
@@ -51,7 +56,7 @@ def test_the_command_says_what_changed_and_keeps_the_rest(tmp_path, monkeypatch,
     monkeypatch.setattr(storage, "FOLDER", tmp_path / "tests" / "pins")
     monkeypatch.setattr(names, "present", lambda: {"f": {"is": "(a)"}, "g": {"is": "(b)"}})
     assert command.main(["names"]) == 0
-    assert "names.txt: 2 of 2 entries changed" in capsys.readouterr().out
+    assert capsys.readouterr().out == "names.txt: all 2 entries are new\n"
     monkeypatch.setattr(names, "present", lambda: {"f": {"is": "(a)"}, "g": {"is": "(b=1)"}, "h": {"is": "()"}})
     assert command.main(["names"]) == 0
     assert capsys.readouterr().out == (

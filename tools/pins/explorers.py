@@ -131,7 +131,7 @@ def _column(explorer, name, control):
         left_out = _LEFT_OUT.get(explorer, {}).get(name, ())
         offers = [value for value in offers if not str(value).startswith(left_out or "\0")]
         return [control.value, *(offers[(i + shift) % len(offers)] for i in range(1, STATES))]
-    ends = [(i + shift // 7 ** (i % 4)) % 2 for i in range(_AT_ENDS - 2)] + [0, 1]
+    ends = [*(draws.uniform(f"{explorer} {name} ends", (_AT_ENDS - 2,)) > 0).astype(int), 0, 1]
     shares = [*ends, *draws.uniform(f"{explorer} {name}", (STATES - 1 - _AT_ENDS,), 0.0)]
     return [control.value, *(_at(control, share) for share in shares)]
 
