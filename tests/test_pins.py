@@ -117,6 +117,12 @@ def test_a_number_may_move_by_the_tolerance_and_one_unit():
         ("infinity", 3.0, "a was 'infinity', is 3.0"),
         ([1, 2], [1, 2, 3], "a was [1, 2], is [1, 2, 3]"),
         ({"b": [0.5, "SVD"]}, {"b": [0.5, "rows"]}, "a, b 2 was 'SVD', is 'rows'"),
+        (
+            "0123456789" * 9 + " one word " + "9876543210" * 9,
+            "0123456789" * 9 + " one more word " + "9876543210" * 9,
+            "a was '… 1234567890123456789 one word 9876543210987654321 …', is "
+            "'… 1234567890123456789 one more word 9876543210987654321 …'",
+        ),
         (np.eye(2), np.eye(3), "a was 'float64 of shape (2, 2)', is 'float64 of shape (3, 3)'"),
         (
             np.ones(2),
