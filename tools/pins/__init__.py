@@ -76,6 +76,8 @@ def report(part, count, found, most=12):
     """
     if not found:
         return f"{part.FILE}: none of {count} entries changed"
+    if len(found) == count and all(sentences == ["is new"] for sentences in found.values()):
+        return f"{part.FILE}: all {count} entries are new"
     lines = [f"{name}: {sentence}" for name, sentences in found.items() for sentence in sentences]
     left = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     head = f"{part.FILE}: {len(found)} of {count} entries changed:"

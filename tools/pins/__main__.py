@@ -28,20 +28,21 @@ def main(argv=None):
 def _write(name, is_asked_for):
     part = pins.load(name)
     path = pins.path_of(part)
-    if hasattr(part, "write_once"):
-        if path.exists():
-            where = path.relative_to(storage.FOLDER.parents[1])
-            print(f"{where} is there already: it was written once by version 0.1, loads for ever, and is left alone.")
-            return int(is_asked_for)
+    is_fixed = hasattr(part, "write_once")
+    refused = is_fixed and path.exists()
+    if refused:
+        where = path.relative_to(storage.FOLDER.parents[1])
+        print(f"{where} is there already: it was written once by version 0.1, loads for ever, and is left alone.")
+    elif is_fixed:
         part.write_once()
     pinned = storage.read(path) if path.exists() else {}
     present = part.present()
     found = pins.changes(part, pinned, present)
-    # What only rounding moved stays, so that a diff shows what was meant.
-    kept = {entry: value if entry in found else pinned[entry] for entry, value in present.items()}
-    storage.write(path, kept)
+    if not is_fixed:
+        # What only rounding moved stays, so that a diff shows what was meant.
+        storage.write(path, {key: value if key in found else pinned[key] for key, value in present.items()})
     print(pins.report(part, len(present), found))
-    return 0
+    return int(refused and is_asked_for)
 
 
 if __name__ == "__main__":

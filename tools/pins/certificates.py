@@ -7,8 +7,6 @@ pinned: the lower bound of the whole, which a search finds, and times.
 On JAX every fifth case is measured, as in the citizenship test.
 """
 
-import keras
-
 from lipviz import measure
 from tools.pins import draws, rounding, version_0_1
 
@@ -60,8 +58,3 @@ def _dtype(name):
         if dtype in name:
             return dtype
     return "float32"
-
-
-def is_complete():
-    """Whether `present` measures all cases."""
-    return keras.backend.backend() == "tensorflow"

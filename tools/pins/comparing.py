@@ -109,7 +109,21 @@ def _last_place(text):
 
 
 def _sentence(where, old, new):
+    if isinstance(old, str) and isinstance(new, str) and max(len(old), len(new)) > _LONG:
+        old, new = _around(old, new), _around(new, old)
     return f"{where} was {_short(old)}, is {_short(new)}"
+
+
+_LONG, _BESIDE = 80, 24
+
+
+def _around(text, other):
+    """The part of a long text that differs from another, with some letters on both sides."""
+    shorter = min(len(text), len(other))
+    before = next((i for i in range(shorter) if text[i] != other[i]), shorter)
+    behind = next((i for i in range(shorter - before) if text[-1 - i] != other[-1 - i]), shorter - before)
+    start, end = max(before - _BESIDE, 0), min(len(text) - behind + _BESIDE, len(text))
+    return ("… " if start else "") + text[start:end] + (" …" if end < len(text) else "")
 
 
 def _short(value, most=400):

@@ -1,6 +1,6 @@
 """Words and numbers of the nine explorers, at 24 states each, without a figure.
 
-The first state is the explorer's own (with a smaller network where it has one that trains). In eight more each number
+The first state is the explorer's own (with a smaller network where it has one that trains). In some more each number
 stands at one of its ends, then follow draws; a choice goes through all that it offers. The state stands beside what it
 gives, and `controls` holds what there is to choose, so that a change of either shows. A state that is refused gives the
 words of its error.
@@ -25,7 +25,7 @@ from tools.pins import draws, rounding
 
 FILE = "explorers.json"
 STATES = 24
-_AT_ENDS = 8  # of the states
+_AT_ENDS = {"": 8, "certificates": 2}  # of the states; more of few controls would be the same
 # Choices that are left out, since a training comes before them.
 _LEFT_OUT = {"bjorck": {"kernel": ("digits: ",)}}
 # Each other network, and each other seed of one, takes a second to build: a constrained one and a plain one serve all.
@@ -92,9 +92,19 @@ def _shown(explorer, state):
     try:
         data = explorer.compute(**explorer.state)
     except ValueError as error:
-        return entry | {"error": _NUMBERED.sub(r"'\1'", str(error))}
+        return entry | {"error": _words(error)}
     numbers = {name: _TIME.sub("… ms", value) for name, value in explorer.numbers(data)}
     return entry | {"alt": explorer.alt_text(data), "statement": explorer.statement(data), "numbers": numbers}
+
+
+def _words(error):
+    """The message of lipviz's own errors; what Keras says is its own affair."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    if not trace.tb_frame.f_globals["__name__"].startswith("lipviz"):
+        return "refused by a library"
+    return _NUMBERED.sub(r"'\1'", str(error))
 
 
 def _plain(state):
@@ -131,8 +141,9 @@ def _column(explorer, name, control):
         left_out = _LEFT_OUT.get(explorer, {}).get(name, ())
         offers = [value for value in offers if not str(value).startswith(left_out or "\0")]
         return [control.value, *(offers[(i + shift) % len(offers)] for i in range(1, STATES))]
-    ends = [(i + shift // 7 ** (i % 4)) % 2 for i in range(_AT_ENDS - 2)] + [0, 1]
-    shares = [*ends, *draws.uniform(f"{explorer} {name}", (STATES - 1 - _AT_ENDS,), 0.0)]
+    at_ends = _AT_ENDS.get(explorer, _AT_ENDS[""])
+    ends = [*(draws.uniform(f"{explorer} {name} ends", (at_ends - 2,)) > 0).astype(int), 0, 1]
+    shares = [*ends, *draws.uniform(f"{explorer} {name}", (STATES - 1 - at_ends,), 0.0)]
     return [control.value, *(_at(control, share) for share in shares)]
 
 

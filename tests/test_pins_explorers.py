@@ -1,0 +1,26 @@
+"""Words and numbers of all explorers at 24 states each, as `tests/pins` holds them."""
+
+import keras
+import pytest
+
+from tests.pins_support import assert_unchanged
+from tools.pins import explorers, storage
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the networks of some explorers start from TensorFlow's numbers"
+)
+def test_words_and_numbers():
+    assert_unchanged(explorers)
+
+
+def test_every_explorer_is_pinned_at_24_states():
+    from lipviz.explorers import entries
+
+    pinned = storage.read(storage.FOLDER / explorers.FILE)
+    for entry in entries():
+        shown = [pinned[f"{entry.name}, state {i}"] for i in range(24)]
+        assert sum("alt" in state for state in shown) >= 16  # others are refused
+        states = [tuple(state["state"].items()) for state in shown]
+        assert len(set(map(str, states))) == 24
