@@ -39,6 +39,7 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 TIMES = re.compile(r"\d\s*(?:seconds?|min|ms|s)\b|\bms\b|seconds|0x[0-9a-f]{6}")
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WARM = pytest.StashKey[WarmKernels]()
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
 def is_lesson(path: Path, rootpath: Path) -> bool:
@@ -98,9 +99,11 @@ class LessonItem(NotebookItem):
         with tempfile.TemporaryDirectory(prefix="lipviz-") as folder, pytest.MonkeyPatch.context() as patch:
             use_this_python(patch, Path(folder, "jupyter"))
             wake_up_after_sending(patch)
+            options = self.config.option
+            if not options.full_lessons:
+                use_one_thread(patch)
             if warm:
                 patch.setattr(local_provisioner, "launch_kernel", self.warm_kernels().launch)
-            options = self.config.option
             result = run(self.parent.path, Path(folder), options.nbmake_timeout, full=options.full_lessons)
         if result.error is not None:
             raise NotebookFailedException(result)
@@ -120,6 +123,17 @@ def use_this_python(patch, data):
 
     write_kernelspec(data)
     patch.setenv("JUPYTER_PATH", str(data), prepend=os.pathsep)
+
+
+def use_one_thread(patch):
+    """Lets a kernel compute in one thread, where nothing else is asked for.
+
+    With quick settings all is small. Two threads are no faster, and spend as long again waiting for each other, or many
+    times as long where other programs run beside them.
+    """
+    for name in THREADS:
+        if name not in os.environ:
+            patch.setenv(name, "1")
 
 
 def wake_up_after_sending(patch):

@@ -173,8 +173,10 @@ def _fork(folder, environment, given):
 
 def become_kernel(arguments, parent):
     """Runs a kernel in this process, as `python -m ipykernel_launcher` does."""
+    import ipykernel_launcher
     from ipykernel.kernelapp import IPKernelApp
 
+    sys.argv = [ipykernel_launcher.__file__, *arguments]
     early = [handler() for handler in logging._handlerList]
     app = IPKernelApp.instance()
     app.initialize([*arguments, f"--IPKernelApp.parent_handle={parent}"])
