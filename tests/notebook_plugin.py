@@ -9,10 +9,13 @@ one in a thread on stderr, and the notebook passes. Here both fail it.
 A kernel is a fork of a process that has imported TensorFlow, where the system can fork (`tests.warm_kernels`). With
 `--cold-kernels` each is started from nothing, as a reader's.
 
+`LIPVIZ_SEED=n` adds n to the seeds that a lesson sets (`tests.shifted_seeds`).
+
 A lesson that passed is kept with its outputs, and the documentation shows them without running it again. With
 `--repeat-lessons` each lesson runs a second time, in a cold kernel, and all numbers that it prints must be the same.
 """
 
+import json
 import math
 import os
 import re
@@ -35,6 +38,7 @@ from nbmake.pytest_items import NotebookFailedException, NotebookItem
 from tests.warm_kernels import WarmKernels
 
 KEPT = Path("docs", "_build", "lessons")
+SHIFTED_SEEDS = Path(__file__).with_name("shifted_seeds.py")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 TIMES = re.compile(r"\d\s*(?:seconds?|min|ms|s)\b|\bms\b|seconds|0x[0-9a-f]{6}")
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -118,10 +122,17 @@ class LessonItem(NotebookItem):
 
 
 def use_this_python(patch, data):
-    """Makes `python3`, the kernel of every lesson, the Python that runs the tests."""
+    """Makes `python3`, the kernel of every lesson, the Python that runs the tests; LIPVIZ_SEED shifts its seeds."""
     from lipviz.lab import write_kernelspec
 
     write_kernelspec(data)
+    if int(os.environ.get("LIPVIZ_SEED", "0")):
+        file = data / "kernels" / "python3" / "kernel.json"
+        spec = json.loads(file.read_text())
+        # This way no name is left in the lesson.
+        line = f"assert __import__('runpy').run_path({str(SHIFTED_SEEDS)!r}, run_name='__main__')"
+        spec["argv"].append(f"--IPKernelApp.exec_lines={line}")
+        file.write_text(json.dumps(spec))
     patch.setenv("JUPYTER_PATH", str(data), prepend=os.pathsep)
 
 
