@@ -33,11 +33,11 @@ def pytest_addoption(parser):
 
 @pytest.fixture(autouse=True)
 def _seeds(request):
-    """Seeds Python, NumPy and the backend before each test that may use Keras."""
+    """Seeds Python, NumPy and the backend before each test that may use Keras, with LIPVIZ_SEED (0)."""
     if request.node.get_closest_marker("browser") is None:
         import keras
 
-        keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(int(os.environ.get("LIPVIZ_SEED", "0")))
 
 
 def _is_jax(item):

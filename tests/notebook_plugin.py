@@ -6,13 +6,20 @@ which is also its working directory, and run there by nbmake: mocks and timeouts
 nbmake looks at the cells only. An exception inside a widget's callback ends up in the state of an `Output` widget,
 one in a thread on stderr, and the notebook passes. Here both fail it.
 
+A kernel is a fork of a process that has imported TensorFlow, where the system can fork (`tests.warm_kernels`). With
+`--cold-kernels` each is started from nothing, as a reader's.
+
+`LIPVIZ_SEED=n` adds n to the seeds that a lesson sets (`tests.shifted_seeds`).
+
 A lesson that passed is kept with its outputs, and the documentation shows them without running it again. With
-`--repeat-lessons` each lesson runs a second time, and all the numbers that it prints must be the same.
+`--repeat-lessons` each lesson runs a second time, in a cold kernel, and all numbers that it prints must be the same.
 """
 
+import json
 import math
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -23,14 +30,20 @@ import nbformat
 import pytest
 import zmq
 from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.provisioning import local_provisioner
 from nbmake.nb_result import NotebookError
 from nbmake.nb_run import NotebookRun
 from nbmake.pytest_items import NotebookFailedException, NotebookItem
 
+from tests.warm_kernels import WarmKernels
+
 KEPT = Path("docs", "_build", "lessons")
+SHIFTED_SEEDS = Path(__file__).with_name("shifted_seeds.py")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 TIMES = re.compile(r"\d\s*(?:seconds?|min|ms|s)\b|\bms\b|seconds|0x[0-9a-f]{6}")
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WARM = pytest.StashKey[WarmKernels]()
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
 def is_lesson(path: Path, rootpath: Path) -> bool:
@@ -46,6 +59,14 @@ def pytest_addoption(parser):
     group.addoption(
         "--repeat-lessons", action="store_true", help="run each lesson twice, and compare the numbers that it prints"
     )
+    group.addoption(
+        "--cold-kernels", action="store_true", help="start each lesson's kernel from nothing, as a reader's is started"
+    )
+
+
+def pytest_unconfigure(config):
+    if WARM in config.stash:
+        config.stash[WARM].close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,30 +91,60 @@ class LessonItem(NotebookItem):
     """The test that a lesson runs from top to bottom and shows no error anywhere."""
 
     def runtest(self):
-        notebook = self.outcome()
+        # Other systems have no fork, or libraries that do not bear one.
+        notebook = self.outcome(warm=sys.platform == "linux" and not self.config.option.cold_kernels)
         if self.config.option.repeat_lessons:
-            differences = differing(printed(notebook), printed(self.outcome()))
+            differences = differing(printed(notebook), printed(self.outcome(warm=False)))
             assert not differences, "A second run printed something else:\n" + "\n".join(differences)
         keep(notebook, self.config.rootpath / KEPT / self.parent.path.with_suffix(".ipynb").name)
 
-    def outcome(self):
+    def outcome(self, *, warm):
         """The notebook after a run."""
         with tempfile.TemporaryDirectory(prefix="lipviz-") as folder, pytest.MonkeyPatch.context() as patch:
             use_this_python(patch, Path(folder, "jupyter"))
             wake_up_after_sending(patch)
             options = self.config.option
+            if not options.full_lessons:
+                use_one_thread(patch)
+            if warm:
+                patch.setattr(local_provisioner, "launch_kernel", self.warm_kernels().launch)
             result = run(self.parent.path, Path(folder), options.nbmake_timeout, full=options.full_lessons)
         if result.error is not None:
             raise NotebookFailedException(result)
         return result.nb
 
+    def warm_kernels(self):
+        """The kernels that all lessons of this process share."""
+        stash = self.config.stash
+        if WARM not in stash:
+            stash[WARM] = WarmKernels()
+        return stash[WARM]
+
 
 def use_this_python(patch, data):
-    """Makes `python3`, the kernel of every lesson, the Python that runs the tests."""
+    """Makes `python3`, the kernel of every lesson, the Python that runs the tests; LIPVIZ_SEED shifts its seeds."""
     from lipviz.lab import write_kernelspec
 
     write_kernelspec(data)
+    if int(os.environ.get("LIPVIZ_SEED", "0")):
+        file = data / "kernels" / "python3" / "kernel.json"
+        spec = json.loads(file.read_text())
+        # This way no name is left in the lesson.
+        line = f"assert __import__('runpy').run_path({str(SHIFTED_SEEDS)!r}, run_name='__main__')"
+        spec["argv"].append(f"--IPKernelApp.exec_lines={line}")
+        file.write_text(json.dumps(spec))
     patch.setenv("JUPYTER_PATH", str(data), prepend=os.pathsep)
+
+
+def use_one_thread(patch):
+    """Lets a kernel compute in one thread, where nothing else is asked for.
+
+    With quick settings all is small. Two threads are no faster, and spend as long again waiting for each other, or many
+    times as long where other programs run beside them.
+    """
+    for name in THREADS:
+        if name not in os.environ:
+            patch.setenv(name, "1")
 
 
 def wake_up_after_sending(patch):
