@@ -1,16 +1,17 @@
-"""Train a small network on one or on two devices and write its weights; run by `test_parallel.py`, a process each.
+"""Train a small network on one device and on two, and write its weights; run by `test_parallel.py`.
 
-python -m tests.parallel_fit DEVICES WEIGHTS.npz
+python -m tests.parallel_fit FOLDER
+
+Writes FOLDER/1.npz and FOLDER/2.npz. It is a process of its own, because devices are set before the backend starts.
 """
 
 # ruff: noqa: E402
 import contextlib
 import os
 import sys
+from pathlib import Path
 
-# Devices must be known before the backend starts.
-DEVICES = int(sys.argv[1])
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 import keras
 import numpy as np
@@ -24,22 +25,31 @@ from lipviz.utils import process_labels_for_multi_gpu
 STEPS = 5
 
 
-def parallel():
+def parallel(devices):
     """A context in which models are spread over the devices."""
-    if DEVICES == 1:
+    if devices == 1:
         return contextlib.nullcontext()
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=keras.distribution.list_devices()))
         return contextlib.nullcontext()
     import tensorflow as tf
 
-    (processor,) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
-    return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(DEVICES)]).scope()
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
 
 
-def main():
-    with parallel():
+def set_devices():
+    """Make two devices of one processor; on JAX XLA_FLAGS does it."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        (processor,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def trained(devices):
+    """The network after a few steps."""
+    keras.backend.clear_session()  # the same names
+    with parallel(devices):
         keras.utils.set_random_seed(0)
         model = lipviz.Sequential(
             [
@@ -58,12 +68,19 @@ def main():
     labels = keras.ops.convert_to_numpy(process_labels_for_multi_gpu(np.where(y < 5, 1.0, -1.0)[:, None]))
     # Every batch is the whole: the weights of labels are those of the batch.
     model.fit(x.reshape(-1, 8, 8, 1), labels, batch_size=len(x), epochs=STEPS, shuffle=False, verbose=0)
-    weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
-    np.savez(sys.argv[2], **weights)
-    print("devices:", devices(model.layers[0].kernel))
+    return model
 
 
-def devices(variable):
+def main():
+    set_devices()
+    for devices in (1, 2):
+        model = trained(devices)
+        assert number_of_devices(model.layers[0].kernel) == devices
+        weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+        np.savez(Path(sys.argv[1], f"{devices}.npz"), **weights)
+
+
+def number_of_devices(variable):
     """On how many devices a variable lives."""
     if keras.backend.backend() == "jax":
         return len(variable.value.devices())
