@@ -5,7 +5,6 @@ python -m tests.parallel_fit FOLDER
 Writes FOLDER/1.npz and FOLDER/2.npz. It is a process of its own, because devices are set before the backend starts.
 """
 
-# ruff: noqa: E402
 import contextlib
 import os
 import sys

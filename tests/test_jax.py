@@ -1,8 +1,8 @@
-"""A sample of the tests of numerics, layers and models again on JAX, in a process of its own: a process has one backend.
+"""A sample of the tests of numerics, layers and models again on JAX, in a process of its own.
 
-`python -m tools.jax_sample` chooses it by coverage; after a test of it was renamed, it is chosen anew. It takes minutes,
-so `tests/conftest.py` starts it beside the other tests, and its result is asked for at the end. With
-`-n`, one of the processes waits for it while others go on.
+`python -m tools.jax_sample` chooses it by coverage, also after a test of it was renamed. It takes minutes,
+so `tests/conftest.py` starts it beside the other tests, and its result is asked for at the end. With `-n`, one of the
+processes waits for it while others go on.
 """
 
 import contextlib
