@@ -21,6 +21,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("lipviz")
 
+# Without it JAX computes in float32 what tests ask for in float64.
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start, and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
