@@ -26,6 +26,7 @@ def test_a_layer_of_ones_own_takes_at_most_fifteen_lines(example):
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
 
 
+@pytest.mark.slow
 def test_a_layer_of_ones_own_has_the_whole_mechanism(example, tmp_path):
     layer = example[1]["layer"]
     assert isinstance(layer, ConstrainedKernel)

@@ -91,6 +91,7 @@ def test_the_kinds_are_one_network(network):
     assert "GroupSort2" not in constrained
 
 
+@pytest.mark.slow
 def test_a_step_trains_and_a_prediction_does_not():
     model = networks.compiled(networks.mlp("lipviz"), False)
     before = [np.array(keras.ops.convert_to_numpy(w)) for w in model.trainable_weights]
@@ -107,6 +108,7 @@ def test_the_gradient_that_is_timed_is_the_gradient():
     np.testing.assert_allclose(pulled, 3 * values**2 * parts.noise((2, 3), seed=4), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_sections_measure_each_part():
     report = bench.run(["activations", "poolings"], repeats=1, batch=1)
     activations, poolings = report.sections
@@ -116,6 +118,7 @@ def test_sections_measure_each_part():
     assert report.setting["backend"] == keras.backend.backend()
 
 
+@pytest.mark.slow
 def test_kernels_and_what_it_takes_to_orthogonality():
     ((name, timings), *_) = parts.kernels(1, False, shapes=[(9, 4)], batch=2)
     assert name == "9×4, forward"
@@ -125,6 +128,7 @@ def test_kernels_and_what_it_takes_to_orthogonality():
     assert 1 <= rows[0][1] <= rows[1][1] < 30
 
 
+@pytest.mark.slow
 def test_what_rounding_keeps_out_of_reach_is_said(monkeypatch):
     beyond = ("9×4, ‖WᵀW − I‖ ≤ 1e-12", None, {})
     assert list(parts.convergence((1e-12,), shapes=[(9, 4)], repeats=1)) == [beyond]
@@ -133,6 +137,7 @@ def test_what_rounding_keeps_out_of_reach_is_said(monkeypatch):
     assert str(section).splitlines()[-1].strip() == "9×4, ‖WᵀW − I‖ ≤ 1e-12: out of reach"
 
 
+@pytest.mark.slow
 def test_a_peer_on_keras_is_any_module_with_these_names():
     step, plain = find_peer("lipviz")("mlp", 2)
     step()
@@ -155,6 +160,7 @@ def test_bad_arguments_are_named(arguments):
         bench.run(**arguments)
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_that_of_the_process_itself():
     ballast = np.ones(2**27)  # 1 GiB, which a child's peak must not inherit
     used = processes.memory(("plain",), steps=2)["plain"]
@@ -169,6 +175,7 @@ def test_a_process_that_fails_says_so():
         processes._run("no_such_thing")
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json(tmp_path):
     command = [sys.executable, "-m", "lipviz.bench", "poolings", "--repeats", "1", "--batch", "1"]
     other = {"tensorflow": "jax"}.get(keras.backend.backend(), "tensorflow")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("__init__.py", "conftest.py", "jax_run.py", "notebook_plugin.py")
 # Keras takes seconds to import, and tests in a browser do without.
 PROPERTY = """
 import pytest
@@ -28,12 +27,14 @@ def copy(tmp_path):
     """The settings of the test run, and one test of a property."""
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in SHARED:
-        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
+    for path in (ROOT / "tests").glob("*.py"):
+        if not path.name.startswith("test_"):
+            shutil.copy(path, tmp_path / "tests")
     (tmp_path / "tests" / "test_strings.py").write_text(PROPERTY, encoding="utf-8")
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--collect-only"], []], ids=["collected", "run"])
 def test_no_folder_appears(copy, options):
     before = {path.name for path in copy.iterdir()}

@@ -402,6 +402,7 @@ def test_impossible_folder(folder, course, tmp_path, capsys):
     assert f"cannot lay out the course in {tmp_path / folder}" in line
 
 
+@pytest.mark.slow
 def test_read_only_folder(tmp_path):
     target = tmp_path / "locked"
     target.mkdir()
@@ -430,6 +431,7 @@ def test_absent_jupyterlab(course, tmp_path, monkeypatch, capsys):
 # --- lipviz lab, served ---
 
 
+@pytest.mark.slow
 def test_serves_with_a_token_on_the_loopback_until_ctrl_c(tmp_path):
     def get(address):
         with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
@@ -456,6 +458,7 @@ def test_serves_with_a_token_on_the_loopback_until_ctrl_c(tmp_path):
     assert not any("Warning" in line or "Traceback" in line for line in refused)
 
 
+@pytest.mark.slow
 def test_port_that_is_lost_after_all_is_one_line_too(tmp_path):
     # The reader's own option goes past our look at the port, so that JupyterLab itself must refuse.
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -543,6 +546,7 @@ def test_certify_prints_json(saved, capsys):
     assert [row["kind"] for row in data["layers"]] == ["SpectralConv2D", "GlobalAveragePooling2D", "SpectralDense"]
 
 
+@pytest.mark.slow
 def test_certify_as_a_command_knows_our_classes_and_names_others(tmp_path):
     """In a process of its own, where nothing has imported the layers before."""
     import keras
@@ -599,6 +603,7 @@ def test_certify_says_in_one_line_what_is_wrong(saved, tmp_path, capsys):
 # --- TensorFlow's greeting ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -669,6 +674,7 @@ print("the end")
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_is_interrupted_while_it_reads_a_file_ends():
     ended = run_command([sys.executable, "-c", INTERRUPTED])
     assert (ended.returncode, ended.stdout) == (0, "the end\n")

@@ -315,6 +315,7 @@ def test_a_damaged_file_is_named(small_fashion, name):
     assert file in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_real_fashion_mnist(monkeypatch):
     monkeypatch.delenv("LIPVIZ_DATA_DIR", raising=False)
     if not data.availability()[-1].available:

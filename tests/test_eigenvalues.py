@@ -39,6 +39,7 @@ def reference(w, maxiter=15, eps=1e-3):
     return w, maxiter
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40))
 @given(
     st.tuples(*[st.sampled_from([1, 2, 5, 33])] * 2),
@@ -107,6 +108,7 @@ def test_what_is_not_finite_stays_visible_and_raises_nothing(bad):
     assert np.isnan(orthogonalized(w, "float32")[0]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_a_cpu")
 def test_models_that_xla_compiles_run_by_products(monkeypatch):
     if keras.backend.backend() != "tensorflow":

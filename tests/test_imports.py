@@ -163,6 +163,7 @@ def test_a_right_import_is_not(path, source):
     assert violations(path, source) == []
 
 
+@pytest.mark.slow
 def test_importing_lipviz_neither_draws_nor_shows_widgets():
     program = (
         "import sys, keras\n"

@@ -548,6 +548,7 @@ class Schedule(keras.callbacks.Callback):
         self.losses.append(float(logs["loss"]))
 
 
+@pytest.mark.slow
 @EVERY_MODEL
 def test_a_schedule_reaches_the_compiled_step(model_class, tmp_path):
     model = frozen(model_class, losses.MulticlassHKR(alpha=2.0))
@@ -581,6 +582,7 @@ def test_a_schedule_within_an_epoch(model_class):
     np.testing.assert_allclose(schedule.losses, [first, (first + second) / 2], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @EVERY_MODEL
 def test_the_running_mean_is_state(model_class, tmp_path):
     model = frozen(model_class, losses.SoftHKRMulticlassLoss(alpha_mean=0.6, min_margin=0.1, temperature=3.0))
@@ -609,6 +611,7 @@ def test_the_running_mean_is_clipped():
         assert float(numpy(loss.running_mean)) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_every_loss_trains_saves_and_loads(tmp_path):
     inputs = keras.Input((3,))
     scores = keras.layers.Dense(4)(inputs)
@@ -629,6 +632,7 @@ def test_every_loss_trains_saves_and_loads(tmp_path):
     assert [loss.get_config() for loss in loaded.loss] == [loss.get_config() for loss in model.loss]
 
 
+@pytest.mark.slow
 def test_one_loss_may_serve_two_outputs():
     inputs = keras.Input((3,))
     model = lipviz.Model(inputs, [keras.layers.Dense(4)(inputs), keras.layers.Dense(4)(inputs)])

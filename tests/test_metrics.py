@@ -296,6 +296,7 @@ def test_a_certificate_without_a_bound_in_l2_is_refused(bound, norm):
             getattr(metrics, name)(lip_const=certificate)
 
 
+@pytest.mark.slow
 def test_models_report_save_and_load_them(tmp_path):
     inputs = keras.Input((4,))
     model = lipviz.Model(inputs, {"classes": keras.layers.Dense(4)(inputs), "sign": keras.layers.Dense(1)(inputs)})

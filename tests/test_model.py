@@ -44,6 +44,7 @@ def assert_fresh(model):
 # --- the bound after fit ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "k", "arguments"),
     [
@@ -63,6 +64,7 @@ def test_after_any_fit_no_layer_exceeds_its_bound(optimizer, k, arguments):
     assert [layer.k_coef_lip for layer in constrained(model)] == pytest.approx([share] * 2)
 
 
+@pytest.mark.slow
 def test_eager_steps_keep_the_bound():
     model = small()
     model.compile(keras.optimizers.Adam(1e-1), "mse", run_eagerly=True)
@@ -70,6 +72,7 @@ def test_eager_steps_keep_the_bound():
     assert_fresh(model)
 
 
+@pytest.mark.slow
 def test_the_stored_wbar_of_a_plain_keras_model_is_sound_and_refreshable():
     model = keras.Sequential([keras.Input((8,)), SpectralDense(16), GroupSort2(), SpectralDense(3)])
     model.compile(keras.optimizers.Adam(1e-1), "mse")
@@ -80,6 +83,7 @@ def test_the_stored_wbar_of_a_plain_keras_model_is_sound_and_refreshable():
     assert_fresh(model)
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_a_fresh_model():
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -106,6 +110,7 @@ def test_training_that_diverges_warns_and_keeps_the_last_finite_state():
         model.vanilla_export()
 
 
+@pytest.mark.slow
 def test_fit_learns_what_a_plain_network_learns():
     rotation = np.linalg.qr(RNG.standard_normal((8, 8)))[0][:, :3]
     model = Sequential([keras.Input((8,)), SpectralDense(3, use_bias=False)])
@@ -117,6 +122,7 @@ def test_fit_learns_what_a_plain_network_learns():
 # --- sharing out k ---
 
 
+@pytest.mark.slow
 def test_k_is_shared_out_and_reaches_a_compiled_step():
     model = Sequential([keras.Input((8,)), SpectralDense(4), GroupSort2()], k_coef_lip=4.0)
     assert [layer.k_coef_lip for layer in model.layers] == [2.0, 2.0]
@@ -196,6 +202,7 @@ def nested():
     return Model(inputs, outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [small, nested])
 def test_every_copy_predicts_the_same(make, tmp_path):
     model = make()
@@ -238,6 +245,7 @@ def test_set_weights_refreshes():
     assert_fresh(model)
 
 
+@pytest.mark.slow
 def test_subclasses_of_model():
     class Graph(Model):
         def __init__(self):
@@ -271,6 +279,7 @@ def test_exports_that_cannot_be():
         Sequential([SpectralDense(3)]).vanilla_export()
 
 
+@pytest.mark.slow
 def test_an_export_with_a_loss_that_cannot_be_serialized():
     model = small()
     model.compile("sgd", lambda y, p: keras.ops.mean(keras.ops.square(y - p)))
@@ -345,6 +354,7 @@ def relabelled(kind):
     return Own([keras.Input((2,)), SpectralDense(2)])
 
 
+@pytest.mark.slow
 def test_a_subclassed_model_trains_with_metrics_again_and_again():
     model = subclassed()
     for _ in range(2):
@@ -352,6 +362,7 @@ def test_a_subclassed_model_trains_with_metrics_again_and_again():
         assert model.fit(np.ones((4, 2)), Y_ONE_HOT, verbose=0).history["mae"][0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Sequential, keras.Sequential])
 def test_a_metric_is_the_one_for_the_targets_that_it_gets(kind):
     model = relabelled(kind)

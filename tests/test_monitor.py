@@ -67,6 +67,7 @@ def monitored(tmp_path_factory):
 # --- training does not notice ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [lambda: constrained(eager=False), lambda: plain(dropout=0.3)], ids=["constrained", "dropout"]
 )
@@ -82,6 +83,7 @@ def test_training_is_the_same_with_a_monitor(make):
     assert draws[0] == draws[1]
 
 
+@pytest.mark.slow
 def test_pyplot_and_the_handler_of_interrupts_are_left_alone(monitored):
     assert pyplot.get_fignums() == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -375,6 +377,7 @@ class Handle:
         self.own.append(object_)
 
 
+@pytest.mark.slow
 def test_a_notebook_has_one_bar_and_one_picture_updated_in_place(monkeypatch):
     import IPython.display
 

@@ -96,6 +96,7 @@ def test_in_numpy_float32_stays_what_it_is_and_nan_is_no_error():
     assert np.isnan(lost).all()
 
 
+@pytest.mark.slow
 def test_values_are_told_from_symbols():
     rng = np.random.default_rng(0)
     w, u = tensor(rng.standard_normal((6, 4))), tensor(rng.standard_normal((1, 4)))
@@ -168,6 +169,7 @@ def test_spectral_normalization_draws_a_vector():
     assert float(sigma[0, 0]) == pytest.approx(3, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_rko_reshapes_and_skips_bjorck():
     kernel = np.random.default_rng(0).standard_normal((3, 3, 2, 4))
     full, _, _ = nm.reshaped_kernel_orthogonalization(tensor(kernel), None, 2.0, maxiter_spectral=200)
@@ -224,6 +226,7 @@ def test_bad_input_is_named(call, message):
 # --- the sound bound ---
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(kernels(), st.integers(0, 4), st.integers(0, 2**16), st.booleans())
 def test_the_deflated_bound_is_a_bound_for_every_vector(w, squarings, seed, zero_vector):
@@ -254,6 +257,7 @@ SETTINGS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @WAYS
 @settings(max_examples=examples(100))
 @given(w=kernels(), arguments=SETTINGS)
@@ -291,6 +295,7 @@ def test_moderate_kernels_become_orthogonal(way, shape, power, seed):
     assert np.abs(singular_values(out) - 1).max() < 1e-3
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(kernels())
 def test_without_bjorck_the_kernel_is_scaled_and_tight(w):
@@ -335,6 +340,7 @@ def converged_vector(w):
     return tensor(np.linalg.svd(w)[2][:1], "float64")
 
 
+@pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("shape", [(4, 3), (3, 4), (3, 3), (4, 1), (1, 4)])
 def test_gradient_where_bjorck_has_converged(shape, way):
@@ -447,6 +453,7 @@ def test_convolution_operators_are_adjoint(sizes, stride, conv_first, pad_func):
         np.testing.assert_allclose(image.reshape(2, -1), want, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv_first", [True, False])
 def test_the_power_iteration_finds_the_norm_of_the_convolution(conv_first):
     # Positive, so that the largest singular value stands alone.

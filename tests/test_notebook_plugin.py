@@ -109,6 +109,7 @@ def run_pytest(project, *arguments):
     return subprocess.run(command, cwd=project, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
 def test_outcome(report, name):
     outcome = "PASSED" if LESSONS[name][1] is None else "FAILED"
@@ -136,6 +137,7 @@ def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
     assert not any(cell.outputs for cell in quick.cells)  # compiled code's stderr is not the reader's
 
 
+@pytest.mark.slow
 def test_full_lessons_have_the_settings_of_readers(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
@@ -147,6 +149,7 @@ def test_full_lessons_have_the_settings_of_readers(tmp_path):
     assert full.metadata.lipviz.quick_settings == {}
 
 
+@pytest.mark.slow
 def test_a_lesson_that_prints_something_else_the_second_time_is_found(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
@@ -175,6 +178,7 @@ def test_numbers_are_compared_relatively_and_words_exactly(once, again, count):
     assert len(notebook_plugin.differing(once, again)) == count
 
 
+@pytest.mark.slow
 def test_named_lesson_is_run_not_imported(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")

@@ -29,6 +29,7 @@ def weights(tmp_path_factory):
     return {devices: dict(np.load(folder / f"{devices}.npz")) for devices in (1, 2)}
 
 
+@pytest.mark.slow
 def test_two_devices_train_the_same_network_as_one(weights):
     one, two = weights[1], weights[2]
     assert one.keys() == two.keys()

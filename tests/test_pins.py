@@ -20,6 +20,7 @@ def test_names_and_signatures():
     assert_unchanged(names)
 
 
+@pytest.mark.slow
 def test_wbar_of_fixed_kernels():
     assert_unchanged(kernels)
 
@@ -32,6 +33,7 @@ def test_a_file_of_version_0_1_loads_and_predicts_the_same(name):
     assert_unchanged(version_0_1, [name])
 
 
+@pytest.mark.slow
 def test_the_files_hold_every_layer():
     models = [version_0_1.loaded(name) for name in version_0_1.MODELS]
     found = [layer for model in models for layer in model._flatten_layers()]

@@ -15,6 +15,7 @@ def test_command_stands_in_a_block_of_its_own(command):
     assert f"```\n{command}\n```" in README
 
 
+@pytest.mark.slow
 def test_sample_runs_and_its_output_moves_less_than_its_input(capsys):
     (sample,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     exec(sample, {})

@@ -64,6 +64,7 @@ def test_of_a_network_it_is_the_largest_norm_of_its_jacobians(network, monkeypat
     assert model.trainable
 
 
+@pytest.mark.slow
 def test_many_outputs_are_measured_by_a_power_iteration(network, monkeypatch):
     model, weights = network
     monkeypatch.setattr(operators, "_ROWS", 2)

@@ -30,7 +30,7 @@ import sys
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-print(sys.executable)
+print(sys.prefix)
 
 # %%
 slider = widgets.FloatSlider(min=0, max=1, step=0.1, value=0.5, description="height", continuous_update=False)

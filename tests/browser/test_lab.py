@@ -58,7 +58,7 @@ def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(chromium, contrary
         lab.open_by_click("50_slider.py")
         lab.run_all()
         assert lab.errors() == []
-        expect(lab.notebook.get_by_text(sys.executable, exact=True)).to_be_visible()
+        expect(lab.notebook.get_by_text(sys.prefix, exact=True)).to_be_visible()
 
         before = lab.figures()
         assert len(before) == 1

@@ -25,6 +25,7 @@ def test_the_gradient_before_a_sort_by_differences():
     assert np.linalg.norm(gradient * (z > 0)) == pytest.approx(np.sqrt(13))
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-9, 9), min_size=4, max_size=4, unique=True))
 def test_a_sort_backwards_keeps_scalar_products(z):
     back = activations.sort_pairs_backward(z, sorted_pairs(z))

@@ -56,6 +56,7 @@ def test_every_activation_and_what_is_said_of_it(explorer, activation):
     assert len(columns) == len(rows[0]) == 1 + inputs + outputs + 3
 
 
+@pytest.mark.slow
 def test_every_corner(explorer):
     values = {"activation": ("groupsort", "householder", "prelulip", "maxmin"), "channels": (2, 8), "group": (1, 2),
               "angle": (0, 360), "slope": (-1.0, 1.0), "place": (-3.0, 3.0), "seed": (0, 20)}  # fmt: skip
@@ -119,6 +120,7 @@ def test_bad_values_are_explained_in_place(explorer):
     assert "99" in str(explorer.error)
 
 
+@pytest.mark.slow
 def test_ones_own():
     for own, name in ((layers.PReLUlip(name="mine"), "mine"), (ops.sin, "sin"), ("gelu", "gelu")):
         explorer = ActivationExplorer(own)

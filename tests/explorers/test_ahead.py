@@ -120,6 +120,7 @@ def test_an_error_is_left_to_who_asks(error):
     assert seen == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_program_may_end_while_something_is_computed_ahead():
     """As a daemon, the thread made TensorFlow abort the process."""
     code = """
@@ -216,6 +217,7 @@ def test_nothing_is_computed_ahead_of_code_or_for_own_objects():
     explorer.close()
 
 
+@pytest.mark.slow
 def test_moves_while_the_next_answers_are_computed_give_what_a_new_explorer_gives():
     rng = np.random.default_rng(0)
     explorer, fresh = (explorers.find("layers").load()() for _ in range(2))

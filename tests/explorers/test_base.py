@@ -542,6 +542,7 @@ def test_what_has_no_name_is_drawn_anew_when_it_changes():
     explorer.close()
 
 
+@pytest.mark.slow
 def test_images_keep_their_colours():
     class Field(Small):
         def draw(self, data, update):

@@ -28,6 +28,7 @@ def explorer(shared):
     return shared
 
 
+@pytest.mark.slow
 def test_it_starts_with_a_network_that_has_learnt_nothing(explorer):
     assert explorer.work_state == "idle"
     assert len(explorer.data.losses) == 0
@@ -46,6 +47,7 @@ def trained(shared):
     return shared
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_says_so(trained):
     data = trained.data
     assert len(data.losses) == 50
@@ -73,6 +75,7 @@ def test_the_plain_copy_computes_what_the_network_does(trained):
     np.testing.assert_allclose(trainer.plain.predict_on_batch(x), trainer.model.predict_on_batch(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_constrained_network_keeps_its_constant_and_the_plain_one_has_another(explorer):
     assert 0.98 < explorer.data.constant <= 1.0
     explorer.state = {"discs": False}
@@ -89,6 +92,7 @@ def test_the_constrained_network_keeps_its_constant_and_the_plain_one_has_anothe
     assert explorer.error is None
 
 
+@pytest.mark.slow
 def test_a_step_makes_a_piece_and_pauses(explorer):
     explorer.step()
     assert not explorer.wait(300)
@@ -121,12 +125,14 @@ def first_losses(explorer, **values):
     return losses
 
 
+@pytest.mark.slow
 def test_the_same_state_gives_the_same_training(explorer):
     first, other, again = (first_losses(explorer, seed=seed) for seed in (3, 4, 3))
     np.testing.assert_allclose(first, again, rtol=1e-4)
     assert not np.allclose(first, other)
 
 
+@pytest.mark.slow
 def test_the_temperature_reaches_the_loss(explorer):
     assert not np.isclose(first_losses(explorer)[0], first_losses(explorer, tau=1.0)[0])
 
@@ -140,6 +146,7 @@ def test_every_toy_has_two_classes_that_noise_mixes(points):
     assert not np.allclose(labelled_points(points, 0.4, 1)[0][0], x)
 
 
+@pytest.mark.slow
 def test_your_own_points_of_three_classes():
     (x, y), _ = data.gaussians(60, classes=3, seed=0)
     explorer = BoundaryExplorer(x, y)

@@ -36,6 +36,7 @@ def words(explorer):
     return re.sub(r"<[^>]*>", " ", explorer._results.value)
 
 
+@pytest.mark.slow
 def test_it_shows_what_is_certified(explorer, model):
     radii = measure.certified_radius(model, FLAT)
     explorer.state = {"image": 7, "epsilon": 0.05}
@@ -79,6 +80,7 @@ def test_images_in_the_order_of_their_radii(explorer):
     assert explorer.data.radius == explorer._present().radii.radii.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["deepfool", "pgd"])
 def test_an_attack_never_succeeds_within_the_radius(explorer, method):
     pytest.importorskip("art")
@@ -129,6 +131,7 @@ def test_a_model_that_cannot_be_certified_is_explained():
         CertificateExplorer(model)
 
 
+@pytest.mark.slow
 def test_without_a_model_it_trains_one_once_for_a_process(monkeypatch):
     monkeypatch.setattr(certificates, "_TRAINED", {})
     monkeypatch.setattr(certificates, "_STEPS", 4)

@@ -40,6 +40,7 @@ def test_it_starts_with_a_claim_that_lies(explorer):
     assert "The reference's average promises 1, and the norm is 1.091: it lies by 9.1 %." in statement(explorer)
 
 
+@pytest.mark.slow
 def test_every_corner(explorer):
     values = {
         "kernel": ("random", "all ones", "smooth", "checkerboard", "edge"),

@@ -53,6 +53,7 @@ def test_every_activation_has_a_name():
     assert set(_NAMES) == set(measure.DEPTH_ACTIVATIONS)
 
 
+@pytest.mark.slow
 def test_every_corner(explorer):
     # A new frame for new activations takes time: each pair meets one corner, and each corner one pair or two.
     corners = itertools.cycle(itertools.product((2, 50), (2, 16), (0, 20)))
@@ -76,6 +77,7 @@ def test_the_widest(explorer):
     assert explorer.data.way.width == 128
 
 
+@pytest.mark.slow
 def test_moves_change_the_picture_and_come_back(explorer):
     before = source(explorer)
     for name, value in (("first", "tanh"), ("second", "elu"), ("depth", 11), ("width", 8), ("seed", 3)):
@@ -95,6 +97,7 @@ def test_the_table_for_files(explorer):
     np.testing.assert_allclose([row[5] for row in rows], explorer.data.way.median[1])
 
 
+@pytest.mark.slow
 def test_ones_own_model(model):
     explorer = GradientDepthExplorer(model, X)
     assert explorer.error is None

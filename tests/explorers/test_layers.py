@@ -126,6 +126,7 @@ def test_convolutions_at_their_corners(explorer, padding, stride, bound):
     assert explorer.data.largest == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_promise_that_is_not_kept(explorer):
     explorer.state = {"layer": "SpectralConv2D", "units": 16, "channels": 1, "bound": "unsound_average"}
     assert explorer.data.largest > 1.05
@@ -140,6 +141,7 @@ def test_a_promise_that_is_not_kept(explorer):
     assert "The layer keeps k = 1" in statement(explorer)
 
 
+@pytest.mark.slow
 def test_moves_change_the_picture_and_come_back(explorer):
     before = source(explorer)
     for name, value in (("layer", "LayerCentering"), ("k", 10.0), ("bjorck", False), ("maxiter", 1), ("beta", 0.1),

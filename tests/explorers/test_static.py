@@ -25,6 +25,7 @@ def test_the_page_shows_every_explorer_with_its_words():
         assert len(statement) > 40
 
 
+@pytest.mark.slow
 def test_the_page_says_how_many_there_are(tmp_path, monkeypatch):
     page = (PAGE / "index.md").read_text(encoding="utf-8")
     assert page.startswith(static._introduction(len(explorers.entries())))
@@ -37,6 +38,7 @@ def test_the_page_says_how_many_there_are(tmp_path, monkeypatch):
     assert "13 ways" in static._introduction(13)
 
 
+@pytest.mark.slow
 def test_a_picture_is_written_without_the_page(tmp_path):
     static.write(tmp_path / "new", ["activations"])
     (path,) = (tmp_path / "new").iterdir()

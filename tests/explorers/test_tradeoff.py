@@ -73,6 +73,7 @@ def test_robustness_is_compared_at_an_epsilon(explorer):
     np.testing.assert_allclose(explorer.data.robustness, [run.certified_at(0.25) for run in explorer.data.runs])
 
 
+@pytest.mark.slow
 def test_a_live_run_is_added_and_dropped_by_a_reset():
     explorer = TradeoffExplorer(TRAIN, TEST)
     assert len(explorer.data) == 0
@@ -103,6 +104,7 @@ def test_data_that_cannot_be_used_are_explained():
         TradeoffExplorer(TRAIN)
 
 
+@pytest.mark.slow
 def test_the_table_is_made_by_a_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(table_module, "DIALS", (("crossentropy", 3.0, 1.0),))
     monkeypatch.setattr(table_module, "SEEDS", (5,))

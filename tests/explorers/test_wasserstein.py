@@ -29,6 +29,7 @@ def explorer(shared):
     return shared
 
 
+@pytest.mark.slow
 def test_it_starts_with_the_exact_distance_and_an_estimate(explorer):
     x, y = explorer.data.potential.x, explorer.data.potential.y
     costs = cdist(x, y)
@@ -38,6 +39,7 @@ def test_it_starts_with_the_exact_distance_and_an_estimate(explorer):
     json.dumps(explorer.state)
 
 
+@pytest.mark.slow
 def test_the_estimate_rises_and_stays_below_the_distance(explorer):
     explorer.start()
     assert explorer.wait(300)
@@ -53,6 +55,7 @@ def test_the_estimate_rises_and_stays_below_the_distance(explorer):
     np.testing.assert_array_equal(line.get_ydata(), training.estimates)
 
 
+@pytest.mark.slow
 def test_the_hinge_pushes_points_out_of_the_margin(explorer):
     assert explorer.controls["min_margin"].disabled
     explorer.state = {"alpha": 20.0, "min_margin": 1.0, "clouds": "gaussians", "noise": 0.2}
@@ -92,6 +95,7 @@ def test_every_pair_of_clouds_parts_with_the_distance(kind):
     assert near[0] < near[1]
 
 
+@pytest.mark.slow
 def test_your_own_clouds():
     rng = np.random.default_rng(0)
     explorer = WassersteinExplorer(rng.standard_normal((20, 2)), rng.standard_normal((30, 2)) + 2)

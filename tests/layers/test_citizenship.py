@@ -70,6 +70,7 @@ def parameter(case):
     return pytest.param(case, id=case_id(case), marks=pytest.mark.nightly if compiles_long else ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [parameter(case) for case in all_cases()])
 def test_every_copy_predicts_the_same(case, tmp_path):
     model, layer, x = trained(**case)

@@ -97,6 +97,7 @@ settings_of_spectral = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(
     st.sampled_from(TWO_D),
@@ -136,6 +137,7 @@ def test_one_dimension(n, kernel_size, k):
     np.testing.assert_allclose(np.array(layer(x, training=False)).reshape(2, -1), want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_how_tight():
     ones = built(SpectralConv2D, (28, 28), 1, 1, kernel_initializer="ones")
     assert norm(ones, (28, 28)) > 0.99
@@ -170,6 +172,7 @@ def set_kernel(layer, kind, scale=1.0, seed=0):
     layer.refresh()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(20))
 @given(
     st.sampled_from(TWO_D),
@@ -253,6 +256,7 @@ def test_the_tight_bound_needs_a_size_and_holds_up_to_it(cls):
         keras.Sequential([keras.Input((*sizes[:-1], None, 2)), layer])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "dtype", "how"),
     [
@@ -276,6 +280,7 @@ def test_the_tight_bound_survives_training(arguments, dtype, how):
             layer.condense()
 
 
+@pytest.mark.slow
 def test_the_tight_bound_survives_saving_and_export(tmp_path):
     layer = SpectralConv2D(4, 3, bound="tight", activation=MaxMin())
     model = Sequential([keras.Input((7, 6, 2)), layer, keras.layers.Flatten()])
@@ -427,6 +432,7 @@ def assert_bound(model):
         assert norm(layer, sizes) <= layer.k_coef_lip == pytest.approx(2 ** (1 / 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "arguments"), [("adam", {}), ("sgd", {"eps_bjorck": None})])
 def test_the_bound_survives_training_saving_and_export(optimizer, arguments, tmp_path):
     model = network(**arguments)

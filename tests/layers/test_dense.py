@@ -58,6 +58,7 @@ def test_wbar_is_right_from_build_on(cls, arguments):
     np.testing.assert_allclose(layer(x, training=False), x @ np.array(layer.wbar), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "arguments"), LAYERS[1:5:3])
 def test_wbar_is_right_when_fit_builds_the_layer(cls, arguments):
     model = keras.Sequential([cls(1, kernel_initializer="he_normal", **arguments)])
@@ -170,6 +171,7 @@ def test_bad_weights_are_refused_eagerly(bad):
     np.testing.assert_array_equal(layer.wbar, wbar)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "jit_compile"), [({}, False), ({"eps_bjorck": None}, True)])
 def test_a_compiled_step_keeps_the_last_finite_state_and_recovers(arguments, jit_compile):
     layer = SpectralDense(5, use_bias=False, **arguments)
@@ -255,6 +257,7 @@ def trained(cls, arguments, activation=None):
     return model, layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "arguments", "activation"),
     [(SpectralDense, {}, None), (SpectralDense, {"eps_bjorck": None}, MaxMin), (FrobeniusDense, {}, GroupSort2)],

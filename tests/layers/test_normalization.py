@@ -32,6 +32,7 @@ def built(cls, shape=(None, 3), **arguments):
 # --- what they compute ---
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(st.sampled_from(FORMS), st.sampled_from([1.0, 0.3]), st.integers(-3, 3), st.integers(0, 2**16))
 def test_they_are_what_numpy_computes(form, k, power, seed):

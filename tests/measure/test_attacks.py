@@ -63,6 +63,7 @@ def two():
 # --- where the smallest change is known ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_attacks_on_a_linear_model_arrive_at_its_radius(outputs):
     model, x = linear(RNG.standard_normal((5, outputs)), 0.3), RNG.standard_normal((20, 5))
@@ -90,6 +91,7 @@ def test_an_attack_that_sees_decisions_only_comes_close():
 # --- certificates hold ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "starts"), [("ten", 1), ("two", 2)])
 def test_no_certified_point_is_flipped_inside_of_its_radius(which, starts, request):
     model, x, y = request.getfixturevalue(which)
@@ -106,6 +108,7 @@ def test_no_certified_point_is_flipped_inside_of_its_radius(which, starts, reque
     assert (outside.found >= radii).all()
 
 
+@pytest.mark.slow
 def test_the_smallest_changes_lie_outside_of_the_radii(ten):
     model, x, y = ten
     radii = measure.certified_radius(model, x, y).radii
@@ -125,6 +128,7 @@ def attacked(ten):
     return measure.attack(*ten, epsilon=1.0, steps=15)
 
 
+@pytest.mark.slow
 def test_what_is_reported_is_what_float64_says(ten, attacked):
     (model, x, y), found = ten, attacked
     assert len(found) == len(x)
@@ -145,6 +149,7 @@ def test_what_is_reported_is_what_float64_says(ten, attacked):
     np.testing.assert_array_equal(found.distances[wrong], 0)
 
 
+@pytest.mark.slow
 def test_a_change_is_cut_back_to_the_first_wrong_decision(two):
     model, x, _ = two
     found = measure.attack(model, x, epsilon=3.0, steps=15)
@@ -205,6 +210,7 @@ def test_attacks_leave_the_model_alone(two):
     assert len(model.trainable_weights) == trainable
 
 
+@pytest.mark.slow
 def test_more_samples_than_fit_at_a_time(monkeypatch):
     monkeypatch.setattr(attacks._Pgd, "most", 8)
     model, x = linear([[1.0]]), np.linspace(0.1, 1, 19)[:, None]

@@ -57,6 +57,7 @@ def assert_agrees(kernel, **settings):
     assert data.converged == (data.iterations > 0 and data.increments[-1] < data.eps_bjorck)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(50))
 @given(
     kernel=kernels((1, 2, 5, 8)),

@@ -55,6 +55,7 @@ def test_a_linear_chain_is_its_matrix_where_one_layer_is_all():
     assert (row.name, row.kind, row.attained, row.method) == (model.layers[0].name, "Dense", True, "SVD")
 
 
+@pytest.mark.slow
 def test_a_lipschitz_network_is_certified_at_k():
     model = lipviz.Sequential(
         [
@@ -173,6 +174,7 @@ def test_several_inputs_and_outputs_count_as_one_vector():
         assert "No lower bound" in certificate.notes[-1]
 
 
+@pytest.mark.slow
 def test_nested_and_shared_layers_and_residuals():
     inner = lipviz.Sequential([keras.Input((5,)), lip.SpectralDense(5), lip.GroupSort(5)], name="inner")
     inputs = keras.Input((5,))
@@ -256,6 +258,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @given(**RECIPES)
 @settings(max_examples=examples(25))
 def test_no_pair_of_inputs_beats_the_bound_of_a_random_graph(steps, end, seed, scale):
@@ -266,6 +269,7 @@ def test_no_pair_of_inputs_beats_the_bound_of_a_random_graph(steps, end, seed, s
         assert largest_ratio(model, norm, (6, 6, 2)) <= certificate.upper_bound * (1 + 1e-6), certificate
 
 
+@pytest.mark.slow
 @given(**RECIPES)
 @settings(max_examples=examples(10))
 def test_no_ascent_beats_the_bound_of_a_random_graph(steps, end, seed, scale):
@@ -278,6 +282,7 @@ def test_no_ascent_beats_the_bound_of_a_random_graph(steps, end, seed, scale):
 # --- sizes ---
 
 
+@pytest.mark.slow
 def test_sizes_may_be_unknown_given_or_wrong():
     model = randomized(
         keras.Sequential([keras.Input((None, None, 2)), K.Conv2D(4, 3, padding="same"), K.MaxPooling2D()])

@@ -54,6 +54,7 @@ def test_a_product_is_that_of_the_matrix(entries, monkeypatch):
 # --- both sides ---
 
 
+@pytest.mark.slow
 def test_no_norm_is_outside_of_its_bounds():
     tightness = {"fast": [], "exact": [], "size_free": []}
     for seed in range(60):

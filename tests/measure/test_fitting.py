@@ -61,6 +61,7 @@ def test_labels_decide_on_the_outputs(labels, outputs):
     assert model.output_shape == (None, outputs)
 
 
+@pytest.mark.slow
 def test_a_classifier_learns_and_its_wbar_is_fresh():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
@@ -73,6 +74,7 @@ def test_a_classifier_learns_and_its_wbar_is_fresh():
         np.testing.assert_allclose(np.asarray(layer.wbar), held, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own():
     model = fitting.toy_classifier(np.eye(4, 2), [0, 1, 0, 1], **SMALL, steps=1, loss=lipviz.losses.HKR(alpha=1.0))
     assert isinstance(model.loss, lipviz.losses.HKR)
@@ -81,6 +83,7 @@ def test_a_loss_of_ones_own():
 # --- functions ---
 
 
+@pytest.mark.slow
 def test_sorting_fits_what_relu_cannot(abs_fits):
     relu, sorting = abs_fits["relu"], abs_fits["groupsort2"]
     assert sorting.error < 0.5 * relu.error
@@ -99,6 +102,7 @@ def test_the_prediction_is_that_of_the_trained_weights(abs_fits):
     assert fit.error**2 == pytest.approx(fit.losses[-1], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_fits_come_every_few_steps_and_may_be_left():
     seen = []
     for fit in fitting.fit_steps(np.sin, "relu", **SMALL, steps=10, every=4, constrained=False):

@@ -127,6 +127,7 @@ def test_groups_of_samples_are_put_together(smooth, monkeypatch):
     np.testing.assert_allclose(gradient_flow(smooth, X).norms, flow.norms, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_meter_follows_training():
     keras.utils.set_random_seed(0)
     steps = [layers.SpectralDense(4, activation="relu", maxiter_bjorck=2), layers.SpectralDense(1, maxiter_bjorck=2)]

@@ -214,6 +214,7 @@ def test_the_ascent_finds_the_norm_of_a_linear_map():
     )
 
 
+@pytest.mark.slow
 def test_the_ascent_of_a_lipschitz_network_comes_close_and_never_over():
     found = measure.gradient_ascent_ratio(lipschitz_network(3.0), samples(40, 4, 4, 1), steps=20)
     assert 0.999 * 3 < found.largest <= 3 * (1 + 1e-9)

@@ -54,6 +54,7 @@ def test_one_output_of_a_linear_model_has_the_distance_to_its_hyperplane():
     np.testing.assert_array_equal(decide(model, x + 1.001 * towards), 1 - found.predicted)
 
 
+@pytest.mark.slow
 def test_several_outputs_of_a_linear_model_have_the_distance_to_the_nearest_of_their_planes():
     kernel = RNG.standard_normal((4, 3)).astype("float32")
     model, x = linear(kernel), samples(50, (4,))
@@ -289,6 +290,7 @@ def test_measuring_leaves_the_model_alone():
 # --- trained networks under random and worst changes ---
 
 
+@pytest.mark.slow
 def test_no_change_of_a_trained_network_inside_the_radius_moves_its_decision():
     (x_train, y_train), (x, y) = data.digits(n_test=120)
     model = lipviz.Sequential(

@@ -40,6 +40,7 @@ def made():
     return list(tradeoff_steps(TRAIN, TEST, loss="hkr", dial=10.0, every=2, dataset="digits", **SMALL))
 
 
+@pytest.mark.slow
 def test_a_run_says_how_it_was_made_and_what_it_reached(made):
     assert [step.step for step in made] == [2, 4]
     last = made[-1]
@@ -51,6 +52,7 @@ def test_a_run_says_how_it_was_made_and_what_it_reached(made):
     assert last.certified.shape == last.epsilons.shape
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated(made):
     again = tradeoff_run(TRAIN, TEST, loss="hkr", dial=10.0, dataset="digits", **SMALL)
     assert again.step == 4
@@ -58,6 +60,7 @@ def test_a_run_can_be_repeated(made):
     assert again.mean_radius == pytest.approx(made[-1].mean_radius, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_two_classes_have_one_output():
     train, test = data.two_moons(100)
     last = tradeoff_run(train, test, dial=5.0, learning_rate=0.05, **{**SMALL, "steps": 20})
@@ -154,6 +157,7 @@ def certifier(classifier):
     return images.ImageCertifier(classifier, TEST[0].reshape(60, -1), TEST[1])
 
 
+@pytest.mark.slow
 def test_an_image_has_what_the_measurements_say(classifier, certifier):
     x = TEST[0].reshape(60, -1)
     radii = certified_radius(classifier, x, TEST[1])
@@ -175,6 +179,7 @@ def test_an_image_has_what_the_measurements_say(classifier, certifier):
     assert (np.diff(certifier.radii.radii[certifier.by_radius]) >= 0).all()
 
 
+@pytest.mark.slow
 def test_one_output_has_two_classes():
     (x, y), _ = data.two_moons(60)
     model = toy_classifier(x, y, width=4, depth=1, steps=5)

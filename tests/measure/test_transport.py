@@ -175,6 +175,7 @@ def test_the_potential_of_a_linear_network():
     assert around.x1[0] < 0 < 4 < around.x1[-1]
 
 
+@pytest.mark.slow
 def test_training_nears_the_exact_distance(clouds, trained):
     model, runs = trained
     assert [len(run.steps) for run in runs] == [26, 51, 61]
@@ -192,6 +193,7 @@ def test_training_nears_the_exact_distance(clouds, trained):
     )
 
 
+@pytest.mark.slow
 def test_training_on_clouds_of_other_dimensions():
     x, y = np.ones((3, 4)), np.zeros((3, 4))
     run = transport.kr_training(x, y, linear(1.0, 0.0, 0.0, 0.0), steps=2, exact=2.0, name="line")

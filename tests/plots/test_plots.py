@@ -230,6 +230,7 @@ def test_there_must_be_something_to_update():
         plots.plot_singular_values(layer(), ax=ax, update=True)
 
 
+@pytest.mark.slow
 def test_a_live_figure_shows_what_a_fresh_one_would():
     def shown(live, figure, data, update):
         left, right = figure.axes

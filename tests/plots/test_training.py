@@ -268,6 +268,7 @@ def test_an_image_stands_beside_its_gradient_and_its_attacked_twin():
     assert "still class 1" in image_plots.plot_certified_image(image(success=False)).texts[2].get_text()
 
 
+@pytest.mark.slow
 def test_captions_stay_in_the_figure():
     ax = image_plots.plot_certified_image(image(index=1234, predicted=10, label=10))
     FigureCanvasAgg(ax.figure).draw()
