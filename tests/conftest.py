@@ -48,8 +48,8 @@ def _is_jax(item):
 
 
 def pytest_itemcollected(item):
-    """Lessons, pages and the run on JAX are slow as a whole; of other tests it is said one by one."""
-    if _is_jax(item) or any(item.get_closest_marker(name) for name in ("notebook", "site", "browser")):
+    """Pages and the run on JAX are slow as a whole, as lessons are; of other tests it is said one by one."""
+    if _is_jax(item) or any(item.get_closest_marker(name) for name in ("site", "browser")):
         item.add_marker(pytest.mark.slow)
 
 

@@ -84,6 +84,7 @@ class LessonFile(pytest.File):
     def collect(self):
         item = LessonItem.from_parent(self, filename=self.path.name)
         item.add_marker(pytest.mark.notebook)
+        item.add_marker(pytest.mark.slow)
         yield item
 
 

@@ -81,7 +81,7 @@ def project(tmp_path_factory):
     """A project of made-up lessons."""
     project = tmp_path_factory.mktemp("project")
     (project / "notebooks").mkdir()
-    (project / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -rA -p tests.notebook_plugin\n")
+    (project / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -rA -p tests.notebook_plugin\n")
     for name, (cells, _) in LESSONS.items():
         cells = cells.replace("{executable!r}", repr(sys.executable))
         (project / "notebooks" / f"{name}.py").write_text(HEADER + cells)
@@ -105,7 +105,8 @@ def run_pytest(project, *arguments):
         "sys.argv[0] = 'lipviz'\n"
         "import pytest; sys.exit(pytest.main(sys.argv[1:]))\n"
     )
-    command = [sys.executable, "-c", program, "-p", "no:cacheprovider", *arguments]
+    # These lessons need no TensorFlow, which a process that forks kernels would import.
+    command = [sys.executable, "-c", program, "-p", "no:cacheprovider", "--cold-kernels", *arguments]
     return subprocess.run(command, cwd=project, capture_output=True, text=True)
 
 
@@ -116,17 +117,20 @@ def test_outcome(report, name):
     assert f"{outcome} notebooks/{name}.py::{name}.py" in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, (_, line) in LESSONS.items() if line])
 def test_failure_says_why(report, name):
     section = report.split(f" {name}.py ", 1)[1].split("\n____")[0]
     assert LESSONS[name][1] in section
 
 
+@pytest.mark.slow
 def test_only_lessons_are_collected(report):
     assert "4 failed, 2 passed" in report
     assert "not a lesson" not in report
 
 
+@pytest.mark.slow
 def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
     folder = project / notebook_plugin.KEPT
     passed = [name for name, (_, line) in LESSONS.items() if line is None]
@@ -140,7 +144,7 @@ def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
 @pytest.mark.slow
 def test_full_lessons_have_the_settings_of_readers(tmp_path):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -p tests.notebook_plugin\n")
     cells = '\n# %% nbmake={"mock": {"EPOCHS": 1}}\nEPOCHS = 20\n\n# %%\nprint(EPOCHS)\n'
     (tmp_path / "notebooks" / "00_full.py").write_text(HEADER + cells)
     assert run_pytest(tmp_path, "--full-lessons").returncode == 0
@@ -152,7 +156,7 @@ def test_full_lessons_have_the_settings_of_readers(tmp_path):
 @pytest.mark.slow
 def test_a_lesson_that_prints_something_else_the_second_time_is_found(tmp_path):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -p tests.notebook_plugin\n")
     same = "\n# %%\nimport time\nprint('error 0.125')\nprint(f'{time.time():.3f} seconds')\n"
     other = "\n# %%\nimport time\nprint(f'error {time.time() % 1000:.3f}')\n"
     for name, cells in (("00_same", same), ("01_other", other)):
@@ -181,7 +185,7 @@ def test_numbers_are_compared_relatively_and_words_exactly(once, again, count):
 @pytest.mark.slow
 def test_named_lesson_is_run_not_imported(tmp_path):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = notebook\naddopts = -p tests.notebook_plugin\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -p tests.notebook_plugin\n")
     (tmp_path / "notebooks" / "00_one.py").write_text(HEADER + "\n# %%\nget_ipython()\n")
     done = run_pytest(tmp_path, "--collect-only", "-q", "-m", "notebook", "notebooks/00_one.py")
     assert done.stdout.splitlines()[0] == "notebooks/00_one.py::00_one.py"

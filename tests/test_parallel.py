@@ -16,7 +16,8 @@ import pytest
 # gradient is the mean of 64 terms of at most 1 + α = 6, and five steps at a rate of 0.1 add it up.
 ATOL = 64 * 6e-8 * 6 * 0.1 * 5
 
-pytestmark = pytest.mark.timeout(1800)  # it compiles two training steps, on a busy machine
+# It compiles two training steps, on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,6 @@ def weights(tmp_path_factory):
     return {devices: dict(np.load(folder / f"{devices}.npz")) for devices in (1, 2)}
 
 
-@pytest.mark.slow
 def test_two_devices_train_the_same_network_as_one(weights):
     one, two = weights[1], weights[2]
     assert one.keys() == two.keys()
