@@ -95,11 +95,12 @@ settings = {"width": 64, "depth": 3, "steps": STEPS, "learning_rate": 0.03}
 model = measure.toy_classifier(x, y, loss=HKR(alpha=10, min_margin=0.29), **settings)
 accuracy = np.mean((np.asarray(model(x_test))[:, 0] > 0) == (y_test == 1))
 print(f"test accuracy: {accuracy:.3f}")
-assert accuracy >= 0.96
+assert accuracy >= 0.93
 
 # %% [markdown]
 # (How many test points lie at the tips of the moons is luck. Over ten draws, seeds 0 to 9, this network reached .952 to
-# .992, .969 in the mean, and .96 or more on nine of the ten. One of half the width with a layer less reached .944 to
+# .992, .969 in the mean, and .96 or more on nine of the ten. A share of .969 among 250 points has a standard deviation
+# of .011 from the draw alone, so the cell asks for three of them less than the mean. One of half the width with a layer less reached .944 to
 # .984: .96 or more on six of them after 300 steps, and on five after 1,000.)
 
 # %% [markdown]

@@ -4,6 +4,7 @@ The lessons here are made up. They run in one pytest of their own, because each 
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -81,7 +82,9 @@ def project(tmp_path_factory):
     """A project of made-up lessons."""
     project = tmp_path_factory.mktemp("project")
     (project / "notebooks").mkdir()
-    (project / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -rA -p tests.notebook_plugin\n")
+    (project / "pytest.ini").write_text(
+        "[pytest]\nmarkers =\n notebook\n slow\naddopts = -rA -p tests.notebook_plugin\n"
+    )
     for name, (cells, _) in LESSONS.items():
         cells = cells.replace("{executable!r}", repr(sys.executable))
         (project / "notebooks" / f"{name}.py").write_text(HEADER + cells)
@@ -92,12 +95,13 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(project):
     """The output of pytest on that project."""
-    done = run_pytest(project)
+    done = run_pytest(project, "--cold-kernels")
     assert not list(project.rglob("written"))
     return done.stdout
 
 
-def run_pytest(project, *arguments):
+def run_pytest(project, *arguments, **environment):
+    """Runs pytest in a project, with some environment variables besides those of this process."""
     program = (
         # The made-up project has no tests of its own: ours are found by their folder.
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
@@ -105,9 +109,8 @@ def run_pytest(project, *arguments):
         "sys.argv[0] = 'lipviz'\n"
         "import pytest; sys.exit(pytest.main(sys.argv[1:]))\n"
     )
-    # These lessons need no TensorFlow, which a process that forks kernels would import.
-    command = [sys.executable, "-c", program, "-p", "no:cacheprovider", "--cold-kernels", *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+    command = [sys.executable, "-c", program, "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 @pytest.mark.slow
@@ -147,7 +150,7 @@ def test_full_lessons_have_the_settings_of_readers(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -p tests.notebook_plugin\n")
     cells = '\n# %% nbmake={"mock": {"EPOCHS": 1}}\nEPOCHS = 20\n\n# %%\nprint(EPOCHS)\n'
     (tmp_path / "notebooks" / "00_full.py").write_text(HEADER + cells)
-    assert run_pytest(tmp_path, "--full-lessons").returncode == 0
+    assert run_pytest(tmp_path, "--full-lessons", "--cold-kernels").returncode == 0
     full = nbformat.read(tmp_path / notebook_plugin.KEPT / "00_full.ipynb", as_version=4)
     assert full.cells[-1].outputs[0].text == "20\n"
     assert full.metadata.lipviz.quick_settings == {}
@@ -161,7 +164,7 @@ def test_a_lesson_that_prints_something_else_the_second_time_is_found(tmp_path):
     other = "\n# %%\nimport time\nprint(f'error {time.time() % 1000:.3f}')\n"
     for name, cells in (("00_same", same), ("01_other", other)):
         (tmp_path / "notebooks" / f"{name}.py").write_text(HEADER + cells)
-    done = run_pytest(tmp_path, "--repeat-lessons")
+    done = run_pytest(tmp_path, "--repeat-lessons", "--cold-kernels")
     assert "1 failed, 1 passed" in done.stdout
     assert "A second run printed something else" in done.stdout
     assert [path.stem for path in (tmp_path / notebook_plugin.KEPT).iterdir()] == ["00_same"]
