@@ -77,14 +77,15 @@ pathlib.Path("written").touch()
 }
 
 
+SETTINGS = "[pytest]\nmarkers =\n notebook\n slow\naddopts = -rA -p tests.notebook_plugin\n"
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project of made-up lessons."""
     project = tmp_path_factory.mktemp("project")
     (project / "notebooks").mkdir()
-    (project / "pytest.ini").write_text(
-        "[pytest]\nmarkers =\n notebook\n slow\naddopts = -rA -p tests.notebook_plugin\n"
-    )
+    (project / "pytest.ini").write_text(SETTINGS)
     for name, (cells, _) in LESSONS.items():
         cells = cells.replace("{executable!r}", repr(sys.executable))
         (project / "notebooks" / f"{name}.py").write_text(HEADER + cells)
@@ -147,7 +148,7 @@ def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
 @pytest.mark.slow
 def test_full_lessons_have_the_settings_of_readers(tmp_path):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -p tests.notebook_plugin\n")
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
     cells = '\n# %% nbmake={"mock": {"EPOCHS": 1}}\nEPOCHS = 20\n\n# %%\nprint(EPOCHS)\n'
     (tmp_path / "notebooks" / "00_full.py").write_text(HEADER + cells)
     assert run_pytest(tmp_path, "--full-lessons", "--cold-kernels").returncode == 0
@@ -159,7 +160,7 @@ def test_full_lessons_have_the_settings_of_readers(tmp_path):
 @pytest.mark.slow
 def test_a_lesson_that_prints_something_else_the_second_time_is_found(tmp_path):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -p tests.notebook_plugin\n")
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
     same = "\n# %%\nimport time\nprint('error 0.125')\nprint(f'{time.time():.3f} seconds')\n"
     other = "\n# %%\nimport time\nprint(f'error {time.time() % 1000:.3f}')\n"
     for name, cells in (("00_same", same), ("01_other", other)):
@@ -188,7 +189,7 @@ def test_numbers_are_compared_relatively_and_words_exactly(once, again, count):
 @pytest.mark.slow
 def test_named_lesson_is_run_not_imported(tmp_path):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n notebook\n slow\naddopts = -p tests.notebook_plugin\n")
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "notebooks" / "00_one.py").write_text(HEADER + "\n# %%\nget_ipython()\n")
     done = run_pytest(tmp_path, "--collect-only", "-q", "-m", "notebook", "notebooks/00_one.py")
     assert done.stdout.splitlines()[0] == "notebooks/00_one.py::00_one.py"

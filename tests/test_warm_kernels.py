@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from tests import notebook_plugin
-from tests.test_notebook_plugin import HEADER, run_pytest
+from tests.test_notebook_plugin import HEADER, SETTINGS, run_pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux kernels are forks")
 
@@ -63,9 +63,7 @@ PID = "\n# %%\n_ = __import__('os').system('echo $PPID >>$PIDS')\n"  # leaves no
 def run_lessons(project, names, *arguments, **environment):
     """Runs lessons in a project and returns the report, and the notebooks of those that passed."""
     (project / "notebooks").mkdir()
-    (project / "pytest.ini").write_text(
-        "[pytest]\nmarkers =\n notebook\n slow\naddopts = -rA -p tests.notebook_plugin\n"
-    )
+    (project / "pytest.ini").write_text(SETTINGS)
     for name in names:
         limited = HEADER.replace("#   jupytext:", "#   execution:\n#     timeout: 2\n#   jupytext:")
         header = limited if name == "06_never_ends" else HEADER
