@@ -604,20 +604,11 @@ def test_certify_says_in_one_line_what_is_wrong(saved, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        (["doctor"], ""),
-        # In a second process, which has another backend.
-        (["bench", "poolings", "--repeats=1", "--batch=1", "--backend=tensorflow"], "poolings …\n"),
-    ],
-    ids=["doctor", "bench"],
-)
-def test_no_greeting_interrupts(command, said, tmp_path):
-    environment = clean_environment(tmp_path) | {"KERAS_BACKEND": "jax" if "bench" in command else "tensorflow"}
+def test_no_greeting_interrupts_the_doctor(tmp_path):
+    environment = clean_environment(tmp_path)
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    done = run_command([LIPVIZ, *command], env=environment, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, said)
+    done = run_command([LIPVIZ, "doctor"], env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 SPEAKING = """
