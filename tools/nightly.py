@@ -139,7 +139,8 @@ PARTS = (
         "all lessons in JupyterLab and a browser, every exercise answered",
         (python("tools.read_lessons"),),
     ),
-    Part("jax", "the core on JAX, all cases", (pytest(*jax_run.AGAIN),), jax_run.ENVIRONMENT),
+    Part("cases", "the cases of tests that have the mark nightly", (pytest("--nightly", "-m", "nightly"),)),
+    Part("jax", "the core on JAX, all cases", (pytest("--nightly", *jax_run.AGAIN),), jax_run.ENVIRONMENT),
     Part(
         "searches",
         "searches for a broken bound, a false radius, a layer that exceeds k, a difference of fast and plain forms",
