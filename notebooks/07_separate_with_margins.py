@@ -100,8 +100,8 @@ assert accuracy >= 0.93
 # %% [markdown]
 # (How many test points lie at the tips of the moons is luck. Over ten draws, seeds 0 to 9, this network reached .952 to
 # .992, .969 in the mean, and .96 or more on nine of the ten. A share of .969 among 250 points has a standard deviation
-# of .011 from the draw alone, so the cell asks for three of them less than the mean. One of half the width with a layer less reached .944 to
-# .984: .96 or more on six of them after 300 steps, and on five after 1,000.)
+# of .011 from the draw alone, so the cell asks for three of them less than the mean. One of half the width with a layer
+# less reached .944 to .984: .96 or more on six of them after 300 steps, and on five after 1,000.)
 
 # %% [markdown]
 # ## See the margins
