@@ -66,7 +66,7 @@ from lipviz.losses import HKR
 keras.utils.set_random_seed(0)
 logging.getLogger("tensorflow").setLevel("ERROR")  # it warns of many small models, which are what we are here for
 
-# %% nbmake={"mock": {"STEPS": 120, "EXPLORED": 60}}
+# %% nbmake={"mock": {"STEPS": 120}}
 STEPS = 600
 EXPLORED = 80
 
