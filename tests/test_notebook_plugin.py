@@ -146,29 +146,24 @@ def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
 
 
 @pytest.mark.slow
-def test_full_lessons_have_the_settings_of_readers(tmp_path):
+def test_full_lessons_have_the_settings_of_readers_and_a_second_run_prints_the_same(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pytest.ini").write_text(SETTINGS)
-    cells = '\n# %% nbmake={"mock": {"EPOCHS": 1}}\nEPOCHS = 20\n\n# %%\nprint(EPOCHS)\n'
-    (tmp_path / "notebooks" / "00_full.py").write_text(HEADER + cells)
-    assert run_pytest(tmp_path, "--full-lessons", "--cold-kernels").returncode == 0
-    full = nbformat.read(tmp_path / notebook_plugin.KEPT / "00_full.ipynb", as_version=4)
+    lessons = {
+        "00_full": '\n# %% nbmake={"mock": {"EPOCHS": 1}}\nEPOCHS = 20\n\n# %%\nprint(EPOCHS)\n',
+        "01_same": "\n# %%\nimport time\nprint('error 0.125')\nprint(f'{time.time():.3f} seconds')\n",
+        "02_other": "\n# %%\nimport time\nprint(f'error {time.time() % 1000:.3f}')\n",
+    }
+    for name, cells in lessons.items():
+        (tmp_path / "notebooks" / f"{name}.py").write_text(HEADER + cells)
+    done = run_pytest(tmp_path, "--full-lessons", "--repeat-lessons", "--cold-kernels")
+    assert "1 failed, 2 passed" in done.stdout
+    assert "A second run printed something else" in done.stdout
+    kept = tmp_path / notebook_plugin.KEPT
+    assert sorted(path.stem for path in kept.iterdir()) == ["00_full", "01_same"]
+    full = nbformat.read(kept / "00_full.ipynb", as_version=4)
     assert full.cells[-1].outputs[0].text == "20\n"
     assert full.metadata.lipviz.quick_settings == {}
-
-
-@pytest.mark.slow
-def test_a_lesson_that_prints_something_else_the_second_time_is_found(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pytest.ini").write_text(SETTINGS)
-    same = "\n# %%\nimport time\nprint('error 0.125')\nprint(f'{time.time():.3f} seconds')\n"
-    other = "\n# %%\nimport time\nprint(f'error {time.time() % 1000:.3f}')\n"
-    for name, cells in (("00_same", same), ("01_other", other)):
-        (tmp_path / "notebooks" / f"{name}.py").write_text(HEADER + cells)
-    done = run_pytest(tmp_path, "--repeat-lessons", "--cold-kernels")
-    assert "1 failed, 1 passed" in done.stdout
-    assert "A second run printed something else" in done.stdout
-    assert [path.stem for path in (tmp_path / notebook_plugin.KEPT).iterdir()] == ["00_same"]
 
 
 @pytest.mark.parametrize(
