@@ -27,7 +27,8 @@ def check_finite(value, owner):
         ValueError: If it holds NaN or Inf.
     """
     try:
-        array = ops.convert_to_numpy(ops.convert_to_tensor(value))
+        # What is an array already stays as it is: JAX would make float32 of float64.
+        array = value if isinstance(value, np.ndarray) else ops.convert_to_numpy(ops.convert_to_tensor(value))
     except Exception:  # every backend has an error of its own for a symbolic tensor
         return None
     bad = int(np.size(array) - np.isfinite(array).sum())

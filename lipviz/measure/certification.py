@@ -1,5 +1,6 @@
 """A Lipschitz constant that can be trusted: bounds of every layer, put together along the graph of a model."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -8,10 +9,20 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from lipviz.measure import rounding
 from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
-from lipviz.measure.bounds.pointwise import activation_bound
-from lipviz.measure.bounds.registry import activation_of, behind, check_norm, find_rule, layer_bound, unknown
+from lipviz.measure.bounds.pointwise import activation_bound, broadcast_shape
+from lipviz.measure.bounds.registry import (
+    activation_of,
+    behind,
+    check_norm,
+    find_rule,
+    is_float,
+    layer_bound,
+    takes_whole_numbers,
+    unknown,
+)
 from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import used_kernel
@@ -27,11 +38,18 @@ _REMEDY = "give it a bound by lipviz.register_bound"
 
 
 class _Trace:
-    """Follows a model's graph with a `Flow` for each value, and writes down what each step can stretch."""
+    """Follows a model's graph with a `Flow` for each value, and writes down what each step can stretch.
 
-    def __init__(self, norm, exact, only_graph=False):
+    Args:
+        norm: 1, 2 or `math.inf`.
+        exact: See `certify`.
+        only_graph: Whether to leave out the bounds of layers of one input.
+        rounds: Whether to follow what float64 rounds as well, see `rounding`; the model must be in float64.
+    """
+
+    def __init__(self, norm, exact, only_graph=False, rounds=False):
         self.norm, self.exact = norm, exact
-        self.only_graph = only_graph  # leaves out the bounds of layers of one input
+        self.only_graph, self.rounds = only_graph, rounds
         self.rows = []
         self.makers = {}  # from the id of a Flow to (layer, the Flow it came from); both stay alive in `flows`
         self.flows = []
@@ -60,16 +78,26 @@ class _Trace:
         bound = unknown(why) if rule is None or len(flows) > 1 else rule(model, shape, self.norm, self.exact)
         self._row(prefix + model.name, type(model).__name__, bound, start)
         spec = model.compute_output_spec(keras.tree.map_structure(lambda flow: flow.tensor, inputs)) if prefix else None
-        return self._leaving(spec, _times(flows, bound), model, flows)
+        gains = _times(flows, bound)
+        if not self.rounds or spec is None:
+            return self._leaving(spec, gains, model, flows)
+        results = rounding.at_zero(model, [keras.tree.map_structure(lambda flow: flow.at_zero, inputs)], {})
+        errors = rounding.of_layer(model, flows, keras.tree.flatten(results), [bound.upper])
+        return self._leaving(spec, gains, model, flows, results, errors)
 
-    def _leaving(self, spec, gains, layer, flows):
-        def leave(tensor):
-            flow = Flow(tensor, gains)
+    def _leaving(self, spec, gains, layer, flows, results=None, errors=None):
+        if errors is not None:
+            gains = rounding.with_errors(gains, flows, keras.tree.flatten(results), errors)
+
+        def leave(tensor, result=None):
+            flow = Flow(tensor, gains, result)
             self.flows.append(flow)
             self.makers[id(flow)] = (layer, flows[0])
             return flow
 
-        return Flow(None, gains) if spec is None else keras.tree.map_structure(leave, spec)
+        if spec is None:
+            return Flow(None, gains)
+        return keras.tree.map_structure(leave, *((spec,) if results is None else (spec, results)))
 
     def visit(self, prefix, op, *args, **kwargs):
         """What `op` makes of its arguments."""
@@ -80,42 +108,57 @@ class _Trace:
             lambda leaf: leaf.tensor if isinstance(leaf, Flow) else leaf, (args, kwargs)
         )
         spec = _output_spec(op, plain_args, plain_kwargs)
-        if isinstance(op, keras.layers.Layer):
-            gains = self._layer(prefix, op, flows)
-        else:
-            start = time.perf_counter()
-            merged = merging.operate(op, args, kwargs, spec, self.norm)
-            self._row(prefix + op.name, type(op).__name__, merged.bound, start)
-            gains = merged.gains
-        return self._leaving(spec, gains, op, flows)
+        results = None
+        if self.rounds:
+            concrete = keras.tree.map_structure(
+                lambda leaf: leaf.at_zero if isinstance(leaf, Flow) else leaf, (args, kwargs)
+            )
+            results = rounding.at_zero(op, *concrete)
+        gains, errors = self._step(prefix, op, args, kwargs, spec, flows, results)
+        return self._leaving(spec, gains, op, flows, results, errors)
 
-    def _layer(self, prefix, layer, flows):
+    def _step(self, prefix, op, args, kwargs, spec, flows, results):
+        """Gains behind a layer or an operation, and its errors, for `rounding.with_errors`."""
+        flat = keras.tree.flatten(results)
+        if isinstance(op, keras.layers.Layer) and len(flows) == 1:
+            gains, uppers = self._layer(prefix, op, flows[0])
+            return gains, rounding.of_layer(op, flows, flat, uppers) if self.rounds else None
         start = time.perf_counter()
-        name, kind = prefix + layer.name, type(layer).__name__
-        if len(flows) > 1:
-            merged = merging.merge(layer, flows, self.norm)
-            self._row(name, kind, _explained(merged.bound), start)
-            return merged.gains
-        gains = flows[0].gains
-        for suffix, bound in self._steps(layer, flows[0].shape[1:]):
-            self._row(name + suffix, kind, bound, start)
-            gains = _times([Flow(None, gains)], bound)
-            start = time.perf_counter()
-        return gains
+        if isinstance(op, keras.layers.Layer):
+            merged = merging.merge(op, flows, self.norm)
+        else:
+            merged = merging.operate(op, args, kwargs, spec, self.norm)
+        self._row(prefix + op.name, type(op).__name__, _explained(merged.bound), start)
+        return merged.gains, rounding.of_operation(op, flows, flat, merged.bound.upper) if self.rounds else None
 
-    def _steps(self, layer, shape):
+    def _layer(self, prefix, layer, flow):
+        """Gains behind a layer of one input, and the upper bounds of its steps."""
+        start = time.perf_counter()
+        gains, uppers = flow.gains, []
+        for suffix, bound in self._steps(layer, flow):
+            self._row(prefix + layer.name + suffix, type(layer).__name__, bound, start)
+            gains = _times([Flow(None, gains)], bound)
+            uppers.append(bound.upper)
+            start = time.perf_counter()
+        return gains, uppers
+
+    def _steps(self, layer, flow):
         """Bounds of a layer of one input, and of the activation behind it."""
         if self.only_graph:
             return [("", unknown("not asked for"))]
-        key = (id(layer), shape)
+        shape, whole = flow.shape[1:], not is_float(flow.tensor.dtype)
+        key = (id(layer), shape, whole)
         if key not in self._known:
-            self._known[key] = list(self._bounds(layer, shape))
+            self._known[key] = list(self._bounds(layer, shape, whole))
         return self._known[key]
 
-    def _bounds(self, layer, shape):
+    def _bounds(self, layer, shape, whole):
         rule = find_rule(layer)
-        if rule is None:
+        if rule is None or not is_float(layer.compute_dtype):
             yield "", _explained(layer_bound(layer, shape, self.norm))
+            return
+        if whole and not takes_whole_numbers(rule):
+            yield "", unknown("it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)")
             return
         yield "", rule(layer, shape, self.norm, self.exact)
         activation = activation_of(layer, rule)
@@ -134,20 +177,24 @@ def _explained(bound):
 
 
 def _times(flows, bound):
-    gains = sum(flow.gains for flow in flows)
-    if bound.upper == 0:
-        return np.zeros_like(gains)
-    return np.where(gains == 0, 0.0, gains * bound.upper)
+    return merging.times(sum(flow.gains for flow in flows), bound.upper)
 
 
 def _output_spec(op, args, kwargs):
     try:
-        return op.compute_output_spec(*args, **kwargs)
+        spec = op.compute_output_spec(*args, **kwargs)
     except Exception as error:
         shapes = [tuple(x.shape) for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
         raise ValueError(
             f"'{op.name}' ({type(op).__name__}) does not take inputs of the shape(s) {shapes}: {error}"
         ) from error
+    if isinstance(op, _BROADCASTING):  # Keras states the shape of the input, also where the layer's numbers widen it
+        shape = broadcast_shape(op, tuple(spec.shape)[1:])
+        return spec if shape is None else keras.KerasTensor((spec.shape[0], *shape), spec.dtype)
+    return spec
+
+
+_BROADCASTING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.PReLU)
 
 
 # --- what users call ---
@@ -193,13 +240,8 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     notes = list(_notes(model, trace))
     lower = 0.0
     if search:
-        lower, why = _searched(model, shapes, norm, samples, seed)
+        lower, why = _searched(model, shapes, norm, samples, seed, upper)
         notes += [why] if why else []
-    if lower > upper * (1 + 1e-9):
-        raise ValueError(
-            f"The search found a pair of inputs that '{model.name}' stretches by {lower}, above the bound {upper}: "
-            "a rule given to register_bound is too small, or `samples` are too close to each other."
-        )
     return Certificate(
         model=model.name,
         upper_bound=upper,
@@ -211,7 +253,7 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     )
 
 
-def _traced(model, input_shape, norm, exact=False, only_graph=False):
+def _traced(model, input_shape, norm, exact=False, only_graph=False, rounds=False):
     """The trace of a model, its input flows, and its outputs."""
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"certify expects a Keras model or layer. Received: {type(model).__name__}")
@@ -222,11 +264,13 @@ def _traced(model, input_shape, norm, exact=False, only_graph=False):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: nothing can be certified.")
     shapes = _input_shapes(model, input_shape)
+    dtypes = _input_dtypes(model, len(shapes))
+    units = np.eye(len(shapes), len(shapes) + 2 * rounds)
     flows = [
-        Flow(keras.KerasTensor((None, *shape), _input_dtype(model)), unit)
-        for shape, unit in zip(shapes, np.eye(len(shapes)), strict=True)
+        Flow(keras.KerasTensor((None, *shape), dtype), unit, np.zeros((1, *shape), dtype) if rounds else None)
+        for shape, dtype, unit in zip(shapes, dtypes, units, strict=True)
     ]
-    trace = _Trace(norm, exact, only_graph)
+    trace = _Trace(norm, exact, only_graph, rounds)
     if isinstance(model, keras.Model):
         outputs = trace.model(model, flows if len(flows) > 1 else flows[0])
     else:
@@ -234,9 +278,11 @@ def _traced(model, input_shape, norm, exact=False, only_graph=False):
     return trace, flows, outputs
 
 
-def _input_dtype(model):
+def _input_dtypes(model, count=1):
     inputs = getattr(model, "inputs", None)
-    return inputs[0].dtype if inputs else keras.backend.standardize_dtype(model.compute_dtype)
+    if inputs:
+        return [tensor.dtype for tensor in keras.tree.flatten(inputs)]
+    return [keras.backend.standardize_dtype(model.compute_dtype)] * count
 
 
 def _input_shapes(model, input_shape):
@@ -315,8 +361,8 @@ def _checked_samples(samples, inputs):
     return samples
 
 
-def _searched(model, shapes, norm, samples, seed):
-    """A lower bound by search, and words where there is none."""
+def _searched(model, shapes, norm, samples, seed, upper):
+    """A lower bound by search, and words where there is none, or where rounding disturbs it."""
     why = None
     if norm != 2:
         why = "the search knows the l2 norm only"
@@ -326,8 +372,8 @@ def _searched(model, shapes, norm, samples, seed):
         why = "the search needs a model, not a layer"
     elif any(layer.compute_dtype in _HALF for layer in model._flatten_layers()):
         why = "the search computes in float64, and the model in half precision"
-    elif "float" not in str(_input_dtype(model)):
-        why = f"the search needs inputs that vary, and these are of dtype {_input_dtype(model)}"
+    elif not is_float(_input_dtypes(model)[0]):
+        why = f"the search needs inputs that vary, and these are of dtype {_input_dtypes(model)[0]}"
     elif samples is None and None in shapes[0]:
         why = "the search needs a known input shape, or samples"
     if why is not None:
@@ -335,9 +381,30 @@ def _searched(model, shapes, norm, samples, seed):
     if samples is None:
         samples = np.random.default_rng(seed).standard_normal((64, *shapes[0]))
     try:
-        return gradient_ascent_ratio(model, samples, steps=30, starts=16, seed=seed).largest, None
+        found = gradient_ascent_ratio(model, samples, steps=30, starts=16, seed=seed)
     except (TypeError, NotImplementedError) as error:  # a model that cannot be rebuilt from its configuration
         return 0.0, f"No lower bound: {error}"
+    if found.largest <= upper * (1 + 1e-9):
+        return found.largest, None
+    sure = max(found.largest - _noise(model, found), 0.0)
+    if sure > upper * (1 + 1e-9):
+        raise ValueError(
+            f"The search found a pair of inputs that '{model.name}' stretches by {found.largest}, above the bound "
+            f"{upper}, and more than rounding explains: a rule given to register_bound is too small."
+        )
+    return sure, (
+        f"The search found a ratio of {found.largest:.6g}, above the bound: its outputs are so large beside their "
+        "differences that rounding in float64 explains it. The lower bound is what is left without that."
+    )
+
+
+def _noise(model, found):
+    """What rounding may add to the ratio of a pair, twice the error of an output over the distance."""
+    _, _, outputs = _traced(float64_copy(model), found.x.shape, 2, rounds=True)
+    constant, slope = keras.tree.flatten(outputs)[0].gains[-2:]
+    x, y = found.x.reshape(-1), found.y.reshape(-1)
+    errors = 2 * constant + slope * (np.linalg.norm(x) + np.linalg.norm(y))
+    return errors / np.linalg.norm(x - y)
 
 
 # --- differences of outputs ---
@@ -365,14 +432,37 @@ def pairwise_bounds(model, input_shape=None):
         TypeError: If `model` is no Keras model.
         ValueError: See `certify`; and if the model's output is not of shape (batch, C).
     """
-    trace, _, outputs = _traced(model, input_shape, 2)
-    _, flow, head = _head(trace, outputs)
-    count = keras.tree.flatten(outputs)[0].shape[1]
-    before = float(np.linalg.norm(flow.gains))
-    if head is None:
+    trace, inputs, outputs = _traced(model, input_shape, 2)
+    return _pairwise(_head(trace, outputs), len(inputs))
+
+
+def pairwise_bounds_and_errors(network, input_shape):
+    """The `pairwise_bounds` of a `logits_model`, and what its logits in float64 are off by.
+
+    Args:
+        network: What `logits_model` returned.
+        input_shape: Shape of an input without the batch, all sizes known.
+
+    Returns:
+        The tuple (bounds, a, b): the logits of x, as one vector, are off by at most a + b‖x‖ in l2, see `rounding`.
+        Both are infinite where a layer is not known.
+
+    Raises:
+        ValueError: See `pairwise_bounds`.
+    """
+    trace, inputs, outputs = _traced(network, input_shape, 2, rounds=True)
+    head = _head(trace, outputs)
+    constant, slope = head.logits.gains[-2:]
+    return _pairwise(head, len(inputs)), float(constant), float(slope)
+
+
+def _pairwise(head, inputs):
+    count = head.logits.shape[1]
+    before = float(np.linalg.norm(head.before.gains[:inputs]))
+    if head.layer is None:
         differences = np.full((count, count), 1.0 if count == 1 else math.sqrt(2))
     else:
-        kernel = used_kernel(head)
+        kernel = used_kernel(head.layer)
         # Of a single output with 0, where there is no other.
         other = kernel[:, None, :] if count > 1 else 0.0
         differences = np.linalg.norm(kernel[:, :, None] - other, axis=0) * (1 + 1e-12)
@@ -397,50 +487,72 @@ def logits_model(model):
     """
     copy = float64_copy(model)
     trace, _, outputs = _traced(copy, None, 2, only_graph=True)
-    layers, _, _ = _head(trace, outputs)
-    for layer in layers:
+    for layer in _head(trace, outputs).ended:
         if isinstance(layer, keras.layers.Softmax):
             layer.call = lambda inputs, mask=None: inputs
         else:
             layer.activation = keras.activations.linear
+        layer._ended_a_model = True
     return copy
 
 
-def _head(trace, outputs):
-    """The layers whose softmax or sigmoid ends a model; the flow before its last dense layer, and that layer.
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """How a classifier ends.
 
-    Where the last layer is not dense, the flow is that before the softmax, and the layer None.
+    Attributes:
+        ended: The layers whose softmax or sigmoid ends it.
+        before: The flow before its last dense layer; where the last layer is not dense, the logits.
+        layer: That dense layer, or None.
+        logits: The flow that is looked at in the place of the outputs.
     """
+
+    ended: list
+    before: Flow
+    layer: keras.layers.Layer | None
+    logits: Flow
+
+
+def _head(trace, outputs):
+    """How a model ends. Of a `logits_model` nothing more is looked through."""
     flows = keras.tree.flatten(outputs)
     if len(flows) != 1 or flows[0].tensor is None or len(flows[0].shape) != 2 or flows[0].shape[1] is None:
         shapes = [getattr(flow.tensor, "shape", None) for flow in flows]
         raise ValueError(f"Expected a model with one output of shape (batch, classes). Received: {shapes}")
     (flow,) = flows
+    count = flow.shape[1]
     uses = [maker for maker, _ in trace.makers.values()]
-    ended = []
+    ended, stripped = [], False
     while id(flow) in trace.makers:
         layer, before = trace.makers[id(flow)]
         if uses.count(layer) > 1 or not isinstance(layer, keras.layers.Layer):
             break
-        if _is_monotone(layer):
-            ended.append(layer)
-            flow = before
-        elif isinstance(layer, keras.layers.Dense) and find_rule(layer) is find_rule(_PLAIN_DENSE):
-            if layer.activation in _LOOKED_THROUGH and not ended:
-                return [layer], before, layer
-            return (ended, before, layer) if layer.activation is keras.activations.linear else (ended, flow, None)
-        else:
+        passed = getattr(layer, "_ended_a_model", False)
+        if isinstance(layer, keras.layers.Dense) and find_rule(layer) is find_rule(_PLAIN_DENSE):
+            if not stripped and _keeps_decisions(layer.activation, count):
+                return _Head([layer], before, layer, flow)
+            is_linear = layer.activation is keras.activations.linear
+            return _Head(ended, before if is_linear else flow, layer if is_linear else None, flow)
+        # Of one output a second sigmoid is not looked through: the first is above ½ everywhere.
+        if not passed and (not _is_monotone(layer, count) or (stripped and count == 1)):
             break
-    return ended, flow, None
+        ended += [] if passed else [layer]
+        flow, stripped = before, True
+    return _Head(ended, flow, None, flow)
 
 
 _PLAIN_DENSE = keras.layers.Dense(1)
 
 
-def _is_monotone(layer):
+def _keeps_decisions(activation, count):
+    """Whether the largest output, or the side of ½ that the one output lies on, tells those of the logits."""
+    return activation is keras.activations.sigmoid or (activation is keras.activations.softmax and count > 1)
+
+
+def _is_monotone(layer, count):
     if type(layer) is keras.layers.Softmax:
-        return layer.axis in (-1, 1)
-    return type(layer) is keras.layers.Activation and layer.activation in _LOOKED_THROUGH
+        return layer.axis in (-1, 1) and count > 1
+    return type(layer) is keras.layers.Activation and _keeps_decisions(layer.activation, count)
 
 
 def certify_file(path, input_shape=None, **settings):

@@ -265,7 +265,25 @@ def as_computed(layer, weight, owner):
     if layer.compute_dtype in ("float16", "bfloat16"):
         weight = ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
         weight = ops.cast(weight, "float32")
-    return as_float64(weight, owner)
+    return as_float64(weight, owner)  # of float64, also on JAX outside of `float64_scope()`
+
+
+def rounded(value, dtype):
+    """A number or array in float64, as a layer of a dtype uses it: rounded where that is float16 or bfloat16."""
+    if dtype in ("float16", "bfloat16"):
+        value = ops.cast(ops.cast(ops.convert_to_tensor(value, "float32"), dtype), "float32")
+    return np.asarray(value, np.float64)
+
+
+def largest_rounding(value, dtype):
+    """The largest magnitude that a number of a layer's configuration may have when it is used, in float64.
+
+    TensorFlow makes float32 of a Python number, also where a layer computes in float64; half precision rounds it again.
+    """
+    value = np.asarray(value, np.float64)
+    with np.errstate(over="ignore"):
+        roundings = (value, value.astype(np.float32).astype(np.float64), rounded(value, dtype))
+    return np.max(np.abs(roundings), axis=0)
 
 
 def linear_operator(layer, shape=None):
@@ -333,7 +351,8 @@ def _spatial(layer, shape):
     return shape[1:] if _channels_first(layer) else shape[:-1]
 
 
-def _geometry(layer, shape):
+def geometry(layer, shape):
+    """Arguments of `Convolution` for a convolutional layer of Keras, but for kernel and groups."""
     return {
         "sizes": _spatial(layer, shape),
         "strides": layer.strides,
@@ -349,7 +368,7 @@ def _dense(layer, shape):
 
 
 def _convolution(layer, shape):
-    return Convolution(used_kernel(layer), **_geometry(layer, shape), groups=layer.groups)
+    return Convolution(used_kernel(layer), **geometry(layer, shape), groups=layer.groups)
 
 
 def _padded_convolution(layer, shape):
@@ -365,20 +384,20 @@ def _padded_convolution(layer, shape):
     copies = scipy.sparse.csr_array(
         (np.ones(len(rows)), (rows, places[rows] - 1)), shape=(len(places), math.prod(shape))
     )
-    geometry = _geometry(layer, shape) | {
+    arguments = geometry(layer, shape) | {
         "sizes": [n + 2 * p for n, p in zip(sizes, layer.pads, strict=True)],
         "padding": "valid",
     }
-    return Convolution(used_kernel(layer), **geometry, groups=layer.groups) @ sla.aslinearoperator(copies)
+    return Convolution(used_kernel(layer), **arguments, groups=layer.groups) @ sla.aslinearoperator(copies)
 
 
 def _transposed(layer, shape):
     """A transposed convolution: the adjoint of the convolution that reads its output."""
     if getattr(layer, "output_padding", None) is not None:
         raise ValueError(f"{_named(layer)}: expected output_padding=None. Received: {layer.output_padding}")
-    geometry = _geometry(layer, shape)
-    geometry["sizes"] = _spatial(layer, layer.compute_output_shape((1, *shape))[1:])
-    return Convolution(used_kernel(layer), **geometry).T
+    arguments = geometry(layer, shape)
+    arguments["sizes"] = _spatial(layer, layer.compute_output_shape((1, *shape))[1:])
+    return Convolution(used_kernel(layer), **arguments).T
 
 
 def per_channel(kernel):
@@ -388,12 +407,12 @@ def per_channel(kernel):
 
 def _depthwise(layer, shape):
     kernel = used_kernel(layer)
-    return Convolution(per_channel(kernel), **_geometry(layer, shape), groups=kernel.shape[-2])
+    return Convolution(per_channel(kernel), **geometry(layer, shape), groups=kernel.shape[-2])
 
 
 def _separable(layer, shape):
     depthwise, pointwise = (used_kernel(layer, name) for name in ("depthwise_kernel", "pointwise_kernel"))
-    first = Convolution(per_channel(depthwise), **_geometry(layer, shape), groups=depthwise.shape[-2])
+    first = Convolution(per_channel(depthwise), **geometry(layer, shape), groups=depthwise.shape[-2])
     return Convolution(pointwise, first.counts, channels_first=first.channels_first) @ first
 
 

@@ -21,7 +21,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.measure.certification import certify, logits_model, pairwise_bounds
+from lipviz.measure.bounds.registry import is_float
+from lipviz.measure.certification import certify, logits_model, pairwise_bounds_and_errors
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.precision import float64_scope
 
@@ -179,7 +180,7 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     scores = logits(network, x)
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
-    bounds = _checked_bounds(bounds, network, x, scores.shape[1])
+    bounds, rounds = _bounds_and_errors(bounds, network, x, scores.shape[1])
     signed = scores.shape[1] == 1
     predicted = decisions(scores)
     count = len(x)
@@ -190,7 +191,7 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
         constants = bounds[predicted]
         gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
     margins = gaps.min(axis=1)
-    gaps = gaps - 2 * error - _rounding(scores, constants, x)
+    gaps = gaps - 2 * error - _rounding(scores, constants, x) - rounds
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(gaps > 0, gaps / constants, 0.0).min(axis=1)
     if labels is not None:
@@ -270,6 +271,12 @@ def checked(model, x):
     expected = _sample_shape(model)
     if expected is not None and not _fits(x.shape[1:], expected):
         raise ValueError(f"Expected samples of shape (n, {_words(expected)}). Received shape: {x.shape}")
+    dtype = _sample_dtype(model)
+    if not is_float(dtype) and not _holds(dtype, x):
+        raise ValueError(
+            f"Expected samples of the model's input dtype, {dtype}: other numbers are rounded before the model sees "
+            f"them. Received values in [{x.min():g}, {x.max():g}]"
+        )
     return logits_model(model), x
 
 
@@ -277,6 +284,17 @@ def _sample_shape(model):
     """Shape of a sample, with None for what may vary; None where the model does not say."""
     tensors = getattr(model, "inputs", None)
     return tuple(tensors[0].shape[1:]) if tensors else None
+
+
+def _sample_dtype(model):
+    tensors = getattr(model, "inputs", None)
+    return tensors[0].dtype if tensors else "float32"
+
+
+def _holds(dtype, x):
+    """Whether a dtype of whole numbers holds all of the values."""
+    with np.errstate(invalid="ignore"):
+        return np.array_equal(x.astype(dtype).astype(np.float64), x)
 
 
 def _fits(shape, expected):
@@ -385,10 +403,19 @@ def _rounding(scores, constants, x):
     return _ROUNDING.get(keras.backend.backend(), 1e-12) * (largest + constants * sizes)
 
 
+def _bounds_and_errors(bounds, network, x, classes):
+    """Constants of the differences of logits, (C, C), and what rounding of hidden values moves these by, (n, 1)."""
+    # Of the very function that is evaluated, also where the model itself rounds its weights.
+    known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
+    bounds = _checked_bounds(known if bounds is None else bounds, network, x, classes)
+    if not np.isfinite(constant + slope):  # whoever gave bounds of layers that are not known answers for them
+        return bounds, 0.0
+    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
+    return bounds, (1.0 if classes == 1 else np.sqrt(2)) * (constant + slope * sizes)
+
+
 def _checked_bounds(bounds, network, x, classes):
     """Constants of the differences of logits, (C, C), all of them finite."""
-    if bounds is None:  # of the very function that is evaluated, also where the model itself rounds its weights
-        bounds = pairwise_bounds(network, x.shape[1:])
     bounds = to_numpy(bounds)
     if bounds.shape != (classes, classes) or bounds.dtype.kind not in "fiu":
         raise ValueError(

@@ -1,5 +1,6 @@
 """`certify`: graphs of known layers are bounded soundly, and what is not known is said to be so."""
 
+import contextlib
 import json
 import math
 
@@ -148,6 +149,12 @@ def test_operators_have_the_norm_of_their_matrix(name):
         (lambda x: K.Concatenate(axis=0)([x, x]), "along the batch"),
         (lambda x: K.MultiHeadAttention(1, 2)(x, x), "no rule for MultiHeadAttention"),
         (lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0)), mode="reflect"), "copies"),
+        (lambda x: ops.soft_shrink(x, threshold=-1), "jump"),
+        (lambda x: ops.squareplus(x, b=-1), "steep"),
+        (lambda x: ops.clip(x[:, :, :1], 0.0, np.ones((1, 3), "float32")), "broadcast"),
+        (lambda x: ops.elu(x, alpha=math.nan), "not finite"),
+        (lambda x: K.Add(dtype="int32")([x, x]), "rounds to int32"),
+        (lambda x: K.Rescaling(1.0, dtype="int32")(x), "rounds to int32"),
     ],
 )
 def test_what_is_not_bounded_is_named(wire, why):
@@ -410,6 +417,65 @@ def test_numbers_of_words_are_not_searched():
     certificate = lipviz.certify(model)
     assert certificate.upper_bound == math.inf
     assert "dtype int32" in certificate.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("wire", "upper"),
+    [
+        (lambda x: K.Rescaling(0.5)(x), 0.5),
+        (lambda x: x / 2, 0.5),
+        (lambda x: ops.cast(x, "float32"), 1.0),
+        (lambda x: K.MaxPooling1D()(K.Concatenate(axis=1)([x, x])) * 0.5, math.sqrt(0.5)),
+        (lambda x: ops.mean(x, axis=1), 0.5),
+        (lambda x: K.Add()([x, x]), math.inf),
+        (lambda x: K.Average()([x, x]), math.inf),
+        (lambda x: x + x, math.inf),
+        (lambda x: x + 200, math.inf),
+        (lambda x: -x, math.inf),
+        (lambda x: ops.sum(x, axis=1), math.inf),
+        (lambda x: K.SpectralNormalization(K.Dense(2))(x), math.inf),  # which returns the dtype of its input
+    ],
+)
+def test_whole_numbers_wrap_around(wire, upper):
+    x = keras.Input((4, 3), dtype="uint8")
+    certificate = lipviz.certify(keras.Model(x, wire(x)), search=False)
+    assert certificate.upper_bound == pytest.approx(upper)
+    assert all("whole numbers" in row.method for row in certificate.unbounded)
+
+
+def test_a_search_that_rounding_disturbs_is_no_wrong_rule():
+    tiny = keras.Sequential([keras.Input((3,)), K.Dense(2)])
+    tiny.set_weights([1e-14 * np.ones((3, 2)), np.ones(2)])
+    certificate = lipviz.certify(tiny)
+    assert certificate.upper_bound == pytest.approx(1e-14 * math.sqrt(6), rel=1e-6)
+    assert 0 <= certificate.lower_bound <= certificate.upper_bound
+    assert "rounding in float64 explains it" in certificate.notes[-1]
+    wide = [keras.Input((3,)), K.Normalization(mean=[1e6] * 3, variance=[1e12] * 3), K.Dense(2)]
+    assert 0 < lipviz.certify(randomized(keras.Sequential(wide))).upper_bound < math.inf
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_bounds_of_dense_layers_are_computed_in_float64(outside):
+    rng = np.random.default_rng(0)
+    with float64_scope():
+        layers = [K.Dense(6, dtype="float64") for _ in range(20)]
+        for layer in layers:
+            layer.build((None, 5))
+            layer.kernel.assign(rng.standard_normal((5, 6)))
+        exact = [np.linalg.norm(np.asarray(layer.kernel._value), 2) for layer in layers]
+    with in_float32(outside):
+        for layer, norm in zip(layers, exact, strict=True):
+            assert lipviz.certify(layer, search=False).upper_bound == pytest.approx(norm, rel=1e-11)
+            assert lipviz.certify(layer, search=False).upper_bound >= norm
+
+
+def in_float32(outside):
+    """JAX as users have it, not as `tests/conftest.py` sets it."""
+    if keras.backend.backend() != "jax" or not outside:
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.enable_x64(False) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64(False)
 
 
 def test_a_layer_alone():

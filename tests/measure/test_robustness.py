@@ -1,15 +1,20 @@
 """Certified radii: exact where that is known, sound where attacks come, and right where the reference is not."""
 
 import math
+from fractions import Fraction
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import ops
 
 import lipviz
 from lipviz import data, layers, losses, measure
+from lipviz.measure.certification import pairwise_bounds_and_errors
 from lipviz.measure.precision import outputs
+from tests.support import examples
 
 RNG = np.random.default_rng(0)
 TIGHT = 1e-9 if keras.backend.backend() != "jax" else 1e-4
@@ -163,6 +168,56 @@ def test_a_softmax_or_a_sigmoid_at_the_end_changes_nothing():
     np.testing.assert_array_equal(end.predicted, one.predicted)
 
 
+ENDS = {
+    "sigmoid": lambda: [keras.layers.Dense(1, "sigmoid")],
+    "layer of a sigmoid": lambda: [keras.layers.Dense(1), keras.layers.Activation("sigmoid")],
+    "softmax of one": lambda: [keras.layers.Dense(1, "softmax")],
+    "layer of a softmax of one": lambda: [keras.layers.Dense(1), keras.layers.Softmax()],
+    "two sigmoids": lambda: [keras.layers.Dense(1, "sigmoid"), keras.layers.Activation("sigmoid")],
+    "two layers of sigmoids": lambda: [keras.layers.Dense(1), *(keras.layers.Activation("sigmoid") for _ in "ab")],
+    "sigmoid, softmax": lambda: [keras.layers.Dense(1, "sigmoid"), keras.layers.Softmax()],
+    "softmax, sigmoid": lambda: [keras.layers.Dense(1, "softmax"), keras.layers.Activation("sigmoid")],
+    "two classes": lambda: [keras.layers.Dense(2, "softmax")],
+    "two classes twice": lambda: [keras.layers.Dense(2, "sigmoid"), keras.layers.Softmax()],
+    "three classes, two layers": lambda: [
+        keras.layers.Dense(3),
+        keras.layers.Activation("sigmoid"),
+        keras.layers.Activation("softmax"),
+    ],
+}
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
+@pytest.mark.parametrize("end", ENDS)
+def test_no_certified_accuracy_exceeds_the_accuracy_of_the_model(end):
+    model = keras.Sequential([keras.layers.Input((2,)), *ENDS[end]()])
+    model.layers[0].kernel.assign(RNG.standard_normal((2, model.output_shape[1])))  # nothing saturates in float32
+    x = samples(200, (2,))
+    y = (x[:, 0] > 0.1).astype(int)
+
+    def predicted(points):
+        values = np.asarray(model(points.astype("float32"), training=False))
+        return (values[:, 0] > 0.5).astype(int) if values.shape[1] == 1 else values.argmax(axis=1)
+
+    found = measure.certified_radius(model, x, y)
+    np.testing.assert_array_equal(found.predicted, predicted(x))
+    assert found.accuracy == (predicted(x) == y).mean()
+    assert (found.accuracy_at([0, 0.1, 1.0]).certified <= found.accuracy).all()
+    directions = samples(200, (2,))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    safe = measure.certified_radius(model, x)
+    moved = x + 0.99 * np.minimum(safe.radii, 10.0)[:, None] * directions
+    np.testing.assert_array_equal(predicted(moved), safe.predicted)
+
+
+def test_the_head_of_a_layer_of_a_softmax_is_looked_at_class_by_class():
+    kernel, x = RNG.standard_normal((5, 4)), samples(20, (5,))
+    model = linear(kernel)
+    ended = keras.Sequential([*model.layers, keras.layers.Activation("softmax")])
+    ended.build((None, 5))
+    np.testing.assert_allclose(measure.certified_radius(ended, x).radii, measure.certified_radius(model, x).radii)
+
+
 def test_saturated_probabilities_still_have_a_radius():
     model = linear(1000 * np.eye(2), activation="softmax")
     found = measure.certified_radius(model, np.array([[1.0, 0.0]]))
@@ -223,6 +278,92 @@ def test_samples_of_any_dtype():
         assert found.dtype == np.float64
     np.testing.assert_array_equal(measure.certified_radius(model, x.astype("uint8")).radii, expected)
     np.testing.assert_array_equal(measure.certified_radius(model, x.tolist()).radii, expected)
+
+
+def test_samples_of_models_of_whole_numbers_are_whole():
+    inputs = keras.layers.Input((2,), dtype="uint8")
+    model = keras.Sequential([inputs, keras.layers.Rescaling(1 / 255), keras.layers.Dense(2)])
+    assert measure.certified_radius(model, np.array([[3, 250]])).radii.shape == (1,)
+    for wrong in ([[1.5, 2]], [[-1, 2]], [[256, 2]]):
+        with pytest.raises(ValueError, match="input dtype, uint8"):
+            measure.certified_radius(model, np.array(wrong))
+
+
+# --- what float64 rounds ---
+
+
+def shifted(*layers_):
+    return keras.Sequential([keras.layers.Input((1,)), *layers_])
+
+
+def identity_with_bias(bias):
+    return keras.layers.Dense(1, kernel_initializer="ones", bias_initializer=keras.initializers.Constant(bias))
+
+
+def centred(size):
+    return {"mean": [size], "variance": [1.0]}
+
+
+HIDDEN = {  # all of them are x, but for what a computer rounds on the way
+    "biases": lambda size: shifted(identity_with_bias(size), identity_with_bias(-size)),
+    "an activation between": lambda size: shifted(
+        identity_with_bias(size), keras.layers.ReLU(), identity_with_bias(-size)
+    ),
+    "offsets": lambda size: shifted(
+        keras.layers.Rescaling(1.0, offset=size), keras.layers.Rescaling(1.0, offset=-size)
+    ),
+    "normalizations": lambda size: shifted(
+        keras.layers.Normalization(**centred(size)), keras.layers.Normalization(invert=True, **centred(size))
+    ),
+    "one batch normalization": lambda size: shifted(
+        keras.layers.BatchNormalization(
+            epsilon=0.0,
+            beta_initializer=keras.initializers.Constant(size),
+            moving_mean_initializer=keras.initializers.Constant(size),
+        )
+    ),
+    "one centering": lambda size: shifted(layers.BatchCentering(bias_initializer=keras.initializers.Constant(size))),
+    "operators": lambda size: keras.Model(x := keras.Input((1,)), (x + size) - size),
+}
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_hidden_values_that_cancel_cost_the_radius_what_they_round(kind):
+    for power in (0, 30, 40):
+        model = HIDDEN[kind](2.0**power)
+        if kind == "one centering":
+            model.layers[0].moving_mean.assign([2.0**power])
+        x = np.array([[1.2e-8], [-3e-5], [0.1], [100.0]])
+        radii = measure.certified_radius(model, x).radii
+        assert (radii <= np.abs(x[:, 0])).all()
+        assert radii[3] > 50
+        if power == 40:
+            assert radii[0] == radii[1] == 0
+
+
+@given(st.integers(0, 999), st.integers(0, 25), st.integers(-3, 6))
+@settings(max_examples=examples(8))
+def test_the_error_of_float64_logits_is_bounded(seed, power, size):
+    # Against the same network in fractions, which round nothing.
+    rng = np.random.default_rng(seed)
+    parts = [(3, 4), (4, 4), (4, 2)]
+    model = keras.Sequential([keras.layers.Input((3,)), *(keras.layers.Dense(n, "relu") for _, n in parts)])
+    model.layers[-1].activation = keras.activations.linear
+    for layer, shape in zip(model.layers, parts, strict=True):
+        kernel = rng.standard_normal(shape) * 10.0 ** rng.uniform(-2, 2)
+        layer.set_weights([kernel, 2.0**power * rng.standard_normal(shape[1])])
+    x = 10.0**size * rng.standard_normal((4, 3))
+    network = measure.logits_model(model)
+    _, constant, slope = pairwise_bounds_and_errors(network, (3,))
+    for point, found in zip(x, outputs(network, x), strict=True):
+        value = [Fraction(number) for number in point.tolist()]
+        for number, layer in enumerate(model.layers):
+            kernel, bias = (np.asarray(weight, np.float64).tolist() for weight in layer.get_weights())
+            value = [sum(v * w for v, w in zip(value, column, strict=True)) for column in zip(*kernel, strict=True)]
+            value = [v + Fraction(b) for v, b in zip(value, bias, strict=True)]
+            value = [max(v, Fraction(0)) for v in value] if number < 2 else value
+        error = math.hypot(*(float(Fraction(f) - v) for f, v in zip(found.tolist(), value, strict=True)))
+        assert error <= constant + slope * np.linalg.norm(point)
 
 
 def test_equal_outputs_tie_or_never_meet():

@@ -17,6 +17,7 @@ from lipviz.measure.operators import (
     TRANSPOSED,
     Convolution,
     explicit_matrix,
+    geometry,
     is_plain,
     linear_operator,
     per_channel,
@@ -79,7 +80,7 @@ def _rayleigh(gram, steps=50):
     return v @ gram @ v
 
 
-@rule(keras.layers.Dense, linear=True)
+@rule(keras.layers.Dense, linear=True, whole=True)
 def _dense(layer, shape, norm, exact):
     return matrix_bound(used_kernel(layer).T, norm)
 
@@ -87,7 +88,7 @@ def _dense(layer, shape, norm, exact):
 # --- convolutions ---
 
 
-@rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True)
+@rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True, whole=True)
 def _convolution(layer, shape, norm, exact):
     if None in shape:
         return _of_any_size(layer, norm)
@@ -150,10 +151,14 @@ def _of_any_size(layer, norm):
     groups = getattr(layer, "groups", 1)
     if is_plain(layer, DEPTHWISE):
         kernel, groups = per_channel(kernel), kernel.shape[-2]
+    if norm != 2 and is_plain(layer, TRANSPOSED):  # its kernel is that of the convolution that reads its output
+        norm = _DUAL[norm]
+    return _kernel_of_any_size(kernel, layer, norm, groups)
+
+
+def _kernel_of_any_size(kernel, layer, norm, groups=1):
     if norm == 2:
         return _at_every_size(kernel, layer.strides, layer.dilation_rate, groups)
-    if is_plain(layer, TRANSPOSED):  # its kernel is that of the convolution that reads its output
-        norm = _DUAL[norm]
     magnitudes = np.abs(kernel)
     axes = tuple(range(kernel.ndim - 2))
     # A row of the matrix holds a whole patch; a column at most every tap, once.
@@ -164,20 +169,18 @@ def _of_any_size(layer, norm):
     return Bound(0.0, sums.max(initial=0.0), f"{_SUMS[norm]} at every size")
 
 
-@rule(*SEPARABLE, linear=True)
+@rule(*SEPARABLE, linear=True, whole=True)
 def _separable(layer, shape, norm, exact):
+    """One convolution, whose kernel is the product of the two: looser are bounds of each of them, multiplied."""
     depthwise = used_kernel(layer, "depthwise_kernel")
     pointwise = used_kernel(layer, "pointwise_kernel")
-    second = matrix_bound(pointwise.reshape(pointwise.shape[-2:]).T, norm)
+    kernel = np.einsum("...im,imo->...io", depthwise, pointwise.reshape(*depthwise.shape[-2:], -1))
     if None in shape:
-        if norm != 2:
-            return unknown("a separable convolution in this norm needs the size of the image")
-        kernel, groups = per_channel(depthwise), depthwise.shape[-2]
-        return second.after(_at_every_size(kernel, layer.strides, layer.dilation_rate, groups))
+        return _kernel_of_any_size(kernel, layer, norm)
     operator = linear_operator(layer, shape)
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
         return matrix_bound(explicit_matrix(operator), norm)
-    return second.after(operator_bound(operator.args[1], norm, exact))
+    return operator_bound(Convolution(kernel, **geometry(layer, shape)), norm, exact)
 
 
 # --- average poolings ---

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.measure.bounds.pointwise import named_activation, softmax_bound
-from lipviz.measure.bounds.registry import Bound, exactly, unknown
-from lipviz.measure.operators import as_computed
+from lipviz.measure.bounds.pointwise import largest_slope, named_activation, softmax_bound
+from lipviz.measure.bounds.registry import Bound, exactly, is_float, unknown
+from lipviz.measure.kernels import as_float64
+from lipviz.measure.operators import as_computed, largest_rounding, rounded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,11 +24,14 @@ class Flow:
 
     Attributes:
         tensor: Symbolic tensor: its shape, with the batch, and its dtype.
-        gains: How much a change of each of the model's inputs changes it, of shape (inputs,).
+        gains: How much a change of each of the model's inputs changes it, of shape (inputs,). With a `Rounding`, two
+            more entries a and b: what float64 computes is off by at most a + b‖x‖.
+        at_zero: With a `Rounding`, the value itself where all inputs are 0, a tensor.
     """
 
     tensor: keras.KerasTensor
     gains: np.ndarray
+    at_zero: object = None
 
     @property
     def shape(self):
@@ -118,6 +122,9 @@ MERGES = {
 }
 
 
+_WHOLE_MERGES = (keras.layers.Concatenate, keras.layers.Maximum, keras.layers.Minimum)  # which do not compute
+
+
 def merge(layer, flows, norm):
     """Gains behind a layer of several inputs.
 
@@ -133,6 +140,10 @@ def merge(layer, flows, norm):
 
 
 def _merge(layer, flows, norm):
+    if not all(is_float(flow.tensor.dtype) for flow in flows) and not isinstance(layer, _WHOLE_MERGES):
+        raise UnboundedError("it computes with whole numbers, which wrap around: convert them to floating point before")
+    if not is_float(layer.compute_dtype):
+        raise UnboundedError(f"it rounds to {layer.compute_dtype}, which jumps")
     for cls, rule in MERGES.items():
         if isinstance(layer, cls) and type(layer).call is cls.call and _agrees(layer, cls):
             if rule is not _side_by_side:
@@ -156,7 +167,7 @@ def stretched(flow, shape, norm):
         raise UnboundedError(f"it broadcasts {flow.shape} to {shape}")
     copies = math.prod(b for a, b in pairs if a != b)
     factor = {1: copies, 2: math.sqrt(copies), math.inf: 1.0}[norm]
-    return Flow(keras.KerasTensor(shape, flow.tensor.dtype), flow.gains * factor)
+    return Flow(keras.KerasTensor(shape, flow.tensor.dtype), flow.gains * factor, flow.at_zero)
 
 
 # --- operations of keras.ops, by the name of their class ---
@@ -189,18 +200,14 @@ _SLOPED = {
     "HardTanh": "hard_tanh",
     "LogSigmoid": "log_sigmoid",
     "TanhShrink": "tanh_shrink",
-    "Squareplus": "squareplus",
 }
 _ONE_LIPSCHITZ = (
     "Absolute",
     "Abs",
     "Negative",
-    "Clip",
     "Sin",
     "Cos",
     "Arctan",
-    "SoftShrink",
-    "Identity",
     "StopGradient",
 )
 
@@ -227,12 +234,20 @@ def _operate(operation, flows, args, output, norm):
     rule = _OPERATIONS.get(name)
     if not type(operation).__module__.startswith("keras.src.") or rule is None:
         raise UnboundedError(f"the operation {name} is not known")
+    if not all(is_float(flow.tensor.dtype) for flow in flows):
+        converts = name in _CONVERTING and is_float(output.dtype)
+        if name not in _WHOLE and not converts:
+            raise UnboundedError("it computes with whole numbers, which wrap around: convert them before")
     return rule(operation, flows, args, output, norm)
 
 
 def _scaled(flow, bound):
-    gains = np.where(flow.gains == 0, 0.0, flow.gains * bound.upper if bound.upper else 0.0)
-    return Merged(gains, bound)
+    return Merged(times(flow.gains, bound.upper), bound)
+
+
+def times(gains, upper):
+    """Gains behind a step; 0 where either is 0, whatever the other."""
+    return np.multiply(gains, upper, out=np.zeros_like(gains), where=(gains != 0) & (upper != 0))
 
 
 def _rearranged(operation, flows, args, output, norm):
@@ -281,19 +296,40 @@ def _one_lipschitz(operation, flows, args, output, norm):
 
 def _leaky(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, exactly(max(1.0, abs(float(operation.negative_slope))), "largest slope"))
+    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.negative_slope, output.dtype)))
 
 
 def _elu(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, exactly(max(1.0, abs(float(operation.alpha))), "largest slope"))
+    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.alpha, output.dtype)))
 
 
 def _relu(operation, flows, args, output, norm):
     (flow,) = flows
     if operation.threshold:
         raise UnboundedError("a ReLU with a threshold jumps there")
-    return _scaled(flow, exactly(max(1.0, abs(float(operation.negative_slope))), "largest slope"))
+    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.negative_slope, output.dtype)))
+
+
+def _soft_shrink(operation, flows, args, output, norm):
+    (flow,) = flows
+    if not operation.threshold >= 0:
+        raise UnboundedError("a negative threshold makes it jump")
+    return _scaled(flow, exactly(1.0, "largest slope"))
+
+
+def _squareplus(operation, flows, args, output, norm):
+    (flow,) = flows
+    if not operation.b >= 0:
+        raise UnboundedError("it is steep where x² + b is 0, for b < 0")
+    return _scaled(flow, exactly(1.0, "largest slope"))
+
+
+def _clipped(operation, flows, args, output, norm):
+    (flow,) = flows
+    if np.ndim(operation.x_min) or np.ndim(operation.x_max):
+        raise UnboundedError("it clips at arrays, with which the value may be broadcast")
+    return _scaled(flow, exactly(1.0, "largest slope"))
 
 
 def _softmax(operation, flows, args, output, norm):
@@ -317,8 +353,8 @@ def _sliced(operation, flows, args, output, norm):
     key = key if isinstance(key, tuple) else (key,)
     selects = [part for part in key if not (part is Ellipsis or part is None)]
     plain = all(isinstance(part, slice | int) and not isinstance(part, bool) for part in selects)
-    whole = key[0] == slice(None) or (key[0] is Ellipsis and len(selects) < len(flow.shape))
-    if not plain or not whole:
+    all_samples = isinstance(key[0], slice) and key[0] == slice(None)
+    if not plain or not (all_samples or (key[0] is Ellipsis and len(selects) < len(flow.shape))):
         raise UnboundedError("it selects along the batch, or by an array")
     return _scaled(flow, Bound(0.0, 1.0, "selection"))
 
@@ -361,7 +397,7 @@ def _multiplied(operation, flows, args, output, norm):
     divides = type(operation).__name__ in ("Divide", "TrueDivide")
     if divides and not isinstance(args[0], Flow):
         raise UnboundedError("a division by a value has no global bound")
-    factor = np.abs(np.asarray(keras.ops.convert_to_numpy(by), np.float64))
+    factor = np.abs(rounded(as_float64(by, "A factor"), output.dtype))
     flow = stretched(of, tuple(output.shape), norm)
     with np.errstate(divide="ignore"):
         factor = float((1 / factor if divides else factor).max())
@@ -390,6 +426,11 @@ def _padded(operation, flows, args, output, norm):
     return _scaled(flow, exactly(1.0, "same entries"))
 
 
+# What also holds for whole numbers: moving and comparing them, and what converts them before it computes.
+_WHOLE = {*_SAME_ENTRIES, "Concatenate", "Stack", "Maximum", "Minimum", "Max", "Min", "GetItem", "Split"}
+_WHOLE |= {"Pad", "Cast"}
+_CONVERTING = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean"}
+
 _OPERATIONS = {
     **dict.fromkeys(_SAME_ENTRIES, _rearranged),
     **dict.fromkeys(_SLOPED, _slope),
@@ -399,6 +440,9 @@ _OPERATIONS = {
     **dict.fromkeys(("Concatenate", "Stack"), _stacked),
     **dict.fromkeys(("Maximum", "Minimum"), _larger),
     **dict.fromkeys(("Sum", "Mean", "Max", "Min"), _reduced),
+    "SoftShrink": _soft_shrink,
+    "Squareplus": _squareplus,
+    "Clip": _clipped,
     "LeakyRelu": _leaky,
     "Elu": _elu,
     "ReLU": _relu,

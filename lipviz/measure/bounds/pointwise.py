@@ -7,7 +7,8 @@ import numpy as np
 
 from lipviz import layers as lip
 from lipviz.measure.bounds.registry import Bound, computed, exactly, layer_bound, rule, unknown
-from lipviz.measure.operators import as_computed, batch_normalization_factors
+from lipviz.measure.kernels import as_float64
+from lipviz.measure.operators import as_computed, batch_normalization_factors, largest_rounding
 
 # The largest slope of each function of Keras, entry by entry; rounded up in the last digit where it is no closed form.
 _SLOPES = {
@@ -64,14 +65,16 @@ def activation_bound(activation, shape, norm):
 
 def named_activation(name, shape, norm, activation=None):
     """The same for one of Keras's functions by its name, with its default arguments."""
+    if name in ("softmax", "log_softmax") and not shape:
+        return unknown(f"a {name} along the batch")
     if name in _SLOPES:
         return exactly(_SLOPES[name], "largest slope")
     if name in _SLOPE_RANGES:
         return Bound(*_SLOPE_RANGES[name], "largest slope")
     if name == "softmax":
         return softmax_bound(shape[-1:])
-    if name == "sparsemax" and norm == 2:
-        return exactly(1.0, "projection")
+    if name == "sparsemax":  # of three and more places it adds sums of sums: no projection, and not continuous
+        return unknown("Keras's sparsemax jumps where its support changes")
     if name == "log_softmax":
         return _log_softmax(shape[-1], norm)
     return unknown(f"the activation {getattr(activation, '__name__', activation)!r} is not known")
@@ -93,6 +96,79 @@ def _log_softmax(count, norm):
     return exactly({1: max(1.0, count - 1.0), 2: math.sqrt(count), math.inf: 2.0}[norm], "log-softmax")
 
 
+def largest_slope(*slopes):
+    """Bound of a function whose slopes, entry by entry, are at most these; infinite where one is no finite number."""
+    largest = float(np.max(np.abs(np.asarray(slopes, np.float64))))
+    return exactly(largest, "largest slope") if math.isfinite(largest) else unknown("its slope is not finite")
+
+
+# --- layers that multiply by numbers of their own ---
+
+
+def factor_arrays(layer):
+    """What a layer multiplies its input by, and the arrays that both are broadcast with; None for other layers.
+
+    Returns:
+        The tuple (float64 array of magnitudes, tuple of shapes), each aligned with the last axes of the input.
+    """
+    if isinstance(layer, keras.layers.Rescaling):
+        scale = largest_rounding(as_float64(layer.scale, f"The scale of '{layer.name}'"), layer.compute_dtype)
+        if scale.ndim and keras.config.image_data_format() == "channels_first":  # as Keras does
+            scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
+        return scale, (np.shape(layer.offset),)
+    if isinstance(layer, keras.layers.Normalization):
+        variance = as_float64(layer.variance, f"The variance of '{layer.name}'")
+        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        return deviation if layer.invert else 1 / deviation, (np.shape(layer.mean),)
+    if isinstance(layer, keras.layers.PReLU):
+        slopes = np.abs(as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'"))
+        if isinstance(layer, lip.PReLUlip):
+            k = layer.k_coef_lip
+            return np.maximum(min(1.0, k), np.minimum(k, slopes)), ()
+        return np.maximum(1.0, slopes), ()
+    return None
+
+
+def broadcast_shape(layer, shape):
+    """Shape of such a layer's output, without the batch: Keras states that of the input, also where it broadcasts.
+
+    Returns:
+        A tuple, with None for unknown sizes; None where the layer's numbers do not fit the axes of a sample.
+    """
+    factors, others = factor_arrays(layer)
+    rank = len(shape)
+    own = np.broadcast_shapes(factors.shape, *others, (1,) * rank)
+    leading, own = own[: len(own) - rank], own[len(own) - rank :]
+    if leading not in ((), (1,)) or any(n not in (None, 1, m) and m != 1 for n, m in zip(shape, own, strict=True)):
+        return None
+    return tuple(n if m == 1 else m for n, m in zip(shape, own, strict=True))
+
+
+def _factors(layer, shape, norm, method):
+    """Bound of a diagonal matrix; where an axis of length 1 is broadcast, of the columns of each entry's copies."""
+    if broadcast_shape(layer, shape) is None:
+        return unknown(f"its numbers do not fit samples of shape {tuple(shape)}")
+    factors, others = factor_arrays(layer)
+    rank = len(shape)
+    factors = np.broadcast_to(factors, np.broadcast_shapes(factors.shape, *others, (1,) * rank))
+    factors = factors.reshape(factors.shape[factors.ndim - rank :])
+    if not np.isfinite(factors).all():
+        return unknown("its factors are not finite")
+    # An axis of unknown size may turn out to be of length 1, and be broadcast.
+    copied = tuple(axis for axis, n in enumerate(shape) if n in (1, None) and factors.shape[axis] > 1)
+    if not copied:
+        return exactly(float(factors.max()), method)
+    upper = computed(float(_norms(factors, copied, norm).max()), method)
+    return Bound(0.0 if None in shape else upper.lower, upper.upper, method)
+
+
+def _norms(values, axes, norm):
+    """Norms of an array along several axes."""
+    if norm == 2:
+        return np.sqrt(np.sum(np.square(values), axis=axes))
+    return values.max(axis=axes) if norm == math.inf else values.sum(axis=axes)
+
+
 @rule(keras.layers.Activation)
 def _activation(layer, shape, norm, exact):
     return activation_bound(layer.activation, shape, norm)
@@ -102,41 +178,37 @@ def _activation(layer, shape, norm, exact):
 def _relu(layer, shape, norm, exact):
     if layer.threshold:
         return unknown("a ReLU with a threshold jumps there")
-    slope = abs(float(layer.negative_slope))
-    rises = 0.0 if layer.max_value == 0 else 1.0
-    return exactly(max(rises, slope), "largest slope")
+    return largest_slope(
+        0.0 if layer.max_value == 0 else 1.0, largest_rounding(layer.negative_slope, layer.compute_dtype)
+    )
 
 
 @rule(keras.layers.LeakyReLU)
 def _leaky_relu(layer, shape, norm, exact):
-    return exactly(max(1.0, abs(float(layer.negative_slope))), "largest slope")
+    return largest_slope(1.0, largest_rounding(layer.negative_slope, layer.compute_dtype))
 
 
 @rule(keras.layers.ELU)
 def _elu(layer, shape, norm, exact):
-    return exactly(max(1.0, abs(float(layer.alpha))), "largest slope")
+    return largest_slope(1.0, largest_rounding(layer.alpha, layer.compute_dtype))
 
 
-@rule(keras.layers.PReLU)
+@rule(keras.layers.PReLU, lip.PReLUlip)
 def _prelu(layer, shape, norm, exact):
-    slopes = np.abs(as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'"))
-    return exactly(max(1.0, float(slopes.max(initial=0.0))), "largest slope")
-
-
-@rule(lip.PReLUlip)
-def _prelu_lip(layer, shape, norm, exact):
-    k = layer.k_coef_lip
-    slopes = np.abs(as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'"))
-    return exactly(max(min(1.0, k), min(k, float(slopes.max(initial=0.0)))), "largest slope")
+    return _factors(layer, shape, norm, "largest slope")
 
 
 @rule(keras.layers.Softmax)
 def _softmax(layer, shape, norm, exact):
-    axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
-    axes = [axis - 1 if axis > 0 else axis for axis in axes]
-    if 0 in (layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)):
-        return unknown("a softmax along the batch")
-    return softmax_bound([shape[axis] for axis in axes])
+    axes = _sample_axes(layer.axis, shape)
+    return unknown("a softmax along the batch") if axes is None else softmax_bound([shape[axis] for axis in axes])
+
+
+def _sample_axes(axes, shape):
+    """Axes of a tensor, the batch included, as axes of a sample; None where one is the batch."""
+    axes = axes if isinstance(axes, list | tuple) else (axes,)
+    places = [int(axis) % (len(shape) + 1) - 1 for axis in axes]
+    return None if -1 in places else places
 
 
 @rule(lip.GroupSort, lip.MaxMin)
@@ -157,7 +229,7 @@ def _householder(layer, shape, norm, exact):
 # --- normalizations at inference ---
 
 
-@rule(keras.layers.BatchNormalization)
+@rule(keras.layers.BatchNormalization, whole=True)
 def _batch_normalization(layer, shape, norm, exact):
     return computed(float(np.abs(batch_normalization_factors(layer)).max()), "largest factor of a channel")
 
@@ -165,30 +237,27 @@ def _batch_normalization(layer, shape, norm, exact):
 @rule(keras.layers.LayerNormalization)
 def _layer_normalization(layer, shape, norm, exact):
     """Centering, then z → z/√(‖z‖²/n + ε), whose Jacobian is symmetric with eigenvalues in [0, 1/√ε]."""
+    if getattr(layer, "rms_scaling", False):
+        return unknown("with rms_scaling=True the input is not centered, and may be large where its variance is 0")
+    if _sample_axes(layer.axis, shape) is None:
+        return unknown("it normalizes along the batch")
     if norm != 2:
         return unknown("layer normalization is bounded in l2 only")
     gamma = 1.0
-    if layer.scale or getattr(layer, "rms_scaling", False):
-        gamma = np.abs(as_computed(layer, layer.gamma, f"The scale of '{layer.name}'")).max()
+    if layer.scale:  # Keras computes in float32 at least, whatever the layer's dtype is
+        gamma = np.abs(as_float64(layer.gamma, f"The scale of '{layer.name}'")).max()
     return Bound(0.0, float(gamma) / math.sqrt(layer.epsilon) * (1 + 1e-12), "1/√ε at inputs without variance")
 
 
-@rule(keras.layers.Normalization)
+@rule(keras.layers.Normalization, whole=True)
 def _normalization(layer, shape, norm, exact):
-    variance = np.asarray(layer.variance, np.float64)
-    if not np.isfinite(variance).all():
-        raise ValueError(f"The variance of '{layer.name}' holds NaN or Inf.")
-    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-    factor = deviation if layer.invert else 1 / deviation
-    return computed(float(factor.max()) * (1 + 1e-6), "largest factor of a feature")  # both are rounded to float32
+    bound = _factors(layer, shape, norm, "largest factor of a feature")
+    return Bound(bound.lower, bound.upper * (1 + 1e-6), bound.method)  # both are rounded to float32
 
 
-@rule(keras.layers.Rescaling)
+@rule(keras.layers.Rescaling, whole=True)
 def _rescaling(layer, shape, norm, exact):
-    scale = np.abs(np.asarray(layer.scale, np.float64)).max()
-    if not math.isfinite(scale):
-        raise ValueError(f"The scale of '{layer.name}' holds NaN or Inf.")
-    return exactly(float(scale), "factor")
+    return _factors(layer, shape, norm, "factor")
 
 
 @rule(lip.BatchLipNorm)

@@ -25,6 +25,7 @@ _EXPLICIT_SIDE = 1024
     keras.layers.ZeroPadding1D,
     keras.layers.ZeroPadding2D,
     keras.layers.ZeroPadding3D,
+    whole=True,
 )
 def _same_entries(layer, shape, norm, exact):
     return exactly(1.0, "same entries")
@@ -38,12 +39,13 @@ def _same_entries(layer, shape, norm, exact):
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
+    whole=True,
 )
 def _only_in_training(layer, shape, norm, exact):
     return exactly(1.0, "identity at inference")
 
 
-@rule(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D)
+@rule(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, whole=True)
 def _cropping(layer, shape, norm, exact):
     return Bound(0.0 if None in shape else 1.0, 1.0, "selection")
 
@@ -55,7 +57,7 @@ def _masking(layer, shape, norm, exact):
     return exactly(1.0, "identity")
 
 
-@rule(keras.layers.RepeatVector)
+@rule(keras.layers.RepeatVector, whole=True)
 def _repeat_vector(layer, shape, norm, exact):
     return _copies(layer.n, norm)
 
@@ -73,7 +75,14 @@ def _up_sampling(layer, shape, norm, exact):
     sizes = _spatial(layer, shape)
     if None in sizes or math.prod(sizes) > _EXPLICIT_SIDE:
         return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
-    return matrix_bound(_probed(layer, sizes), norm)
+    matrix = _probed(layer, sizes)
+    bound = matrix_bound(matrix, norm)
+    if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
+        return bound
+    # TensorFlow computes weights in float32: where that does not hold them, each is off by a few of its roundings.
+    magnitudes = np.abs(matrix)
+    off = 1e-6 * math.sqrt(magnitudes.sum(axis=0).max() * magnitudes.sum(axis=1).max())
+    return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
 
 
 def _spatial(layer, shape):
@@ -95,7 +104,7 @@ _MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.lay
 _GLOBAL_MAX = (keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D)
 
 
-@rule(*_MAX_POOLINGS)
+@rule(*_MAX_POOLINGS, whole=True)
 def _max_pooling(layer, shape, norm, exact):
     """Each maximum changes by at most the largest change in its window: an entry counts once per window it is in."""
     if norm == math.inf:
@@ -114,7 +123,7 @@ def _most_windows(sizes, layer):
     return round(float((windows.T @ np.ones(windows.shape[0])).max()))
 
 
-@rule(*_GLOBAL_MAX)
+@rule(*_GLOBAL_MAX, whole=True)
 def _global_max(layer, shape, norm, exact):
     return exactly(1.0, "maximum")
 
@@ -155,6 +164,8 @@ def _resampling(layer, shape, norm, exact):
 
 @rule(keras.layers.TimeDistributed)
 def _time_distributed(layer, shape, norm, exact):
+    if layer.compute_dtype != layer.layer.compute_dtype:  # it decides what weights are rounded to
+        return unknown(f"it computes in {layer.compute_dtype}, and what it wraps in {layer.layer.compute_dtype}")
     return layer_bound(layer.layer, shape[1:], norm, exact)
 
 

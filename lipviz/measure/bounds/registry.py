@@ -14,6 +14,7 @@ ROUNDING = 1e-12
 
 _RULES = {}
 _LINEAR = set()
+_WHOLE = set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,12 @@ def register_bound(layer_class, rule=None):
         return lambda function: register_bound(layer_class, function)
     if not callable(rule):
         raise TypeError(f"`rule` must be a function of (layer, input_shape, norm). Received: {rule!r}")
-    _RULES[layer_class] = lambda layer, shape, norm, exact: _as_bound(rule(layer, shape, norm), layer)
+
+    def registered(layer, shape, norm, exact):
+        return _as_bound(rule(layer, shape, norm), layer)
+
+    _RULES[layer_class] = registered
+    _WHOLE.add(registered)
     return rule
 
 
@@ -119,18 +125,22 @@ def _as_bound(value, layer):
     return Bound(lower, upper, "registered rule")
 
 
-def rule(*classes, linear=False):
+def rule(*classes, linear=False, whole=False):
     """Decorator that enters a rule of ours, a function of (layer, shape, norm, exact), for some classes.
 
     Args:
         *classes: Layer classes.
         linear: Whether it speaks of the linear part only, and the layer's `activation` follows.
+        whole: Whether it also holds for inputs of whole numbers: the layer only moves or compares them, or converts
+            them to floating-point numbers before it computes.
     """
 
     def enter(function):
         _RULES.update(dict.fromkeys(classes, function))
         if linear:
             _LINEAR.add(function)
+        if whole:
+            _WHOLE.add(function)
         return function
 
     return enter
@@ -150,6 +160,21 @@ def find_rule(layer):
     return _RULES[found[0]] if found and _computes_as(type(layer), found[0]) else None
 
 
+def takes_whole_numbers(found):
+    """Whether a rule also holds where the inputs are whole numbers."""
+    return found in _WHOLE
+
+
+def is_linear(found):
+    """Whether a rule speaks of the linear part of a layer only."""
+    return found in _LINEAR
+
+
+def is_float(dtype):
+    """Whether a dtype is one of floating-point numbers."""
+    return "float" in str(dtype)
+
+
 def layer_bound(layer, shape, norm, exact=False):
     """Bound of one layer by its rule, with its activation, where the rule leaves that out."""
     from lipviz.measure.bounds.pointwise import activation_bound  # which asks back for activations that are layers
@@ -157,6 +182,8 @@ def layer_bound(layer, shape, norm, exact=False):
     found = find_rule(layer)
     if found is None:
         return unknown(f"no rule for {type(layer).__name__}")
+    if not is_float(layer.compute_dtype):
+        return unknown(f"it rounds to {layer.compute_dtype}, which jumps")
     bound = found(layer, shape, norm, exact)
     activation = activation_of(layer, found)
     return bound if activation is None else activation_bound(activation, behind(layer, shape), norm).after(bound)
