@@ -1,6 +1,7 @@
 """Models of Lipschitz layers: they share out k, keep `wbar` fresh, condense and export."""
 
 import contextlib
+import contextvars
 import inspect
 import math
 import sys
@@ -9,6 +10,7 @@ import warnings
 import keras
 import numpy as np
 
+from lipviz.copies import check_same_function, take_state
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 
 # The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
@@ -24,6 +26,10 @@ _ONE_LIPSCHITZ = (
 )
 _ONE_LIPSCHITZ_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh")
 _MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
+
+
+# Whether the constructor of a stack leaves the factors of its layers as they are: they were saved with it.
+_keeps_factors = contextvars.ContextVar("lipviz_keeps_factors", default=False)
 
 
 def _is_one_lipschitz(layer):
@@ -219,10 +225,11 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         LipschitzLayer.set_klip_factor(self, klip_factor)
         lipschitz = [layer for layer in self.layers if isinstance(layer, LipschitzLayer)]
         share = self.k_coef_lip ** (1 / len(lipschitz)) if lipschitz else self.k_coef_lip
+        keeps = _keeps_factors.get()
         for layer in self.layers if added is None else added:
-            self._warn_about(layer, share)
+            self._warn_about(layer, layer.k_coef_lip if keeps and layer in lipschitz else share)
         for layer in lipschitz:
-            if layer.k_coef_lip != share:  # each change recomputes a wbar
+            if not keeps and layer.k_coef_lip != share:  # each change recomputes a wbar
                 layer.set_klip_factor(share)
 
     def _warn_about(self, layer, share):
@@ -250,7 +257,11 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         layers, shape = layers_from_config(config, custom_objects), config.get("build_input_shape")
-        model = cls(layers=layers, name=config["name"], k_coef_lip=config.get("k_coef_lip", 1.0))
+        token = _keeps_factors.set(True)
+        try:
+            model = cls(layers=layers, name=config["name"], k_coef_lip=config.get("k_coef_lip", 1.0))
+        finally:
+            _keeps_factors.reset(token)
         if shape and not model.built:  # a file of an older Keras may have no input layer
             model.build(shape)
         return model
@@ -324,7 +335,14 @@ def _make_functional(cls):
 
 
 def vanillaModel(model):
-    """Copy a model into plain Keras layers with the same predictions; nested models included, shared layers kept.
+    """Copy a model into plain Keras layers with the same predictions.
+
+    Nested models are copied as well, and so are constrained layers inside of wrappers such as `TimeDistributed`. Shared
+    layers stay shared, operators and arguments of calls stay in the graph. State outside of the weights, such as the
+    statistics of `Normalization` or a vocabulary, is copied in the way in which Keras saves it.
+
+    Model and copy are then run on drawn inputs and compared, within a bound from rounding. Where no such input is
+    found, or the copy cannot run on this machine, a warning says that nothing was compared.
 
     Args:
         model: Built Sequential or functional model, of lipviz or of Keras, with lipviz layers.
@@ -335,34 +353,106 @@ def vanillaModel(model):
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If the model is not built, is subclassed (its graph cannot be seen), or a kernel is not finite.
+        ValueError: If the model is not built, is subclassed (its graph cannot be seen), a kernel is not finite, or the
+            copy does not compute what the model does: something that it computes with is in none of what a copy is
+            made of.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"vanillaModel expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is exported: call it on data, or `build` it.")
-    pairs = []
+    copy = _Export().model(model)
+    check_same_function(model, copy, "The plain copy")
+    return copy
 
-    def plain(layer):
-        if isinstance(layer, keras.Model):
-            return vanillaModel(layer)
-        if isinstance(layer, Condensable):
-            return layer.vanilla_export()
-        clone = type(layer).from_config(layer.get_config())
-        pairs.append((layer, clone))
-        return clone
 
-    if isinstance(model, keras.Sequential):
-        layers = keras.Model.layers.fget(model)  # unlike `model.layers`, with the input layer
-        copy = keras.Sequential([plain(layer) for layer in layers], name=model.name)
-    elif isinstance(model, _KerasFunctional):
-        graph = keras.Model(model.input, model.output, name=model.name)  # a plain class, not compiled
-        copy = keras.models.clone_model(graph, clone_function=plain)
-    else:
+class _Export:
+    """One export: it makes one plain layer of each layer, wherever that is used."""
+
+    def __init__(self):
+        self._made = {}  # from the id of what was exported to what it became; both stay alive here
+        self._kept = []
+        self._inside = {}  # those of them that a wrapper describes in its configuration
+        self._pairs = []
+
+    def model(self, model):
+        """A plain model of a Sequential or functional one."""
+        copy = self._graph(model)
+        for layer, clone in self._pairs:
+            take_state(clone, layer, self._inside)
+        return copy
+
+    def _graph(self, model):
+        if isinstance(model, keras.Sequential):
+            layers = keras.Model.layers.fget(model)  # unlike `model.layers`, with the input layer
+            return keras.Sequential([self.plain(layer) for layer in layers], name=model.name)
+        if isinstance(model, _KerasFunctional):
+            graph = keras.Model(model.input, model.output, name=model.name)  # a plain class, not compiled
+            inputs = keras.tree.map_structure(_same_input, model.input)
+            return keras.models.clone_model(graph, input_tensors=inputs, clone_function=self.plain)
         raise ValueError(
             f"vanillaModel expects a Sequential or functional model. Received '{model.name}', a subclassed "
             f"{type(model).__name__} whose graph cannot be seen: export its layers by their own `vanilla_export`."
         )
-    for layer, clone in pairs:
-        clone.set_weights(layer.get_weights())
-    return copy
+
+    def plain(self, operation):
+        """What takes the place of a layer, or of an operation of `keras.ops`, in the copy."""
+        if id(operation) not in self._made:
+            self._kept.append(operation)
+            self._made[id(operation)] = self._plain(operation)
+        return self._made[id(operation)]
+
+    def _plain(self, operation):
+        if not isinstance(operation, keras.layers.Layer):
+            return _same_operation(operation)
+        if isinstance(operation, keras.Model):
+            return self._graph(operation)
+        if isinstance(operation, Condensable):
+            return operation.vanilla_export()
+        if type(operation) is keras.layers.Lambda:
+            return _same_lambda(operation)
+        config = operation.get_config()
+        inside = [layer for layer in operation._flatten_layers(include_self=False) if isinstance(layer, Condensable)]
+        clone = type(operation).from_config(self._plain_inside(config, inside) if inside else config)
+        self._pairs.append((operation, clone))
+        return clone
+
+    def _plain_inside(self, config, layers):
+        """The configuration of a wrapper, with plain layers where it describes one of `layers`."""
+        if isinstance(config, list | tuple):
+            return type(config)(self._plain_inside(item, layers) for item in config)
+        if not isinstance(config, dict):
+            return config
+        inner = config.get("config")
+        for layer in layers if isinstance(inner, dict) else ():
+            if (inner.get("name"), config.get("class_name")) == (layer.name, type(layer).__name__):
+                self._inside[id(layer)] = self.plain(layer)
+                return keras.saving.serialize_keras_object(self._inside[id(layer)])
+        return {key: self._plain_inside(value, layers) for key, value in config.items()}
+
+
+def _same_input(tensor):
+    layer = tensor._keras_history.operation
+    return keras.Input(
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        name=tensor.name,
+        sparse=tensor.sparse,
+        optional=getattr(layer, "optional", False),
+    )
+
+
+def _same_operation(operation):
+    """A copy of an operation, which has no state; itself, where it holds what no configuration can."""
+    try:
+        return type(operation).from_config(operation.get_config())
+    except Exception:
+        return operation
+
+
+def _same_lambda(layer):
+    """A copy of a `Lambda`: Keras would rebuild its function without the names that it uses."""
+    config = {key: value for key, value in layer.get_config().items() if key in ("name", "trainable", "dtype")}
+    return keras.layers.Lambda(
+        layer.function, output_shape=layer._output_shape, mask=layer.mask, arguments=layer.arguments, **config
+    )

@@ -23,6 +23,7 @@ FLOORS = (
     {"initializers", "constraints", "regularizers"},
     {"layers"},
     {"activations"},
+    {"copies"},
     {"model"},
     {"losses"},
     {"metrics"},

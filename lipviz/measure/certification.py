@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from lipviz.copies import in_order
 from lipviz.measure import rounding
 from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
@@ -63,7 +64,9 @@ class _Trace:
                 flow = self.visit(prefix, layer, flow)
             return flow
         if isinstance(model, _Functional) and type(model).call is _Functional.call:
-            return model._run_through_graph(inputs, operation_fn=lambda op: functools.partial(self.visit, prefix, op))
+            return model._run_through_graph(
+                in_order(model, inputs), operation_fn=lambda op: functools.partial(self.visit, prefix, op)
+            )
         return self._opaque(model, inputs, prefix)
 
     def _opaque(self, model, inputs, prefix):

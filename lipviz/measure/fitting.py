@@ -16,8 +16,8 @@ from lipviz import layers
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
-from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import float64_copy, float64_scope, outputs
+from lipviz.measure.kernels import as_float64
+from lipviz.measure.precision import float64_copy, follow, outputs
 from lipviz.measure.robustness import class_numbers
 
 # Activations by the names that the course uses: what makes each layer.
@@ -221,9 +221,7 @@ class Twin:
 
     def outputs(self, x):
         """Outputs of the model as it is now, in float64: of shape (n, number of outputs)."""
-        with float64_scope():
-            for target, weight in zip(self._copy.weights, self._model.weights, strict=True):
-                target.assign(to_numpy(weight).astype(target.dtype))
+        follow(self._copy, self._model)
         return outputs(self._copy, x)
 
 

@@ -20,7 +20,7 @@ from lipviz import normalizers as nm
 from lipviz.measure.certification import _Functional
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import _GRADIENTS, _ROWS, _Pullback
-from lipviz.measure.precision import float64_copy, float64_scope, outputs
+from lipviz.measure.precision import float64_copy, float64_scope, follow, outputs
 from lipviz.measure.ratios import _unit
 from lipviz.measure.robustness import _fits, _sample_shape, _words
 
@@ -173,7 +173,7 @@ class GradientMeter:
         Raises:
             ValueError: If a weight holds NaN or Inf.
         """
-        self._take_weights()
+        follow(self._network, self._model)
         count, group = len(self._covectors), self._group
         covectors = np.tile(self._covectors, (group, 1))
         for start in range(0, len(self._x), group):
@@ -196,14 +196,6 @@ class GradientMeter:
             rows.append(np.linalg.norm(jacobian, axis=2))
             norms.append(rows[-1][:, 0] if jacobian.shape[1] == 1 else np.linalg.norm(jacobian, 2, axis=(1, 2)))
         return GradientNorms(self._model.name, self._words, np.concatenate(norms), np.concatenate(rows))
-
-    def _take_weights(self):
-        with float64_scope():
-            for target, source in zip(self._network.weights, self._model.weights, strict=True):
-                value = to_numpy(source)
-                if value.dtype.kind not in "iub":
-                    value = as_float64(value, f"The weight '{source.path}'")
-                target.assign(value.astype(target.dtype))
 
 
 def input_gradient_norms(model, x, output=None):

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.measure.kernels import to_numpy
+from lipviz.copies import check_same_function, take_state, variable_pairs
+from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.model import layers_from_config
 from lipviz.parametrizations import unfilled
 
@@ -34,6 +35,10 @@ def float64_copy(model):
     the rounding of its operations only. On JAX, call the copy inside `float64_scope()`; there Keras computes a few
     functions, such as tanh and softmax, in float32 whatever it is given, and the copy is as exact as they are (1e-7).
 
+    State outside of the weights, such as the statistics of `Normalization` or a vocabulary, is copied in the way in
+    which Keras saves it. Model and copy are then run on drawn inputs and compared, within a bound from rounding; where
+    no such input is found a warning says that nothing was compared.
+
     Args:
         model: Built Keras model, of lipviz or not, that can be rebuilt from its `get_config`.
 
@@ -42,24 +47,41 @@ def float64_copy(model):
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it is not built, or a weight holds NaN or Inf.
+        ValueError: If it is not built, a weight holds NaN or Inf, or the copy does not compute what the model does:
+            something that it computes with is in none of what a copy is made of.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"float64_copy expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
-    values = [to_numpy(weight) for weight in model.weights]
-    for weight, value in zip(model.weights, values, strict=True):
+    for weight in model.weights:
+        value = to_numpy(weight)
         if value.dtype.kind not in "iub" and not np.isfinite(value.astype(np.float64)).all():
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: what it computes cannot be measured.")
     with float64_scope(), unfilled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
         copy = _from_config(type(model), _in_float64(model.get_config()))
-        if not copy.built:
-            copy.build_from_config(model.get_build_config())
-        for target, value in zip(copy.weights, values, strict=True):  # not `set_weights`, which would refresh wbar
-            target.assign(value.astype(target.dtype))
+        take_state(copy, model)  # not `set_weights`, which would refresh wbar
+    check_same_function(model, copy, "The copy in float64", float64_scope)
     return copy
+
+
+def follow(copy, model):
+    """Write the present variables of a model, weights and seeds, into its `float64_copy`.
+
+    Args:
+        copy: `float64_copy` of the model.
+        model: Built Keras model.
+
+    Raises:
+        ValueError: If a weight holds NaN or Inf.
+    """
+    with float64_scope():
+        for source, target in variable_pairs(model, copy):
+            value = to_numpy(source)
+            if value.dtype.kind not in "iub":
+                value = as_float64(value, f"The weight '{source.path}'")
+            target.assign(value.astype(target.dtype))
 
 
 def _from_config(kind, config):

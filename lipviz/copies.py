@@ -1,0 +1,322 @@
+"""Copies of models: they take over all state of their original, and are held against it."""
+
+import contextlib
+import itertools
+import tempfile
+import warnings
+
+import keras
+import numpy as np
+
+from lipviz.layers.base_layer import ConstrainedKernel
+
+# --- state ---
+
+
+def layer_pairs(original, copy, instead=None):
+    """Yield each layer of a model, itself first, with the one that stands in its place in a copy.
+
+    Args:
+        original: Keras model or layer.
+        copy: One that was made from its configuration.
+        instead: Dict from the id of a layer to the one that the copy has a copy of in its place; optional.
+
+    Raises:
+        ValueError: If the two are not made of the same layers.
+    """
+    original = (instead or {}).get(id(original), original)
+    yield original, copy
+    ours, theirs = _inside(original), _inside(copy)
+    if len(ours) != len(theirs):
+        raise ValueError(
+            f"'{original.name}' cannot be copied: it holds {len(ours)} layers, and what its configuration describes "
+            f"holds {len(theirs)}."
+        )
+    names = {layer.name: layer for layer in theirs}
+    if len(names) == len(theirs) and names.keys() == {layer.name for layer in ours}:  # a graph may change their order
+        theirs = [names[layer.name] for layer in ours]
+    for ours_one, theirs_one in zip(ours, theirs, strict=True):
+        yield from layer_pairs(ours_one, theirs_one, instead)
+
+
+def _inside(layer):
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def variable_pairs(original, copy, instead=None):
+    """Yield each variable of a model, seeds included, with that of its copy; see `layer_pairs`.
+
+    Raises:
+        ValueError: If the two do not have the same variables.
+    """
+    for layer, twin in layer_pairs(original, copy, instead):
+        yield from _own_pairs(layer, twin)
+
+
+def _own_pairs(layer, twin):
+    ours, theirs = _own_variables(layer), _own_variables(twin)
+    shapes, others = ([tuple(v.shape) for v in variables] for variables in (ours, theirs))
+    if shapes != others:
+        raise ValueError(
+            f"'{layer.name}' cannot be copied: its variables have the shapes {shapes}, and those of what its "
+            f"configuration describes {others}."
+        )
+    return zip(ours, theirs, strict=True)
+
+
+def _own_variables(layer):
+    """Variables of a layer, random seeds included, without those of the layers inside."""
+    inside = {id(variable) for child in _inside(layer) for variable in child.variables}
+    return [variable for variable in layer.variables if id(variable) not in inside]
+
+
+def take_state(copy, original, instead=None):
+    """Give a copy the state of its original: variables, and what layers save beside them.
+
+    A layer that overrides Keras's `load_own_variables` or has `load_assets` makes more of its state than variables,
+    such as the mean that `Normalization` keeps, or a vocabulary: it saves and loads here as it would in a file.
+
+    Args:
+        copy: Built model or layer that was made from the configuration of `original`.
+        original: Built model or layer.
+        instead: See `layer_pairs`.
+
+    Raises:
+        ValueError: If the two are not made of the same layers and variables.
+    """
+    for layer, twin in layer_pairs(original, copy, instead):
+        if not twin.built and layer.built:
+            twin.build_from_config(layer.get_build_config())
+        if not isinstance(layer, ConstrainedKernel):  # all of its state is variables; loading may constrain anew
+            _load(twin, layer)
+        for source, target in _own_pairs(layer, twin):
+            target.assign(_value(source, target.dtype))
+
+
+def _load(twin, layer):
+    if type(layer).load_own_variables is not keras.layers.Layer.load_own_variables:
+        store = {}
+        layer.save_own_variables(store)
+        twin.load_own_variables({name: _value(value) for name, value in store.items()})
+    if hasattr(layer, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            layer.save_assets(folder)
+            twin.load_assets(folder)
+
+
+def _value(variable, dtype=None):
+    """Value in memory of its own: assigning a tensor would share the buffer, which JAX may reuse."""
+    value = np.asarray(variable)
+    if dtype not in (None, value.dtype.name):
+        return value.astype(dtype)
+    return value.astype(np.float32) if value.dtype.name == "bfloat16" and dtype is None else np.array(value)
+
+
+def in_order(model, inputs):
+    """Put what a functional model is called with in the order of its inputs: by name where a dict names them.
+
+    Args:
+        model: Functional model.
+        inputs: What it is called with: tensors, or whatever stands for them, in a structure.
+
+    Returns:
+        A list.
+    """
+    own = model.input
+    if isinstance(inputs, dict) and not isinstance(own, dict):
+        inputs = [inputs[tensor.name] for tensor in keras.tree.flatten(own)]
+    return keras.tree.flatten(inputs)
+
+
+# --- comparison ---
+
+_SIZES = (8, 16, 32, 64, 1)  # tried in the place of one that is not known
+_RANGES = (256, 16, 2)  # of integers
+_EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def check_same_function(model, copy, what, scope=contextlib.nullcontext):
+    """Run a model and its copy in inference on drawn inputs, and compare.
+
+    Nothing is changed: what a run would store, such as the next seed, is dropped. Two computations of one function
+    may differ by rounding: by 64 units of the coarsest dtype, in units of the largest output. Where they differ by
+    more, three runs of the copy, whose weights and inputs are moved by one unit up or down, measure how far rounding
+    carries in it. A sum of n terms is rounded n times, so n times that is allowed.
+
+    Args:
+        model: Built Keras model.
+        copy: A model that should compute the same, perhaps in another dtype.
+        what: Words that name the copy in messages.
+        scope: Makes the context in which the copy runs.
+
+    Raises:
+        ValueError: If the two differ by more.
+    """
+    drawn = _drawn(model)
+    if drawn is None:
+        _warn(f"{what} could not be compared with '{model.name}': no input was found at which that runs.")
+        return
+    inputs, wanted = drawn
+    with scope():
+        try:
+            got = _run(copy, inputs)
+        except Exception as error:  # every backend has its own: a CPU may not run what a GPU does
+            reason = str(error).strip().split("\n")[0]
+            _warn(f"{what} could not be compared with '{model.name}': it does not run here ({reason}).")
+            return
+        eps = _coarsest(model)
+        problem = _difference(wanted, got, [64 * eps * _largest(values) for values in wanted])
+        if problem is not None:
+            problem = _difference(wanted, got, _carried(copy, inputs, got, eps))
+    if problem is not None:
+        raise ValueError(
+            f"{what} does not compute what '{model.name}' does: {problem}. Something that the model computes with is "
+            "in none of what a copy is made of: `get_config`, variables, `save_own_variables` and `save_assets`."
+        )
+
+
+def _warn(message):
+    warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def _drawn(model):
+    """Inputs at which a model runs, and its outputs; those that are finite, if there are any. None where it fails."""
+    specs = _input_specs(model)
+    leaves = keras.tree.flatten(specs)
+    if not leaves:
+        return None
+    sizes = _SIZES if any(None in leaf.shape[1:] for leaf in leaves) else _SIZES[:1]
+    ranges = _RANGES if any("float" not in leaf.dtype for leaf in leaves) else _RANGES[:1]
+    partly = None
+    for high, size, positive in itertools.product(ranges, sizes, (False, True)):
+        draw = _Draw(model, size, high, positive)
+        try:
+            inputs = keras.tree.map_structure(draw, specs)
+            outputs = _run(model, inputs)
+        except Exception:  # of the backend: these do not fit
+            continue
+        share = [np.isfinite(values).mean() if values.dtype.kind == "f" else 1.0 for values in outputs if values.size]
+        if share and min(share) == 1.0:
+            return inputs, outputs
+        if partly is None and share and max(share) > 0:
+            partly = inputs, outputs
+    return partly
+
+
+def _input_specs(model):
+    """The inputs of a model as symbolic tensors, in the structure in which it takes them; [] where that is unknown."""
+    if getattr(model, "inputs", None):
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not shape or not all(size is None or isinstance(size, int) for size in shape):
+        return []
+    return keras.KerasTensor(tuple(shape), keras.backend.standardize_dtype(model.compute_dtype))
+
+
+class _Draw:
+    """Draws an input: numbers of few bits, which every dtype holds exactly, and zeros at the end, which masks see."""
+
+    def __init__(self, model, size, high, positive):
+        self._rng = np.random.default_rng(0)
+        self._size, self._high, self._positive = size, high, positive
+        self._model = model
+
+    def __call__(self, spec):
+        shape = [self._size if size is None else size for size in spec.shape]
+        if spec.shape and spec.shape[0] is None:
+            shape[0] = 2
+        if spec.dtype == "string":
+            return self._rng.choice(self._words(), shape)
+        if "float" in spec.dtype:
+            values = np.clip(np.round(self._rng.normal(scale=8.0, size=shape)), -32, 32) / 8
+            values = np.abs(values) + 0.125 if self._positive else values
+        else:
+            values = self._rng.integers(0, 2 if spec.dtype == "bool" else self._high, shape)
+        if len(shape) > 1 and shape[1] > 1 and not self._positive:
+            values[-1, -(shape[1] // 4 or 1) :] = 0
+        return values.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+
+    def _words(self):
+        """What its lookups know, and a word that they do not."""
+        lookups = [layer for layer in self._model._flatten_layers() if hasattr(layer, "get_vocabulary")]
+        return ["lipviz", *(str(word) for layer in lookups for word in layer.get_vocabulary())]
+
+
+def _run(model, inputs):
+    """Outputs of a model in inference as a list of arrays; numbers in float64."""
+    with keras.StatelessScope(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the model warns of is its user's to hear, who runs it
+        outputs = keras.tree.flatten(model(inputs, training=False))
+        return [_numbers(np.asarray(keras.ops.convert_to_numpy(values))) for values in outputs]
+
+
+def _numbers(values):
+    is_number = values.dtype.kind in "fiub" or values.dtype.name == "bfloat16"
+    return values.astype(np.float64) if is_number else values
+
+
+def _coarsest(model):
+    """Unit of the coarsest float dtype in which anything of a model is computed."""
+    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
+    for operation in getattr(model, "operations", ()):
+        dtypes |= {tensor.dtype for node in operation._inbound_nodes for tensor in node.output_tensors}
+    eps = [_EPS.get(dtype, 2.0**-2) for dtype in dtypes if "float" in str(dtype)]  # else of eight bits or fewer
+    if keras.backend.backend() == "jax":  # a few functions of Keras are float32 there in float64 too
+        eps.append(_EPS["float32"])
+    if any("cpu" not in device.lower() for device in keras.distribution.list_devices()):
+        eps.append(_EPS["bfloat16"])  # in which accelerators may multiply float32
+    return max(eps, default=0.0)
+
+
+def _largest(values):
+    if values.dtype.kind != "f":
+        return 0.0
+    finite = values[np.isfinite(values)]
+    return float(np.abs(finite).max(initial=0.0))
+
+
+def _difference(wanted, got, allowed):
+    """Words for the first output that differs by more than is allowed, or None."""
+    if [values.shape for values in wanted] != [values.shape for values in got]:
+        return f"its outputs have the shapes {[v.shape for v in got]}, not {[v.shape for v in wanted]}"
+    for want, have, most in zip(wanted, got, allowed, strict=True):
+        if want.dtype.kind != "f":
+            if not np.array_equal(want, have):
+                return "its outputs are others"
+            continue
+        finite = np.isfinite(want)
+        with np.errstate(invalid="ignore"):
+            apart = np.where(finite, np.abs(np.nan_to_num(have, nan=np.inf) - np.where(finite, want, 0)), 0.0)
+        if apart.size and not apart.max() <= most:
+            where = np.unravel_index(apart.argmax(), apart.shape)
+            return f"{want[where]:.9g} becomes {have[where]:.9g}, and rounding explains {most:.2g}"
+    return None
+
+
+def _carried(copy, inputs, outputs, eps):
+    """How far rounding by `eps` can move each output, see `check_same_function`."""
+    rng = np.random.default_rng(0)
+    variables = [v for v in copy.variables if "float" in keras.backend.standardize_dtype(v.dtype)]
+    kept = [_value(v) for v in variables]
+    terms = max([16, *(v.size // v.shape[-1] for v in kept if v.ndim and v.size)])
+    step = max(eps, _EPS.get(copy.compute_dtype, eps))
+
+    def moved(values):
+        if getattr(values, "dtype", np.dtype(object)).kind != "f":
+            return values
+        return values * (1 + step * rng.choice([-1, 1], values.shape))
+
+    most = [0.0] * len(outputs)
+    try:
+        for _ in range(3):
+            for variable, value in zip(variables, kept, strict=True):
+                variable.assign(moved(value).astype(value.dtype))
+            runs = _run(copy, keras.tree.map_structure(moved, inputs))
+            for i, (run, value) in enumerate(zip(runs, outputs, strict=True)):
+                if run.dtype.kind == "f":
+                    with np.errstate(invalid="ignore"):
+                        most[i] = max(most[i], _largest(run - value))
+    finally:
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
+    return [terms * response for response in most]
