@@ -207,11 +207,16 @@ def _certify(arguments):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with without_greeting():
         from lipviz import measure
+        from lipviz.measure.model_file import load_model_file
 
     norm = arguments.norm if arguments.norm == "inf" else int(arguments.norm)
     try:
-        certificate = measure.certify_file(
-            arguments.model, arguments.input_shape, norm=norm, exact=arguments.exact, search=arguments.search
+        certificate = measure.certify(
+            load_model_file(arguments.model),
+            arguments.input_shape,
+            norm=norm,
+            exact=arguments.exact,
+            search=arguments.search,
         )
     except (OSError, TypeError, ValueError) as error:
         print(f"lipviz: {' '.join(str(error).split())}", file=sys.stderr)

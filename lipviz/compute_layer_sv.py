@@ -268,8 +268,11 @@ def _repeat_vector(layer):
 def _max_pooling(layer):
     """A selection of entries. Where windows overlap, several may select the same one, as many as share it."""
     _check_built(layer)
-    shape = tuple(layer.get_build_config()["input_shape"])
-    sizes = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+    shape = operators.known_input_shape(layer)
+    if shape is None:
+        sizes = (None,) * len(layer.pool_size)  # as many windows share an entry as at any size
+    else:
+        sizes = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
     axes = zip(sizes, layer.pool_size, layer.strides, strict=True)
     shared = math.prod(nm.patch_coverage(n, k, s, layer.padding) for n, k, s in axes)
     return _ISOMETRY if shared == 1 else (0.0, math.sqrt(shared))
@@ -302,7 +305,7 @@ def _prelu(layer):
 def _inputs(layer):
     """Number of inputs of a layer that merges several."""
     _check_built(layer)
-    return len((layer.get_build_config() or {}).get("input_shape") or ())
+    return len(operators.known_input_shape(layer) or ())
 
 
 def _sum(layer):

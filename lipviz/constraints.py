@@ -142,8 +142,12 @@ class SpectralConstraint(keras.constraints.Constraint):
     def __call__(self, w):
         """Orthogonalize a kernel of shape (..., out)."""
         w, finish = _working(w)
-        if len(w.shape) < 2:
-            raise ValueError(f"SpectralConstraint needs a weight of two axes or more. Received shape: {tuple(w.shape)}")
+        if len(w.shape) < 2 or 0 in w.shape:
+            raise ValueError(
+                "SpectralConstraint needs a weight of two axes or more, none of size 0. "
+                f"Received shape: {tuple(w.shape)}"
+            )
+        nm.check_factor("k_coef_lip", self.k_coef_lip, standardize_dtype(w.dtype))
         start = np.ones((1, w.shape[-1])) if self.u is None else self.u
         if start.shape[1] != w.shape[-1]:
             raise ValueError(f"`u` must have the shape {(1, w.shape[-1])}. Received shape: {start.shape}")

@@ -48,11 +48,14 @@ class SpectralInitializer(keras.initializers.Initializer):
             A tensor of this shape and dtype.
 
         Raises:
-            ValueError: If the shape has fewer than two axes.
+            ValueError: If the shape has fewer than two axes or one of size 0, or the dtype cannot multiply by k.
         """
-        if len(shape) < 2:
-            raise ValueError(f"SpectralInitializer needs a shape of at least two axes. Received: {tuple(shape)}")
+        if len(shape) < 2 or 0 in shape:
+            raise ValueError(
+                f"SpectralInitializer needs a shape of at least two axes, none of size 0. Received: {tuple(shape)}"
+            )
         dtype = standardize_dtype(dtype)
+        nm.check_factor("k_coef_lip", self.k_coef_lip, dtype)
         kernel = keras.initializers.get(self.base_initializer)(
             shape, dtype="float64" if dtype == "float64" else "float32"
         )

@@ -18,6 +18,7 @@ References:
     Serrurier et al. (2024), for the two losses with a soft maximum over the other classes.
 """
 
+import contextvars
 import math
 import sys
 
@@ -91,13 +92,21 @@ def _log_sum_exp(x, tau):
 # --- Kantorovich-Rubinstein and hinge ---
 
 
-def _balanced(positive, dtype):
-    """B·(pos − neg), see `process_labels_for_multi_gpu`, of a boolean tensor."""
+def _balanced(positive, dtype, sample_weight=None):
+    """B·(pos − neg), see `process_labels_for_multi_gpu`, of a boolean tensor.
+
+    A side whose samples all have the weight 0 counts as if it were not there: B is the size of the other one.
+    """
     positive = ops.cast(positive, dtype)
     size = ops.cast(ops.shape(positive)[0], dtype)
     count = ops.sum(positive, axis=0)
     # A class that is not there has no sample to weigh: 1 only keeps its 0/0 away.
     share, other = ops.maximum(count, 1.0), ops.maximum(size - count, 1.0)
+    if sample_weight is not None:
+        kept = ops.cast(ops.not_equal(sample_weight, 0), dtype)
+        has_positive, has_negative = ops.sum(kept * positive, axis=0) > 0, ops.sum(kept * (1 - positive), axis=0) > 0
+        one_side = ops.where(has_positive, count, size - count)
+        size = ops.where(ops.logical_xor(has_positive, has_negative), one_side, size)
     return size * (positive / share - (1.0 - positive) / other)
 
 
@@ -279,6 +288,11 @@ def categorical_hinge(y_true, y_pred, min_margin):
 # --- crossentropies with a temperature ---
 
 
+def _probabilities(labels, dtype):
+    """Labels in [0, 1] as they are; others, such as those of `process_labels_for_multi_gpu`, count by their sign."""
+    return ops.clip(ops.cast(labels, dtype), 0.0, 1.0)
+
+
 def tau_categorical_crossentropy(y_true, y_pred, tau):
     """Crossentropy of the logits τ·ŷ, divided by τ (Béthune et al. 2022).
 
@@ -287,7 +301,8 @@ def tau_categorical_crossentropy(y_true, y_pred, tau):
     gradient's size.
 
     Args:
-        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}, or probabilities.
+        y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}, or probabilities. Labels outside of [0, 1]
+            count by their sign.
         y_pred: Logits of shape (batch, C).
         tau: Inverse temperature, positive.
 
@@ -300,7 +315,7 @@ def tau_categorical_crossentropy(y_true, y_pred, tau):
     y_true, y_pred = _aligned(y_true, y_pred)
     (tau,) = _constants(y_pred, tau)
     largest, rest = _log_sum_exp(y_pred, tau)
-    probabilities = ops.relu(ops.cast(y_true, y_pred.dtype))  # −1 is none
+    probabilities = _probabilities(y_true, y_pred.dtype)
     return ops.sum(probabilities * (rest - (y_pred - largest)), axis=-1)
 
 
@@ -327,10 +342,11 @@ def tau_sparse_categorical_crossentropy(y_true, y_pred, tau):
             "Expected labels of shape (batch,) or (batch, 1) and predictions of shape (batch, C). "
             f"Received: labels {received}, predictions {tuple(y_pred.shape)}"
         )
-    labels = ops.cast(labels, "int32")
+    received, labels = labels, ops.cast(labels, "int32")
     one_hot = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
     losses = tau_categorical_crossentropy(one_hot, y_pred, tau)
     known = ops.logical_and(labels >= 0, labels < y_pred.shape[-1])
+    known = ops.logical_and(known, ops.equal(received, ops.cast(labels, received.dtype)))
     return ops.where(known, losses, ops.full_like(losses, math.nan))
 
 
@@ -338,7 +354,8 @@ def tau_binary_crossentropy(y_true, y_pred, tau):
     """Binary crossentropy of the logits τ·ŷ, divided by τ; the mean over the last axis (Béthune et al. 2022).
 
     Args:
-        y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}, or probabilities.
+        y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}, or probabilities. Labels
+            outside of [0, 1] count by their sign.
         y_pred: Logits of shape (batch,), (batch, 1) or (batch, C).
         tau: Inverse temperature, positive.
 
@@ -349,7 +366,7 @@ def tau_binary_crossentropy(y_true, y_pred, tau):
         ValueError: If the shapes do not agree.
     """
     y_true, y_pred = _aligned(y_true, y_pred)
-    positive = ops.relu(ops.cast(y_true, y_pred.dtype))
+    positive = _probabilities(y_true, y_pred.dtype)
     # One logit x against 0: two classes with the logits (0, x).
     labels = ops.stack([1.0 - positive, positive], axis=-1)
     logits = ops.stack([ops.zeros_like(y_pred), y_pred], axis=-1)
@@ -443,10 +460,11 @@ def lse_hkr_multiclass(y_true, y_pred, alpha=1.0, temperature=1.0, penalty=1.0, 
 
 def _in_range(name, value, largest=sys.float_info.max):
     """Return `value` as a float if it is a number from 0 to `largest`, else raise ValueError."""
-    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 <= value <= largest:
+    number = nm.as_number(value)
+    if not 0 <= number <= largest:
         bound = "finite" if largest == sys.float_info.max else f"at most {largest}"
         raise ValueError(f"`{name}` must be a number of at least 0, {bound}. Received: {name}={value!r}")
-    return float(value)
+    return number
 
 
 def _present(value):
@@ -490,9 +508,41 @@ class _VariableLoss(keras.Loss):
         return {**super().get_config(), **{key: _present(getattr(self, key)) for key in self._arguments}}
 
 
+_sample_weight = contextvars.ContextVar("lipviz_sample_weight", default=None)
+
+
+class _BalancedLoss(_VariableLoss):
+    """Base of the losses with a KR term, which must know of weights of 0 to tell which samples are there.
+
+    Weights multiply the values of samples, as in Keras. The values themselves depend on the batch: where all samples of
+    one side have the weight 0, those of the others are what the others alone give.
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        token = _sample_weight.set(sample_weight)
+        try:
+            return super().__call__(y_true, y_pred, sample_weight=sample_weight)
+        finally:
+            _sample_weight.reset(token)
+
+    def call(self, y_true, y_pred):
+        weight = _sample_weight.get()
+        if weight is None or self.multi_gpu or not len(ops.shape(weight)):
+            return super().call(y_true, y_pred)
+        labels, scores = _aligned(y_true, y_pred)
+        weight = ops.convert_to_tensor(weight)
+        while len(weight.shape) < len(labels.shape):
+            weight = ops.expand_dims(weight, -1)
+        settings = {key: getattr(self, key) for key in self._arguments}
+        weighed = _balanced(_positive(labels), scores.dtype, weight)
+        return self.function(weighed, y_pred, **{**settings, "multi_gpu": True})
+
+
 @keras.saving.register_keras_serializable("lipviz")
-class KR(_VariableLoss):
+class KR(_BalancedLoss):
     """Kantorovich-Rubinstein estimate, see `kr`: to be made large, so a metric to watch. `HKR` minimizes its negative.
+
+    A side whose samples all have the weight 0 counts as if it were not there.
 
     Args:
         multi_gpu: Whether labels come from `process_labels_for_multi_gpu`.
@@ -507,8 +557,10 @@ class KR(_VariableLoss):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class HKR(_VariableLoss):
+class HKR(_BalancedLoss):
     """Hinge-regularized Kantorovich-Rubinstein loss, see `hkr`.
+
+    A side whose samples all have the weight 0 counts as if it were not there.
 
     Args:
         alpha: Weight of the hinge, at least 0; inf means the hinge alone. A variable.

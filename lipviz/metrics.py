@@ -93,9 +93,10 @@ def _radius(margin, lip_const, negative_robustness):
 
 
 def _check_epsilon(epsilon):
-    if isinstance(epsilon, bool) or not np.isscalar(epsilon) or not np.isreal(epsilon) or not 0 <= epsilon < math.inf:
+    number = nm.as_number(epsilon)
+    if not 0 <= number < math.inf:
         raise ValueError(f"`epsilon` must be a finite number of at least 0. Received: epsilon={epsilon!r}")
-    return float(epsilon)
+    return number
 
 
 def categorical_provable_robustness(y_true, y_pred, lip_const=1.0, disjoint_neurons=True, negative_robustness=False):

@@ -575,6 +575,72 @@ def test_certify_as_a_command_knows_our_classes_and_names_others(tmp_path, capsy
     assert len(message) < 800
 
 
+def test_certify_says_in_one_line_that_a_file_is_damaged(saved, tmp_path, capsys):
+    import zipfile
+
+    whole = saved.read_bytes()
+    with zipfile.ZipFile(saved) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+
+    def packed(name, **changed):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for part, content in {**parts, **changed}.items():
+                if content is not None:
+                    archive.writestr(part, content)
+
+    middle = whole.index(parts["config.json"][40:80]) + 10
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for name, content in {"flipped": flipped, "cut": whole[:-100], "text": b"no model", "empty": b""}.items():
+        (tmp_path / f"{name}.keras").write_bytes(content)
+    packed("parts.keras", **{"config.json": None})
+    packed("weights.keras", **{"model.weights.h5": None})
+    packed("json.keras", **{"config.json": b"{"})
+    packed("other.keras", **{"config.json": b"[1]"})
+    packed("broken.keras", **{"model.weights.h5": b"no HDF5"})
+    (tmp_path / "folder.keras").mkdir()
+    (tmp_path / "text.h5").write_text("no model")
+    (tmp_path / "text").write_text("no model")
+    cases = {
+        "flipped.keras": "it is damaged: its part 'config.json' differs from its checksum.",
+        "cut.keras": "it is damaged, or no file that Keras saved",
+        "text.keras": "it is damaged, or no file that Keras saved (BadZipFile: File is not a zip file).",
+        "empty.keras": "it is empty. Expected a file that Keras saved as `.keras`.",
+        "parts.keras": "it holds no 'config.json', as a file that Keras saved does.",
+        "weights.keras": "it holds no 'model.weights.h5'",
+        "json.keras": "it is damaged, or no file that Keras saved",
+        "other.keras": "cannot be loaded: ",
+        "broken.keras": "cannot be loaded: ",
+        "folder.keras": "There is no file",
+        "text.h5": "cannot be loaded: ",
+        "text": "cannot be loaded: ",
+    }
+    for name, message in cases.items():
+        assert cli.main(["certify", str(tmp_path / name), "--no-search"]) == 1, name
+        captured = capsys.readouterr()
+        assert captured.out == "", name
+        assert captured.err.startswith("lipviz: ")
+        assert captured.err.count("\n") == 1, captured.err
+        assert message in captured.err
+        assert str(tmp_path / name) in captured.err
+        assert "File not found" not in captured.err
+
+
+def test_no_flipped_byte_of_a_file_is_a_traceback(saved, tmp_path):
+    import numpy as np
+
+    from lipviz.measure.model_file import load_model_file
+
+    whole, path, complaints = saved.read_bytes(), tmp_path / "flipped.keras", []
+    for place in np.random.default_rng(0).choice(len(whole), 40, replace=False):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            load_model_file(path)  # a date or a flag may change nothing
+        except ValueError as error:
+            complaints.append(str(error))
+    assert len(complaints) > 20
+    assert all(str(path) in complaint for complaint in complaints)
+
+
 def test_certify_says_in_one_line_what_is_wrong(saved, tmp_path, capsys):
     import keras
 

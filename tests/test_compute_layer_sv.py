@@ -1,6 +1,7 @@
 """Singular values of layers against explicit float64 matrices, and operators against the layers themselves."""
 
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -434,3 +435,53 @@ def test_operators_have_adjoints_and_compose():
     assert isinstance(second @ first, scipy.sparse.linalg.LinearOperator)
     x = RNG.standard_normal(6)
     np.testing.assert_allclose(first @ x, operators.explicit_matrix(first) @ x, atol=1e-13)
+
+
+# --- layers for which Keras keeps no shape ---
+
+WITHOUT_A_SHAPE = {
+    "MaxPooling1D": ((8, 2), lambda: kl.MaxPooling1D(3, 1), (0.0, 3**0.5)),
+    "MaxPooling2D": ((8, 8, 2), lambda: kl.MaxPooling2D(2), (1.0, 1.0)),
+    "overlaps": ((8, 8, 2), lambda: kl.MaxPooling2D(3, 2), (0.0, 2.0)),
+    "AveragePooling1D": ((8, 2), lambda: kl.AveragePooling1D(2), (0.5**0.5, 0.5**0.5)),
+    "AveragePooling2D": ((8, 8, 2), lambda: kl.AveragePooling2D(2), (0.5, 0.5)),
+    "AveragePooling3D": ((4, 4, 4, 2), lambda: kl.AveragePooling3D(2), (8**-0.5, 8**-0.5)),
+    "GlobalAveragePooling1D": ((4, 2), kl.GlobalAveragePooling1D, (0.5, 0.5)),
+    "GlobalAveragePooling2D": ((8, 8, 2), kl.GlobalAveragePooling2D, (0.125, 0.125)),
+}
+
+
+@pytest.mark.parametrize("name", list(WITHOUT_A_SHAPE))
+def test_a_model_knows_the_shape_of_its_poolings(name):
+    shape, make, expected = WITHOUT_A_SHAPE[name]
+    inputs = keras.Input(shape)
+    late = keras.Sequential([make()])
+    late.build((None, *shape))
+    with warnings.catch_warnings():  # not all are 1-Lipschitz
+        warnings.simplefilter("ignore", UserWarning)
+        ours = lipviz.Sequential([keras.Input(shape), make()])
+    models = [
+        ours,
+        keras.Sequential([keras.Input(shape), make()]),
+        keras.Model(inputs, make()(inputs)),
+        keras.Sequential([keras.Input(shape), keras.Sequential([keras.Input(shape), make()])]),
+        late,
+    ]
+    for model in models:
+        (values,) = compute_model_sv(model).values()
+        assert values == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_pooling_without_any_shape():
+    layer = kl.MaxPooling2D(3, 2)
+    layer(np.ones((1, 8, 8, 1)))
+    assert compute_layer_sv(layer) == (0.0, 2.0)  # at every size
+    layer = kl.AveragePooling2D(2)
+    layer(np.ones((1, 8, 8, 1)))
+    with pytest.raises(ValueError, match=r"one input of a known shape: expected .* `build`.*Received: None"):
+        compute_layer_sv(layer)
+    first, second = keras.Input((8, 8, 1)), keras.Input((4, 4, 1))
+    shared = kl.GlobalAveragePooling2D()
+    model = keras.Model([first, second], kl.Add()([shared(first), shared(second)]))
+    with pytest.raises(ValueError, match="one input of a known shape"):
+        compute_model_sv(model)

@@ -452,7 +452,7 @@ def test_configs_round_trip(name):
 
 def test_weights_and_reductions_are_those_of_keras():
     y, f = batch(6, 4)
-    weights = np.arange(6.0)
+    weights = np.arange(1.0, 7.0)
     values = numpy(losses.multiclass_hkr(y, f))
     expected = {
         None: values * weights,
@@ -465,6 +465,46 @@ def test_weights_and_reductions_are_those_of_keras():
         np.testing.assert_allclose(loss(y, f, sample_weight=weights), value, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="reduction"):
         losses.KR(reduction="median")
+
+
+@pytest.mark.parametrize("loss", [losses.KR, lambda **given: losses.HKR(2.0, **given), losses.MulticlassHKR])
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_side_of_weight_0_is_as_if_it_were_not_there(loss, kept):
+    y, f = batch(7, 2)
+    y[:, 0], y[:, 1] = [1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1]
+    keep = y[:, 0] == kept
+    for reduction in ("sum", "mean_with_sample_weight", None):
+        made = loss(reduction=reduction)
+        got, alone = made(y, f, sample_weight=keep.astype("float32")), made(y[keep], f[keep])
+        got = numpy(got)[keep] if reduction is None else got
+        np.testing.assert_allclose(got, alone, rtol=1e-5, atol=1e-6)
+    got = loss()(y, f, sample_weight=keep[:, None].astype("float32"))  # Keras divides by the size of the batch
+    np.testing.assert_allclose(got, loss()(y[keep], f[keep]) * keep.mean(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(loss()(y, f, sample_weight=1.0), loss()(y, f), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_labels_beyond_0_and_1_count_by_their_sign(scale):
+    y = np.array([[1.0], [0.0], [1.0], [0.0], [0.0], [0.0]])
+    f = np.array([[-1.0], [2.0], [0.5], [-3.0], [0.0], [1.0]])
+    weighed = numpy(losses.process_labels_for_multi_gpu(y))
+    assert weighed.max() > 1
+    np.testing.assert_allclose(
+        losses.tau_binary_crossentropy(scale * weighed, f, 1.5), losses.tau_binary_crossentropy(y, f, 1.5), rtol=1e-6
+    )
+    both, logits = np.hstack([weighed, -weighed]), np.hstack([f, -f])
+    np.testing.assert_allclose(
+        losses.tau_categorical_crossentropy(scale * both, logits, 1.5),
+        losses.tau_categorical_crossentropy(np.hstack([y, 1 - y]), logits, 1.5),
+        rtol=1e-6,
+    )
+    loss = losses.TauBinaryCrossentropy(1.0)
+    assert float(loss(np.array([[8 / 3]]), np.array([[-1.0]]))) == pytest.approx(math.log1p(math.e), rel=1e-6)
+
+
+def test_the_number_of_a_class_is_whole():
+    values = numpy(losses.tau_sparse_categorical_crossentropy(np.array([1.0, 8 / 3]), np.zeros((2, 3)), 1.0))
+    np.testing.assert_array_equal(np.isnan(values), [False, True])
 
 
 @pytest.mark.parametrize(

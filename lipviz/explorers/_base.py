@@ -409,7 +409,7 @@ class Explorer(abc.ABC):
         self.wait(_PATIENCE)
         if self._foresight is not None:
             self._foresight.expect(None)
-        for widget in (*_page.all_widgets(self.widget), self._bar):
+        for widget in (*_page.all_widgets(self.widget), *_page.all_widgets(self._bar)):
             widget.close()
 
     def _repr_mimebundle_(self, include=None, exclude=None):

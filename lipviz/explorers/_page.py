@@ -61,9 +61,12 @@ def button(text, icon, help_text, on_click):
 
 
 def all_widgets(widget):
-    """A widget and all that it holds."""
+    """A widget and all that it holds: its children, its layout and its style, each of which is a widget of its own."""
     for child in getattr(widget, "children", ()):
         yield from all_widgets(child)
+    for name in ("layout", "style"):
+        if isinstance(getattr(widget, name, None), widgets.Widget):
+            yield getattr(widget, name)
     yield widget
 
 

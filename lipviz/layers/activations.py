@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.layers.base_layer import LipschitzLayer
+from lipviz.layers.base_layer import LipschitzLayer, check_shape
 from lipviz.layers.pooling import accumulation_dtype
 
 
@@ -29,11 +29,7 @@ class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
 
     def channels(self, shape):
         """Number of channels of an input shape; ValueError where it is unknown."""
-        if len(shape) < 2 or shape[self.channel_axis] is None:
-            raise ValueError(
-                f"{type(self).__name__} needs a batch axis and a known number of channels. "
-                f"Received input shape: {tuple(shape)}"
-            )
+        check_shape(self, shape, channel_axis=self.channel_axis)
         return shape[self.channel_axis]
 
     def build(self, input_shape):
@@ -255,7 +251,7 @@ class Householder(_ChannelActivation):
         half = ops.reshape(ops.cast(self.theta, accumulation_dtype(self.compute_dtype)) / 2, shape)
         # Keras computes both in float32 on JAX; what makes the reflection orthogonal is that the squares add up to 1.
         sine, cosine = (ops.cast(function(half), half.dtype) for function in (ops.sin, ops.cos))
-        unit = ops.rsqrt(ops.square(sine) + ops.square(cosine))
+        unit = _inverse_root_near_one(ops.square(sine) + ops.square(cosine))
         sine, cosine = (ops.cast(value * unit, self.compute_dtype) for value in (sine, cosine))
         z1, z2 = ops.split(inputs, 2, axis=self.channel_axis)
         twice = 2 * ops.relu(z1 * sine - z2 * cosine)
@@ -264,6 +260,12 @@ class Householder(_ChannelActivation):
     def get_config(self):
         start = self.theta_initializer
         return {**super().get_config(), "theta_initializer": start and keras.initializers.serialize(start)}
+
+
+def _inverse_root_near_one(x):
+    """1/√x of what differs from 1 by rounding: two steps of Newton's method, exact where x is 1, as no `rsqrt` is."""
+    y = 1.5 - 0.5 * x
+    return y * (1.5 - 0.5 * x * ops.square(y))
 
 
 class _Within(keras.constraints.Constraint):
@@ -309,8 +311,9 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
             raise ValueError("PReLUlip sets the constraint of its slopes itself: expected no `alpha_constraint`.")
         super().__init__(alpha_initializer, alpha_regularizer, _Within(self), shared_axes, **kwargs)
         for axis in self.shared_axes or ():
-            if isinstance(axis, bool) or not isinstance(axis, int) or axis < 1:
+            if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis < 1:
                 raise ValueError(f"`shared_axes` must be axes counted from 1. Received: shared_axes={shared_axes!r}")
+        self.shared_axes = self.shared_axes and [int(axis) for axis in self.shared_axes]
         self.set_klip_factor(k_coef_lip)
 
     def set_klip_factor(self, klip_factor):
@@ -325,8 +328,9 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
 
     def build(self, input_shape):
         shared = self.shared_axes or ()
+        check_shape(self, input_shape)
         unknown = [axis for axis, size in enumerate(input_shape) if axis and size is None and axis not in shared]
-        if len(input_shape) < 2 or unknown or any(axis >= len(input_shape) for axis in shared):
+        if unknown or any(axis >= len(input_shape) for axis in shared):
             raise ValueError(
                 "PReLUlip expects a batch axis and others, of known sizes but for its "
                 f"shared_axes={self.shared_axes}. Received the input shape {tuple(input_shape)}"

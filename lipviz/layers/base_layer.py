@@ -1,6 +1,8 @@
 """What all Lipschitz layers share: the factor k, and the mechanism that gives a Keras layer a constrained kernel."""
 
 import abc
+import math
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -15,14 +17,23 @@ class LipschitzLayer:
     """A layer with a Lipschitz factor.
 
     Attributes:
-        k_coef_lip: Lipschitz constant to enforce, positive.
+        k_coef_lip: Lipschitz constant to enforce, positive. Setting it is `set_klip_factor`.
         coef_lip: Correction factor that depends on the layer's shape; None where there is none.
         is_sound: Whether the constant holds. False only for what was asked for by a name that says so.
     """
 
-    k_coef_lip = 1.0
     coef_lip = None
     is_sound = True
+    _k_coef_lip = 1.0
+
+    @property
+    def k_coef_lip(self):
+        """Lipschitz constant that the layer is held to."""
+        return self._k_coef_lip
+
+    @k_coef_lip.setter
+    def k_coef_lip(self, value):
+        self.set_klip_factor(value)
 
     def set_klip_factor(self, klip_factor):
         """Change the layer's Lipschitz constant.
@@ -31,9 +42,14 @@ class LipschitzLayer:
             klip_factor: Positive finite number.
 
         Raises:
-            ValueError: If it is not.
+            ValueError: If it is not, or the layer's dtype cannot multiply by it: in float32, numbers below 1e-31 leave
+                no room for smaller entries before a backend takes them for 0.
         """
-        self.k_coef_lip = nm.check_positive("k_coef_lip", klip_factor)
+        self._k_coef_lip = nm.check_factor("k_coef_lip", klip_factor, *self._factor_dtypes())
+
+    def _factor_dtypes(self):
+        """Names of the dtypes in which something is multiplied by k; a model leaves that to its layers."""
+        return () if isinstance(self, keras.Model) else (self.compute_dtype,)
 
 
 class Condensable(abc.ABC):
@@ -52,6 +68,42 @@ def given(scope):
     """The arguments that a constructor received, from its `locals()`, ready to be passed on."""
     own = {name: value for name, value in scope.items() if name not in ("self", "kwargs", "__class__")}
     return {**own, **scope.get("kwargs", {})}
+
+
+def inverse_root(x):
+    """1/√x of a positive tensor, exact to rounding.
+
+    Backends approximate `rsqrt` in float32, by up to 6e-7, and compilers make it out of a division by a root. A step of
+    Newton's method mends what they give.
+    """
+    y = ops.rsqrt(x)
+    return y * (1.5 - 0.5 * x * ops.square(y))
+
+
+def check_shape(layer, shape, least_axes=2, most_axes=math.inf, channel_axis=None):
+    """Raise ValueError unless a layer can be built for an input of a shape, whose first axis is the batch.
+
+    Args:
+        layer: The layer.
+        shape: What was received.
+        least_axes: Smallest number of axes.
+        most_axes: Largest number of axes.
+        channel_axis: Index of the axis whose size must be known; None where there is none.
+    """
+    received, shape = shape, tuple(shape) if isinstance(shape, Iterable) else None
+    is_shape = shape is not None and all(
+        size is None or (isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0)
+        for size in shape
+    )
+    fits = is_shape and least_axes <= len(shape) <= most_axes and 0 not in shape[1:]
+    if fits and (channel_axis is None or shape[channel_axis] is not None):
+        return
+    at_least = "at least " if most_axes > least_axes else ""
+    channels = "" if channel_axis is None else ", a known number of channels"
+    raise ValueError(
+        f"{type(layer).__name__} '{layer.name}' expects an input of {at_least}{least_axes} axes, with the batch axis "
+        f"first{channels} and no other axis of size 0. Received the input shape {shape if is_shape else received!r}"
+    )
 
 
 def with_channels_last(function, inputs, data_format):
@@ -99,6 +151,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         kwargs.setdefault("kernel_initializer", SpectralInitializer())
         parametrization = self.parametrization_class(name="parametrization", **own)
         super().__init__(*args, **kwargs)
+        nm.check_factor("k_coef_lip", parametrization.k_coef_lip, *self._factor_dtypes())
         self.parametrization = parametrization
 
     # --- state ---
@@ -132,7 +185,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         self.parametrization.refresh(self.kernel)
 
     def set_klip_factor(self, klip_factor):
-        self.parametrization.set_klip_factor(klip_factor)
+        self.parametrization.set_klip_factor(nm.check_factor("k_coef_lip", klip_factor, *self._factor_dtypes()))
         if self.built:
             self.refresh()
 
@@ -148,7 +201,15 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
         return super().add_weight(*args, name=name, **kwargs)
 
+    def _factor_dtypes(self):
+        return ("float64" if self.variable_dtype == "float64" else "float32", self.compute_dtype)
+
+    def check_input_shape(self, input_shape):
+        """Raise ValueError unless the layer can be built for an input of a shape."""
+        check_shape(self, input_shape)
+
     def build(self, input_shape):
+        self.check_input_shape(input_shape)
         super().build(input_shape)
         check_finite(self.kernel, f"The initial kernel of '{self.name}'")
         self.parametrization.attach(self.kernel, self.lip_coef(input_shape))

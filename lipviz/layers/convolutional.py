@@ -24,7 +24,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.convolution_norms import ConvolutionNorm
 from lipviz.initializers import SpectralInitializer
-from lipviz.layers.base_layer import ConstrainedKernel, given, with_channels_last
+from lipviz.layers.base_layer import ConstrainedKernel, check_shape, given, with_channels_last
 from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
 
 BOUNDS = ("coverage", "tight", "unsound_average")
@@ -60,7 +60,12 @@ class _ConstrainedConv(ConstrainedKernel):
     def _spatial(self, shape):
         return tuple(shape[1:-1] if self.data_format == "channels_last" else shape[2:])
 
+    def check_input_shape(self, input_shape):
+        axes = self.rank + 2
+        check_shape(self, input_shape, axes, axes, channel_axis=-1 if self.data_format == "channels_last" else 1)
+
     def build(self, input_shape):
+        self.check_input_shape(input_shape)
         if self.bound == "tight":
             self.parametrization.operator_norm = self._norm(self._spatial(input_shape))
         super().build(input_shape)

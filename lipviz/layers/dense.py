@@ -5,12 +5,15 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
-from lipviz.layers.base_layer import ConstrainedKernel, given
+from lipviz.layers.base_layer import ConstrainedKernel, check_shape, given
 from lipviz.parametrizations import DisjointFrobeniusParametrization, SpectralParametrization
 
 
 class _ConstrainedDense(ConstrainedKernel, keras.layers.Dense):
     vanilla_class = keras.layers.Dense
+
+    def check_input_shape(self, input_shape):
+        check_shape(self, input_shape, channel_axis=-1)
 
     def linear(self, inputs, kernel):
         return ops.matmul(inputs, kernel)

@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.layers.base_layer import LipschitzLayer
+from lipviz.layers.base_layer import LipschitzLayer, check_shape, inverse_root
 from lipviz.layers.pooling import accumulation_dtype, standard_data_format
 
 
@@ -59,12 +59,8 @@ class _Centering(keras.layers.Layer, LipschitzLayer):
         return -1 if self.data_format == "channels_last" else 1
 
     def build(self, input_shape):
-        channels = input_shape[self.channel_axis] if len(input_shape) >= self.least_axes else None
-        if channels is None:
-            raise ValueError(
-                f"{type(self).__name__} expects at least {self.least_axes} axes, with a known number of channels. "
-                f"Received the input shape {tuple(input_shape)}"
-            )
+        check_shape(self, input_shape, self.least_axes, channel_axis=self.channel_axis)
+        channels = input_shape[self.channel_axis]
         self.input_spec = keras.layers.InputSpec(min_ndim=self.least_axes, axes={self.channel_axis: channels})
         if self.use_bias:
             self.bias = self.add_weight(
@@ -194,9 +190,9 @@ class BatchCentering(_Centering):
         super().__init__(
             data_format, use_bias, bias_initializer, bias_regularizer, bias_constraint, k_coef_lip, **kwargs
         )
-        if isinstance(momentum, bool) or not np.isscalar(momentum) or not np.isreal(momentum) or not 0 <= momentum <= 1:
+        self.momentum = nm.as_number(momentum)
+        if not 0 <= self.momentum <= 1:
             raise ValueError(f"`momentum` must lie in [0, 1]. Received: momentum={momentum!r}")
-        self.momentum = float(momentum)
 
     def add_statistics(self, channels):
         self.moving_mean = self._running("moving_mean", channels, "zeros")
@@ -314,7 +310,7 @@ class BatchLipNorm(BatchCentering):
             variance = self._batch_statistic(self.moving_variance, ops.square(centered))
         else:
             variance = ops.cast(self.moving_variance, x.dtype)
-        return self.finished(centered, ops.rsqrt(ops.max(variance) + self.epsilon))
+        return self.finished(centered, inverse_root(ops.max(variance) + self.epsilon))
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}

@@ -20,7 +20,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.layers.base_layer import LipschitzLayer
+from lipviz import normalizers as nm
+from lipviz.layers.base_layer import LipschitzLayer, check_shape, inverse_root
 
 
 def standard_data_format(value):
@@ -46,13 +47,18 @@ def positive_pair(name, value):
 
 
 def _non_negative(name, value):
-    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 <= value < math.inf:
+    number = nm.as_number(value)
+    if not 0 <= number < math.inf:
         raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value!r}")
-    return float(value)
+    return number
 
 
 class _Scaled(LipschitzLayer):
-    """Mixin of what multiplies its output by k and takes part in Keras's config."""
+    """Mixin of what takes images, multiplies its output by k and takes part in Keras's config."""
+
+    def build(self, input_shape):
+        check_shape(self, input_shape, 4, 4)
+        self.built = True
 
     def scaled(self, outputs, factor=1.0):
         """Multiply by k and a factor, at no cost where that is 1, and cast to the layer's dtype."""
@@ -62,7 +68,11 @@ class _Scaled(LipschitzLayer):
 
     def wide(self, inputs):
         """The input in the dtype to add up in."""
-        return ops.cast(inputs, accumulation_dtype(self.compute_dtype))
+        return ops.cast(inputs, self._wide_dtype)
+
+    @property
+    def _wide_dtype(self):
+        return accumulation_dtype(self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
@@ -109,6 +119,10 @@ class _WindowPooling(_Scaled, keras.layers.AveragePooling2D):
             )
         if padding != "valid":
             raise ValueError(f"{type(self).__name__} expects padding='valid'. Received: padding={padding!r}")
+
+    def set_klip_factor(self, klip_factor):
+        super().set_klip_factor(klip_factor)
+        nm.check_factor("k_coef_lip · √(entries of a window)", self.k_coef_lip * self.root_of_size, self._wide_dtype)
 
     def average(self, inputs):
         """The mean of each window."""
@@ -269,7 +283,7 @@ class ScaledGlobalAveragePooling2D(_GlobalPooling):
         size = math.prod(ops.shape(inputs)[axis] for axis in self.spatial_axes)
         if isinstance(size, int):
             return 1 / math.sqrt(size)
-        return ops.rsqrt(ops.cast(size, accumulation_dtype(self.compute_dtype)))
+        return inverse_root(ops.cast(size, accumulation_dtype(self.compute_dtype)))
 
 
 @keras.saving.register_keras_serializable("lipviz")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from lipviz.layers.base_layer import LipschitzLayer
+from lipviz.layers.base_layer import LipschitzLayer, check_shape
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -32,7 +32,7 @@ class LipResidual(keras.layers.Layer, LipschitzLayer):
         self.set_klip_factor(k_coef_lip)
 
     def build(self, input_shape):
-        self.compute_output_shape(input_shape)
+        check_shape(self, self.compute_output_shape(input_shape), least_axes=1)
         self.alpha = self.add_weight(name="alpha", shape=(), initializer="zeros", autocast=False)
         self.built = True
 
@@ -45,7 +45,8 @@ class LipResidual(keras.layers.Layer, LipschitzLayer):
         return of_x * x + of_y * y
 
     def compute_output_shape(self, input_shape):
-        shapes = [tuple(shape) for shape in input_shape if isinstance(shape, list | tuple)]
+        several = input_shape if isinstance(input_shape, list | tuple) else ()
+        shapes = [tuple(shape) for shape in several if isinstance(shape, list | tuple)]
         if len(shapes) != 2 or len(input_shape) != 2:
             raise ValueError(f"LipResidual expects a list of two inputs, [x, y]. Received the shape(s) {input_shape}")
         x, y = shapes

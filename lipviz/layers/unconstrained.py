@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.layers.base_layer import given, with_channels_last
+from lipviz.layers.base_layer import check_shape, given, with_channels_last
 from lipviz.layers.pooling import standard_data_format
 
 PADDINGS = ("constant", "reflect", "symmetric", "circular")
@@ -141,6 +141,10 @@ class PadConv2D(keras.layers.Conv2D):
         if self.padding not in PADDINGS:
             return None
         return tuple(((k - 1) * d + 1) // 2 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True))
+
+    def build(self, input_shape):
+        check_shape(self, input_shape, 4, 4, channel_axis=-1 if self.data_format == "channels_last" else 1)
+        super().build(input_shape)
 
     def convolution_op(self, inputs, kernel):
         padding = self.padding

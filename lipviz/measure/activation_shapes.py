@@ -177,7 +177,7 @@ def activation_shape(activation, channels=4, *, angle=None, slope=None, points=2
 
 def _line(places, channels, seed):
     """x(t): nearly through the middle, so that every channel changes its sign somewhere."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     direction = rng.standard_normal(channels)
     return 0.7 * rng.standard_normal(channels) + places[:, None] * direction / np.linalg.norm(direction)
 

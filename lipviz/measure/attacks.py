@@ -117,6 +117,7 @@ def attack(model, x, y=None, epsilon=None, method="pgd", steps=None, starts=1, s
         ValueError: See `certified_radius`; or if an argument is out of range.
     """
     steps, starts = _check_settings(method, steps, starts)
+    seed = nm.check_seed("seed", seed, most=2**32 - 1)  # as NumPy's global generator takes
     _toolbox()  # before anything is computed
     network, x = checked(model, x)
     limits = _check_limits(epsilon, len(x), method)

@@ -119,7 +119,7 @@ def bjorck_convergence(
         cast = matrix.astype(dtype)
     if not np.isfinite(cast).all():
         raise ValueError(f"The kernel must fit into {dtype}. Received entries up to {np.abs(matrix).max():.3g}")
-    start = np.random.default_rng(seed).standard_normal((1, matrix.shape[1])).astype(dtype)
+    start = np.random.default_rng(nm.check_seed("seed", seed)).standard_normal((1, matrix.shape[1])).astype(dtype)
 
     with nm.in_numpy():
         runs = [_run(cast, start, settings) for _ in range(repeats)]

@@ -240,7 +240,7 @@ def sample_kernel(kind="random", size=3, channels=1, filters=1, orthogonal=False
     for name, value in (("size", size), ("channels", channels), ("filters", filters)):
         if nm.check_count(name, value) < 1:
             raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     shape = (size, size, channels, filters)
     if kind == "random":
         kernel = rng.standard_normal(shape)

@@ -169,6 +169,7 @@ def linear_regions(model, bounds=((-2.0, 2.0), (-2.0, 2.0)), resolution=150, nam
             tanh; if weights are not finite, or an argument is out of range.
     """
     check_planar(model)
+    seed = nm.check_seed("seed", seed)
     box = _box(bounds, None)
     x0, x1, _ = grid_points(box, resolution)
     extent = box[:, 1] - box[:, 0]

@@ -70,7 +70,7 @@ def toy_network(activation="groupsort2", width=16, depth=2, *, inputs=2, outputs
         _check_at_least_one(name, value)
     if activation in _PAIRED and width % 2:
         raise ValueError(f"`width` must be even for '{activation}', which pairs channels. Received: width={width}")
-    k = nm.check_positive("k", k)
+    k, seed = nm.check_positive("k", k), nm.check_count("seed", seed)
     units = width // 2 if activation == "maxmin" else width
     stack, before = [keras.layers.Input((inputs,))], inputs
     for place in range(depth):

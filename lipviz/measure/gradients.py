@@ -265,6 +265,7 @@ def gradient_flow(model, x, output=None, seed=0):
         TypeError: See `GradientMeter`.
         ValueError: See `GradientMeter`; or if the model computes in a `call` of its own, or the direction is 0.
     """
+    seed = nm.check_seed("seed", seed)
     network, x = float64_copy(model), _checked_samples(model, x)
     if not _has_graph(network):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
@@ -406,6 +407,7 @@ def gradient_depth(
     activations = _checked_activations(activations)
     depths = np.unique([_at_least_one("depths", depth) for depth in np.ravel(depths).tolist()])
     width, samples = _at_least_one("width", width), _at_least_one("samples", samples)
+    seed = nm.check_count("seed", seed)
     if len(depths) == 0 or depths[-1] * width**2 > _KERNELS or depths.sum() * width * samples > _KERNELS:
         raise ValueError(
             f"Expected one depth or more, and at most {_KERNELS} numbers in all kernels and gradients. "

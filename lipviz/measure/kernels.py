@@ -116,7 +116,7 @@ def random_kernel(rows, columns, smallest=0.1, spectrum="even", seed=0):
         raise ValueError(f"`smallest` must lie in [0, 1], above 0 for 'geometric'. Received: {smallest!r}")
     if spectrum not in SPECTRA:
         raise ValueError(f"`spectrum` must be one of {SPECTRA}. Received: {spectrum!r}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     count = min(rows, columns)
     left, _ = np.linalg.qr(rng.standard_normal((rows, count)))
     right, _ = np.linalg.qr(rng.standard_normal((columns, count)))

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.bounds import Bound
 from lipviz.measure.bounds.registry import layer_bound
@@ -97,7 +98,7 @@ def measure_layer(layer, samples=300, seed=0):
             f"Expected a layer with at most {MOST_ENTRIES} entries of an input and of an output. '{layer.name}' maps "
             f"{shape} to {behind}: build it for smaller ones."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     operator, spectrum, is_linear = _decomposed(layer, shape, rng)
     x = rng.standard_normal((operator.shape[1], samples))
     promised = hasattr(layer, "k_coef_lip")

@@ -229,15 +229,38 @@ def input_shape(layer):
     """
     if not layer.built:
         raise ValueError(f"{_named(layer)} must be built before it is measured: call it on data, or `build` it.")
-    shape = (layer.get_build_config() or {}).get("input_shape")
-    if shape is None or not all(length is None or isinstance(length, int) for length in shape):
-        raise ValueError(f"{_named(layer)} must have one input of a known shape. Received: {shape}")
+    shape = known_input_shape(layer)
+    if shape is None or not all(length is None or isinstance(length, int | np.integer) for length in shape):
+        raise ValueError(
+            f"{_named(layer)} must have one input of a known shape: expected a layer that was built by `build`, or is "
+            f"part of a Sequential or functional model. Received: {shape}"
+        )
     if None in shape[1:]:
         raise ValueError(
             f"The singular values of {_named(layer)} depend on the size of its input, which is not known. "
             f"Expected a layer built for a fixed size. Received the input shape: {tuple(shape)}"
         )
     return tuple(shape[1:])
+
+
+def known_input_shape(layer):
+    """Shape of what a layer was built for or, where Keras keeps none, is connected to in its model.
+
+    Args:
+        layer: Keras layer.
+
+    Returns:
+        A tuple with the batch, or a list of such tuples for several inputs. None where neither tells, or the layer is
+        connected to inputs of different shapes.
+    """
+    built_for = (layer.get_build_config() or {}).get("input_shape")
+    if built_for is not None:
+        return built_for
+    shapes = {tuple((None, *x.shape[1:]) for x in node.input_tensors) for node in layer._inbound_nodes}
+    if len(shapes) != 1:
+        return None
+    (shapes,) = shapes
+    return shapes[0] if len(shapes) == 1 else list(shapes)
 
 
 def used_kernel(layer, name="kernel"):
@@ -628,7 +651,7 @@ def jacobian_norms(model, x, eps=1e-4, seed=None):
     x = as_float64(x, "The samples")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
-    eps = nm.check_positive("eps", eps)
+    eps, seed = nm.check_positive("eps", eps), nm.check_seed("seed", seed)
     network = float64_copy(model)
     size = outputs(network, x[:1]).shape[1]
     if size > _ROWS:

@@ -80,7 +80,7 @@ def secant_ratios(model, x, pairs=10_000, seed=0):
     x = _samples(x)
     if nm.check_count("pairs", pairs) < 1:
         raise ValueError(f"`pairs` must be at least 1. Received: {pairs!r}")
-    chosen = _different_pairs(x, pairs, np.random.default_rng(seed))
+    chosen = _different_pairs(x, pairs, np.random.default_rng(nm.check_seed("seed", seed)))
     y = outputs(float64_copy(model), x)
     return SecantRatios(_distances(y, chosen) / _distances(x, chosen), chosen)
 
@@ -110,7 +110,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
             samples that differ.
     """
     x = _samples(x)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     steps, starts = nm.check_count("steps", steps), nm.check_count("starts", starts)
     if starts < 1:
         raise ValueError(f"`starts` must be at least 1. Received: {starts!r}")

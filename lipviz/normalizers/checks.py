@@ -1,6 +1,7 @@
 """Defaults and checks of the arguments that many functions share."""
 
 import math
+import sys
 
 import numpy as np
 
@@ -11,11 +12,67 @@ DEFAULT_MAXITER_BJORCK = 15
 DEFAULT_MAXITER_SPECTRAL = 10
 
 
+# Smallest and largest factor that a dtype can multiply by. Backends take numbers below the smallest normal one of
+# float32 and float64 as 0: above it there is room for entries that are smaller than the factor by the dtype's eps.
+# float16 has no such room, and keeps the numbers below.
+_FACTORS = {
+    "float16": (2.0**-14, 65504.0),
+    "bfloat16": (2.0**-103, (2 - 2.0**-7) * 2.0**127),
+    "float32": (2.0**-103, float(np.finfo(np.float32).max)),
+    "float64": (2.0**-970, sys.float_info.max),
+}
+
+
+def as_number(value):
+    """Return a real number as a float, and NaN for anything else: a bool, a string, an array, a complex number."""
+    kinds = (bool, np.bool_, str, bytes, complex, np.complexfloating)
+    if isinstance(value, kinds) or not np.isscalar(value):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # an int, or a fraction
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def check_positive(name, value):
     """Return `value` as a float if it is a positive, finite number, else raise ValueError."""
-    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 < value < math.inf:
+    number = as_number(value)
+    if not 0 < number < math.inf:
         raise ValueError(f"`{name}` must be a positive finite number. Received: {name}={value!r}")
-    return float(value)
+    return number
+
+
+def check_factor(name, value, *dtypes):
+    """Return `value` as a float if it is a positive number that dtypes can multiply by, else raise ValueError.
+
+    Args:
+        name: Name of the argument.
+        value: What was received.
+        *dtypes: Names of floating dtypes; others count as float32.
+    """
+    number = check_positive(name, value)
+    for dtype in dtypes:
+        least, most = _FACTORS.get(dtype, _FACTORS["float32"])
+        if not least <= number <= most:
+            raise ValueError(
+                f"`{name}` must be a number that {dtype} can multiply by, from {least:.3g} to {most:.3g}. "
+                f"Received: {name}={value!r}"
+            )
+    return number
+
+
+def check_seed(name, value, most=math.inf):
+    """Return `value` as an int if it can seed a generator, a whole number from 0 to `most`; else raise ValueError.
+
+    None is returned as it is: it asks for a new draw every time.
+    """
+    if value is None:
+        return None
+    if check_count(name, value) > most:
+        raise ValueError(f"`{name}` must be an integer from 0 to {most}. Received: {name}={value!r}")
+    return int(value)
 
 
 def check_count(name, value):
@@ -32,9 +89,10 @@ def check_beta(value):
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 < value <= 0.5:
+    number = as_number(value)
+    if not 0 < number <= 0.5:
         raise ValueError(f"`beta` of Björck must lie in ]0, 0.5]. Received: {value!r}")
-    return float(value)
+    return number
 
 
 def check_matrix(name, value):

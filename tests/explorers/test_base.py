@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 from lipviz import measure, plots
@@ -257,6 +258,14 @@ def test_closing_removes_every_widget():
     assert len(widgets) > 10
     explorer.close()
     assert all(widget.comm is None for widget in widgets)
+
+
+def test_closing_leaves_no_model_of_a_widget():
+    before = set(_instances)
+    explorer = Small()
+    assert len(set(_instances) - before) > 60  # each widget has a layout, and most a style: models of their own
+    explorer.close()
+    assert set(_instances) == before
 
 
 # --- threads ---

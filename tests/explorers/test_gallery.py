@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 from lipviz import explorers
 from lipviz.explorers import _gallery, _registry
@@ -150,8 +151,10 @@ def test_it_shows_itself(gallery):
 
 
 def test_closing_removes_every_widget(recorder):
+    before = set(_instances)
     gallery = _gallery.gallery()
     gallery.open("bjorck")
     widgets = list(_gallery._page.all_widgets(gallery.widget))
     gallery.close()
     assert all(widget.comm is None for widget in widgets)
+    assert set(_instances) == before  # and their layouts and styles

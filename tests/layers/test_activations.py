@@ -168,6 +168,24 @@ def test_householder_is_its_definition(form, k, spread, power, seed):
     assert layer.compute_output_shape(shape) == shape
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16", "mixed_bfloat16"])
+def test_householder_at_0_negates_to_the_last_bit(dtype):
+    layer = Householder(dtype=dtype, theta_initializer="zeros")
+    x = ops.cast(np.random.default_rng(3).standard_normal((50, 8)), layer.compute_dtype)
+    got, x = (np.array(ops.cast(values, "float64")) for values in (layer(x), x))
+    np.testing.assert_array_equal(got, np.hstack([x[:, :4], np.abs(x[:, 4:])]))
+
+
+def test_householder_is_orthogonal_to_rounding():
+    angles = np.linspace(-7, 7, 501).astype("float32")
+    layer = turned(angles, (1, 1002), dtype="float32")
+    away = np.hstack([np.sin(angles / 2), -np.cos(angles / 2)])[None]  # what each pair mirrors
+    got = np.array(layer(away.astype("float32")), "float64")
+    lengths = np.linalg.norm(got.reshape(2, -1), axis=0) / np.linalg.norm(away.astype("float32").reshape(2, -1), axis=0)
+    # Each entry of v, v·z, 2 relu(v·z) v and the difference is rounded: ten times half a unit in the last place.
+    np.testing.assert_allclose(lengths, 1.0, rtol=0, atol=10 * 2.0**-24)
+
+
 def test_householder_starts_as_a_sort():
     x = RNG.standard_normal((5, 8)).astype("float32")
     halves = np.split(x, 2, axis=1)

@@ -1,0 +1,69 @@
+"""Loading a model that somebody saved: whatever is wrong with the file is said in one sentence."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+
+_PARTS = ("config.json", "model.weights.h5")
+
+
+def load_model_file(path):
+    """Load a model in safe mode: code inside the file is refused.
+
+    Args:
+        path: Path of a file that Keras saved as `.keras`, or of an older `.h5` file.
+
+    Returns:
+        A Keras model.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is empty, damaged or no model, or runs code of its own.
+    """
+    # What a file may name must be registered with Keras, also where only a part of the package was imported.
+    from lipviz import constraints, initializers, model, regularizers  # noqa: F401
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {str(path)!r}. Expected a model saved as `.keras`.")
+    if path.is_dir():
+        raise IsADirectoryError(f"There is no file {str(path)!r}, but a folder. Expected a model saved as `.keras`.")
+    with path.open("rb"):  # an OSError where it may not be read
+        pass
+    if path.suffix == ".keras":
+        _check_archive(path)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py and JSON have errors of their own for each way to be damaged
+        raise _cannot_be_loaded(path, _reason(error)) from error
+
+
+def _check_archive(path):
+    """ValueError unless a file is a whole archive with the parts of a Keras model."""
+    if not path.stat().st_size:
+        raise _cannot_be_loaded(path, "it is empty. Expected a file that Keras saved as `.keras`")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged, names = archive.testzip(), archive.namelist()
+            missing = [name for name in _PARTS if name not in names]
+            if damaged is None and not missing:
+                json.loads(archive.read(_PARTS[0]))
+    except Exception as error:  # a wrong byte in a header leads anywhere: BadZipFile, NotImplementedError, zlib.error
+        raise _cannot_be_loaded(path, f"it is damaged, or no file that Keras saved ({_reason(error)})") from error
+    if damaged is not None:
+        raise _cannot_be_loaded(path, f"it is damaged: its part {damaged!r} differs from its checksum")
+    if missing:
+        raise _cannot_be_loaded(path, f"it holds no {missing[0]!r}, as a file that Keras saved does")
+
+
+def _cannot_be_loaded(path, reason):
+    return ValueError(f"{str(path)!r} cannot be loaded: {reason.rstrip('.')}.")
+
+
+def _reason(error):
+    """What an error says, without the configuration that Keras adds; its name where it says little."""
+    text = str(error).split(" Full object config")[0].split("Exception encountered: ")[-1].strip()
+    return text if isinstance(error, TypeError | ValueError) and text else f"{type(error).__name__}: {text}"
