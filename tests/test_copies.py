@@ -256,15 +256,13 @@ def test_a_copy_that_differs_is_refused(factor):
     model = keras.Sequential([keras.Input((6,)), layer, L.Dense(3)])
     assert_copied(model, X)
     layer.factor = factor
-    for make in (vanillaModel, measure.float64_copy):
-        with pytest.raises(ValueError, match=r"does not compute what .* does: .*rounding explains"):
-            make(model)
+    with pytest.raises(ValueError, match=r"does not compute what .* does: .*rounding explains"):
+        vanillaModel(model)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float32"])
 @pytest.mark.parametrize("bias", [0.0, 2.0**20])
 def test_rounding_is_no_difference(dtype, bias):
-    """Deep, cancelling and coarse: the copy in float64 is far away, and right."""
     stack = [L.Dense(16, "tanh", dtype=dtype) for _ in range(8)]
     model = keras.Sequential([keras.Input((6,)), *stack, L.Dense(16, dtype="float32"), L.Dense(2, dtype="float32")])
     keras.utils.set_random_seed(0)
@@ -272,7 +270,6 @@ def test_rounding_is_no_difference(dtype, bias):
         v.assign(np.random.default_rng(v.shape[0]).normal(size=v.shape))
     model.layers[-2].bias.assign(np.full(16, bias))
     model.layers[-1].bias.assign(-bias * np.asarray(model.layers[-1].kernel).sum(0))
-    measure.float64_copy(model)
     vanillaModel(model)
 
 
@@ -306,15 +303,5 @@ class Picky(L.Layer):
 
 def test_a_warning_says_where_nothing_was_compared():
     model = keras.Sequential([keras.Input((6,)), Picky(), L.Dense(3)])
-    for make in (vanillaModel, measure.float64_copy):
-        with pytest.warns(UserWarning, match="no input was found at which that runs"):
-            make(model)
-
-
-def test_certify_refuses_what_cannot_be_copied():
-    layer = Secretive()
-    lipviz.register_bound(Secretive, lambda layer, input_shape, norm: 3.0)
-    model = keras.Sequential([keras.Input((6,)), layer, L.Dense(3)])
-    layer.factor = 2.0
-    with pytest.raises(ValueError, match="does not compute"):
-        lipviz.certify(model)
+    with pytest.warns(UserWarning, match="no input was found at which that runs"):
+        vanillaModel(model)

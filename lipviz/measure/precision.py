@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.copies import check_same_function, take_state, variable_pairs
+from lipviz.copies import take_state, variable_pairs
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.model import layers_from_config
 from lipviz.parametrizations import unfilled
@@ -36,8 +36,7 @@ def float64_copy(model):
     functions, such as tanh and softmax, in float32 whatever it is given, and the copy is as exact as they are (1e-7).
 
     State outside of the weights, such as the statistics of `Normalization` or a vocabulary, is copied in the way in
-    which Keras saves it. Model and copy are then run on drawn inputs and compared, within a bound from rounding; where
-    no such input is found a warning says that nothing was compared.
+    which Keras saves it.
 
     Args:
         model: Built Keras model, of lipviz or not, that can be rebuilt from its `get_config`.
@@ -47,8 +46,7 @@ def float64_copy(model):
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it is not built, a weight holds NaN or Inf, or the copy does not compute what the model does:
-            something that it computes with is in none of what a copy is made of.
+        ValueError: If it is not built, or a weight holds NaN or Inf.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"float64_copy expects a Keras model. Received: {type(model).__name__}")
@@ -62,7 +60,6 @@ def float64_copy(model):
         warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
         copy = _from_config(type(model), _in_float64(model.get_config()))
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
-    check_same_function(model, copy, "The copy in float64", float64_scope)
     return copy
 
 

@@ -364,7 +364,7 @@ def test_shallow_networks_are_the_first_layers_of_deep_ones():
         ({"width": 0}, ValueError, "width"),
         ({"width": 7}, ValueError, "even width"),
         ({"samples": 0}, ValueError, "samples"),
-        ({"seed": -1}, ValueError, "non-negative"),
+        ({"seed": -1}, ValueError, "at least 0"),
     ],
 )
 def test_bad_settings_are_named(arguments, error, words):
