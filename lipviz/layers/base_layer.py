@@ -14,13 +14,7 @@ from lipviz.parametrizations import check_finite, kernel_initializer
 
 
 class LipschitzLayer:
-    """A layer with a Lipschitz factor.
-
-    Attributes:
-        k_coef_lip: Lipschitz constant to enforce, positive. Setting it is `set_klip_factor`.
-        coef_lip: Correction factor that depends on the layer's shape; None where there is none.
-        is_sound: Whether the constant holds. False only for what was asked for by a name that says so.
-    """
+    """A layer with a Lipschitz factor."""
 
     coef_lip = None
     is_sound = True
@@ -28,7 +22,7 @@ class LipschitzLayer:
 
     @property
     def k_coef_lip(self):
-        """Lipschitz constant that the layer is held to."""
+        """Lipschitz constant that the layer is held to, positive; setting it is `set_klip_factor`."""
         return self._k_coef_lip
 
     @k_coef_lip.setter
