@@ -14,7 +14,12 @@ from lipviz.parametrizations import check_finite, kernel_initializer
 
 
 class LipschitzLayer:
-    """A layer with a Lipschitz factor."""
+    """A layer with a Lipschitz factor.
+
+    Attributes:
+        coef_lip: Correction factor that depends on the layer's shape; None where there is none.
+        is_sound: Whether the constant holds. False only for what was asked for by a name that says so.
+    """
 
     coef_lip = None
     is_sound = True
