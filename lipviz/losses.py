@@ -527,10 +527,10 @@ class _BalancedLoss(_VariableLoss):
 
     def call(self, y_true, y_pred):
         weight = _sample_weight.get()
-        if weight is None or self.multi_gpu or not len(ops.shape(weight)):
+        weight = None if weight is None else ops.convert_to_tensor(weight)
+        if weight is None or self.multi_gpu or not weight.shape:  # one weight for all drops no side
             return super().call(y_true, y_pred)
         labels, scores = _aligned(y_true, y_pred)
-        weight = ops.convert_to_tensor(weight)
         while len(weight.shape) < len(labels.shape):
             weight = ops.expand_dims(weight, -1)
         settings = {key: getattr(self, key) for key in self._arguments}

@@ -229,7 +229,8 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     Raises:
         TypeError: If `model` is no Keras model or layer.
         ValueError: If the model is not built, a weight holds NaN or Inf, `input_shape` does not fit, an argument is out
-            of range, or the search beats the bound, which only a wrong registered rule can cause.
+            of range, or the search beats the bound by more than rounding explains, which only a wrong registered rule
+            can cause.
 
     References:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
@@ -420,8 +421,9 @@ def pairwise_bounds(model, input_shape=None):
 
     Where the last layer is dense, with columns w_i, that is ‖w_i − w_j‖ times the constant of all that lies before: for
     orthonormal columns √2·L, for columns of opposite directions 2·L, for `disjoint_neurons` whatever its columns
-    are. Elsewhere √2·L, with L that of all outputs together. A final softmax or sigmoid is looked through: it does not
-    change which output is the largest, or on which side of ½ one output lies.
+    are. Elsewhere √2·L, with L that of all outputs together. Softmaxes and sigmoids at the end are looked through: they
+    do not change which output is the largest. Of one output, one sigmoid is: it lies above ½ where the logit is
+    positive; a softmax is not, which is 1 whatever the logit.
 
     Args:
         model: Built Keras model with one input and outputs of shape (batch, C).

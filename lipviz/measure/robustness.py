@@ -151,18 +151,21 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     that break their promise, disjoint neurons, normalizations with running statistics and plain Keras layers are
     treated alike. A softmax or sigmoid at the end is looked through, as it does not change the decision.
 
-    What is exact: logits are computed in float64, and a margin of 1e-12 of the sizes that occur (2e-6 on JAX, which
-    computes some functions in float32) is taken off for what that may be off by. That covers sums of ten thousand
-    terms; it is no proof about floating-point numbers.
+    What is exact: logits are computed in float64, and what that may be off by is taken off each margin: 1e-12 of the
+    logits and inputs (2e-6 on JAX, which computes some functions in float32), and what hidden values round, by their
+    size, as `lipviz.measure.rounding` derives it to first order. A model whose hidden values are 10¹² times its logits,
+    because they cancel, has radii of 0.
 
     Args:
         model: Built Keras classifier with one input and one output of shape (batch, C). With C = 1 the sign of the
-            logit decides; a sigmoid at the end is looked through.
-        x: Samples of shape (n, ...), at least one, in the model's units.
+            logit decides; one sigmoid at the end is looked through, so that it decides at ½.
+        x: Samples of shape (n, ...), at least one, in the model's units. Where its input is of whole numbers, so are
+            they, and radii speak of changes to other samples of that dtype.
         y: Labels: class numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, C). With C = 1: 0 and 1, or −1
             and 1. None leaves out whether decisions are right.
-        bounds: What `pairwise_bounds(model, x.shape[1:])` returned, to save the time of doing it again; of a model that
-            computes in half precision take that of its `float64_copy`, whose weights are not rounded.
+        bounds: Constants of the differences of logits that you answer for; by default, what `pairwise_bounds` returns.
+            Of a model that computes in half precision take that of its `float64_copy`, whose weights are not rounded.
+            For layers that `certify` does not know, what hidden values round is not counted.
         logit_error: How far the logits of the network that will be used may be from float64 ones, E ≥ 0 (see
             `logit_errors`): then r = (margin − 2E)/L, so that the decision of that network is certified. 0 certifies
             the evaluation in float64.
@@ -173,8 +176,8 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     Raises:
         TypeError: If `model` is no Keras model, or `x` or `y` does not hold real numbers.
         ValueError: If the model is not built, has several inputs or outputs, weights that are not finite, or a layer
-            that is not Lipschitz; if `x` is empty, not finite or of another shape than the model's input; if labels
-            do not fit.
+            that is not Lipschitz; if `x` is empty, not finite, of another shape than the model's input, or not of whole
+            numbers where that is; if labels do not fit.
     """
     network, x = checked(model, x)
     scores = logits(network, x)

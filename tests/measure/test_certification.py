@@ -469,6 +469,15 @@ def test_bounds_of_dense_layers_are_computed_in_float64(outside):
             assert lipviz.certify(layer, search=False).upper_bound >= norm
 
 
+def test_what_jax_computes_in_float32_is_no_wrong_rule():
+    model = randomized(keras.Sequential([keras.Input((5,)), K.Dense(6), K.BatchNormalization(), K.Dense(2, "tanh")]))
+    with in_float32(True):
+        certificate = lipviz.certify(model)
+        radii = measure.certified_radius(model, np.random.default_rng(0).standard_normal((5, 5))).radii
+    assert certificate.lower_bound <= certificate.upper_bound < math.inf
+    assert (radii > 0).any()
+
+
 def in_float32(outside):
     """JAX as users have it, not as `tests/conftest.py` sets it."""
     if keras.backend.backend() != "jax" or not outside:
