@@ -75,6 +75,7 @@ def test_a_report_is_a_table_and_json():
     assert read["sections"][0]["rows"][0]["values"]["lipviz"]["ratio"] == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["cnn", "mlp"])
 def test_the_kinds_are_one_network(network):
     make = getattr(networks, network)

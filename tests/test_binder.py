@@ -60,6 +60,7 @@ def dockerfile():
     return render(ROOT)
 
 
+@pytest.mark.slow
 def test_the_python_that_we_ask_for_arrives_and_is_one_that_lipviz_runs_on(dockerfile):
     asked = (BINDER / "runtime.txt").read_text().strip().removeprefix("python-")
     assert pythons(dockerfile) == [asked]

@@ -63,6 +63,7 @@ class Recorder(keras.callbacks.Callback):
 # --- condensing ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "on_epoch", "on_batch"),
     [(Sequential, True, False), (keras.Model, False, True), (keras.Model, False, False)],
@@ -108,6 +109,7 @@ def events(folder):
     return found, plugins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["kernel", "wbar"])
 def test_the_largest_singular_value_is_written(tmp_path, target):
     model = make()
@@ -126,6 +128,7 @@ def test_the_largest_singular_value_is_written(tmp_path, target):
     np.testing.assert_allclose(list(epochs.values()), recorder.epochs, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_singular_values_are_written_as_a_histogram(tmp_path):
     model = make()
     fit(model, callbacks.MonitorCallback(["first"], str(tmp_path), what="all"), epochs=1)

@@ -257,6 +257,7 @@ def test_without_its_record_what_differs_is_the_readers(record, course, tmp_path
 # --- lipviz lab, up to the server ---
 
 
+@pytest.mark.slow
 def test_lab_lays_out_says_what_it_kept_and_serves(course, served, tmp_path, capsys):
     target = tmp_path / "mine"
     lab.lay_out(course, target)

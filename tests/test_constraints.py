@@ -22,6 +22,7 @@ def applied(constraint, w, dtype="float32"):
     return np.asarray(ops.convert_to_numpy(ops.cast(constraint(tensor(w, dtype)), "float32")), np.float64)
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=examples(25))
 @hypothesis.given(kernels((1, 2, 24)), st.sampled_from([0.3, 1.0, 7.0]), st.booleans())
 def test_spectral_is_at_most_k(w, k, orthogonal):

@@ -179,6 +179,7 @@ def test_nothing_constrained_is_left_in_an_export():
     assert len([layer for layer in export._flatten_layers() if isinstance(layer, L.Dense)]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["list", "dict"])
 def test_a_certificate_matches_inputs_by_name(kind):
     """The inner model stretches "a" by 1 and "b" by 5, and gets a constant times 3 as "b"."""

@@ -97,6 +97,7 @@ def test_an_interrupt_leaves_a_fresh_model():
     assert_fresh(model)
 
 
+@pytest.mark.slow
 def test_training_that_diverges_warns_and_keeps_the_last_finite_state():
     model = small()
     model.compile(keras.optimizers.SGD(1.0), lambda y, p: keras.ops.mean(p) * np.nan)

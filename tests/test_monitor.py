@@ -92,6 +92,7 @@ def test_pyplot_and_the_handler_of_interrupts_are_left_alone(monitored):
 # --- the log ---
 
 
+@pytest.mark.slow
 def test_the_log_has_what_keras_reported(monitored):
     _, monitor, (first, second), _ = monitored
     log = monitor.log
@@ -275,6 +276,7 @@ def test_an_interrupt_that_is_handled_does_not_end_the_monitor():
     assert monitor.log.status == "finished"
 
 
+@pytest.mark.slow
 def test_a_fit_that_failed_is_closed_by_the_next():
     model, monitor = plain(), quiet()
     with pytest.raises(RuntimeError, match="disk full"):

@@ -284,6 +284,7 @@ def test_the_ends_of_float32(scale, way):
     assert singular_values(out)[0] <= 1
 
 
+@pytest.mark.slow
 @WAYS
 @settings(max_examples=examples(20))
 @given(shape=st.tuples(*[st.sampled_from([1, 2, 7, 40])] * 2), power=st.integers(-12, 12), seed=st.integers(0, 2**16))
@@ -382,6 +383,7 @@ def test_gradient_where_bjorck_has_not_converged_holds_the_divisor(way, argument
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6 * np.abs(want).max())
 
 
+@pytest.mark.slow
 @HARD
 def test_gradient_without_bjorck_goes_through_the_bound(values):
     w = with_spectrum((6, 3), values)

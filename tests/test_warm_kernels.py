@@ -84,6 +84,7 @@ def warm(project):
     return run_lessons(project, LESSONS, LIPVIZ_SEED="2")
 
 
+@pytest.mark.slow
 def test_each_lesson_has_the_outcome_of_a_kernel_of_its_own(warm):
     report, notebooks = warm
     assert set(notebooks) == set(LESSONS) - FAIL, report
@@ -92,6 +93,7 @@ def test_each_lesson_has_the_outcome_of_a_kernel_of_its_own(warm):
     assert "timed out" in report.lower()
 
 
+@pytest.mark.slow
 def test_a_warm_kernel_has_the_paths_and_settings_of_a_cold_one(warm, tmp_path):
     _, cold = run_lessons(tmp_path, ["00_tells"], "--cold-kernels")
     lines, expected = (

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -26,6 +25,7 @@ from lipviz.measure.bounds.registry import (
 )
 from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.kernels import as_float64, to_numpy
+from lipviz.measure.model_file import load_model_file
 from lipviz.measure.operators import used_kernel
 from lipviz.measure.precision import float64_copy
 from lipviz.measure.ratios import gradient_ascent_ratio
@@ -573,16 +573,7 @@ def certify_file(path, input_shape=None, **settings):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no Keras model, or one that runs code of its own; and see `certify`.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is empty, damaged, no model, or one that runs code of its own; and see `certify`.
     """
-    # What a file may name must be registered with Keras, also where only a part of the package was imported.
-    from lipviz import constraints, initializers, model, regularizers  # noqa: F401
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {str(path)!r}. Expected a model saved as `.keras`.")
-    try:
-        loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except TypeError as error:  # of a class that is not known, with all of its configuration
-        reason = str(error).split(" Full object config")[0].split("Exception encountered: ")[-1]
-        raise ValueError(f"{str(path)!r} cannot be loaded: {reason}") from error
-    return certify(loaded, input_shape, **settings)
+    return certify(load_model_file(path), input_shape, **settings)

@@ -37,6 +37,7 @@ def test_the_gradient_that_arrives_is_not_the_answer():
     assert course.check("activations.backward", (1, 3, 4, 2))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000))
 @settings(max_examples=examples(50))
 def test_no_relu_network_of_one_hidden_layer_has_slopes_more_than_1_apart(seed):

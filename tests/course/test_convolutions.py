@@ -51,6 +51,7 @@ def by_scipy(kernel, n):
     return full_matrix(kernel[::-1], n, mode="full")[reach : reach + n]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=9).filter(lambda k: len(k) % 2), st.integers(1, 9))
 def test_all_ways_to_the_matrix_agree(kernel, n):

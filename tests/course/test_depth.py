@@ -31,6 +31,7 @@ def test_so_many_directions_are_lost():
     assert np.abs(checkerboard @ matrix).max() == 0
 
 
+@pytest.mark.slow
 def test_the_explorer_gives_the_answer_of_the_leak():
     from lipviz.explorers import GradientDepthExplorer
 

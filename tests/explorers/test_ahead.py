@@ -171,6 +171,7 @@ def move(control, value):
     control.set_state({"value": value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "slider_name"),
     [("gradients", "depth"), ("convolutions", "filters"), ("layers", "inputs"), ("activations", "channels")],
@@ -201,6 +202,7 @@ def test_the_next_answer_is_there_and_the_same(name, slider_name):
     settle()
 
 
+@pytest.mark.slow
 def test_nothing_is_computed_ahead_of_code_or_for_own_objects():
     called = []
     explorer = explorers.find("activations").load()(lambda x: called.append(1) or 2 * x)

@@ -185,6 +185,7 @@ def test_ones_own_array():
     explorer.close()
 
 
+@pytest.mark.slow
 def test_ones_own_layer_and_model():
     model = keras.Sequential(
         [
@@ -205,6 +206,7 @@ def test_ones_own_layer_and_model():
     explorer.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kernel", "message"),
     [

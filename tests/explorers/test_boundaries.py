@@ -62,6 +62,7 @@ def test_training_lowers_the_loss_and_says_so(trained):
     np.testing.assert_array_equal(np.array(rows)[:, 4], data.field.radii)
 
 
+@pytest.mark.slow
 def test_certified_discs_hold_one_decision(trained):
     field, rng = trained.data.field, np.random.default_rng(0)
     ways = rng.standard_normal(field.points.shape)

@@ -49,6 +49,7 @@ def test_it_shows_what_is_certified(explorer, model):
     assert "the certificate says nothing" in words(explorer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"), [("image", 30), ("order", "radius"), ("epsilon", 1.2)], ids=lambda value: str(value)
 )

@@ -67,6 +67,7 @@ def test_the_hinge_pushes_points_out_of_the_margin(explorer):
     assert "±0.5" in explorer.statement(explorer.data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [1.5, 0.0])
 def test_a_moved_cloud_is_as_far_as_it_was_moved(explorer, distance):
     explorer._set({"clouds": "shifted", "distance": distance})

@@ -31,6 +31,7 @@ def assert_sorted_in_pairs(got, x, axis=-1):
     assert (np.abs(got.astype("float64") - sorted_in_groups(x, 2, axis)) <= allowed).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40))
 @given(
     st.sampled_from([2, 3, 4, None]),

@@ -234,6 +234,7 @@ def test_how_tight_the_tight_bound_is(cls, sizes, kernel_size, strides, channels
         assert layer.coef_lip == 1
 
 
+@pytest.mark.slow
 def test_the_tight_bound_is_no_looser_than_coverage_where_that_is_attained():
     for channels, kernel_size, sizes in (((1, 16), 3, (12, 12)), ((2, 3), 5, (2, 3)), ((4, 3), 1, (6, 5))):
         layer = built(SpectralConv2D, sizes, *channels, kernel_size, bound="tight")

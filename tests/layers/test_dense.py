@@ -133,6 +133,7 @@ def test_set_klip_factor_and_set_weights_refresh(k):
     np.testing.assert_allclose(singular_values(layer.wbar)[0], 2 * k, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_stored_vector_speeds_up_the_next_step():
     layer = built(units=30, inputs=40, kernel_initializer="glorot_uniform", eps_spectral=1e-6)
     for _ in range(20):

@@ -79,6 +79,7 @@ def test_attacks_on_a_linear_model_arrive_at_its_radius(outputs):
     assert (smallest.distances >= radii).all()
 
 
+@pytest.mark.slow
 def test_an_attack_that_sees_decisions_only_comes_close():
     model, x = linear([[3.0], [4.0]], -1.0), RNG.standard_normal((3, 2))
     found = measure.attack(model, x, method="hopskipjump", steps=10)
@@ -159,6 +160,7 @@ def test_a_change_is_cut_back_to_the_first_wrong_decision(two):
     np.testing.assert_array_equal(measure.certified_radius(model, back).predicted, found.before[rows])
 
 
+@pytest.mark.slow
 def test_accuracy_under_attack_lies_above_the_certified_one(ten, attacked):
     (model, x, y), found = ten, attacked
     certified = measure.certified_accuracy(model, x, y, [0.0, 0.1, 0.3, 1.0])
@@ -181,6 +183,7 @@ def test_a_limit_counts_for_attacks_that_have_none_of_their_own():
     assert found.success_rate == 0.5
 
 
+@pytest.mark.slow
 def test_limits_may_differ_and_be_tiny():
     model, x = linear([[1.0]]), np.array([[1e-9], [1.0], [1e6]])
     limits = 1.01 * x[:, 0]
@@ -190,6 +193,7 @@ def test_limits_may_differ_and_be_tiny():
     assert not measure.attack(model, x, epsilon=0.99 * x[:, 0]).success.any()
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same():
     model, x = linear(RNG.standard_normal((5, 3))), RNG.standard_normal((20, 5))
     state = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -201,6 +205,7 @@ def test_the_same_seed_finds_the_same():
     assert logging.getLogger("art").level == level
 
 
+@pytest.mark.slow
 def test_attacks_leave_the_model_alone(two):
     model, x, _ = two
     before, trainable = model.get_weights(), len(model.trainable_weights)
@@ -218,6 +223,7 @@ def test_more_samples_than_fit_at_a_time(monkeypatch):
     assert found.success.all()
 
 
+@pytest.mark.slow
 def test_where_the_gradient_vanishes_nothing_is_found():
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(2)])
     model.layers[0].set_weights([np.ones((2, 3)), np.full(3, -10.0)])

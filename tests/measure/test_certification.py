@@ -443,6 +443,7 @@ def test_whole_numbers_wrap_around(wire, upper):
     assert all("whole numbers" in row.method for row in certificate.unbounded)
 
 
+@pytest.mark.slow
 def test_a_search_that_rounding_disturbs_is_no_wrong_rule():
     tiny = keras.Sequential([keras.Input((3,)), K.Dense(2)])
     tiny.set_weights([1e-14 * np.ones((3, 2)), np.ones(2)])
@@ -469,6 +470,7 @@ def test_bounds_of_dense_layers_are_computed_in_float64(outside):
             assert lipviz.certify(layer, search=False).upper_bound >= norm
 
 
+@pytest.mark.slow
 def test_what_jax_computes_in_float32_is_no_wrong_rule():
     model = randomized(keras.Sequential([keras.Input((5,)), K.Dense(6), K.BatchNormalization(), K.Dense(2, "tanh")]))
     with in_float32(True):
@@ -506,6 +508,7 @@ def test_half_precision_is_entered_and_said():
     assert certificate.lower_bound == 0
 
 
+@pytest.mark.slow
 def test_normalizations_above_their_k_and_disjoint_neurons_are_seen_through():
     norm = lip.BatchLipNorm(epsilon=1e-3)
     model = lipviz.Sequential([keras.Input((6,)), norm, lip.FrobeniusDense(4)])
@@ -600,6 +603,10 @@ def test_certify_file(tmp_path):
     assert measure.certify_file(tmp_path / "a.keras", search=False).upper_bound == pytest.approx(1.0, rel=1e-5)
     with pytest.raises(FileNotFoundError, match="There is no file"):
         measure.certify_file(tmp_path / "b.keras")
+    whole = (tmp_path / "a.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.keras' cannot be loaded"):  # as the command says it
+        measure.certify_file(tmp_path / "cut.keras")
     unsafe = keras.Sequential([keras.Input((4,)), K.Lambda(lambda x: 2 * x)])
     unsafe.save(tmp_path / "c.keras")
     with pytest.raises(ValueError, match=r"safe_mode|unsafe|Lambda"):

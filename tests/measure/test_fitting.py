@@ -47,6 +47,7 @@ def test_a_width_of_one():
 # --- classifiers ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "outputs"),
     [
@@ -96,6 +97,7 @@ def test_sorting_fits_what_relu_cannot(abs_fits):
         np.testing.assert_array_equal(fit.target, np.abs(fit.x))
 
 
+@pytest.mark.slow
 def test_the_prediction_is_that_of_the_trained_weights(abs_fits):
     fit = abs_fits["relu"]
     # The rate has fallen to 0, so the last loss is that of the result.
@@ -132,6 +134,7 @@ def test_a_twin_follows_its_model():
     np.testing.assert_allclose(twin.outputs(x), np.asarray(model(x, training=False)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_divergence_is_said():
     diverging = fitting.fit_steps("abs", "relu", **SMALL, constrained=False, learning_rate=1e30, steps=50)
     with pytest.raises(ValueError, match="diverged"):

@@ -457,13 +457,14 @@ def test_register_bound_refuses_what_is_no_layer_class_or_rule():
 
 
 @pytest.mark.parametrize(
-    ("norm", "expected"), [(2, 2), (1.0, 1), ("inf", math.inf), (math.inf, math.inf), (np.inf, math.inf)]
+    ("norm", "expected"),
+    [(2, 2), (1.0, 1), ("inf", math.inf), (math.inf, math.inf), (np.int64(2), 2), (np.float32(np.inf), math.inf)],
 )
 def test_norms_by_their_names(norm, expected):
     assert check_norm(norm) == expected
 
 
-@pytest.mark.parametrize("norm", [3, "l2", True, None, 0, math.nan])
+@pytest.mark.parametrize("norm", [3, "l2", True, np.True_, None, 0, math.nan])
 def test_other_norms_are_refused(norm):
     with pytest.raises(ValueError, match="must be 1, 2 or 'inf'"):
         check_norm(norm)

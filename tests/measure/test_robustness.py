@@ -342,6 +342,7 @@ def test_hidden_values_that_cancel_cost_the_radius_what_they_round(kind):
             assert radii[0] == radii[1] == 0
 
 
+@pytest.mark.slow
 @given(st.integers(0, 999), st.integers(0, 25), st.integers(-3, 6))
 @settings(max_examples=examples(8))
 def test_the_error_of_float64_logits_is_bounded(seed, power, size):

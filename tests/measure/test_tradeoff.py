@@ -131,6 +131,7 @@ def test_the_table_has_both_losses_and_shows_a_tradeoff():
         assert (np.diff(entry.certified) <= 0).all()
 
 
+@pytest.mark.slow
 def test_runs_make_a_round_trip(tmp_path, made):
     path = tmp_path / "runs.json"
     write_runs(made, path)
@@ -189,6 +190,7 @@ def test_one_output_has_two_classes():
     assert seen.image.shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_bad_images_are_named(classifier, certifier):
     with pytest.raises(ValueError, match="index"):
         certifier.image(60)

@@ -41,6 +41,7 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_names_everything(plot, data):
 # --- paths ---
 
 
+@pytest.mark.slow
 def test_paths_show_errors_and_where_layers_stop():
     for norm, errors in (("frobenius", PATHS.frobenius_errors), ("spectral", PATHS.errors)):
         ax = plot_bjorck_paths(PATHS, norm=norm)

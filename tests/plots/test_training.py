@@ -159,6 +159,7 @@ def test_text_stays_inside_and_nothing_overlaps(plot, data):
 # --- training ---
 
 
+@pytest.mark.slow
 def test_a_log_has_a_panel_for_all_that_it_holds():
     figure = training.plot_training_log(log())
     assert training.training_panels(log()) == ("loss", "metrics", "terms", "gradients", "spectra")

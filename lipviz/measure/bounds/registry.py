@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 
 import keras
 
@@ -71,7 +72,7 @@ def check_norm(norm):
         ValueError: If it is something else.
     """
     value = math.inf if isinstance(norm, str) and norm.strip().lower() in ("inf", "infinity", "∞") else norm
-    if isinstance(value, bool) or not isinstance(value, int | float) or value not in NORMS:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value not in NORMS:
         raise ValueError(f"`norm` must be 1, 2 or 'inf'. Received: norm={norm!r}")
     return math.inf if value == math.inf else int(value)
 
