@@ -6,10 +6,12 @@ import inspect
 import math
 import sys
 import warnings
+import weakref
 
 import keras
 import numpy as np
 
+from lipviz import normalizers as nm
 from lipviz.copies import check_same_function, take_state
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 
@@ -26,6 +28,16 @@ _ONE_LIPSCHITZ = (
 )
 _ONE_LIPSCHITZ_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh")
 _MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
+
+
+# From a Lipschitz layer to the stack that gave it its share of k first.
+_owners = weakref.WeakKeyDictionary()
+
+
+def _owner(layer):
+    """The living stack that holds a layer to its share, or None."""
+    reference = _owners.get(layer)
+    return None if reference is None else reference()
 
 
 # Whether the constructor of a stack leaves the factors of its layers as they are: they were saved with it.
@@ -55,9 +67,10 @@ def _layers_of(model, kind):
 def refresh(model):
     """Bring the `wbar` of every constrained layer of any Keras model up to date with its kernel.
 
-    `lipviz.Sequential` and `lipviz.Model` do this by themselves at the end of `fit`. With `keras.Model`, a custom
-    training loop or `train_on_batch`, the stored `wbar` is the one of the last forward pass: sound, and one
-    optimizer step old until this function (or a call of the model with `training=True`) refreshes it.
+    `lipviz.Sequential` and `lipviz.Model` do this by themselves at the end of `fit` and in `set_weights`, and every
+    file is saved and loaded with it. After a custom training loop, or `fit` of a plain `keras.Model`, the kernels are
+    one optimizer step ahead. Inference sees that, and constrains them anew at each call until this function, or a call
+    of the model with `training=True`, stores the result: the outputs are the same, and come sooner.
 
     Args:
         model: Built Keras model.
@@ -83,7 +96,7 @@ class _LipschitzModel:
     def fit(self, *args, **kwargs):
         """As Keras's `fit`; afterwards, also after an interrupt, every `wbar` belongs to its kernel.
 
-        Where training diverged to NaN a warning says so, and `wbar` keeps its last finite value.
+        Where training diverged to NaN a warning says so: predictions are then NaN too.
         """
         given = {**kwargs, **dict(zip(("x", "y"), args, strict=False))}
         self._build_metrics(given.get("x"), given.get("y"))
@@ -105,7 +118,7 @@ class _LipschitzModel:
             refresh(self)
         except ValueError as error:
             warnings.warn(
-                f"Training left weights that are not finite; predictions use the last finite ones.\n{error}",
+                f"Training left weights that are not finite; what is predicted is not finite either.\n{error}",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -113,6 +126,14 @@ class _LipschitzModel:
     def set_weights(self, weights):
         super().set_weights(weights)
         refresh(self)
+
+    def export(self, *args, **kwargs):
+        """As Keras's `export`, after a `refresh`: what is exported need not constrain anything itself."""
+        if self.built:
+            refresh(self)
+        return super().export(*args, **kwargs)
+
+    export.__signature__ = inspect.signature(keras.Model.export)
 
     @property
     def metrics_variables(self):
@@ -187,7 +208,8 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
     """A stack of layers whose Lipschitz constant is k: each of its n Lipschitz layers gets k^(1/n).
 
     A layer that came with a factor of its own gets the stack's instead, and a warning says so; so it does once for
-    layers that are not known to be 1-Lipschitz.
+    layers that are not known to be 1-Lipschitz. A layer that another stack holds to its share can join only where this
+    stack's share is the same: nobody's constant is changed behind their back.
 
     Args:
         layers: List of layers, optional.
@@ -195,7 +217,7 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         k_coef_lip: Lipschitz constant of the whole, positive.
 
     Raises:
-        ValueError: If k is not positive and finite.
+        ValueError: If k is not positive and finite, or a layer belongs to another stack that holds it to another share.
     """
 
     def __init__(self, layers=None, name=None, k_coef_lip=1.0):
@@ -207,11 +229,18 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
 
     def add(self, layer, rebuild=True):
         super().add(layer, rebuild=rebuild)
-        if self._sharing:
+        if not self._sharing:
+            return
+        try:
             self.set_klip_factor(self.k_coef_lip, added=self.layers[-1:])
+        except ValueError:
+            super().pop(rebuild=rebuild)  # it did not join
+            raise
 
     def pop(self, rebuild=True):
         layer = super().pop(rebuild=rebuild)
+        if layer is not None and _owner(layer) is self:
+            _owners.pop(layer)
         self.set_klip_factor(self.k_coef_lip, added=())
         return layer
 
@@ -221,16 +250,46 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         Args:
             klip_factor: Lipschitz constant of the whole stack.
             added: Layers whose own factor has not been replaced before; all by default.
+
+        Raises:
+            ValueError: If k is not positive and finite, a layer's dtype cannot multiply by its share, or another stack
+                holds a layer to another share. Nothing is changed then.
         """
+        share, changed = self._changes(klip_factor)
         LipschitzLayer.set_klip_factor(self, klip_factor)
-        lipschitz = [layer for layer in self.layers if isinstance(layer, LipschitzLayer)]
-        share = self.k_coef_lip ** (1 / len(lipschitz)) if lipschitz else self.k_coef_lip
-        keeps = _keeps_factors.get()
         for layer in self.layers if added is None else added:
-            self._warn_about(layer, layer.k_coef_lip if keeps and layer in lipschitz else share)
-        for layer in lipschitz:
-            if not keeps and layer.k_coef_lip != share:  # each change recomputes a wbar
-                layer.set_klip_factor(share)
+            self._warn_about(layer, share if layer in changed else getattr(layer, "k_coef_lip", share))
+        for layer in changed:  # each change recomputes a wbar
+            layer.set_klip_factor(share)
+        for layer in self._lipschitz_layers():
+            if _owner(layer) is None:
+                _owners[layer] = weakref.ref(self)
+
+    def _lipschitz_layers(self):
+        return [layer for layer in self.layers if isinstance(layer, LipschitzLayer)]
+
+    def _changes(self, klip_factor):
+        """The share of each Lipschitz layer, and those whose factor differs; ValueError where one cannot change."""
+        klip_factor = nm.check_factor("k_coef_lip", klip_factor)
+        lipschitz = self._lipschitz_layers()
+        share = klip_factor ** (1 / len(lipschitz)) if lipschitz else klip_factor
+        changed = [] if _keeps_factors.get() else [layer for layer in lipschitz if layer.k_coef_lip != share]
+        for layer in changed:
+            self._check_share(layer, share)
+        return share, changed
+
+    def _check_share(self, layer, share):
+        """Raise ValueError where a layer cannot take a share, or another stack would not know of it."""
+        owner = _owner(layer)
+        if owner not in (None, self):
+            raise ValueError(
+                f"Layer '{layer.name}' belongs to the model '{owner.name}', which holds it to k_coef_lip="
+                f"{layer.k_coef_lip:.6g}. Received: the model '{self.name}', which would change that to {share:.6g}. "
+                "Give it a copy of the layer, or a k_coef_lip with the same share."
+            )
+        nm.check_factor("k_coef_lip", share, *layer._factor_dtypes())
+        if isinstance(layer, Sequential):
+            layer._changes(share)
 
     def _warn_about(self, layer, share):
         if layer.name in self._warned:

@@ -7,6 +7,7 @@ state its own normalization keeps.
 
 import contextlib
 import contextvars
+import hashlib
 import inspect
 
 import keras
@@ -37,6 +38,7 @@ def check_finite(value, owner):
     return array
 
 
+_PROOF = "made of"  # name in a file, beside the numbers of the weights
 _is_unfilled = contextvars.ContextVar("lipviz_builds_unfilled", default=False)
 _is_eager = contextvars.ContextVar("lipviz_constrains_values", default=False)
 
@@ -59,17 +61,54 @@ def kernel_initializer(initializer):
     return "zeros" if _is_unfilled.get() else initializer
 
 
+class _Factor(keras.Variable):
+    """The variable of a factor that has its home elsewhere: whatever is assigned, it takes the value from there.
+
+    Keras's ways to load weights assign every variable. On JAX, so does the end of a step, whose buffers are new.
+    """
+
+    def __init__(self, home, **kwargs):
+        self._home = home
+        super().__init__(lambda shape, dtype: ops.cast(home(), dtype), shape=(), **kwargs)
+
+    def assign(self, value):
+        return super().assign(self._home())
+
+
+class _Derived(keras.Variable):
+    """A variable that is made of a kernel. Assigned from outside, it belongs to no kernel that is known."""
+
+    def __init__(self, forget, *args, **kwargs):
+        self._forget = forget
+        super().__init__(*args, **kwargs)
+
+    def assign(self, value):
+        assigned = super().assign(value)
+        self._forget()
+        return assigned
+
+    def store(self, value):
+        """Assign, by the one who says which kernel the value belongs to."""
+        super().assign(value)
+
+
 class Parametrization(keras.layers.Layer):
     """Base of all parametrizations; a subclass implements `normalize`, and `exact_norm` where it differs.
 
     Every argument of a subclass's constructor is kept as an attribute of the same name.
 
+    `wbar` is stored by training, loading, saving and `refresh`, together with the kernel that it was made of, `origin`.
+    Inference compares the two kernels, entry by entry. Where they differ it constrains the present one for itself, and
+    stores nothing: no way to assign a kernel can leave it with a `wbar` of another.
+
     Args:
-        k_coef_lip: Factor that multiplies the normalized kernel. Positive. It is also held as the variable `k`,
-            so that `set_klip_factor` reaches a training step that is already compiled.
+        k_coef_lip: Factor that multiplies the normalized kernel. Positive. This is its home. The variable `k` follows
+            it, so that `set_klip_factor` reaches a training step that is already compiled; no weights change it.
 
     Attributes:
         wbar: Variable, the constrained kernel in the kernel's own shape, at least float32.
+        origin: Variable, the kernel that `wbar` was made of; −Inf where that is not known. It is no weight:
+            `get_weights` and files do without it.
         k: Scalar variable.
         coef_lip: Factor that the shape of the layer's input asks for, on top of k.
         operator_norm: What bounds the norm of the layer's whole operator where that is divided by it, such as a
@@ -154,9 +193,13 @@ class Parametrization(keras.layers.Layer):
         self.coef_lip = coef_lip
         dtype = "float64" if kernel.dtype == "float64" else "float32"
         self.dtype_policy = keras.dtype_policies.get(dtype)
-        self.k = self._add("k", (), lambda shape, dtype: ops.cast(self.k_coef_lip, dtype))
+        self._raw = lambda: kernel  # a closure, which Keras does not track: the kernel is the layer's weight
+        self.k = self._variable(_Factor, lambda: self.k_coef_lip, name="k")
         self.add_state(kernel)
-        self.wbar = self._add("wbar", kernel.shape, self._initially(kernel, lambda: self._constrain_values(kernel)[0]))
+        wbar = self._initially(kernel, lambda: self._constrain_values(kernel)[0])
+        self.wbar = self._variable(_Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
+        self.origin = self._add("origin", kernel.shape, self._initially(kernel, lambda: self._wide(kernel)))
+        self._constrained, self._constrained_by_xla = _Constrained(self, is_xla=False), _Constrained(self, is_xla=True)
         self.built = True
 
     @staticmethod
@@ -182,6 +225,26 @@ class Parametrization(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
+    def _variable(self, kind, *args, **kwargs):
+        """A weight of a class of its own, which `add_weight` cannot make."""
+        with keras.name_scope(self.name, caller=self):
+            return kind(
+                *args,
+                dtype=self.variable_dtype,
+                trainable=False,
+                autocast=False,
+                aggregation="only_first_replica",
+                **kwargs,
+            )
+
+    @property
+    def weights(self):
+        return [weight for weight in super().weights if weight is not getattr(self, "origin", None)]
+
+    def _wide(self, kernel):
+        """A kernel as a tensor in the dtype of `wbar`, which holds it exactly."""
+        return ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype)
+
     def constrain(self, kernel):
         """Constrained kernel and new state for a raw kernel; assigns nothing.
 
@@ -191,7 +254,7 @@ class Parametrization(keras.layers.Layer):
         Returns:
             The tuple (k-Lipschitz kernel, dict of new state).
         """
-        normalized, state = self.normalize(ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype))
+        normalized, state = self.normalize(self._wide(kernel))
         if self.operator_norm is not None:
             normalized = self.operator_norm.unit(normalized)
         k = ops.convert_to_tensor(self.k)
@@ -205,25 +268,67 @@ class Parametrization(keras.layers.Layer):
         finally:
             _is_eager.reset(token)
 
-    def call(self, kernel, training=True):
-        """Constrained kernel of the layer: computed and stored in training, read from `wbar` otherwise.
+    def call(self, kernel, training=None):
+        """Constrained kernel of the layer: computed and stored in training, what `used` gives otherwise.
 
         A kernel that holds NaN gives NaN here, and leaves the stored state as it was.
         """
         if not training:
-            return ops.convert_to_tensor(self.wbar)
-        with self._numerics():
+            return self.used(kernel, self._is_compiled_by_xla())
+        with nm.without_eigenvalues() if self._is_compiled_by_xla() else contextlib.nullcontext():
             wbar, state = self.constrain(kernel)
         finite = ops.isfinite(ops.sum(wbar))
-        for variable, value in self._pairs(wbar, state):
-            variable.assign(ops.where(finite, ops.stop_gradient(value), ops.convert_to_tensor(variable)))
+
+        def kept(value, variable):
+            return ops.where(finite, ops.stop_gradient(value), ops.convert_to_tensor(variable))
+
+        values = {name: kept(value, getattr(self, name)) for name, value in state.items()}
+        self._store(kept(wbar, self.wbar), values, kept(self._wide(kernel), self.origin))
         return wbar
 
-    def _numerics(self):
-        """The context that suits what runs this layer: XLA on TensorFlow has no fast eigenvalues."""
+    def used(self, kernel, is_xla=False):
+        """Constrained kernel that inference uses: `wbar` where that belongs to a kernel, computed otherwise.
+
+        Nothing is assigned. Its gradient is that of the constraint, computed where it is asked for.
+
+        Args:
+            kernel: Tensor or variable of the kernel's shape.
+            is_xla: Whether TensorFlow's XLA compiles the result, which has no fast eigenvalues.
+
+        Returns:
+            A tensor in the dtype of `wbar`.
+        """
+        kernel = self._wide(kernel)
+        constrained = self._constrained_by_xla if is_xla else self._constrained
+        value = ops.cond(
+            self.is_current(kernel),
+            lambda: ops.convert_to_tensor(self.wbar),
+            lambda: constrained.apart(ops.stop_gradient(kernel)),
+        )
+        return nm.with_gradient_of(constrained, kernel, value)
+
+    def is_current(self, kernel):
+        """Whether `wbar` was made of a kernel, of these very bits: a boolean tensor."""
+        bits = "uint64" if self.variable_dtype == "float64" else "uint32"
+        origin = ops.view(ops.convert_to_tensor(self.origin), bits)
+        return ops.equal(ops.max(ops.bitwise_xor(ops.view(self._wide(kernel), bits), origin)), 0)
+
+    def forget(self):
+        """Take `wbar` for that of no kernel, until one is stored again."""
+        if hasattr(self, "origin"):
+            self.origin.assign(ops.full(self.origin.shape, -np.inf, self.origin.dtype))
+
+    def _store(self, wbar, state, origin):
+        """Assign `wbar`, further state by name, and the kernel that both were made of."""
+        for name, value in state.items():
+            getattr(self, name).assign(value)
+        self.wbar.store(wbar)
+        self.origin.assign(origin)
+
+    def _is_compiled_by_xla(self):
+        """Within a call: whether TensorFlow's XLA compiles the model that runs this layer."""
         outermost = self._get_call_context().entry_layer
-        is_xla = keras.backend.backend() == "tensorflow" and getattr(outermost, "jit_compile", False) is True
-        return nm.without_eigenvalues() if is_xla else contextlib.nullcontext()
+        return keras.backend.backend() == "tensorflow" and getattr(outermost, "jit_compile", False) is True
 
     def compute_output_shape(self, kernel_shape):
         return kernel_shape
@@ -242,23 +347,101 @@ class Parametrization(keras.layers.Layer):
         check_finite(kernel, f"The kernel of '{kernel.path}'")
         wbar, state = self._constrain_values(kernel)
         state = {name: value for name, value in state.items() if name not in self.warm_start}
-        for variable, value in self._pairs(self._within_bound(ops.convert_to_numpy(wbar)), state):
-            variable.assign(value)
+        self._store(self._within_bound(ops.convert_to_numpy(wbar)), state, copied(kernel))
 
-    def _pairs(self, wbar, state):
-        return [(self.wbar, wbar), *((getattr(self, name), value) for name, value in state.items())]
+    # --- files ---
+
+    def save_own_variables(self, store):
+        """Save all weights, with a `wbar` that belongs to the kernel unless that holds NaN, and a proof of it."""
+        if self._is_finite():
+            self.refresh(self._raw())
+        for i, weight in enumerate(self.weights):
+            store[f"{i}"] = copied(weight)
+        store[_PROOF] = self._proof()
+
+    def load_own_variables(self, store):
+        """Load all weights, after the layer's kernel. A `wbar` not made of it by these settings is made anew."""
+        weights = self.weights
+        saved = [name for name in store.keys() if name != _PROOF]  # noqa: SIM118 - a store of Keras
+        if len(saved) != len(weights):
+            raise ValueError(
+                f"The constraint of '{self._raw().path}' expected {len(weights)} variables. Received: {len(saved)}"
+            )
+        for i, weight in enumerate(weights):
+            weight.assign(store[f"{i}"])
+        if not self._is_finite():
+            return
+        if self._is_of_kernel(store):
+            self.origin.assign(copied(self._raw()))
+        else:
+            self.refresh(self._raw())
+
+    def _is_finite(self):
+        return bool(np.isfinite(copied(self._raw()).astype("float64")).all())
+
+    def _is_of_kernel(self, store):
+        """Whether the loaded `wbar` can be taken: as the file proves, or, of version 0.1, if it holds the same k."""
+        if _PROOF in store.keys():  # noqa: SIM118
+            return np.array_equal(store[_PROOF], self._proof())
+        same_k = np.isclose(np.asarray(store["0"], np.float64), self.k_coef_lip, rtol=1e-6)  # it was kept in float32
+        return bool(same_k) and self._excess(copied(self.wbar)) <= 1 + 1e-6
+
+    def _proof(self):
+        """A digest of the kernel, `wbar` and all that decides which kernel makes which, as an array of 16 bytes."""
+        settings = (type(self).__name__, self.arguments(), self.coef_lip, self.operator_norm, self.variable_dtype)
+        digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
+        for values in (self._raw(), self.wbar):
+            digest.update(np.asarray(copied(values), np.float64).tobytes())
+        return np.frombuffer(digest.digest(), np.uint8)
 
     def _within_bound(self, wbar):
         """Rescale where rounding beat the margin, as on hardware that multiplies at reduced precision."""
-        norm = self.exact_norm(wbar) if self.operator_norm is None else self.operator_norm.exact(wbar)
-        excess = norm / (self.k_coef_lip * self.coef_lip)
+        excess = self._excess(wbar)
         return wbar if excess <= 1 else wbar / (excess * (1 + nm.rounding_margin((1,), wbar.dtype)))
 
+    def _excess(self, wbar):
+        """Norm of a constrained kernel, or of its operator, over what it may be."""
+        norm = self.exact_norm(wbar) if self.operator_norm is None else self.operator_norm.exact(wbar)
+        return norm / (self.k_coef_lip * self.coef_lip)
+
     def set_klip_factor(self, klip_factor):
-        """Change k; the caller refreshes `wbar`."""
+        """Change k; the caller refreshes `wbar`, which belongs to no kernel until then."""
         self.k_coef_lip = nm.check_positive("k_coef_lip", klip_factor)
         if self.built:
             self.k.assign(self.k_coef_lip)
+            self.forget()
+
+
+def copied(variable):
+    """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse.
+
+    Args:
+        variable: Keras variable, with a value.
+
+    Returns:
+        An array of its dtype.
+    """
+    value = variable.value
+    return np.array(value.numpy() if hasattr(value, "numpy") else value, copy=True)
+
+
+class _Constrained:
+    """The constrained kernel as a function of a kernel, for inference.
+
+    Attributes:
+        apart: The same without a gradient: one operation of TensorFlow's graphs.
+    """
+
+    def __init__(self, parametrization, is_xla):
+        self._parametrization, self._is_xla = parametrization, is_xla
+        self.apart = nm.as_one_call(lambda kernel: self._run(parametrization._constrain_values, kernel))
+
+    def __call__(self, kernel):
+        return self._run(self._parametrization.constrain, kernel)
+
+    def _run(self, constrain, kernel):
+        with nm.without_eigenvalues() if self._is_xla else contextlib.nullcontext():
+            return constrain(kernel)[0]
 
 
 @keras.saving.register_keras_serializable("lipviz")

@@ -265,7 +265,8 @@ for name, measured in times.items():
 
 # %% [markdown]
 # **Surprise**: the constrained network and its export take the same time, but for what your machine was doing besides.
-# The expensive part, finding `wbar`, belongs to *training*: predictions use the one that is stored. So do not export
+# The expensive part, finding `wbar`, belongs to *training*: predictions use the one that is stored, as long as it was
+# made of the present kernel, which they check. So do not export
 # for speed; export for a file that is small and plain. What the plain network may gain is in its activations and
 # poolings: a ReLU and a maximum are cheaper than sorts and square roots.
 #

@@ -271,9 +271,13 @@ assert np.prod(used) <= 1
 
 # %% [markdown]
 # One step is enough. How much it is depends on the length of the last step: most where Adam begins, next to nothing
-# after a long training that has come to rest. But nothing tells you which of the two you have. A `lipviz.Sequential`
-# refreshes `wbar` by itself at the end of `fit`; after a loop of your own, or with a plain `keras.Model`,
-# `lipviz.model.refresh(model)` does.
+# after a long training that has come to rest. But nothing tells you which of the two you have. Here a prediction
+# compares the free kernel with the one that `wbar` was made of, and constrains it anew where they differ. `fit` of a
+# `lipviz.Sequential` stores the result at its end. After a loop of your own, or with a plain `keras.Model`,
+# `lipviz.model.refresh(model)` does, so that the next predictions need not.
+#
+# One more difference: the reference's layers train by default, also in a bare call `model(x)`. Here a bare call is
+# inference, as everywhere in Keras, and changes nothing. A loop of your own says `model(x, training=True)`.
 #
 # ## Does it matter? A false certificate
 #

@@ -55,8 +55,9 @@ MAY_IMPORT = OUTBUILDINGS | {
 
 # Packages that only some rooms may use: keras.ops stands for every backend, and only the upper floors draw.
 ONLY_IN = {
-    "tensorflow": {"bench"},  # what it times is compiled and differentiated as each backend does it
-    "jax": {"bench", "measure"},  # measure: its switch for float64, which the other backends do not have
+    # What bench times is compiled and differentiated as each backend does it. keras.ops has no word for "pull back".
+    "tensorflow": {"bench", "normalizers"},
+    "jax": {"bench", "normalizers", "measure"},  # measure: its switch for float64, which the other backends do not have
     "torch": {"bench"},  # a peer's
     "matplotlib": {"plots", "explorers"},
     "rich": {"monitor"},

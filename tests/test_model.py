@@ -1,5 +1,6 @@
 """Models: the bound after any fit, sharing out k, condensing, exporting, saving."""
 
+import gc
 import warnings
 
 import keras
@@ -101,8 +102,9 @@ def test_an_interrupt_leaves_a_fresh_model():
 def test_training_that_diverges_warns_and_keeps_the_last_finite_state():
     model = small()
     model.compile(keras.optimizers.SGD(1.0), lambda y, p: keras.ops.mean(p) * np.nan)
-    with pytest.warns(RuntimeWarning, match="last finite"):
+    with pytest.warns(RuntimeWarning, match="what is predicted is not finite either"):
         model.fit(X, Y, epochs=1, verbose=0)
+    assert np.isnan(np.asarray(model(X))).all()
     for layer in constrained(model):
         assert np.isfinite(np.array(layer.wbar)).all()
     with pytest.raises(ValueError, match="entries are NaN or Inf"):
@@ -146,6 +148,54 @@ def test_add_and_pop_keep_k():
     model.pop()
     assert [layer.k_coef_lip for layer in model.layers] == pytest.approx([8**0.5] * 2)
     assert model.k_coef_lip == 8.0
+
+
+def test_no_stack_changes_k_behind_the_back_of_another():
+    model = Sequential([keras.Input((8,)), SpectralDense(4, name="shared"), SpectralDense(3)])
+    shared = model.layers[0]
+    with pytest.raises(
+        ValueError, match=r"Layer 'shared' belongs to the model .* k_coef_lip=1\. .* would change that to"
+    ):
+        Sequential([shared, SpectralDense(2)], k_coef_lip=10.0)
+    other = Sequential([shared, SpectralDense(2)])  # the same share
+    for change in (lambda: other.set_klip_factor(10.0), lambda: other.set_klip_factor(0.1)):
+        with pytest.raises(ValueError, match="belongs to the model"):
+            change()
+        assert [other.k_coef_lip, *(layer.k_coef_lip for layer in other.layers)] == [1.0, 1.0, 1.0]
+    model.set_klip_factor(4.0)  # its owner may
+    assert shared.k_coef_lip == 2.0
+    with pytest.raises(ValueError, match="belongs to the model"):
+        other.add(SpectralDense(5))
+    assert len(other.layers) == 2
+    assert lipviz.certify(model, search=False).upper_bound <= 4.0
+
+
+def test_a_stack_that_is_gone_or_let_go_of_a_layer_holds_it_no_more():
+    layers = [SpectralDense(4), SpectralDense(3)]
+    model = Sequential([keras.Input((8,)), *layers])
+    model.pop()
+    Sequential([layers[1]], k_coef_lip=3.0)
+    assert layers[1].k_coef_lip == 3.0
+    del model
+    gc.collect()
+    Sequential([keras.Input((8,)), layers[0]], k_coef_lip=5.0)
+    assert layers[0].k_coef_lip == 5.0
+
+
+def test_nested_stacks_share_out_their_share():
+    inner = Sequential([SpectralDense(4), SpectralDense(4)], name="inner")
+    outer = Sequential([keras.Input((8,)), inner, SpectralDense(3)], k_coef_lip=16.0)
+    assert [layer.k_coef_lip for layer in inner.layers] == [2.0, 2.0]
+    with pytest.raises(ValueError, match="Layer 'inner' belongs to the model"):
+        Sequential([inner], k_coef_lip=3.0)
+    assert outer.k_coef_lip == 16.0
+
+
+def test_a_share_that_a_layer_cannot_take_changes_nothing():
+    model = Sequential([keras.Input((4,)), SpectralDense(4), SpectralDense(3, dtype="float16")])
+    with pytest.raises(ValueError, match="float16"):
+        model.set_klip_factor(1e20)
+    assert [model.k_coef_lip, *(layer.k_coef_lip for layer in model.layers)] == [1.0, 1.0, 1.0]
 
 
 def test_deep_stacks_are_not_recomputed_layer_by_layer(monkeypatch):

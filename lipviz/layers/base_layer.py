@@ -10,7 +10,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
-from lipviz.parametrizations import check_finite, kernel_initializer
+from lipviz.parametrizations import check_finite, copied, kernel_initializer
 
 
 class LipschitzLayer:
@@ -166,9 +166,21 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     @property
     def wbar(self):
-        """The constrained kernel that inference uses, a variable."""
+        """The constrained kernel as it was stored last, a variable; inference uses it while the kernel is the same."""
         self._check_built("wbar")
         return self.parametrization.wbar
+
+    def used_kernel(self):
+        """Return the constrained kernel that inference uses: `wbar`, or what a newer kernel is constrained to.
+
+        Returns:
+            A tensor in the dtype of `wbar`. Nothing is stored.
+
+        Raises:
+            ValueError: If the layer is not built.
+        """
+        self._check_built("wbar")
+        return self.parametrization.used(self.kernel)
 
     def _check_built(self, what):
         if not self.built:
@@ -247,7 +259,17 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         """Add the bias along the last axis, unless overridden."""
         return ops.add(outputs, self.bias)
 
-    def call(self, inputs, training=True):
+    def call(self, inputs, training=None):
+        """Apply the layer.
+
+        Args:
+            inputs: Tensor.
+            training: Whether the kernel is constrained anew and stored. By default, as with all layers of Keras, what
+                the layer around it does, and otherwise inference, which stores nothing.
+
+        Returns:
+            A tensor.
+        """
         kernel = self.parametrization(ops.convert_to_tensor(self.kernel), training=training)
         outputs = self.linear(inputs, ops.cast(kernel, self.compute_dtype))
         if self.bias is not None:
@@ -283,7 +305,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
         """
         self.refresh()
-        self.kernel.assign(_copied(self.wbar))
+        self.kernel.assign(copied(self.wbar))
 
     def vanilla_export(self):
         """Return the plain Keras layer with the same name, dtype, activation and predictions.
@@ -304,9 +326,9 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             config["activation"] = None
         layer = self.vanilla_class.from_config(config)
         layer.build(input_shape)
-        layer.kernel.assign(_copied(self.wbar))
+        layer.kernel.assign(copied(self.wbar))
         if self.bias is not None:
-            layer.bias.assign(_copied(self.bias))
+            layer.bias.assign(copied(self.bias))
         if follows:
             activation = type(self.activation).from_config(self.activation.get_config())
             return keras.Sequential([keras.Input(tuple(input_shape)[1:]), layer, activation], name=self.name)
@@ -315,11 +337,6 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
                 layer.activation.build(super().compute_output_shape(input_shape))
             layer.activation.set_weights(self.activation.get_weights())
         return layer
-
-
-def _copied(variable):
-    """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse."""
-    return np.array(ops.convert_to_numpy(ops.convert_to_tensor(variable)), copy=True)
 
 
 def _read_only(name):

@@ -91,7 +91,7 @@ class _ConstrainedConv(ConstrainedKernel):
         self._largest = [size if p < most else math.inf for size, p, most in zip(sizes, here, anywhere, strict=True)]
         return _factor(here)
 
-    def call(self, inputs, training=True):
+    def call(self, inputs, training=None):
         self._check_size(inputs.shape)
         return super().call(inputs, training)
 

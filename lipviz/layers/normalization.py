@@ -153,8 +153,7 @@ class BatchCentering(_Centering):
     the batch it is an orthogonal projection times k, up to the bias.
 
     As with `keras.layers.BatchNormalization`, a bare `layer(x)` is inference, `fit` trains, and a layer that is not
-    `trainable` uses its running mean and leaves it alone. (Layers with a constrained kernel run in training mode then:
-    that changes no result of theirs, but for rounding.)
+    `trainable` uses its running mean and leaves it alone.
 
     Args:
         momentum: Weight of the past in the running mean, in [0, 1]: new = momentum · old + (1 − momentum) · batch.

@@ -264,7 +264,7 @@ def known_input_shape(layer):
 
 
 def used_kernel(layer, name="kernel"):
-    """The kernel that inference uses, in float64: `wbar` of a constrained layer, rounded where it computes in less.
+    """The kernel that inference uses, in float64: the constrained one where there is one, rounded where less is used.
 
     Args:
         layer: Built Keras layer.
@@ -275,7 +275,7 @@ def used_kernel(layer, name="kernel"):
     """
     if getattr(layer, "quantization_mode", None) is not None:
         raise ValueError(f"{_named(layer)} is quantized: expected a kernel of floating-point numbers.")
-    kernel = layer.wbar if isinstance(layer, ConstrainedKernel) else getattr(layer, name)
+    kernel = layer.used_kernel() if isinstance(layer, ConstrainedKernel) else getattr(layer, name)
     return as_computed(layer, kernel, f"The {name.replace('_', ' ')} of {_named(layer)}")
 
 

@@ -22,7 +22,7 @@ class LayerSpectrum:
         raw: Of the free kernel, of shape (min(rows, columns),).
         normalized: Times k, of the free kernel over the layer's bound of its norm: before Björck. None where the
             layer has no such step.
-        constrained: Of `wbar`, the kernel that inference uses. None for a layer without a constraint.
+        constrained: Of the constrained kernel that inference uses. None for a layer without a constraint.
         k: The layer's Lipschitz factor; 1 without a constraint.
         view: What was decomposed. "matrix", or "reshaped kernel" for kernels of more axes, such as a
             convolution's: the matrix (product of the others, out), not the operator on images. Or "operator": the
@@ -99,7 +99,7 @@ class NetworkSpectrum:
 def singular_values(target):
     """Decompose the kernel of a layer, all kernels of a model, or a matrix.
 
-    What inference uses is measured as it is stored: nothing is refreshed or changed. The kernel of a convolution
+    What inference uses now is measured, and nothing is changed. The kernel of a convolution
     is decomposed as a reshaped matrix, see `LayerSpectrum.view`; `operator_spectra` decomposes the convolution.
 
     Args:
@@ -149,7 +149,7 @@ def _of_layer(name, layer):
         shape=shape,
         raw=spectrum(layer.kernel, f"The kernel of '{name}'"),
         normalized=_normalized(name, layer) if bound else None,
-        constrained=spectrum(layer.wbar, f"The constrained kernel of '{name}'") if bound else None,
+        constrained=spectrum(layer.used_kernel(), f"The constrained kernel of '{name}'") if bound else None,
         k=layer.k_coef_lip if bound else 1.0,
         view="matrix" if len(shape) == 2 else "reshaped kernel",
     )

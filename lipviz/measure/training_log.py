@@ -95,10 +95,9 @@ class TrainingLog:
 
 
 def used_extremes(model):
-    """Largest and smallest singular value of the kernel that each layer uses at inference, as it is stored.
+    """Largest and smallest singular value of the kernel that each layer uses at inference.
 
-    Nothing is refreshed: within `fit` a constrained kernel is that of the last step's forward pass. Kernels of more
-    than two axes count as the matrix (product of the others, out).
+    Nothing is stored. Kernels of more than two axes count as the matrix (product of the others, out).
 
     Args:
         model: Built Keras model, of lipviz or not.

@@ -16,6 +16,7 @@ References:
 """
 
 from lipviz.normalizers._operations import in_numpy
+from lipviz.normalizers.backends import as_one_call, with_gradient_of
 from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,
@@ -64,6 +65,7 @@ __all__ = [
     "DEFAULT_MAXITER_SPECTRAL",
     "as_matrix",
     "as_number",
+    "as_one_call",
     "bjorck_direction",
     "bjorck_normalization",
     "bjorck_step",
@@ -90,5 +92,6 @@ __all__ = [
     "spectral_normalization",
     "spectral_normalization_conv",
     "unit_scaled",
+    "with_gradient_of",
     "without_eigenvalues",
 ]

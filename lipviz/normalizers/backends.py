@@ -1,0 +1,70 @@
+"""What `keras.ops` has no word for: gradients on demand, and functions that stay one operation of a graph."""
+
+import keras
+from keras import ops
+
+
+def with_gradient_of(function, x, value):
+    """Return a value that was found without a function, and differentiates as the function does.
+
+    Forward this costs nothing. Where a gradient is asked for, the function is run and differentiated then.
+
+    Args:
+        function: From a tensor to a tensor of the value's shape.
+        x: The tensor where it is differentiated.
+        value: Tensor, function(x) but for rounding. No gradient flows through it.
+
+    Returns:
+        The value. On a backend other than TensorFlow and JAX it has no gradient.
+    """
+    pull_back = _PULL_BACK.get(keras.backend.backend())
+    value = ops.stop_gradient(value)
+    if pull_back is None:
+        return value
+
+    def function_with_gradient(x):
+        def gradient(*upstream):
+            upstream = upstream[0][0] if isinstance(upstream[0], tuple | list) else upstream[0]
+            return pull_back(function, x, upstream)
+
+        return value, gradient
+
+    return ops.custom_gradient(function_with_gradient)(x)
+
+
+def _by_tensorflow(function, x, upstream):
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return tape.gradient(y, x, upstream)
+
+
+def _by_jax(function, x, upstream):
+    import jax
+
+    return jax.vjp(function, x)[1](upstream)[0]
+
+
+def as_one_call(function):
+    """Keep a function of tensors together: where TensorFlow builds a graph, it becomes one operation there.
+
+    In a branch that is not taken, TensorFlow passes by each operation, one by one. A few hundred of them take longer
+    than a small layer.
+
+    Args:
+        function: From tensors to a tensor.
+
+    Returns:
+        A function with the same arguments and result.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    call = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+    return lambda *tensors: function(*tensors) if tf.executing_eagerly() else call(*tensors)
+
+
+_PULL_BACK = {"tensorflow": _by_tensorflow, "jax": _by_jax}
