@@ -222,7 +222,7 @@ def _consists_of(value, kinds):
         return all(_consists_of(part, kinds) for part in value)
     if isinstance(value, dict) and kinds is _PLAIN:
         return all(_consists_of(part, kinds) for part in value.values())
-    return isinstance(value, kinds) or _is_array(value)
+    return isinstance(value, kinds) or _is_array(value) or (value is None and kinds is _PLAIN)
 
 
 def _is_array(value):

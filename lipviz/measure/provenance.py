@@ -123,7 +123,7 @@ def versions():
     return {
         "lipviz": __version__,
         "keras": keras.__version__,
-        backend: str(getattr(sys.modules.get(backend), "__version__", "unknown")),
+        "backend": f"{backend} {getattr(sys.modules.get(backend), '__version__', 'of an unknown version')}",
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
@@ -181,7 +181,7 @@ def check(certificate, model, x=None):
         return CertificateCheck((f"the model cannot be hashed ({why})",))
     others = _other_versions(certificate.origin.versions)
     differences = [*_changes(known, found, "keras" in others), *_changed_data(certificate.radii, x)]
-    notes = [f"made with {name} {old}, compared with {new}" for name, (old, new) in others.items()]
+    notes = [f"made with {old}, compared with {new}" for old, new in others.values()]
     if certificate.radii is not None and x is None:
         notes.append("its radii belong to samples that were not compared")
     return CertificateCheck(tuple(differences), tuple(notes))
@@ -217,10 +217,9 @@ def _changed_data(radii, x):
 
 
 def _other_versions(old):
-    """The versions that differ, as a dict from a name to (old, new); of backends, which one it was."""
-    new = versions()
-    found = {name: (old[name], new[name]) for name in old if name in new and old[name] != new[name]}
-    for name in [name for name in old if name not in new]:
-        here = [other for other in new if other not in old]
-        found[name] = (old[name], " ".join([*here, *(new[other] for other in here)]) or "none")
-    return found
+    """The versions that differ, as a dict from a name to the words (old, new)."""
+    return {
+        name: tuple(version if name == "backend" else f"{name} {version}" for version in (old[name], new))
+        for name, new in versions().items()
+        if name in old and old[name] != new
+    }
