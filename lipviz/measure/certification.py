@@ -261,6 +261,23 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     )
 
 
+def upper_bound(model, input_shape=None):
+    """The upper bound that `certify` finds in l2, a float, for loops that need nothing else.
+
+    It takes no hashes of the model, which for a small network are half of the time.
+
+    Args:
+        model: See `certify`.
+        input_shape: See `certify`.
+
+    Raises:
+        TypeError: See `certify`.
+        ValueError: See `certify`.
+    """
+    _, _, outputs = _traced(model, input_shape, 2)
+    return _joint([flow.gains for flow in keras.tree.flatten(outputs)], 2)
+
+
 def _search_settings(samples, seed):
     start = {"drawn": _DRAWN} if samples is None else dataclasses.asdict(data_of(samples))
     return {**_SEARCH, "seed": int(seed), "samples": start}

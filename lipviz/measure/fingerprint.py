@@ -20,7 +20,6 @@ import numpy as np
 
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.kernels import to_numpy
-from lipviz.measure.operators import used_kernel
 from lipviz.parametrizations import Parametrization
 
 _IDENTITY = keras.layers.Identity()
@@ -120,7 +119,7 @@ class _Walk:
         found = self._joined(described, _own_arrays(layer), inside)
         if not isinstance(layer, ConstrainedKernel) or not layer.built:
             return found
-        return dataclasses.replace(found, constrained=array_hash(used_kernel(layer)) + found.constrained)
+        return dataclasses.replace(found, constrained=array_hash(layer.wbar) + found.constrained)
 
 
 class _Graph:
