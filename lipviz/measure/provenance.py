@@ -130,7 +130,8 @@ def versions():
 
 
 def _computing(model):
-    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model | Parametrization)]
+    idle = (keras.Model, keras.layers.InputLayer, Parametrization)
+    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, idle)]
     return layers or [model]
 
 
@@ -202,8 +203,8 @@ def _changes(old, new, other_keras):
         yield "its weights have changed"
     elif old.configuration == new.configuration and old.constrained != new.constrained:
         yield (
-            "its constrained kernels are not those that were certified, though its free kernels are (`refresh` and "
-            "calls in training may round them in another way: certify it anew)"
+            "its constrained kernels are not those that were certified, though its free kernels are (a call in "
+            "training may round them in another way: `lipviz.model.refresh` it, and compare or certify it again)"
         )
 
 
@@ -212,8 +213,12 @@ def _changed_data(radii, x):
         return
     if radii is None:
         raise ValueError("The certificate holds no radii, so there are no samples to compare. Expected x=None.")
-    if data_of(x) != radii.origin.data:
-        yield "the samples are not those of its radii"
+    known, given = radii.origin.data, data_of(x)
+    kinds = [f"{data.dtype} of shape {data.shape}" for data in (given, known)]
+    if given != known:
+        yield "the samples are not those of its radii" + (
+            "" if kinds[0] == kinds[1] else f" ({kinds[0]}, not {kinds[1]})"
+        )
 
 
 def _other_versions(old):

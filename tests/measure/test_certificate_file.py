@@ -168,8 +168,10 @@ def test_samples_are_compared_by_values_shape_and_dtype(net, certificate, path):
     assert loaded.check(net, X).holds
     assert loaded.check(net, X).notes == ()
     assert "its radii belong to samples that were not compared" in str(loaded.check(net))
-    for other in (X[::-1], X[:4], X.astype(np.float64), X.reshape(1, 5, 2), np.nextafter(X, 9)):
-        assert loaded.check(net, other).differences == ("the samples are not those of its radii",)
+    for other in (X[::-1], X[:4], X.astype(np.float64), X.reshape(1, 5, 2), np.nextafter(X, np.float32(9))):
+        (difference,) = loaded.check(net, other).differences
+        assert difference.startswith("the samples are not those of its radii")
+        assert ("not float32 of shape (5, 2))" in difference) == (other.shape != X.shape or other.dtype != X.dtype)
     with pytest.raises(ValueError, match="holds no radii"):
         certificate.check(net, X)
 
