@@ -207,11 +207,8 @@ def _attributes(layer):
     Keras says a class without a `get_config` as it was constructed, whatever became of its attributes.
     """
     kinds = (np.ndarray,) if _package(type(layer)) in ("keras", "lipviz") else _PLAIN
-    return {
-        name: _plain(value)
-        for name in sorted(vars(layer).keys() - _OF_EVERY_LAYER)
-        if _consists_of(value := vars(layer)[name], kinds)
-    }
+    names = [name for name in vars(layer) if name not in _OF_EVERY_LAYER and not name.startswith("_auto_config")]
+    return {name: _plain(value) for name in sorted(names) if _consists_of(value := vars(layer)[name], kinds)}
 
 
 def _consists_of(value, kinds):

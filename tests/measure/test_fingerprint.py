@@ -4,11 +4,16 @@ import keras
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 import lipviz
+from lipviz.copies import take_state
 from lipviz.layers import ConstrainedKernel, FrobeniusDense, GroupSort2, PReLUlip, SpectralConv2D, SpectralDense
 from lipviz.measure.fingerprint import array_hash, fingerprint
 from lipviz.model import refresh
+from tests.measure.test_rules import RECIPES, built
+from tests.support import examples
 
 L = keras.layers
 
@@ -251,6 +256,29 @@ class Halve(L.Layer):
 
     def call(self, inputs):
         return inputs * self.factor
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+def test_a_copy_of_any_layer_that_has_a_rule_has_the_same_hashes(part):
+    for cls in list(RECIPES)[part::4]:
+        assert_copies_agree(cls)
+
+
+def assert_copies_agree(cls):
+    @given(st.data())
+    @settings(max_examples=examples(2))
+    def search(data):
+        layer, shape = RECIPES[cls](data.draw, cls)
+        layer = built(layer, shape, 0)
+        if layer is None:
+            reject()
+        twin = type(layer).from_config(layer.get_config())
+        twin.build_from_config(layer.get_build_config() or {"input_shape": (None, *shape)})
+        take_state(twin, layer)
+        assert fingerprint(twin) == fingerprint(layer)
+
+    search()
 
 
 @keras.saving.register_keras_serializable("lipviz_tests")
