@@ -14,6 +14,7 @@ from keras import ops
 import lipviz
 from lipviz import layers as lip
 from lipviz import measure
+from lipviz.measure.bounds import registry
 from lipviz.measure.precision import float64_scope, outputs
 from tests.support import examples
 
@@ -611,3 +612,116 @@ def test_certify_file(tmp_path):
     unsafe.save(tmp_path / "c.keras")
     with pytest.raises(ValueError, match=r"safe_mode|unsafe|Lambda"):
         measure.certify_file(tmp_path / "c.keras")
+
+
+# --- masks ---
+
+SERIES = (8, 3)
+
+
+def series(*layers, end=K.GlobalAveragePooling1D):
+    """A stack over a series whose steps of zeros are masked."""
+    return keras.Sequential([keras.Input(SERIES), K.Masking(), *layers, end()])
+
+
+def wired(wire):
+    x = keras.Input(SERIES)
+    return keras.Model(x, wire(x))
+
+
+def pooled(x, **arguments):
+    return K.GlobalAveragePooling1D()(x, **arguments)
+
+
+def of_data(x):
+    return ops.any(x > 0, axis=-1)
+
+
+class MaskedSum(K.Layer):
+    """A layer of somebody's own that uses a mask."""
+
+    def call(self, inputs, mask=None):
+        return ops.sum(inputs if mask is None else ops.where(mask[..., None], inputs, 0), axis=1)
+
+
+MASKED = {
+    "at once": lambda: series(),
+    "TimeDistributed": lambda: series(K.TimeDistributed(K.Dense(3))),
+    "Dropout": lambda: series(K.Dropout(0.1)),
+    "ReLU": lambda: series(K.ReLU()),
+    "a constrained layer and its activation": lambda: series(lip.SpectralDense(4, activation=lip.GroupSort2())),
+    "an activation of lipviz": lambda: series(lip.MaxMin()),
+    "batch normalization": lambda: series(K.BatchNormalization()),
+    "a nested model": lambda: series(keras.Sequential([keras.Input(SERIES), K.ReLU()])),
+    "used in a nested model": lambda: series(
+        K.Softmax(1), end=lambda: keras.Sequential([keras.Input(SERIES), K.GlobalAveragePooling1D()])
+    ),
+    "a softmax": lambda: series(end=lambda: K.Softmax(1)),
+    "a softmax inside of a wrapper": lambda: series(end=lambda: K.TimeDistributed(K.Softmax())),
+    "a softmax as an activation": lambda: series(end=lambda: K.Activation(K.Softmax(1))),
+    "a sum of masked values": lambda: wired(lambda x: pooled(K.Add()([K.Masking()(x), K.Masking()(x)]))),
+    "values side by side": lambda: wired(lambda x: pooled(K.Concatenate()([K.Masking()(x), x]))),
+    "a conversion that converts nothing": lambda: wired(lambda x: pooled(ops.cast(K.Masking()(x), "float32"))),
+    "an argument": lambda: wired(lambda x: pooled(x, mask=of_data(x))),
+    "an argument of a nested model": lambda: wired(
+        lambda x: keras.Sequential([keras.Input(SERIES), K.GlobalAveragePooling1D()])(x, mask=of_data(x))
+    ),
+    "a constant": lambda: wired(lambda x: pooled(x, mask=np.arange(8)[None] < 2)),
+    "a layer of someone's own": lambda: series(end=MaskedSum),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask:UserWarning")
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_that_is_used_makes_a_jump(name, monkeypatch):
+    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    lipviz.register_bound(MaskedSum, lambda layer, shape, norm: math.sqrt(shape[0]))
+    certificate = lipviz.certify(MASKED[name](), search=False)
+    assert certificate.upper_bound == math.inf
+    assert any("mask" in row.method for row in certificate.unbounded)
+
+
+UNUSED = {
+    "nobody": lambda: series(K.ReLU(), end=K.Flatten),
+    "a convolution drops it": lambda: series(K.Conv1D(3, 3, padding="same")),
+    "a new shape drops it": lambda: series(K.Permute((2, 1))),
+    "an operator drops it": lambda: wired(lambda x: pooled(K.Masking()(x) + 1.0)),
+    "a maximum does not know it": lambda: series(end=K.GlobalMaxPooling1D),
+    "inference of a batch normalization": lambda: series(K.BatchNormalization(), end=K.Flatten),
+    "the same, with an argument": lambda: wired(
+        lambda x: K.BatchNormalization()(x, mask=ops.any(K.Masking()(x) > 0, axis=-1))
+    ),
+    "the same in a wrapper": lambda: series(K.TimeDistributed(K.Dense(2)), end=K.Flatten),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask:UserWarning")
+@pytest.mark.parametrize("name", UNUSED)
+def test_a_mask_that_is_not_used_harms_nothing(name):
+    model = UNUSED[name]()
+    bound = lipviz.certify(model, search=False).upper_bound
+    assert largest_ratio(model, 2, SERIES, pairs=50) <= bound < math.inf
+
+
+def test_a_masked_softmax_at_the_end_is_not_looked_through():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, K.Softmax()(inputs, mask=np.array([[True, True, False, True]])))
+    with pytest.raises(ValueError, match="mask"):
+        measure.certified_radius(model, np.ones((2, 4)))
+
+
+class Scaled(K.Layer):
+    """A layer with an argument besides its input."""
+
+    def call(self, inputs, by=None):
+        return inputs if by is None else inputs * by
+
+
+def test_arguments_that_a_rule_does_not_know(monkeypatch):
+    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    lipviz.register_bound(Scaled, lambda layer, shape, norm: 1.0)
+    plain, scaled = (wired(lambda x, by=by: Scaled()(x, by=by)) for by in (None, np.float32(7.0)))
+    assert lipviz.certify(plain, search=False).upper_bound == 1.0
+    certificate = lipviz.certify(scaled, search=False)
+    assert certificate.upper_bound == math.inf
+    assert "by" in certificate.unbounded[0].method

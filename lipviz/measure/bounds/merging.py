@@ -27,11 +27,13 @@ class Flow:
         gains: How much a change of each of the model's inputs changes it, of shape (inputs,). With a `Rounding`, two
             more entries a and b: what float64 computes is off by at most a + b‖x‖.
         at_zero: With a `Rounding`, the value itself where all inputs are 0, a tensor.
+        mask: The mask that Keras hands on beside the value, a symbolic tensor; None where there is none.
     """
 
     tensor: keras.KerasTensor
     gains: np.ndarray
     at_zero: object = None
+    mask: object = None
 
     @property
     def shape(self):
