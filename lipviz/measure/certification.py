@@ -12,6 +12,7 @@ import numpy as np
 from lipviz.copies import in_order
 from lipviz.measure import masks as masking
 from lipviz.measure import rounding
+from lipviz.measure.algebra import computes_as
 from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
 from lipviz.measure.bounds.pointwise import activation_bound, broadcast_shape
@@ -21,9 +22,9 @@ from lipviz.measure.bounds.registry import (
     check_norm,
     find_rule,
     is_float,
-    layer_bound,
     takes_whole_numbers,
     unknown,
+    why_unknown,
 )
 from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.kernels import as_float64, to_numpy
@@ -31,6 +32,7 @@ from lipviz.measure.model_file import load_model_file
 from lipviz.measure.operators import used_kernel
 from lipviz.measure.precision import float64_copy
 from lipviz.measure.ratios import gradient_ascent_ratio
+from lipviz.model import Functional, Sequential
 
 _Functional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))  # it has no public name
 _HALF = ("float16", "bfloat16")
@@ -186,8 +188,9 @@ class _Trace:
 
     def _bounds(self, layer, shape, whole):
         rule = find_rule(layer)
-        if rule is None or not is_float(layer.compute_dtype):
-            yield "", _explained(layer_bound(layer, shape, self.norm))
+        problem = why_unknown(layer, rule, shape)
+        if problem is not None:
+            yield "", _explained(unknown(problem))
             return
         if whole and not takes_whole_numbers(rule):
             yield "", unknown("it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)")
@@ -204,11 +207,15 @@ class _Trace:
 
 
 def _is_sequential(model):
-    return isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call
+    return _computes_as_one_of(model, (keras.Sequential, Sequential))
 
 
 def _is_functional(model):
-    return isinstance(model, _Functional) and type(model).call is _Functional.call
+    return _computes_as_one_of(model, (_Functional, Functional))
+
+
+def _computes_as_one_of(model, classes):
+    return any(isinstance(model, cls) and computes_as(model, cls) for cls in classes)
 
 
 def _flows(structure):

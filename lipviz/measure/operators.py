@@ -17,6 +17,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
 from lipviz.layers.unconstrained import PadConv2D
+from lipviz.measure.algebra import computes_as, constrained_class, is_linear_otherwise
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.precision import float64_copy, float64_scope, outputs
 
@@ -330,22 +331,17 @@ def linear_operator(layer, shape=None):
     for kinds, build in _OPERATORS:
         if is_plain(layer, kinds):
             return build(layer, shape)
-    if isinstance(layer, ConstrainedKernel):
+    if isinstance(layer, ConstrainedKernel) and is_linear_otherwise(layer):
         return _probed(layer, shape)
-    raise TypeError(f"{_named(layer)} is not known to be linear.")
+    raise NotLinearError(f"{_named(layer)} is not known to be linear.")
 
 
 def is_plain(layer, kinds):
     """Whether a layer computes what one of some Keras classes does, apart from which kernel it uses."""
     if isinstance(layer, ConstrainedKernel):
-        ours = type(layer).linear.__module__.startswith("lipviz.layers.")
-        return ours and isinstance(layer, kinds)
-    return any(isinstance(layer, kind) and _same_algebra(type(layer), kind) for kind in kinds)
-
-
-def _same_algebra(cls, kind):
-    """Whether a subclass overrides nothing that computes."""
-    return all(getattr(cls, name, None) is getattr(kind, name, None) for name in ("call", "convolution_op"))
+        ours = constrained_class(layer)
+        return ours is not None and issubclass(ours, kinds)
+    return any(isinstance(layer, kind) and computes_as(layer, kind) for kind in kinds)
 
 
 def operator_blocks(layer):
@@ -495,7 +491,25 @@ def _probed(layer, shape):
             units = np.eye(min(_COLUMNS, size - start), size, start).reshape(-1, *shape)
             images = layer.linear(ops.convert_to_tensor(units), ops.convert_to_tensor(kernel))
             columns.append(to_numpy(ops.convert_to_numpy(images)).reshape(len(units), -1).T)
-    return sla.aslinearoperator(np.concatenate(columns, axis=1))
+    matrix = np.concatenate(columns, axis=1)
+    _check_linear(layer, kernel, shape, matrix)
+    return sla.aslinearoperator(matrix)
+
+
+def _check_linear(layer, kernel, shape, matrix):
+    """Raise NotLinearError if the `linear` of a layer is not the matrix of its unit vectors, at inputs of any size."""
+    x = np.random.default_rng(0).standard_normal((7, *shape)) * 10.0 ** np.arange(-3, 4).reshape(-1, *[1] * len(shape))
+    with float64_scope():
+        images = layer.linear(ops.convert_to_tensor(x), ops.convert_to_tensor(kernel))
+        images = to_numpy(ops.convert_to_numpy(images)).reshape(len(x), -1)
+    x = x.reshape(len(x), -1)
+    allowed = 1e-6 * np.linalg.norm(matrix) * np.linalg.norm(x, axis=1)
+    if not (np.linalg.norm(images - x @ matrix.T, axis=1) <= allowed).all():
+        raise NotLinearError(f"The `linear` of {_named(layer)} is not linear.")
+
+
+class NotLinearError(TypeError):
+    """A layer is not known to be linear, or is not."""
 
 
 _OPERATORS = (

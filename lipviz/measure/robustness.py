@@ -183,7 +183,7 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     scores = logits(network, x)
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
-    bounds, rounds = _bounds_and_errors(bounds, network, x, scores.shape[1])
+    bounds, rounds = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
     signed = scores.shape[1] == 1
     predicted = decisions(scores)
     count = len(x)
@@ -406,18 +406,18 @@ def _rounding(scores, constants, x):
     return _ROUNDING.get(keras.backend.backend(), 1e-12) * (largest + constants * sizes)
 
 
-def _bounds_and_errors(bounds, network, x, classes):
+def _bounds_and_errors(bounds, model, network, x, classes):
     """Constants of the differences of logits, (C, C), and what rounding of hidden values moves these by, (n, 1)."""
     # Of the very function that is evaluated, also where the model itself rounds its weights.
     known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
-    bounds = _checked_bounds(known if bounds is None else bounds, network, x, classes)
+    bounds = _checked_bounds(known if bounds is None else bounds, model, x, classes)
     if not np.isfinite(constant + slope):  # whoever gave bounds of layers that are not known answers for them
         return bounds, 0.0
     sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
     return bounds, (1.0 if classes == 1 else np.sqrt(2)) * (constant + slope * sizes)
 
 
-def _checked_bounds(bounds, network, x, classes):
+def _checked_bounds(bounds, model, x, classes):
     """Constants of the differences of logits, (C, C), all of them finite."""
     bounds = to_numpy(bounds)
     if bounds.shape != (classes, classes) or bounds.dtype.kind not in "fiu":
@@ -430,13 +430,13 @@ def _checked_bounds(bounds, network, x, classes):
         raise ValueError("Expected bounds of at least 0. Received: negative ones, or NaN")
     if np.isinf(bounds).any():
         raise ValueError(
-            f"Model '{network.name}' has no Lipschitz constant that is known, so that no radius can be certified. "
-            f"Expected layers that are bounded. Received: {_unbounded(network, x)}"
+            f"Model '{model.name}' has no Lipschitz constant that is known, so that no radius can be certified. "
+            f"Expected layers that are bounded. Received: {_unbounded(model, x)}"
         )
     return bounds
 
 
-def _unbounded(network, x):
+def _unbounded(model, x):
     """The layers without a bound, in words."""
-    found = certify(network, x.shape[1:], search=False).unbounded
+    found = certify(model, x.shape[1:], search=False).unbounded
     return ", ".join(f"'{layer.name}' ({layer.method})" for layer in found) or "a constant that overflows"

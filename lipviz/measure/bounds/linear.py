@@ -16,6 +16,7 @@ from lipviz.measure.operators import (
     SEPARABLE,
     TRANSPOSED,
     Convolution,
+    NotLinearError,
     explicit_matrix,
     geometry,
     is_plain,
@@ -236,4 +237,8 @@ def _constrained(layer, shape, norm, exact):
     """A constrained layer of someone else's, probed with every unit vector."""
     if None in shape:
         return unknown("its matrix is found by probing, which needs the size of the input")
-    return operator_bound(linear_operator(layer, shape), norm, exact)
+    try:
+        operator = linear_operator(layer, shape)
+    except NotLinearError as error:
+        return unknown(str(error))
+    return operator_bound(operator, norm, exact)

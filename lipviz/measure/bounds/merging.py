@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
+from lipviz.measure.algebra import computes_as
 from lipviz.measure.bounds.pointwise import largest_slope, named_activation, softmax_bound
 from lipviz.measure.bounds.registry import Bound, exactly, is_float, unknown
 from lipviz.measure.kernels import as_float64
@@ -147,16 +148,12 @@ def _merge(layer, flows, norm):
     if not is_float(layer.compute_dtype):
         raise UnboundedError(f"it rounds to {layer.compute_dtype}, which jumps")
     for cls, rule in MERGES.items():
-        if isinstance(layer, cls) and type(layer).call is cls.call and _agrees(layer, cls):
+        if isinstance(layer, cls) and computes_as(layer, cls):
             if rule is not _side_by_side:
                 shape = tuple(layer.compute_output_spec([flow.tensor for flow in flows]).shape)
                 flows = [stretched(flow, shape, norm) for flow in flows]
             return rule(layer, flows, norm)
     raise UnboundedError(f"no rule for {type(layer).__name__}")
-
-
-def _agrees(layer, cls):
-    return getattr(type(layer), "_merge_function", None) is getattr(cls, "_merge_function", None)
 
 
 def stretched(flow, shape, norm):
