@@ -11,7 +11,7 @@ import numpy as np
 
 from lipviz.copies import in_order
 from lipviz.measure import masks as masking
-from lipviz.measure import rounding
+from lipviz.measure import rounding, sizes
 from lipviz.measure.algebra import computes_as
 from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
@@ -96,7 +96,10 @@ class _Trace:
         if self.rounds:
             results = rounding.at_zero(model, *_part("at_zero", ((inputs,), others)))
             errors = rounding.of_layer(model, flows, keras.tree.flatten(results), [bound.upper])
-        return self._leaving(spec, gains, flows, results, errors, self._masks_behind(model, inputs, others, spec))
+        masks = self._masks_behind(model, inputs, others, spec)
+        return self._leaving(
+            spec, gains, flows, results, errors, masks, _shapes_behind(model, flows, (inputs,), others)
+        )
 
     def _of_opaque(self, model, inputs, flows, others):
         rule = find_rule(model)
@@ -104,13 +107,14 @@ class _Trace:
             return unknown(f"a subclassed {type(model).__name__}, whose graph cannot be seen: {_REMEDY}")
         return _not_of_its_input(model, inputs, others) or rule(model, flows[0].shape[1:], self.norm, self.exact)
 
-    def _leaving(self, spec, gains, flows, results=None, errors=None, masks=None, layer=None):
+    def _leaving(self, spec, gains, flows, results, errors, masks, shapes, layer=None):
         """The flows behind a step, in the structure of `spec`; `layer` made them from one input and no more."""
         if errors is not None:
             gains = rounding.with_errors(gains, flows, keras.tree.flatten(results), errors)
         tensors = keras.tree.flatten(spec)
         at_zero = [None] * len(tensors) if results is None else keras.tree.flatten(results)
-        leaving = [Flow(*parts) for parts in zip(tensors, [gains] * len(tensors), at_zero, masks, strict=True)]
+        parts = zip(tensors, [gains] * len(tensors), at_zero, masks, map(shapes, range(len(tensors))), strict=True)
+        leaving = [Flow(*part) for part in parts]
         self.flows += leaving
         if layer is not None:
             self.makers |= {id(flow): (layer, flows[0]) for flow in leaving}
@@ -125,16 +129,17 @@ class _Trace:
         spec = _output_spec(op, *_part("tensor", (args, kwargs)))
         results = rounding.at_zero(op, *_part("at_zero", (args, kwargs))) if self.rounds else None
         flows = _flows((args, kwargs))
+        shapes = _shapes_behind(op, flows, args, kwargs)
         if not isinstance(op, keras.layers.Layer):
             gains, errors = self._operation(prefix, op, args, kwargs, spec, flows, results)
             masks = masking.behind_operation(op, flows, keras.tree.flatten(spec))
-            return self._leaving(spec, gains, flows, results, errors, masks)
+            return self._leaving(spec, gains, flows, results, errors, masks, shapes)
         reason = _not_of_its_input(op, inputs, others)
         if reason is None:  # a mask that is not used counts for nothing
             flows = _flows((inputs, {name: value for name, value in others.items() if name != "mask"}))
         gains, errors = self._step(prefix, op, flows, results, reason)
         masks = self._masks_behind(op, inputs, others, spec)
-        return self._leaving(spec, gains, flows, results, errors, masks, op if reason is None else None)
+        return self._leaving(spec, gains, flows, results, errors, masks, shapes, op if reason is None else None)
 
     def _masks_behind(self, layer, inputs, others, spec):
         masks = others.get("mask")
@@ -220,6 +225,12 @@ def _computes_as_one_of(model, classes):
 
 def _flows(structure):
     return [leaf for leaf in keras.tree.flatten(structure) if isinstance(leaf, Flow)]
+
+
+def _shapes_behind(op, flows, args, kwargs):
+    """A function from the number of an output of a step to its `Shapes`."""
+    stated = functools.partial(_output_spec, op)
+    return lambda output: sizes.behind(flows, args, kwargs, lambda known: stated(*known), output)
 
 
 def _part(name, structure):
@@ -359,8 +370,14 @@ def _traced(model, input_shape, norm, exact=False, only_graph=False, rounds=Fals
     dtypes = _input_dtypes(model, len(shapes))
     units = np.eye(len(shapes), len(shapes) + 2 * rounds)
     flows = [
-        Flow(keras.KerasTensor((None, *shape), dtype), unit, np.zeros((1, *shape), dtype) if rounds else None)
-        for shape, dtype, unit in zip(shapes, dtypes, units, strict=True)
+        Flow(
+            keras.KerasTensor((None, *shape), dtype),
+            unit,
+            np.zeros((1, *shape), dtype) if rounds else None,
+            None,
+            known,
+        )
+        for shape, dtype, unit, known in zip(shapes, dtypes, units, sizes.of_inputs(shapes), strict=True)
     ]
     trace = _Trace(norm, exact, only_graph, rounds)
     if isinstance(model, keras.Model):

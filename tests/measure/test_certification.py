@@ -725,3 +725,86 @@ def test_arguments_that_a_rule_does_not_know(monkeypatch):
     certificate = lipviz.certify(scaled, search=False)
     assert certificate.upper_bound == math.inf
     assert "by" in certificate.unbounded[0].method
+
+
+# --- sizes that are not known ---
+
+
+def of_any_size(wire):
+    x = keras.Input((None, None, 2))
+    return keras.Model(x, wire(x))
+
+
+def pool(x, size=4, **arguments):
+    return K.MaxPooling2D(size, size, **{"padding": "same", **arguments})(x)
+
+
+MAY_DIFFER = {
+    "Add": lambda x: K.Add()([x, pool(x)]),
+    "Subtract": lambda x: K.Subtract()([x, pool(x)]),
+    "Average": lambda x: K.Average()([x, pool(x)]),
+    "Maximum": lambda x: K.Maximum()([x, pool(x)]),
+    "LipResidual": lambda x: lip.LipResidual()([x, pool(x)]),
+    "three": lambda x: K.Add()([x, x, pool(x)]),
+    "an operator": lambda x: x - pool(x),
+    "an operation": lambda x: ops.maximum(x, pool(x)),
+    "up and down again": lambda x: x + K.UpSampling2D()(pool(x, 2)),
+    "axes that changed places": lambda x: x + K.Permute((2, 1, 3))(x),
+    "a slice": lambda x: x + x[:, -1:],
+    "windows beyond what is tried": lambda x: pool(x, 90) + pool(x, 100),
+}
+
+
+@pytest.mark.parametrize("name", MAY_DIFFER)
+def test_unknown_sizes_are_not_equal_sizes(name):
+    certificate = lipviz.certify(of_any_size(MAY_DIFFER[name]), search=False)
+    assert certificate.upper_bound == math.inf
+    assert "sizes are not known" in certificate.unbounded[0].method
+
+
+def test_unknown_sizes_of_two_inputs_are_not_equal_sizes():
+    inputs = [keras.Input((None, 2)), keras.Input((None, 2))]
+    model = keras.Model(inputs, K.Add()(inputs))
+    assert lipviz.certify(model, search=False).upper_bound == math.inf
+    assert lipviz.certify(model, [(3, 2), (3, 2)], search=False).upper_bound == pytest.approx(math.sqrt(2))
+
+
+def test_what_is_broadcast_where_a_size_is_1():
+    model = of_any_size(MAY_DIFFER["Add"])
+    certificate = lipviz.certify(model, (4, 4, 2), search=False)
+    x, y = np.ones((1, 4, 4, 2)), np.zeros((1, 4, 4, 2))
+    stretched = np.linalg.norm(np.asarray(model(x)) - np.asarray(model(y))) / np.linalg.norm(x - y)
+    assert 1.9 < stretched <= certificate.upper_bound < math.inf
+
+
+ARE_EQUAL = {
+    "a residual": (lambda x: K.Add()([x, K.ReLU()(x)]), 2.0),
+    "itself": (lambda x: x + x, 2.0),
+    "two ways of a stride": (lambda x: K.Add()([pool(x, 2), K.MaxPooling2D(1, 2, "same")(x)]), 2.0),
+    "two ways to cut": (lambda x: x[:, 1:-1] + K.Cropping2D(((1, 1), (0, 0)))(x), 2.0),
+    "up and down again": (lambda x: x + K.UpSampling2D()(pool(x, 2, padding="valid")), 3.0),
+    "side by side": (lambda x: K.Concatenate()([x, pool(x)]), math.sqrt(2)),
+}
+
+
+@pytest.mark.parametrize("name", ARE_EQUAL)
+def test_unknown_sizes_that_are_equal_are_seen(name):
+    wire, bound = ARE_EQUAL[name]
+    assert lipviz.certify(of_any_size(wire), search=False).upper_bound == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_row_of_what_broadcasts_counts_the_copies(norm):
+    x, y = keras.Input((2, 3)), keras.Input((2, 1))
+    for merged in (K.Add()([x, y]), x + y):
+        certificate = lipviz.certify(keras.Model([x, y], merged), norm=norm, search=False)
+        matrix = np.concatenate([np.eye(6), np.kron(np.eye(2), np.ones((3, 1)))], axis=1)
+        exact = np.linalg.norm(matrix, norm)
+        assert certificate.layers[-1].upper == pytest.approx(exact)
+        assert certificate.upper_bound >= exact * (1 - 1e-12)
+
+
+def test_a_softmax_of_unknown_size_may_be_one_of_one_class():
+    x = keras.Input((None,))
+    row = lipviz.certify(keras.Model(x, ops.softmax(x)), search=False).layers[-1]
+    assert (row.lower, row.upper) == (0.0, 0.5)

@@ -84,7 +84,7 @@ def softmax_bound(sizes):
     """Of diag(p) − p pᵀ, whose norms are at most ½, where two probabilities are ½ each; 0 for a single class."""
     if math.prod(n or 2 for n in sizes) == 1:
         return exactly(0.0, "one class")
-    return exactly(0.5, "softmax")
+    return Bound(0.0 if None in sizes else 0.5, 0.5, "softmax")
 
 
 def _log_softmax(count, norm):
