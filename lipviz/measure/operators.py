@@ -454,10 +454,30 @@ def _global_average(layer, shape):
 
 
 def batch_normalization_factors(layer):
-    """What a batch normalization multiplies each channel by at inference: γ/√(variance + ε), in float64."""
+    """What a batch normalization multiplies each channel by at inference: γ/√(variance + ε), in float64.
+
+    Raises:
+        ValueError: If a weight is not finite, or a variance + ε is not positive in the dtype that Keras computes in.
+    """
     variance = as_float64(layer.moving_variance, f"The variance of {_named(layer)}")
     gamma = as_float64(layer.gamma, f"The scale of {_named(layer)}") if layer.scale else np.ones_like(variance)
+    if not is_positive(variance, layer.epsilon, layer.compute_dtype):
+        raise ValueError(f"The variance of {_named(layer)} plus its epsilon={layer.epsilon!r} must be positive.")
     return gamma / np.sqrt(variance + layer.epsilon)
+
+
+def is_positive(variance, epsilon, dtype):
+    """Whether a variance plus ε can be divided by, in the dtype that a normalization computes in, float32 at least.
+
+    Args:
+        variance: Array, or 0 for one that may be so small.
+        epsilon: The number that is added.
+        dtype: Name of the layer's compute dtype.
+    """
+    wide = np.dtype("float64" if dtype == "float64" else "float32")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        total = np.asarray(variance, wide) + np.asarray(epsilon, wide)
+        return bool(((total >= np.finfo(wide).tiny) & (total < math.inf)).all())
 
 
 def _batch_normalization(layer, shape):

@@ -174,11 +174,13 @@ def _distances(values, pairs):
 
 
 def _unit(vectors, fallback=None):
-    """Each sample over its norm; where that is zero, the fallback (zero by default)."""
+    """Each sample over its norm; where that is zero or not finite, the fallback (zero by default)."""
     flat = vectors.reshape(len(vectors), -1)
-    norm = np.linalg.norm(flat, axis=1)
-    unit = (flat / np.where(norm > 0, norm, 1)[:, None]).reshape(vectors.shape)
-    return unit if fallback is None else np.where(_along(norm > 0, unit), unit, fallback)
+    with np.errstate(over="ignore"):
+        norm = np.linalg.norm(flat, axis=1)
+    known = (norm > 0) & np.isfinite(norm)
+    unit = np.divide(flat, norm[:, None], out=np.zeros_like(flat), where=known[:, None]).reshape(vectors.shape)
+    return unit if fallback is None else np.where(_along(known, unit), unit, fallback)
 
 
 def _along(values, like):
@@ -189,7 +191,9 @@ def _ratios(network, points, directions, radius):
     ends = points + radius * directions
     # The distance as it was rounded, which is what the network sees.
     distance = np.linalg.norm((ends - points).reshape(len(points), -1), axis=1)
-    return np.linalg.norm(outputs(network, ends) - outputs(network, points), axis=1) / distance
+    with np.errstate(invalid="ignore", over="ignore"):
+        ratios = np.linalg.norm(outputs(network, ends) - outputs(network, points), axis=1) / distance
+    return np.where(np.isfinite(ratios), ratios, 0.0)  # outputs that are not finite show nothing
 
 
 class _Climber(keras.Model):
