@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 
+from lipviz import normalizers as nm
 from lipviz.copies import in_order
 from lipviz.measure import masks as masking
 from lipviz.measure import rounding, sizes
@@ -334,7 +335,7 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     References:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
     """
-    norm = check_norm(norm)
+    norm, seed = check_norm(norm), nm.check_seed("seed", seed)
     trace, inputs, outputs = _traced(model, input_shape, norm, exact)
     samples = None if samples is None else _checked_samples(samples, inputs)
     gains = [flow.gains for flow in keras.tree.flatten(outputs)]

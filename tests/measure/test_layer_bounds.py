@@ -357,6 +357,53 @@ def test_slopes_that_are_no_numbers_are_not_compared():
         assert "finite" in layer_bound(layer, (2,), 2).method
 
 
+def of_variance(layer, variance, shape=(3,)):
+    layer.build((None, *shape))
+    layer.moving_variance.assign(np.full(layer.moving_variance.shape, variance))
+    return layer
+
+
+NOT_POSITIVE = {
+    "LayerNormalization of 0": lambda: K.LayerNormalization(epsilon=0),
+    "LayerNormalization of less": lambda: K.LayerNormalization(epsilon=-1e-3),
+    "LayerNormalization of NaN": lambda: K.LayerNormalization(epsilon=math.nan),
+    "LayerNormalization of what float32 does not hold": lambda: K.LayerNormalization(epsilon=1e-50),
+    "LayerNormalization of one entry": lambda: K.LayerNormalization(epsilon=0, axis=1),
+    "BatchNormalization of 0": lambda: of_variance(K.BatchNormalization(epsilon=0), 0),
+    "BatchNormalization of 0 times 0": lambda: of_variance(
+        K.BatchNormalization(epsilon=0, gamma_initializer="zeros"), 0
+    ),
+    "BatchNormalization of a negative variance": lambda: of_variance(K.BatchNormalization(), -1),
+    "BatchNormalization of a negative epsilon": lambda: of_variance(K.BatchNormalization(epsilon=-2), 1),
+    "BatchLipNorm of a negative variance": lambda: of_variance(lip.BatchLipNorm(), -1),
+    "BatchLipNorm of 0": lambda: of_variance(lip.BatchLipNorm(epsilon=1e-3), -1e-3),
+    "Normalization of a negative variance": lambda: K.Normalization(mean=[0.0] * 3, variance=[-1.0] * 3),
+    "GroupNormalization": lambda: K.GroupNormalization(1, epsilon=0),
+    "UnitNormalization": lambda: K.UnitNormalization(),
+    "RMSNormalization": lambda: K.RMSNormalization(epsilon=0),
+}
+
+
+@pytest.mark.parametrize("name", NOT_POSITIVE)
+def test_normalizations_that_divide_by_what_is_not_positive_have_no_bound(name):
+    model = keras.Sequential([keras.Input((3,)), NOT_POSITIVE[name]()])
+    certificate = lipviz.certify(model, search=False)
+    assert certificate.upper_bound == math.inf
+    assert certificate.unbounded
+
+
+@pytest.mark.slow
+def test_a_search_among_outputs_that_are_not_finite():
+    layer = NOT_POSITIVE["LayerNormalization of less"]()
+    certificate = lipviz.certify(keras.Sequential([keras.Input((3,)), layer]))
+    assert 0 <= certificate.lower_bound < certificate.upper_bound == math.inf
+
+
+def test_a_normalization_without_epsilon_is_known_by_its_variance():
+    layer = of_variance(K.BatchNormalization(epsilon=0), 0.25)
+    assert layer_bound(layer, (3,), 2).upper == pytest.approx(2)
+
+
 def test_keras_sparsemax_jumps():
     function = keras.activations.sparsemax
     x = np.array([[10.0, 9.0 - 1e-6], [10.0, 9.0 + 1e-6]])
