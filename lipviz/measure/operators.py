@@ -19,7 +19,7 @@ from lipviz.layers import ConstrainedKernel
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.measure.algebra import computes_as, constrained_class, is_linear_otherwise
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import float64_copy, float64_scope, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs
 
 # The smaller side up to which singular values come from an explicit matrix: four seconds on one core.
 EXPLICIT_SIDE = 2048
@@ -633,6 +633,7 @@ class _Pullback(keras.Model):
     """
 
     def __init__(self, network, points, size, often=False):
+        check_varies(network)
         super().__init__(name="pullback", dtype="float64")
         self.network = network
         self.network.trainable = False
@@ -680,13 +681,15 @@ def jacobian_norms(model, x, eps=1e-4, seed=None):
 
     Raises:
         TypeError: If `model` is no Keras model, or `x` does not hold real numbers.
-        ValueError: If the model is not built, an argument is out of range, or `x` is empty or holds NaN or Inf.
+        ValueError: If the model is not built, or its input is of whole numbers; if an argument is out of range, or `x`
+            is empty or holds NaN or Inf.
     """
     x = as_float64(x, "The samples")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
     eps, seed = nm.check_positive("eps", eps), nm.check_seed("seed", seed)
     network = float64_copy(model)
+    check_varies(model)
     size = outputs(network, x[:1]).shape[1]
     if size > _ROWS:
         return _power_norms(network, x, size, eps, np.random.default_rng(seed))

@@ -63,6 +63,21 @@ def float64_copy(model):
     return copy
 
 
+def check_varies(model):
+    """Raise ValueError unless the inputs of a model are floating-point numbers, by which it can be differentiated.
+
+    Args:
+        model: Keras model. One whose inputs are not known before it is called takes what it is given.
+    """
+    for tensor in getattr(model, "inputs", None) or ():
+        if not keras.backend.is_float_dtype(tensor.dtype):
+            raise ValueError(
+                f"Expected a model whose inputs are floating-point numbers, which can change by a little. Received: "
+                f"'{model.name}' with an input of dtype {tensor.dtype}. Begin behind what converts it, such as an "
+                "Embedding or a Rescaling."
+            )
+
+
 def follow(copy, model):
     """Write the present variables of a model, weights and seeds, into its `float64_copy`.
 

@@ -12,7 +12,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import float64_copy, float64_scope, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,8 +106,8 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
 
     Raises:
         TypeError: If `model` is no Keras model, or `x` does not hold real numbers.
-        ValueError: If the model is not built, an argument is out of range, or `x` holds NaN or Inf or has no two
-            samples that differ.
+        ValueError: If the model is not built, or its input is of whole numbers; if an argument is out of range, or `x`
+            holds NaN or Inf or has no two samples that differ.
     """
     x = _samples(x)
     rng = np.random.default_rng(nm.check_seed("seed", seed))
@@ -117,6 +117,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
     spread = float(np.median(_distances(x, _different_pairs(x, 1000, rng))))
     radius = 0.01 * spread if radius is None else nm.check_positive("radius", radius)
     network = float64_copy(model)
+    check_varies(model)
 
     points = x[rng.integers(len(x), size=starts)]
     directions = _unit(rng.standard_normal(points.shape))
