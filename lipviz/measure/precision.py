@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.copies import take_state, variable_pairs
+from lipviz.copies import take_state, variable_pairs, with_functions
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.model import layers_from_config
 from lipviz.parametrizations import unfilled
@@ -58,7 +58,9 @@ def float64_copy(model):
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: what it computes cannot be measured.")
     with float64_scope(), unfilled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
-        copy = _from_config(type(model), _in_float64(model.get_config()))
+        config, held = with_functions(model.get_config(), model)
+        with held:
+            copy = _from_config(type(model), _in_float64(config))
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
     return copy
 
