@@ -11,6 +11,11 @@ import numpy as np
 
 from lipviz.layers.base_layer import ConstrainedKernel
 
+
+class NotCopiedError(ValueError):
+    """A copy lacks something that its original computes with."""
+
+
 # --- state ---
 
 
@@ -23,13 +28,13 @@ def layer_pairs(original, copy, instead=None):
         instead: Dict from the id of a layer to the one that the copy has a copy of in its place; optional.
 
     Raises:
-        ValueError: If the two are not made of the same layers.
+        NotCopiedError: If the two are not made of the same layers.
     """
     original = (instead or {}).get(id(original), original)
     yield original, copy
     ours, theirs = _inside(original), _inside(copy)
     if len(ours) != len(theirs):
-        raise ValueError(
+        raise NotCopiedError(
             f"'{original.name}' cannot be copied: it holds {len(ours)} layers, and what its configuration describes "
             f"holds {len(theirs)}."
         )
@@ -48,7 +53,7 @@ def variable_pairs(original, copy, instead=None):
     """Yield each variable of a model, seeds included, with that of its copy; see `layer_pairs`.
 
     Raises:
-        ValueError: If the two do not have the same variables.
+        NotCopiedError: If the two do not have the same variables.
     """
     for layer, twin in layer_pairs(original, copy, instead):
         yield from _own_pairs(layer, twin)
@@ -58,7 +63,7 @@ def _own_pairs(layer, twin):
     ours, theirs = _own_variables(layer), _own_variables(twin)
     shapes, others = ([tuple(v.shape) for v in variables] for variables in (ours, theirs))
     if shapes != others:
-        raise ValueError(
+        raise NotCopiedError(
             f"'{layer.name}' cannot be copied: its variables have the shapes {shapes}, and those of what its "
             f"configuration describes {others}."
         )
@@ -83,7 +88,7 @@ def take_state(copy, original, instead=None):
         instead: See `layer_pairs`.
 
     Raises:
-        ValueError: If the two are not made of the same layers and variables.
+        NotCopiedError: If the two are not made of the same layers and variables.
     """
     for layer, twin in layer_pairs(original, copy, instead):
         if not twin.built and layer.built:
@@ -147,7 +152,7 @@ def with_functions(config, original):
         The tuple (configuration, context to make the copy in).
 
     Raises:
-        ValueError: If two layers with different functions cannot be told apart by their names and configurations.
+        NotCopiedError: If two layers with different functions cannot be told apart by their names and configurations.
     """
     holders = [layer for layer in original._flatten_layers() if _is_lambda(layer) or _functions(layer)]
     lambdas = [layer for layer in holders if _is_lambda(layer)]
@@ -224,7 +229,9 @@ def _holder(class_name, config, holders):
         found = [one for one in found if one.get_config() == config]
     kept = {(getattr(one, "function", None), *_functions(one).values()) for one in found}
     if len(kept) > 1:
-        raise ValueError(f"Layers with different functions need different names. Received: '{config['name']}' twice")
+        raise NotCopiedError(
+            f"Layers with different functions need different names. Received: '{config['name']}' twice"
+        )
     return found[0] if found else None
 
 
@@ -250,7 +257,7 @@ def check_same_function(model, copy, what, scope=contextlib.nullcontext):
         scope: Makes the context in which the copy runs.
 
     Raises:
-        ValueError: If the two differ by more.
+        NotCopiedError: If the two differ by more.
     """
     drawn = _drawn(model)
     if drawn is None:
@@ -269,7 +276,7 @@ def check_same_function(model, copy, what, scope=contextlib.nullcontext):
         if problem is not None:
             problem = _difference(wanted, got, _carried(copy, inputs, got, eps))
     if problem is not None:
-        raise ValueError(
+        raise NotCopiedError(
             f"{what} does not compute what '{model.name}' does: {problem}. Something that the model computes with is "
             "in none of what a copy is made of: `get_config`, variables, `save_own_variables` and `save_assets`."
         )

@@ -361,7 +361,9 @@ def vanillaModel(model):
         raise TypeError(f"vanillaModel expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is exported: call it on data, or `build` it.")
-    copy = _Export().model(model)
+    with warnings.catch_warnings():  # Keras says of functions that they cannot be saved, and nothing is saved
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        copy = _Export().model(model)
     check_same_function(model, copy, "The plain copy")
     return copy
 

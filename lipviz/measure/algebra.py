@@ -76,17 +76,19 @@ def _reads_wbar(parametrization):
 def _shadows(layer):
     """Whether an attribute of an instance takes the place of a method that `call` uses."""
     cls = type(layer)
-    return any(isinstance(getattr(cls, name, None), types.FunctionType) for name in vars(layer).keys() & _used(cls))
+    return any(
+        isinstance(getattr(cls, name, None), types.FunctionType) for name in vars(layer).keys() & used_names(cls)
+    )
 
 
 @functools.lru_cache(maxsize=1024)
 def _adds_nothing(cls, known):
-    return cls is known or _agree(cls, known, _used(cls))
+    return cls is known or _agree(cls, known, used_names(cls))
 
 
 @functools.lru_cache(maxsize=1024)
-def _used(cls):
-    """All names that a run of a layer may read from it."""
+def used_names(cls):
+    """All names that a run of a layer of a class may read from it."""
     return frozenset(mentioned(cls, _RUN, _AROUND) | {*_RUN, "compute_output_spec"})
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.copies import in_order
+from lipviz.copies import NotCopiedError, in_order
 from lipviz.measure import masks as masking
 from lipviz.measure import rounding, sizes
 from lipviz.measure.algebra import computes_as
@@ -492,8 +492,9 @@ def _searched(model, shapes, norm, samples, seed, upper):
         samples = np.random.default_rng(seed).standard_normal((64, *shapes[0]))
     try:
         found = gradient_ascent_ratio(model, samples, steps=30, starts=16, seed=seed)
-    except (TypeError, NotImplementedError) as error:  # a model that cannot be rebuilt from its configuration
-        return 0.0, f"No lower bound: {error}"
+    except (TypeError, NotImplementedError, NotCopiedError) as error:  # it cannot be rebuilt from its configuration
+        reason = str(error).strip().split("\n")[0]
+        return 0.0, f"No lower bound: {reason}"
     if found.largest <= upper * (1 + 1e-9):
         return found.largest, None
     sure = max(found.largest - _noise(model, found), 0.0)

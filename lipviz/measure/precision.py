@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.copies import take_state, variable_pairs, with_functions
+from lipviz.copies import check_same_function, take_state, variable_pairs, with_functions
+from lipviz.measure import twins
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.model import layers_from_config
 from lipviz.parametrizations import unfilled
@@ -36,7 +37,8 @@ def float64_copy(model):
     functions, such as tanh and softmax, in float32 whatever it is given, and the copy is as exact as they are (1e-7).
 
     State outside of the weights, such as the statistics of `Normalization` or a vocabulary, is copied in the way in
-    which Keras saves it.
+    which Keras saves it. What else a layer computes with is compared; where that differs, both models are run on drawn
+    inputs, and compared within a bound from rounding.
 
     Args:
         model: Built Keras model, of lipviz or not, that can be rebuilt from its `get_config`.
@@ -46,7 +48,7 @@ def float64_copy(model):
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it is not built, or a weight holds NaN or Inf.
+        ValueError: If it is not built, a weight holds NaN or Inf, or the copy does not compute what the model does.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"float64_copy expects a Keras model. Received: {type(model).__name__}")
@@ -62,6 +64,9 @@ def float64_copy(model):
         with held:
             copy = _from_config(type(model), _in_float64(config))
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
+    differs = twins.difference(model, copy)
+    if differs is not None:
+        check_same_function(model, copy, f"The copy in float64, in which {differs},", float64_scope)
     return copy
 
 
