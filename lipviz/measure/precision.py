@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.copies import check_same_function, take_state, variable_pairs, with_functions
+from lipviz.copies import NotCopiedError, check_same_function, take_state, variable_pairs, with_functions
 from lipviz.measure import twins
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.model import layers_from_config
@@ -61,8 +61,11 @@ def float64_copy(model):
     with float64_scope(), unfilled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
         config, held = with_functions(model.get_config(), model)
-        with held:
-            copy = _from_config(type(model), _in_float64(config))
+        try:
+            with held:
+                copy = _from_config(type(model), _in_float64(config))
+        except ValueError as error:
+            raise NotCopiedError(f"'{model.name}' cannot be rebuilt from its configuration: {error}") from error
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
     differs = twins.difference(model, copy)
     if differs is not None:

@@ -1,19 +1,19 @@
 """Sizes that are not known: which of them may turn out to be 1 where another one is not.
 
 Backends broadcast an axis of length 1, which copies its entries. So two values of unknown sizes may be added only if
-neither size is 1 without the other. That is tried out: the graph states its shapes for 64 choices of the unknown sizes
-of its inputs. An axis that is still 1 where all of these are large is not believed, as it may be so for ever.
+neither size is 1 without the other. That is tried out: the graph states its shapes for many choices of the unknown
+sizes of its inputs. These are all sizes up to 41, of each input apart from the others; then larger ones, of all inputs
+together; and all between, where a size is 1 for inputs that are larger than 41. What is still 1 for inputs of size 4096
+is not believed, as it may be so for ever.
 
 This relies on what holds for convolutions, poolings, padding and resampling: the size of an output does not fall where
 that of the input grows.
 """
 
-import functools
-
 import keras
 
-_CHOICES = range(64)
-_LARGE = 32
+_SMALL = 41  # a prime number
+_LARGE = (48, 64, 96, 128, 192, 256, 512, 1024, 4096)
 
 
 class Shapes:
@@ -22,20 +22,35 @@ class Shapes:
     Args:
         state: Function from the number of a choice to a tuple, or to None where the graph refuses those sizes.
         count: Number of unknown sizes.
+        before: The `Shapes` that `state` asks.
     """
 
-    def __init__(self, state, count):
-        self.at = functools.cache(state)
+    def __init__(self, state, count, before=()):
         self.count = count
+        self._state, self._before, self._known = state, before, {}
 
-    def are_large(self, choice):
-        """Whether all unknown sizes of the inputs are large in a choice."""
-        return all(_size(place, choice) > _LARGE for place in range(self.count))
+    def at(self, choice):
+        """Shape of a choice, a tuple or None. Those before come first: a graph may be deeper than Python's calls."""
+        waiting = [self]
+        while waiting and choice not in self._known:
+            missing = [shapes for shapes in waiting[-1]._before if choice not in shapes._known]
+            if missing:
+                waiting += missing
+            else:
+                done = waiting.pop()
+                done._known[choice] = done._state(choice)
+        return self._known[choice]
 
 
 def _size(place, choice):
-    """The unknown size of a number takes the values from 1 to 64, in an order of its own."""
-    return 1 + ((2 * place + 1) * choice + 17 * place) % len(_CHOICES)
+    """Unknown size number `place` in a choice.
+
+    In the choices from 0 to 40 each takes the values from 1 to 41, in an order of its own; in those beyond, all are
+    equal to the choice.
+    """
+    if choice >= _SMALL:
+        return choice
+    return 1 + ((place % (_SMALL - 1) + 1) * choice + 17 * place) % _SMALL
 
 
 def of_inputs(shapes):
@@ -81,7 +96,7 @@ def behind(flows, args, kwargs, output_spec, output):
         shape = tuple(keras.tree.flatten(spec)[output].shape)[1:]
         return None if None in shape else shape
 
-    return Shapes(stated, flows[0].shapes.count)
+    return Shapes(stated, flows[0].shapes.count, [flow.shapes for flow in flows])
 
 
 def are_one_together(first, second, axis):
@@ -94,7 +109,17 @@ def are_one_together(first, second, axis):
     """
     if first is second:
         return True
-    pairs = [(first.at(choice), second.at(choice), first.are_large(choice)) for choice in _CHOICES]
-    found = [(one[axis] == 1, other[axis] == 1, large) for one, other, large in pairs if None not in (one, other)]
-    is_seen = any(large for *_, large in found)
-    return is_seen and all(one == other and not (one and large) for one, other, large in found)
+
+    def are_ones(choice):
+        """Whether each of the two is 1; None where the graph refuses the sizes."""
+        shapes = [shapes.at(choice) for shapes in (first, second)]
+        return None if None in shapes else [shape[axis] == 1 for shape in shapes]
+
+    tried = {choice: are_ones(choice) for choice in (*range(_SMALL), *_LARGE)}
+    known = [choice for choice in _LARGE if tried[choice] is not None]
+    last = max((choice for choice in known if any(tried[choice])), default=_SMALL)
+    end = min((choice for choice in known if choice > last), default=None)
+    if end is None:
+        return False
+    tried |= {choice: are_ones(choice) for choice in range(_SMALL, end)}  # up to where none is 1 any more
+    return all(found is None or found[0] == found[1] for found in tried.values())

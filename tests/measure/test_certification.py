@@ -14,6 +14,7 @@ from keras import ops
 import lipviz
 from lipviz import layers as lip
 from lipviz import measure
+from lipviz.measure import sizes
 from lipviz.measure.bounds import registry
 from lipviz.measure.precision import float64_scope, outputs
 from tests.support import examples
@@ -764,7 +765,9 @@ MAY_DIFFER = {
     "up and down again": lambda x: x + K.UpSampling2D()(pool(x, 2)),
     "axes that changed places": lambda x: x + K.Permute((2, 1, 3))(x),
     "a slice": lambda x: x + x[:, -1:],
-    "windows beyond what is tried": lambda x: pool(x, 90) + pool(x, 100),
+    "large windows": lambda x: pool(x, 90) + pool(x, 95),
+    "larger windows": lambda x: pool(x, 44) + pool(x, 46),
+    "windows beyond what is tried": lambda x: pool(x, 5000) + pool(x, 5001),
 }
 
 
@@ -796,6 +799,7 @@ ARE_EQUAL = {
     "two ways of a stride": (lambda x: K.Add()([pool(x, 2), K.MaxPooling2D(1, 2, "same")(x)]), 2.0),
     "two ways to cut": (lambda x: x[:, 1:-1] + K.Cropping2D(((1, 1), (0, 0)))(x), 2.0),
     "up and down again": (lambda x: x + K.UpSampling2D()(pool(x, 2, padding="valid")), 3.0),
+    "far down": (lambda x: pool(pool(x, 8), 8) + K.ReLU()(pool(x, 64)), 2.0),
     "side by side": (lambda x: K.Concatenate()([x, pool(x)]), math.sqrt(2)),
 }
 
@@ -804,6 +808,13 @@ ARE_EQUAL = {
 def test_unknown_sizes_that_are_equal_are_seen(name):
     wire, bound = ARE_EQUAL[name]
     assert lipviz.certify(of_any_size(wire), search=False).upper_bound == pytest.approx(bound)
+
+
+def test_unknown_sizes_of_a_deep_chain():
+    x = shapes = sizes.of_inputs([(None, 3)])[0]
+    for _ in range(2000):  # beyond what Python nests
+        shapes = sizes.Shapes(lambda choice, before=shapes: before.at(choice), 1, [shapes])
+    assert shapes.at(5) == x.at(5)
 
 
 @pytest.mark.parametrize("norm", NORMS)

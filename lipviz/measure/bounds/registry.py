@@ -83,7 +83,7 @@ def register_bound(layer_class, rule=None):
 
     Args:
         layer_class: Subclass of `keras.layers.Layer`, with one input. Its subclasses are included, unless they override
-            `call`, or what `call` uses.
+            `call`, or what `call` uses. A layer that is called with more than its input, or uses a mask, is not.
         rule: Function of (layer, input_shape, norm) that returns a sound upper bound of the layer's Lipschitz constant
             at inference, as a float, a pair (lower, upper), or a `Bound`; `math.inf` where it knows none. `input_shape`
             is a tuple without the batch, with None for unknown sizes; `norm` is 1, 2 or `math.inf`, in which both
