@@ -70,7 +70,7 @@ def _reads_wbar(parametrization):
     """Whether a parametrization returns its stored `wbar` at inference, however it computes that."""
     cls = type(parametrization)
     same = all(_found(cls, name) is _found(Parametrization, name) for name in ("call", "__call__"))
-    return same and not _shadows(parametrization)
+    return same and "call" not in vars(parametrization)
 
 
 def _shadows(layer):

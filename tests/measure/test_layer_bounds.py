@@ -500,6 +500,7 @@ OTHERWISE = {
     "an attribute in the place of a method": lambda: (with_attribute(lip.GroupSort2(), "scaled"), (4,)),
     "an attribute in the place of a call": lambda: (with_attribute(K.ReLU(), "call"), (4,)),
     "a parametrization": lambda: (lip_with_another_parametrization(), (4,)),
+    "an attribute of a parametrization": lambda: (with_another_call(lip.SpectralDense(2)), (4,)),
     "what a wrapper holds": lambda: (K.TimeDistributed(sub(K.ReLU, call=lambda self, x: 7 * x)()), (3, 4)),
     "an activation": lambda: (K.Dense(2, activation=sub(lip.GroupSort2, scaled=lambda self, x: 7 * x)()), (4,)),
 }
@@ -513,6 +514,11 @@ def with_attribute(layer, name):
 def lip_with_another_parametrization():
     loud = sub(SpectralParametrization, call=lambda self, kernel, training=True: 7 * ops.convert_to_tensor(self.wbar))
     return sub(lip.SpectralDense, parametrization_class=loud)(2)
+
+
+def with_another_call(layer):
+    layer.parametrization.call = lambda kernel, training=True: 7 * ops.convert_to_tensor(kernel)
+    return layer
 
 
 @pytest.mark.parametrize("name", OTHERWISE)
@@ -530,11 +536,17 @@ HARMLESS = {
     "a configuration": lambda: (sub(lip.GroupSort2, get_config=lambda self: {"other": 7})(), (4,)),
     "a build": lambda: (sub(K.Dense, build=lambda self, shape: K.Dense.build(self, shape))(2), (4,)),
     "a shape": lambda: (sub(K.Dense, compute_output_shape=lambda self, shape: (*shape[:-1], 2))(2), (4,)),
+    "an attribute that only training uses": lambda: (with_another_normalization(lip.SpectralDense(2)), (4,)),
     "a normalization of its kernel": lambda: (
         sub(lip.SpectralDense, parametrization_class=sub(SpectralParametrization))(2),
         (4,),
     ),
 }
+
+
+def with_another_normalization(layer):
+    layer.parametrization.normalize = lambda kernel: (kernel, {})
+    return layer
 
 
 @pytest.mark.parametrize("name", HARMLESS)
