@@ -1,5 +1,6 @@
 """The bound of each layer, held against what the layer itself computes in float64."""
 
+import functools
 import math
 
 import keras
@@ -99,17 +100,21 @@ LINEAR = {
 LOOSE = {("padded circular", 1), ("padded circular", math.inf)}
 
 
+# What Keras computes in float32 on JAX: entries of the matrix are off by a few units of that.
+ROUGH = {"global average", "batch norm"} if keras.backend.backend() == "jax" else set()
+
+
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear_layers_have_the_norm_of_their_matrix(name):
     make, shape = LINEAR[name]
     layer = built(make(), shape)
-    matrix = matrix_of(layer, shape)
+    matrix, room = matrix_of(layer, shape), 4 * 2.0**-24 if name in ROUGH else 1e-9
     for norm in NORMS:
         exact = np.linalg.norm(matrix, norm)
         bound = layer_bound(layer, shape, norm)
-        assert bound.lower <= exact * (1 + 1e-9) + 1e-12, norm
-        assert bound.upper >= exact * (1 - 1e-9), norm
-        assert bound.upper <= exact * (1.03 if norm == 2 else 1 + 1e-9) + 1e-12, norm
+        assert bound.lower <= exact * (1 + room) + 1e-12, norm
+        assert bound.upper >= exact * (1 - room), norm
+        assert bound.upper <= exact * (1.03 if norm == 2 else 1 + room) + 1e-12, norm
 
 
 SIZE_FREE = {
@@ -517,7 +522,7 @@ def lip_with_another_parametrization():
 
 
 def with_another_call(layer):
-    layer.parametrization.call = lambda kernel, training=True: 7 * ops.convert_to_tensor(kernel)
+    layer.parametrization.call = lambda kernel, training=True: 7 * kernel
     return layer
 
 
@@ -545,7 +550,7 @@ HARMLESS = {
 
 
 def with_another_normalization(layer):
-    layer.parametrization.normalize = lambda kernel: (kernel, {})
+    layer.parametrization.normalize = functools.partial(SpectralParametrization.normalize, layer.parametrization)
     return layer
 
 
