@@ -135,7 +135,10 @@ def compute_layer_sv(layer, supplementary_type2sv={}):  # noqa: B006 - the refer
         if kind in supplementary_type2sv:
             return _pair(supplementary_type2sv[kind](layer), kind)
     if isinstance(layer, ConstrainedKernel) or operators.is_plain(layer, _LINEAR):
-        return _of_blocks(operators.operator_blocks(layer))
+        try:
+            return _of_blocks(operators.operator_blocks(layer))
+        except operators.NotLinearError:  # a constrained layer of someone else's
+            return _UNKNOWN
     if isinstance(layer, LipschitzLayer):
         return _of_lipschitz_layer(layer)
     for kinds, function in _FORMULAS:

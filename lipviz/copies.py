@@ -3,12 +3,18 @@
 import contextlib
 import itertools
 import tempfile
+import types
 import warnings
 
 import keras
 import numpy as np
 
 from lipviz.layers.base_layer import ConstrainedKernel
+
+
+class NotCopiedError(ValueError):
+    """A copy lacks something that its original computes with."""
+
 
 # --- state ---
 
@@ -22,13 +28,13 @@ def layer_pairs(original, copy, instead=None):
         instead: Dict from the id of a layer to the one that the copy has a copy of in its place; optional.
 
     Raises:
-        ValueError: If the two are not made of the same layers.
+        NotCopiedError: If the two are not made of the same layers.
     """
     original = (instead or {}).get(id(original), original)
     yield original, copy
     ours, theirs = _inside(original), _inside(copy)
     if len(ours) != len(theirs):
-        raise ValueError(
+        raise NotCopiedError(
             f"'{original.name}' cannot be copied: it holds {len(ours)} layers, and what its configuration describes "
             f"holds {len(theirs)}."
         )
@@ -47,7 +53,7 @@ def variable_pairs(original, copy, instead=None):
     """Yield each variable of a model, seeds included, with that of its copy; see `layer_pairs`.
 
     Raises:
-        ValueError: If the two do not have the same variables.
+        NotCopiedError: If the two do not have the same variables.
     """
     for layer, twin in layer_pairs(original, copy, instead):
         yield from _own_pairs(layer, twin)
@@ -57,7 +63,7 @@ def _own_pairs(layer, twin):
     ours, theirs = _own_variables(layer), _own_variables(twin)
     shapes, others = ([tuple(v.shape) for v in variables] for variables in (ours, theirs))
     if shapes != others:
-        raise ValueError(
+        raise NotCopiedError(
             f"'{layer.name}' cannot be copied: its variables have the shapes {shapes}, and those of what its "
             f"configuration describes {others}."
         )
@@ -82,7 +88,7 @@ def take_state(copy, original, instead=None):
         instead: See `layer_pairs`.
 
     Raises:
-        ValueError: If the two are not made of the same layers and variables.
+        NotCopiedError: If the two are not made of the same layers and variables.
     """
     for layer, twin in layer_pairs(original, copy, instead):
         if not twin.built and layer.built:
@@ -128,6 +134,107 @@ def in_order(model, inputs):
     return keras.tree.flatten(inputs)
 
 
+# --- functions ---
+
+_HELD = "lipviz_held"  # the class that stands for a `Lambda` in a configuration
+
+
+def with_functions(config, original):
+    """A configuration with the very Python functions of its original, which no configuration can hold.
+
+    Keras saves a function of Python as its name, or as code that it refuses to run, without the names that this uses.
+
+    Args:
+        config: What `get_config` of the original returned; it is not changed.
+        original: Keras model or layer.
+
+    Returns:
+        The tuple (configuration, context to make the copy in).
+
+    Raises:
+        NotCopiedError: If two layers with different functions cannot be told apart by their names and configurations.
+    """
+    holders = [layer for layer in original._flatten_layers() if _is_lambda(layer) or _functions(layer)]
+    lambdas = [layer for layer in holders if _is_lambda(layer)]
+
+    class Held:
+        """Makes the copy of a `Lambda` that a configuration names by its number."""
+
+        @classmethod
+        def from_config(cls, config):
+            return same_lambda(lambdas[config["number"]], config["dtype"])
+
+    if holders:
+        config = _replaced(config, original, holders, lambdas)
+    return config, keras.saving.custom_object_scope({_HELD: Held})
+
+
+def same_lambda(layer, dtype=None):
+    """A copy of a `Lambda`: Keras would rebuild its function without the names that it uses.
+
+    Args:
+        layer: The `Lambda`.
+        dtype: Serialized dtype policy of the copy; that of the layer by default.
+    """
+    config = {key: value for key, value in keras.layers.Layer.get_config(layer).items() if key != "dtype"}
+    dtype = layer.dtype_policy if dtype is None else keras.dtype_policies.get(dtype)
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        dtype=dtype,
+        **config,
+    )
+
+
+def _is_lambda(layer):
+    return type(layer) is keras.layers.Lambda
+
+
+def _functions(layer):
+    """The functions of Python that a layer was given as an activation, by the name of the argument."""
+    names = [name for name in ("activation", "recurrent_activation") if hasattr(layer, name)]
+    given = {name: getattr(layer, name) for name in names}
+    return {
+        name: function
+        for name, function in given.items()
+        if isinstance(function, types.FunctionType) and not function.__module__.startswith("keras.")
+    }
+
+
+def _replaced(config, layer, holders, lambdas):
+    """A configuration, of `layer` or of what holds it, with functions in it, and numbers in the place of `Lambda`s."""
+    if isinstance(config, list | tuple):
+        return type(config)(_replaced(item, None, holders, lambdas) for item in config)
+    if not isinstance(config, dict):
+        return config
+    inner = config.get("config")
+    if isinstance(inner, dict) and "class_name" in config:
+        found = _holder(config["class_name"], inner, holders)
+        if found is not None and _is_lambda(found):
+            number = next(number for number, one in enumerate(lambdas) if one is found)
+            inner = {"number": number, "dtype": inner["dtype"]}
+            return {**config, "module": None, "class_name": "Held", "registered_name": _HELD, "config": inner}
+        return {**config, "config": _replaced(inner, found, holders, lambdas)}
+    functions = {} if layer is None else {name: f for name, f in _functions(layer).items() if name in config}
+    rest = {key: value for key, value in config.items() if key not in functions}
+    return {**{key: _replaced(value, None, holders, lambdas) for key, value in rest.items()}, **functions}
+
+
+def _holder(class_name, config, holders):
+    """The layer with functions that a configuration describes; None where it is another layer's."""
+    found = [one for one in holders if (type(one).__name__, one.name) == (class_name, config.get("name"))]
+    if len(found) > 1:
+        found = [one for one in found if one.get_config() == config]
+    kept = {(getattr(one, "function", None), *_functions(one).values()) for one in found}
+    if len(kept) > 1:
+        raise NotCopiedError(
+            f"Layers with different functions need different names. Received: '{config['name']}' twice"
+        )
+    return found[0] if found else None
+
+
 # --- comparison ---
 
 _SIZES = (8, 16, 32, 64, 1)  # tried in the place of one that is not known
@@ -150,7 +257,7 @@ def check_same_function(model, copy, what, scope=contextlib.nullcontext):
         scope: Makes the context in which the copy runs.
 
     Raises:
-        ValueError: If the two differ by more.
+        NotCopiedError: If the two differ by more.
     """
     drawn = _drawn(model)
     if drawn is None:
@@ -169,7 +276,7 @@ def check_same_function(model, copy, what, scope=contextlib.nullcontext):
         if problem is not None:
             problem = _difference(wanted, got, _carried(copy, inputs, got, eps))
     if problem is not None:
-        raise ValueError(
+        raise NotCopiedError(
             f"{what} does not compute what '{model.name}' does: {problem}. Something that the model computes with is "
             "in none of what a copy is made of: `get_config`, variables, `save_own_variables` and `save_assets`."
         )

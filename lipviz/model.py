@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.copies import check_same_function, take_state
+from lipviz.copies import check_same_function, same_lambda, take_state, with_functions
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 
 # The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
@@ -420,7 +420,9 @@ def vanillaModel(model):
         raise TypeError(f"vanillaModel expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is exported: call it on data, or `build` it.")
-    copy = _Export().model(model)
+    with warnings.catch_warnings():  # Keras says of functions that they cannot be saved, and nothing is saved
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        copy = _Export().model(model)
     check_same_function(model, copy, "The plain copy")
     return copy
 
@@ -469,10 +471,11 @@ class _Export:
         if isinstance(operation, Condensable):
             return operation.vanilla_export()
         if type(operation) is keras.layers.Lambda:
-            return _same_lambda(operation)
-        config = operation.get_config()
+            return same_lambda(operation)
+        config, held = with_functions(operation.get_config(), operation)
         inside = [layer for layer in operation._flatten_layers(include_self=False) if isinstance(layer, Condensable)]
-        clone = type(operation).from_config(self._plain_inside(config, inside) if inside else config)
+        with held:
+            clone = type(operation).from_config(self._plain_inside(config, inside) if inside else config)
         self._pairs.append((operation, clone))
         return clone
 
@@ -507,11 +510,3 @@ def _same_operation(operation):
         return type(operation).from_config(operation.get_config())
     except Exception:
         return operation
-
-
-def _same_lambda(layer):
-    """A copy of a `Lambda`: Keras would rebuild its function without the names that it uses."""
-    config = {key: value for key, value in layer.get_config().items() if key in ("name", "trainable", "dtype")}
-    return keras.layers.Lambda(
-        layer.function, output_shape=layer._output_shape, mask=layer.mask, arguments=layer.arguments, **config
-    )

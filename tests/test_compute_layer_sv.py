@@ -200,6 +200,16 @@ def test_constrained_layers_of_others_are_probed():
     np.testing.assert_allclose(matrix, 3 * np.kron(wbar.T, np.eye(3)), rtol=1e-12)
 
 
+def test_a_constrained_layer_that_is_not_linear_is_unknown():
+    class Loud(lipviz.layers.SpectralDense):
+        def add_bias(self, outputs):
+            return 7 * outputs
+
+    layer = Loud(2)
+    layer.build((None, 3))
+    assert compute_layer_sv(layer) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("kernel_shape", "size", "stride"), [((3, 3, 1, 3), 8, 1), ((3, 3, 3, 2), 9, 2), ((3, 3, 2, 2), 8, 1)]
 )

@@ -1,6 +1,7 @@
 """What a copy takes over from its original, and what happens where it could not."""
 
 import copy as copying
+import json
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import lipviz
 from lipviz import Sequential, copies, measure, vanillaModel
 from lipviz import layers as lip
+from lipviz.measure import twins
 from lipviz.measure.precision import float64_scope
 from tests.layers.citizenship import WITHOUT
 
@@ -160,14 +162,59 @@ def by_a_function():
     return keras.Sequential([keras.Input((6,)), lip.SpectralDense(3), L.Lambda(lambda z: np.e * scale * z)]), X
 
 
-@pytest.mark.parametrize("make", [operators, by_name, arguments, masks, shared, wrapped])
+def tripled(z):
+    return 3 * keras.ops.tanh(z)
+
+
+def by_functions():
+    """Functions in wrappers, as activations, and in two nested models under one name."""
+    inner = [keras.Sequential([keras.Input((3, 6)), L.Lambda(f, name="f")]) for f in (tripled, lambda z: z - np.e)]
+    stack = [L.TimeDistributed(L.Lambda(tripled)), lip.SpectralDense(6, activation=lambda z: np.pi * z)]
+    stack += [L.Dense(6, activation=tripled), L.Activation(tripled), *inner]
+    return keras.Sequential([keras.Input((3, 6)), *stack]), RNG.standard_normal((4, 3, 6)).astype("float32")
+
+
+@keras.saving.register_keras_serializable("tests")
+class Cell(L.Layer):
+    """A step of a recurrent network, of constrained layers."""
+
+    state_size = output_size = 3
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner, self.old = lip.SpectralDense(3), lip.SpectralDense(3)
+
+    def build(self, shape):
+        self.inner.build(shape)
+        self.old.build((None, 3))
+        self.built = True
+
+    def call(self, inputs, states, training=None):
+        new = keras.ops.tanh(self.inner(inputs, training=training) + self.old(states[0], training=training))
+        return new, [new]
+
+
+def recurrent():
+    layers = [L.Bidirectional(L.RNN(Cell(), return_sequences=True)), L.TimeDistributed(lip.SpectralDense(3))]
+    layers.append(L.Bidirectional(L.GRU(2), backward_layer=L.LSTM(2, go_backwards=True)))
+    return keras.Sequential([keras.Input((4, 6)), *layers]), RNG.standard_normal((2, 4, 6)).astype("float32")
+
+
+MAKERS = [operators, by_name, arguments, masks, shared, wrapped, by_a_function, by_functions]
+
+
+@pytest.mark.parametrize("make", [*MAKERS, pytest.param(recurrent, marks=pytest.mark.slow)])
 def test_any_graph_is_copied(make):
     assert_copied(*make())
 
 
-def test_a_function_is_exported():
-    model, x = by_a_function()
-    np.testing.assert_array_equal(values(vanillaModel(model), x), values(model, x))
+def test_functions_that_cannot_be_told_apart_are_refused():
+    def made(scale):
+        return lambda z: scale * z
+
+    inner = [keras.Sequential([keras.Input((6,)), L.Lambda(made(s), name="f")]) for s in (2.0, 2.0)]
+    with pytest.raises(ValueError, match="different names"):
+        measure.float64_copy(keras.Sequential([keras.Input((6,)), *inner]))
 
 
 @pytest.mark.slow
@@ -259,6 +306,69 @@ def test_a_copy_that_differs_is_refused(factor):
     layer.factor = factor
     with pytest.raises(ValueError, match=r"does not compute what .* does: .*rounding explains"):
         vanillaModel(model)
+
+
+@pytest.mark.parametrize("factor", [2.0, 1.0 + 1e-4])
+def test_a_copy_in_float64_that_differs_is_refused(factor):
+    layer = Secretive()
+    model = keras.Sequential([keras.Input((6,)), layer, L.Dense(3)])
+    measure.float64_copy(model)
+    layer.factor = factor
+    with pytest.raises(ValueError, match=r"has another factor, does not compute what .* does: .*rounding explains"):
+        measure.float64_copy(model)
+    certificate = lipviz.certify(model)
+    assert certificate.lower_bound == 0
+    assert "No lower bound: The copy in float64" in certificate.notes[-1]
+
+
+LOSING = {
+    "a method of an instance": lambda layer: setattr(layer, "call", lambda inputs: 7 * inputs),
+    "an array": lambda layer: setattr(layer, "factor", np.arange(6.0)),
+    "a tensor": lambda layer: setattr(layer, "factor", keras.ops.arange(6.0)),
+}
+
+
+@pytest.mark.parametrize("name", LOSING)
+def test_what_no_configuration_holds_is_missed(name):
+    layer = Secretive()
+    model = keras.Sequential([keras.Input((6,)), layer])
+    LOSING[name](layer)
+    with pytest.raises(ValueError, match="does not compute what"):
+        measure.float64_copy(model)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counting(L.Layer):
+    """Keeps what it does not compute with."""
+
+    calls = 0
+
+    def call(self, inputs):
+        self.calls += 1
+        return 2 * inputs
+
+
+def test_what_is_kept_and_not_computed_with_is_no_difference():
+    model = keras.Sequential([keras.Input((6,)), Counting()])
+    model(X)
+    with float64_scope():
+        np.testing.assert_allclose(values(measure.float64_copy(model), X)[0], 2 * X)
+
+
+def test_hidden_values_that_cancel_are_no_difference():
+    """A comparison of outputs would see float32 round what float64 does not."""
+    model = keras.Sequential([keras.Input((6,)), L.Dense(6), L.Dense(6)])
+    model.layers[0].bias.assign(np.full(6, 2.0**30))
+    model.layers[1].bias.assign(np.full(6, -(2.0**30)) @ np.asarray(model.layers[1].kernel, np.float64))
+    measure.float64_copy(model)
+
+
+def test_a_graph_with_another_argument_is_seen():
+    x = keras.Input((6,))
+    model = keras.Model(x, L.Dense(6)(x) * 2.53125)
+    same, other = (json.dumps(model.get_config()).replace("2.53125", number) for number in ("2.53125", "3.5"))
+    assert twins.difference(model, keras.Model.from_config(json.loads(same))) is None
+    assert "other steps" in twins.difference(model, keras.Model.from_config(json.loads(other)))
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float32"])

@@ -2,6 +2,7 @@
 
 import abc
 import math
+import types
 from collections.abc import Iterable
 
 import keras
@@ -324,6 +325,8 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
         if follows:
             config["activation"] = None
+        elif isinstance(self.activation, types.FunctionType):  # which may have no name in a configuration
+            config["activation"] = self.activation
         layer = self.vanilla_class.from_config(config)
         layer.build(input_shape)
         layer.kernel.assign(copied(self.wbar))

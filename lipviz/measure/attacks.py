@@ -24,7 +24,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.measure.operators import _Pullback
-from lipviz.measure.precision import float64_scope
+from lipviz.measure.precision import check_varies, float64_scope
 from lipviz.measure.robustness import check_epsilons, checked, class_numbers, decisions, logits
 
 # Number of steps of each method, by default.
@@ -114,12 +114,13 @@ def attack(model, x, y=None, epsilon=None, method="pgd", steps=None, starts=1, s
     Raises:
         ImportError: If the Adversarial Robustness Toolbox is not installed.
         TypeError: See `certified_radius`.
-        ValueError: See `certified_radius`; or if an argument is out of range.
+        ValueError: See `certified_radius`; or if an argument is out of range, or the model's input is of whole numbers.
     """
     steps, starts = _check_settings(method, steps, starts)
     seed = nm.check_seed("seed", seed, most=2**32 - 1)  # as NumPy's global generator takes
     _toolbox()  # before anything is computed
     network, x = checked(model, x)
+    check_varies(model)
     limits = _check_limits(epsilon, len(x), method)
     scores = logits(network, x)
     before = decisions(scores)

@@ -2,14 +2,18 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 import time
 
 import keras
 import numpy as np
 
-from lipviz.copies import in_order
-from lipviz.measure import rounding
+from lipviz import normalizers as nm
+from lipviz.copies import NotCopiedError, in_order
+from lipviz.measure import masks as masking
+from lipviz.measure import rounding, sizes
+from lipviz.measure.algebra import computes_as
 from lipviz.measure.bounds import merging
 from lipviz.measure.bounds.merging import Flow
 from lipviz.measure.bounds.pointwise import activation_bound, broadcast_shape
@@ -19,9 +23,9 @@ from lipviz.measure.bounds.registry import (
     check_norm,
     find_rule,
     is_float,
-    layer_bound,
     takes_whole_numbers,
     unknown,
+    why_unknown,
 )
 from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.kernels import as_float64, to_numpy
@@ -30,6 +34,7 @@ from lipviz.measure.operators import used_kernel
 from lipviz.measure.precision import float64_copy
 from lipviz.measure.provenance import data_of, origin_of
 from lipviz.measure.ratios import gradient_ascent_ratio
+from lipviz.model import Functional, Sequential
 
 _Functional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))  # it has no public name
 _HALF = ("float16", "bfloat16")
@@ -59,83 +64,115 @@ class _Trace:
         self.flows = []
         self._known = {}
 
-    def model(self, model, inputs, prefix=""):
-        """The flows that leave a model, in the structure of its outputs."""
-        if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
+    def model(self, model, inputs, prefix="", others=None):
+        """The flows that leave a model, in the structure of its outputs.
+
+        Args:
+            model: Keras model.
+            inputs: Flows in the structure of its inputs.
+            prefix: Of the names of its layers.
+            others: The other arguments that it is called with, a dict; optional.
+        """
+        others = dict(others or {})
+        if not (_is_sequential(model) or _is_functional(model)):
+            return self._opaque(model, inputs, prefix, others)
+        inputs = _masked(inputs, others.pop("mask", None))
+        if _is_sequential(model):
             flow = keras.tree.flatten(inputs)[0]
             for layer in model.layers:
                 flow = self.visit(prefix, layer, flow)
             return flow
-        if isinstance(model, _Functional) and type(model).call is _Functional.call:
-            return model._run_through_graph(
-                in_order(model, inputs), operation_fn=lambda op: functools.partial(self.visit, prefix, op)
-            )
-        return self._opaque(model, inputs, prefix)
-
-    def _opaque(self, model, inputs, prefix):
-        """A model whose own `call` computes: only a registered bound can speak of it."""
-        flows = keras.tree.flatten(inputs)
-        rule = find_rule(model)
-        start = time.perf_counter()
-        shape = flows[0].shape[1:]
-        why = (
-            f"a subclassed {type(model).__name__}, whose graph cannot be seen: give it a bound by lipviz.register_bound"
+        return model._run_through_graph(
+            in_order(model, inputs), operation_fn=lambda op: functools.partial(self.visit, prefix, op)
         )
-        bound = unknown(why) if rule is None or len(flows) > 1 else rule(model, shape, self.norm, self.exact)
-        self._row(prefix + model.name, type(model).__name__, bound, start)
-        spec = model.compute_output_spec(keras.tree.map_structure(lambda flow: flow.tensor, inputs)) if prefix else None
-        gains = _times(flows, bound)
-        if not self.rounds or spec is None:
-            return self._leaving(spec, gains, model, flows)
-        results = rounding.at_zero(model, [keras.tree.map_structure(lambda flow: flow.at_zero, inputs)], {})
-        errors = rounding.of_layer(model, flows, keras.tree.flatten(results), [bound.upper])
-        return self._leaving(spec, gains, model, flows, results, errors)
 
-    def _leaving(self, spec, gains, layer, flows, results=None, errors=None):
+    def _opaque(self, model, inputs, prefix, others):
+        """A model whose own `call` computes: only a registered bound can speak of it."""
+        flows = _flows((inputs, others))
+        start = time.perf_counter()
+        bound = self._of_opaque(model, inputs, flows, others)
+        self._row(prefix + model.name, type(model).__name__, bound, start)
+        gains = _times(flows, bound)
+        if not prefix:
+            return Flow(None, gains)
+        spec = _output_spec(model, *_part("tensor", ((inputs,), others)))
+        results = errors = None
+        if self.rounds:
+            results = rounding.at_zero(model, *_part("at_zero", ((inputs,), others)))
+            errors = rounding.of_layer(model, flows, keras.tree.flatten(results), [bound.upper])
+        masks = self._masks_behind(model, inputs, others, spec)
+        return self._leaving(
+            spec, gains, flows, results, errors, masks, _shapes_behind(model, flows, (inputs,), others)
+        )
+
+    def _of_opaque(self, model, inputs, flows, others):
+        rule = find_rule(model)
+        if rule is None or len(flows) > 1:
+            return unknown(f"a subclassed {type(model).__name__}, whose graph cannot be seen: {_REMEDY}")
+        return _not_of_its_input(model, inputs, others) or rule(model, flows[0].shape[1:], self.norm, self.exact)
+
+    def _leaving(self, spec, gains, flows, results, errors, masks, shapes, layer=None):
+        """The flows behind a step, in the structure of `spec`; `layer` made them from one input and no more."""
         if errors is not None:
             gains = rounding.with_errors(gains, flows, keras.tree.flatten(results), errors)
-
-        def leave(tensor, result=None):
-            flow = Flow(tensor, gains, result)
-            self.flows.append(flow)
-            self.makers[id(flow)] = (layer, flows[0])
-            return flow
-
-        if spec is None:
-            return Flow(None, gains)
-        return keras.tree.map_structure(leave, *((spec,) if results is None else (spec, results)))
+        tensors = keras.tree.flatten(spec)
+        at_zero = [None] * len(tensors) if results is None else keras.tree.flatten(results)
+        parts = zip(tensors, [gains] * len(tensors), at_zero, masks, map(shapes, range(len(tensors))), strict=True)
+        leaving = [Flow(*part) for part in parts]
+        self.flows += leaving
+        if layer is not None:
+            self.makers |= {id(flow): (layer, flows[0]) for flow in leaving}
+        return keras.tree.pack_sequence_as(spec, leaving)
 
     def visit(self, prefix, op, *args, **kwargs):
         """What `op` makes of its arguments."""
-        flows = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Flow)]
-        if isinstance(op, keras.Model):
-            return self.model(op, args[0] if len(args) == 1 else args, f"{prefix}{op.name}/")
-        plain_args, plain_kwargs = keras.tree.map_structure(
-            lambda leaf: leaf.tensor if isinstance(leaf, Flow) else leaf, (args, kwargs)
-        )
-        spec = _output_spec(op, plain_args, plain_kwargs)
-        results = None
-        if self.rounds:
-            concrete = keras.tree.map_structure(
-                lambda leaf: leaf.at_zero if isinstance(leaf, Flow) else leaf, (args, kwargs)
-            )
-            results = rounding.at_zero(op, *concrete)
-        gains, errors = self._step(prefix, op, args, kwargs, spec, flows, results)
-        return self._leaving(spec, gains, op, flows, results, errors)
-
-    def _step(self, prefix, op, args, kwargs, spec, flows, results):
-        """Gains behind a layer or an operation, and its errors, for `rounding.with_errors`."""
-        flat = keras.tree.flatten(results)
-        if isinstance(op, keras.layers.Layer) and len(flows) == 1:
-            gains, uppers = self._layer(prefix, op, flows[0])
-            return gains, rounding.of_layer(op, flows, flat, uppers) if self.rounds else None
-        start = time.perf_counter()
         if isinstance(op, keras.layers.Layer):
-            merged = merging.merge(op, flows, self.norm)
-        else:
-            merged = merging.operate(op, args, kwargs, spec, self.norm)
-        self._row(prefix + op.name, type(op).__name__, _explained(merged.bound), start)
-        return merged.gains, rounding.of_operation(op, flows, flat, merged.bound.upper) if self.rounds else None
+            inputs, others = _arguments(op, args, kwargs)
+            if isinstance(op, keras.Model):
+                return self.model(op, inputs, f"{prefix}{op.name}/", others)
+        spec = _output_spec(op, *_part("tensor", (args, kwargs)))
+        results = rounding.at_zero(op, *_part("at_zero", (args, kwargs))) if self.rounds else None
+        flows = _flows((args, kwargs))
+        shapes = _shapes_behind(op, flows, args, kwargs)
+        if not isinstance(op, keras.layers.Layer):
+            gains, errors = self._operation(prefix, op, args, kwargs, spec, flows, results)
+            masks = masking.behind_operation(op, flows, keras.tree.flatten(spec))
+            return self._leaving(spec, gains, flows, results, errors, masks, shapes)
+        reason = _not_of_its_input(op, inputs, others)
+        if reason is None:  # a mask that is not used counts for nothing
+            flows = _flows((inputs, {name: value for name, value in others.items() if name != "mask"}))
+        gains, errors = self._step(prefix, op, flows, results, reason)
+        masks = self._masks_behind(op, inputs, others, spec)
+        return self._leaving(spec, gains, flows, results, errors, masks, shapes, op if reason is None else None)
+
+    def _masks_behind(self, layer, inputs, others, spec):
+        masks = others.get("mask")
+        if masks is None:
+            masks = keras.tree.map_structure(lambda leaf: getattr(leaf, "mask", None), inputs)
+        tensors = _part("tensor", inputs)
+        return masking.behind_layer(layer, tensors, _part("tensor", masks), keras.tree.flatten(spec))
+
+    def _operation(self, prefix, op, args, kwargs, spec, flows, results):
+        """Gains behind an operation of `keras.ops`, and its errors, for `rounding.with_errors`."""
+        start = time.perf_counter()
+        merged = merging.operate(op, args, kwargs, spec, self.norm)
+        self._row(prefix + op.name, type(op).__name__, merged.bound, start)
+        if not self.rounds:
+            return merged.gains, None
+        return merged.gains, rounding.of_operation(op, flows, keras.tree.flatten(results), merged.bound.upper)
+
+    def _step(self, prefix, layer, flows, results, reason):
+        """The same behind a layer. `reason` is the bound of one that is not a function of its input alone, or None."""
+        flat = keras.tree.flatten(results)
+        if reason is None and len(flows) == 1:
+            gains, uppers = self._layer(prefix, layer, flows[0])
+            return gains, rounding.of_layer(layer, flows, flat, uppers) if self.rounds else None
+        start = time.perf_counter()
+        merged = (
+            merging.merge(layer, flows, self.norm) if reason is None else merging.Merged(_times(flows, reason), reason)
+        )
+        self._row(prefix + layer.name, type(layer).__name__, _explained(merged.bound), start)
+        return merged.gains, rounding.of_operation(layer, flows, flat, merged.bound.upper) if self.rounds else None
 
     def _layer(self, prefix, layer, flow):
         """Gains behind a layer of one input, and the upper bounds of its steps."""
@@ -160,8 +197,9 @@ class _Trace:
 
     def _bounds(self, layer, shape, whole):
         rule = find_rule(layer)
-        if rule is None or not is_float(layer.compute_dtype):
-            yield "", _explained(layer_bound(layer, shape, self.norm))
+        problem = why_unknown(layer, rule, shape)
+        if problem is not None:
+            yield "", _explained(unknown(problem))
             return
         if whole and not takes_whole_numbers(rule):
             yield "", unknown("it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)")
@@ -175,6 +213,68 @@ class _Trace:
     def _row(self, name, kind, bound, start):
         milliseconds = 1000 * (time.perf_counter() - start)
         self.rows.append(LayerBound(name, kind, bound.lower, bound.upper, bound.method, milliseconds))
+
+
+def _is_sequential(model):
+    return _computes_as_one_of(model, (keras.Sequential, Sequential))
+
+
+def _is_functional(model):
+    return _computes_as_one_of(model, (_Functional, Functional))
+
+
+def _computes_as_one_of(model, classes):
+    return any(isinstance(model, cls) and computes_as(model, cls) for cls in classes)
+
+
+def _flows(structure):
+    return [leaf for leaf in keras.tree.flatten(structure) if isinstance(leaf, Flow)]
+
+
+def _shapes_behind(op, flows, args, kwargs):
+    """A function from the number of an output of a step to its `Shapes`."""
+    stated = functools.partial(_output_spec, op)
+    return lambda output: sizes.behind(flows, args, kwargs, lambda known: stated(*known), output)
+
+
+def _part(name, structure):
+    """A structure with an attribute of each `Flow` in its place."""
+    return keras.tree.map_structure(lambda leaf: getattr(leaf, name) if isinstance(leaf, Flow) else leaf, structure)
+
+
+def _arguments(layer, args, kwargs):
+    """What a layer is called with: its first argument, and a dict of the others but for None and `training`."""
+    given = inspect.signature(layer.call).bind(*args, **kwargs)
+    first, *names = given.arguments
+    others = {name: given.arguments[name] for name in names}
+    others |= others.pop("kwargs", {})
+    others.pop("training", None)
+    return given.arguments[first], {
+        name: value for name, value in others.items() if any(leaf is not None for leaf in keras.tree.flatten(value))
+    }
+
+
+def _masked(inputs, masks):
+    """Flows that a model is called with, with the masks that it is called with."""
+    if masks is None:
+        return inputs
+    flat = keras.tree.flatten(inputs)
+    return keras.tree.pack_sequence_as(
+        inputs,
+        [
+            flow if mask is None else dataclasses.replace(flow, mask=_part("tensor", mask))
+            for flow, mask in zip(flat, keras.tree.flatten(masks), strict=True)
+        ],
+    )
+
+
+def _not_of_its_input(layer, inputs, others):
+    """An infinite bound for a layer whose result hangs on more than the values of its inputs, else None."""
+    masked = "mask" in others or any(flow.mask is not None for flow in _flows(inputs))
+    if masked and masking.uses(layer):
+        return unknown("it uses a mask, which jumps where that is computed from data")
+    more = sorted(others.keys() - {"mask"}) if find_rule(layer) else None
+    return unknown(f"it is called with more than its rule knows of: {', '.join(more)}") if more else None
 
 
 def _explained(bound):
@@ -238,7 +338,7 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     References:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
     """
-    norm = check_norm(norm)
+    norm, seed = check_norm(norm), nm.check_seed("seed", seed)
     trace, inputs, outputs = _traced(model, input_shape, norm, exact)
     samples = None if samples is None else _checked_samples(samples, inputs)
     gains = [flow.gains for flow in keras.tree.flatten(outputs)]
@@ -297,8 +397,14 @@ def _traced(model, input_shape, norm, exact=False, only_graph=False, rounds=Fals
     dtypes = _input_dtypes(model, len(shapes))
     units = np.eye(len(shapes), len(shapes) + 2 * rounds)
     flows = [
-        Flow(keras.KerasTensor((None, *shape), dtype), unit, np.zeros((1, *shape), dtype) if rounds else None)
-        for shape, dtype, unit in zip(shapes, dtypes, units, strict=True)
+        Flow(
+            keras.KerasTensor((None, *shape), dtype),
+            unit,
+            np.zeros((1, *shape), dtype) if rounds else None,
+            None,
+            known,
+        )
+        for shape, dtype, unit, known in zip(shapes, dtypes, units, sizes.of_inputs(shapes), strict=True)
     ]
     trace = _Trace(norm, exact, only_graph, rounds)
     if isinstance(model, keras.Model):
@@ -412,8 +518,9 @@ def _searched(model, shapes, norm, samples, seed, upper):
         samples = np.random.default_rng(seed).standard_normal((_DRAWN, *shapes[0]))
     try:
         found = gradient_ascent_ratio(model, samples, **_SEARCH, seed=seed)
-    except (TypeError, NotImplementedError) as error:  # a model that cannot be rebuilt from its configuration
-        return 0.0, f"No lower bound: {error}"
+    except (TypeError, NotImplementedError, NotCopiedError) as error:  # it cannot be rebuilt from its configuration
+        reason = str(error).strip().split("\n")[0]
+        return 0.0, f"No lower bound: {reason}"
     if found.largest <= upper * (1 + 1e-9):
         return found.largest, None
     sure = max(found.largest - _noise(model, found), 0.0)

@@ -11,6 +11,7 @@ from lipviz import normalizers as nm
 from lipviz.measure.certificate import Certificate
 from lipviz.measure.certification import _LOOKED_THROUGH, logits_model
 from lipviz.measure.kernels import as_float64
+from lipviz.measure.precision import check_varies
 from lipviz.measure.robustness import CertifiedRadii, certified_radius, class_numbers, decisions, logits
 from lipviz.measure.saliency_maps import input_gradients
 
@@ -227,7 +228,7 @@ def check_planar(model):
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it is not built, or its inputs are not of shape (batch, 2).
+        ValueError: If it is not built, or its inputs are not of shape (batch, 2) or no floating-point numbers.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"Expected a Keras model. Received: {type(model).__name__}")
@@ -236,6 +237,7 @@ def check_planar(model):
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if shapes and (len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] not in (None, 2)):
         raise ValueError(f"Expected a model with inputs of shape (batch, 2). Received: '{model.name}' with {shapes}")
+    check_varies(model)
 
 
 def planar(x, owner):

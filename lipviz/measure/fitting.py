@@ -70,7 +70,7 @@ def toy_network(activation="groupsort2", width=16, depth=2, *, inputs=2, outputs
         _check_at_least_one(name, value)
     if activation in _PAIRED and width % 2:
         raise ValueError(f"`width` must be even for '{activation}', which pairs channels. Received: width={width}")
-    k, seed = nm.check_positive("k", k), nm.check_count("seed", seed)
+    k, seed = nm.check_positive("k", k), check_weight_seed(seed)
     units = width // 2 if activation == "maxmin" else width
     stack, before = [keras.layers.Input((inputs,))], inputs
     for place in range(depth):
@@ -82,6 +82,11 @@ def toy_network(activation="groupsort2", width=16, depth=2, *, inputs=2, outputs
     model = lipviz.model.Sequential(stack, k_coef_lip=k)
     _seed_power_iterations(model, seed)
     return model
+
+
+def check_weight_seed(seed):
+    """Return a seed of weights as an int; ValueError unless it is one, from 0 to 2³¹ − 1, as initializers take."""
+    return nm.check_seed("seed", nm.check_count("seed", seed), most=2**31 - 1)
 
 
 def _seed_power_iterations(model, seed):

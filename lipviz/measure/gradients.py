@@ -20,7 +20,7 @@ from lipviz import normalizers as nm
 from lipviz.measure.certification import _Functional
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import _GRADIENTS, _ROWS, _Pullback
-from lipviz.measure.precision import float64_copy, float64_scope, follow, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, follow, outputs
 from lipviz.measure.ratios import _unit
 from lipviz.measure.robustness import _fits, _sample_shape, _words
 
@@ -150,12 +150,14 @@ class GradientMeter:
 
     Raises:
         TypeError: If `model` is no Keras model, or `x` or `output` does not hold real numbers.
-        ValueError: If the model is not built, has several inputs or outputs or weights that are not finite, if `x` is
-            empty, not finite or of another shape than the model's input, or if there is no such output.
+        ValueError: If the model is not built, has several inputs or outputs, an input of whole numbers or weights that
+            are not finite, if `x` is empty, not finite or of another shape than the model's input, or if there is no
+            such output.
     """
 
     def __init__(self, model, x, output=None, compiled=True):
         self._network = float64_copy(model)
+        check_varies(model)
         self._model, self._x = model, _checked_samples(model, x)
         size = outputs(self._network, self._x[:1]).shape[1]
         self._covectors, self._words = _covectors(output, size)
@@ -267,6 +269,7 @@ def gradient_flow(model, x, output=None, seed=0):
     """
     seed = nm.check_seed("seed", seed)
     network, x = float64_copy(model), _checked_samples(model, x)
+    check_varies(model)
     if not _has_graph(network):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
     size = outputs(network, x[:1]).shape[1]

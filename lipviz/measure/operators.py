@@ -17,8 +17,9 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
 from lipviz.layers.unconstrained import PadConv2D
+from lipviz.measure.algebra import computes_as, constrained_class, is_linear_otherwise
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import float64_copy, float64_scope, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs
 
 # The smaller side up to which singular values come from an explicit matrix: four seconds on one core.
 EXPLICIT_SIDE = 2048
@@ -330,22 +331,17 @@ def linear_operator(layer, shape=None):
     for kinds, build in _OPERATORS:
         if is_plain(layer, kinds):
             return build(layer, shape)
-    if isinstance(layer, ConstrainedKernel):
+    if isinstance(layer, ConstrainedKernel) and is_linear_otherwise(layer):
         return _probed(layer, shape)
-    raise TypeError(f"{_named(layer)} is not known to be linear.")
+    raise NotLinearError(f"{_named(layer)} is not known to be linear.")
 
 
 def is_plain(layer, kinds):
     """Whether a layer computes what one of some Keras classes does, apart from which kernel it uses."""
     if isinstance(layer, ConstrainedKernel):
-        ours = type(layer).linear.__module__.startswith("lipviz.layers.")
-        return ours and isinstance(layer, kinds)
-    return any(isinstance(layer, kind) and _same_algebra(type(layer), kind) for kind in kinds)
-
-
-def _same_algebra(cls, kind):
-    """Whether a subclass overrides nothing that computes."""
-    return all(getattr(cls, name, None) is getattr(kind, name, None) for name in ("call", "convolution_op"))
+        ours = constrained_class(layer)
+        return ours is not None and issubclass(ours, kinds)
+    return any(isinstance(layer, kind) and computes_as(layer, kind) for kind in kinds)
 
 
 def operator_blocks(layer):
@@ -458,10 +454,30 @@ def _global_average(layer, shape):
 
 
 def batch_normalization_factors(layer):
-    """What a batch normalization multiplies each channel by at inference: γ/√(variance + ε), in float64."""
+    """What a batch normalization multiplies each channel by at inference: γ/√(variance + ε), in float64.
+
+    Raises:
+        ValueError: If a weight is not finite, or a variance + ε is not positive in the dtype that Keras computes in.
+    """
     variance = as_float64(layer.moving_variance, f"The variance of {_named(layer)}")
     gamma = as_float64(layer.gamma, f"The scale of {_named(layer)}") if layer.scale else np.ones_like(variance)
+    if not is_positive(variance, layer.epsilon, layer.compute_dtype):
+        raise ValueError(f"The variance of {_named(layer)} plus its epsilon={layer.epsilon!r} must be positive.")
     return gamma / np.sqrt(variance + layer.epsilon)
+
+
+def is_positive(variance, epsilon, dtype):
+    """Whether a variance plus ε can be divided by, in the dtype that a normalization computes in, float32 at least.
+
+    Args:
+        variance: Array, or 0 for one that may be so small.
+        epsilon: The number that is added.
+        dtype: Name of the layer's compute dtype.
+    """
+    wide = np.dtype("float64" if dtype == "float64" else "float32")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        total = np.asarray(variance, wide) + np.asarray(epsilon, wide)
+        return bool(((total >= np.finfo(wide).tiny) & (total < math.inf)).all())
 
 
 def _batch_normalization(layer, shape):
@@ -495,7 +511,25 @@ def _probed(layer, shape):
             units = np.eye(min(_COLUMNS, size - start), size, start).reshape(-1, *shape)
             images = layer.linear(ops.convert_to_tensor(units), ops.convert_to_tensor(kernel))
             columns.append(to_numpy(ops.convert_to_numpy(images)).reshape(len(units), -1).T)
-    return sla.aslinearoperator(np.concatenate(columns, axis=1))
+    matrix = np.concatenate(columns, axis=1)
+    _check_linear(layer, kernel, shape, matrix)
+    return sla.aslinearoperator(matrix)
+
+
+def _check_linear(layer, kernel, shape, matrix):
+    """Raise NotLinearError if the `linear` of a layer is not the matrix of its unit vectors, at inputs of any size."""
+    x = np.random.default_rng(0).standard_normal((7, *shape)) * 10.0 ** np.arange(-3, 4).reshape(-1, *[1] * len(shape))
+    with float64_scope():
+        images = layer.linear(ops.convert_to_tensor(x), ops.convert_to_tensor(kernel))
+        images = to_numpy(ops.convert_to_numpy(images)).reshape(len(x), -1)
+    x = x.reshape(len(x), -1)
+    allowed = 1e-6 * np.linalg.norm(matrix) * np.linalg.norm(x, axis=1)
+    if not (np.linalg.norm(images - x @ matrix.T, axis=1) <= allowed).all():
+        raise NotLinearError(f"The `linear` of {_named(layer)} is not linear.")
+
+
+class NotLinearError(TypeError):
+    """A layer is not known to be linear, or is not."""
 
 
 _OPERATORS = (
@@ -599,6 +633,7 @@ class _Pullback(keras.Model):
     """
 
     def __init__(self, network, points, size, often=False):
+        check_varies(network)
         super().__init__(name="pullback", dtype="float64")
         self.network = network
         self.network.trainable = False
@@ -646,13 +681,15 @@ def jacobian_norms(model, x, eps=1e-4, seed=None):
 
     Raises:
         TypeError: If `model` is no Keras model, or `x` does not hold real numbers.
-        ValueError: If the model is not built, an argument is out of range, or `x` is empty or holds NaN or Inf.
+        ValueError: If the model is not built, or its input is of whole numbers; if an argument is out of range, or `x`
+            is empty or holds NaN or Inf.
     """
     x = as_float64(x, "The samples")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
     eps, seed = nm.check_positive("eps", eps), nm.check_seed("seed", seed)
     network = float64_copy(model)
+    check_varies(model)
     size = outputs(network, x[:1]).shape[1]
     if size > _ROWS:
         return _power_norms(network, x, size, eps, np.random.default_rng(seed))

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from lipviz.copies import take_state, variable_pairs
+from lipviz.copies import NotCopiedError, check_same_function, take_state, variable_pairs, with_functions
+from lipviz.measure import twins
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.model import layers_from_config
 from lipviz.parametrizations import unfilled
@@ -36,7 +37,8 @@ def float64_copy(model):
     functions, such as tanh and softmax, in float32 whatever it is given, and the copy is as exact as they are (1e-7).
 
     State outside of the weights, such as the statistics of `Normalization` or a vocabulary, is copied in the way in
-    which Keras saves it.
+    which Keras saves it. What else a layer computes with is compared; where that differs, both models are run on drawn
+    inputs, and compared within a bound from rounding.
 
     Args:
         model: Built Keras model, of lipviz or not, that can be rebuilt from its `get_config`.
@@ -46,7 +48,7 @@ def float64_copy(model):
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it is not built, or a weight holds NaN or Inf.
+        ValueError: If it is not built, a weight holds NaN or Inf, or the copy does not compute what the model does.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"float64_copy expects a Keras model. Received: {type(model).__name__}")
@@ -58,9 +60,32 @@ def float64_copy(model):
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: what it computes cannot be measured.")
     with float64_scope(), unfilled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
-        copy = _from_config(type(model), _in_float64(model.get_config()))
+        config, held = with_functions(model.get_config(), model)
+        try:
+            with held:
+                copy = _from_config(type(model), _in_float64(config))
+        except ValueError as error:
+            raise NotCopiedError(f"'{model.name}' cannot be rebuilt from its configuration: {error}") from error
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
+    differs = twins.difference(model, copy)
+    if differs is not None:
+        check_same_function(model, copy, f"The copy in float64, in which {differs},", float64_scope)
     return copy
+
+
+def check_varies(model):
+    """Raise ValueError unless the inputs of a model are floating-point numbers, by which it can be differentiated.
+
+    Args:
+        model: Keras model. One whose inputs are not known before it is called takes what it is given.
+    """
+    for tensor in getattr(model, "inputs", None) or ():
+        if not keras.backend.is_float_dtype(tensor.dtype):
+            raise ValueError(
+                f"Expected a model whose inputs are floating-point numbers, which can change by a little. Received: "
+                f"'{model.name}' with an input of dtype {tensor.dtype}. Begin behind what converts it, such as an "
+                "Embedding or a Rescaling."
+            )
 
 
 def follow(copy, model):

@@ -12,7 +12,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import float64_copy, float64_scope, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,8 +106,8 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
 
     Raises:
         TypeError: If `model` is no Keras model, or `x` does not hold real numbers.
-        ValueError: If the model is not built, an argument is out of range, or `x` holds NaN or Inf or has no two
-            samples that differ.
+        ValueError: If the model is not built, or its input is of whole numbers; if an argument is out of range, or `x`
+            holds NaN or Inf or has no two samples that differ.
     """
     x = _samples(x)
     rng = np.random.default_rng(nm.check_seed("seed", seed))
@@ -117,6 +117,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
     spread = float(np.median(_distances(x, _different_pairs(x, 1000, rng))))
     radius = 0.01 * spread if radius is None else nm.check_positive("radius", radius)
     network = float64_copy(model)
+    check_varies(model)
 
     points = x[rng.integers(len(x), size=starts)]
     directions = _unit(rng.standard_normal(points.shape))
@@ -174,11 +175,13 @@ def _distances(values, pairs):
 
 
 def _unit(vectors, fallback=None):
-    """Each sample over its norm; where that is zero, the fallback (zero by default)."""
+    """Each sample over its norm; where that is zero or not finite, the fallback (zero by default)."""
     flat = vectors.reshape(len(vectors), -1)
-    norm = np.linalg.norm(flat, axis=1)
-    unit = (flat / np.where(norm > 0, norm, 1)[:, None]).reshape(vectors.shape)
-    return unit if fallback is None else np.where(_along(norm > 0, unit), unit, fallback)
+    with np.errstate(over="ignore"):
+        norm = np.linalg.norm(flat, axis=1)
+    known = (norm > 0) & np.isfinite(norm)
+    unit = np.divide(flat, norm[:, None], out=np.zeros_like(flat), where=known[:, None]).reshape(vectors.shape)
+    return unit if fallback is None else np.where(_along(known, unit), unit, fallback)
 
 
 def _along(values, like):
@@ -189,7 +192,9 @@ def _ratios(network, points, directions, radius):
     ends = points + radius * directions
     # The distance as it was rounded, which is what the network sees.
     distance = np.linalg.norm((ends - points).reshape(len(points), -1), axis=1)
-    return np.linalg.norm(outputs(network, ends) - outputs(network, points), axis=1) / distance
+    with np.errstate(invalid="ignore", over="ignore"):
+        ratios = np.linalg.norm(outputs(network, ends) - outputs(network, points), axis=1) / distance
+    return np.where(np.isfinite(ratios), ratios, 0.0)  # outputs that are not finite show nothing
 
 
 class _Climber(keras.Model):

@@ -155,9 +155,9 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     treated alike. A softmax or sigmoid at the end is looked through, as it does not change the decision.
 
     What is exact: logits are computed in float64, and what that may be off by is taken off each margin: 1e-12 of the
-    logits and inputs (2e-6 on JAX, which computes some functions in float32), and what hidden values round, by their
-    size, as `lipviz.measure.rounding` derives it to first order. A model whose hidden values are 10¹² times its logits,
-    because they cancel, has radii of 0.
+    logits and inputs (2e-6 on JAX with layers that are not known), and what hidden values round, by their size, as
+    `lipviz.measure.rounding` derives it to first order. A model whose hidden values are 10¹² times its logits, because
+    they cancel, has radii of 0.
 
     Args:
         model: Built Keras classifier with one input and one output of shape (batch, C). With C = 1 the sign of the
@@ -187,8 +187,9 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     scores = logits(network, x)
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
-    origin = _origin(model, given, bounds, error)
-    bounds, rounds = _bounds_and_errors(bounds, network, x, scores.shape[1])
+    is_given = bounds is not None
+    bounds, rounds = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
+    origin = _origin(model, given, is_given, error, _relative_margin(in_float32=rounds is None))
     signed = scores.shape[1] == 1
     predicted = decisions(scores)
     count = len(x)
@@ -199,7 +200,7 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
         constants = bounds[predicted]
         gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
     margins = gaps.min(axis=1)
-    gaps = gaps - 2 * error - _rounding(scores, constants, x) - rounds
+    gaps = gaps - 2 * error - _rounding(scores, constants, x, rounds is None) - (0.0 if rounds is None else rounds)
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(gaps > 0, gaps / constants, 0.0).min(axis=1)
     if labels is not None:
@@ -404,39 +405,49 @@ def _check_error(logit_error):
     return float(error[0])
 
 
-def _rounding(scores, constants, x):
-    """What a difference of logits in float64 may be off by, of shape (n, C)."""
+def _rounding(scores, constants, x, in_float32):
+    """What a difference of logits in float64 may be off by, of shape (n, C), where hidden values are left out.
+
+    Args:
+        scores: The logits.
+        constants: Lipschitz constants of their differences.
+        x: Samples.
+        in_float32: Whether a backend that computes some functions in float32 may do so here.
+    """
     sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
     largest = np.abs(scores).max(axis=1, keepdims=True)
-    return _relative_margin() * (largest + constants * sizes)
+    return _relative_margin(in_float32) * (largest + constants * sizes)
 
 
-def _relative_margin():
-    return _ROUNDING.get(keras.backend.backend(), 1e-12)
+def _relative_margin(in_float32):
+    return _ROUNDING.get(keras.backend.backend(), 1e-12) if in_float32 else 1e-12
 
 
-def _origin(model, x, bounds, error):
+def _origin(model, x, is_given, error, margin):
     return RadiiOrigin(
         fingerprint=fingerprint_or_why(model)[0],
         data=data_of(x),
-        bounds="computed" if bounds is None else "given",
+        bounds="given" if is_given else "computed",
         logit_error=error,
-        margin=_relative_margin(),
+        margin=margin,
     )
 
 
-def _bounds_and_errors(bounds, network, x, classes):
-    """Constants of the differences of logits, (C, C), and what rounding of hidden values moves these by, (n, 1)."""
+def _bounds_and_errors(bounds, model, network, x, classes):
+    """Constants of the differences of logits, (C, C), and what rounding of hidden values moves these by, (n, 1).
+
+    The latter is None where a layer is not known.
+    """
     # Of the very function that is evaluated, also where the model itself rounds its weights.
     known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
-    bounds = _checked_bounds(known if bounds is None else bounds, network, x, classes)
+    bounds = _checked_bounds(known if bounds is None else bounds, model, x, classes)
     if not np.isfinite(constant + slope):  # whoever gave bounds of layers that are not known answers for them
-        return bounds, 0.0
+        return bounds, None
     sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
     return bounds, (1.0 if classes == 1 else np.sqrt(2)) * (constant + slope * sizes)
 
 
-def _checked_bounds(bounds, network, x, classes):
+def _checked_bounds(bounds, model, x, classes):
     """Constants of the differences of logits, (C, C), all of them finite."""
     bounds = to_numpy(bounds)
     if bounds.shape != (classes, classes) or bounds.dtype.kind not in "fiu":
@@ -449,13 +460,13 @@ def _checked_bounds(bounds, network, x, classes):
         raise ValueError("Expected bounds of at least 0. Received: negative ones, or NaN")
     if np.isinf(bounds).any():
         raise ValueError(
-            f"Model '{network.name}' has no Lipschitz constant that is known, so that no radius can be certified. "
-            f"Expected layers that are bounded. Received: {_unbounded(network, x)}"
+            f"Model '{model.name}' has no Lipschitz constant that is known, so that no radius can be certified. "
+            f"Expected layers that are bounded. Received: {_unbounded(model, x)}"
         )
     return bounds
 
 
-def _unbounded(network, x):
+def _unbounded(model, x):
     """The layers without a bound, in words."""
-    found = certify(network, x.shape[1:], search=False).unbounded
+    found = certify(model, x.shape[1:], search=False).unbounded
     return ", ".join(f"'{layer.name}' ({layer.method})" for layer in found) or "a constant that overflows"

@@ -18,6 +18,7 @@ import numpy as np
 
 from lipviz import layers as lip
 from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.measure.algebra import constrained_class
 from lipviz.measure.bounds.registry import find_rule, is_linear
 from lipviz.measure.operators import used_kernel
 from lipviz.measure.precision import float64_scope
@@ -164,7 +165,7 @@ def _is_exact_on_jax(layer):
 def _kernels(layer):
     """The kernels of a linear layer of Keras or lipviz; none where its algebra is not known."""
     names = ("depthwise_kernel", "pointwise_kernel") if hasattr(layer, "depthwise_kernel") else ("kernel",)
-    theirs = isinstance(layer, ConstrainedKernel) and not type(layer).linear.__module__.startswith("lipviz.layers.")
+    theirs = isinstance(layer, ConstrainedKernel) and constrained_class(layer) is None
     return [] if theirs else [used_kernel(layer, name) for name in names]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from lipviz import normalizers as nm
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import _Pullback
-from lipviz.measure.precision import float64_scope
+from lipviz.measure.precision import check_varies, float64_scope
 from lipviz.measure.robustness import checked, decisions, logits
 
 _GRADIENTS = 2**22  # entries of gradients at a time
@@ -95,10 +95,11 @@ def saliency(model, x, output=None):
 
     Raises:
         TypeError: If `model` is no Keras model, or `x` does not hold real numbers.
-        ValueError: If the model is not built, `x` is empty, not finite or of another shape than the model's input, or
-            there is no such logit.
+        ValueError: If the model is not built or its input is of whole numbers, `x` is empty, not finite or of another
+            shape than the model's input, or there is no such logit.
     """
     network, x = checked(model, x)
+    check_varies(model)
     scores = logits(network, x)
     if not np.isfinite(scores).all():
         raise ValueError(f"Expected finite logits. Received NaN or Inf from '{model.name}'")

@@ -10,7 +10,7 @@ import lipviz.model
 from lipviz import normalizers as nm
 from lipviz.measure.certification import upper_bound
 from lipviz.measure.fields import DecisionField, decision_field, planar, predicted_outputs
-from lipviz.measure.fitting import toy_network
+from lipviz.measure.fitting import check_weight_seed, toy_network
 from lipviz.measure.robustness import class_numbers, decisions
 from lipviz.measure.transport import KRTraining, PotentialField, potential_field
 
@@ -86,7 +86,11 @@ class ToyTrainer:
 
         Args:
             seed: Seed of all weights.
+
+        Raises:
+            ValueError: If it is no whole number from 0 to 2³¹ − 1.
         """
+        seed = check_weight_seed(seed)
         if seed not in self._starts:
             self._starts[seed] = [ops.convert_to_numpy(weight) for weight in self._made(seed).weights]
         for weight, value in zip(self.model.weights, self._starts[seed], strict=True):

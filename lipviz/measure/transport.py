@@ -25,7 +25,7 @@ from lipviz import normalizers as nm
 from lipviz.losses import HKR
 from lipviz.measure.certification import upper_bound
 from lipviz.measure.fields import _box, check_planar, grid_points, planar, predicted_outputs
-from lipviz.measure.fitting import Twin, toy_network, training
+from lipviz.measure.fitting import Twin, check_weight_seed, toy_network, training
 from lipviz.measure.kernels import as_float64
 
 _SMALLEST = 1e-13  # mass: less is rounding
@@ -243,7 +243,7 @@ def kr_steps(
         TypeError: If `model` is no Keras model, or a cloud does not hold real numbers.
         ValueError: If an argument is out of range, or the model of other shapes (at once); or training diverged.
     """
-    x, y = _cloud(x, "x"), _cloud(y, "y")
+    x, y, seed = _cloud(x, "x"), _cloud(y, "y"), check_weight_seed(seed)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"Expected clouds of one dimension. Received: x of {x.shape[1]}, y of {y.shape[1]}")
     name = name or (activation if model is None else getattr(model, "name", ""))

@@ -1,18 +1,21 @@
 """The bound of each layer, held against what the layer itself computes in float64."""
 
+import functools
 import math
 
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import lipviz
 from lipviz import layers as lip
-from lipviz.measure.bounds import linear
+from lipviz.measure.bounds import linear, registry
 from lipviz.measure.bounds.linear import matrix_bound
 from lipviz.measure.bounds.pointwise import activation_bound
 from lipviz.measure.bounds.registry import Bound, check_norm, find_rule, layer_bound
 from lipviz.measure.precision import float64_scope
+from lipviz.parametrizations import SpectralParametrization
 from tests.support import with_spectrum
 
 K = keras.layers
@@ -97,17 +100,21 @@ LINEAR = {
 LOOSE = {("padded circular", 1), ("padded circular", math.inf)}
 
 
+# What Keras computes in float32 on JAX: entries of the matrix are off by a few units of that.
+ROUGH = {"global average", "batch norm"} if keras.backend.backend() == "jax" else set()
+
+
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear_layers_have_the_norm_of_their_matrix(name):
     make, shape = LINEAR[name]
     layer = built(make(), shape)
-    matrix = matrix_of(layer, shape)
+    matrix, room = matrix_of(layer, shape), 4 * 2.0**-24 if name in ROUGH else 1e-9
     for norm in NORMS:
         exact = np.linalg.norm(matrix, norm)
         bound = layer_bound(layer, shape, norm)
-        assert bound.lower <= exact * (1 + 1e-9) + 1e-12, norm
-        assert bound.upper >= exact * (1 - 1e-9), norm
-        assert bound.upper <= exact * (1.03 if norm == 2 else 1 + 1e-9) + 1e-12, norm
+        assert bound.lower <= exact * (1 + room) + 1e-12, norm
+        assert bound.upper >= exact * (1 - room), norm
+        assert bound.upper <= exact * (1.03 if norm == 2 else 1 + room) + 1e-12, norm
 
 
 SIZE_FREE = {
@@ -355,6 +362,53 @@ def test_slopes_that_are_no_numbers_are_not_compared():
         assert "finite" in layer_bound(layer, (2,), 2).method
 
 
+def of_variance(layer, variance, shape=(3,)):
+    layer.build((None, *shape))
+    layer.moving_variance.assign(np.full(layer.moving_variance.shape, variance))
+    return layer
+
+
+NOT_POSITIVE = {
+    "LayerNormalization of 0": lambda: K.LayerNormalization(epsilon=0),
+    "LayerNormalization of less": lambda: K.LayerNormalization(epsilon=-1e-3),
+    "LayerNormalization of NaN": lambda: K.LayerNormalization(epsilon=math.nan),
+    "LayerNormalization of what float32 does not hold": lambda: K.LayerNormalization(epsilon=1e-50),
+    "LayerNormalization of one entry": lambda: K.LayerNormalization(epsilon=0, axis=1),
+    "BatchNormalization of 0": lambda: of_variance(K.BatchNormalization(epsilon=0), 0),
+    "BatchNormalization of 0 times 0": lambda: of_variance(
+        K.BatchNormalization(epsilon=0, gamma_initializer="zeros"), 0
+    ),
+    "BatchNormalization of a negative variance": lambda: of_variance(K.BatchNormalization(), -1),
+    "BatchNormalization of a negative epsilon": lambda: of_variance(K.BatchNormalization(epsilon=-2), 1),
+    "BatchLipNorm of a negative variance": lambda: of_variance(lip.BatchLipNorm(), -1),
+    "BatchLipNorm of 0": lambda: of_variance(lip.BatchLipNorm(epsilon=1e-3), -1e-3),
+    "Normalization of a negative variance": lambda: K.Normalization(mean=[0.0] * 3, variance=[-1.0] * 3),
+    "GroupNormalization": lambda: K.GroupNormalization(1, epsilon=0),
+    "UnitNormalization": lambda: K.UnitNormalization(),
+    "RMSNormalization": lambda: K.RMSNormalization(epsilon=0),
+}
+
+
+@pytest.mark.parametrize("name", NOT_POSITIVE)
+def test_normalizations_that_divide_by_what_is_not_positive_have_no_bound(name):
+    model = keras.Sequential([keras.Input((3,)), NOT_POSITIVE[name]()])
+    certificate = lipviz.certify(model, search=False)
+    assert certificate.upper_bound == math.inf
+    assert certificate.unbounded
+
+
+@pytest.mark.slow
+def test_a_search_among_outputs_that_are_not_finite():
+    layer = NOT_POSITIVE["LayerNormalization of less"]()
+    certificate = lipviz.certify(keras.Sequential([keras.Input((3,)), layer]))
+    assert 0 <= certificate.lower_bound < certificate.upper_bound == math.inf
+
+
+def test_a_normalization_without_epsilon_is_known_by_its_variance():
+    layer = of_variance(K.BatchNormalization(epsilon=0), 0.25)
+    assert layer_bound(layer, (3,), 2).upper == pytest.approx(2)
+
+
 def test_keras_sparsemax_jumps():
     function = keras.activations.sparsemax
     x = np.array([[10.0, 9.0 - 1e-6], [10.0, 9.0 + 1e-6]])
@@ -419,6 +473,117 @@ def test_a_subclass_that_computes_otherwise_has_no_rule():
     assert find_rule(Louder(2)) is None
     assert find_rule(Warped(2)) is None
     assert find_rule(Doubling()) is None
+
+
+def sub(base, **names):
+    """A subclass of a class with other names in it."""
+    return type("Sub", (base,), names)
+
+
+IMAGE = (4, 4, 2)
+OTHERWISE = {
+    "a method of ours": lambda: (sub(lip.GroupSort2, scaled=lambda self, x: 7 * x)(), (4,)),
+    "a method that a base of ours brought": lambda: (sub(lip.MaxMin, scaled=lambda self, x: 7 * x)(), (4,)),
+    "the slopes": lambda: (sub(lip.PReLUlip, limited=lambda self, slopes: 7 * slopes)(), (4,)),
+    "the mean of a pooling": lambda: (sub(lip.ScaledAveragePooling2D, average=lambda self, x: 7 * x)(), IMAGE),
+    "a property": lambda: (sub(lip.ScaledAveragePooling2D, root_of_size=property(lambda self: 99.0))(), IMAGE),
+    "a convolution of ours": lambda: (sub(lip.SpectralConv2D, convolve=lambda self, x, k: 6 * x)(2, 3), IMAGE),
+    "the linear part of one": lambda: (sub(lip.SpectralConv2D, linear=lambda self, x, k: 6 * x)(2, 3), IMAGE),
+    "a bias": lambda: (sub(lip.SpectralDense, add_bias=lambda self, x: 6 * x)(2), (4,)),
+    "a linear part that is not linear": lambda: (
+        sub(lip.SpectralDense, linear=lambda self, x, k: ops.sin(6 * ops.matmul(x, k)))(2),
+        (4,),
+    ),
+    "a method of Keras": lambda: (sub(K.UpSampling2D, _resize_images=lambda self, x, *rest: 7 * x)(), IMAGE),
+    "the kernel": lambda: (sub(K.Dense, kernel=property(lambda self: 7 * self._kernel))(2), (4,)),
+    "the call around a call": lambda: (sub(K.ReLU, __call__=lambda self, x: 7 * x)(), (4,)),
+    "every attribute": lambda: (
+        sub(K.ReLU, __getattribute__=lambda self, name: object.__getattribute__(self, name))(),
+        (4,),
+    ),
+    "a stated shape": lambda: (sub(K.Dense, compute_output_shape=lambda self, shape: (shape[0], 9))(2), (4,)),
+    "an attribute in the place of a method": lambda: (with_attribute(lip.GroupSort2(), "scaled"), (4,)),
+    "an attribute in the place of a call": lambda: (with_attribute(K.ReLU(), "call"), (4,)),
+    "a parametrization": lambda: (lip_with_another_parametrization(), (4,)),
+    "an attribute of a parametrization": lambda: (with_another_call(lip.SpectralDense(2)), (4,)),
+    "what a wrapper holds": lambda: (K.TimeDistributed(sub(K.ReLU, call=lambda self, x: 7 * x)()), (3, 4)),
+    "an activation": lambda: (K.Dense(2, activation=sub(lip.GroupSort2, scaled=lambda self, x: 7 * x)()), (4,)),
+}
+
+
+def with_attribute(layer, name):
+    setattr(layer, name, lambda x: 7 * x)
+    return layer
+
+
+def lip_with_another_parametrization():
+    loud = sub(SpectralParametrization, call=lambda self, kernel, training=True: 7 * ops.convert_to_tensor(self.wbar))
+    return sub(lip.SpectralDense, parametrization_class=loud)(2)
+
+
+def with_another_call(layer):
+    layer.parametrization.call = lambda kernel, training=True: 7 * kernel
+    return layer
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_call_uses_may_not_be_overridden(name):
+    layer, shape = OTHERWISE[name]()
+    layer.build((None, *shape))
+    for norm in NORMS:
+        assert layer_bound(layer, shape, norm).upper == math.inf
+    assert lipviz.certify(layer, shape, search=False).upper_bound == math.inf
+
+
+HARMLESS = {
+    "words and names": lambda: (sub(K.Dense, __doc__="One.", helper=lambda self: 7)(2), (4,)),
+    "arguments": lambda: (sub(lip.SpectralDense, __init__=lambda self: lip.SpectralDense.__init__(self, 2))(), (4,)),
+    "a configuration": lambda: (sub(lip.GroupSort2, get_config=lambda self: {"other": 7})(), (4,)),
+    "a build": lambda: (sub(K.Dense, build=lambda self, shape: K.Dense.build(self, shape))(2), (4,)),
+    "a shape": lambda: (sub(K.Dense, compute_output_shape=lambda self, shape: (*shape[:-1], 2))(2), (4,)),
+    "an attribute that only training uses": lambda: (with_another_normalization(lip.SpectralDense(2)), (4,)),
+    "a normalization of its kernel": lambda: (
+        sub(lip.SpectralDense, parametrization_class=sub(SpectralParametrization))(2),
+        (4,),
+    ),
+}
+
+
+def with_another_normalization(layer):
+    layer.parametrization.normalize = functools.partial(SpectralParametrization.normalize, layer.parametrization)
+    return layer
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_subclass_that_adds_nothing_to_call_keeps_its_rule(name):
+    layer, shape = HARMLESS[name]()
+    layer.build((None, *shape))
+    assert layer_bound(layer, shape, 2).upper < math.inf
+
+
+def test_a_linear_part_of_ones_own_is_probed():
+    layer = sub(lip.SpectralDense, linear=lambda self, x, kernel: 3 * ops.matmul(x, kernel))(4)
+    layer.build((None, 4))
+    assert layer_bound(layer, (4,), 2).upper == pytest.approx(3, rel=1e-4)
+
+
+@pytest.mark.parametrize("base", [K.Layer, lip.GroupSort2], ids=["of Keras", "of ours"])
+def test_a_registered_bound_holds_for_subclasses_that_add_nothing(base, monkeypatch):
+    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    loud = sub(base, call=lambda self, x: self.loud(x), loud=lambda self, x: 7 * x)
+    lipviz.register_bound(loud, lambda layer, shape, norm: 7.0)
+    assert layer_bound(loud(), (4,), 2).upper == 7
+    assert layer_bound(sub(loud, get_config=lambda self: {})(), (4,), 2).upper == 7
+    louder = sub(loud, loud=lambda self, x: 9 * x)
+    assert layer_bound(louder(), (4,), 2) == Bound(0.0, math.inf, "no rule for Sub, which computes otherwise than Sub")
+
+
+@pytest.mark.parametrize("make", [keras.Sequential, lipviz.Sequential])
+def test_models_that_run_their_layers_otherwise(make):
+    layers = [keras.Input((4,)), K.ReLU()]
+    assert lipviz.certify(sub(make, train_step=lambda self, data: {})(layers), search=False).upper_bound == 1
+    loud = sub(make, call=lambda self, x, training=None, mask=None: 7 * x)
+    assert lipviz.certify(loud(layers), search=False).upper_bound == math.inf
 
 
 def test_register_bound_with_and_without_decorator():

@@ -1,5 +1,6 @@
 """Certified radii: exact where that is known, sound where attacks come, and right where the reference is not."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -12,6 +13,8 @@ from keras import ops
 
 import lipviz
 from lipviz import data, layers, losses, measure
+from lipviz.measure import operators
+from lipviz.measure.bounds import linear as bounds_of_linear
 from lipviz.measure.certification import pairwise_bounds_and_errors
 from lipviz.measure.precision import outputs
 from tests.support import examples
@@ -560,3 +563,41 @@ def test_other_bad_arguments_are_named():
         measure.certified_accuracy(model, x, None)
     with pytest.raises(ValueError, match="needs labels"):
         measure.certified_radius(model, x).accuracy_at(0.1)
+
+
+def test_constants_of_weights_that_stayed_are_not_computed_again(monkeypatch):
+    """Of a radius with known bounds most of the time would be what follows rounding along the model."""
+    asked = []
+
+    def counted(name):
+        compute = getattr(bounds_of_linear, name)
+        return lambda *args, **kwargs: asked.append(name) or compute(*args, **kwargs)
+
+    for name in ("convolution_bound", "matrix_bound"):
+        monkeypatch.setattr(bounds_of_linear, name, counted(name))
+    stack = [layers.SpectralConv2D(2, 3), layers.GroupSort2(), keras.layers.Flatten(), layers.SpectralDense(3)]
+    model, x = keras.Sequential([keras.Input((6, 6, 1)), *stack]), samples(4, (6, 6, 1))
+    bounds = measure.pairwise_bounds(model)
+    assert asked
+    asked.clear()
+    found = measure.certified_radius(model, x, bounds=bounds)
+    assert measure.certified_radius(model, x).radii == pytest.approx(found.radii)
+    assert not asked
+    model.layers[0].kernel.assign(np.random.default_rng(1).standard_normal((3, 3, 1, 2)))
+    model.layers[0].refresh()
+    assert measure.pairwise_bounds(model).max() != pytest.approx(bounds.max(), rel=1e-6)
+    assert asked
+
+
+def test_what_is_remembered_is_told_apart():
+    """One kernel in layers of other strides, paddings, sizes and norms."""
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 2, 2))
+    for _ in range(2):
+        for strides, padding, size, norm in itertools.product((1, 2), ("same", "valid"), (5, 6), (1, 2, np.inf)):
+            layer = keras.layers.Conv2D(2, 3, strides, padding)
+            layer.build((None, size, size, 2))
+            layer.kernel.assign(kernel)
+            bound = bounds_of_linear.operator_bound(operators.linear_operator(layer, (size, size, 2)), norm)
+            matrix = operators.explicit_matrix(operators.linear_operator(layer, (size, size, 2)))
+            exact = np.linalg.norm(matrix, norm)
+            assert bound.lower * (1 - 1e-9) <= exact <= bound.upper * (1 + 1e-12)

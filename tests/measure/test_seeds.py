@@ -1,12 +1,16 @@
 """What a measurement says to a seed that cannot be one."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 
 from lipviz import layers as lip
 from lipviz import measure, utils
+from lipviz.measure import toy_training
 
+LABELLED = [(np.eye(4), np.arange(4) % 2)] * 2
 X = np.random.default_rng(0).standard_normal((8, 2))
 
 
@@ -35,7 +39,18 @@ DRAWS = {
     "toy_network": lambda seed: measure.toy_network("groupsort2", 4, 1, seed=seed),
     "linear_regions": lambda seed: measure.linear_regions(network(), resolution=5, seed=seed),
     "attack": lambda seed: measure.attack(network(), X, epsilon=0.1, seed=seed),
+    "certify": lambda seed: measure.certify(network(), seed=seed),
+    "certify without a search": lambda seed: measure.certify(network(), search=False, seed=seed),
+    "toy_classifier": lambda seed: measure.toy_classifier(X, np.arange(8) % 2, width=4, depth=1, steps=1, seed=seed),
+    "fit_steps": lambda seed: measure.fit_steps(np.sin, width=4, depth=1, steps=1, seed=seed),
+    "kr_steps": lambda seed: measure.kr_steps(X, -X, width=4, depth=1, steps=1, seed=seed),
+    "kr_steps of a model": lambda seed: measure.kr_steps(X, -X, network(), steps=1, seed=seed),
+    "tradeoff_steps": lambda seed: measure.tradeoff_steps(*LABELLED, width=4, depth=1, steps=1, seed=seed),
+    "ToyTrainer.restart": lambda seed: toy_training.ToyTrainer.restart(None, seed),
+    "ActivationProbe.measure": lambda seed: measure.ActivationProbe(lip.GroupSort2(), 2, 5).measure(seed=seed),
+    "evaluate_lip_const_gen": lambda seed: utils.evaluate_lip_const_gen(network(), iter([(X, X)]), seed=seed),
 }
+LIMITED = {"attack", "toy_network", "toy_classifier", "fit_steps", "kr_steps", "tradeoff_steps"}
 
 
 @pytest.mark.parametrize("name", list(DRAWS))
@@ -43,6 +58,16 @@ def test_a_seed_is_a_whole_number(name):
     for seed in ("a", 1.5, -1, True, [1, 2]):
         with pytest.raises(ValueError, match=r"`seed` must be an integer of at least 0\. Received: seed="):
             DRAWS[name](seed)
-    if name == "attack":
-        with pytest.raises(ValueError, match="`seed` must be an integer from 0 to 4294967295"):
+    if name in LIMITED:
+        with pytest.raises(ValueError, match=r"`seed` must be an integer from 0 to (4294967295|2147483647)"):
             DRAWS[name](2**32)
+
+
+def test_no_measurement_with_a_seed_is_forgotten():
+    functions = {name: getattr(measure, name) for name in measure.__all__}
+    seeded = {
+        name
+        for name, function in functions.items()
+        if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters
+    }
+    assert seeded <= DRAWS.keys()

@@ -1,5 +1,7 @@
 """Dense layers, convolutions and average poolings: norms of matrices."""
 
+import collections
+import hashlib
 import math
 
 import keras
@@ -16,6 +18,7 @@ from lipviz.measure.operators import (
     SEPARABLE,
     TRANSPOSED,
     Convolution,
+    NotLinearError,
     explicit_matrix,
     geometry,
     is_plain,
@@ -80,9 +83,24 @@ def _rayleigh(gram, steps=50):
     return v @ gram @ v
 
 
+_REMEMBERED = 512
+_found = collections.OrderedDict()  # from what a bound is a function of to the bound, the oldest first
+
+
+def _remembered(compute, array, *settings):
+    """What `compute` returns, a function of an array and of these settings: of the last ones it is known already."""
+    key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
+    bound = _found.pop(key, None) or compute()
+    _found[key] = bound
+    while len(_found) > _REMEMBERED:
+        _found.popitem(last=False)
+    return bound
+
+
 @rule(keras.layers.Dense, linear=True, whole=True)
 def _dense(layer, shape, norm, exact):
-    return matrix_bound(used_kernel(layer).T, norm)
+    kernel = used_kernel(layer)
+    return _remembered(lambda: matrix_bound(kernel.T, norm), kernel, "dense", norm)
 
 
 # --- convolutions ---
@@ -109,11 +127,16 @@ def operator_bound(operator, norm, exact=False):
     for candidate, is_adjoint in ((operator, False), (operator.T, True)):
         if isinstance(candidate, Convolution):
             if norm == 2:
-                return _from(convolution_bound(candidate, mode="exact" if exact else "fast"))
+                return _of_convolution(candidate, "exact" if exact else "fast")
             return _sums(candidate, norm if not is_adjoint else _DUAL[norm])
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
         return matrix_bound(explicit_matrix(operator), norm)
     return unknown(f"an operator of shape {operator.shape} is too large for its matrix")
+
+
+def _of_convolution(operator, mode):
+    settings = (operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups, mode)
+    return _remembered(lambda: _from(convolution_bound(operator, mode=mode)), operator.kernel, *settings)
 
 
 _DUAL = {1: math.inf, math.inf: 1}
@@ -236,4 +259,8 @@ def _constrained(layer, shape, norm, exact):
     """A constrained layer of someone else's, probed with every unit vector."""
     if None in shape:
         return unknown("its matrix is found by probing, which needs the size of the input")
-    return operator_bound(linear_operator(layer, shape), norm, exact)
+    try:
+        operator = linear_operator(layer, shape)
+    except NotLinearError as error:
+        return unknown(str(error))
+    return operator_bound(operator, norm, exact)

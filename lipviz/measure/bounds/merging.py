@@ -12,10 +12,12 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
+from lipviz.measure.algebra import computes_as
 from lipviz.measure.bounds.pointwise import largest_slope, named_activation, softmax_bound
 from lipviz.measure.bounds.registry import Bound, exactly, is_float, unknown
 from lipviz.measure.kernels import as_float64
 from lipviz.measure.operators import as_computed, largest_rounding, rounded
+from lipviz.measure.sizes import Shapes, are_one_together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,11 +29,15 @@ class Flow:
         gains: How much a change of each of the model's inputs changes it, of shape (inputs,). With a `Rounding`, two
             more entries a and b: what float64 computes is off by at most a + b‖x‖.
         at_zero: With a `Rounding`, the value itself where all inputs are 0, a tensor.
+        mask: The mask that Keras hands on beside the value, a symbolic tensor; None where there is none.
+        shapes: Its `lipviz.measure.sizes.Shapes`; None where nobody asks for them.
     """
 
     tensor: keras.KerasTensor
     gains: np.ndarray
     at_zero: object = None
+    mask: object = None
+    shapes: Shapes | None = None
 
     @property
     def shape(self):
@@ -57,46 +63,50 @@ class Merged:
     bound: Bound
 
 
-def _combined(flows, norm):
-    """Gains of several values side by side."""
-    together = np.stack([flow.gains for flow in flows])
+def _combined(flows, factors, norm):
+    """Gains of several values side by side, each times a factor."""
+    together = np.stack([factor * flow.gains for flow, factor in zip(flows, factors, strict=True)])
     if norm == 2:
         return np.sqrt(np.sum(np.square(together), axis=0))
     return together.max(axis=0) if norm == math.inf else together.sum(axis=0)
 
 
-def _weighted(flows, weights, norm, method):
-    """Σ w_i x_i: its own constant is the dual norm of the weights."""
-    gains = sum(weight * flow.gains for weight, flow in zip(weights, flows, strict=True))
-    dual = {1: max(weights), 2: math.sqrt(sum(w * w for w in weights)), math.inf: sum(weights)}[norm]
+def _weighted(flows, factors, norm, method):
+    """A sum of values, each times a factor: its own constant is the dual norm of these."""
+    gains = sum(factor * flow.gains for factor, flow in zip(factors, flows, strict=True))
+    dual = {1: max(factors), 2: math.sqrt(sum(f * f for f in factors)), math.inf: sum(factors)}[norm]
     return Merged(gains, exactly(dual, method))
 
 
-def _sum(layer, flows, norm):
-    return _weighted(flows, [1.0] * len(flows), norm, "sum")
+# Rules of layers: functions of (layer, flows, how much each is stretched where it is broadcast, norm).
 
 
-def _average(layer, flows, norm):
-    return _weighted(flows, [1 / len(flows)] * len(flows), norm, "mean")
+def _sum(layer, flows, factors, norm):
+    return _weighted(flows, factors, norm, "sum")
 
 
-def _side_by_side(layer, flows, norm):
+def _average(layer, flows, factors, norm):
+    return _weighted(flows, [factor / len(flows) for factor in factors], norm, "mean")
+
+
+def _side_by_side(layer, flows, factors, norm):
     axis = getattr(layer, "axis", -1)
     if axis % max(len(flows[0].shape), 1) == 0:
         raise UnboundedError("it joins along the batch")
-    return Merged(_combined(flows, norm), exactly(1.0, "concatenation"))
+    return Merged(_combined(flows, factors, norm), exactly(1.0, "concatenation"))
 
 
-def _extremum(layer, flows, norm):
+def _extremum(layer, flows, factors, norm):
     """Entry by entry, the maximum changes by no more than the larger of the changes."""
-    return Merged(_combined(flows, norm), exactly(1.0, "maximum"))
+    return Merged(_combined(flows, factors, norm), exactly(max(factors), "maximum"))
 
 
-def _residual(layer, flows, norm):
+def _residual(layer, flows, factors, norm):
     alpha = float(as_computed(layer, layer.alpha, f"The weight of '{layer.name}'"))
     weight = 1 / (1 + math.exp(-alpha)) if alpha >= 0 else math.exp(alpha) / (1 + math.exp(alpha))
     weights = [layer.k_coef_lip * weight, layer.k_coef_lip * (1 - weight)]
-    return _weighted(flows, weights, norm, "convex combination")
+    shares = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
+    return _weighted(flows, shares, norm, "convex combination")
 
 
 class UnboundedError(Exception):
@@ -145,29 +155,42 @@ def _merge(layer, flows, norm):
     if not is_float(layer.compute_dtype):
         raise UnboundedError(f"it rounds to {layer.compute_dtype}, which jumps")
     for cls, rule in MERGES.items():
-        if isinstance(layer, cls) and type(layer).call is cls.call and _agrees(layer, cls):
+        if isinstance(layer, cls) and computes_as(layer, cls):
+            factors = [1.0] * len(flows)
             if rule is not _side_by_side:
                 shape = tuple(layer.compute_output_spec([flow.tensor for flow in flows]).shape)
-                flows = [stretched(flow, shape, norm) for flow in flows]
-            return rule(layer, flows, norm)
+                factors = _copies(flows, shape, norm)
+            return rule(layer, flows, factors, norm)
     raise UnboundedError(f"no rule for {type(layer).__name__}")
 
 
-def _agrees(layer, cls):
-    return getattr(type(layer), "_merge_function", None) is getattr(cls, "_merge_function", None)
+def _copies(flows, shape, norm):
+    """How much each of several values is stretched where all are broadcast to a shape: their entries are copied."""
+    for axis, size in enumerate(shape[1:], 1):
+        unknown_here = [flow for flow in flows if len(flow.shape) == len(shape) and flow.shape[axis] is None]
+        if size is None and not all(_is_one_size(unknown_here[0], flow, axis - 1) for flow in unknown_here[1:]):
+            raise UnboundedError(
+                "it adds or compares values whose sizes are not known, and may differ, so that one is broadcast: "
+                "certify it with an `input_shape` without None"
+            )
+    return [_copied(flow, shape, norm) for flow in flows]
 
 
-def stretched(flow, shape, norm):
-    """A value broadcast to a shape: its entries are copied."""
+def _is_one_size(first, second, axis):
+    return first is second or (
+        None not in (first.shapes, second.shapes) and are_one_together(first.shapes, second.shapes, axis)
+    )
+
+
+def _copied(flow, shape, norm):
     if flow.shape == shape:
-        return flow
+        return 1.0
     pairs = list(zip(flow.shape[1:], shape[1:], strict=False))
-    copied = all(a == b or (a == 1 and b is not None) for a, b in pairs)
-    if len(flow.shape) != len(shape) or flow.shape[0] != shape[0] or not copied:
+    fits = all(a == b or (a == 1 and b is not None) for a, b in pairs)
+    if len(flow.shape) != len(shape) or flow.shape[0] != shape[0] or not fits:
         raise UnboundedError(f"it broadcasts {flow.shape} to {shape}")
     copies = math.prod(b for a, b in pairs if a != b)
-    factor = {1: copies, 2: math.sqrt(copies), math.inf: 1.0}[norm]
-    return Flow(keras.KerasTensor(shape, flow.tensor.dtype), flow.gains * factor, flow.at_zero)
+    return {1: float(copies), 2: math.sqrt(copies), math.inf: 1.0}[norm]
 
 
 # --- operations of keras.ops, by the name of their class ---
@@ -386,8 +409,10 @@ def _reduced(operation, flows, args, output, norm):
 
 def _added(operation, flows, args, output, norm):
     """X + y, x − y, and the same with a constant, which is a shift."""
-    flows = [stretched(flow, tuple(output.shape), norm) for flow in flows]
-    return _sum(operation, flows, norm) if len(flows) > 1 else _scaled(flows[0], exactly(1.0, "shift"))
+    factors = _copies(flows, tuple(output.shape), norm)
+    if len(flows) > 1:
+        return _sum(operation, flows, factors, norm)
+    return _scaled(flows[0], exactly(factors[0], "shift"))
 
 
 def _multiplied(operation, flows, args, output, norm):
@@ -398,24 +423,24 @@ def _multiplied(operation, flows, args, output, norm):
     if divides and not isinstance(args[0], Flow):
         raise UnboundedError("a division by a value has no global bound")
     factor = np.abs(rounded(as_float64(by, "A factor"), output.dtype))
-    flow = stretched(of, tuple(output.shape), norm)
+    (copies,) = _copies([of], tuple(output.shape), norm)
     with np.errstate(divide="ignore"):
         factor = float((1 / factor if divides else factor).max())
     if not math.isfinite(factor):
         raise UnboundedError("its factor is not finite")
-    return _scaled(flow, exactly(factor, "factor"))
+    return _scaled(of, exactly(factor, "factor") if copies == 1 else Bound(0.0, factor * copies, "factor"))
 
 
 def _stacked(operation, flows, args, output, norm):
     axis = operation.axis % len(output.shape)
     if axis == 0:
         raise UnboundedError("it joins along the batch")
-    return Merged(_combined(flows, norm), exactly(1.0, "concatenation"))
+    return Merged(_combined(flows, [1.0] * len(flows), norm), exactly(1.0, "concatenation"))
 
 
 def _larger(operation, flows, args, output, norm):
     """Entry by entry, of two values or of a value and a constant."""
-    return _extremum(operation, [stretched(flow, tuple(output.shape), norm) for flow in flows], norm)
+    return _extremum(operation, flows, _copies(flows, tuple(output.shape), norm), norm)
 
 
 def _padded(operation, flows, args, output, norm):

@@ -7,8 +7,8 @@ import numpy as np
 
 from lipviz import layers as lip
 from lipviz.measure.bounds.registry import Bound, computed, exactly, layer_bound, rule, unknown
-from lipviz.measure.kernels import as_float64
-from lipviz.measure.operators import as_computed, batch_normalization_factors, largest_rounding
+from lipviz.measure.kernels import as_float64, to_numpy
+from lipviz.measure.operators import as_computed, batch_normalization_factors, is_positive, largest_rounding
 
 # The largest slope of each function of Keras, entry by entry; rounded up in the last digit where it is no closed form.
 _SLOPES = {
@@ -84,7 +84,7 @@ def softmax_bound(sizes):
     """Of diag(p) − p pᵀ, whose norms are at most ½, where two probabilities are ½ each; 0 for a single class."""
     if math.prod(n or 2 for n in sizes) == 1:
         return exactly(0.0, "one class")
-    return exactly(0.5, "softmax")
+    return Bound(0.0 if None in sizes else 0.5, 0.5, "softmax")
 
 
 def _log_softmax(count, norm):
@@ -118,7 +118,8 @@ def factor_arrays(layer):
         return scale, (np.shape(layer.offset),)
     if isinstance(layer, keras.layers.Normalization):
         variance = as_float64(layer.variance, f"The variance of '{layer.name}'")
-        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        with np.errstate(invalid="ignore"):  # of a negative one: no finite factor
+            deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
         return deviation if layer.invert else 1 / deviation, (np.shape(layer.mean),)
     if isinstance(layer, keras.layers.PReLU):
         slopes = np.abs(as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'"))
@@ -228,9 +229,13 @@ def _householder(layer, shape, norm, exact):
 
 # --- normalizations at inference ---
 
+_NOT_POSITIVE = "its running variance plus epsilon is not positive"
+
 
 @rule(keras.layers.BatchNormalization, whole=True)
 def _batch_normalization(layer, shape, norm, exact):
+    if not is_positive(to_numpy(layer.moving_variance), layer.epsilon, layer.compute_dtype):
+        return unknown(_NOT_POSITIVE)
     return computed(float(np.abs(batch_normalization_factors(layer)).max()), "largest factor of a channel")
 
 
@@ -243,6 +248,8 @@ def _layer_normalization(layer, shape, norm, exact):
         return unknown("it normalizes along the batch")
     if norm != 2:
         return unknown("layer normalization is bounded in l2 only")
+    if not is_positive(0.0, layer.epsilon, layer.compute_dtype):
+        return unknown("its epsilon is no positive number, so that nothing bounds it at inputs without variance")
     gamma = 1.0
     if layer.scale:  # Keras computes in float32 at least, whatever the layer's dtype is
         gamma = np.abs(as_float64(layer.gamma, f"The scale of '{layer.name}'")).max()
@@ -262,6 +269,8 @@ def _rescaling(layer, shape, norm, exact):
 
 @rule(lip.BatchLipNorm)
 def _batch_lip_norm(layer, shape, norm, exact):
+    if not is_positive(np.max(to_numpy(layer.moving_variance)), layer.epsilon, layer.compute_dtype):
+        return unknown(_NOT_POSITIVE)
     return computed(layer.lip_constant, "its running variance")
 
 

@@ -7,6 +7,7 @@ import numbers
 import keras
 
 from lipviz.layers import ConstrainedKernel
+from lipviz.measure.algebra import computes_as, constrained_class, is_linear_otherwise, states_its_shape
 
 NORMS = (1, 2, math.inf)
 
@@ -82,7 +83,7 @@ def register_bound(layer_class, rule=None):
 
     Args:
         layer_class: Subclass of `keras.layers.Layer`, with one input. Its subclasses are included, unless they override
-            `call`.
+            `call`, or what `call` uses. A layer that is called with more than its input, or uses a mask, is not.
         rule: Function of (layer, input_shape, norm) that returns a sound upper bound of the layer's Lipschitz constant
             at inference, as a float, a pair (lower, upper), or a `Bound`; `math.inf` where it knows none. `input_shape`
             is a tuple without the batch, with None for unknown sizes; `norm` is 1, 2 or `math.inf`, in which both
@@ -148,17 +149,29 @@ def rule(*classes, linear=False, whole=False):
 
 
 def find_rule(layer):
-    """The rule for a layer: that of the nearest class that computes as the layer does; None where there is none.
+    """The rule for a layer: that of the nearest class with one, if the layer computes as that does; else None.
 
-    lipviz's constrained layers have the rule of their Keras base, which reads the kernel that they use.
+    lipviz's constrained layers have the rule of their Keras base, which reads the kernel that they use. One of somebody
+    else's that is linear in a way of its own has that of `ConstrainedKernel`.
     """
-    found = [cls for cls in type(layer).__mro__ if cls in _RULES]
-    if isinstance(layer, ConstrainedKernel) and _is_ours(type(layer)):
-        found = [cls for cls in found if cls is not ConstrainedKernel]
-        return _RULES[found[0]] if found else None
-    if found and found[0] is ConstrainedKernel:
-        return _RULES[ConstrainedKernel] if type(layer).call is ConstrainedKernel.call else None
-    return _RULES[found[0]] if found and _computes_as(type(layer), found[0]) else None
+    known = _known(layer)
+    if known in _RULES and known is not ConstrainedKernel:
+        return _RULES[known] if computes_as(layer, known) else None
+    if known is None:
+        return None
+    ours = constrained_class(layer)
+    if ours is not None:
+        return _RULES.get(ours.vanilla_class)
+    return _RULES[ConstrainedKernel] if is_linear_otherwise(layer) else None
+
+
+def _known(layer):
+    """The nearest class of a layer that has a rule, or is one of lipviz's constrained layers; None where none is."""
+    return next((cls for cls in type(layer).__mro__ if cls in _RULES or _is_ours(cls)), None)
+
+
+def _is_ours(cls):
+    return issubclass(cls, ConstrainedKernel) and cls.__module__.startswith("lipviz.layers.")
 
 
 def takes_whole_numbers(found):
@@ -181,13 +194,25 @@ def layer_bound(layer, shape, norm, exact=False):
     from lipviz.measure.bounds.pointwise import activation_bound  # which asks back for activations that are layers
 
     found = find_rule(layer)
-    if found is None:
-        return unknown(f"no rule for {type(layer).__name__}")
-    if not is_float(layer.compute_dtype):
-        return unknown(f"it rounds to {layer.compute_dtype}, which jumps")
+    problem = why_unknown(layer, found, shape)
+    if problem is not None:
+        return unknown(problem)
     bound = found(layer, shape, norm, exact)
     activation = activation_of(layer, found)
     return bound if activation is None else activation_bound(activation, behind(layer, shape), norm).after(bound)
+
+
+def why_unknown(layer, found, shape):
+    """Why the rule that was found for a layer, if there is one, does not speak of it; None where it does."""
+    known = _known(layer)
+    if found is None:
+        differs = f", which computes otherwise than {known.__name__}" if known not in (None, type(layer)) else ""
+        return f"no rule for {type(layer).__name__}{differs}"
+    if not is_float(layer.compute_dtype):
+        return f"it rounds to {layer.compute_dtype}, which jumps"
+    if known is not ConstrainedKernel and not states_its_shape(layer, known, shape):
+        return "it states a shape of its output that is not that of what it computes"
+    return None
 
 
 def activation_of(layer, found):
@@ -199,16 +224,3 @@ def activation_of(layer, found):
 def behind(layer, shape):
     """Shape of a layer's output, without the batch."""
     return tuple(layer.compute_output_shape((1, *shape)))[1:]
-
-
-_ALGEBRA = ("call", "__call__", "convolution_op")
-
-
-def _computes_as(cls, known):
-    """Whether a class overrides nothing that computes."""
-    return all(getattr(cls, name, None) is getattr(known, name, None) for name in _ALGEBRA)
-
-
-def _is_ours(cls):
-    """Whether everything that computes in a constrained layer is lipviz's."""
-    return all(getattr(cls, name).__module__.startswith("lipviz.layers.") for name in ("call", "linear", "add_bias"))

@@ -1,0 +1,88 @@
+"""Masks: which steps of a series count. Keras computes them from values, and hands them on beside these.
+
+A mask jumps where a value reaches the number that marks a step as masked, and so does whatever computes with it. A mask
+that no layer uses changes nothing. Which layers make, hand on, drop and use masks is read from the layers themselves,
+as `keras.layers.Layer.__call__` does.
+"""
+
+import keras
+
+# Keras attaches this to a value whose mask cannot be computed here.
+UNKNOWN = "a mask"
+
+_BATCH_NORMALIZATION = keras.layers.BatchNormalization.call  # it uses a mask in training only
+_TIME_DISTRIBUTED = keras.layers.TimeDistributed.call  # it hands a mask to the layer that it holds
+# Operations that may return the very tensor that they got, with its mask.
+_MAY_RETURN_THEIR_INPUT = ("Cast", "Copy", "GetItem", "Pad", "Reshape", "Roll", "Squeeze", "StopGradient", "Transpose")
+
+
+def uses(layer):
+    """Whether a layer, or one inside of it, computes with a mask at inference.
+
+    Args:
+        layer: Keras layer.
+    """
+    takes = any(name == "mask" or name.endswith("_mask") for name in layer.call_signature_parameters)
+    if takes and type(layer).call not in (_BATCH_NORMALIZATION, _TIME_DISTRIBUTED):
+        return True
+    return any(uses(inner) for inner in layer._flatten_layers(include_self=False, recursive=False))
+
+
+def behind_layer(layer, inputs, masks, outputs):
+    """The masks that Keras attaches to what a layer returns.
+
+    Args:
+        layer: Keras layer.
+        inputs: The symbolic tensors that it takes, in their structure.
+        masks: Their masks in the same structure, symbolic tensors or None.
+        outputs: List of the symbolic tensors that it returns.
+
+    Returns:
+        A list as long as `outputs`, with None where there is no mask.
+    """
+    found = [None] * len(outputs)
+    if layer.supports_masking:
+        found = _computed(layer, inputs, masks, outputs)
+    given = [mask for mask in keras.tree.flatten(masks) if mask is not None]
+    if not given:
+        return found
+    tensors = keras.tree.flatten(inputs)
+    return [
+        mask if mask is not None or not _may_return(layer, tensors, output) else given[0]
+        for mask, output in zip(found, outputs, strict=True)
+    ]
+
+
+def _computed(layer, inputs, masks, outputs):
+    given = any(mask is not None for mask in keras.tree.flatten(masks))
+    if not given and not _makes_masks(layer):
+        return [None] * len(outputs)
+    try:
+        found = keras.tree.flatten(layer.compute_mask(inputs, masks))
+    except Exception:  # of the backend, or of a layer that needs values
+        found = [UNKNOWN] * len(outputs)
+    return (found + [None] * len(outputs))[: len(outputs)]
+
+
+def _makes_masks(layer):
+    return type(layer).compute_mask is not keras.layers.Layer.compute_mask
+
+
+def _may_return(layer, tensors, output):
+    """Whether what a layer returns may be what it got: not from a layer of Keras or lipviz that has weights."""
+    is_known = type(layer).__module__.startswith(("keras.", "lipviz."))
+    return not (is_known and layer.weights) and any(tuple(x.shape) == tuple(output.shape) for x in tensors)
+
+
+def behind_operation(operation, flows, outputs):
+    """The same for an operation of `keras.ops`, which knows of no mask, but may return what it got.
+
+    Args:
+        operation: `keras.Operation`.
+        flows: What it takes, with a `mask` and a `shape` each.
+        outputs: List of the symbolic tensors that it returns.
+    """
+    if type(operation).__name__ not in _MAY_RETURN_THEIR_INPUT:
+        return [None] * len(outputs)
+    kept = {flow.shape: flow.mask for flow in flows if flow.mask is not None}
+    return [kept.get(tuple(output.shape)) for output in outputs]

@@ -1,0 +1,125 @@
+"""Sizes that are not known: which of them may turn out to be 1 where another one is not.
+
+Backends broadcast an axis of length 1, which copies its entries. So two values of unknown sizes may be added only if
+neither size is 1 without the other. That is tried out: the graph states its shapes for many choices of the unknown
+sizes of its inputs. These are all sizes up to 41, of each input apart from the others; then larger ones, of all inputs
+together; and all between, where a size is 1 for inputs that are larger than 41. What is still 1 for inputs of size 4096
+is not believed, as it may be so for ever.
+
+This relies on what holds for convolutions, poolings, padding and resampling: the size of an output does not fall where
+that of the input grows.
+"""
+
+import keras
+
+_SMALL = 41  # a prime number
+_LARGE = (48, 64, 96, 128, 192, 256, 512, 1024, 4096)
+
+
+class Shapes:
+    """Shapes of a value, without the batch, for each choice of the unknown sizes of a model's inputs.
+
+    Args:
+        state: Function from the number of a choice to a tuple, or to None where the graph refuses those sizes.
+        count: Number of unknown sizes.
+        before: The `Shapes` that `state` asks.
+    """
+
+    def __init__(self, state, count, before=()):
+        self.count = count
+        self._state, self._before, self._known = state, before, {}
+
+    def at(self, choice):
+        """Shape of a choice, a tuple or None. Those before come first: a graph may be deeper than Python's calls."""
+        waiting = [self]
+        while waiting and choice not in self._known:
+            missing = [shapes for shapes in waiting[-1]._before if choice not in shapes._known]
+            if missing:
+                waiting += missing
+            else:
+                done = waiting.pop()
+                done._known[choice] = done._state(choice)
+        return self._known[choice]
+
+
+def _size(place, choice):
+    """Unknown size number `place` in a choice.
+
+    In the choices from 0 to 40 each takes the values from 1 to 41, in an order of its own; in those beyond, all are
+    equal to the choice.
+    """
+    if choice >= _SMALL:
+        return choice
+    return 1 + ((place % (_SMALL - 1) + 1) * choice + 17 * place) % _SMALL
+
+
+def of_inputs(shapes):
+    """The `Shapes` of the inputs of a model.
+
+    Args:
+        shapes: List of their shapes, without the batch.
+    """
+    count = sum(shape.count(None) for shape in shapes)
+    places = iter(range(count))
+    named = [tuple((next(places), None) if size is None else (None, size) for size in shape) for shape in shapes]
+
+    def stated(axes):
+        return lambda choice: tuple(size if place is None else _size(place, choice) for place, size in axes)
+
+    return [Shapes(stated(axes), count) for axes in named]
+
+
+def behind(flows, args, kwargs, output_spec, output):
+    """The `Shapes` of what a step returns.
+
+    Args:
+        flows: What it takes, each with its `shapes` and its symbolic `tensor`.
+        args: Its arguments with these in them.
+        kwargs: Its named ones.
+        output_spec: Function of the pair of both, with symbolic tensors in the place of flows, that returns symbolic
+            tensors.
+        output: Number of the output.
+    """
+
+    def stated(choice):
+        def known(leaf):
+            if not isinstance(getattr(leaf, "shapes", None), Shapes):
+                return leaf
+            return keras.KerasTensor((leaf.tensor.shape[0], *leaf.shapes.at(choice)), leaf.tensor.dtype)
+
+        if any(flow.shapes.at(choice) is None for flow in flows):
+            return None
+        try:
+            spec = output_spec(keras.tree.map_structure(known, (args, kwargs)))
+        except Exception:  # of the backend, or of a layer
+            return None
+        shape = tuple(keras.tree.flatten(spec)[output].shape)[1:]
+        return None if None in shape else shape
+
+    return Shapes(stated, flows[0].shapes.count, [flow.shapes for flow in flows])
+
+
+def are_one_together(first, second, axis):
+    """Whether of two values neither has the size 1 on an axis where the other one has not, whatever sizes inputs have.
+
+    Args:
+        first: `Shapes` of a value.
+        second: Those of another one.
+        axis: Axis of a sample.
+    """
+    if first is second:
+        return True
+
+    def are_ones(choice):
+        """Whether each of the two is 1; None where the graph refuses the sizes."""
+        shapes = [shapes.at(choice) for shapes in (first, second)]
+        return None if None in shapes else [shape[axis] == 1 for shape in shapes]
+
+    tried = {choice: are_ones(choice) for choice in (*range(_SMALL), *_LARGE)}
+    known = [choice for choice in _LARGE if tried[choice] is not None]
+    last = max((choice for choice in known if any(tried[choice])), default=_SMALL)
+    end = min((choice for choice in known if choice > last), default=None)
+    if end is None:
+        return False
+    tried |= {choice: are_ones(choice) for choice in range(_SMALL, end)}  # up to where none is 1 any more
+    return all(found is None or found[0] == found[1] for found in tried.values())
