@@ -27,7 +27,7 @@ from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.model_file import load_model_file
 from lipviz.measure.operators import used_kernel
-from lipviz.measure.precision import float64_copy
+from lipviz.measure.precision import NotInFloat64Error, float64_copy
 from lipviz.measure.ratios import gradient_ascent_ratio
 
 _Functional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))  # it has no public name
@@ -386,7 +386,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
         samples = np.random.default_rng(seed).standard_normal((64, *shapes[0]))
     try:
         found = gradient_ascent_ratio(model, samples, steps=30, starts=16, seed=seed)
-    except (TypeError, NotImplementedError) as error:  # a model that cannot be rebuilt from its configuration
+    except (TypeError, NotImplementedError, NotInFloat64Error) as error:  # nor rebuilt from its configuration, perhaps
         return 0.0, f"No lower bound: {error}"
     if found.largest <= upper * (1 + 1e-9):
         return found.largest, None

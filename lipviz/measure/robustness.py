@@ -24,7 +24,7 @@ from keras import ops
 from lipviz.measure.bounds.registry import is_float
 from lipviz.measure.certification import certify, logits_model, pairwise_bounds_and_errors
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import float64_scope
+from lipviz.measure.precision import at_inference, float64_scope
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
 _BATCH = 1024
@@ -312,16 +312,16 @@ def logits(network, x):
     """Outputs of a float64 network at inference, of shape (n, C).
 
     Raises:
-        ValueError: If it has several outputs, or one of another rank.
+        ValueError: If it has several outputs, one of another rank, or a layer that has no float64 form here.
     """
     parts = []
     with float64_scope():
         for start in range(0, len(x), _BATCH):
-            part = network(x[start : start + _BATCH], training=False)
+            part = at_inference(network, x[start : start + _BATCH])
             if isinstance(part, list | tuple | dict) or len(part.shape) != 2:
                 shape = f"{len(part)} outputs" if isinstance(part, list | tuple | dict) else f"shape {part.shape}"
                 raise ValueError(f"Expected a classifier with one output of shape (batch, C). Received: {shape}")
-            parts.append(ops.convert_to_numpy(part))
+            parts.append(np.asarray(ops.convert_to_numpy(part), np.float64))  # logits may be whole numbers
     return np.concatenate(parts)
 
 

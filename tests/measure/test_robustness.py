@@ -289,6 +289,30 @@ def test_samples_of_models_of_whole_numbers_are_whole():
             measure.certified_radius(model, np.array(wrong))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_logits_of_whole_numbers_have_a_radius(dtype):
+    model = keras.Sequential([keras.layers.Input((3, 1), dtype=dtype), keras.layers.Flatten()])
+    found = measure.certified_radius(model, np.array([[[1], [5], [2]], [[4], [4], [0]]]))
+    np.testing.assert_allclose(found.radii, [3 / math.sqrt(2), 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("error", [KeyError, ArithmeticError])
+def test_what_a_backend_cannot_compute_in_float64_is_said(error, monkeypatch):
+    # As TensorFlow on CPUs, which pools volumes in no float64, with an error of its own.
+    def call(self, inputs):
+        if inputs.dtype == "float64":
+            raise error("no kernel for it\nand more")
+        return inputs
+
+    monkeypatch.setattr(keras.layers.Identity, "call", call)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Identity()])
+    words = f"'{model.name}' cannot be computed in float64 here: "
+    with pytest.raises(ValueError, match=words):
+        measure.certified_radius(model, np.zeros((1, 2)))
+    (note,) = lipviz.certify(model).notes
+    assert note.startswith(f"No lower bound: {words}")
+
+
 # --- what float64 rounds ---
 
 
