@@ -183,7 +183,7 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     scores = logits(network, x)
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
-    bounds, rounds = _bounds_and_errors(bounds, network, x, scores.shape[1])
+    bounds, constant, slope = _bounds_and_errors(bounds, network, x, scores.shape[1])
     signed = scores.shape[1] == 1
     predicted = decisions(scores)
     count = len(x)
@@ -194,9 +194,10 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
         constants = bounds[predicted]
         gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
     margins = gaps.min(axis=1)
-    gaps = gaps - 2 * error - _rounding(scores, constants, x) - rounds
+    rounds, growth = _rounding(scores, constants, x, constant, slope)
+    gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of what it is changed to
     with np.errstate(divide="ignore", invalid="ignore"):
-        radii = np.where(gaps > 0, gaps / constants, 0.0).min(axis=1)
+        radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
     if labels is not None:
         radii = np.where(predicted == labels, radii, 0.0)
     return CertifiedRadii(radii, predicted, margins, labels, bounds)
@@ -399,22 +400,28 @@ def _check_error(logit_error):
     return float(error[0])
 
 
-def _rounding(scores, constants, x):
-    """What a difference of logits in float64 may be off by, of shape (n, C)."""
+def _rounding(scores, constants, x, constant, slope):
+    """What a difference of logits in float64 may be off by, of shape (n, C), and what a change of length 1 adds to it.
+
+    A changed sample is larger, by the length of the change at most, and so are the values that it makes a computer
+    round. Where logits differ by a constant no change counts.
+    """
+    unit = _ROUNDING.get(keras.backend.backend(), 1e-12)
     sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
     largest = np.abs(scores).max(axis=1, keepdims=True)
-    return _ROUNDING.get(keras.backend.backend(), 1e-12) * (largest + constants * sizes)
+    rounds = unit * (largest + constants * sizes) + constant + slope * sizes
+    return rounds, np.where(constants > 0, 2 * unit * constants + slope, 0.0)
 
 
 def _bounds_and_errors(bounds, network, x, classes):
-    """Constants of the differences of logits, (C, C), and what rounding of hidden values moves these by, (n, 1)."""
+    """Constants of the differences of logits, (C, C), and a, b: rounding of hidden values moves these by a + b‖x‖."""
     # Of the very function that is evaluated, also where the model itself rounds its weights.
     known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
     bounds = _checked_bounds(known if bounds is None else bounds, network, x, classes)
     if not np.isfinite(constant + slope):  # whoever gave bounds of layers that are not known answers for them
-        return bounds, 0.0
-    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
-    return bounds, (1.0 if classes == 1 else np.sqrt(2)) * (constant + slope * sizes)
+        return bounds, 0.0, 0.0
+    root = 1.0 if classes == 1 else np.sqrt(2)
+    return bounds, root * constant, root * slope
 
 
 def _checked_bounds(bounds, network, x, classes):

@@ -366,6 +366,28 @@ def test_hidden_values_that_cancel_cost_the_radius_what_they_round(kind):
             assert radii[0] == radii[1] == 0
 
 
+def test_what_a_far_change_rounds_costs_the_radius_as_well():
+    # Nearly equal columns: only a change of 1e10 could flip the decision, and values as large as that round the logits.
+    dense = keras.layers.Dense(2, dtype="float64")
+    model = keras.Sequential([keras.layers.Input((2,), dtype="float64"), dense])
+    dense.set_weights([np.array([[1.0, 1.0 + 1e-10], [0.3, 0.3]]), np.array([1.0, 0.0])])
+    (radius,) = measure.certified_radius(model, np.zeros((1, 2))).radii
+    assert 1e9 < radius < 1e10
+    ends = radius * (1 - np.arange(1, 200)[:, None] * 1e-10) * np.array([[1.0, 0.0]])
+    scores = outputs(measure.logits_model(model), ends)
+    assert (scores[:, 0] > scores[:, 1]).all()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_images_that_are_interpolated_in_float32_cost_the_radius_what_that_rounds(interpolation):
+    one = keras.layers.UpSampling2D((1, 1), interpolation=interpolation)  # the identity, but for rounding
+    model = keras.Sequential([keras.layers.Input((1, 2, 1)), one, keras.layers.Flatten()])
+    x = np.array([[0.6131805747314502, 0.6131805747314502 + 1e-8], [1.0, 2.0]]).reshape(2, 1, 2, 1)
+    radii = measure.certified_radius(model, x).radii
+    assert radii[0] == 0  # float32 does not tell the two from each other
+    assert 0.9999 / math.sqrt(2) < radii[1] < 1 / math.sqrt(2)
+
+
 @pytest.mark.slow
 @given(st.integers(0, 999), st.integers(0, 25), st.integers(-3, 6))
 @settings(max_examples=examples(8))
