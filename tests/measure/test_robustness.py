@@ -313,6 +313,16 @@ def test_what_a_backend_cannot_compute_in_float64_is_said(error, monkeypatch):
     assert note.startswith(f"No lower bound: {words}")
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="other backends always compute in float64")
+def test_constrained_layers_have_radii_where_jax_computes_in_float32():
+    import jax
+
+    with jax.enable_x64(False) if hasattr(jax, "enable_x64") else jax.experimental.disable_x64():
+        model = lipviz.Sequential([keras.layers.Input((3,)), layers.SpectralDense(2)])
+        (radius,) = measure.certified_radius(model, np.array([[1.0, 2.0, 3.0]])).radii
+    assert radius > 0
+
+
 # --- what float64 rounds ---
 
 
