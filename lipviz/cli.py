@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its arguments; None takes the process's own.
 
     Returns:
-        The exit status: 0, or 1 after one line on stderr that says what is wrong.
+        The exit status: 0, or 1 after one line on stderr that says what is wrong. `certify --check` compares: 0 is yes,
+        1 is no, and 2 stands for what is wrong.
     """
     arguments = _parse(list(sys.argv[1:] if argv is None else argv))
     try:
@@ -97,6 +98,8 @@ def _build_parser():
         help="bound the Lipschitz constant of a saved model",
         description="Print a sound bound of the Lipschitz constant of a Keras model, and those of its layers. The file "
         "is loaded in safe mode: one that brings code of its own is refused.",
+        epilog="With --check the exit status is 0 where the certificate speaks of the model, 1 where it does not, and "
+        "2 where one of the two cannot be read.",
         allow_abbrev=False,
     )
     certify.add_argument("model", metavar="MODEL.keras", type=Path)
@@ -107,7 +110,22 @@ def _build_parser():
     certify.add_argument("--exact", action="store_true", help="spend seconds on each convolution")
     certify.add_argument("--no-search", dest="search", action="store_false", help="look for no lower bound: faster")
     certify.add_argument("--json", action="store_true", help="print JSON")
-    certify.set_defaults(run=_certify)
+    hand_on = certify.add_mutually_exclusive_group()
+    hand_on.add_argument(
+        "--save",
+        metavar="FILE",
+        type=Path,
+        action=_Once,
+        help="write the certificate there, too: JSON with hashes of the model",
+    )
+    hand_on.add_argument(
+        "--check",
+        metavar="FILE",
+        type=Path,
+        action=_Once,
+        help="certify nothing, but say whether the certificate in FILE speaks of this model, with these very weights",
+    )
+    certify.set_defaults(run=_certify, error=certify.error)
 
     bench = commands.add_parser(
         "bench",
@@ -131,6 +149,15 @@ def _build_parser():
     bench.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
     bench.set_defaults(run=_bench)
     return parser
+
+
+class _Once(argparse.Action):
+    """Stores a value, and refuses a second one, which would replace the first in silence."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"argument {option_string}: given twice")
+        setattr(namespace, self.dest, values)
 
 
 def _shape(text):
@@ -204,25 +231,53 @@ def _doctor(arguments):
 def _certify(arguments):
     from lipviz.greeting import without_greeting
 
+    if arguments.check and (unused := [name for name in arguments.given if name.split("=")[0] in _OF_CERTIFYING]):
+        arguments.error(f"argument --check: not allowed with {', '.join(unused)}, as nothing is certified")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with without_greeting():
-        from lipviz import measure
-        from lipviz.measure.model_file import load_model_file
+        from lipviz import measure  # noqa: F401 - with Keras, whose backend greets
 
-    norm = arguments.norm if arguments.norm == "inf" else int(arguments.norm)
+    work = _make_certificate if arguments.check is None else _check_certificate
     try:
-        certificate = measure.certify(
-            load_model_file(arguments.model),
-            arguments.input_shape,
-            norm=norm,
-            exact=arguments.exact,
-            search=arguments.search,
-        )
+        return work(arguments)
     except (OSError, TypeError, ValueError) as error:
         print(f"lipviz: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return 1 if arguments.check is None else 2
+
+
+_OF_CERTIFYING = ("--input-shape", "--norm", "--exact", "--no-search", "--json")
+
+
+def _make_certificate(arguments):
+    from lipviz import measure
+    from lipviz.measure.certificate_file import check_target
+    from lipviz.measure.model_file import load_model_file
+
+    if arguments.save is not None:
+        check_target(arguments.save)  # before the work
+    certificate = measure.certify(
+        load_model_file(arguments.model),
+        arguments.input_shape,
+        norm=arguments.norm if arguments.norm == "inf" else int(arguments.norm),
+        exact=arguments.exact,
+        search=arguments.search,
+    )
+    if arguments.save is not None:
+        certificate.save(arguments.save)
     print(certificate.to_json() if arguments.json else certificate)
     return 0
+
+
+def _check_certificate(arguments):
+    from lipviz import measure
+    from lipviz.measure.model_file import load_model_file
+
+    certificate = measure.Certificate.load(arguments.check)
+    found = certificate.check(load_model_file(arguments.model))
+    verdict = "speaks of" if found else "does not speak of"
+    reasons = f": {'; '.join(found.differences)}" if found.differences else f". {certificate.summary}"
+    print(f"{arguments.check} {verdict} {arguments.model}{reasons.rstrip('.')}.{found.remarks}")
+    return 0 if found else 1
 
 
 def _bench(arguments):

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import hashlib
 import inspect
+import weakref
 
 import keras
 import numpy as np
@@ -198,7 +199,7 @@ class Parametrization(keras.layers.Layer):
         self.add_state(kernel)
         wbar = self._initially(kernel, lambda: self._constrain_values(kernel)[0])
         self.wbar = self._variable(_Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
-        self.origin = self._add("origin", kernel.shape, self._initially(kernel, lambda: self._wide(kernel)))
+        self.origin = self._add("origin", kernel.shape, self._initially(kernel, lambda: self._separate(kernel)))
         self._constrained, self._constrained_by_xla = _Constrained(self, is_xla=False), _Constrained(self, is_xla=True)
         self.built = True
 
@@ -245,6 +246,10 @@ class Parametrization(keras.layers.Layer):
         """A kernel as a tensor in the dtype of `wbar`, which holds it exactly."""
         return ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype)
 
+    def _separate(self, kernel):
+        """The value of a kernel variable as a tensor that shares no memory with it: JAX donates both to a step."""
+        return ops.convert_to_tensor(copied(kernel).astype(self.variable_dtype))
+
     def constrain(self, kernel):
         """Constrained kernel and new state for a raw kernel; assigns nothing.
 
@@ -275,7 +280,7 @@ class Parametrization(keras.layers.Layer):
         """
         if not training:
             return self.used(kernel, self._is_compiled_by_xla())
-        with nm.without_eigenvalues() if self._is_compiled_by_xla() else contextlib.nullcontext():
+        with _numerics(self._is_compiled_by_xla()):
             wbar, state = self.constrain(kernel)
         finite = ops.isfinite(ops.sum(wbar))
 
@@ -303,7 +308,7 @@ class Parametrization(keras.layers.Layer):
         value = ops.cond(
             self.is_current(kernel),
             lambda: ops.convert_to_tensor(self.wbar),
-            lambda: constrained.apart(ops.stop_gradient(kernel)),
+            lambda: constrained.value(ops.stop_gradient(kernel)),
         )
         return nm.with_gradient_of(constrained, kernel, value)
 
@@ -353,7 +358,7 @@ class Parametrization(keras.layers.Layer):
 
     def save_own_variables(self, store):
         """Save all weights, with a `wbar` that belongs to the kernel unless that holds NaN, and a proof of it."""
-        if self._is_finite():
+        if self._is_finite() and not bool(self.is_current(self._raw())):
             self.refresh(self._raw())
         for i, weight in enumerate(self.weights):
             store[f"{i}"] = copied(weight)
@@ -386,10 +391,14 @@ class Parametrization(keras.layers.Layer):
         same_k = np.isclose(np.asarray(store["0"], np.float64), self.k_coef_lip, rtol=1e-6)  # it was kept in float32
         return bool(same_k) and self._excess(copied(self.wbar)) <= 1 + 1e-6
 
+    def settings(self):
+        """All but k that decides which kernel another becomes, as a tuple with a `repr`."""
+        arguments = {name: value for name, value in self.arguments().items() if name != "k_coef_lip"}
+        return arguments, self.coef_lip, self.operator_norm, self.variable_dtype
+
     def _proof(self):
         """A digest of the kernel, `wbar` and all that decides which kernel makes which, as an array of 16 bytes."""
-        settings = (type(self).__name__, self.arguments(), self.coef_lip, self.operator_norm, self.variable_dtype)
-        digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
+        digest = hashlib.blake2b(repr((type(self).__name__, self.k_coef_lip, self.settings())).encode(), digest_size=16)
         for values in (self._raw(), self.wbar):
             digest.update(np.asarray(copied(values), np.float64).tobytes())
         return np.frombuffer(digest.digest(), np.uint8)
@@ -426,22 +435,65 @@ def copied(variable):
 
 
 class _Constrained:
-    """The constrained kernel as a function of a kernel, for inference.
+    """The constrained kernel of a parametrization as a function of a kernel, for inference."""
 
-    Attributes:
-        apart: The same without a gradient: one operation of TensorFlow's graphs.
+    def __init__(self, parametrization, is_xla):
+        self._parametrization, self._is_xla = parametrization, is_xla
+        self._alike = None
+
+    def __call__(self, kernel):
+        """Differentiable."""
+        with _numerics(self._is_xla):
+            return self._parametrization.constrain(kernel)[0]
+
+    def value(self, kernel):
+        """Without a gradient. In a graph of TensorFlow it is one operation, which parametrizations alike share."""
+        if not nm.builds_graph():
+            with _numerics(self._is_xla):
+                return self._parametrization._constrain_values(kernel)[0]
+        if self._alike is None:
+            self._alike = _Alike.of(self._parametrization, self._is_xla)
+        return self._alike.call(kernel, *(variable[...] for variable in _read_by_constrain(self._parametrization)))
+
+
+_found = weakref.WeakValueDictionary()  # from settings to an `_Alike`, which those who use it keep alive
+
+
+class _Alike:
+    """What parametrizations with the same settings do to kernels of one shape, as one function of TensorFlow.
+
+    A model of many layers alike then builds one graph of the constraint, rather than one for each.
     """
 
     def __init__(self, parametrization, is_xla):
         self._parametrization, self._is_xla = parametrization, is_xla
-        self.apart = nm.as_one_call(lambda kernel: self._run(parametrization._constrain_values, kernel))
+        self.call = nm.as_one_call(self._run)
 
-    def __call__(self, kernel):
-        return self._run(self._parametrization.constrain, kernel)
+    @classmethod
+    def of(cls, parametrization, is_xla):
+        """The one for a parametrization. Subclasses from elsewhere share none: their state is not known."""
+        kind, settings = type(parametrization), parametrization.settings()
+        is_known = kind.__module__ == __name__
+        key = (kind, repr(settings), parametrization.wbar.shape, is_xla, None if is_known else id(parametrization))
+        alike = _found.get(key)
+        if alike is None:
+            alike = _found[key] = cls(parametrization, is_xla)
+        return alike
 
-    def _run(self, constrain, kernel):
-        with nm.without_eigenvalues() if self._is_xla else contextlib.nullcontext():
-            return constrain(kernel)[0]
+    def _run(self, kernel, *state):
+        mapping = zip(_read_by_constrain(self._parametrization), state, strict=True)
+        with keras.StatelessScope(state_mapping=list(mapping)), _numerics(self._is_xla):
+            return self._parametrization._constrain_values(kernel)[0]
+
+
+def _read_by_constrain(parametrization):
+    """The variables that decide, beside the kernel, what it is constrained to."""
+    return [parametrization.k, *(getattr(parametrization, name) for name in parametrization.state)]
+
+
+def _numerics(is_xla):
+    """The context for what TensorFlow's XLA compiles, which has no fast eigenvalues, or for all else."""
+    return nm.without_eigenvalues() if is_xla else contextlib.nullcontext()
 
 
 @keras.saving.register_keras_serializable("lipviz")

@@ -196,6 +196,19 @@ assert status == 0
 assert abs(from_file.upper_bound - promised.upper_bound) < 1e-5
 
 # %% [markdown]
+# A certificate can travel beside the file. `save` writes it as JSON, with hashes of the weights and of the
+# configuration, and `check` says whether it speaks of the model at hand. In a terminal:
+# `lipviz certify digits.keras --check digits.json`.
+
+# %%
+from_file.save("digits.json")
+received = measure.Certificate.load("digits.json")
+print(received.check(served))
+print(received.check(model))  # the same function, in other layers: it has a certificate of its own
+assert received.check(served)
+assert not received.check(model)
+
+# %% [markdown]
 # ## Serve it
 #
 # An answer of this server is a digit and a **certified radius**: a distance within which no change of the image, by

@@ -547,6 +547,97 @@ def test_certify_prints_json(saved, capsys):
     assert [row["kind"] for row in data["layers"]] == ["SpectralConv2D", "GlobalAveragePooling2D", "SpectralDense"]
 
 
+# --- lipviz certify, handed on ---
+
+
+@pytest.fixture
+def handed(saved, tmp_path, capsys):
+    """The model that was saved, and its certificate."""
+    assert cli.main(["certify", str(saved), "--no-search", "--save", str(tmp_path / "net.json")]) == 0
+    assert capsys.readouterr().out.startswith("Lipschitz constant of 'net' in the l2 norm: at most ")
+    return saved, tmp_path / "net.json"
+
+
+def checked(model, certificate, capsys):
+    """Status, and the one line that the command prints."""
+    status = cli.main(["certify", str(model), "--check", str(certificate)])
+    captured = capsys.readouterr()
+    (line,) = (captured.out + captured.err).splitlines()
+    assert line.startswith("lipviz: ") == bool(captured.err) == (status == 2)
+    return status, line
+
+
+def test_a_certificate_speaks_of_its_model_only(handed, tmp_path, capsys):
+    import keras
+
+    model, certificate = handed
+    status, line = checked(model, certificate, capsys)
+    assert status == 0
+    assert line.startswith(f"{certificate} speaks of {model}. Lipschitz constant of 'net' in the l2 norm: at most ")
+    other = keras.models.load_model(model)
+    other.layers[-1].bias.assign([0.0, 1e-45])
+    other.save(tmp_path / "other.keras")
+    status, line = checked(tmp_path / "other.keras", certificate, capsys)
+    assert status == 1
+    assert line == f"{certificate} does not speak of {tmp_path / 'other.keras'}: its weights have changed."
+
+
+def test_what_cannot_be_compared_is_one_line(handed, tmp_path, capsys):
+    model, certificate = handed
+    (tmp_path / "cut.json").write_bytes(certificate.read_bytes()[:-9])
+    (tmp_path / "new.json").write_text('{"format": "lipviz certificate", "format_version": 2}')
+    (tmp_path / "model.json").write_text('{"class_name": "Sequential"}')
+    cases = [
+        (model, tmp_path / "none.json", "There is no file"),
+        (model, tmp_path, "is a folder"),
+        (model, tmp_path / "cut.json", "no certificate, or a damaged one"),
+        (model, tmp_path / "new.json", "in format 2"),
+        (model, tmp_path / "model.json", "no certificate of lipviz"),
+        (model, model, "is a saved model. Expected a certificate"),
+        (certificate, model, "is a saved model. Expected a certificate"),
+        (certificate, certificate, "it is JSON, such as a certificate. Expected a model"),
+        (tmp_path / "none.keras", certificate, "There is no file"),
+    ]
+    for first, second, message in cases:
+        status, line = checked(first, second, capsys)
+        assert status == 2, line
+        assert message in line
+
+
+def test_a_certificate_that_cannot_be_written_is_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):
+    from lipviz import measure
+
+    monkeypatch.setattr(measure, "certify", None)
+    before = saved.read_bytes()
+    cases = {"none/net.json": "There is no folder", ".": "is a folder", saved.name: "A certificate is JSON"}
+    for name, message in cases.items():
+        assert message in refused(["certify", str(saved), "--save", str(tmp_path / name)], capsys)
+    assert "it is JSON, such as a certificate" in refused(["certify", str(_json(tmp_path))], capsys)
+    assert saved.read_bytes() == before
+
+
+def _json(folder):
+    (folder / "some.json").write_text("{}")
+    return folder / "some.json"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--check", "a.json", "--save", "b.json"], "not allowed with argument"),
+        (["--check", "a.json", "--check", "b.json"], "argument --check: given twice"),
+        (["--save", "a.json", "--save=b.json"], "argument --save: given twice"),
+        (["--check", "a.json", "--norm=1", "--json"], "not allowed with --norm=1, --json, as nothing is certified"),
+        (["--check"], "expected one argument"),
+    ],
+)
+def test_careless_arguments_of_certify(arguments, complaint, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["certify", "net.keras", *arguments])
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_certify_as_a_command_knows_our_classes_and_names_others(tmp_path, capsys):
     """Ours in a process of its own, where nothing has imported the layers before."""

@@ -35,6 +35,7 @@ from lipviz.measure.operators import (
     linear_operator,
 )
 from lipviz.measure.precision import float64_copy
+from lipviz.measure.provenance import CertificateCheck
 from lipviz.measure.ratios import RatioAscent, SecantRatios, gradient_ascent_ratio, secant_ratios
 from lipviz.measure.robustness import (
     CertifiedAccuracy,
@@ -70,6 +71,7 @@ __all__ = [
     "BjorckPaths",
     "Bound",
     "Certificate",
+    "CertificateCheck",
     "CertifiedAccuracy",
     "CertifiedImage",
     "CertifiedRadii",

@@ -8,6 +8,7 @@ import math
 import keras
 
 from lipviz.measure.bounds.registry import Bound
+from lipviz.measure.provenance import Origin, check
 
 _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
 
@@ -57,6 +58,8 @@ class Certificate:
         norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
         input_shape: Shape of the input without the batch, None for unknown sizes; a tuple of shapes for several.
         notes: What a reader should know, sentences.
+        origin: How it was made, with hashes of the model; None where `certify` did not make it.
+        radii: The `CertifiedRadii` that it was saved with; None where there are none.
     """
 
     model: str
@@ -66,6 +69,8 @@ class Certificate:
     norm: float
     input_shape: tuple
     notes: tuple = ()
+    origin: Origin | None = dataclasses.field(default=None, repr=False, hash=False)
+    radii: object = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def unbounded(self):
@@ -96,7 +101,75 @@ class Certificate:
         """
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
-    def _summary(self):
+    # --- handing it on ---
+
+    def save(self, path, radii=None):
+        """Write it to a JSON file, with what it takes to tell later whether it speaks of a model.
+
+        The file holds hashes (SHA-256) of the model's configuration and weights as they were when it was certified, the
+        bounds of all layers, the settings of the search, and the versions of what computed. All numbers read back
+        exactly; the strings "Infinity" and "NaN" stand for numbers that JSON does not have. The file appears at once or
+        not at all, and replaces one of that name. It has a checksum against damage, and no signature.
+
+        Args:
+            path: Path of the file, as "net.json".
+            radii: What `certified_radius` returned for the same model: radii, predictions, and a hash of the samples go
+                in, too. By default, the `radii` that it was loaded with.
+
+        Raises:
+            FileNotFoundError: If the folder is missing.
+            IsADirectoryError: If the path is a folder.
+            OSError: If the file cannot be written.
+            TypeError: If `radii` is something else.
+            ValueError: If the radii are those of another model, the certificate has no hashes, or the name is one of a
+                saved model.
+        """
+        from lipviz.measure import certificate_file
+
+        certificate_file.write(path, self, radii)
+
+    @classmethod
+    def load(cls, path):
+        """Read a certificate that `save` wrote.
+
+        Args:
+            path: Path of the file.
+
+        Returns:
+            A `Certificate`, equal to the one that was saved.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            IsADirectoryError: If it is a folder.
+            OSError: If the file cannot be read.
+            ValueError: If it is damaged, no certificate, or written in another format.
+        """
+        from lipviz.measure import certificate_file
+
+        return certificate_file.read(path)
+
+    def check(self, model, x=None):
+        """Whether it speaks of a model: whether its hashes are those of the model.
+
+        Names, `trainable`, compilation, and what only training uses may differ. Another version of Keras or of its
+        backend is a note. The bounds are not computed again: whether they are true is what `certify` says.
+
+        Args:
+            model: Built Keras model.
+            x: Samples, to compare them with those of its radii; values, shape and dtype count. None compares none.
+
+        Returns:
+            A `CertificateCheck`, true where the certificate speaks of the model, with the differences in words.
+
+        Raises:
+            TypeError: If `model` is no Keras model or layer.
+            ValueError: If the model is not built, the certificate has no hashes, or `x` is given and it has no radii.
+        """
+        return check(self, model, x)
+
+    @property
+    def summary(self):
+        """What is proved, in one sentence."""
         upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
         found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""
         return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm: {upper}{found}."
@@ -120,13 +193,13 @@ class Certificate:
         widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
         lines = ["  ".join(_padded(cell, widths[i], i) for i, cell in enumerate(row)) for row in rows]
         lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join([self._summary(), "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
+        return "\n".join([self.summary, "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
 
     def _repr_html_(self):
         head = _html_row(_HEADER, 'th scope="col"')
         body = "".join(_html_row(row, "td") for row in self._rows())
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        caption = f'<caption style="text-align:left">{html.escape(self._summary())}</caption>'
+        caption = f'<caption style="text-align:left">{html.escape(self.summary)}</caption>'
         table = f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
         # On a narrow screen the table scrolls, not the page.
         return f'<div style="overflow-x:auto">{table}</div>' + (f"<ul>{notes}</ul>" if notes else "")

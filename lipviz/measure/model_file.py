@@ -31,8 +31,9 @@ def load_model_file(path):
         raise FileNotFoundError(f"There is no file {str(path)!r}. Expected a model saved as `.keras`.")
     if path.is_dir():
         raise IsADirectoryError(f"There is no file {str(path)!r}, but a folder. Expected a model saved as `.keras`.")
-    with path.open("rb"):  # an OSError where it may not be read
-        pass
+    with path.open("rb") as file:  # an OSError where it may not be read
+        if file.read(1) == b"{":
+            raise _cannot_be_loaded(path, "it is JSON, such as a certificate. Expected a model saved as `.keras`")
     if path.suffix == ".keras":
         _check_archive(path)
     try:

@@ -25,6 +25,7 @@ from lipviz.measure.bounds.registry import is_float
 from lipviz.measure.certification import certify, logits_model, pairwise_bounds_and_errors
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.precision import at_inference, float64_scope
+from lipviz.measure.provenance import RadiiOrigin, data_of, fingerprint_or_why
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
 _BATCH = 1024
@@ -48,6 +49,7 @@ class CertifiedRadii:
         margins: Difference of the largest and the second largest logit, or magnitude of the one output: (n,), float64.
         labels: True classes, of shape (n,); None where they are not known.
         bounds: Lipschitz constants of the differences of logits, of shape (C, C).
+        origin: Of which model and samples they speak; None where `certified_radius` did not make them.
     """
 
     radii: np.ndarray = dataclasses.field(repr=False)
@@ -55,6 +57,7 @@ class CertifiedRadii:
     margins: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray | None = dataclasses.field(repr=False)
     bounds: np.ndarray = dataclasses.field(repr=False)
+    origin: RadiiOrigin | None = dataclasses.field(default=None, repr=False)
 
     def __len__(self):
         return len(self.radii)
@@ -179,10 +182,12 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
             that is not Lipschitz; if `x` is empty, not finite, of another shape than the model's input, or not of whole
             numbers where that is; if labels do not fit.
     """
+    given = x
     network, x = checked(model, x)
     scores = logits(network, x)
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
+    origin = _origin(model, given, bounds, error)
     bounds, constant, slope = _bounds_and_errors(bounds, network, x, scores.shape[1])
     signed = scores.shape[1] == 1
     predicted = decisions(scores)
@@ -200,7 +205,7 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
         radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
     if labels is not None:
         radii = np.where(predicted == labels, radii, 0.0)
-    return CertifiedRadii(radii, predicted, margins, labels, bounds)
+    return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
 
 
 def certified_accuracy(model, x, y, epsilons=EPSILONS):
@@ -406,11 +411,25 @@ def _rounding(scores, constants, x, constant, slope):
     A changed sample is larger, by the length of the change at most, and so are the values that it makes a computer
     round. Where logits differ by a constant no change counts.
     """
-    unit = _ROUNDING.get(keras.backend.backend(), 1e-12)
+    unit = _relative_margin()
     sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
     largest = np.abs(scores).max(axis=1, keepdims=True)
     rounds = unit * (largest + constants * sizes) + constant + slope * sizes
     return rounds, np.where(constants > 0, 2 * unit * constants + slope, 0.0)
+
+
+def _relative_margin():
+    return _ROUNDING.get(keras.backend.backend(), 1e-12)
+
+
+def _origin(model, x, bounds, error):
+    return RadiiOrigin(
+        fingerprint=fingerprint_or_why(model)[0],
+        data=data_of(x),
+        bounds="computed" if bounds is None else "given",
+        logit_error=error,
+        margin=_relative_margin(),
+    )
 
 
 def _bounds_and_errors(bounds, network, x, classes):

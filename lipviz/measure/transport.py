@@ -23,7 +23,7 @@ from scipy.spatial.distance import cdist
 
 from lipviz import normalizers as nm
 from lipviz.losses import HKR
-from lipviz.measure.certification import certify
+from lipviz.measure.certification import upper_bound
 from lipviz.measure.fields import _box, check_planar, grid_points, planar, predicted_outputs
 from lipviz.measure.fitting import Twin, toy_network, training
 from lipviz.measure.kernels import as_float64
@@ -264,7 +264,7 @@ def _estimates(model, twin, samples, count, training_losses, name, exact):
     for losses in training_losses:
         values = twin.outputs(samples)[:, 0]
         estimates = np.append(-losses, values[:count].mean() - values[count:].mean())
-        k = certify(model, samples.shape[1:], search=False).upper_bound
+        k = upper_bound(model, samples.shape[1:])
         yield KRTraining(name, np.arange(len(estimates)), estimates, exact, k)
 
 

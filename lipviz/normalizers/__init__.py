@@ -16,7 +16,7 @@ References:
 """
 
 from lipviz.normalizers._operations import in_numpy
-from lipviz.normalizers.backends import as_one_call, with_gradient_of
+from lipviz.normalizers.backends import as_one_call, builds_graph, with_gradient_of
 from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,
@@ -70,6 +70,7 @@ __all__ = [
     "bjorck_normalization",
     "bjorck_step",
     "bound_squarings",
+    "builds_graph",
     "check_beta",
     "check_count",
     "check_factor",

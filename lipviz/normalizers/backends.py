@@ -47,8 +47,17 @@ def _by_jax(function, x, upstream):
     return jax.vjp(function, x)[1](upstream)[0]
 
 
+def builds_graph():
+    """Whether TensorFlow traces what is called now."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
+
+
 def as_one_call(function):
-    """Keep a function of tensors together: where TensorFlow builds a graph, it becomes one operation there.
+    """Keep a function of tensors together, as one operation in the graphs of TensorFlow that call it.
 
     In a branch that is not taken, TensorFlow passes by each operation, one by one. A few hundred of them take longer
     than a small layer.
@@ -57,14 +66,11 @@ def as_one_call(function):
         function: From tensors to a tensor.
 
     Returns:
-        A function with the same arguments and result.
+        A function with the same arguments and result, to be called where `builds_graph`.
     """
-    if keras.backend.backend() != "tensorflow":
-        return function
     import tensorflow as tf
 
-    call = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
-    return lambda *tensors: function(*tensors) if tf.executing_eagerly() else call(*tensors)
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 _PULL_BACK = {"tensorflow": _by_tensorflow, "jax": _by_jax}
