@@ -221,6 +221,13 @@ def test_a_model_is_drawn_as_its_source_says():
     assert "Conv2D" not in plan.source()
 
 
+@pytest.mark.slow
+def test_layers_without_sizes_and_activations_that_are_layers_are_attacked():
+    lines = ("x = keras.Input((None, 2), dtype=floats)", "l = K.Dense(2, activation=K.PReLU(shared_axes=[1]))")
+    plan = Plan(lines, "keras.Sequential([x, l])", "float32", ((3, 2),), ("float32",))
+    assert check("bound", plan) is None
+
+
 def test_a_reproducer_holds_only_what_it_uses():
     program = reproducer([DENSE.source(), "model = make('float32')", "assert_k(model)"])
     assert "def operator_norm" in program  # which assert_k uses

@@ -55,6 +55,8 @@ def twin(make, model, rounded=None):
     single = any(layer.__class__.__name__ in ("MaxPooling3D", "AveragePooling3D") for layer in model._flatten_layers())
     with float64_scope():
         other = make("float32" if single else "float64")  # TensorFlow pools volumes in no other dtype
+        if len(other.variables) < len(model.variables):  # Keras builds activations that are layers when they are called
+            run(other, [np.ones([1, *(size or 4 for size in x.shape[1:])], str(x.dtype)) for x in other.inputs])
         names = [[variable.path for variable in one.variables] for one in (model, other)]
         assert len(names[0]) == len(names[1]), f"variables {names[0]} became {names[1]}"
         for ours, theirs in zip(model.variables, other.variables, strict=True):

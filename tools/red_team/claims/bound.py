@@ -39,11 +39,9 @@ def check(script, settings):
     bounds = {}
     for norm in attacks.NORMS:
         given = "'inf'" if norm == math.inf else norm
-        certificates = [script.value(f"lipviz.certify(model, norm={given}, search=False)")]
+        certificates = [certified(script, f"lipviz.certify(model, norm={given}, search=False)")]
         if any(None in tensor.shape[1:] for tensor in model.inputs):
-            certificates.append(script.value(f"lipviz.certify(model, {shapes}, norm={given}, search=False)"))
-        for certificate in certificates:
-            consistent(script, certificate)
+            certificates.append(certified(script, f"lipviz.certify(model, {shapes}, norm={given}, search=False)"))
         attained(script, certificates[-1])
         bounds[norm] = min(certificate.upper_bound for certificate in certificates)
         script.tally.bound(math.isfinite(bounds[norm]))
@@ -86,8 +84,9 @@ def samples_text(plan, count=2):
     )
 
 
-def consistent(script, certificate):
-    """What a certificate says of itself."""
+def certified(script, expression):
+    """A certificate, whose own words do not contradict each other."""
+    certificate = script.value(expression)
     name = script.lines[-1].split(" = ")[0]
     for row in certificate.layers:
         if not 0 <= row.lower <= row.upper:
@@ -96,6 +95,7 @@ def consistent(script, certificate):
     with script.naming("lower above upper"):
         script.run(f"assert 0 <= {name}.lower_bound <= {name}.upper_bound")
     script.run(f"str({name}), {name}.to_json()")
+    return certificate
 
 
 def attained(script, certificate):
