@@ -119,7 +119,7 @@ class _Walk:
         found = self._joined(described, _own_arrays(layer), inside)
         if not isinstance(layer, ConstrainedKernel) or not layer.built:
             return found
-        return dataclasses.replace(found, constrained=array_hash(layer.wbar) + found.constrained)
+        return dataclasses.replace(found, constrained=array_hash(layer.used_kernel()) + found.constrained)
 
 
 class _Graph:
