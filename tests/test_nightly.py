@@ -121,7 +121,8 @@ def test_every_real_part_has_a_sentence_and_programs_that_are_there():
             assert words[:2] == (sys.executable, "-m"), shlex.join(words)
             module = words[2]
             if module.startswith("tools."):
-                assert (nightly.ROOT / "tools" / f"{module.removeprefix('tools.')}.py").is_file()
+                path = nightly.ROOT / "tools" / module.removeprefix("tools.")
+                assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
             for path in (word for word in words if word.startswith(("tests/", "tools/", "notebooks"))):
                 assert (nightly.ROOT / path).exists(), path
 

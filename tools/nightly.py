@@ -158,6 +158,14 @@ PARTS = (
         ),
     ),
     Part(
+        "red_team",
+        "random models, other ones every night, and attacks on all that lipviz claims of them",
+        (
+            python("tools.red_team", "--minutes", "20", "--seed", "{seed}"),
+            python("tools.red_team", "--minutes", "10", "--seed", "{seed}", "--backend", "jax"),
+        ),
+    ),
+    Part(
         "benchmarks",
         "times of training, inference and parts beside plain Keras, and of sliders in a browser",
         (

@@ -31,7 +31,7 @@ from lipviz.measure.certificate import Certificate, LayerBound
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.model_file import load_model_file
 from lipviz.measure.operators import used_kernel
-from lipviz.measure.precision import float64_copy
+from lipviz.measure.precision import NotInFloat64Error, float64_copy
 from lipviz.measure.provenance import data_of, origin_of
 from lipviz.measure.ratios import gradient_ascent_ratio
 from lipviz.model import Functional, Sequential
@@ -518,7 +518,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
         samples = np.random.default_rng(seed).standard_normal((_DRAWN, *shapes[0]))
     try:
         found = gradient_ascent_ratio(model, samples, **_SEARCH, seed=seed)
-    except (TypeError, NotImplementedError, NotCopiedError) as error:  # it cannot be rebuilt from its configuration
+    except (TypeError, NotImplementedError, NotCopiedError, NotInFloat64Error) as error:  # there is no copy to search
         reason = str(error).strip().split("\n")[0]
         return 0.0, f"No lower bound: {reason}"
     if found.largest <= upper * (1 + 1e-9):

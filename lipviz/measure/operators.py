@@ -5,6 +5,7 @@ in NumPy from the kernel that inference uses and the geometry of the layer, apar
 that either can be held against the other.
 """
 
+import contextlib
 import functools
 import math
 
@@ -276,7 +277,10 @@ def used_kernel(layer, name="kernel"):
     """
     if getattr(layer, "quantization_mode", None) is not None:
         raise ValueError(f"{_named(layer)} is quantized: expected a kernel of floating-point numbers.")
-    kernel = layer.used_kernel() if isinstance(layer, ConstrainedKernel) else getattr(layer, name)
+    kernel = getattr(layer, name)
+    if isinstance(layer, ConstrainedKernel):
+        with float64_scope() if layer.variable_dtype == "float64" else contextlib.nullcontext():
+            kernel = layer.used_kernel()
     return as_computed(layer, kernel, f"The {name.replace('_', ' ')} of {_named(layer)}")
 
 

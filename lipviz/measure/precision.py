@@ -126,6 +126,31 @@ def _dtype(value):
     return "float64" if name in _FLOATS else value
 
 
+class NotInFloat64Error(ValueError):
+    """A backend cannot compute a model in float64 on this machine."""
+
+
+def at_inference(network, x):
+    """What a model in float64 makes of samples at inference, in the structure of its outputs.
+
+    Args:
+        network: Model in float64.
+        x: Array of shape (n, ...).
+
+    Raises:
+        NotInFloat64Error: If the backend has no float64 form of one of its layers, as TensorFlow has none of poolings
+            of volumes on CPUs.
+    """
+    with float64_scope():
+        try:
+            return network(x, training=False)
+        except (TypeError, ValueError, NotImplementedError):  # which speak for themselves
+            raise
+        except Exception as error:  # each backend has classes of its own
+            reason = str(error).strip().split("\n")[0]
+            raise NotInFloat64Error(f"'{network.name}' cannot be computed in float64 here: {reason}") from error
+
+
 def outputs(network, x, batch_size=1024):
     """Outputs of a `float64_copy` in inference, flattened.
 
@@ -136,7 +161,10 @@ def outputs(network, x, batch_size=1024):
 
     Returns:
         A float64 array of shape (n, number of outputs).
+
+    Raises:
+        NotInFloat64Error: See `at_inference`.
     """
     with float64_scope():
-        parts = [network(x[i : i + batch_size], training=False) for i in range(0, len(x), batch_size)]
+        parts = [at_inference(network, x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
         return np.concatenate([ops.convert_to_numpy(part).reshape(len(part), -1) for part in parts])

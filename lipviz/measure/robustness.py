@@ -24,7 +24,7 @@ from keras import ops
 from lipviz.measure.bounds.registry import is_float
 from lipviz.measure.certification import certify, logits_model, pairwise_bounds_and_errors
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import float64_scope
+from lipviz.measure.precision import at_inference, float64_scope
 from lipviz.measure.provenance import RadiiOrigin, data_of, fingerprint_or_why
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
@@ -188,8 +188,8 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
     is_given = bounds is not None
-    bounds, rounds = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
-    origin = _origin(model, given, is_given, error, _relative_margin(in_float32=rounds is None))
+    bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
+    origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
     signed = scores.shape[1] == 1
     predicted = decisions(scores)
     count = len(x)
@@ -200,9 +200,10 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
         constants = bounds[predicted]
         gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
     margins = gaps.min(axis=1)
-    gaps = gaps - 2 * error - _rounding(scores, constants, x, rounds is None) - (0.0 if rounds is None else rounds)
+    rounds, growth = _rounding(scores, constants, x, errors)
+    gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of what it is changed to
     with np.errstate(divide="ignore", invalid="ignore"):
-        radii = np.where(gaps > 0, gaps / constants, 0.0).min(axis=1)
+        radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
     if labels is not None:
         radii = np.where(predicted == labels, radii, 0.0)
     return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
@@ -318,16 +319,16 @@ def logits(network, x):
     """Outputs of a float64 network at inference, of shape (n, C).
 
     Raises:
-        ValueError: If it has several outputs, or one of another rank.
+        ValueError: If it has several outputs, one of another rank, or a layer that has no float64 form here.
     """
     parts = []
     with float64_scope():
         for start in range(0, len(x), _BATCH):
-            part = network(x[start : start + _BATCH], training=False)
+            part = at_inference(network, x[start : start + _BATCH])
             if isinstance(part, list | tuple | dict) or len(part.shape) != 2:
                 shape = f"{len(part)} outputs" if isinstance(part, list | tuple | dict) else f"shape {part.shape}"
                 raise ValueError(f"Expected a classifier with one output of shape (batch, C). Received: {shape}")
-            parts.append(ops.convert_to_numpy(part))
+            parts.append(np.asarray(ops.convert_to_numpy(part), np.float64))  # logits may be whole numbers
     return np.concatenate(parts)
 
 
@@ -405,18 +406,25 @@ def _check_error(logit_error):
     return float(error[0])
 
 
-def _rounding(scores, constants, x, in_float32):
-    """What a difference of logits in float64 may be off by, of shape (n, C), where hidden values are left out.
+def _rounding(scores, constants, x, errors):
+    """What a difference of logits in float64 may be off by, of shape (n, C), and what a change of length 1 adds to it.
+
+    A changed sample is larger, by the length of the change at most, and so are the values that it makes a computer
+    round. Where logits differ by a constant no change counts.
 
     Args:
         scores: The logits.
         constants: Lipschitz constants of their differences.
         x: Samples.
-        in_float32: Whether a backend that computes some functions in float32 may do so here.
+        errors: What hidden values add, see `_bounds_and_errors`. Where they are not known, a backend that computes some
+            functions in float32 may do so here.
     """
+    unit = _relative_margin(in_float32=errors is None)
+    constant, slope = errors or (0.0, 0.0)
     sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
     largest = np.abs(scores).max(axis=1, keepdims=True)
-    return _relative_margin(in_float32) * (largest + constants * sizes)
+    rounds = unit * (largest + constants * sizes) + constant + slope * sizes
+    return rounds, np.where(constants > 0, 2 * unit * constants + slope, 0.0)
 
 
 def _relative_margin(in_float32):
@@ -434,7 +442,7 @@ def _origin(model, x, is_given, error, margin):
 
 
 def _bounds_and_errors(bounds, model, network, x, classes):
-    """Constants of the differences of logits, (C, C), and what rounding of hidden values moves these by, (n, 1).
+    """Constants of the differences of logits, (C, C), and (a, b): rounding of hidden values moves these by a + b‖x‖.
 
     The latter is None where a layer is not known.
     """
@@ -443,8 +451,8 @@ def _bounds_and_errors(bounds, model, network, x, classes):
     bounds = _checked_bounds(known if bounds is None else bounds, model, x, classes)
     if not np.isfinite(constant + slope):  # whoever gave bounds of layers that are not known answers for them
         return bounds, None
-    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
-    return bounds, (1.0 if classes == 1 else np.sqrt(2)) * (constant + slope * sizes)
+    root = 1.0 if classes == 1 else np.sqrt(2)
+    return bounds, (root * constant, root * slope)
 
 
 def _checked_bounds(bounds, model, x, classes):

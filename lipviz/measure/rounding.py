@@ -26,7 +26,7 @@ from lipviz.measure.precision import float64_scope
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed
 # On JAX, Keras computes a few functions (tanh, means, batch and layer normalization) in float32. What is known to be
-# computed in float64 there is listed below.
+# computed in float64 there is listed below. TensorFlow interpolates images in float32.
 _OF_FLOAT32 = 2e-6
 _EXACT_ON_JAX = (
     keras.layers.ReLU,
@@ -105,7 +105,7 @@ def of_operation(operation, flows, results, upper):
     sizes = [max(math.prod(flow.at_zero.shape), 1) for flow in flows]
     entries = max(math.prod(result.shape) for result in results)
     reduces = type(operation).__name__ in ("Sum", "Mean", "Softmax")
-    unit = _unit(max(sizes) if reduces else len(flows), type(operation).__name__ in _EXACT_OPERATIONS)
+    unit = _unit(max(sizes) if reduces else len(flows), _is_listed(type(operation).__name__, _EXACT_OPERATIONS))
     factor = max(upper, 1.0) * math.sqrt(max(entries / min(sizes), 1.0))
     return lambda taken, returned, adds: unit * (_product(factor, taken) + returned)
 
@@ -131,10 +131,10 @@ def of_layer(layer, flows, results, uppers):
     else:
         mixes = not isinstance(layer, _OF_ONE_ENTRY) or getattr(layer, "activation", None) in _MIXING
         terms, factor = (before if mixes else _FUNCTION), first
-    unit = _unit(terms, linear or _is_exact_on_jax(layer))
+    unit = _unit(terms, linear or _is_in_float64(layer))
     offsets = _offsets(layer, first, after)
     activation = getattr(layer, "activation", None) if len(uppers) > 1 else None
-    behind = _unit(after if activation in _MIXING else _FUNCTION, activation in _EXACT_FUNCTIONS_ON_JAX)
+    behind = _unit(after if activation in _MIXING else _FUNCTION, _is_listed(activation, _EXACT_FUNCTIONS_ON_JAX))
 
     def errors(taken, returned, adds):
         between = _product(factor, taken) + (offsets if adds else 0.0)
@@ -150,16 +150,25 @@ def _product(factor, size):
     return factor * size if factor and size else 0.0
 
 
-def _unit(terms, exact_on_jax):
+def _unit(terms, in_float64):
     """Error of a step relative to the sizes of what it adds up."""
     rounds = 2 * (terms + _FUNCTION) * _UNIT
-    return rounds if exact_on_jax or keras.backend.backend() != "jax" else max(rounds, _OF_FLOAT32)
+    return rounds if in_float64 else max(rounds, _OF_FLOAT32)
 
 
-def _is_exact_on_jax(layer):
+def _is_in_float64(layer):
+    """Whether the backend computes a layer without a kernel in float64."""
+    inner = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
+    if isinstance(inner, keras.layers.UpSampling2D) and inner.interpolation != "nearest":
+        return False
     if isinstance(layer, keras.layers.Activation):
-        return layer.activation in _EXACT_FUNCTIONS_ON_JAX
-    return isinstance(layer, _EXACT_ON_JAX)
+        return _is_listed(layer.activation, _EXACT_FUNCTIONS_ON_JAX)
+    return keras.backend.backend() != "jax" or isinstance(layer, _EXACT_ON_JAX)
+
+
+def _is_listed(what, exact_on_jax):
+    """Whether the backend computes a function or an operation in float64."""
+    return keras.backend.backend() != "jax" or what in exact_on_jax
 
 
 def _kernels(layer):

@@ -292,6 +292,40 @@ def test_samples_of_models_of_whole_numbers_are_whole():
             measure.certified_radius(model, np.array(wrong))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_logits_of_whole_numbers_have_a_radius(dtype):
+    model = keras.Sequential([keras.layers.Input((3, 1), dtype=dtype), keras.layers.Flatten()])
+    found = measure.certified_radius(model, np.array([[[1], [5], [2]], [[4], [4], [0]]]))
+    np.testing.assert_allclose(found.radii, [3 / math.sqrt(2), 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("error", [KeyError, ArithmeticError])
+def test_what_a_backend_cannot_compute_in_float64_is_said(error, monkeypatch):
+    # As TensorFlow on CPUs, which pools volumes in no float64, with an error of its own.
+    def call(self, inputs):
+        if inputs.dtype == "float64":
+            raise error("no kernel for it\nand more")
+        return inputs
+
+    monkeypatch.setattr(keras.layers.Identity, "call", call)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Identity()])
+    words = f"'{model.name}' cannot be computed in float64 here: "
+    with pytest.raises(ValueError, match=words):
+        measure.certified_radius(model, np.zeros((1, 2)))
+    (note,) = lipviz.certify(model).notes
+    assert note.startswith(f"No lower bound: {words}")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="other backends always compute in float64")
+def test_constrained_layers_have_radii_where_jax_computes_in_float32():
+    import jax
+
+    with jax.enable_x64(False) if hasattr(jax, "enable_x64") else jax.experimental.disable_x64():
+        model = lipviz.Sequential([keras.layers.Input((3,)), layers.SpectralDense(2)])
+        (radius,) = measure.certified_radius(model, np.array([[1.0, 2.0, 3.0]])).radii
+    assert radius > 0
+
+
 # --- what float64 rounds ---
 
 
@@ -343,6 +377,28 @@ def test_hidden_values_that_cancel_cost_the_radius_what_they_round(kind):
             assert radii[3] > 50
         if power == 40:
             assert radii[0] == radii[1] == 0
+
+
+def test_what_a_far_change_rounds_costs_the_radius_as_well():
+    # Nearly equal columns: only a change of 1e10 could flip the decision, and values as large as that round the logits.
+    dense = keras.layers.Dense(2, dtype="float64")
+    model = keras.Sequential([keras.layers.Input((2,), dtype="float64"), dense])
+    dense.set_weights([np.array([[1.0, 1.0 + 1e-10], [0.3, 0.3]]), np.array([1.0, 0.0])])
+    (radius,) = measure.certified_radius(model, np.zeros((1, 2))).radii
+    assert 1e9 < radius < 1e10
+    ends = radius * (1 - np.arange(1, 200)[:, None] * 1e-10) * np.array([[1.0, 0.0]])
+    scores = outputs(measure.logits_model(model), ends)
+    assert (scores[:, 0] > scores[:, 1]).all()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_images_that_are_interpolated_in_float32_cost_the_radius_what_that_rounds(interpolation):
+    one = keras.layers.UpSampling2D((1, 1), interpolation=interpolation)  # the identity, but for rounding
+    model = keras.Sequential([keras.layers.Input((1, 2, 1)), one, keras.layers.Flatten()])
+    x = np.array([[0.6131805747314502, 0.6131805747314502 + 1e-8], [1.0, 2.0]]).reshape(2, 1, 2, 1)
+    radii = measure.certified_radius(model, x).radii
+    assert radii[0] == 0  # float32 does not tell the two from each other
+    assert 0.9999 / math.sqrt(2) < radii[1] < 1 / math.sqrt(2)
 
 
 @pytest.mark.slow
