@@ -14,6 +14,7 @@ from tests.jax_run import FOLDER, JaxRun
 
 ROOT = Path(__file__).parents[1]
 JAX = "tests/test_jax.py"
+LONG = {"test_warm_kernels.py"}  # besides lessons, the site and those in a browser, which begin first anyway
 RUN = pytest.StashKey[JaxRun]()
 # What hypothesis keeps lies beside what pytest keeps, and not in a folder of its own.
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".pytest_cache" / "hypothesis"))
@@ -73,7 +74,9 @@ def _row(item):
     is_site = item.get_closest_marker("site") is not None
     if not _is_worker(item.config):
         return 3 if is_site else 2
-    return 1 if is_site else 0 if item.get_closest_marker("notebook") else 2
+    if is_site or item.path.name in LONG:
+        return 1
+    return 0 if item.get_closest_marker("notebook") else 2
 
 
 def _spread(items, count):
@@ -134,13 +137,18 @@ def pytest_xdist_node_collection_finished(node, ids):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A process of `-n` takes whole files, because their fixtures are dear, and the lessons together with the site."""
+    """A process of `-n` takes whole files, because their fixtures are dear.
+
+    It takes the lessons together with the site, and all that shares a browser.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            return "course" if file.startswith("notebooks/") or file.endswith("test_site.py") else file
+            if file.startswith("notebooks/") or file.endswith("test_site.py"):
+                return "course"
+            return "browser" if file.startswith("tests/browser/") else file
 
     config.option.loadscopereorder = False  # see `_row`
     return Scheduling(config, log)
