@@ -21,6 +21,7 @@ html_title = "lipviz"
 extensions = [
     "lessons",
     "signatures",
+    "sources",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",

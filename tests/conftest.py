@@ -1,17 +1,23 @@
 """What all tests share: seeds, and how hypothesis behaves."""
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from tests.jax_run import RUN, JaxRun
+from tests.jax_run import FOLDER, JaxRun
 
+ROOT = Path(__file__).parents[1]
+JAX = "tests/test_jax.py"
+LONG = {"test_warm_kernels.py"}  # besides lessons, the site and those in a browser, which begin first anyway
+RUN = pytest.StashKey[JaxRun]()
 # What hypothesis keeps lies beside what pytest keeps, and not in a folder of its own.
-os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(__file__).parents[1] / ".pytest_cache" / "hypothesis"))
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".pytest_cache" / "hypothesis"))
 # Times the usual number of examples; `python -m tools.nightly examples` sets it.
 _FACTOR = int(os.environ.get("LIPVIZ_EXAMPLES_FACTOR", "1"))
 # Timings on a busy machine say nothing, and a test that failed must fail again: with the same examples in every run, or
@@ -44,7 +50,7 @@ def _seeds(request):
 
 
 def _is_jax(item):
-    return item.path.name == "test_jax.py"
+    return item.path == ROOT / JAX
 
 
 def pytest_itemcollected(item):
@@ -59,11 +65,18 @@ def _is_worker(config):
 
 
 def _row(item):
-    """The site shows what the lessons put out, and comes after them."""
+    """The site shows what the lessons put out, and comes after them. JAX runs beside all others: it is asked for last.
+
+    With `-n`, what takes longest begins first, or one process is left with it.
+    """
+    if _is_jax(item):
+        return 4
     is_site = item.get_closest_marker("site") is not None
-    if _is_worker(item.config):  # what takes longest begins first, or one process is left with it
-        return 0 if _is_jax(item) else 2 if is_site else 1 if item.get_closest_marker("notebook") else 3
-    return 2 if _is_jax(item) else 1 if is_site else 0  # JAX runs beside all others, and is asked for last
+    if not _is_worker(item.config):
+        return 3 if is_site else 2
+    if is_site or item.path.name in LONG:
+        return 1
+    return 0 if item.get_closest_marker("notebook") else 2
 
 
 def _spread(items, count):
@@ -92,27 +105,50 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_configure(config):
+    config.stash[FOLDER] = Path(config.workerinput["jax"] if _is_worker(config) else tempfile.mkdtemp(prefix="lipviz-"))
     if _is_worker(config) and "numpy" not in sys.modules:
         # Threads of LAPACK that wait for each other on busy cores take many times as long.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_collection_finish(session):
-    config = session.config
-    wanted = any(_is_jax(item) for item in session.items) and not config.option.collectonly
-    if wanted and not _is_worker(config) and os.environ.get("KERAS_BACKEND") != "jax":
-        config.stash[RUN] = JaxRun()
+    if not _is_worker(session.config) and not session.config.option.collectonly and any(map(_is_jax, session.items)):
+        _start_jax(session.config)
+
+
+def _start_jax(config):
+    """Start the run on JAX beside this process, unless it runs, or the tests themselves are on JAX."""
+    if RUN not in config.stash and os.environ.get("KERAS_BACKEND") != "jax":
+        config.stash[RUN] = JaxRun(config.stash[FOLDER])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tells each process of `-n` where the run on JAX leaves its result."""
+    node.workerinput["jax"] = str(node.config.stash[FOLDER])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node, ids):
+    """Starts the run on JAX once, beside all processes of `-n`."""
+    if any(id.startswith(f"{JAX}::") for id in ids):
+        _start_jax(node.config)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A process of `-n` takes whole files, because their fixtures are dear, and the lessons together with the site."""
+    """A process of `-n` takes whole files, because their fixtures are dear.
+
+    It takes the lessons together with the site, and all that shares a browser.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            return "course" if file.startswith("notebooks/") or file.endswith("test_site.py") else file
+            if file.startswith("notebooks/") or file.endswith("test_site.py"):
+                return "course"
+            return "browser" if file.startswith("tests/browser/") else file
 
     config.option.loadscopereorder = False  # see `_row`
     return Scheduling(config, log)
@@ -121,3 +157,5 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_unconfigure(config):
     if RUN in config.stash:
         config.stash[RUN].close()
+    if FOLDER in config.stash and not _is_worker(config):
+        shutil.rmtree(config.stash[FOLDER])

@@ -1,6 +1,8 @@
 """How the run on JAX reports what went wrong in it; the run itself is that of test_jax.py."""
 
-from tests.jax_run import Output
+import threading
+
+from tests.jax_run import OUTPUT, STATUS, Output, result
 
 
 def test_a_report_has_every_reason_and_not_the_dots():
@@ -11,3 +13,14 @@ def test_a_report_has_every_reason_and_not_the_dots():
 
 def test_a_run_that_breaks_off_is_reported_as_it_is():
     assert Output(-6, "....\nFatal Python error: Aborted\n").report() == "....\nFatal Python error: Aborted\n"
+
+
+def test_a_result_is_waited_for_until_the_status_is_there(tmp_path):
+    (tmp_path / OUTPUT).write_text("3 pas")
+
+    def end():
+        (tmp_path / OUTPUT).write_text("3 passed\n")
+        (tmp_path / STATUS).write_text("0")
+
+    threading.Timer(0.05, end).start()
+    assert result(tmp_path, poll=0.01) == Output(0, "3 passed\n")

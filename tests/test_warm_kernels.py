@@ -9,7 +9,8 @@ import pytest
 from tests import notebook_plugin
 from tests.test_notebook_plugin import HEADER, SETTINGS, run_pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux kernels are forks")
+# All of them read what one run of kernels left behind.
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="only on Linux kernels are forks")]
 
 # What belongs to one kernel, or to one run of pytest.
 OWN = ("JPY_", "JUPYTER_PATH", "LIPVIZ_SEED", "PIDS", "PYTEST_")
@@ -84,7 +85,6 @@ def warm(project):
     return run_lessons(project, LESSONS, LIPVIZ_SEED="2")
 
 
-@pytest.mark.slow
 def test_each_lesson_has_the_outcome_of_a_kernel_of_its_own(warm):
     report, notebooks = warm
     assert set(notebooks) == set(LESSONS) - FAIL, report
@@ -93,7 +93,6 @@ def test_each_lesson_has_the_outcome_of_a_kernel_of_its_own(warm):
     assert "timed out" in report.lower()
 
 
-@pytest.mark.slow
 def test_a_warm_kernel_has_the_paths_and_settings_of_a_cold_one(warm, tmp_path):
     _, cold = run_lessons(tmp_path, ["00_tells"], "--cold-kernels")
     lines, expected = (

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.browser.lab import find_chromium
+from tests.browser.lab import find_chromium, launched
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +21,13 @@ def chromium():
     if os.environ.get("LIPVIZ_REQUIRE_BROWSER") == "1":
         pytest.fail(f"LIPVIZ_REQUIRE_BROWSER=1, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="package")
+def browser(chromium):
+    """One Chromium for all tests of this folder. Each opens pages as a reader who is new there.
+
+    It is closed before other tests begin: as long as it is open, they could not run an event loop of their own.
+    """
+    with launched(chromium) as browser:
+        yield browser

@@ -135,6 +135,19 @@ def expect(actual):
     return expect(actual)
 
 
+@contextlib.contextmanager
+def launched(chromium: str):
+    """Starts Chromium, a browser of playwright, and closes it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
 class Slider:
     """One ipywidgets slider on the page, driven by its keyboard."""
 
@@ -170,26 +183,33 @@ class LabSession:
     @classmethod
     @contextlib.contextmanager
     def open(cls, address: str, chromium: str, *, on_failure: Path) -> Iterator["LabSession"]:
-        """Starts Chromium, and leaves a picture of the page in `on_failure` if the test fails.
+        """Starts Chromium for this session alone; otherwise as `visit`."""
+        with launched(chromium) as browser, cls.visit(address, browser, on_failure=on_failure) as lab:
+            yield lab
 
-        The server must have been given `--LabApp.expose_app_in_browser=True`.
+    @classmethod
+    @contextlib.contextmanager
+    def visit(cls, address: str, browser, *, on_failure: Path) -> Iterator["LabSession"]:
+        """Opens a page of a browser, as a reader who is new there, and leaves a picture of it if the test fails.
+
+        Args:
+            address: what the server printed. It must have been given `--LabApp.expose_app_in_browser=True`.
+            browser: a browser of playwright, see `launched`.
+            on_failure: the file of the picture.
         """
-        from playwright.sync_api import sync_playwright
-
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
-            page = browser.new_page(viewport={"width": 1400, "height": 1000})
-            page.set_default_timeout(PATIENCE * SECOND)
-            # A dialog that closes again must not escape the test.
-            page.add_init_script(_WATCH_DIALOGS)
-            try:
-                yield cls(page, address)
-            except BaseException as error:
-                page.screenshot(path=on_failure)
-                error.add_note(f"The page then: {on_failure}")
-                raise
-            finally:
-                browser.close()
+        context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE * SECOND)
+        # A dialog that closes again must not escape the test.
+        page.add_init_script(_WATCH_DIALOGS)
+        try:
+            yield cls(page, address)
+        except BaseException as error:
+            page.screenshot(path=on_failure)
+            error.add_note(f"The page then: {on_failure}")
+            raise
+        finally:
+            context.close()
 
     def go(self, path: str | None = None) -> None:
         """Opens the address that the server printed, or another `path` of the same JupyterLab."""

@@ -15,14 +15,14 @@ MOVES = 200
 
 
 @pytest.fixture(scope="module")
-def lab(chromium, tmp_path_factory):
+def lab(browser, tmp_path_factory):
     """JupyterLab with the gallery in a notebook."""
     home = tmp_path_factory.mktemp("home")
     course = home / "course"
     write_lesson(course, "from lipviz import explorers\n\ngallery = explorers.gallery()\ngallery")
     with (
         serve(course, "--LabApp.expose_app_in_browser=True", home=home) as server,
-        LabSession.open(server.address, chromium, on_failure=home / "failure.png") as lab,
+        LabSession.visit(server.address, browser, on_failure=home / "failure.png") as lab,
     ):
         lab.go("/lab")
         lab.open_by_click(LESSON)

@@ -43,7 +43,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(chromium, contrary_reader, tmp_path):
+def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(browser, contrary_reader, tmp_path):
     course = tmp_path / "course"
     course.mkdir()
     lesson = course / "50_slider.py"
@@ -52,7 +52,7 @@ def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(chromium, contrary
 
     with (
         serve(course, "--LabApp.expose_app_in_browser=True", home=contrary_reader) as server,
-        LabSession.open(server.address, chromium, on_failure=tmp_path / "failure.png") as lab,
+        LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab,
     ):
         lab.go("/lab")
         lab.open_by_click("50_slider.py")
@@ -85,7 +85,7 @@ def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(chromium, contrary
     assert contents(contrary_reader / ".jupyter") == settings
 
 
-def test_the_first_lesson_opens_by_itself_and_no_error_on_the_page_escapes_us(chromium, tmp_path):
+def test_the_first_lesson_opens_by_itself_and_no_error_on_the_page_escapes_us(browser, tmp_path):
     course = tmp_path / "course"
     course.mkdir()
     header = SCRATCH.read_text().split("# %%")[0]
@@ -95,7 +95,7 @@ def test_the_first_lesson_opens_by_itself_and_no_error_on_the_page_escapes_us(ch
     )
     with (
         serve(course, "--LabApp.expose_app_in_browser=True", home=tmp_path) as server,
-        LabSession.open(server.address, chromium, on_failure=tmp_path / "failure.png") as lab,
+        LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab,
     ):
         lab.go()
         lab.wait_for_notebook("00_broken.py")

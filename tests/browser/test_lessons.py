@@ -9,11 +9,11 @@ pytestmark = pytest.mark.browser
 LESSON = "02_orthogonalize_a_kernel.py"
 
 
-def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(chromium, tmp_path):
+def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, tmp_path):
     course = tmp_path / "course"
     with (
         serve(course, "--LabApp.expose_app_in_browser=True", home=tmp_path) as server,
-        LabSession.open(server.address, chromium, on_failure=tmp_path / "failure.png") as lab,
+        LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab,
     ):
         lab.go("/lab")
         lab.open_by_click(LESSON)

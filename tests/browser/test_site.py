@@ -18,7 +18,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util.inventory import InventoryFile
 
 import lipviz
-from tests.browser.lab import CHROMIUM_FLAGS, PATIENCE, SECOND
+from tests.browser.lab import PATIENCE, SECOND
 
 pytestmark = [pytest.mark.site, pytest.mark.notebook]
 
@@ -135,21 +135,18 @@ def served(site):
     server.server_close()
 
 
-@pytest.fixture(scope="session")
-def visits(chromium, site, served, pages):
+@pytest.fixture(scope="module")
+def visits(browser, site, served, pages):
     """What a browser saw of every page."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
-        names = [path.relative_to(site).as_posix() for path in pages]
-        seen = {name: _visit(browser, served, name) for name in names}
-        browser.close()
+    reader = browser.new_context()  # one for all pages, which keeps the scripts that they share
+    names = [path.relative_to(site).as_posix() for path in pages]
+    seen = {name: _visit(reader, served, name) for name in names}
+    reader.close()
     return seen
 
 
-def _visit(browser, served, name):
-    page = browser.new_page()
+def _visit(reader, served, name):
+    page = reader.new_page()
     page.set_default_timeout(PATIENCE * SECOND)
     outside, errors = [], []
     page.on("request", lambda request: request.url.startswith((f"{served}/", "data:")) or outside.append(request.url))

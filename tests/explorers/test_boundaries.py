@@ -71,6 +71,7 @@ def test_certified_discs_hold_one_decision(trained):
     np.testing.assert_array_equal(model.predict_on_batch(ends.astype("float32"))[:, 0] > 0, field.certified.predicted)
 
 
+@pytest.mark.slow
 def test_the_plain_copy_computes_what_the_network_does(trained):
     trainer, x = trained._run[0], trained.data.field.points.astype("float32")
     np.testing.assert_allclose(trainer.plain.predict_on_batch(x), trainer.model.predict_on_batch(x), atol=1e-5)

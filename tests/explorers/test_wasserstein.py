@@ -78,6 +78,7 @@ def test_a_moved_cloud_is_as_far_as_it_was_moved(explorer, distance):
     assert explorer.statement(explorer.data)
 
 
+@pytest.mark.slow
 def test_arrows_come_and_go(explorer):
     def arrows():
         return [artist for artist in explorer.figure.axes[0].collections if artist.get_gid() == "transport"]
