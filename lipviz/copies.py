@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from lipviz.layers.base_layer import ConstrainedKernel
+from lipviz.parametrizations import Parametrization
 
 
 class NotCopiedError(ValueError):
@@ -93,10 +94,12 @@ def take_state(copy, original, instead=None):
     for layer, twin in layer_pairs(original, copy, instead):
         if not twin.built and layer.built:
             twin.build_from_config(layer.get_build_config())
-        if not isinstance(layer, ConstrainedKernel):  # all of its state is variables; loading may constrain anew
+        if not isinstance(layer, ConstrainedKernel | Parametrization):  # all of their state is variables
             _load(twin, layer)
         for source, target in _own_pairs(layer, twin):
             target.assign(_value(source, target.dtype))
+        if isinstance(layer, Parametrization):
+            twin.take_over(layer)
 
 
 def _load(twin, layer):

@@ -312,6 +312,15 @@ class Parametrization(keras.layers.Layer):
         )
         return nm.with_gradient_of(constrained, kernel, value)
 
+    def take_over(self, other):
+        """Store the constrained kernel that another layer's inference uses, as that of the own kernel.
+
+        Args:
+            other: Parametrization of a layer with the same kernel, perhaps in another dtype.
+        """
+        self.wbar.store(np.array(ops.convert_to_numpy(other.used(other._raw())), self.variable_dtype))
+        self.origin.assign(self._separate(self._raw()))
+
     def is_current(self, kernel):
         """Whether `wbar` was made of a kernel, of these very bits: a boolean tensor."""
         bits = "uint64" if self.variable_dtype == "float64" else "uint32"
