@@ -106,7 +106,7 @@ FACTORS = {
     "seeds": {str(seed): {"LIPVIZ_SEED": str(seed)} for seed in (0, 1, 2)},
 }
 # On processors with products in bfloat16, TensorFlow asks oneDNN for them also where AVX2 forbids it, and aborts.
-WITHOUT_BFLOAT16 = ("-k", "not bfloat16 and not 11_train_for_real")
+WITHOUT_BFLOAT16 = ("-k", "not bfloat16 and not half_precision and not mixed_precision and not 11_train_for_real")
 # Every two values of two factors meet in one of them. With a seed, one run is the opposite of the other in all else.
 RUNS = (
     ("on", "AVX2", "1", "0"),
