@@ -14,6 +14,7 @@ import numpy as np
 from lipviz import normalizers as nm
 from lipviz.copies import check_same_function, same_lambda, take_state, with_functions
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
+from lipviz.parametrizations import are_known_current, known_current
 
 # The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
 _KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
@@ -62,6 +63,11 @@ def _second(batch):
 def _layers_of(model, kind):
     """All layers of a kind, nested models included, each once."""
     return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind)]
+
+
+def _parametrizations(model):
+    """Those of all built layers, each with its layer's kernel."""
+    return {layer.parametrization: layer.kernel for layer in _layers_of(model, ConstrainedKernel) if layer.built}
 
 
 def refresh(model):
@@ -131,7 +137,8 @@ class _LipschitzModel:
         """As Keras's `export`, after a `refresh`: what is exported need not constrain anything itself."""
         if self.built:
             refresh(self)
-        return super().export(*args, **kwargs)
+        with self._compared():
+            return super().export(*args, **kwargs)
 
     export.__signature__ = inspect.signature(keras.Model.export)
 
@@ -190,10 +197,39 @@ class _LipschitzModel:
         return same and own.call in (keras.Sequential.call, _KerasFunctional.call)
 
     def make_test_function(self, force=False):
-        return super().make_test_function(force=self._factors_changed("test") or force)
+        return self._make("test", super().make_test_function, force)
 
     def make_predict_function(self, force=False):
-        return super().make_predict_function(force=self._factors_changed("predict") or force)
+        return self._make("predict", super().make_predict_function, force)
+
+    def _make(self, step, make, force):
+        """Let Keras make the function of a step: one that compares kernels, and one that need not."""
+        attribute, made = f"{step}_function", self.__dict__.setdefault("_made", {}).setdefault(step, {})
+        if self._factors_changed(step) or force or getattr(self, attribute) is None:  # None after `compile`
+            made.clear()
+        knows = are_known_current(()) and are_known_current(_parametrizations(self))  # the first is quick
+        setattr(self, attribute, made.get(knows))
+        make()
+        made[knows] = getattr(self, attribute)
+        return made[knows]
+
+    def predict(self, *args, **kwargs):
+        """As Keras's `predict`; kernels are compared with those of their `wbar` once, and not in each batch."""
+        with self._compared():
+            return super().predict(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """As Keras's `evaluate`; kernels are compared with those of their `wbar` once, and not in each batch."""
+        with self._compared():
+            return super().evaluate(*args, **kwargs)
+
+    predict.__signature__ = inspect.signature(keras.Model.predict)
+    evaluate.__signature__ = inspect.signature(keras.Model.evaluate)
+
+    def _compared(self):
+        """The context of what runs on kernels that do not change: all or none of the `wbar` are taken as they are."""
+        own = _parametrizations(self)
+        return known_current(own if all(bool(p.is_current(kernel)) for p, kernel in own.items()) else ())
 
     def _factors_changed(self, step):
         factors = tuple(layer.k_coef_lip for layer in _layers_of(self, LipschitzLayer))

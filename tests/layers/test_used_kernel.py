@@ -386,3 +386,45 @@ def test_k_reaches_a_compiled_step_of_a_plain_model():
         for _ in range(2):
             model.train_on_batch(x, np.zeros((6, 4)))
             assert np.linalg.norm(model.predict_on_batch(x), 2) == pytest.approx(k, rel=1e-5)
+
+
+# --- kernels that are compared once ---
+
+
+@pytest.mark.slow
+def test_predict_and_evaluate_compare_once_and_are_right_in_any_order():
+    model = network(lipviz.Sequential)
+    model.compile("sgd", "mse", run_eagerly=not IS_JAX)
+    compared = []
+    for layer in constrained(model):
+        parametrization, found = layer.parametrization, layer.parametrization.is_current
+        parametrization.is_current = lambda kernel, found=found: compared.append(1) or found(kernel)
+    for step in range(8):
+        is_moved = step in (2, 5, 6)
+        if is_moved:
+            moved(model, step)
+        if step == 7:
+            refresh(model)
+        compared.clear()
+        many = model.predict(X, batch_size=2, verbose=0)
+        if not is_moved and step in (0, 1):
+            assert len(compared) == 3  # each layer once, not in each of three batches
+        loss = model.evaluate(X, Y, verbose=0)
+        np.testing.assert_allclose(many, numbers(model(X)), **CLOSE)
+        np.testing.assert_allclose(model.predict_on_batch(X), many, **CLOSE)
+        assert loss == pytest.approx(np.mean((many - Y) ** 2), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_fresh_model_is_exported_without_its_constraint(tmp_path):
+    if IS_JAX:
+        pytest.skip("a SavedModel is written by TensorFlow")
+    import tensorflow as tf
+
+    model = moved(network(lipviz.Sequential))
+    model.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    graph = served.signatures["serving_default"].graph.as_graph_def()
+    used = {node.op for function in graph.library.function for node in function.node_def} | {n.op for n in graph.node}
+    assert "SelfAdjointEigV2" not in used
+    assert not {"If", "StatelessIf", "BitwiseXor"} & used
