@@ -96,7 +96,7 @@ class _Factor(keras.Variable):
 
     def __init__(self, home, **kwargs):
         self._home = home
-        super().__init__(lambda shape, dtype: ops.cast(home(), dtype), shape=(), **kwargs)
+        super().__init__(lambda shape, dtype: ops.convert_to_tensor(home(), dtype), shape=(), **kwargs)
 
     def assign(self, value):
         return super().assign(self._home())

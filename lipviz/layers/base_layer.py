@@ -272,6 +272,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             A tensor.
         """
         kernel = self.parametrization(ops.convert_to_tensor(self.kernel), training=training)
+        inputs = ops.cast(inputs, self.compute_dtype)  # whole numbers and bools, which Keras leaves as they are
         outputs = self.linear(inputs, ops.cast(kernel, self.compute_dtype))
         if self.bias is not None:
             outputs = self.add_bias(outputs)

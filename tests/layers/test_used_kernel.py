@@ -376,6 +376,23 @@ def test_weights_bring_no_constant(way, same_kernel, tmp_path):
     assert np.linalg.norm(numbers(layer.wbar).astype("float64"), 2) <= 1
 
 
+@pytest.mark.parametrize("k", [0.001, 0.8, 3.3])
+def test_k_is_exact_in_float64(k):
+    layer = SpectralDense(2, k_coef_lip=k, dtype="float64")
+    layer.build((None, 3))
+    assert numbers(layer.parametrization.k) == k  # not by way of float32
+    assert np.linalg.norm(numbers(layer.wbar), 2) <= k
+    layer.set_klip_factor(k / 3)
+    assert numbers(layer.parametrization.k) == k / 3
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_whole_numbers_are_taken_as_numbers(dtype):
+    x = RNG.integers(0, 2, (2, 4, 4, 2)).astype(dtype)
+    for layer in (SpectralConv2D(2, 2), SpectralDense(2), FrobeniusDense(2)):
+        np.testing.assert_array_equal(numbers(layer(x)), numbers(layer(x.astype("float32"))))
+
+
 def test_k_reaches_a_compiled_step_of_a_plain_model():
     layer = SpectralDense(4, use_bias=False)
     model = keras.Sequential([keras.Input((6,)), layer])

@@ -662,3 +662,11 @@ def test_what_has_no_bound_says_why(layer, shape, norm, why):
     assert bound.upper == math.inf
     assert why in bound.method
     assert not bound.attained
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (None, None)])
+def test_a_transposed_convolution_with_output_padding_has_no_bound_and_says_so(sizes):
+    layer = K.Conv2DTranspose(2, 3, strides=2, output_padding=0)
+    certificate = lipviz.certify(keras.Sequential([keras.Input((*sizes, 2)), layer]), search=False)
+    assert certificate.upper_bound == math.inf
+    assert "output_padding" in certificate.unbounded[0].method

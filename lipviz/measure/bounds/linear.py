@@ -108,6 +108,8 @@ def _dense(layer, shape, norm, exact):
 
 @rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True, whole=True)
 def _convolution(layer, shape, norm, exact):
+    if getattr(layer, "output_padding", None) is not None:
+        return unknown(f"output_padding={layer.output_padding} is not known")
     if None in shape:
         return _of_any_size(layer, norm)
     return operator_bound(linear_operator(layer, shape), norm, exact)
