@@ -65,9 +65,9 @@ def _layers_of(model, kind):
     return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind)]
 
 
-def _parametrizations(model):
-    """Those of all built layers, each with its layer's kernel."""
-    return {layer.parametrization: layer.kernel for layer in _layers_of(model, ConstrainedKernel) if layer.built}
+def parametrizations(model):
+    """The parametrizations of all built layers of a model, nested ones included, as a list."""
+    return [layer.parametrization for layer in _layers_of(model, ConstrainedKernel) if layer.built]
 
 
 def refresh(model):
@@ -207,7 +207,7 @@ class _LipschitzModel:
         attribute, made = f"{step}_function", self.__dict__.setdefault("_made", {}).setdefault(step, {})
         if self._factors_changed(step) or force or getattr(self, attribute) is None:  # None after `compile`
             made.clear()
-        knows = are_known_current(()) and are_known_current(_parametrizations(self))  # the first is quick
+        knows = are_known_current(()) and are_known_current(parametrizations(self))  # the first is quick
         setattr(self, attribute, made.get(knows))
         make()
         made[knows] = getattr(self, attribute)
@@ -228,8 +228,8 @@ class _LipschitzModel:
 
     def _compared(self):
         """The context of what runs on kernels that do not change: all or none of the `wbar` are taken as they are."""
-        own = _parametrizations(self)
-        return known_current(own if all(bool(p.is_current(kernel)) for p, kernel in own.items()) else ())
+        own = parametrizations(self)
+        return known_current(own if all(each.is_current_now() for each in own) else ())
 
     def _factors_changed(self, step):
         factors = tuple(layer.k_coef_lip for layer in _layers_of(self, LipschitzLayer))

@@ -140,6 +140,7 @@ class Parametrization(keras.layers.Layer):
         coef_lip: Factor that the shape of the layer's input asks for, on top of k.
         operator_norm: What bounds the norm of the layer's whole operator where that is divided by it, such as a
             `lipviz.convolution_norms.ConvolutionNorm`; None where `coef_lip` says all. Set before `attach`.
+        has_taken_over: Whether `wbar` came from another layer, see `take_over`.
         state: Names of the variables that `normalize` keeps from step to step, each with what it is.
         warm_start: Those of them that `normalize` starts from.
     """
@@ -148,6 +149,7 @@ class Parametrization(keras.layers.Layer):
     warm_start = ()
     coef_lip = 1.0
     operator_norm = None
+    has_taken_over = False
 
     def __init__(self, k_coef_lip=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -340,14 +342,25 @@ class Parametrization(keras.layers.Layer):
         )
         return nm.with_gradient_of(constrained, kernel, value)
 
+    def used_now(self):
+        """`used` of the layer's own kernel, where that has a value: eagerly, and in NumPy where that is faster."""
+        if self.is_current_now():
+            return ops.convert_to_tensor(self.wbar)
+        return self._constrain_values(self._raw())[0]
+
+    def is_current_now(self):
+        """`is_current` of the layer's own kernel as a bool, where variables have values."""
+        return copied(self._raw()).astype(self.variable_dtype).tobytes() == copied(self.origin).tobytes()
+
     def take_over(self, other):
         """Store the constrained kernel that another layer's inference uses, as that of the own kernel.
 
         Args:
             other: Parametrization of a layer with the same kernel, perhaps in another dtype.
         """
-        self.wbar.store(np.array(ops.convert_to_numpy(other.used(other._raw())), self.variable_dtype))
+        self.wbar.store(np.array(ops.convert_to_numpy(other.used_now()), self.variable_dtype))
         self.origin.assign(self._separate(self._raw()))
+        self.has_taken_over = True
 
     def is_current(self, kernel):
         """Whether `wbar` was made of a kernel, of these very bits: a boolean tensor."""
@@ -395,7 +408,7 @@ class Parametrization(keras.layers.Layer):
 
     def save_own_variables(self, store):
         """Save all weights, with a `wbar` that belongs to the kernel unless that holds NaN, and a proof of it."""
-        if self._is_finite() and not bool(self.is_current(self._raw())):
+        if self._is_finite() and not self.is_current_now():
             self.refresh(self._raw())
         for i, weight in enumerate(self.weights):
             store[f"{i}"] = copied(weight)

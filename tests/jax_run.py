@@ -93,6 +93,6 @@ class JaxRun:
 def result(folder, poll=0.2):
     """Wait for the end of the run whose files are in `folder`, looking every `poll` seconds."""
     status = folder / STATUS
-    while not status.exists():
+    while not (status.exists() and status.read_text()):  # it may be there before its text is
         time.sleep(poll)
     return Output(int(status.read_text()), (folder / OUTPUT).read_text(encoding="utf-8"))

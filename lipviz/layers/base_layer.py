@@ -181,7 +181,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             ValueError: If the layer is not built.
         """
         self._check_built("wbar")
-        return self.parametrization.used(self.kernel)
+        return self.parametrization.used_now()
 
     def _check_built(self, what):
         if not self.built:

@@ -20,7 +20,7 @@ from lipviz import normalizers as nm
 from lipviz.measure.certification import _Functional
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import _GRADIENTS, _ROWS, _Pullback
-from lipviz.measure.precision import check_varies, float64_copy, float64_scope, follow, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, follow, outputs, settled
 from lipviz.measure.ratios import _unit
 from lipviz.measure.robustness import _fits, _sample_shape, _words
 
@@ -332,7 +332,8 @@ class _Taps(keras.Model):
     def call(self, inputs):
         offsets = iter([ops.convert_to_tensor(offset) for offset in self.offsets])
         points = ops.convert_to_tensor(self.points) + next(offsets)
-        values = _walk(self.network, points, lambda op, y: y + next(offsets))
+        with settled(self.network):
+            values = _walk(self.network, points, lambda op, y: y + next(offsets))
         values = ops.reshape(values, self.covectors.shape)
         self.add_loss(ops.sum(values * ops.convert_to_tensor(self.covectors)))
         return inputs

@@ -20,7 +20,7 @@ from lipviz.layers import ConstrainedKernel
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.measure.algebra import computes_as, constrained_class, is_linear_otherwise
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs, settled
 
 # The smaller side up to which singular values come from an explicit matrix: four seconds on one core.
 EXPLICIT_SIDE = 2048
@@ -653,7 +653,8 @@ class _Pullback(keras.Model):
 
     def call(self, inputs):
         points = ops.convert_to_tensor(self.points) + ops.convert_to_tensor(self.offsets)
-        values = ops.reshape(self.network(points, training=False), self.covectors.shape)
+        with settled(self.network):
+            values = ops.reshape(self.network(points, training=False), self.covectors.shape)
         self.add_loss(ops.sum(values * ops.convert_to_tensor(self.covectors)))
         return inputs
 

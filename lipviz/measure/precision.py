@@ -10,8 +10,8 @@ from keras import ops
 from lipviz.copies import NotCopiedError, check_same_function, take_state, variable_pairs, with_functions
 from lipviz.measure import twins
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.model import layers_from_config
-from lipviz.parametrizations import unfilled
+from lipviz.model import layers_from_config, parametrizations
+from lipviz.parametrizations import known_current, unfilled
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 
@@ -130,6 +130,15 @@ class NotInFloat64Error(ValueError):
     """A backend cannot compute a model in float64 on this machine."""
 
 
+def settled(network):
+    """The context in which a `float64_copy` that nobody trains runs: its constrained kernels are taken as copied.
+
+    Args:
+        network: A copy as `float64_copy` and `follow` leave it. What is no copy is compared as always.
+    """
+    return known_current([each for each in parametrizations(network) if each.has_taken_over])
+
+
 def at_inference(network, x):
     """What a model in float64 makes of samples at inference, in the structure of its outputs.
 
@@ -143,7 +152,8 @@ def at_inference(network, x):
     """
     with float64_scope():
         try:
-            return network(x, training=False)
+            with settled(network):
+                return network(x, training=False)
         except (TypeError, ValueError, NotImplementedError):  # which speak for themselves
             raise
         except Exception as error:  # each backend has classes of its own

@@ -12,7 +12,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs
+from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs, settled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -215,7 +215,8 @@ class _Climber(keras.Model):
     def call(self, inputs):
         points = ops.convert_to_tensor(self.points)
         ends = points + self.radius * ops.convert_to_tensor(self.directions)
-        change = self.network(ends, training=False) - self.network(points, training=False)
+        with settled(self.network):
+            change = self.network(ends, training=False) - self.network(points, training=False)
         self.add_loss(-ops.sum(ops.square(change)) / (2 * self.radius**2))
         return inputs
 
