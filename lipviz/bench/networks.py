@@ -83,6 +83,27 @@ def training_step(model, size):
     return lambda: model.train_on_batch(x, y)
 
 
+def in_plain_model(model, moved=False):
+    """A `keras.Sequential` of a model's layers.
+
+    Args:
+        model: Sequential model with lipviz layers.
+        moved: Whether to give each kernel another value, as an optimizer does, so that its `wbar` is not used.
+    """
+    plain_model = keras.Sequential([keras.Input(model.input_shape[1:]), *model.layers])
+    for layer in plain_model.layers if moved else ():
+        if isinstance(layer, own.ConstrainedKernel):
+            layer.kernel.assign(1.01 * layer.kernel)
+    return plain_model
+
+
+def predictions(model, size, batches=16):
+    """A function that runs `predict` over several batches."""
+    x, _ = batch(model, size * batches)
+    x = keras.ops.convert_to_numpy(x)
+    return lambda: model.predict(x, batch_size=size, verbose=0)
+
+
 def prediction(model, size):
     """A function that predicts for the same batch."""
     x, _ = batch(model, size)

@@ -1,5 +1,6 @@
 """The sections of the benchmark."""
 
+import functools
 import os
 import platform
 
@@ -96,7 +97,22 @@ def _prediction(repeats, batch, jit_compile, peer):
         row = _row(f"{network.upper()}, predict_on_batch", timings)
         row.ratios["lipviz / export"] = timings["lipviz"].ratio / timings["export"].ratio
         rows.append(row)
+        rows.append(_predict_row(network, batch, jit_compile, repeats))
     return Section("Inference (export: the model's own vanilla_export)", "ms", tuple(rows))
+
+
+def _predict_row(network, batch, jit_compile, repeats):
+    """`predict` with kernels that are compared once, in each batch, and found to be newer than their `wbar`."""
+    make = functools.partial(getattr(networks, network), "lipviz")
+    model = make()
+    models = {
+        "export": model.vanilla_export(),
+        "lipviz": model,
+        "in keras.Sequential": networks.in_plain_model(make()),
+        "kernels moved": networks.in_plain_model(make(), moved=True),
+    }
+    steps = {name: networks.predictions(networks.compiled(each, jit_compile), batch) for name, each in models.items()}
+    return _row(f"{network.upper()}, predict of 16 batches", take_turns(steps, repeats))
 
 
 def _batches(repeats, batch, jit_compile, peer):
