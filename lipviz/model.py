@@ -227,7 +227,12 @@ class _LipschitzModel:
     evaluate.__signature__ = inspect.signature(keras.Model.evaluate)
 
     def _compared(self):
-        """The context of what runs on kernels that do not change: all or none of the `wbar` are taken as they are."""
+        """The context of what runs on kernels that do not change: all or none of the `wbar` are taken as they are.
+
+        On JAX none are: it would take a step that it compiled within this context for the same step outside of it.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return contextlib.nullcontext()
         own = parametrizations(self)
         return known_current(own if all(each.is_current_now() for each in own) else ())
 

@@ -426,7 +426,7 @@ def test_predict_and_evaluate_compare_once_and_are_right_in_any_order():
             refresh(model)
         compared.clear()
         many = model.predict(X, batch_size=2, verbose=0)
-        if not is_moved and step in (0, 1):
+        if not is_moved and step in (0, 1) and not IS_JAX:
             assert compared == ["before"] * 3  # each layer once
         loss = model.evaluate(X, Y, verbose=0)
         np.testing.assert_allclose(many, numbers(model(X)), **CLOSE)

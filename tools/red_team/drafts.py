@@ -120,7 +120,7 @@ class Draft:
         if not self.write(f"{name} = {text}"):
             return None
         leaf = self._scope[name]
-        if not hasattr(leaf, "shape") or 0 in leaf.shape or math.prod(n or 4 for n in leaf.shape[1:]) > 400:
+        if not _has_samples(leaf) or 0 in leaf.shape or math.prod(n or 4 for n in leaf.shape[1:]) > 400:
             self.lines.pop()
             return None
         self.values.append(name)
@@ -149,3 +149,8 @@ class Draft:
     def model(self):
         """The model of the `plan`."""
         return self._scope["model"]
+
+
+def _has_samples(leaf):
+    """Whether something has an axis of samples, of an unknown number: a mean over that axis has not."""
+    return len(getattr(leaf, "shape", ())) > 0 and leaf.shape[0] is None

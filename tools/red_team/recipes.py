@@ -345,7 +345,7 @@ forms("multiply", "{x} * -3.3", "{x} / 0.1", "{x} * {y}", "1.0 / {x}", "{x} * [3
 forms("clip", "ops.clip({x}, -1.0, 0.5)")
 forms("extremum", "ops.maximum({x}, {y})", "ops.minimum({x}, 0.5)", "ops.maximum({x}, -{x})")
 forms("softmax", "ops.softmax({x})", "ops.softmax({x}, axis=1)")
-forms("cast", "ops.cast({x}, other)", 'ops.cast({x}, "int32")', 'ops.cast({x}, "float32")')
+forms("cast", "ops.cast({x}, other)", 'ops.cast({x}, "int32")', "ops.cast({x}, floats)")
 forms("select", "{x}[:, :2]", "{x}[..., 0]", "{x}[..., :1]", "{x}[:, ::-1]", "{x}[:, 1:]", "{x}[:, None]")
 forms("split", "ops.split({x}, 2, axis=-1)[0]", "ops.split({x}, 2, axis=1)[1]")
 forms("pad", "ops.pad({x}, [(0, 0), (1, 1)])", "ops.pad({x}, [(0, 0), (1, 0), (0, 2)], constant_values=2.0)")
