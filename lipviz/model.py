@@ -134,7 +134,7 @@ class _LipschitzModel:
         refresh(self)
 
     def export(self, *args, **kwargs):
-        """As Keras's `export`, after a `refresh`: what is exported need not constrain anything itself."""
+        """As Keras's `export`, after a `refresh`. On TensorFlow, what is exported constrains nothing itself."""
         if self.built:
             refresh(self)
         with self._compared():
@@ -214,12 +214,12 @@ class _LipschitzModel:
         return made[knows]
 
     def predict(self, *args, **kwargs):
-        """As Keras's `predict`; kernels are compared with those of their `wbar` once, and not in each batch."""
+        """As Keras's `predict`. On TensorFlow, kernels are compared with those of `wbar` once, not in each batch."""
         with self._compared():
             return super().predict(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
-        """As Keras's `evaluate`; kernels are compared with those of their `wbar` once, and not in each batch."""
+        """As Keras's `evaluate`. On TensorFlow, kernels are compared once, as in `predict`."""
         with self._compared():
             return super().evaluate(*args, **kwargs)
 
