@@ -26,7 +26,8 @@ from lipviz.measure.precision import float64_scope
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed
 # On JAX, Keras computes a few functions (tanh, means, batch and layer normalization) in float32. What is known to be
-# computed in float64 there is listed below. TensorFlow interpolates images in float32.
+# computed in float64 there is listed below. TensorFlow interpolates images in float32, and on every backend Keras makes
+# float32 of whole numbers that it normalizes or takes a mean of.
 _OF_FLOAT32 = 2e-6
 _EXACT_ON_JAX = (
     keras.layers.ReLU,
@@ -69,6 +70,8 @@ _OF_ONE_ENTRY = (
     lip.BatchCentering,
     lip.BatchLipNorm,
 )
+# They compute in float32 what is made of whole numbers, and return it in the dtype of the layer.
+_NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
 _MIXING = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax)
 
 
@@ -105,7 +108,8 @@ def of_operation(operation, flows, results, upper):
     sizes = [max(math.prod(flow.at_zero.shape), 1) for flow in flows]
     entries = max(math.prod(result.shape) for result in results)
     reduces = type(operation).__name__ in ("Sum", "Mean", "Softmax")
-    unit = _unit(max(sizes) if reduces else len(flows), _is_listed(type(operation).__name__, _EXACT_OPERATIONS))
+    in_float64 = _is_listed(type(operation).__name__, _EXACT_OPERATIONS) and not any(map(_is_less, results))
+    unit = _unit(max(sizes) if reduces else len(flows), in_float64)
     factor = max(upper, 1.0) * math.sqrt(max(entries / min(sizes), 1.0))
     return lambda taken, returned, adds: unit * (_product(factor, taken) + returned)
 
@@ -131,7 +135,8 @@ def of_layer(layer, flows, results, uppers):
     else:
         mixes = not isinstance(layer, _OF_ONE_ENTRY) or getattr(layer, "activation", None) in _MIXING
         terms, factor = (before if mixes else _FUNCTION), first
-    unit = _unit(terms, linear or _is_in_float64(layer))
+    in_float64 = (linear or _is_in_float64(layer)) and not any(map(_is_less, results))
+    unit = _unit(terms, in_float64 and not (isinstance(layer, _NORMALIZATIONS) and _is_whole(flows[0].at_zero)))
     offsets = _offsets(layer, first, after)
     activation = getattr(layer, "activation", None) if len(uppers) > 1 else None
     behind = _unit(after if activation in _MIXING else _FUNCTION, _is_listed(activation, _EXACT_FUNCTIONS_ON_JAX))
@@ -164,6 +169,16 @@ def _is_in_float64(layer):
     if isinstance(layer, keras.layers.Activation):
         return _is_listed(layer.activation, _EXACT_FUNCTIONS_ON_JAX)
     return keras.backend.backend() != "jax" or isinstance(layer, _EXACT_ON_JAX)
+
+
+def _is_less(tensor):
+    """Whether a tensor holds floating-point numbers of less than 64 bits."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return keras.backend.is_float_dtype(dtype) and dtype != "float64"
+
+
+def _is_whole(tensor):
+    return not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
 
 
 def _is_listed(what, exact_on_jax):

@@ -401,6 +401,29 @@ def test_images_that_are_interpolated_in_float32_cost_the_radius_what_that_round
     assert 0.9999 / math.sqrt(2) < radii[1] < 1 / math.sqrt(2)
 
 
+@pytest.mark.parametrize("kind", ["BatchNormalization", "divide"])
+def test_whole_numbers_that_keras_turns_into_float32_cost_the_radius_what_that_rounds(kind):
+    inputs = keras.Input((2,), dtype="int32")
+    rng = np.random.default_rng(0)
+    if kind == "divide":
+        scales = 1 / np.array([3.0, 7.0])
+        model = keras.Model(inputs, keras.ops.divide(inputs, np.array([3, 7], "int32")))
+        x = np.array([[3 * n + 1, 7 * n + 2] for n in range(10**7, 10**7 + 99)], "int32")
+    else:
+        layer = keras.layers.BatchNormalization(epsilon=0.0, scale=False, center=False)
+        model = keras.Model(inputs, layer(inputs))
+        layer.moving_variance.assign(rng.uniform(0.5, 2.0, 2))
+        scales = np.asarray(layer.moving_variance, np.float64) ** -0.5
+        x = rng.integers(10**7, 10**8, (400, 1)) * np.array([1.0, scales[0] / scales[1]])
+        x = np.round(x).astype("int32")  # so that the two outputs are nearly equal
+    distances = np.abs(x * scales @ [1.0, -1.0]) / np.linalg.norm(scales)
+    radii = measure.certified_radius(model, x).radii
+    assert (radii <= distances).all(), f"{(radii - distances).max()} too far"
+    far = np.array([[900, 1]], "int32")
+    slope = scales.max() * math.sqrt(2)  # of a difference of outputs, at most
+    assert measure.certified_radius(model, far).radii[0] > 0.999 * abs(far @ (scales * [1.0, -1.0]))[0] / slope
+
+
 @pytest.mark.slow
 @given(st.integers(0, 999), st.integers(0, 25), st.integers(-3, 6))
 @settings(max_examples=examples(8))

@@ -89,13 +89,19 @@ def run(model, inputs):
 
 
 def matrix_of(model, shape):
-    """Matrix (outputs, inputs) of a linear model in float64, by differences; None of one that is not linear."""
+    """Matrix (outputs, inputs) of a linear model in float64, by differences.
+
+    None of one that is not linear, or whose entries vanish beside the offset that they are added to.
+    """
     size = int(np.prod(shape))
     points = np.concatenate([np.zeros((1, size)), np.eye(size), np.linspace(-1, 2, 2 * size).reshape(2, size)])
     points = np.concatenate([points, points[-2:-1] + points[-1:]])
     values = run(model, [points.reshape(-1, *shape)])
+    offset = np.abs(values[0]).max(initial=0.0)
     values = values - values[0]
     matrix = values[1 : size + 1].T
+    if np.abs(matrix).max(initial=0.0) < 1e-6 * offset:
+        return None
     is_linear = np.allclose(values[-3:], points[-3:] @ matrix.T, rtol=1e-6, atol=1e-9 * np.abs(matrix).max(initial=0.0))
     return matrix if is_linear else None
 
