@@ -221,6 +221,14 @@ def test_a_model_is_drawn_as_its_source_says():
     assert "Conv2D" not in plan.source()
 
 
+def test_sizes_that_are_unknown_before_fit_the_whole_model():
+    draft = Draft("float32")
+    start = draft.input((None, 3), (2, 3), "float32")
+    hidden = draft.layer("K.Conv1D(1, 3)", start)  # Keras takes it, and TensorFlow reads what is not there
+    with pytest.raises(UnusableError, match="size"):
+        draft.plan(f"keras.Model({start}, {hidden})")
+
+
 @pytest.mark.slow
 def test_layers_without_sizes_and_activations_that_are_layers_are_attacked():
     lines = ("x = keras.Input((None, 2), dtype=floats)", "l = K.Dense(2, activation=K.PReLU(shared_axes=[1]))")

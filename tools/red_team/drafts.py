@@ -4,6 +4,8 @@ import dataclasses
 import math
 import warnings
 
+import keras
+
 from tools.red_team import kit
 from tools.red_team.faults import FaultError, RefusedError, UnusableError, judged
 
@@ -143,12 +145,36 @@ class Draft:
         if not self.write(f"model = {result}"):
             raise UnusableError("the model")
         self.lines.pop()
+        if not (_takes(self.model, self.shapes) and _takes(self.model, [_sized(x) for x in self.model.inputs])):
+            raise UnusableError("a size that is unknown before")
         return Plan(tuple(self.lines), result, self.dtype, tuple(self.shapes), tuple(self.dtypes))
 
     @property
     def model(self):
         """The model of the `plan`."""
         return self._scope["model"]
+
+
+def _sized(tensor):
+    """Shape of a sample of an input; sizes that it leaves open are those of `kit.example`."""
+    return [size or 4 for size in tensor.shape[1:]]
+
+
+def _takes(model, shapes):
+    """Whether a model that leaves sizes of its inputs open takes samples of some shapes.
+
+    Keras asks for the sizes of values only while a model is made, and TensorFlow returns memory that nobody wrote
+    where a filter is larger than what it is moved over.
+    """
+    if all(None not in tensor.shape[1:] for tensor in model.inputs):
+        return True
+    given = [keras.KerasTensor((1, *shape), x.dtype) for shape, x in zip(shapes, model.inputs, strict=True)]
+    given = given[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, given)
+    try:
+        leaves = keras.tree.flatten(model.compute_output_spec(given))
+    except Exception:  # of many classes
+        return False
+    return all(0 not in leaf.shape for leaf in leaves)
 
 
 def _has_samples(leaf):
