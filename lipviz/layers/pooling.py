@@ -340,7 +340,7 @@ class _Resampling(_Scaled, keras.layers.Layer):
         if None in sizes[1:]:  # with a batch size of -1, sizes that do not divide could go unnoticed
             sizes = self._sizes(ops.shape(inputs))
         sizes = [-1 if size is None else size for size in sizes]
-        return self.scaled(self.moved(inputs, sizes, self.resampled(*sizes)))
+        return self.scaled(self.moved(self.in_floats(inputs), sizes, self.resampled(*sizes)))
 
     def _sizes(self, shape):
         shape = tuple(shape)

@@ -386,13 +386,6 @@ def test_k_is_exact_in_float64(k):
     assert numbers(layer.parametrization.k) == k / 3
 
 
-@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
-def test_whole_numbers_are_taken_as_numbers(dtype):
-    x = RNG.integers(0, 2, (2, 4, 4, 2)).astype(dtype)
-    for layer in (SpectralConv2D(2, 2), SpectralDense(2), FrobeniusDense(2)):
-        np.testing.assert_array_equal(numbers(layer(x)), numbers(layer(x.astype("float32"))))
-
-
 def test_k_reaches_a_compiled_step_of_a_plain_model():
     layer = SpectralDense(4, use_bias=False)
     model = keras.Sequential([keras.Input((6,)), layer])

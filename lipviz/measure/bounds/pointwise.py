@@ -212,12 +212,12 @@ def _sample_axes(axes, shape):
     return None if -1 in places else places
 
 
-@rule(lip.GroupSort, lip.MaxMin)
+@rule(lip.GroupSort, lip.MaxMin, whole=True)
 def _sorting(layer, shape, norm, exact):
     return exactly(layer.k_coef_lip, "permutation")
 
 
-@rule(lip.Householder)
+@rule(lip.Householder, whole=True)
 def _householder(layer, shape, norm, exact):
     if norm == 2:
         return exactly(layer.k_coef_lip, "reflection")
@@ -267,19 +267,19 @@ def _rescaling(layer, shape, norm, exact):
     return _factors(layer, shape, norm, "factor")
 
 
-@rule(lip.BatchLipNorm)
+@rule(lip.BatchLipNorm, whole=True)
 def _batch_lip_norm(layer, shape, norm, exact):
     if not is_positive(np.max(to_numpy(layer.moving_variance)), layer.epsilon, layer.compute_dtype):
         return unknown(_NOT_POSITIVE)
     return computed(layer.lip_constant, "its running variance")
 
 
-@rule(lip.BatchCentering)
+@rule(lip.BatchCentering, whole=True)
 def _batch_centering(layer, shape, norm, exact):
     return exactly(layer.k_coef_lip, "shift")
 
 
-@rule(lip.LayerCentering)
+@rule(lip.LayerCentering, whole=True)
 def _layer_centering(layer, shape, norm, exact):
     """I − 1 1ᵀ/n over the n pixels: 0 for one pixel, else a projection of norm 1, and of sums 2(1 − 1/n)."""
     sizes = [n for axis, n in enumerate(shape) if axis != layer.channel_axis % (len(shape) + 1) - 1]

@@ -154,7 +154,7 @@ def _scaled_average(layer, shape, norm, exact):
     return exactly(layer.k_coef_lip**2 / root.upper, "mean")
 
 
-@rule(lip.InvertibleDownSampling, lip.InvertibleUpSampling)
+@rule(lip.InvertibleDownSampling, lip.InvertibleUpSampling, whole=True)
 def _resampling(layer, shape, norm, exact):
     return exactly(layer.k_coef_lip, "permutation")
 
