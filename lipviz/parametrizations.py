@@ -101,6 +101,18 @@ class _Factor(keras.Variable):
     def assign(self, value):
         return super().assign(self._home())
 
+    def _restore_from_tensors(self, restored_tensors):
+        """What `tf.train.Checkpoint` calls instead of `assign`."""
+        return self.assign(restored_tensors)
+
+
+class _Origin(keras.Variable):
+    """The kernel that another variable was made of. A checkpoint of TensorFlow does not prove that it is the one."""
+
+    def _restore_from_tensors(self, restored_tensors):
+        super()._restore_from_tensors(restored_tensors)
+        return self.assign(ops.full(self.shape, -np.inf, self.dtype))
+
 
 class _Derived(keras.Variable):
     """A variable that is made of a kernel. Assigned from outside, it belongs to no kernel that is known."""
@@ -227,7 +239,8 @@ class Parametrization(keras.layers.Layer):
         self.add_state(kernel)
         wbar = self._initially(kernel, lambda: self._constrain_values(kernel)[0])
         self.wbar = self._variable(_Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
-        self.origin = self._add("origin", kernel.shape, self._initially(kernel, lambda: self._separate(kernel)))
+        separate = self._initially(kernel, lambda: self._separate(kernel))
+        self.origin = self._variable(_Origin, separate, shape=kernel.shape, name="origin")
         self._constrained, self._constrained_by_xla = _Constrained(self, is_xla=False), _Constrained(self, is_xla=True)
         self.built = True
 

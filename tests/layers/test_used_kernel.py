@@ -386,6 +386,24 @@ def test_k_is_exact_in_float64(k):
     assert numbers(layer.parametrization.k) == k / 3
 
 
+@pytest.mark.skipif(IS_JAX, reason="a checkpoint of TensorFlow holds its own variables only")
+def test_a_checkpoint_of_tensorflow_changes_no_k(tmp_path):
+    import tensorflow as tf
+
+    other, model = moved(network(k=3.0)), network(k=0.5)
+    other(X, training=True)
+    tf.train.Checkpoint(model=other).write(tmp_path / "checkpoint")
+    tf.train.Checkpoint(model=model).restore(tmp_path / "checkpoint").expect_partial()
+    for layer, source in zip(constrained(model), constrained(other), strict=True):
+        np.testing.assert_array_equal(numbers(layer.kernel), numbers(source.kernel))
+        assert layer.k_coef_lip == numbers(layer.parametrization.k) == 0.5
+        # Far closer than 3 is to 0.5; both are computed by an iteration that stops at 1e-3 or before.
+        np.testing.assert_allclose(numbers(layer.used_kernel()), numbers(source.used_kernel()) / 6, atol=1e-3)
+    before = numbers(model(X))
+    lipviz.model.refresh(model)
+    np.testing.assert_allclose(numbers(model(X)), before, rtol=1e-5, atol=1e-6)
+
+
 def test_k_reaches_a_compiled_step_of_a_plain_model():
     layer = SpectralDense(4, use_bias=False)
     model = keras.Sequential([keras.Input((6,)), layer])
