@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.layers.base_layer import LipschitzLayer, check_shape
+from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats
 from lipviz.layers.pooling import accumulation_dtype
 
 
@@ -90,7 +90,7 @@ class GroupSort(_ChannelActivation):
         self.built = True
 
     def call(self, inputs):
-        inputs = self.in_floats(inputs)
+        inputs = in_floats(self, inputs)
         size = self.group_size(inputs.shape)
         if size == 2 and self.channel_axis == -1 and _multiplying_pays(inputs):
             return self.scaled(_sort_pairs_by_products(inputs))
@@ -194,7 +194,7 @@ class MaxMin(_ChannelActivation):
     """
 
     def call(self, inputs):
-        inputs = self.in_floats(inputs)
+        inputs = in_floats(self, inputs)
         return self.scaled(ops.concatenate([ops.relu(inputs), ops.relu(-inputs)], axis=self.channel_axis))
 
     def compute_output_shape(self, input_shape):
@@ -255,7 +255,7 @@ class Householder(_ChannelActivation):
         sine, cosine = (ops.cast(function(half), half.dtype) for function in (ops.sin, ops.cos))
         unit = _inverse_root_near_one(ops.square(sine) + ops.square(cosine))
         sine, cosine = (ops.cast(value * unit, self.compute_dtype) for value in (sine, cosine))
-        z1, z2 = ops.split(self.in_floats(inputs), 2, axis=self.channel_axis)
+        z1, z2 = ops.split(in_floats(self, inputs), 2, axis=self.channel_axis)
         twice = 2 * ops.relu(z1 * sine - z2 * cosine)
         return self.scaled(ops.concatenate([z1 - twice * sine, z2 + twice * cosine], axis=self.channel_axis))
 
@@ -341,7 +341,7 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
         self.built = True
 
     def call(self, inputs):
-        inputs = self.in_floats(inputs)
+        inputs = in_floats(self, inputs)
         slopes = self.limited(ops.cast(self.alpha, self.compute_dtype))
         return ops.where(inputs > 0, inputs * min(1.0, self.k_coef_lip), inputs * slopes)
 

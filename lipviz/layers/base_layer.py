@@ -47,14 +47,15 @@ class LipschitzLayer:
         """
         self._k_coef_lip = nm.check_factor("k_coef_lip", klip_factor, *self._factor_dtypes())
 
-    def in_floats(self, inputs):
-        """Whole numbers and bools, which Keras hands over as they are, as numbers of the layer's dtype."""
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
-        return inputs if keras.backend.is_float_dtype(dtype) else ops.cast(inputs, self.compute_dtype)
-
     def _factor_dtypes(self):
         """Names of the dtypes in which something is multiplied by k; a model leaves that to its layers."""
         return () if isinstance(self, keras.Model) else (self.compute_dtype,)
+
+
+def in_floats(layer, inputs):
+    """Whole numbers and bools, which Keras hands over as they are, as numbers of a layer's dtype; others unchanged."""
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    return inputs if keras.backend.is_float_dtype(dtype) else ops.cast(inputs, layer.compute_dtype)
 
 
 class Condensable(abc.ABC):

@@ -21,7 +21,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.layers.base_layer import LipschitzLayer, check_shape, inverse_root
+from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats, inverse_root
 
 
 def standard_data_format(value):
@@ -340,7 +340,7 @@ class _Resampling(_Scaled, keras.layers.Layer):
         if None in sizes[1:]:  # with a batch size of -1, sizes that do not divide could go unnoticed
             sizes = self._sizes(ops.shape(inputs))
         sizes = [-1 if size is None else size for size in sizes]
-        return self.scaled(self.moved(self.in_floats(inputs), sizes, self.resampled(*sizes)))
+        return self.scaled(self.moved(in_floats(self, inputs), sizes, self.resampled(*sizes)))
 
     def _sizes(self, shape):
         shape = tuple(shape)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from lipviz.layers.base_layer import LipschitzLayer, check_shape
+from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -39,7 +39,7 @@ class LipResidual(keras.layers.Layer, LipschitzLayer):
     def call(self, inputs):
         pair = isinstance(inputs, list | tuple)  # a single tensor could be taken apart along its batch
         self.compute_output_shape([tuple(value.shape) for value in inputs] if pair else tuple(inputs.shape))
-        x, y = map(self.in_floats, inputs)
+        x, y = (in_floats(self, value) for value in inputs)
         k = self.k_coef_lip
         of_x, of_y = (ops.cast(k * ops.sigmoid(alpha), self.compute_dtype) for alpha in (self.alpha, -self.alpha))
         return of_x * x + of_y * y

@@ -1,134 +1,18 @@
-"""Raw kernel -> constrained kernel: the one place where a constraint lives.
+"""Raw kernel -> constrained kernel: the mechanism that all constraints share."""
 
-A parametrization is a Keras layer that a constrained layer holds as an attribute, so Keras saves its state with
-the model. It owns `wbar`, the constrained kernel that inference uses, `k`, the Lipschitz factor, and whatever
-state its own normalization keeps.
-"""
-
-import contextlib
-import contextvars
 import hashlib
 import inspect
-import weakref
 
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-
-
-def check_finite(value, owner):
-    """Return `value` as a NumPy array, or None where it is a symbol of a trace.
-
-    Args:
-        value: Tensor, variable or array.
-        owner: Words that name it in the error.
-
-    Raises:
-        ValueError: If it holds NaN or Inf.
-    """
-    try:
-        # What is an array already stays as it is: JAX would make float32 of float64.
-        array = value if isinstance(value, np.ndarray) else ops.convert_to_numpy(ops.convert_to_tensor(value))
-    except Exception:  # every backend has an error of its own for a symbolic tensor
-        return None
-    bad = int(np.size(array) - np.isfinite(array).sum())
-    if bad:
-        raise ValueError(f"{owner} must be finite. Received: {bad} of {np.size(array)} entries are NaN or Inf.")
-    return array
-
+from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled, numerics
+from lipviz.parametrizations.sharing import Constrained
+from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
 
 _PROOF = "made of"  # name in a file, beside the numbers of the weights
-_is_unfilled = contextvars.ContextVar("lipviz_builds_unfilled", default=False)
-_is_eager = contextvars.ContextVar("lipviz_constrains_values", default=False)
-
-
-@contextlib.contextmanager
-def unfilled():
-    """Within this context, constrained layers are built with kernels of zeros, and nothing is orthogonalized.
-
-    For copies whose weights are all assigned next: orthogonalizing what is overwritten takes most of their time.
-    """
-    token = _is_unfilled.set(True)
-    try:
-        yield
-    finally:
-        _is_unfilled.reset(token)
-
-
-_known = contextvars.ContextVar("lipviz_knows_current", default=frozenset())
-
-
-@contextlib.contextmanager
-def known_current(parametrizations):
-    """Within this context, inference takes the `wbar` of some parametrizations without a comparison.
-
-    For many calls in a row, or a function that is compiled for them, whoever compared the kernels before and knows that
-    nobody changes them meanwhile.
-
-    Args:
-        parametrizations: Those whose `wbar` belongs to their layer's kernel.
-    """
-    token = _known.set(frozenset(map(id, parametrizations)))
-    try:
-        yield
-    finally:
-        _known.reset(token)
-
-
-def are_known_current(parametrizations):
-    """Whether `known_current` says so of all of them, and there are any."""
-    known = _known.get()
-    return bool(known) and all(id(parametrization) in known for parametrization in parametrizations)
-
-
-def kernel_initializer(initializer):
-    """The initializer that a free kernel is built with: zeros within `unfilled`, else the one that was given."""
-    return "zeros" if _is_unfilled.get() else initializer
-
-
-class _Factor(keras.Variable):
-    """The variable of a factor that has its home elsewhere: whatever is assigned, it takes the value from there.
-
-    Keras's ways to load weights assign every variable. On JAX, so does the end of a step, whose buffers are new.
-    """
-
-    def __init__(self, home, **kwargs):
-        self._home = home
-        super().__init__(lambda shape, dtype: ops.convert_to_tensor(home(), dtype), shape=(), **kwargs)
-
-    def assign(self, value):
-        return super().assign(self._home())
-
-    def _restore_from_tensors(self, restored_tensors):
-        """What `tf.train.Checkpoint` calls instead of `assign`."""
-        return self.assign(restored_tensors)
-
-
-class _Origin(keras.Variable):
-    """The kernel that another variable was made of. A checkpoint of TensorFlow does not prove that it is the one."""
-
-    def _restore_from_tensors(self, restored_tensors):
-        super()._restore_from_tensors(restored_tensors)
-        return self.assign(ops.full(self.shape, -np.inf, self.dtype))
-
-
-class _Derived(keras.Variable):
-    """A variable that is made of a kernel. Assigned from outside, it belongs to no kernel that is known."""
-
-    def __init__(self, forget, *args, **kwargs):
-        self._forget = forget
-        super().__init__(*args, **kwargs)
-
-    def assign(self, value):
-        assigned = super().assign(value)
-        self._forget()
-        return assigned
-
-    def store(self, value):
-        """Assign, by the one who says which kernel the value belongs to."""
-        super().assign(value)
 
 
 class Parametrization(keras.layers.Layer):
@@ -235,13 +119,13 @@ class Parametrization(keras.layers.Layer):
         dtype = "float64" if kernel.dtype == "float64" else "float32"
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self._raw = lambda: kernel  # a closure, which Keras does not track: the kernel is the layer's weight
-        self.k = self._variable(_Factor, lambda: self.k_coef_lip, name="k")
+        self.k = self._variable(Factor, lambda: self.k_coef_lip, name="k")
         self.add_state(kernel)
-        wbar = self._initially(kernel, lambda: self._constrain_values(kernel)[0])
-        self.wbar = self._variable(_Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
+        wbar = self._initially(kernel, lambda: self.constrain_values(kernel)[0])
+        self.wbar = self._variable(Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
         separate = self._initially(kernel, lambda: self._separate(kernel))
-        self.origin = self._variable(_Origin, separate, shape=kernel.shape, name="origin")
-        self._constrained, self._constrained_by_xla = _Constrained(self, is_xla=False), _Constrained(self, is_xla=True)
+        self.origin = self._variable(Origin, separate, shape=kernel.shape, name="origin")
+        self._constrained, self._constrained_by_xla = Constrained(self, is_xla=False), Constrained(self, is_xla=True)
         self.built = True
 
     @staticmethod
@@ -252,7 +136,7 @@ class Parametrization(keras.layers.Layer):
         """
 
         def initializer(shape, dtype):
-            waits = _is_unfilled.get() or check_finite(kernel, "The initial kernel") is None
+            waits = is_unfilled() or check_finite(kernel, "The initial kernel") is None
             return ops.zeros(shape, dtype) if waits else value()
 
         return initializer
@@ -306,13 +190,10 @@ class Parametrization(keras.layers.Layer):
         k = ops.convert_to_tensor(self.k)
         return normalized * (k if self.coef_lip == 1 else k * self.coef_lip), state
 
-    def _constrain_values(self, kernel):
+    def constrain_values(self, kernel):
         """`constrain`, where the kernel is a value and no symbol of a trace, and nothing is differentiated."""
-        token = _is_eager.set(True)
-        try:
+        with constraining_values():
             return self.constrain(kernel)
-        finally:
-            _is_eager.reset(token)
 
     def call(self, kernel, training=None):
         """Constrained kernel of the layer: computed and stored in training, what `used` gives otherwise.
@@ -321,7 +202,7 @@ class Parametrization(keras.layers.Layer):
         """
         if not training:
             return self.used(kernel, self._is_compiled_by_xla())
-        with _numerics(self._is_compiled_by_xla()):
+        with numerics(self._is_compiled_by_xla()):
             wbar, state = self.constrain(kernel)
         finite = ops.isfinite(ops.sum(wbar))
 
@@ -359,7 +240,7 @@ class Parametrization(keras.layers.Layer):
         """`used` of the layer's own kernel, where that has a value: eagerly, and in NumPy where that is faster."""
         if self.is_current_now():
             return ops.convert_to_tensor(self.wbar)
-        return self._constrain_values(self._raw())[0]
+        return self.constrain_values(self._raw())[0]
 
     def is_current_now(self):
         """`is_current` of the layer's own kernel as a bool, where variables have values."""
@@ -413,7 +294,7 @@ class Parametrization(keras.layers.Layer):
             ValueError: If the kernel holds NaN or Inf; nothing is changed then.
         """
         check_finite(kernel, f"The kernel of '{kernel.path}'")
-        wbar, state = self._constrain_values(kernel)
+        wbar, state = self.constrain_values(kernel)
         state = {name: value for name, value in state.items() if name not in self.warm_start}
         self._store(self._within_bound(ops.convert_to_numpy(wbar)), state, copied(kernel))
 
@@ -482,184 +363,3 @@ class Parametrization(keras.layers.Layer):
         if self.built:
             self.k.assign(self.k_coef_lip)
             self.forget()
-
-
-def copied(variable):
-    """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse.
-
-    Args:
-        variable: Keras variable, with a value.
-
-    Returns:
-        An array of its dtype.
-    """
-    value = variable.value
-    return np.array(value.numpy() if hasattr(value, "numpy") else value, copy=True)
-
-
-class _Constrained:
-    """The constrained kernel of a parametrization as a function of a kernel, for inference."""
-
-    def __init__(self, parametrization, is_xla):
-        self._parametrization, self._is_xla = parametrization, is_xla
-        self._alike = None
-
-    def __call__(self, kernel):
-        """Differentiable."""
-        with _numerics(self._is_xla):
-            return self._parametrization.constrain(kernel)[0]
-
-    def value(self, kernel):
-        """Without a gradient. In a graph of TensorFlow it is one operation, which parametrizations alike share."""
-        if not nm.builds_graph():
-            with _numerics(self._is_xla):
-                return self._parametrization._constrain_values(kernel)[0]
-        if self._alike is None:
-            self._alike = _Alike.of(self._parametrization, self._is_xla)
-        return self._alike.call(kernel, *(variable[...] for variable in _read_by_constrain(self._parametrization)))
-
-
-_found = weakref.WeakValueDictionary()  # from settings to an `_Alike`, which those who use it keep alive
-
-
-class _Alike:
-    """What parametrizations with the same settings do to kernels of one shape, as one function of TensorFlow.
-
-    A model of many layers alike then builds one graph of the constraint, rather than one for each.
-    """
-
-    def __init__(self, parametrization, is_xla):
-        self._parametrization, self._is_xla = parametrization, is_xla
-        self.call = nm.as_one_call(self._run)
-
-    @classmethod
-    def of(cls, parametrization, is_xla):
-        """The one for a parametrization. Subclasses from elsewhere share none: their state is not known."""
-        kind, settings = type(parametrization), parametrization.settings()
-        is_known = kind.__module__ == __name__
-        key = (kind, repr(settings), parametrization.wbar.shape, is_xla, None if is_known else id(parametrization))
-        alike = _found.get(key)
-        if alike is None:
-            alike = _found[key] = cls(parametrization, is_xla)
-        return alike
-
-    def _run(self, kernel, *state):
-        mapping = zip(_read_by_constrain(self._parametrization), state, strict=True)
-        with keras.StatelessScope(state_mapping=list(mapping)), _numerics(self._is_xla):
-            return self._parametrization._constrain_values(kernel)[0]
-
-
-def _read_by_constrain(parametrization):
-    """The variables that decide, beside the kernel, what it is constrained to."""
-    return [parametrization.k, *(getattr(parametrization, name) for name in parametrization.state)]
-
-
-def _numerics(is_xla):
-    """The context for what TensorFlow's XLA compiles, which has no fast eigenvalues, or for all else."""
-    return nm.without_eigenvalues() if is_xla else contextlib.nullcontext()
-
-
-@keras.saving.register_keras_serializable("lipviz")
-class SpectralParametrization(Parametrization):
-    """All singular values at most k, and equal to k where Björck converges (see `sound_orthogonalization`).
-
-    Args:
-        k_coef_lip: Largest singular value allowed.
-        eps_spectral: Tolerance of the power iteration.
-        eps_bjorck: Tolerance of Björck; None skips Björck: the kernel is divided by a bound of its norm.
-        beta_bjorck: Step size of Björck in ]0, 0.5]; None skips Björck.
-        maxiter_spectral: Largest number of power iterations a step.
-        maxiter_bjorck: Largest number of Björck iterations a step.
-
-    Attributes:
-        u: Variable of shape (1, out), the right singular vector that the power iteration follows.
-        sig: Variable of shape (1, 1), its estimate of the raw kernel's largest singular value.
-
-    Raises:
-        ValueError: If an argument is out of range.
-    """
-
-    state = {  # noqa: RUF012
-        "u": "The vector that the power iteration follows, a variable of shape (1, out).",
-        "sig": "The power iteration's estimate of the free kernel's σ1, a variable of shape (1, 1).",
-    }
-    warm_start = ("u",)
-
-    def __init__(
-        self,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
-        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
-        **kwargs,
-    ):
-        super().__init__(k_coef_lip, **kwargs)
-        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
-        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
-        self.beta_bjorck = nm.check_beta(beta_bjorck)
-        self.maxiter_spectral = nm.check_count("maxiter_spectral", maxiter_spectral)
-        self.maxiter_bjorck = nm.check_count("maxiter_bjorck", maxiter_bjorck)
-
-    def add_state(self, kernel):
-        self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
-        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self._constrain_values(kernel)[1]["sig"]))
-
-    def normalize(self, kernel):
-        orthogonalize = nm.sound_orthogonalization_of_values if _is_eager.get() else nm.sound_orthogonalization
-        w, u, sig = orthogonalize(
-            nm.as_matrix(kernel),
-            ops.convert_to_tensor(self.u),
-            self.eps_spectral,
-            self.eps_bjorck,
-            self.beta_bjorck,
-            self.maxiter_spectral,
-            self.maxiter_bjorck,
-        )
-        return ops.reshape(w, kernel.shape), {"u": u, "sig": sig}
-
-
-@keras.saving.register_keras_serializable("lipviz")
-class FrobeniusParametrization(Parametrization):
-    """The kernel divided by its Frobenius norm, which is at least its largest singular value; zero stays zero."""
-
-    axis = None
-
-    def normalize(self, kernel):
-        w, _ = nm.unit_scaled(nm.as_matrix(kernel), self.axis)
-        # What is scaled has an entry of magnitude 1: the floor acts on zeros only.
-        norm = ops.sqrt(ops.maximum(ops.sum(ops.square(w), axis=self.axis, keepdims=True), 0.25))
-        margin = 1 - nm.rounding_margin(w.shape, self.variable_dtype)
-        return ops.reshape(w * (margin / norm), kernel.shape), {}
-
-
-@keras.saving.register_keras_serializable("lipviz")
-class DisjointFrobeniusParametrization(FrobeniusParametrization):
-    """Each column, or the whole kernel, divided by its Euclidean norm; a zero column stays zero.
-
-    Args:
-        disjoint_neurons: True divides each column by its own norm: every output is k-Lipschitz on its own, the
-            layer as a whole anywhere in [k, k√units]. False divides by the Frobenius norm of the whole, so that
-            the layer is k-Lipschitz.
-        k_coef_lip: Factor that multiplies the result.
-
-    Raises:
-        ValueError: If an argument is out of range.
-    """
-
-    def __init__(self, disjoint_neurons=True, k_coef_lip=1.0, **kwargs):
-        super().__init__(k_coef_lip, **kwargs)
-        if not isinstance(disjoint_neurons, bool):
-            raise ValueError(f"`disjoint_neurons` must be True or False. Received: {disjoint_neurons!r}")
-        self.disjoint_neurons = disjoint_neurons
-
-    @property
-    def axis(self):
-        """Axis of the norms: 0 for columns, None for the whole."""
-        return 0 if self.disjoint_neurons else None
-
-    def exact_norm(self, wbar):
-        if not self.disjoint_neurons:
-            return super().exact_norm(wbar)
-        return float(np.linalg.norm(np.asarray(wbar, np.float64).reshape(-1, wbar.shape[-1]), axis=0).max())

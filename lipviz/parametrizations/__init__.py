@@ -1,0 +1,25 @@
+"""Raw kernel -> constrained kernel: the one place where a constraint lives.
+
+A parametrization is a Keras layer that a constrained layer holds as an attribute, so Keras saves its state with
+the model. It owns `wbar`, the constrained kernel that inference uses, `k`, the Lipschitz factor, and whatever
+state its own normalization keeps.
+"""
+
+from lipviz.parametrizations.base import Parametrization
+from lipviz.parametrizations.contexts import are_known_current, kernel_initializer, known_current, unfilled
+from lipviz.parametrizations.frobenius import DisjointFrobeniusParametrization, FrobeniusParametrization
+from lipviz.parametrizations.spectral import SpectralParametrization
+from lipviz.parametrizations.variables import check_finite, copied
+
+__all__ = [
+    "DisjointFrobeniusParametrization",
+    "FrobeniusParametrization",
+    "Parametrization",
+    "SpectralParametrization",
+    "are_known_current",
+    "check_finite",
+    "copied",
+    "kernel_initializer",
+    "known_current",
+    "unfilled",
+]

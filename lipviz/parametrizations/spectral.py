@@ -1,0 +1,69 @@
+"""Björck's constraint: all singular values at most k, and equal to k where it converges."""
+
+import keras
+from keras import ops
+
+from lipviz import normalizers as nm
+from lipviz.parametrizations.base import Parametrization
+from lipviz.parametrizations.contexts import constrains_values
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class SpectralParametrization(Parametrization):
+    """All singular values at most k, and equal to k where Björck converges (see `sound_orthogonalization`).
+
+    Args:
+        k_coef_lip: Largest singular value allowed.
+        eps_spectral: Tolerance of the power iteration.
+        eps_bjorck: Tolerance of Björck; None skips Björck: the kernel is divided by a bound of its norm.
+        beta_bjorck: Step size of Björck in ]0, 0.5]; None skips Björck.
+        maxiter_spectral: Largest number of power iterations a step.
+        maxiter_bjorck: Largest number of Björck iterations a step.
+
+    Attributes:
+        u: Variable of shape (1, out), the right singular vector that the power iteration follows.
+        sig: Variable of shape (1, 1), its estimate of the raw kernel's largest singular value.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    state = {  # noqa: RUF012
+        "u": "The vector that the power iteration follows, a variable of shape (1, out).",
+        "sig": "The power iteration's estimate of the free kernel's σ1, a variable of shape (1, 1).",
+    }
+    warm_start = ("u",)
+
+    def __init__(
+        self,
+        k_coef_lip=1.0,
+        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
+        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
+        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
+        **kwargs,
+    ):
+        super().__init__(k_coef_lip, **kwargs)
+        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
+        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
+        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        self.maxiter_spectral = nm.check_count("maxiter_spectral", maxiter_spectral)
+        self.maxiter_bjorck = nm.check_count("maxiter_bjorck", maxiter_bjorck)
+
+    def add_state(self, kernel):
+        self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
+        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self.constrain_values(kernel)[1]["sig"]))
+
+    def normalize(self, kernel):
+        orthogonalize = nm.sound_orthogonalization_of_values if constrains_values() else nm.sound_orthogonalization
+        w, u, sig = orthogonalize(
+            nm.as_matrix(kernel),
+            ops.convert_to_tensor(self.u),
+            self.eps_spectral,
+            self.eps_bjorck,
+            self.beta_bjorck,
+            self.maxiter_spectral,
+            self.maxiter_bjorck,
+        )
+        return ops.reshape(w, kernel.shape), {"u": u, "sig": sig}

@@ -1,0 +1,82 @@
+"""The variables of a parametrization: one has its home elsewhere, one is made of a kernel, one is that kernel."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def check_finite(value, owner):
+    """Return `value` as a NumPy array, or None where it is a symbol of a trace.
+
+    Args:
+        value: Tensor, variable or array.
+        owner: Words that name it in the error.
+
+    Raises:
+        ValueError: If it holds NaN or Inf.
+    """
+    try:
+        # What is an array already stays as it is: JAX would make float32 of float64.
+        array = value if isinstance(value, np.ndarray) else ops.convert_to_numpy(ops.convert_to_tensor(value))
+    except Exception:  # every backend has an error of its own for a symbolic tensor
+        return None
+    bad = int(np.size(array) - np.isfinite(array).sum())
+    if bad:
+        raise ValueError(f"{owner} must be finite. Received: {bad} of {np.size(array)} entries are NaN or Inf.")
+    return array
+
+
+def copied(variable):
+    """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse.
+
+    Args:
+        variable: Keras variable, with a value.
+
+    Returns:
+        An array of its dtype.
+    """
+    value = variable.value
+    return np.array(value.numpy() if hasattr(value, "numpy") else value, copy=True)
+
+
+class Factor(keras.Variable):
+    """The variable of a factor that has its home elsewhere: whatever is assigned, it takes the value from there.
+
+    Keras's ways to load weights assign every variable. On JAX, so does the end of a step, whose buffers are new.
+    """
+
+    def __init__(self, home, **kwargs):
+        self._home = home
+        super().__init__(lambda shape, dtype: ops.convert_to_tensor(home(), dtype), shape=(), **kwargs)
+
+    def assign(self, value):
+        return super().assign(self._home())
+
+    def _restore_from_tensors(self, restored_tensors):
+        """What `tf.train.Checkpoint` calls instead of `assign`."""
+        return self.assign(restored_tensors)
+
+
+class Origin(keras.Variable):
+    """The kernel that another variable was made of. A checkpoint of TensorFlow does not prove that it is the one."""
+
+    def _restore_from_tensors(self, restored_tensors):
+        super()._restore_from_tensors(restored_tensors)
+        return self.assign(ops.full(self.shape, -np.inf, self.dtype))
+
+
+class Derived(keras.Variable):
+    """A variable that is made of a kernel. Assigned from outside, it belongs to no kernel that is known."""
+
+    def __init__(self, forget, *args, **kwargs):
+        self._forget = forget
+        super().__init__(*args, **kwargs)
+
+    def assign(self, value):
+        assigned = super().assign(value)
+        self._forget()
+        return assigned
+
+    def store(self, value):
+        """Assign, by the one who says which kernel the value belongs to."""
+        super().assign(value)
