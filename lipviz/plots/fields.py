@@ -188,7 +188,9 @@ def prepared_plane(ax, data, title, update):
             raise ValueError("There are no Axes to update: draw the plot first, and give its Axes as `ax`.")
         for artist in [artist for artist in ax.get_children() if artist.get_gid()]:
             artist.remove()
-        ax.set_title(title, loc="left", fontsize=style.TITLE, fontweight="bold", pad=8)
+        if ax.get_legend() is not None:  # what is drawn now may have none
+            ax.get_legend().remove()
+        style.set_title(ax, title, pad=8)
     else:
         ax = style.prepared(ax, title=title, xlabel="x₀ (units of the input)", ylabel="x₁ (units of the input)")
         ax.grid(False)
