@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import os
 import shutil
 import socket
@@ -539,11 +540,17 @@ def test_certify_prints_a_table(saved, capsys):
 
 
 def test_certify_prints_json(saved, capsys):
+    import keras
+
     assert cli.main(["certify", str(saved), "--input-shape", "(8, 8, 1)", "--norm", "inf", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["input_shape"] == [8, 8, 1]
     assert data["norm"] == "inf"
-    assert 0 < data["upper_bound"] < 10
+    # In this norm a layer's constant is the largest sum of the weights that an output adds up; a mean has 1.
+    stack = keras.models.load_model(saved).layers
+    kernels = [abs(keras.ops.convert_to_numpy(layer.wbar)) for layer in stack if hasattr(layer, "wbar")]
+    sums = [kernel.reshape(-1, kernel.shape[-1]).sum(axis=0, dtype=float).max() for kernel in kernels]
+    assert data["upper_bound"] == pytest.approx(math.prod(sums), rel=1e-9)  # both in float64
     assert [row["kind"] for row in data["layers"]] == ["SpectralConv2D", "GlobalAveragePooling2D", "SpectralDense"]
 
 

@@ -8,6 +8,7 @@ from lipviz import data, measure
 from lipviz.explorers import certificates
 from lipviz.explorers.certificates import CertificateExplorer
 from lipviz.measure.fitting import toy_classifier
+from lipviz.plots import style
 
 X, Y = data.digits(100, 40)[1]
 FLAT = X.reshape(40, -1)
@@ -44,7 +45,8 @@ def test_it_shows_what_is_certified(explorer, model):
     assert explorer.work_state == "idle"
     assert explorer.data.index == 7
     assert explorer.data.radius == pytest.approx(radii.radii[7])
-    assert f"{radii.radii[7]:.4g}"[:5] in words(explorer)
+    assert radii.radii[7] > 0
+    assert f"No change shorter than {style.number(radii.radii[7], 4)} can alter" in words(explorer)
     explorer.state = {"epsilon": 2.0}
     assert "the certificate says nothing" in words(explorer)
 
