@@ -58,8 +58,10 @@ def test_a_larger_alpha_buys_accuracy_with_distance():
             outputs = np.asarray(trainer.plain(x))[:, 0]
         accuracies.append(np.mean((outputs > 0) == (y == 1)))
         distances.append(outputs[y == 1].mean() - outputs[y == 0].mean())
-    assert accuracies[1] > accuracies[0]
-    assert distances[1] < 0.9 * distances[0]
+    # Ten draws of the moons, from these weights: the gain .046 ± .011, the quotient .59 ± .025. So, but for one draw in
+    # some hundreds, three standard deviations from the mean:
+    assert accuracies[1] - accuracies[0] > 0.046 - 3 * 0.011
+    assert distances[1] / distances[0] < 0.59 + 3 * 0.025
     assert course.exercise("margins.alpha").solution == "b"
 
 

@@ -49,7 +49,7 @@ def test_relu_reaches_about_half_on_circles():
 
     (x, y), _ = data.circles(100)
     reached = kr_training(x[y == 0], x[y == 1], activation="relu", width=16, steps=120, learning_rate=0.02).reached
-    assert 0.35 < reached < 0.65
+    assert abs(reached - 0.555) < 3 * 0.036  # mean and three standard deviations over ten draws of circles and weights
     assert course.exercise("wasserstein.relu").solution == "b"
 
 
