@@ -299,16 +299,17 @@ plain = keras.Sequential(
 plain.compile(keras.optimizers.Adam(1e-3), losses.HKR(alpha=50.0, min_margin=margin))
 plain.fit(x_train, y_train, batch_size=BATCH, epochs=3, verbose=0)
 
-largest = {}
+largest, median = {}, {}
 for name, net in (("ordinary", plain), ("Lipschitz", model)):
     for rate in (1e-3, 1.0):
         net.optimizer.learning_rate = rate
         net.fit(x_train, y_train, batch_size=BATCH, epochs=2, verbose=0)
         gradients = measure.input_gradient_norms(net, x_test[:128])
         accuracy = np.mean((np.asarray(net(x_test, training=False)) > 0) == (y_test > 0))
-        largest[name, rate] = gradients.largest
-        print(f"{name:9s} rate {rate:5g}: accuracy {accuracy:.3f}, largest gradient norm {gradients.largest:.3g}")
-assert not 0.01 < largest["ordinary", 1.0] < 10  # dead or wild
+        largest[name, rate], median[name, rate] = gradients.largest, gradients.median
+        words = f"gradient norm {gradients.median:.3g} (median), {gradients.largest:.3g} at most"
+        print(f"{name:9s} rate {rate:5g}: accuracy {accuracy:.3f}, {words}")
+assert not 0.01 < median["ordinary", 1.0] < 10  # dead or wild; a few images may still find a slope
 assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
 
 # %% [markdown]
