@@ -63,5 +63,6 @@ def test_the_activations_module_has_all_of_them():
     from lipviz import activations, layers
 
     theirs = [parse(line)[1] for line in LINES if line.startswith("layers.activations.")]
+    assert "GroupSort2" in theirs
     assert set(theirs) <= set(activations.__all__)
     assert all(getattr(activations, name) is getattr(layers, name) for name in theirs)

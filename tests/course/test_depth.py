@@ -24,7 +24,7 @@ def test_random_relu_networks_do_what_the_exercise_says():
     logarithm is lower than that of ½ by v/2 on average. The share of one gradient over 20 layers has the relative
     standard deviation √(v/20) / 2, and the median over several has less.
     """
-    draws, layers, variance = 10, 20, 3 / (64 + 2)
+    draws, layers, variance = 40, 20, 3 / (64 + 2)
     medians = [measure.gradient_depth(("relu",), (layers,), 64, seed=seed).median[0, 0] for seed in range(draws)]
     expected = 0.5**0.5 * np.exp(-variance / 4)
     error = expected * np.sqrt(variance / layers) / 2 / np.sqrt(draws)

@@ -61,8 +61,8 @@ def test_what_is_claimed_about_relu_and_sorting():
     sorting = _norms(_pairs_sorted, _pair_permutation)
     relu = _norms(lambda x: np.maximum(x, 0), lambda x: np.diag((x > 0) * 1.0))
     np.testing.assert_allclose(sorting, 1, atol=1e-12)
-    assert relu.max() <= 1 + 1e-12
-    assert np.mean(relu < 0.995) > 0.5
+    # Of 56 channels some are negative, but for 2⁻⁵⁶ of the points; and what is left is not nothing.
+    assert (relu < 1 - 1e-12).all()
     assert relu.max() > 0
 
 
