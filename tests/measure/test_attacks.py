@@ -31,7 +31,7 @@ def network(*hidden, shape=(8, 8, 1)):
 
 @pytest.fixture(scope="module")
 def ten():
-    """A network for ten digits and test images."""
+    """A network for ten digits, and test images; every tenth label is wrong, however well the network learned."""
     keras.utils.set_random_seed(0)
     (x_train, y_train), (x, y) = data.digits(n_test=50)
     model = network(
@@ -41,6 +41,8 @@ def ten():
         layers.FrobeniusDense(10),
     )
     model.fit(x_train, y_train, epochs=4, batch_size=64, verbose=0)
+    y = y.copy()
+    y[::10] = (measure.certified_radius(model, x[::10]).predicted + 1) % 10
     return model, x, y
 
 
@@ -66,12 +68,24 @@ def two():
 @pytest.mark.slow
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_attacks_on_a_linear_model_arrive_at_its_radius(outputs):
-    model, x = linear(RNG.standard_normal((5, outputs)), 0.3), RNG.standard_normal((20, 5))
+    rng = np.random.default_rng(outputs)
+    kernel, x = rng.standard_normal((5, outputs)).astype("float32"), rng.standard_normal((20, 5))
+    model = linear(kernel, 0.3)
     radii = measure.certified_radius(model, x).radii
     assert not measure.attack(model, x, epsilon=0.999 * radii).success.any()
     outside = measure.attack(model, x, epsilon=1.001 * radii)
-    # Of several other classes it climbs the highest, which is not always the nearest.
-    assert outside.success_rate >= (1 if outputs == 1 else 0.9)
+    # Of several other classes it climbs the highest, and need not arrive where another one is nearer.
+    if outputs == 1:
+        climbs = np.full(20, True)
+    else:
+        scores = x @ kernel.astype(float)
+        rows, best = np.arange(20), scores.argmax(axis=1)
+        ways = np.linalg.norm(kernel[:, best, None] - kernel[:, None, :], axis=0).astype(float)
+        distances = (scores[rows, best, None] - scores) / np.where(ways > 0, ways, 1)
+        scores[rows, best], distances[rows, best] = -np.inf, np.inf
+        climbs = scores.argmax(axis=1) == distances.argmin(axis=1)
+    assert climbs.sum() >= 10
+    assert outside.success[climbs].all()
     np.testing.assert_allclose(outside.distances, radii, rtol=2e-3)
     smallest = measure.attack(model, x, method="deepfool")
     assert smallest.success.all()
@@ -81,12 +95,13 @@ def test_attacks_on_a_linear_model_arrive_at_its_radius(outputs):
 
 @pytest.mark.slow
 def test_an_attack_that_sees_decisions_only_comes_close():
-    model, x = linear([[3.0], [4.0]], -1.0), RNG.standard_normal((3, 2))
+    model, x = linear([[3.0], [4.0]], -1.0), np.array([[1.0, 0.5], [-1.0, 0.2], [0.3, -1.0]])
     found = measure.attack(model, x, method="hopskipjump", steps=10)
     radii = measure.certified_radius(model, x).radii
     assert found.success.all()
     assert (found.distances >= radii).all()
-    np.testing.assert_allclose(found.distances, radii, rtol=0.1)
+    # The farthest of the three, in ten runs with other seeds: 0.1 %, and three standard deviations are 0.3 % more.
+    np.testing.assert_allclose(found.distances, radii, rtol=5e-3)
 
 
 # --- certificates hold ---
@@ -145,7 +160,7 @@ def test_what_is_reported_is_what_float64_says(ten, attacked):
     assert (found.distances <= 1).all()
     np.testing.assert_array_equal(found.epsilon, np.ones(len(x)))
     wrong = ~clean.correct
-    assert wrong.any()
+    assert wrong[::10].all()
     assert found.success[wrong].all()
     np.testing.assert_array_equal(found.distances[wrong], 0)
 
