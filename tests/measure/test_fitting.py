@@ -67,8 +67,9 @@ def test_a_classifier_learns_and_its_wbar_is_fresh():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     x = rng.standard_normal((60, 2)) + 3 * y[:, None]
-    model = fitting.toy_classifier(x, y, **SMALL, steps=60)
-    assert measure.certified_radius(model, x, y).accuracy > 0.9
+    model = fitting.toy_classifier(x, y, **SMALL, steps=60, learning_rate=0.05)
+    # Of ten seeds the mean is 0.98, and three standard deviations are 0.05. The line between the classes has 0.98.
+    assert measure.certified_radius(model, x, y).accuracy > 0.93
     for layer in model.layers[::2]:
         held = np.asarray(layer.wbar)
         layer.refresh()
@@ -87,7 +88,10 @@ def test_a_loss_of_ones_own():
 @pytest.mark.slow
 def test_sorting_fits_what_relu_cannot(abs_fits):
     relu, sorting = abs_fits["relu"], abs_fits["groupsort2"]
-    assert sorting.error < 0.5 * relu.error
+    # A ReLU is half the identity and half a function of slope 1. Of three in a chain of norm 1 an eighth is one line,
+    # and 7/8 have slope 1: whatever the weights are, an eighth of |x|'s deviation from its mean is out of reach.
+    least = np.abs(relu.x).std() / 8
+    assert sorting.error < least <= relu.error
     for fit in abs_fits.values():
         assert fit.slope <= 1 + 1e-6
         assert fit.error == pytest.approx(np.sqrt(np.mean((fit.prediction - np.abs(fit.x)) ** 2)))
@@ -100,8 +104,9 @@ def test_sorting_fits_what_relu_cannot(abs_fits):
 @pytest.mark.slow
 def test_the_prediction_is_that_of_the_trained_weights(abs_fits):
     fit = abs_fits["relu"]
-    # The rate has fallen to 0, so the last loss is that of the result.
-    assert fit.error**2 == pytest.approx(fit.losses[-1], rel=1e-2)
+    # The rate of the last step is 1e-6, by which Adam moves each of some 180 weights: that is up to 2e-5 of an output,
+    # beside an error of 0.1, so the last loss is that of the result.
+    assert fit.error**2 == pytest.approx(fit.losses[-1], rel=1e-3)
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_a_run_can_be_repeated(made):
 def test_two_classes_have_one_output():
     train, test = data.two_moons(100)
     last = tradeoff_run(train, test, dial=5.0, learning_rate=0.05, **{**SMALL, "steps": 20})
-    assert last.accuracy > 0.7
+    assert last.accuracy > 0.78  # of ten seeds the mean is 0.92, and three standard deviations are 0.14
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,9 @@ def certifier(classifier):
 def test_an_image_has_what_the_measurements_say(classifier, certifier):
     x = TEST[0].reshape(60, -1)
     radii = certified_radius(classifier, x, TEST[1])
-    for index in (0, 17, 59):
+    right = radii.predicted == TEST[1]
+    assert 0 < right.sum() < 60
+    for index in (0, 59, right.argmax(), right.argmin()):
         seen = certifier.image(index, 0.25)
         assert (seen.image.shape, seen.label, seen.predicted) == ((8, 8), TEST[1][index], radii.predicted[index])
         others = np.delete(seen.distances, seen.predicted)

@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.spatial
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,7 +73,10 @@ def test_gaussians_of_one_shape_are_as_far_as_their_means(solver):
     x, y = RNG.standard_normal((300, 2)), RNG.normal((4.0, 0.0), size=(300, 2))
     found = transport.wasserstein_distance(x, y).distance
     assert np.linalg.norm(x.mean(axis=0) - y.mean(axis=0)) <= found
-    assert found == pytest.approx(4, rel=0.1)
+    # The shift by 4 is as far as it is, and what is left of the way is that between two draws of one shape.
+    lengths = scipy.spatial.distance.cdist(x, y - (4.0, 0.0))
+    left = lengths[scipy.optimize.linear_sum_assignment(lengths)].mean()
+    assert abs(found - 4) <= left < 0.5
 
 
 def test_degenerate_clouds(solver):
@@ -184,7 +189,7 @@ def test_training_nears_the_exact_distance(clouds, trained):
     assert last.exact == pytest.approx(transport.wasserstein_distance(*clouds).distance)
     assert last.k == pytest.approx(2, rel=1e-4)
     assert (last.estimates <= last.k * last.exact * (1 + 1e-5)).all()
-    assert 0.8 < last.reached <= 1
+    assert 0.98 < last.reached <= 1  # of ten seeds the mean is 0.985, and three standard deviations are 0.003
     assert last.reached == pytest.approx(last.estimates[-1] / last.exact / last.k)
     assert last.estimates[-1] > last.estimates[0]
     # The model that was given is the one that learned.
