@@ -17,7 +17,7 @@ from lipviz import measure
 from lipviz.measure import sizes
 from lipviz.measure.bounds import registry
 from lipviz.measure.precision import float64_scope, outputs
-from tests.support import examples
+from tests.support import convolution_matrix, examples
 
 K = keras.layers
 NORMS = (1, 2, math.inf)
@@ -84,7 +84,12 @@ def test_a_lipschitz_network_is_certified_at_k():
         k_coef_lip=3.0,
     )
     certificate = lipviz.certify(model)
-    assert 2.9 < certificate.upper_bound <= 3.0 * (1 + 1e-6)
+    # Two of the layers are activations of constant 1, and the pooling has its k.
+    matrices = [convolution_matrix(model.layers[0].wbar, (12, 12), (1, 1), "same")]
+    matrices += [np.asarray(layer.wbar, np.float64) for layer in model.layers[-2:]]
+    exact = model.layers[1].k_coef_lip * np.prod([np.linalg.norm(matrix, 2) for matrix in matrices])
+    assert certificate.upper_bound == pytest.approx(exact, rel=1e-6)
+    assert certificate.upper_bound <= 3.0 * (1 + 1e-6)
     assert 0 < certificate.lower_bound <= certificate.upper_bound
     assert [row.name.split(" · ")[-1] for row in certificate.layers][1].startswith("group_sort2")
     assert lipviz.certify(model.vanilla_export(), search=False).upper_bound == pytest.approx(certificate.upper_bound)
@@ -455,6 +460,7 @@ def test_whole_numbers_wrap_around(wire, upper):
     x = keras.Input((4, 3), dtype="uint8")
     certificate = lipviz.certify(keras.Model(x, wire(x)), search=False)
     assert certificate.upper_bound == pytest.approx(upper)
+    assert bool(certificate.unbounded) is (upper == math.inf)
     assert all("whole numbers" in row.method for row in certificate.unbounded)
 
 
@@ -508,7 +514,9 @@ def test_a_layer_alone():
     layer = lip.SpectralConv2D(4, 3)
     layer.build((None, 9, 9, 1))
     certificate = lipviz.certify(layer)
-    assert 0.7 < certificate.upper_bound <= 1.0
+    exact = np.linalg.norm(convolution_matrix(layer.wbar, (9, 9), (1, 1), "same"), 2)
+    assert exact * (1 - 1e-12) <= certificate.upper_bound <= exact * (1 + 1e-9)
+    assert certificate.upper_bound <= 1.0
     assert "not a layer" in certificate.notes[0]
 
 
@@ -789,8 +797,9 @@ def test_what_is_broadcast_where_a_size_is_1():
     model = of_any_size(MAY_DIFFER["Add"])
     certificate = lipviz.certify(model, (4, 4, 2), search=False)
     x, y = np.ones((1, 4, 4, 2)), np.zeros((1, 4, 4, 2))
-    stretched = np.linalg.norm(np.asarray(model(x)) - np.asarray(model(y))) / np.linalg.norm(x - y)
-    assert 1.9 < stretched <= certificate.upper_bound < math.inf
+    change = np.asarray(model(x), np.float64) - np.asarray(model(y), np.float64)
+    np.testing.assert_array_equal(change, 2 * (x - y))
+    assert 2 <= certificate.upper_bound < math.inf
 
 
 ARE_EQUAL = {

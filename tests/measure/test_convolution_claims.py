@@ -30,16 +30,19 @@ def test_the_norm_and_the_spectrum_are_those_of_the_matrix(kind, size, image, st
     kernel = sample_kernel(kind, size, 2, 3, seed=1)
     data = convolution_claims(kernel, image, stride, padding)
     values = np.linalg.svd(convolution_matrix(kernel, (image,) * 2, (stride,) * 2, padding), compute_uv=False)
-    assert data.norm == pytest.approx(values[0], rel=1e-7)
-    np.testing.assert_allclose(data.spectrum, values, atol=1e-6 * values[0])
-    assert data.kernel_norm == pytest.approx(1)
+    assert data.norm == pytest.approx(values[0], rel=1e-12)
+    # They are the roots of eigenvalues, which are off by rounding of the largest times the side.
+    rounding = np.sqrt(len(values) * np.finfo(float).eps)
+    np.testing.assert_allclose(data.spectrum, values, rtol=0, atol=rounding * values[0])
+    assert data.kernel_norm == pytest.approx(1, rel=1e-12)
     # What is proved holds.
     assert (data.claims[data.is_proved] >= values[0] * (1 - 1e-9)).all()
     assert not data.lies[data.is_proved].any()
     np.testing.assert_array_equal(data.lies, data.claims < data.norm * (1 - 1e-9))
     np.testing.assert_allclose(data.after * data.claims, data.norm)
-    # Zero padding never gains more than an image without borders.
-    assert data.norm <= data.gains.max() * (1 + 0.02)
+    # Zero padding never gains more than an image without borders. Of each axis there are 16 frequencies or more for
+    # each step of the reach, of which one is so close to the largest gain.
+    assert data.norm <= data.gains.max() / np.cos(np.pi / 32) ** 2
 
 
 def test_a_layer_normalized_so_has_the_norm_that_is_said():

@@ -91,8 +91,9 @@ def test_how_tight_on_random_kernels(sizes, strides):
 
 def test_what_a_bound_says():
     bound = convolution_bound(Convolution(np.ones((3, 3, 1, 1)), (28, 28), padding="same"))
-    assert bound.lower <= 8.929792940 + 1e-8
-    assert bound.upper >= 8.929792940
+    exact = (1 + 2 * np.cos(np.pi / 29)) ** 2  # of each axis that of a tridiagonal matrix of ones
+    assert exact * (1 - 1e-7) <= bound.lower <= exact * (1 + 1e-12)
+    assert exact * (1 - 1e-12) <= bound.upper
     assert bound.method == "circulant"
     assert bound.gap == bound.upper / bound.lower - 1 < 1e-4
     assert bound.milliseconds > 0
@@ -162,9 +163,11 @@ def test_a_plain_fft_of_the_images_size_is_no_bound(size):
     checkerboard = kernel_of("checkerboard", (3, 3, 1, 1))
     operator = Convolution(checkerboard, (size, size), padding="same")
     fourier = np.abs(np.fft.fft2(checkerboard[..., 0, 0], (size, size))).max()
-    assert fourier < 0.97 * norm(operator)
+    exact = (1 + 2 * np.cos(np.pi / (size + 1))) ** 2
+    assert norm(operator) == pytest.approx(exact, rel=1e-12)
+    assert fourier == pytest.approx((1 + 2 * np.cos(np.pi / size)) ** 2, rel=1e-12)  # which is smaller
     with no_explicit_matrix():
-        assert convolution_bound(operator).upper >= norm(operator)
+        assert convolution_bound(operator).upper >= exact * (1 - 1e-12)
 
 
 @given(st.integers(0, 10**6))
