@@ -121,15 +121,20 @@ def test_where_it_arrives_and_where_not():
     near = np.isclose(sigmas, data.limits[:, None])
     assert (near | (data.diverges == ~within)).all()  # up to β = 2 that is all there is to divergence
     assert not (data.reached & data.diverges).any()
-    assert data.reached[(betas <= 0.9) & within & (sigmas < 1.4)].all()
+    near_one = (betas <= 0.9) & within & (sigmas < 1.4)
+    assert near_one.any()
+    assert data.reached[near_one].all()
     assert not data.flipped[sigmas < np.sqrt((1 + betas) / betas)].any()
     assert data.flipped.any()
-    assert not data.reached[(betas > 1.05) & (np.abs(sigmas - 1) > 0.05)].any()
+    repelled = (betas > 1.05) & (np.abs(sigmas - 1) > 0.05)
+    assert repelled.any()
+    assert not data.reached[repelled].any()
 
 
-def test_nearly_all_are_lost_beyond_two():
+def test_all_but_cycles_are_lost_beyond_two():
+    """A third of what is left goes with each iteration, so that 200 of them leave 1e-35 of any interval."""
     data = bjorck_iterations_map([2.5, 3.0], np.linspace(0.1, 0.9, 30), maxiter=200)
-    assert data.diverges.mean() > 0.9
+    assert data.diverges.all()
 
 
 @pytest.mark.parametrize("beta", [0.05, 0.5, 1.0, 2.0, 7.0])

@@ -53,7 +53,8 @@ def test_a_convolution_before_between_and_after(bound, eps_bjorck):
     np.testing.assert_allclose(factor, factor[0], rtol=1e-12)
     assert data.normalized[0] <= 2
     if eps_bjorck is None:
-        np.testing.assert_allclose(data.normalized, data.constrained, rtol=2e-2)
+        # Entries of the kernel in use are rounded to float32 three times, and the largest σ by less than a few of that.
+        np.testing.assert_allclose(data.normalized, data.constrained, rtol=0, atol=16 * 2.0**-24 * data.largest)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +164,8 @@ def test_a_network_has_the_operators_of_its_layers():
     assert (data.name, [layer.name for layer in data]) == ("images", ["first", "second", "last"])
     assert [layer.shape for layer in data] == [(72, 36), (27, 18), (2, 3)]
     for spectrum in data:
-        want = np.linalg.svd(measure.explicit_matrix(measure.linear_operator(model.get_layer(spectrum.name))), False)
-        np.testing.assert_allclose(spectrum.constrained, want[1] if isinstance(want, tuple) else want, atol=1e-9)
+        want = sigma(measure.explicit_matrix(measure.linear_operator(model.get_layer(spectrum.name))))
+        np.testing.assert_allclose(spectrum.constrained, want, atol=1e-9)
     assert data.largest <= 1
 
 

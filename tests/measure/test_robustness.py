@@ -119,7 +119,9 @@ def test_the_certificate_of_the_references_convolution_is_wrong_and_ours_is_not(
     change = -0.9999 * direction.reshape(1, 28, 28, 1)
     assert decide(model, change) != found.predicted[0]  # and a smaller change that turns the sign
     assert found.radii[0] < 0.9999
-    assert found.radii[0] == pytest.approx(1.0141 / norm, rel=1e-2)
+    # No radius is beyond the distance, to rounding in float32; it is smaller by what the bounds are too large.
+    distance = 1.0141 / (norm * np.linalg.norm(np.asarray(head.wbar, np.float64)))
+    assert 0.99 * distance < found.radii[0] <= distance * (1 + 1e-6)
 
 
 # --- what the weights are, not what was asked for ---
@@ -155,7 +157,7 @@ def test_a_model_in_half_precision_is_certified_as_evaluated_in_float64():
     model, half, x = deep(), deep(dtype="mixed_bfloat16"), samples()
     half.set_weights(model.get_weights())
     np.testing.assert_allclose(
-        measure.certified_radius(half, x).radii, measure.certified_radius(model, x).radii, rtol=1e-3
+        measure.certified_radius(half, x).radii, measure.certified_radius(model, x).radii, rtol=TIGHT
     )
     assert measure.logit_errors(half, x).max() > 100 * measure.logit_errors(model, x).max()
 
@@ -469,7 +471,12 @@ def test_the_errors_of_float32_logits():
     model, x = deep(), samples(50)
     errors = measure.logit_errors(model, x)
     assert errors.shape == (50,)
-    assert 0 < errors.max() < 1e-4
+    assert errors.max() > 0
+    # An entry of a product of length n is rounded n + 2 times with its bias, of sizes |x| |W|; layers of norm 1 do not
+    # let errors grow, and keep the norm of what comes in.
+    kernels = [np.abs(np.asarray(layer.wbar, np.float64)) for layer in model.layers]
+    rounded = 1 + sum((len(kernel) + 2) * np.linalg.norm(kernel, 2) for kernel in kernels)
+    assert (errors <= 2.0**-24 * rounded * np.linalg.norm(x, axis=1)).all()
 
 
 def test_the_batch_does_not_matter():
