@@ -1,5 +1,7 @@
 """Activations against NumPy written out, their Jacobians, and their manners."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -55,8 +57,9 @@ def test_the_jacobian_keeps_norms_at_ties_too(layer):
         x = x.astype("float32")
         width = layer.compute_output_shape((1, 6))[-1]
         jacobian = np.concatenate([gradient(lambda v, row=row: layer(v)[0, row], x) for row in range(width)])
-        largest = np.linalg.svd(jacobian, compute_uv=False)[0]
-        assert largest <= 1
+        # Its entries are 0, 1 and −1: nothing is rounded. MaxMin has no slope at 0.
+        kept = (x[0] != 0) if isinstance(layer, MaxMin) else np.ones(6)
+        np.testing.assert_array_equal(jacobian.T @ jacobian, np.diag(kept))
         if not isinstance(layer, MaxMin):
             np.testing.assert_array_equal(jacobian.sum(axis=0), 1)  # a permutation
             np.testing.assert_array_equal(jacobian.sum(axis=1), 1)
@@ -142,6 +145,15 @@ def reflected(x, theta, axis):
     return np.moveaxis(np.concatenate([one, two], -1), -1, axis)
 
 
+def lost(x, unit):
+    """What rounding, of that unit, moves a pair by, at the most, as far as it is long.
+
+    Each entry of v, v·z, 2 relu(v·z) v and the difference is rounded: ten times.
+    """
+    lengths = np.hypot(*np.split(x, 2, axis=-1))
+    return 10 * unit * np.concatenate([lengths, lengths], -1)
+
+
 def turned(theta, shape, **arguments):
     layer = Householder(**{"dtype": "float64", **arguments})
     layer.build(shape)
@@ -183,15 +195,14 @@ def test_householder_is_orthogonal_to_rounding():
     away = np.hstack([np.sin(angles / 2), -np.cos(angles / 2)])[None]  # what each pair mirrors
     got = np.array(layer(away.astype("float32")), "float64")
     lengths = np.linalg.norm(got.reshape(2, -1), axis=0) / np.linalg.norm(away.astype("float32").reshape(2, -1), axis=0)
-    # Each entry of v, v·z, 2 relu(v·z) v and the difference is rounded: ten times half a unit in the last place.
-    np.testing.assert_allclose(lengths, 1.0, rtol=0, atol=10 * 2.0**-24)
+    np.testing.assert_allclose(lengths, 1.0, rtol=0, atol=10 * 2.0**-24)  # see `lost`
 
 
 def test_householder_starts_as_a_sort():
     x = RNG.standard_normal((5, 8)).astype("float32")
     halves = np.split(x, 2, axis=1)
     want = np.concatenate([np.minimum(*halves), np.maximum(*halves)], 1)
-    np.testing.assert_allclose(np.array(Householder()(x)), want, atol=1e-6)
+    assert (np.abs(np.array(Householder()(x)) - want) <= lost(x, 2.0**-24)).all()
 
 
 @pytest.mark.parametrize("k", [1.0, 0.2, 3.0])
@@ -206,9 +217,11 @@ def test_no_two_points_of_householder_grow_apart():
     layer = turned(RNG.uniform(-9, 9, 3), (1, 6))
     x = RNG.standard_normal((500, 6))
     y = x + RNG.standard_normal((500, 6)) * 10.0 ** RNG.integers(-6, 1, (500, 1))  # many across a line
-    apart = np.linalg.norm(np.array(layer(x)) - np.array(layer(y)), axis=1) / np.linalg.norm(x - y, axis=1)
-    assert apart.max() <= 1 + 1e-9
-    assert apart.min() < 0.9
+    before, after = (np.linalg.norm(a - b, axis=1) for a, b in ((x, y), (np.array(layer(x)), np.array(layer(y)))))
+    rounding = sum(np.linalg.norm(lost(points, 2.0**-53), axis=1) for points in (x, y))
+    assert (after <= before + rounding).all()
+    # One pair in twenty-five lies across a line and comes together: that none of 500 does has a chance of e⁻²⁰.
+    assert (after < 0.9 * before).any()
 
 
 def test_the_angles_of_householder_are_learned():
@@ -231,7 +244,8 @@ def test_householder_in_half_precision(dtype):
     x = RNG.standard_normal((5, 8)).astype("float16")
     got = Householder(dtype=dtype)(x)
     assert keras.backend.standardize_dtype(got.dtype) == "float16"
-    np.testing.assert_allclose(np.array(got), reflected(x.astype("float64"), np.pi / 2, -1), atol=5e-3)
+    x = x.astype("float64")
+    assert (np.abs(np.array(got) - reflected(x, np.pi / 2, -1)) <= lost(x, 2.0**-11)).all()
 
 
 # --- PReLUlip ---
@@ -247,8 +261,10 @@ def test_prelulip_is_its_definition(k, spread, seed):
     layer.alpha.assign(alpha)  # also beyond the limit
     want = np.where(x > 0, min(1, k) * x, np.clip(alpha, -k, k) * x)
     np.testing.assert_allclose(np.array(layer(x)), want, rtol=1e-15)
-    grow = np.abs(np.array(layer(x)) - np.array(layer(np.roll(x, 1, axis=0)))) / np.abs(x - np.roll(x, 1, axis=0))
-    assert grow.max() <= k * (1 + 1e-12)
+    y = np.roll(x, 1, axis=0)
+    apart = np.abs(np.array(layer(x)) - np.array(layer(y)))
+    # Two products are rounded, and the difference of neighbours hands that on whole.
+    assert (apart <= k * (np.abs(x - y) + np.finfo("float64").eps * (np.abs(x) + np.abs(y)))).all()
 
 
 @pytest.mark.parametrize("k", [0.2, 1.0, 3.0])
@@ -316,7 +332,7 @@ def test_shared_axes():
 def test_learned_activations_round_trip(layer, tmp_path):
     x = RNG.standard_normal((4, 3, 6)).astype("float32")
     check_round_trips(layer, x, tmp_path / "model.keras")
-    assert layer.get_config().get("theta_initializer", 0) is not layer  # serializable, or not there
+    json.dumps(layer.get_config())  # it holds nothing but words and numbers
     assert "alpha_constraint" not in layer.get_config()
 
 
@@ -364,4 +380,9 @@ def test_pairs_are_sorted_but_for_the_rounding_of_their_difference(leading, chan
     assert_sorted_in_pairs(keras.ops.convert_to_numpy(layer(x)), x)
     weights = rng.standard_normal(x.shape)
     pulled = gradient(lambda v: keras.ops.sum(keras.ops.cast(layer(v), "float64") * weights), x)
-    np.testing.assert_allclose(np.linalg.norm(pulled), np.linalg.norm(weights), rtol=1e-6)
+    # Where a pair is swapped, so are the two weights that its gradients get. They are sums of two weights at most.
+    pairs = (-1, channels // 2, 2)
+    first, second = x.reshape(pairs)[..., 0], x.reshape(pairs)[..., 1]
+    routed = np.where((first > second)[..., None], weights.reshape(pairs)[..., ::-1], weights.reshape(pairs))
+    lost = 2 * np.finfo(dtype).eps * np.abs(weights).reshape(pairs).sum(axis=-1, keepdims=True)
+    assert (np.abs(pulled.reshape(pairs) - routed) <= lost).all()
