@@ -40,6 +40,7 @@ def test_masks_pass_as_in_keras(name):
     assert ours.supports_masking == theirs.supports_masking
     values, mask = masked(ours)
     _, expected = masked(theirs)
+    assert expected is not None
     np.testing.assert_array_equal(mask, expected)
     assert np.isfinite(values).all()
 
