@@ -296,6 +296,10 @@ def test_moderate_kernels_become_orthogonal(way, shape, power, seed):
     assert np.abs(singular_values(out) - 1).max() < 1e-3
 
 
+# Six squarings bound σ1 by σ1 · n^(1/256) at the most; of the rest, 1e-5, is the rounding of a dozen products.
+LOOSE = -1 / 256
+
+
 @pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(kernels())
@@ -304,7 +308,7 @@ def test_without_bjorck_the_kernel_is_scaled_and_tight(w):
     if not w.any():
         assert not out.any()
         return
-    assert 0.95 <= singular_values(out)[0] <= 1
+    assert min(w.shape) ** LOOSE * (1 - 1e-5) <= singular_values(out)[0] <= 1
     large = np.abs(w) > np.abs(w).max() * 1e-4
     ratio = out[large].astype(np.float64) / w[large]
     np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-5)
@@ -316,7 +320,7 @@ def test_without_bjorck_few_power_iterations_leave_it_tight(side, maxiter_spectr
     w = np.random.default_rng(side).standard_normal((side, side))
     start = np.random.default_rng(1).standard_normal((1, side))
     out, _, _ = orthogonalize(w, u=start, eps_bjorck=None, maxiter_spectral=maxiter_spectral)
-    assert 0.97 <= singular_values(out)[0] <= 1
+    assert side**LOOSE * (1 - 1e-5) <= singular_values(out)[0] <= 1
 
 
 def test_a_vector_in_the_null_space_is_left_behind():
