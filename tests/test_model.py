@@ -118,8 +118,9 @@ def test_fit_learns_what_a_plain_network_learns():
     rotation = np.linalg.qr(RNG.standard_normal((8, 8)))[0][:, :3]
     model = Sequential([keras.Input((8,)), SpectralDense(3, use_bias=False)])
     model.compile(keras.optimizers.Adam(3e-2), "mse")
-    model.fit(X, X @ rotation, epochs=25, batch_size=8, verbose=0)
-    np.testing.assert_allclose(model.layers[0].wbar, rotation, atol=1e-2)
+    model.fit(X, X @ rotation, epochs=50, batch_size=8, verbose=0)
+    # The loss is 0 there, and steps end in rounding: 1e-6 to 2e-6 for each of twelve seeds.
+    np.testing.assert_allclose(model.layers[0].wbar, rotation, atol=1e-4)
 
 
 # --- sharing out k ---
@@ -364,7 +365,7 @@ def test_a_step_is_traced_once(kind, targets, metric, as_dataset):
             return super().call(inputs)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a layer that is not known to be 1-Lipschitz
+        warnings.filterwarnings("ignore", "Layer .* is not known to be 1-Lipschitz", UserWarning)
         model = kind([keras.Input((2,)), Counting(2, activation="softmax")])
     loss = "categorical_crossentropy" if targets.ndim == 2 else "sparse_categorical_crossentropy"
     model.compile("adam", loss, metrics=["accuracy"] if metric else None)
@@ -378,7 +379,9 @@ def test_a_step_is_traced_once(kind, targets, metric, as_dataset):
         assert len(calls) == (1 if kind is Sequential else 2)
     chosen = [type(m).__name__ for m in model._compile_metrics.metrics] if metric else [None]
     assert chosen == [metric]
-    assert history["accuracy" if metric else "loss"][0] >= 0
+    # Of inputs of 0 both classes are as likely, and of the two the first is chosen.
+    found, want = history["accuracy" if metric else "loss"][0], 0.5 if metric else np.log(2)
+    assert found == pytest.approx(want)
 
 
 def subclassed():
@@ -410,7 +413,8 @@ def test_a_subclassed_model_trains_with_metrics_again_and_again():
     model = subclassed()
     for _ in range(2):
         model.compile("sgd", "mse", metrics=["mae"])
-        assert model.fit(np.ones((4, 2)), Y_ONE_HOT, verbose=0).history["mae"][0] > 0
+        # All rows are equal, and no number is nearer than 0.5 to 0, 1, 1 and 0 in the mean.
+        assert model.fit(np.ones((4, 2)), Y_ONE_HOT, verbose=0).history["mae"][0] >= 0.5 - 1e-6
 
 
 @pytest.mark.slow
