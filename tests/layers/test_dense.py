@@ -370,4 +370,4 @@ def test_disjoint_gradient_is_the_projection_on_the_sphere():
     got = gradient(lambda w: ops.sum(tensor(weights, "float64") * layer.parametrization.constrain(w)[0]), kernel)
     norms = np.linalg.norm(kernel, axis=0)
     unit = kernel / norms
-    np.testing.assert_allclose(got, (weights - unit * (unit * weights).sum(0)) / norms, atol=1e-8)
+    np.testing.assert_allclose(got, (weights - unit * (unit * weights).sum(0)) / norms, rtol=0, atol=1e-13)

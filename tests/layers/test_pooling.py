@@ -180,7 +180,7 @@ def test_norms_keep_the_norm_of_gradients(cls, data_format):
         x = first(x) if data_format == "channels_first" else x
         got = jacobian(layer, x)
         active = got.any(axis=1)
-        np.testing.assert_allclose((got @ got.T)[active][:, active], 2.5**2 * np.eye(active.sum()), atol=1e-12)
+        np.testing.assert_allclose((got @ got.T)[active][:, active], 2.5**2 * np.eye(active.sum()), rtol=0, atol=1e-12)
         np.testing.assert_array_equal(active, np.array(layer(x)).ravel() > 0)
 
 
