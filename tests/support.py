@@ -18,6 +18,11 @@ def examples(count):
     return few * settings.default.max_examples // 100
 
 
+def predicted(model, x):
+    """What a model predicts, computed eagerly: a function that is traced for each copy takes seconds."""
+    return ops.convert_to_numpy(model(x))
+
+
 def singular_values(w):
     """Exact singular values in float64, largest first."""
     w = np.asarray(w, np.float64)

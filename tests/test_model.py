@@ -11,7 +11,7 @@ import lipviz
 from lipviz import Model, Sequential, vanillaModel
 from lipviz.layers import ConstrainedKernel, FrobeniusDense, GroupSort2, MaxMin, SpectralDense
 from lipviz.model import refresh
-from tests.support import singular_values
+from tests.support import predicted, singular_values
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((64, 8)).astype("float32")
@@ -260,30 +260,30 @@ def test_every_copy_predicts_the_same(make, tmp_path):
     model = make()
     model.compile(keras.optimizers.Adam(1e-1), "mse")
     model.fit(X, Y, epochs=2, verbose=0)
-    want = model.predict(X, verbose=0)
+    want = predicted(model, X)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)
     assert isinstance(model, Sequential | Model)
-    np.testing.assert_array_equal(loaded.predict(X, verbose=0), want)
+    np.testing.assert_array_equal(predicted(loaded, X), want)
     loaded.fit(X, Y, epochs=1, verbose=0)
     assert_fresh(loaded)
 
     config = type(model).from_config(model.get_config())
     config.set_weights(model.get_weights())
-    np.testing.assert_allclose(config.predict(X, verbose=0), want, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(predicted(config, X), want, rtol=1e-5, atol=1e-5)
 
     for export in (model.vanilla_export(), vanillaModel(model)):
         assert not constrained(export)
         assert not type(export).__module__.startswith("lipviz")
-        np.testing.assert_allclose(export.predict(X, verbose=0), want, rtol=1e-6, atol=2e-6)
+        np.testing.assert_allclose(predicted(export, X), want, rtol=1e-6, atol=2e-6)
     names, originals = ([layer.name for layer in m.layers if layer.weights] for m in (export, model))
     assert names == originals
 
     model.condense()
     for layer in constrained(model):
         np.testing.assert_array_equal(layer.kernel, layer.wbar)
-    np.testing.assert_allclose(model.predict(X, verbose=0), want, rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(predicted(model, X), want, rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(model(X), want, rtol=1e-5, atol=2e-5)
 
 

@@ -29,6 +29,7 @@ from tests.support import (
     finite_differences,
     gradient,
     make_kernel,
+    predicted,
     singular_values,
     tensor,
     with_spectrum,
@@ -292,13 +293,13 @@ def test_the_tight_bound_survives_saving_and_export(tmp_path):
     model.compile("adam", "mae")
     x = RNG.standard_normal((8, 7, 6, 2)).astype("float32")
     model.fit(x, RNG.standard_normal((8, *model.output_shape[1:])), verbose=0)
-    want = model.predict(x, verbose=0)
+    want = predicted(model, x)
     loaded = copied(model, tmp_path)
     assert loaded.layers[0].bound == "tight"
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), want)
+    np.testing.assert_array_equal(predicted(loaded, x), want)
     loaded.layers[0].refresh()
     np.testing.assert_allclose(loaded.layers[0].wbar, layer.wbar, atol=1e-6)
-    np.testing.assert_allclose(vanillaModel(model).predict(x, verbose=0), want, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(predicted(vanillaModel(model), x), want, rtol=1e-5, atol=1e-5)
 
 
 def test_a_kernel_of_nan_leaves_the_tight_kernel_as_it_was():
@@ -448,21 +449,21 @@ def test_the_bound_survives_training_saving_and_export(optimizer, arguments, tmp
     x, y = RNG.standard_normal((32, 7, 6, 2)), RNG.standard_normal((32, 2))
     model.fit(x, y, batch_size=8, epochs=2, verbose=0)
     assert_bound(model)
-    want = model.predict(x, verbose=0)
+    want = predicted(model, x)
 
     loaded = copied(model, tmp_path)
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), want)
+    np.testing.assert_array_equal(predicted(loaded, x), want)
     assert_bound(loaded)
 
     plain = vanillaModel(model)
     assert [type(layer).__name__ for layer in plain.layers[:4]] == ["Conv2D", "Conv2D", "Sequential", "Conv2D"]
     reloaded = copied(plain, tmp_path)
-    np.testing.assert_array_equal(reloaded.predict(x, verbose=0), plain.predict(x, verbose=0))
-    np.testing.assert_allclose(plain.predict(x, verbose=0), want, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(predicted(reloaded, x), predicted(plain, x))
+    np.testing.assert_allclose(predicted(plain, x), want, rtol=1e-6, atol=1e-6)
 
     model.condense()
     assert_bound(model)
-    np.testing.assert_allclose(model.predict(x, verbose=0), want, atol=1e-4)
+    np.testing.assert_allclose(predicted(model, x), want, atol=1e-4)
 
 
 @pytest.mark.parametrize("cls", [*TWO_D, SpectralConv1D])

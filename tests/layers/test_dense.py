@@ -8,7 +8,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers import FrobeniusDense, GroupSort2, MaxMin, SpectralDense
-from tests.support import KINDS, gradient, make_kernel, singular_values, tensor, with_spectrum
+from tests.support import KINDS, gradient, make_kernel, predicted, singular_values, tensor, with_spectrum
 
 RNG = np.random.default_rng(0)
 LAYERS = [
@@ -275,18 +275,18 @@ def trained(cls, arguments, activation=None):
 def test_every_copy_predicts_the_same(cls, arguments, activation, tmp_path):
     model, layer = trained(cls, {**arguments, "units": 6}, activation() if callable(activation) else activation)
     x = RNG.standard_normal((16, 8)).astype("float32")
-    want = model.predict(x, verbose=0)
+    want = predicted(model, x)
 
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), want)
+    np.testing.assert_array_equal(predicted(loaded, x), want)
     assert type(loaded.layers[0]) is cls
     np.testing.assert_array_equal(loaded.layers[0].kernel, layer.kernel)
 
     model.save_weights(tmp_path / "model.weights.h5")
     clone = keras.models.clone_model(model)
     clone.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(clone.predict(x, verbose=0), want)
+    np.testing.assert_array_equal(predicted(clone, x), want)
 
     export = layer.vanilla_export()
     assert export.name == layer.name
@@ -299,7 +299,7 @@ def test_every_copy_predicts_the_same(cls, arguments, activation, tmp_path):
 
     layer.condense()
     np.testing.assert_array_equal(layer.kernel, layer.wbar)
-    np.testing.assert_allclose(model.predict(x, verbose=0), want, rtol=1e-5, atol=1e-5 * layer.k_coef_lip)
+    np.testing.assert_allclose(predicted(model, x), want, rtol=1e-5, atol=1e-5 * layer.k_coef_lip)
 
 
 @all_layers
