@@ -14,7 +14,7 @@ from lipviz.copies import NotCopiedError, in_order
 from lipviz.measure import masks as masking
 from lipviz.measure import rounding, sizes
 from lipviz.measure.algebra import computes_as
-from lipviz.measure.bounds import merging
+from lipviz.measure.bounds import entering, merging
 from lipviz.measure.bounds.merging import Flow
 from lipviz.measure.bounds.pointwise import activation_bound, broadcast_shape
 from lipviz.measure.bounds.registry import (
@@ -78,13 +78,23 @@ class _Trace:
             return self._opaque(model, inputs, prefix, others)
         inputs = _masked(inputs, others.pop("mask", None))
         if _is_sequential(model):
-            flow = keras.tree.flatten(inputs)[0]
+            (flow,) = self._entered(prefix, model, keras.tree.flatten(inputs)[:1])
             for layer in model.layers:
                 flow = self.visit(prefix, layer, flow)
             return flow
         return model._run_through_graph(
-            in_order(model, inputs), operation_fn=lambda op: functools.partial(self.visit, prefix, op)
+            self._entered(prefix, model, in_order(model, inputs)),
+            operation_fn=lambda op: functools.partial(self.visit, prefix, op),
         )
+
+    def _entered(self, prefix, model, flows):
+        """What the layers of a model are given, and a row where Keras converts it in a way that has no bound."""
+        start = time.perf_counter()
+        taken = entering.entered(model, flows)
+        for _, bound in taken:
+            if bound is not None:
+                self._row(f"{prefix}input", type(model).__name__, bound, start)
+        return [flow for flow, _ in taken]
 
     def _opaque(self, model, inputs, prefix, others):
         """A model whose own `call` computes: only a registered bound can speak of it."""

@@ -186,6 +186,40 @@ def test_what_is_not_bounded_is_named(wire, why):
     assert json.loads(certificate.to_json())["upper_bound"] is None
 
 
+@pytest.mark.parametrize("kind", ["Sequential", "Model"])
+@pytest.mark.parametrize(
+    ("outer", "inner", "upper"),
+    [
+        ("float32", "int32", math.inf),
+        ("float32", "bool", math.inf),
+        ("int32", "uint8", math.inf),
+        ("int32", "float32", 2.0),
+        ("float32", "float16", 2.0),
+    ],
+)
+def test_a_nested_model_converts_what_it_is_given(outer, inner, upper, kind):
+    start, x = keras.Input((3,), dtype=inner), keras.Input((3,), dtype=outer)
+    layer = K.Rescaling(2.0) if upper == math.inf else K.LeakyReLU(negative_slope=2.0)  # not for whole numbers
+    nested = keras.Sequential([start, layer]) if kind == "Sequential" else keras.Model(start, layer(start))
+    model = keras.Model(x, nested(x))
+    certificate = lipviz.certify(model, search=False)
+    assert certificate.upper_bound == pytest.approx(upper)
+    if upper == math.inf:
+        (row,) = certificate.unbounded
+        assert row.name == f"{nested.name}/input"
+        assert f"conversion to {inner} jumps" in row.method
+    else:
+        assert (lipviz.measure.certified_radius(model, np.array([[1, -4, 3], [9, 2, 1]], outer)).radii > 0).all()
+
+
+@pytest.mark.parametrize(("taken", "given"), [((3, 1), (3,)), ((3,), (3, 1))])
+def test_an_axis_that_keras_adds_or_takes_has_no_bound(taken, given):
+    start, x = keras.Input(taken), keras.Input(given)
+    model = keras.Model(x, keras.Model(start, K.Rescaling(2.0)(start))(x))
+    (row,) = lipviz.certify(model, search=False).unbounded
+    assert "shape" in row.method
+
+
 def test_several_inputs_and_outputs_count_as_one_vector():
     a, b = keras.Input((3,)), keras.Input((3,))
     model = keras.Model([a, b], [a + 2.0 * b, 3.0 * a])

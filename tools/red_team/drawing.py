@@ -59,7 +59,8 @@ def inner_stack(draw, draft, value, names):
     shape = draft.shape(value)
     lines, values, layers = len(draft.lines), len(draft.values), len(draft.layers)
     start = draft.name("x")
-    if not draft.write(f"{start} = keras.Input({shape!r}, dtype=floats)"):
+    taken = "floats" if draw(st.integers(0, 15)) < 15 else repr(pick(draw, *WHOLE))  # Keras converts to it
+    if not draft.write(f"{start} = keras.Input({shape!r}, dtype={taken})"):
         return None
     end = chain(draw, draft, start, some(draw), names)
     made = [name for name, _ in draft.layers[layers:]]
@@ -71,7 +72,7 @@ def inner_stack(draw, draft, value, names):
         draft.forget(lines, values)
         draft.lines.extend(kept)
         del draft.layers[layers:]
-        text = f"{kind}([keras.Input({shape!r}, dtype=floats), {', '.join(made)}]{k})"
+        text = f"{kind}([keras.Input({shape!r}, dtype={taken}), {', '.join(made)}]{k})"
     else:
         del draft.values[values:]
         del draft.layers[layers:]
