@@ -72,6 +72,8 @@ _OF_ONE_ENTRY = (
 )
 # They compute in float32 what is made of whole numbers, and return it in the dtype of the layer.
 _NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
+# They take 1 off exp(x), which is near 1 where x is small, and multiply by this: α, if the layer or operation has one.
+_LESS_ONE = {"elu": 1.0, "celu": 1.0, "selu": 1.7580993408473766}
 _MIXING = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax)
 
 
@@ -111,7 +113,8 @@ def of_operation(operation, flows, results, upper):
     in_float64 = _is_listed(type(operation).__name__, _EXACT_OPERATIONS) and not any(map(_is_less, results))
     unit = _unit(max(sizes) if reduces else len(flows), in_float64)
     factor = max(upper, 1.0) * math.sqrt(max(entries / min(sizes), 1.0))
-    return lambda taken, returned, adds: unit * (_product(factor, taken) + returned)
+    hidden = _hidden(operation, entries)
+    return lambda taken, returned, adds: unit * (_product(factor, taken) + returned + (hidden if adds else 0.0))
 
 
 _EXACT_OPERATIONS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Relu", "Maximum", "Minimum")
@@ -137,17 +140,32 @@ def of_layer(layer, flows, results, uppers):
         terms, factor = (before if mixes else _FUNCTION), first
     in_float64 = (linear or _is_in_float64(layer)) and not any(map(_is_less, results))
     unit = _unit(terms, in_float64 and not (isinstance(layer, _NORMALIZATIONS) and _is_whole(flows[0].at_zero)))
-    offsets = _offsets(layer, first, after)
     activation = getattr(layer, "activation", None) if len(uppers) > 1 else None
+    hidden = _hidden(activation or _inner(layer), after)
+    offsets = _offsets(layer, first, after) + (hidden if activation is None else 0.0)
     behind = _unit(after if activation in _MIXING else _FUNCTION, _is_listed(activation, _EXACT_FUNCTIONS_ON_JAX))
 
     def errors(taken, returned, adds):
         between = _product(factor, taken) + (offsets if adds else 0.0)
         if len(uppers) == 1:
             return unit * (between + returned)
-        return (unit + behind) * _product(uppers[1], between) + behind * returned
+        own = returned + (hidden if adds else 0.0)
+        return (unit + behind) * _product(uppers[1], between) + behind * own
 
     return errors
+
+
+def _hidden(function, entries):
+    """Size of the numbers within a function, where these do not vanish with what it takes and returns."""
+    function = getattr(function, "activation", function)  # of a layer `Activation`
+    name = getattr(function, "__name__", type(function).__name__).lower()
+    if name not in _LESS_ONE:
+        return 0.0
+    return abs(getattr(function, "alpha", _LESS_ONE[name])) * math.sqrt(entries)
+
+
+def _inner(layer):
+    return layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
 
 
 def _product(factor, size):
@@ -163,7 +181,7 @@ def _unit(terms, in_float64):
 
 def _is_in_float64(layer):
     """Whether the backend computes a layer without a kernel in float64."""
-    inner = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
+    inner = _inner(layer)
     if isinstance(inner, keras.layers.UpSampling2D) and inner.interpolation != "nearest":
         return False
     if isinstance(layer, keras.layers.Activation):

@@ -381,6 +381,28 @@ def test_hidden_values_that_cancel_cost_the_radius_what_they_round(kind):
             assert radii[0] == radii[1] == 0
 
 
+WIDE = {"dtype": "float64"}
+EXPONENTIALS = {  # what takes 1 off an exponential
+    "a layer": keras.layers.ELU(30.0, **WIDE),
+    "a function": keras.layers.Activation("selu", **WIDE),
+    "behind a kernel": keras.layers.Dense(1, "elu", kernel_initializer="ones", **WIDE),
+    "a layer behind a kernel": keras.layers.Dense(1, keras.layers.ELU(30.0, **WIDE), kernel_initializer="ones", **WIDE),
+    "celu": keras.layers.Activation("celu", **WIDE),
+    "an operation": lambda x: keras.ops.elu(x, alpha=30.0),
+}
+
+
+@pytest.mark.parametrize("kind", EXPONENTIALS)
+def test_exponentials_near_one_cost_the_radius_what_they_round(kind):
+    inputs = keras.Input((1,), **WIDE)
+    model = keras.Model(inputs, EXPONENTIALS[kind](inputs))
+    x = -np.logspace(-20, -3, 100)[:, None]
+    radii = measure.certified_radius(model, x).radii
+    assert (radii <= np.abs(x[:, 0])).all()
+    if keras.backend.backend() != "jax":
+        assert radii[-1] > 1e-3 / 31 / 1.1
+
+
 def test_what_a_far_change_rounds_costs_the_radius_as_well():
     # Nearly equal columns: only a change of 1e10 could flip the decision, and values as large as that round the logits.
     dense = keras.layers.Dense(2, dtype="float64")
