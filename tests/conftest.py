@@ -14,7 +14,6 @@ from tests.jax_run import FOLDER, JaxRun
 
 ROOT = Path(__file__).parents[1]
 JAX = "tests/test_jax.py"
-LONG = {"test_warm_kernels.py"}  # besides lessons, the site and those in a browser, which begin first anyway
 RUN = pytest.StashKey[JaxRun]()
 # What hypothesis keeps lies beside what pytest keeps, and not in a folder of its own.
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".pytest_cache" / "hypothesis"))
@@ -74,7 +73,7 @@ def _row(item):
     is_site = item.get_closest_marker("site") is not None
     if not _is_worker(item.config):
         return 3 if is_site else 2
-    if is_site or item.path.name in LONG:
+    if is_site:
         return 1
     return 0 if item.get_closest_marker("notebook") else 2
 

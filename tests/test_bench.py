@@ -161,7 +161,7 @@ def test_bad_arguments_are_named(arguments):
         bench.run(**arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_peak_of_memory_is_that_of_the_process_itself():
     ballast = np.ones(2**27)  # 1 GiB, which a child's peak must not inherit
     used = processes.memory(("plain",), steps=2)["plain"]

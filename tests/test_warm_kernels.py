@@ -9,8 +9,11 @@ import pytest
 from tests import notebook_plugin
 from tests.test_notebook_plugin import HEADER, SETTINGS, run_pytest
 
-# All of them read what one run of kernels left behind.
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="only on Linux kernels are forks")]
+# All of them read what one run of kernels left behind. What they hold changes with this folder, and not with lipviz.
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(sys.platform != "linux", reason="only on Linux kernels are forks"),
+]
 
 # What belongs to one kernel, or to one run of pytest.
 OWN = ("JPY_", "JUPYTER_PATH", "LIPVIZ_SEED", "PIDS", "PYTEST_")

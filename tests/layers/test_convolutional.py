@@ -266,7 +266,7 @@ def test_the_tight_bound_needs_a_size_and_holds_up_to_it(cls):
 @pytest.mark.parametrize(
     ("arguments", "dtype", "how"),
     [
-        ({}, "float32", {"jit_compile": True}),
+        pytest.param({}, "float32", {"jit_compile": True}, marks=pytest.mark.nightly),  # XLA takes seconds
         ({"eps_bjorck": None}, "float64", {}),
         ({"strides": 2, "kernel_size": 4}, "float32", {"run_eagerly": True}),
     ],

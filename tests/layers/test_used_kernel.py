@@ -424,7 +424,7 @@ def test_k_reaches_a_compiled_step_of_a_plain_model():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_predict_and_evaluate_compare_once_and_are_right_in_any_order(jit_compile):
     model = network(lipviz.Sequential, convolution=False)
     model.compile("sgd", "mse", jit_compile=jit_compile or IS_JAX)  # compiled: each function is made once and kept
