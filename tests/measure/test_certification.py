@@ -220,6 +220,27 @@ def test_an_axis_that_keras_adds_or_takes_has_no_bound(taken, given):
     assert "shape" in row.method
 
 
+def test_a_branch_without_a_bound_counts_for_nothing_where_it_is_multiplied_by_0():
+    x = keras.Input((3,))
+    residual = lip.LipResidual()
+    model = keras.Model(x, residual([x, ops.square(x)]))
+    residual.alpha.assign(1e8)  # whose sigmoid is 1
+    assert lipviz.certify(model, search=False).upper_bound == 1
+    assert lipviz.measure.certified_radius(model, np.array([[1.0, 2.0, 4.0]])).radii[0] > 0
+    for alpha in (-1e8, 40.0):  # sigmoid(−40) is small, and not 0
+        residual.alpha.assign(alpha)
+        assert lipviz.certify(model, search=False).upper_bound == math.inf
+
+
+def test_a_small_share_of_a_steep_branch_counts():
+    x = keras.Input((1,))
+    residual = lip.LipResidual()
+    model = keras.Model(x, residual([x, 1e18 * x]))
+    residual.alpha.assign(40.0)
+    slope = 1 + 1e18 / (1 + math.exp(40))
+    assert slope <= lipviz.certify(model, search=False).upper_bound * (1 + 1e-6) <= 1.01 * slope
+
+
 def test_several_inputs_and_outputs_count_as_one_vector():
     a, b = keras.Input((3,)), keras.Input((3,))
     model = keras.Model([a, b], [a + 2.0 * b, 3.0 * a])

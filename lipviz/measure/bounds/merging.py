@@ -65,7 +65,7 @@ class Merged:
 
 def _combined(flows, factors, norm):
     """Gains of several values side by side, each times a factor."""
-    together = np.stack([factor * flow.gains for flow, factor in zip(flows, factors, strict=True)])
+    together = np.stack([times(flow.gains, factor) for flow, factor in zip(flows, factors, strict=True)])
     if norm == 2:
         return np.sqrt(np.sum(np.square(together), axis=0))
     return together.max(axis=0) if norm == math.inf else together.sum(axis=0)
@@ -73,7 +73,7 @@ def _combined(flows, factors, norm):
 
 def _weighted(flows, factors, norm, method):
     """A sum of values, each times a factor: its own constant is the dual norm of these."""
-    gains = sum(factor * flow.gains for factor, flow in zip(factors, flows, strict=True))
+    gains = sum(times(flow.gains, factor) for factor, flow in zip(factors, flows, strict=True))
     dual = {1: max(factors), 2: math.sqrt(sum(f * f for f in factors)), math.inf: sum(factors)}[norm]
     return Merged(gains, exactly(dual, method))
 
@@ -103,10 +103,14 @@ def _extremum(layer, flows, factors, norm):
 
 def _residual(layer, flows, factors, norm):
     alpha = float(as_computed(layer, layer.alpha, f"The weight of '{layer.name}'"))
-    weight = 1 / (1 + math.exp(-alpha)) if alpha >= 0 else math.exp(alpha) / (1 + math.exp(alpha))
-    weights = [layer.k_coef_lip * weight, layer.k_coef_lip * (1 - weight)]
-    shares = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
+    # 1 − sigmoid(40) is 0 by rounding, and sigmoid(−40) = 4e-18 is not.
+    weights = (_sigmoid(alpha), _sigmoid(-alpha))
+    shares = [layer.k_coef_lip * weight * factor for weight, factor in zip(weights, factors, strict=True)]
     return _weighted(flows, shares, norm, "convex combination")
+
+
+def _sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 class UnboundedError(Exception):
