@@ -211,7 +211,7 @@ def _of_lipschitz_layer(layer):
         (_ALL_K, lambda: (k, k)),
         (_UP_TO_K, lambda: (0.0, k)),
         ((PReLUlip,), lambda: _slopes(layer.limited(_alpha(layer)), min(1.0, k))),
-        ((LipResidual,), lambda: (k * math.hypot(*_shares(layer)),) * 2),
+        ((LipResidual,), lambda: _of_shares(layer)),
     ):
         if operators.is_plain(layer, kinds):
             return function()
@@ -223,10 +223,9 @@ def _alpha(layer):
     return as_float64(layer.alpha, f"The slopes of '{layer.name}'")
 
 
-def _shares(layer):
-    """What a residual connection multiplies its two inputs by."""
-    share = 1 / (1 + math.exp(-float(_alpha(layer))))
-    return share, 1 - share
+def _of_shares(layer):
+    _check_built(layer)
+    return (math.hypot(*operators.residual_shares(layer)),) * 2
 
 
 def _slopes(negative, positive=1.0):

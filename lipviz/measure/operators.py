@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg as sla
 from keras import ops
+from scipy.special import expit
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
@@ -301,6 +302,22 @@ def rounded(value, dtype):
     if dtype in ("float16", "bfloat16"):
         value = ops.cast(ops.cast(ops.convert_to_tensor(value, "float32"), dtype), "float32")
     return np.asarray(value, np.float64)
+
+
+def residual_shares(layer):
+    """What a `LipResidual` multiplies its two inputs by: k·sigmoid(alpha) and k·sigmoid(−alpha), a pair of floats.
+
+    In half precision each is what rounding makes of it, and of two neighbours that are equally near the larger one.
+
+    Raises:
+        ValueError: If the weight holds NaN or Inf.
+    """
+    alpha = float(as_float64(layer.alpha, f"The weight of '{layer.name}'"))
+    # 1 − sigmoid(40) is 0 by rounding, and sigmoid(−40) = 4e-18 is not.
+    shares = [layer.k_coef_lip * float(expit(x)) for x in (alpha, -alpha)]
+    if layer.compute_dtype in ("float16", "bfloat16"):
+        shares = [float(rounded(share * (1 + 1e-6), layer.compute_dtype)) for share in shares]
+    return tuple(shares)
 
 
 def largest_rounding(value, dtype):

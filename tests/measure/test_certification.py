@@ -232,6 +232,20 @@ def test_a_branch_without_a_bound_counts_for_nothing_where_it_is_multiplied_by_0
         assert lipviz.certify(model, search=False).upper_bound == math.inf
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "float32"])
+@pytest.mark.parametrize("alpha", [0.3, -2.01, 2.01, 7.3, -7.3])
+def test_shares_in_half_precision_are_the_rounded_ones(alpha, dtype):
+    residual = lip.LipResidual(k_coef_lip=1.7, dtype=dtype)
+    x = keras.Input((1,), dtype=residual.compute_dtype)
+    model = keras.Model(x, residual([x, 1024.0 * x]))
+    residual.alpha.assign(alpha)
+    one, zero = (ops.full((1, 1), value, residual.compute_dtype) for value in (1.0, 0.0))
+    used = [float(ops.cast(residual(pair), "float32")[0, 0]) for pair in ([one, zero], [zero, one])]
+    bound = lipviz.certify(model, search=False).upper_bound
+    assert used[0] + 1024 * used[1] <= bound * (1 + 1e-6)
+    assert bound <= (used[0] + 1024 * used[1]) * (1 + 3e-6)
+
+
 def test_a_small_share_of_a_steep_branch_counts():
     x = keras.Input((1,))
     residual = lip.LipResidual()

@@ -16,7 +16,7 @@ from lipviz.measure.algebra import computes_as
 from lipviz.measure.bounds.pointwise import largest_slope, named_activation, softmax_bound
 from lipviz.measure.bounds.registry import Bound, exactly, is_float, unknown
 from lipviz.measure.kernels import as_float64
-from lipviz.measure.operators import as_computed, largest_rounding, rounded
+from lipviz.measure.operators import largest_rounding, residual_shares, rounded
 from lipviz.measure.sizes import Shapes, are_one_together
 
 
@@ -102,15 +102,8 @@ def _extremum(layer, flows, factors, norm):
 
 
 def _residual(layer, flows, factors, norm):
-    alpha = float(as_computed(layer, layer.alpha, f"The weight of '{layer.name}'"))
-    # 1 − sigmoid(40) is 0 by rounding, and sigmoid(−40) = 4e-18 is not.
-    weights = (_sigmoid(alpha), _sigmoid(-alpha))
-    shares = [layer.k_coef_lip * weight * factor for weight, factor in zip(weights, factors, strict=True)]
+    shares = [share * factor for share, factor in zip(residual_shares(layer), factors, strict=True)]
     return _weighted(flows, shares, norm, "convex combination")
-
-
-def _sigmoid(x):
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 class UnboundedError(Exception):

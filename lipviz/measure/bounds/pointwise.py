@@ -222,7 +222,7 @@ def _householder(layer, shape, norm, exact):
     if norm == 2:
         return exactly(layer.k_coef_lip, "reflection")
     # Both rows and columns of a 2 × 2 reflection are |cosθ| + |sinθ|; the other branch is the identity.
-    angles = as_computed(layer, layer.theta, f"The angles of '{layer.name}'")
+    angles = as_float64(layer.theta, f"The angles of '{layer.name}'")  # which half precision does not round
     sums = np.abs(np.cos(angles)) + np.abs(np.sin(angles))
     return computed(layer.k_coef_lip * max(1.0, float(sums.max())), "reflection")
 
