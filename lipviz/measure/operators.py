@@ -304,6 +304,11 @@ def rounded(value, dtype):
     return np.asarray(value, np.float64)
 
 
+def used_factor(layer):
+    """The k that a layer multiplies its outputs by: what half precision makes of it may be larger than `k_coef_lip`."""
+    return float(rounded(layer.k_coef_lip, layer.compute_dtype))
+
+
 def residual_shares(layer):
     """What a `LipResidual` multiplies its two inputs by: k·sigmoid(alpha) and k·sigmoid(−alpha), a pair of floats.
 

@@ -340,6 +340,22 @@ def test_layer_normalization_takes_its_scale_as_it_is_stored(policy):
     assert layer_bound(layer, (3,), 2).upper == pytest.approx(1.0019 / math.sqrt(1e-3), rel=1e-7)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("k", [0.3, 0.7, 1.1])
+@pytest.mark.parametrize("name", ["GroupSort", "MaxMin", "Householder", "PReLUlip", "InvertibleDownSampling"])
+def test_half_precision_rounds_k(name, k, policy):
+    """An entry that is a power of two is multiplied without a rounding of its own."""
+    arguments = {"pool_size": 2} if name == "InvertibleDownSampling" else {}
+    layer = getattr(lip, name)(k_coef_lip=k, dtype=policy, **arguments)
+    x = np.zeros((1, 2, 2, 4), "float32")
+    x[0, 0, 0, 0] = 256.0
+    largest = np.abs(ops.convert_to_numpy(ops.cast(layer(ops.cast(x, layer.compute_dtype)), "float32"))).max() / 256
+    bound = layer_bound(layer, (2, 2, 4), 2).upper
+    assert largest <= bound * (1 + 1e-12)
+    if name not in ("PReLUlip", "Householder"):
+        assert bound <= largest * (1 + 1e-9)
+
+
 def test_numbers_of_a_half_precision_layer_are_those_that_it_uses():
     layer = K.Rescaling(1 / 255, dtype="bfloat16")
     used = float(keras.ops.cast(layer(np.ones((1, 1), "float32")), "float32")[0, 0])

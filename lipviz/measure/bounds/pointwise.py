@@ -8,7 +8,13 @@ import numpy as np
 from lipviz import layers as lip
 from lipviz.measure.bounds.registry import Bound, computed, exactly, layer_bound, rule, unknown
 from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.operators import as_computed, batch_normalization_factors, is_positive, largest_rounding
+from lipviz.measure.operators import (
+    as_computed,
+    batch_normalization_factors,
+    is_positive,
+    largest_rounding,
+    used_factor,
+)
 
 # The largest slope of each function of Keras, entry by entry; rounded up in the last digit where it is no closed form.
 _SLOPES = {
@@ -124,7 +130,7 @@ def factor_arrays(layer):
     if isinstance(layer, keras.layers.PReLU):
         slopes = np.abs(as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'"))
         if isinstance(layer, lip.PReLUlip):
-            k = layer.k_coef_lip
+            k = used_factor(layer)
             return np.maximum(min(1.0, k), np.minimum(k, slopes)), ()
         return np.maximum(1.0, slopes), ()
     return None
@@ -214,17 +220,17 @@ def _sample_axes(axes, shape):
 
 @rule(lip.GroupSort, lip.MaxMin, whole=True)
 def _sorting(layer, shape, norm, exact):
-    return exactly(layer.k_coef_lip, "permutation")
+    return exactly(used_factor(layer), "permutation")
 
 
 @rule(lip.Householder, whole=True)
 def _householder(layer, shape, norm, exact):
     if norm == 2:
-        return exactly(layer.k_coef_lip, "reflection")
+        return exactly(used_factor(layer), "reflection")
     # Both rows and columns of a 2 × 2 reflection are |cosθ| + |sinθ|; the other branch is the identity.
     angles = as_float64(layer.theta, f"The angles of '{layer.name}'")  # which half precision does not round
     sums = np.abs(np.cos(angles)) + np.abs(np.sin(angles))
-    return computed(layer.k_coef_lip * max(1.0, float(sums.max())), "reflection")
+    return computed(used_factor(layer) * max(1.0, float(sums.max())), "reflection")
 
 
 # --- normalizations at inference ---

@@ -9,7 +9,7 @@ from lipviz import layers as lip
 from lipviz import normalizers as nm
 from lipviz.measure.bounds.linear import matrix_bound
 from lipviz.measure.bounds.registry import Bound, exactly, layer_bound, rule, unknown
-from lipviz.measure.operators import Convolution
+from lipviz.measure.operators import Convolution, used_factor
 from lipviz.measure.precision import float64_scope
 
 _EXPLICIT_SIDE = 1024
@@ -156,7 +156,7 @@ def _scaled_average(layer, shape, norm, exact):
 
 @rule(lip.InvertibleDownSampling, lip.InvertibleUpSampling, whole=True)
 def _resampling(layer, shape, norm, exact):
-    return exactly(layer.k_coef_lip, "permutation")
+    return exactly(used_factor(layer), "permutation")
 
 
 # --- wrappers ---
