@@ -49,6 +49,9 @@ def check(script, settings):
     with script.naming(f"other outputs: {settings['copy']}"):
         script.run(f"assert_close(wanted, got, {allowed}, {settings['copy']!r})")
     script.run("bounds = [lipviz.certify(one, search=False).upper_bound for one in (model, copy)]")
-    room = 1e-2 if kit.half(script["model"]) else 1e-5
+    half = kit.half(script["model"])
+    if settings["copy"] == "float64" and half == "float16":
+        return  # which rounds numbers below 6e-5 by any share of them, and the copy has those that it rounds
+    room = 1e-2 if half else 1e-5
     with script.naming(f"another certificate: {settings['copy']}"):
         script.run(f"assert bounds[0] == bounds[1] or abs(bounds[0] - bounds[1]) <= {room} * max(bounds), bounds")
