@@ -259,7 +259,7 @@ def test_what_an_exception_means():
     assert isinstance(raised(lambda: lip.SpectralDense(2).build(3.5)), RefusedError)
     broken = raised(lambda: lipviz.certify(3))
     assert isinstance(broken, FaultError)  # a TypeError, as for what a user has confused: no model is one
-    assert broken.kind == "TypeError (measure/certification.py, _traced)"
+    assert broken.kind == "TypeError (measure/graph.py, traced)"
 
 
 def test_a_program_is_made_shorter():

@@ -6,8 +6,9 @@ from lipviz.measure.bjorck import BjorckConvergence, bjorck_convergence
 from lipviz.measure.bjorck_map import BjorckMap, BjorckPaths, bjorck_iterations_map, bjorck_paths, divergence_limit
 from lipviz.measure.bounds import Bound, register_bound
 from lipviz.measure.certificate import Certificate, LayerBound
-from lipviz.measure.certification import certify, certify_file, logits_model, pairwise_bounds
+from lipviz.measure.certification import certify, certify_file
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
+from lipviz.measure.classifiers import logits_model, pairwise_bounds
 from lipviz.measure.convolution_claims import ConvolutionClaims, convolution_claims, convolution_norm, sample_kernel
 from lipviz.measure.convolutions import ConvolutionBound, conv_singular_values, convolution_bound, size_free_bound
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions

@@ -9,7 +9,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.measure.certificate import Certificate
-from lipviz.measure.certification import _LOOKED_THROUGH, logits_model
+from lipviz.measure.classifiers import LOOKED_THROUGH, logits_model
 from lipviz.measure.kernels import as_float64
 from lipviz.measure.precision import check_varies
 from lipviz.measure.robustness import CertifiedRadii, certified_radius, class_numbers, decisions, logits
@@ -304,7 +304,7 @@ def _is_squashed(model):
     last = model
     while isinstance(last, keras.Model) and last.layers:
         last = last.layers[-1]
-    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in _LOOKED_THROUGH
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in LOOKED_THROUGH
 
 
 def _pairwise(constant, count):

@@ -19,11 +19,11 @@ import keras
 import numpy as np
 
 from lipviz.layers import ConstrainedKernel
+from lipviz.measure.algebra import KerasFunctional
 from lipviz.measure.kernels import to_numpy
 from lipviz.parametrizations import Parametrization
 
 _IDENTITY = keras.layers.Identity()
-_Functional = type(keras.Model(_any := keras.Input((1,)), _IDENTITY(_any)))  # it has no public name
 _OF_EVERY_LAYER = frozenset(vars(_IDENTITY))
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint", "seed")
 _PLAIN = (bool, int, float, str, np.generic, np.ndarray)
@@ -88,7 +88,7 @@ class _Walk:
         if isinstance(layer, keras.Sequential) and type(layer).call is keras.Sequential.call:
             inputs = [_input(tensor) for tensor in getattr(layer, "inputs", None) or ()]
             return self._joined({"inputs": inputs}, [], layer.layers)
-        if isinstance(layer, _Functional) and type(layer).call is _Functional.call:
+        if isinstance(layer, KerasFunctional) and type(layer).call is KerasFunctional.call:
             graph = _Graph(layer)
             return self._joined(graph.described(), [], graph.operations)
         return self._single(layer)

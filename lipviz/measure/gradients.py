@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.measure.certification import _Functional
+from lipviz.measure.algebra import KerasFunctional
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.operators import _GRADIENTS, _ROWS, _Pullback
 from lipviz.measure.precision import check_varies, float64_copy, float64_scope, follow, outputs, settled
@@ -351,7 +351,7 @@ class _Taps(keras.Model):
 
 def _has_graph(model):
     sequential = isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call
-    return sequential or (isinstance(model, _Functional) and type(model).call is _Functional.call)
+    return sequential or (isinstance(model, KerasFunctional) and type(model).call is KerasFunctional.call)
 
 
 def _walk(model, inputs, see):

@@ -12,9 +12,9 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
-from lipviz.measure.certification import _traced
 from lipviz.measure.convolutions import _untransposed, conv_singular_values
 from lipviz.measure.gradients import GradientMeter
+from lipviz.measure.graph import traced
 from lipviz.measure.kernels import as_float64, layers_with_kernel, to_numpy
 from lipviz.measure.operators import (
     CONVOLUTIONS,
@@ -147,7 +147,7 @@ def _shapes(target, shape):
     """Shapes of the layers' inputs, by the layer's id, where the target is given one; a layer's first use counts."""
     if shape is None:
         return {}
-    trace, _, _ = _traced(target, shape, 2, only_graph=True)
+    trace, _, _ = traced(target, shape, 2, only_graph=True)
     found = {}
     for layer, before in trace.makers.values():
         if None in before.shape[1:]:

@@ -22,7 +22,8 @@ import numpy as np
 from keras import ops
 
 from lipviz.measure.bounds.registry import is_float
-from lipviz.measure.certification import certify, logits_model, pairwise_bounds_and_errors
+from lipviz.measure.certification import certify
+from lipviz.measure.classifiers import logits_model, pairwise_bounds_and_errors
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.precision import at_inference, float64_scope
 from lipviz.measure.provenance import RadiiOrigin, data_of, fingerprint_or_why

@@ -2,7 +2,7 @@
 
 A hidden value h has ‖h(x)‖ <= ‖h(0)‖ + G‖x‖, with G the constant of all that lies before it. A step that computes n
 products or sums per entry is off by a small multiple of n·u times the sizes of what it adds up, with u = 2⁻⁵³, and
-every later step multiplies that by its own constant. `certification` follows these errors along the graph as if they
+every later step multiplies that by its own constant. `graph` follows these errors along the graph as if they
 were two more inputs of the model, of sizes 1 and ‖x‖: so the result is off by at most a + b‖x‖.
 
 This is the classical analysis to first order in u, doubled for what is left out, without underflow and overflow.

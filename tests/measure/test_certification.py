@@ -14,7 +14,7 @@ from keras import ops
 import lipviz
 from lipviz import layers as lip
 from lipviz import measure
-from lipviz.measure import sizes
+from lipviz.measure import certification, classifiers, sizes
 from lipviz.measure.bounds import registry
 from lipviz.measure.precision import float64_scope, outputs
 from tests.support import convolution_matrix, examples
@@ -910,3 +910,11 @@ def test_a_softmax_of_unknown_size_may_be_one_of_one_class():
     x = keras.Input((None,))
     row = lipviz.certify(keras.Model(x, ops.softmax(x)), search=False).layers[-1]
     assert (row.lower, row.upper) == (0.0, 0.5)
+
+
+def test_what_has_moved_is_found_and_says_where():
+    for name in ("logits_model", "pairwise_bounds", "pairwise_bounds_and_errors"):
+        with pytest.warns(DeprecationWarning, match=rf"measure\.classifiers\.{name} now"):
+            assert getattr(certification, name) is getattr(classifiers, name)
+    with pytest.raises(AttributeError, match="certify_all"):
+        certification.certify_all  # noqa: B018

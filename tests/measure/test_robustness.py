@@ -15,7 +15,7 @@ import lipviz
 from lipviz import data, layers, losses, measure
 from lipviz.measure import operators
 from lipviz.measure.bounds import linear as bounds_of_linear
-from lipviz.measure.certification import pairwise_bounds_and_errors
+from lipviz.measure.classifiers import pairwise_bounds_and_errors
 from lipviz.measure.precision import outputs
 from tests.support import examples
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from lipviz.measure.certification import _traced
+from lipviz.measure.graph import traced
 from tools.red_team import attacks, drawing, kit
 from tools.red_team.faults import FaultError, UnusableError
 from tools.red_team.recipes import yes
@@ -201,7 +201,7 @@ def certain(function, x, y, norm, unit):
 def rounding(model, plan, x, y, norm):
     """What rounding of hidden values may add to f(x) − f(y), as lipviz derives it; infinite where it cannot."""
     try:
-        _, _, outputs = _traced(model, list(plan.shapes), 2, rounds=True)
+        _, _, outputs = traced(model, list(plan.shapes), 2, rounds=True)
     except Exception:  # an operation that does not run on zeros, say: nothing is known then
         return math.inf
     flows = keras.tree.flatten(outputs)
