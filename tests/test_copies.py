@@ -416,3 +416,17 @@ def test_a_warning_says_where_nothing_was_compared():
     model = keras.Sequential([keras.Input((6,)), Picky(), L.Dense(3)])
     with pytest.warns(UserWarning, match="no input was found at which that runs"):
         vanillaModel(model)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float32"])
+def test_a_copy_in_float64_is_in_float64_as_a_whole(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        inner = keras.Sequential([keras.Input((3,)), L.Dense(2)])
+        model = Sequential([keras.Input((3,)), inner, lip.GroupSort2()])
+        copy = measure.float64_copy(model)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert {layer.compute_dtype for layer in copy._flatten_layers()} == {"float64"}
+    assert not any("computes in" in note for note in lipviz.certify(copy, search=False).notes)

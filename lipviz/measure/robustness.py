@@ -320,7 +320,8 @@ def logits(network, x):
     """Outputs of a float64 network at inference, of shape (n, C).
 
     Raises:
-        ValueError: If it has several outputs, one of another rank, or a layer that has no float64 form here.
+        ValueError: If it has several outputs, one of another rank or of other numbers of samples, or a layer that has no
+            float64 form here.
     """
     parts = []
     with float64_scope():
@@ -329,6 +330,11 @@ def logits(network, x):
             if isinstance(part, list | tuple | dict) or len(part.shape) != 2:
                 shape = f"{len(part)} outputs" if isinstance(part, list | tuple | dict) else f"shape {part.shape}"
                 raise ValueError(f"Expected a classifier with one output of shape (batch, C). Received: {shape}")
+            if len(part) != len(x[start : start + _BATCH]):
+                raise ValueError(
+                    f"Expected one row of logits for each sample. Received: {len(part)} rows for "
+                    f"{len(x[start : start + _BATCH])} samples; the model mixes them"
+                )
             parts.append(np.asarray(ops.convert_to_numpy(part), np.float64))  # logits may be whole numbers
     return np.concatenate(parts)
 

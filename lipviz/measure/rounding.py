@@ -21,7 +21,7 @@ from lipviz.layers import ConstrainedKernel, PadConv2D
 from lipviz.measure.algebra import constrained_class
 from lipviz.measure.bounds.registry import find_rule, is_linear
 from lipviz.measure.operators import used_kernel
-from lipviz.measure.precision import float64_scope
+from lipviz.measure.precision import NotInFloat64Error, float64_scope
 
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed
@@ -78,12 +78,24 @@ _MIXING = (keras.activations.softmax, keras.activations.log_softmax, keras.activ
 
 
 def at_zero(operation, args, kwargs):
-    """What a layer or operation makes of tensors at inference."""
+    """What a layer or operation makes of tensors at inference.
+
+    Raises:
+        NotInFloat64Error: If it takes no single sample, or the backend cannot compute it in float64.
+    """
     parameters = inspect.signature(operation.call).parameters
     if isinstance(operation, keras.layers.Layer) and "training" in parameters:
         kwargs = {**kwargs, "training": False}
     with float64_scope():
-        return operation(*args, **kwargs)
+        try:
+            return operation(*args, **kwargs)
+        except (TypeError, ValueError, NotImplementedError):  # which speak for themselves
+            raise
+        except Exception as error:  # each backend has classes of its own
+            reason = str(error).strip().split("\n")[-1]
+            raise NotInFloat64Error(
+                f"'{operation.name}' cannot be computed for one sample of zeros: {reason}"
+            ) from error
 
 
 def with_errors(gains, flows, results, errors):

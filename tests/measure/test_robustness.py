@@ -403,6 +403,15 @@ def test_exponentials_near_one_cost_the_radius_what_they_round(kind):
         assert radii[-1] > 1e-3 / 31 / 1.1
 
 
+@pytest.mark.parametrize("columns", [4, 1])
+def test_models_that_mix_samples_are_refused(columns):
+    inputs = keras.Input((2,))
+    mixed = keras.ops.reshape(inputs, (-1, columns))
+    model = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="zeros")(mixed))
+    with pytest.raises(ValueError, match=r"one sample|for each sample"):
+        measure.certified_radius(model, np.ones((4, 2)))
+
+
 def test_what_a_far_change_rounds_costs_the_radius_as_well():
     # Nearly equal columns: only a change of 1e10 could flip the decision, and values as large as that round the logits.
     dense = keras.layers.Dense(2, dtype="float64")
