@@ -424,7 +424,7 @@ def test_a_copy_in_float64_is_in_float64_as_a_whole(policy):
     keras.config.set_dtype_policy(policy)
     try:
         inner = keras.Sequential([keras.Input((3,)), L.Dense(2)])
-        model = Sequential([keras.Input((3,)), inner, lip.GroupSort2()])
+        model = keras.Sequential([keras.Input((3,)), inner, lip.GroupSort2()])
         copy = measure.float64_copy(model)
     finally:
         keras.config.set_dtype_policy(before)

@@ -66,10 +66,9 @@ def float64_copy(model):
                 copy = _from_config(type(model), _in_float64(config))
         except ValueError as error:
             raise NotCopiedError(f"'{model.name}' cannot be rebuilt from its configuration: {error}") from error
-        for (
-            layer
-        ) in copy._flatten_layers():  # a model takes its own from the policy of the day, and computes nothing in it
-            if isinstance(layer, keras.Model):
+        for layer in copy._flatten_layers():
+            # They have theirs from the policy of the day, and compute nothing in it.
+            if isinstance(layer, keras.Model | keras.layers.InputLayer):
                 layer.dtype_policy = "float64"
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
     differs = twins.difference(model, copy)

@@ -320,8 +320,8 @@ def logits(network, x):
     """Outputs of a float64 network at inference, of shape (n, C).
 
     Raises:
-        ValueError: If it has several outputs, one of another rank or of other numbers of samples, or a layer that has no
-            float64 form here.
+        ValueError: If it has several outputs, one of another rank or with another number of rows, or a layer that has
+            no float64 form here.
     """
     parts = []
     with float64_scope():

@@ -93,9 +93,8 @@ def at_zero(operation, args, kwargs):
             raise
         except Exception as error:  # each backend has classes of its own
             reason = str(error).strip().split("\n")[-1]
-            raise NotInFloat64Error(
-                f"'{operation.name}' cannot be computed for one sample of zeros: {reason}"
-            ) from error
+            message = f"'{operation.name}' cannot be computed for one sample of zeros: {reason}"
+            raise NotInFloat64Error(message) from error
 
 
 def with_errors(gains, flows, results, errors):
