@@ -7,6 +7,8 @@ import re
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from keras import layers as K
 
 import lipviz
@@ -221,6 +223,17 @@ def test_a_model_is_drawn_as_its_source_says():
     assert draft.model.output_shape == plan.maker()("float32").output_shape == (None, None, 4)
     assert plan.maker()("float64").output.dtype == "float64"
     assert "Conv2D" not in plan.source()
+
+
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_every_recipe_is_written_for_any_sizes(data):
+    for name, (write, ranks) in LAYERS.items():
+        for rank in ranks:
+            for open_axis in (None, *range(rank)):
+                shape = tuple(None if axis == open_axis else 4 for axis in range(rank))
+                text = write(data.draw, shape, name)
+                assert text is None or text.startswith(name), (name, shape, text)
 
 
 def test_sizes_that_are_unknown_before_fit_the_whole_model():

@@ -117,7 +117,8 @@ def geometry(draw, name, strided=True):
 
 
 def convolution(draw, shape, name):
-    groups = 2 if shape[-1] % 2 == 0 and draw(st.integers(0, 7)) == 7 else 1  # which TensorFlow compiles
+    is_even = shape[-1] is not None and shape[-1] % 2 == 0
+    groups = 2 if is_even and draw(st.integers(0, 7)) == 7 else 1  # which TensorFlow compiles
     return f"{name}({groups * some(draw, 2)}, {arguments(groups=groups, **geometry(draw, name))})"
 
 
