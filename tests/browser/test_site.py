@@ -32,8 +32,10 @@ def site(tmp_path_factory):
     """The folder of the built site. What a lesson's page shows are the outputs of this very test run."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-D", "lessons_run=0"]
+    before = {path.name for path in (ROOT / "docs").iterdir()}
     done = subprocess.run([*command, ROOT / "docs", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert {path.name for path in (ROOT / "docs").iterdir()} - before <= {"_build", "lessons"}
     return folder
 
 
