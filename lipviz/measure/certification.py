@@ -15,11 +15,11 @@ from lipviz.measure.certificate import Certificate
 from lipviz.measure.graph import fits, input_dtypes, traced
 from lipviz.measure.kernels import as_float64
 from lipviz.measure.model_file import load_model_file
+from lipviz.measure.operators import HALF
 from lipviz.measure.precision import NotInFloat64Error, float64_copy
 from lipviz.measure.provenance import data_of, origin_of
 from lipviz.measure.ratios import gradient_ascent_ratio
 
-_HALF = ("float16", "bfloat16")
 _SEARCH = {"steps": 30, "starts": 16}
 _DRAWN = 64  # samples that the search starts from by default, standard normal
 _MOVED = ("logits_model", "pairwise_bounds", "pairwise_bounds_and_errors")
@@ -125,7 +125,7 @@ def _notes(model, trace):
     unbounded = [row for row in trace.rows if row.upper == math.inf]
     if unbounded:
         yield "Without a bound: " + "; ".join(f"'{row.name}' ({row.method})" for row in unbounded) + "."
-    half = sorted({layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype in _HALF})
+    half = sorted({layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype in HALF})
     if half:
         yield (
             f"It computes in {' and '.join(half)}: the bounds are those of the weights as rounded to that, and do not "
@@ -150,7 +150,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
         why = "the search needs a model of one input and one output"
     elif not isinstance(model, keras.Model):
         why = "the search needs a model, not a layer"
-    elif any(layer.compute_dtype in _HALF for layer in model._flatten_layers()):
+    elif any(layer.compute_dtype in HALF for layer in model._flatten_layers()):
         why = "the search computes in float64, and the model in half precision"
     elif not is_float(input_dtypes(model)[0]):
         why = f"the search needs inputs that vary, and these are of dtype {input_dtypes(model)[0]}"

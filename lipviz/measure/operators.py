@@ -23,6 +23,8 @@ from lipviz.measure.algebra import computes_as, constrained_class, is_linear_oth
 from lipviz.measure.kernels import as_float64, to_numpy
 from lipviz.measure.precision import check_varies, float64_copy, float64_scope, outputs, settled
 
+HALF = ("float16", "bfloat16")  # dtypes that round a weight by more than a bound may ignore
+
 # The smaller side up to which singular values come from an explicit matrix: four seconds on one core.
 EXPLICIT_SIDE = 2048
 _EXPLICIT_SIZE = 2**25  # entries, 256 MiB
@@ -291,7 +293,7 @@ def as_computed(layer, weight, owner):
     Raises:
         ValueError: If it holds NaN or Inf.
     """
-    if layer.compute_dtype in ("float16", "bfloat16"):
+    if layer.compute_dtype in HALF:
         weight = ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
         weight = ops.cast(weight, "float32")
     return as_float64(weight, owner)  # of float64, also on JAX outside of `float64_scope()`
@@ -299,7 +301,7 @@ def as_computed(layer, weight, owner):
 
 def rounded(value, dtype):
     """A number or array in float64, as a layer of a dtype uses it: rounded where that is float16 or bfloat16."""
-    if dtype in ("float16", "bfloat16"):
+    if dtype in HALF:
         value = ops.cast(ops.cast(ops.convert_to_tensor(value, "float32"), dtype), "float32")
     return np.asarray(value, np.float64)
 
@@ -320,7 +322,7 @@ def residual_shares(layer):
     alpha = float(as_float64(layer.alpha, f"The weight of '{layer.name}'"))
     # 1 − sigmoid(40) is 0 by rounding, and sigmoid(−40) = 4e-18 is not.
     shares = [layer.k_coef_lip * float(expit(x)) for x in (alpha, -alpha)]
-    if layer.compute_dtype in ("float16", "bfloat16"):
+    if layer.compute_dtype in HALF:
         shares = [float(rounded(share * (1 + 1e-6), layer.compute_dtype)) for share in shares]
     return tuple(shares)
 
