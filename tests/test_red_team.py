@@ -244,6 +244,22 @@ def test_sizes_that_are_unknown_before_fit_the_whole_model():
         draft.plan(f"keras.Model({start}, {hidden})")
 
 
+def test_a_model_that_puts_two_samples_into_one_row_is_thrown_away():
+    draft = Draft("float32")
+    start = draft.input((2, 1), (2, 1), "float32")
+    rows = draft.value(f"ops.reshape({start}, (-1, 4))")
+    with pytest.raises(UnusableError, match="mixed"):
+        draft.plan(f"keras.Model({start}, {rows})")
+
+
+@pytest.mark.parametrize("step", ["K.Subtract()([x, x])", "ops.subtract(x, x)", "keras.Model(x, x - x)(x)"])
+def test_what_a_step_does_to_several_inputs_is_not_held_against_one(step):
+    plan = Plan(
+        ("x = keras.Input((2, 3), dtype=floats)",), f"keras.Model(x, {step})", "float32", ((2, 3),), ("float32",)
+    )
+    assert check("bound", plan) is None
+
+
 @pytest.mark.slow
 def test_layers_without_sizes_and_activations_that_are_layers_are_attacked():
     lines = ("x = keras.Input((None, 2), dtype=floats)", "l = K.Dense(2, activation=K.PReLU(shared_axes=[1]))")
@@ -368,6 +384,32 @@ def test_wrong_arguments(arguments, words, monkeypatch, capsys):
         command.parse(arguments)
     assert stop.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def hunted(models, own, *found):
+    """A hunt that is over."""
+    done = Hunt(0, 0.0, ["bound"])
+    done.drawn, done.found, done.rows["bound"].own = [None] * models, list(found), own
+    return done
+
+
+def test_crashes_of_its_own_fail_a_hunt_only_where_there_are_many():
+    violation = hunt.Found("bound", "bound Dense", "too small", "assert False", frozenset())
+    crash = dataclasses.replace(violation, kind="red team (kit.py, run)", is_own=True)
+    assert not hunted(100, 0).has_failed
+    assert not hunted(100, 1, crash).has_failed
+    assert hunted(99, 1, crash).has_failed
+    assert hunted(100, 1, crash, violation).has_failed
+    assert report.title(crash) == "FAULT OF THE RED TEAM in bound: red team (kit.py, run)"
+    assert judged(own_error()).is_own
+
+
+def own_error():
+    """An error that the red team's own code raises."""
+    try:
+        kit.run(None, [])
+    except Exception as error:
+        return error
 
 
 @pytest.mark.parametrize("violations", [0, 1])

@@ -10,6 +10,7 @@ from tools.red_team import kit
 from tools.red_team.faults import FaultError, RefusedError, UnusableError, judged
 
 INDENT = "    "
+SAMPLES = 3  # in a batch that shows whether a model keeps samples apart
 HEAD = (
     "keras.utils.set_random_seed(0)",
     "keras.config.set_dtype_policy(dtype)",
@@ -145,8 +146,9 @@ class Draft:
         if not self.write(f"model = {result}"):
             raise UnusableError("the model")
         self.lines.pop()
-        if not (_takes(self.model, self.shapes) and _takes(self.model, [_sized(x) for x in self.model.inputs])):
-            raise UnusableError("a size that is unknown before")
+        sized = [_sized(x) for x in self.model.inputs]
+        if not all(_takes(self.model, shapes) for shapes in {tuple(map(tuple, s)) for s in (self.shapes, sized)}):
+            raise UnusableError("a size that is unknown before, or samples that are mixed")
         return Plan(tuple(self.lines), result, self.dtype, tuple(self.shapes), tuple(self.dtypes))
 
     @property
@@ -161,20 +163,19 @@ def _sized(tensor):
 
 
 def _takes(model, shapes):
-    """Whether a model that leaves sizes of its inputs open takes samples of some shapes.
+    """Whether a model takes samples of some shapes, and gives one output for each of them.
 
     Keras asks for the sizes of values only while a model is made, and TensorFlow returns memory that nobody wrote
-    where a filter is larger than what it is moved over.
+    where a filter is larger than what it is moved over. A reshape may put several samples into one row: certificates
+    have no bound for that, and radii are refused, as tests of their own show.
     """
-    if all(None not in tensor.shape[1:] for tensor in model.inputs):
-        return True
-    given = [keras.KerasTensor((1, *shape), x.dtype) for shape, x in zip(shapes, model.inputs, strict=True)]
+    given = [keras.KerasTensor((SAMPLES, *shape), x.dtype) for shape, x in zip(shapes, model.inputs, strict=True)]
     given = given[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, given)
     try:
         leaves = keras.tree.flatten(model.compute_output_spec(given))
     except Exception:  # of many classes
         return False
-    return all(0 not in leaf.shape for leaf in leaves)
+    return all(leaf.shape[0] == SAMPLES and 0 not in leaf.shape for leaf in leaves)
 
 
 def _has_samples(leaf):

@@ -7,6 +7,7 @@ import lipviz
 
 _HOUSE = str(Path(lipviz.__file__).parent)
 _OURS = Path(__file__).parent
+_OWN = "red team"  # in the kind of a fault of its own
 # What `certify` says where its own search beats its own bound.
 _CONTRADICTIONS = ("a rule given to register_bound is too small",)
 # Methods of lipviz's models that call Keras's of the same name: what fails below is Keras's.
@@ -36,6 +37,11 @@ class FaultError(Exception):
         super().__init__(message)
         self.kind, self.lines = kind, list(lines)
 
+    @property
+    def is_own(self):
+        """Whether it is the red team itself that has crashed, which says nothing about lipviz."""
+        return self.kind.startswith(_OWN)
+
     def at(self, lines):
         """The same with the lines that show it."""
         return FaultError(self.kind, str(self), lines)
@@ -50,7 +56,7 @@ def judged(error):
     frames = traceback.extract_tb(error.__traceback__)
     last = Path(frames[-1].filename)
     if last.is_relative_to(_OURS) and not isinstance(error, AssertionError):
-        return FaultError(f"red team ({last.name}, {frames[-1].name})", f"{type(error).__name__}: {error}")
+        return FaultError(f"{_OWN} ({last.name}, {frames[-1].name})", f"{type(error).__name__}: {error}")
     inside = [frame for frame in frames if frame.filename.startswith(_HOUSE) and frame.name not in _PASSING]
     if isinstance(error, AssertionError) and not inside:
         return FaultError("claim", str(error))

@@ -29,6 +29,7 @@ class Row:
     thrown: int = 0
     faults: int = 0
     repeated: int = 0
+    own: int = 0  # cases that ended because the red team itself has crashed
 
     def cells(self):
         """Its numbers, for a table."""
@@ -50,6 +51,7 @@ class Found:
         message: What is wrong.
         program: Python source that shows it.
         steps: Classes and functions that the model is made of.
+        is_own: Whether the red team itself has crashed.
     """
 
     claim: str
@@ -57,6 +59,7 @@ class Found:
     message: str
     program: str
     steps: frozenset
+    is_own: bool = False
 
     def covers(self, claim, kind, steps):
         """Whether another fault is most likely this one: of its kind, in a model that has all of its steps."""
@@ -114,6 +117,12 @@ class Hunt:
             keras.config.set_dtype_policy(policy)
         return self
 
+    @property
+    def has_failed(self):
+        """Whether a claim is violated, or the red team itself crashes in more than one of a hundred models."""
+        crashes = sum(row.own for row in self.rows.values())
+        return not all(found.is_own for found in self.found) or 100 * crashes > len(self.drawn)
+
     def _is_over(self):
         return time.monotonic() > self._end or (self.models is not None and len(self.drawn) >= self.models)
 
@@ -151,7 +160,8 @@ class Hunt:
         """Keep what hypothesis has shrunk, made shorter line by line."""
         name, fault, _ = self._failing
         fault = shorter(fault, self.shrinking)
-        self.found.append(Found(name, fault.kind, str(fault), reproducer(fault.lines), steps_of(fault.lines[:1])))
+        program, steps = reproducer(fault.lines), steps_of(fault.lines[:1])
+        self.found.append(Found(name, fault.kind, str(fault), program, steps, fault.is_own))
         self.told(self.found[-1])
 
     def _case(self, draw):
@@ -207,6 +217,7 @@ class Hunt:
     def _faulty(self, name, fault, row, lines):
         """The fault, unless its kind was found before, or another one is being shrunk."""
         if self._failing is None:
+            row.own += fault.is_own
             if any(old.covers(name, fault.kind, steps_of(lines)) for old in self.found):
                 row.repeated += 1
                 return None

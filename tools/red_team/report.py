@@ -2,14 +2,20 @@
 
 import textwrap
 
-COLUMNS = ("claim", "models", "checked", "infinite", "refused", "thrown away", "violations", "seen again")
+COLUMNS = ("claim", "models", "checked", "infinite", "refused", "thrown away", "faults", "seen again", "own faults")
+
+
+def title(found):
+    """One line that names a fault."""
+    return f"{'FAULT OF THE RED TEAM in' if found.is_own else 'VIOLATION of'} {found.claim}: {found.kind}"
 
 
 def violation(found):
     """Words and a program for one violation."""
-    title = f"VIOLATION of {found.claim}: {found.kind}"
     message = textwrap.indent(found.message, "  ")
-    return "\n".join(["", title, message, "--- a program that shows it ---", found.program.rstrip(), "--- its end ---"])
+    return "\n".join(
+        ["", title(found), message, "--- a program that shows it ---", found.program.rstrip(), "--- its end ---"]
+    )
 
 
 def summary(hunt, seconds):
@@ -21,5 +27,5 @@ def summary(hunt, seconds):
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     count = len(hunt.drawn)
     lines.append(f"{count} models in {seconds:.0f} s, {count / max(seconds, 1e-9):.1f} a second. Seed: {hunt.seed}")
-    lines += [f"VIOLATION of {found.claim}: {found.kind}" for found in hunt.found]
+    lines += [title(found) for found in hunt.found]
     return "\n".join(lines)

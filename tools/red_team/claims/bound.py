@@ -99,10 +99,14 @@ def certified(script, expression):
 
 
 def attained(script, certificate):
-    """Of a linear step, the lower bound is compared with the norm of its matrix."""
+    """Of a linear step of one input, the lower bound is compared with the norm of its matrix.
+
+    A step of several inputs is said to stretch changes of all of them together, which the model may not allow: it may
+    subtract a value from itself.
+    """
     (shape, *others), steps = script.plan.shapes, certificate.layers
     is_alone = len(steps) == 1 and not others and script.plan.dtypes[0] == "float32" and math.prod(shape) <= 48
-    if not is_alone or kit.half(script["model"]) or not 0 < steps[0].lower < math.inf:
+    if not is_alone or merges(script["model"]) or kit.half(script["model"]) or not 0 < steps[0].lower < math.inf:
         return
     matrix = kit.matrix_of(kit.twin(script["make"], script["model"]), shape)
     room = 1 + (1e-4 if is_coarse(script.plan) else 1e-6)
@@ -115,6 +119,13 @@ def attained(script, certificate):
             f"matrix = matrix_of(twin(make, model), {shape})",
             f"assert certificate.layers[0].lower <= np.linalg.norm(matrix, {order}) * (1 + 1e-4)",
         )
+
+
+def merges(model):
+    """Whether a step in a model has several inputs."""
+    parts = [part for part in model._flatten_layers() if isinstance(part, keras.Function)]
+    steps = [step for part in (model, *parts) for step in getattr(part, "operations", ())]
+    return any(len(node.input_tensors) > 1 for step in steps for node in step._inbound_nodes)
 
 
 def is_coarse(plan):
