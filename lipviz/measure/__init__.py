@@ -25,6 +25,7 @@ from lipviz.measure.gradients import (
     gradient_history,
     input_gradient_norms,
 )
+from lipviz.measure.kantorovich_rubinstein import KRTraining, kr_steps, kr_training
 from lipviz.measure.kernels import kernels, random_kernel
 from lipviz.measure.layer_playground import LayerPlay, float64_layer, measure_layer
 from lipviz.measure.network_spectra import JacobianSpectra, jacobian_singular_values, operator_spectra
@@ -49,15 +50,7 @@ from lipviz.measure.saliency_maps import AdversarialPairs, Saliency, adversarial
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, singular_values
 from lipviz.measure.tradeoff import Tradeoff, TradeoffRun, tradeoff_run, tradeoff_steps, tradeoff_table
 from lipviz.measure.training_log import TrainingLog, hkr_terms, used_extremes
-from lipviz.measure.transport import (
-    KRTraining,
-    PotentialField,
-    Transport,
-    kr_steps,
-    kr_training,
-    potential_field,
-    wasserstein_distance,
-)
+from lipviz.measure.transport import PotentialField, Transport, potential_field, wasserstein_distance
 
 __all__ = [
     "ACTIVATIONS",

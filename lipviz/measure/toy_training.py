@@ -11,8 +11,9 @@ from lipviz import normalizers as nm
 from lipviz.measure.certification import upper_bound
 from lipviz.measure.fields import DecisionField, decision_field, planar, predicted_outputs
 from lipviz.measure.fitting import check_weight_seed, toy_network
+from lipviz.measure.kantorovich_rubinstein import KRTraining
 from lipviz.measure.robustness import class_numbers, decisions
-from lipviz.measure.transport import KRTraining, PotentialField, potential_field
+from lipviz.measure.transport import PotentialField, potential_field
 
 
 class ToyTrainer:

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from matplotlib.colors import Normalize
 
-from lipviz.measure.transport import KRTraining, PotentialField, Transport
+from lipviz.measure.kantorovich_rubinstein import KRTraining
+from lipviz.measure.transport import PotentialField, Transport
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.fields import DIVERGING, draw_field, markers, prepared_plane

@@ -7,7 +7,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lipviz.measure import certify, fitting, transport
+from lipviz.measure import certify, fitting, kantorovich_rubinstein, transport
 from tests.support import examples
 
 RNG = np.random.default_rng(0)
@@ -144,7 +144,7 @@ def clouds():
 @pytest.fixture(scope="module")
 def trained(clouds):
     model = fitting.toy_network("groupsort2", 8, 1, k=2.0)
-    runs = list(transport.kr_steps(*clouds, model, steps=60, every=25, learning_rate=0.05, name="net"))
+    runs = list(kantorovich_rubinstein.kr_steps(*clouds, model, steps=60, every=25, learning_rate=0.05, name="net"))
     return model, runs
 
 
@@ -201,10 +201,10 @@ def test_training_nears_the_exact_distance(clouds, trained):
 @pytest.mark.slow
 def test_training_on_clouds_of_other_dimensions():
     x, y = np.ones((3, 4)), np.zeros((3, 4))
-    run = transport.kr_training(x, y, linear(1.0, 0.0, 0.0, 0.0), steps=2, exact=2.0, name="line")
+    run = kantorovich_rubinstein.kr_training(x, y, linear(1.0, 0.0, 0.0, 0.0), steps=2, exact=2.0, name="line")
     assert run.name == "line"
     assert run.exact == 2
-    transport.kr_steps(x, y, width=4, depth=1)  # a network of its own, for four inputs
+    kantorovich_rubinstein.kr_steps(x, y, width=4, depth=1)  # a network of its own, for four inputs
     assert run.estimates.shape == (3,)
     assert np.isnan(transport.KRTraining("x", np.arange(1), np.zeros(1), 0.0, 1.0).reached)
 
@@ -219,12 +219,16 @@ def test_training_on_clouds_of_other_dimensions():
         (lambda x, y: transport.potential_field(linear(1.0, 0.0), x[:, :1], y), ValueError, r"\(n, 2\)"),
         (lambda x, y: transport.potential_field(linear(1.0, 0.0), x, y[:0]), ValueError, "cloud y"),
         (lambda x, y: transport.potential_field(linear(1.0, 0.0), x, y, resolution=1), ValueError, "resolution"),
-        (lambda x, y: transport.kr_steps(x, y[:, :1]), ValueError, "dimension"),
-        (lambda x, y: transport.kr_steps(x, y, "net"), TypeError, "Keras model"),
-        (lambda x, y: transport.kr_steps(x, y, linear(1.0)), ValueError, "inputs"),
-        (lambda x, y: transport.kr_steps(x, y, fitting.toy_network("relu", 2, 1, outputs=2)), ValueError, "one output"),
-        (lambda x, y: transport.kr_steps(x, y, linear(1.0, 0.0), steps=0), ValueError, "steps"),
-        (lambda x, y: transport.kr_steps(x, y, linear(1.0, 0.0), exact=-1), ValueError, "exact"),
+        (lambda x, y: kantorovich_rubinstein.kr_steps(x, y[:, :1]), ValueError, "dimension"),
+        (lambda x, y: kantorovich_rubinstein.kr_steps(x, y, "net"), TypeError, "Keras model"),
+        (lambda x, y: kantorovich_rubinstein.kr_steps(x, y, linear(1.0)), ValueError, "inputs"),
+        (
+            lambda x, y: kantorovich_rubinstein.kr_steps(x, y, fitting.toy_network("relu", 2, 1, outputs=2)),
+            ValueError,
+            "one output",
+        ),
+        (lambda x, y: kantorovich_rubinstein.kr_steps(x, y, linear(1.0, 0.0), steps=0), ValueError, "steps"),
+        (lambda x, y: kantorovich_rubinstein.kr_steps(x, y, linear(1.0, 0.0), exact=-1), ValueError, "exact"),
     ],
 )
 def test_bad_input_is_named(clouds, call, error, words):

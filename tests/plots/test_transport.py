@@ -7,7 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure.transport import KRTraining, PotentialField, wasserstein_distance
+from lipviz.measure.kantorovich_rubinstein import KRTraining
+from lipviz.measure.transport import PotentialField, wasserstein_distance
 from lipviz.plots.transport import plot_potential, plot_wasserstein_training
 
 X, Y = np.array([[2.0, 0.0], [3.0, 1.0], [2.5, 0.0]]), np.array([[0.0, 0.0], [0.0, 1.0]])
