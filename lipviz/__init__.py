@@ -8,6 +8,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from lipviz import _moved
 from lipviz._version import __version__
 
 _REGISTERED = ("constraints", "initializers", "layers", "losses", "metrics", "model", "regularizers")
@@ -15,6 +16,7 @@ _SUBMODULES = (
     *_REGISTERED,
     "activations",
     "callbacks",
+    "certification",
     "compute_layer_sv",
     "convolution_norms",
     "course",
@@ -23,17 +25,22 @@ _SUBMODULES = (
     "measure",
     "monitor",
     "normalizers",
+    "operators",
     "parametrizations",
     "plots",
+    "toys",
     "utils",
 )
 # What a room hands out at the top, by the name of the room.
 _FROM = {
     **dict.fromkeys(("Model", "Sequential", "vanillaModel"), "model"),
-    **dict.fromkeys(("certify", "certified_radius", "register_bound"), "measure"),
+    **dict.fromkeys(("certify", "certified_radius", "register_bound"), "certification"),
 }
 
 __all__ = ["__version__", *_SUBMODULES, *_FROM]
+
+
+_moved.install()
 
 
 def __getattr__(name):

@@ -24,8 +24,8 @@ from lipviz.layers.pooling import (
 )
 from lipviz.layers.residual import LipResidual
 from lipviz.layers.unconstrained import PadConv2D
-from lipviz.measure import operators
-from lipviz.measure.kernels import as_float64
+from lipviz.operators import linear as operators
+from lipviz.operators.weights import as_float64
 
 _UNKNOWN = (None, None)
 _ISOMETRY = (1.0, 1.0)
@@ -109,7 +109,7 @@ def compute_layer_sv(layer, supplementary_type2sv={}):  # noqa: B006 - the refer
     * Dense layers, convolutions (transposed, depthwise, separable; any stride, padding, dilation, groups and data
       format), average poolings and batch normalization (at inference): exact, the extreme ones of the min(inputs,
       outputs) singular values of the layer's matrix. Beyond 2048 inputs and outputs that share weights the method is
-      iterative: see `lipviz.measure.operators.extreme_singular_values` for its tolerance.
+      iterative: see `lipviz.operators.extreme_singular_values` for its tolerance.
     * `GroupSort` and its kin, `MaxMin`, scaled averages and resamplings: (k, k), exact at every input. So it is with
       1 for flattening, padding, dropout at inference, and max pooling without overlaps.
     * ReLU and other activations as layers, max pooling with overlaps, and l2-norm pooling: the range over all inputs.

@@ -1,8 +1,8 @@
 """Helpers under the reference's names: the Lipschitz constant seen at samples, and two functions from other rooms."""
 
 from lipviz.losses import process_labels_for_multi_gpu
-from lipviz.measure.operators import jacobian_norms
 from lipviz.normalizers import l2_normalize
+from lipviz.operators.linear import jacobian_norms
 
 __all__ = ["evaluate_lip_const", "evaluate_lip_const_gen", "l2_normalize", "process_labels_for_multi_gpu"]
 
@@ -12,8 +12,8 @@ def evaluate_lip_const(model, x, eps=1e-4, seed=None):
 
     The Jacobian at each sample is computed exactly, in float64 and at inference, and decomposed by SVD. The reference
     tries one random direction of length eps per sample instead, which finds less: of a model with one output and n
-    inputs about 1/√n of it. Between the samples a model may be steeper: `lipviz.measure.gradient_ascent_ratio` searches
-    there, and the product of what `lipviz.compute_layer_sv` finds bounds a chain of layers from above.
+    inputs about 1/√n of it. Between the samples a model may be steeper: `lipviz.certification.gradient_ascent_ratio`
+    searches there, and the product of what `lipviz.compute_layer_sv` finds bounds a chain of layers from above.
 
     Args:
         model: Built Keras model with one input and one output, of lipviz or not.

@@ -67,7 +67,7 @@ if importlib.util.find_spec("lipviz") is None:
 import keras
 import numpy as np
 
-from lipviz import Sequential, course, data, measure, plots
+from lipviz import Sequential, certification, course, data, measure, plots
 from lipviz.explorers import BjorckExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 
@@ -173,8 +173,8 @@ for layer in spectra:
 # of test images, then with a search: gradient ascent on $\|f(x) - f(y)\| / \|x - y\|$ itself.
 
 # %%
-secants = measure.secant_ratios(model, x_test, pairs=PAIRS)
-ascent = measure.gradient_ascent_ratio(model, x_test, steps=STEPS)
+secants = certification.secant_ratios(model, x_test, pairs=PAIRS)
+ascent = certification.gradient_ascent_ratio(model, x_test, steps=STEPS)
 print(f"largest ratio of {PAIRS} pairs: {secants.largest:.4f}")
 print(f"largest ratio that the search found: {ascent.largest:.9f}")
 assert secants.largest <= 1 + 1e-6
@@ -204,7 +204,7 @@ plain.compile(
     metrics=["accuracy"],
 )
 plain.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
-wild = measure.gradient_ascent_ratio(plain, x_test, steps=STEPS)
+wild = certification.gradient_ascent_ratio(plain, x_test, steps=STEPS)
 print(f"test accuracy: {plain.evaluate(x_test, y_test, verbose=0)[1]:.3f}")
 print(f"largest ratio that the search found: {wild.largest:.1f}")
 assert wild.largest > 10

@@ -55,7 +55,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import course, data, measure, plots
+from lipviz import certification, course, data, measure, plots
 from lipviz.explorers import LayerExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 from lipviz.losses import TauSparseCategoricalCrossentropy
@@ -170,10 +170,10 @@ plots.picture(
 #
 # The cure is to search instead of to sample: turn the direction uphill. Three kinds of lower bound will compete below:
 #
-# * **secants** between pairs of test images (`measure.secant_ratios`);
+# * **secants** between pairs of test images (`certification.secant_ratios`);
 # * **Jacobian norms** at test images. The Jacobian is the matrix of all derivatives, the network seen through a
 #   magnifying glass: its largest singular value is the stretch there (`measure.input_gradient_norms`);
-# * **gradient ascent** on the ratio itself, from many starts (`measure.gradient_ascent_ratio`).
+# * **gradient ascent** on the ratio itself, from many starts (`certification.gradient_ascent_ratio`).
 
 # %% [markdown]
 # ## What does depth do to the bounds?
@@ -200,9 +200,9 @@ for depth in tqdm(DEPTHS):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     plain.compile(keras.optimizers.Adam(2e-3), loss=loss, metrics=["accuracy"])
     plain.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0)
-    secants.append(measure.secant_ratios(plain, x_test).largest)
+    secants.append(certification.secant_ratios(plain, x_test).largest)
     jacobians.append(measure.input_gradient_norms(plain, x_test).largest)
-    ascents.append(measure.gradient_ascent_ratio(plain, x_test).largest)
+    ascents.append(certification.gradient_ascent_ratio(plain, x_test).largest)
     products.append(lipviz.certify(plain, search=False).upper_bound)
     accuracy = plain.evaluate(x_test, y_test, verbose=0)[1]
     found = f"secants {secants[-1]:.1f}, Jacobians {jacobians[-1]:.1f}, ascent {ascents[-1]:.1f}"

@@ -54,7 +54,7 @@ if importlib.util.find_spec("lipviz") is None:
 import keras
 import numpy as np
 
-from lipviz import course, measure, plots
+from lipviz import course, measure, operators, plots
 from lipviz import normalizers as nm
 from lipviz.explorers import BjorckExplorer
 from lipviz.layers import SpectralDense
@@ -140,7 +140,7 @@ for beta in (0.05, 0.25, 0.5):
 # ## Watch it converge
 
 # %%
-moderate = measure.bjorck_convergence(measure.random_kernel(64, 64, smallest=0.1))
+moderate = measure.bjorck_convergence(operators.random_kernel(64, 64, smallest=0.1))
 plots.picture(
     plots.plot_bjorck_convergence(moderate),
     plots.alt_text(moderate),

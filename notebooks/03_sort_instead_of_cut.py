@@ -56,7 +56,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import course, measure, plots
+from lipviz import course, measure, plots, toys
 from lipviz.explorers import ActivationExplorer
 from lipviz.layers import GroupSort2
 
@@ -79,8 +79,8 @@ RIVAL_STEPS = 600
 # **Predict**: which of them will fit better, and by how much?
 
 # %%
-relu = measure.fit_function("abs", "relu", width=16, depth=DEPTH, steps=STEPS)
-sort = measure.fit_function("abs", "groupsort2", width=16, depth=DEPTH, steps=STEPS)
+relu = toys.fit_function("abs", "relu", width=16, depth=DEPTH, steps=STEPS)
+sort = toys.fit_function("abs", "groupsort2", width=16, depth=DEPTH, steps=STEPS)
 for fit in (relu, sort):
     print(f"{fit.activation:10s} error {fit.error:.3f}, steepest slope {fit.slope:.2f}")
     assert fit.slope <= 1 + 1e-6  # both keep the promise
@@ -99,7 +99,7 @@ plots.picture(
 # $|x| = \mathrm{relu}(x) + \mathrm{relu}(-x)$, two neurons would do.) But then nothing holds its slope:
 
 # %%
-free = measure.fit_function("abs", "relu", width=16, depth=DEPTH, steps=STEPS, constrained=False)
+free = toys.fit_function("abs", "relu", width=16, depth=DEPTH, steps=STEPS, constrained=False)
 print(f"without the constraint: error {free.error:.4f}, steepest slope {free.slope:.2f}")
 assert free.error < 0.3 * relu.error
 
@@ -110,7 +110,7 @@ assert free.error < 0.3 * relu.error
 
 # %%
 for width, depth in SIZES:
-    larger = measure.fit_function("abs", "relu", width=width, depth=depth, steps=STEPS)
+    larger = toys.fit_function("abs", "relu", width=width, depth=depth, steps=STEPS)
     slopes = np.diff(larger.prediction) / np.diff(larger.x)
     found = f"error {larger.error:.3f}, slopes {slopes.min():.2f} to {slopes.max():.2f}"
     print(f"width {width:2d}, {depth} hidden layers: {found}")
@@ -164,7 +164,7 @@ x = np.random.default_rng(0).standard_normal((50, 16)).astype("float32")
 spectra = []
 figure = plots.new_figure(2)
 for ax, activation in zip(figure.axes, ("relu", "groupsort2"), strict=True):
-    network = measure.toy_network(activation, width=16, depth=6, inputs=16, outputs=16)
+    network = toys.toy_network(activation, width=16, depth=6, inputs=16, outputs=16)
     spectra.append(measure.jacobian_singular_values(network, x))
     plots.plot_jacobian_spectra(spectra[-1], ax=ax)
     ax.set_title(f"Jacobian with {activation}", loc="left", fontsize=11, fontweight="bold", pad=26)
@@ -221,7 +221,7 @@ from tqdm.auto import tqdm
 fits = {}
 for activation in tqdm(RIVALS):
     settings = {"width": 32, "depth": DEPTH, "steps": RIVAL_STEPS, "learning_rate": 0.03}
-    fits[activation] = measure.fit_function("sawtooth", activation, **settings)
+    fits[activation] = toys.fit_function("sawtooth", activation, **settings)
 for activation, fit in sorted(fits.items(), key=lambda item: item[1].error):
     print(f"{activation:12s} error {fit.error:.4f}, steepest slope {fit.slope:.2f}")
 assert max(fits, key=lambda activation: fits[activation].error) == "relu"

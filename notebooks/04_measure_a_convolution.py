@@ -55,7 +55,7 @@ if importlib.util.find_spec("lipviz") is None:
 import keras
 import numpy as np
 
-from lipviz import course, measure, plots
+from lipviz import course, measure, operators, plots
 from lipviz import normalizers as nm
 from lipviz.explorers import ConvolutionExplorer
 from lipviz.layers import SpectralConv2D
@@ -70,8 +70,8 @@ keras.utils.set_random_seed(0)
 
 # %%
 kernel = measure.sample_kernel("all ones", size=3)  # nine equal numbers, with a norm of 1 as a vector
-convolution = measure.Convolution(kernel, (5, 5), padding="same")
-matrix = measure.explicit_matrix(convolution)
+convolution = operators.Convolution(kernel, (5, 5), padding="same")
+matrix = operators.explicit_matrix(convolution)
 print(f"kernel: {kernel.shape}, as a matrix of norm {np.linalg.norm(kernel.reshape(9, 1), 2):.3f}")
 print(f"convolution: a matrix {matrix.shape}, with {np.count_nonzero(matrix)} entries that are not 0")
 
@@ -93,7 +93,7 @@ assert singular_values[0] > 2
 # time. How many patches contain which pixel? The adjoint of the convolution with a kernel of ones counts them:
 
 # %%
-ones = measure.Convolution(np.ones((3, 3, 1, 1)), (5, 5), padding="same")
+ones = operators.Convolution(np.ones((3, 3, 1, 1)), (5, 5), padding="same")
 patches = (ones.T @ np.ones(25)).reshape(5, 5).astype(int)
 print(patches)
 print(f"on average {patches.mean():.2f}, at most {patches.max()}")
@@ -118,7 +118,7 @@ print(f"on average {patches.mean():.2f}, at most {patches.max()}")
 for size in (4, 8, 28):
     layer = SpectralConv2D(16, 3, padding="same", bound="unsound_average")
     layer.build((None, size, size, 1))
-    norm = measure.convolution_norm(measure.linear_operator(layer))
+    norm = measure.convolution_norm(operators.linear_operator(layer))
     average = (3 - 2 / size) ** 2
     print(f"{size:2d} × {size:<2d} divided by √{average:.3f}: norm {norm:.4f}    is_sound: {layer.is_sound}")
     assert norm > 1.02
@@ -156,7 +156,7 @@ for channels in (1, 16):
     for bound in ("unsound_average", "coverage", "tight"):
         layer = SpectralConv2D(16, 3, padding="same", bound=bound)
         layer.build((None, 8, 8, channels))
-        norm = measure.convolution_norm(measure.linear_operator(layer))
+        norm = measure.convolution_norm(operators.linear_operator(layer))
         print(f"{channels:2d} → 16 channels, {bound:16s} norm {norm:.4f}")
         if bound != "unsound_average":
             assert norm <= 1 + 1e-9
@@ -209,8 +209,8 @@ assert not claims.lies[claims.is_proved].any()
 # %%
 for stride in (1, 2, 3):
     shared = nm.patch_coverage(9, 3, stride, "same")
-    operator = measure.Convolution(kernel, (9, 9), (stride, stride), padding="same")
-    norm = np.linalg.norm(measure.explicit_matrix(operator), 2)
+    operator = operators.Convolution(kernel, (9, 9), (stride, stride), padding="same")
+    norm = np.linalg.norm(operators.explicit_matrix(operator), 2)
     print(f"stride {stride}: at most {shared} × {shared} patches share a pixel; norm {norm:.4f} ≤ {shared}")
     assert norm <= shared + 1e-9
 
@@ -222,8 +222,8 @@ for stride in (1, 2, 3):
 
 # %%
 filters = measure.sample_kernel("random", size=3, channels=16, filters=16, orthogonal=True)
-proved = measure.convolution_bound(measure.Convolution(filters, (28, 28), padding="same"))
-free = measure.size_free_bound(filters)
+proved = operators.convolution_bound(operators.Convolution(filters, (28, 28), padding="same"))
+free = operators.size_free_bound(filters)
 print(f"28 × 28: {proved.lower:.3f} ≤ norm ≤ {proved.upper:.3f}, by a {proved.method}")
 print(f"every size: norm ≤ {free:.3f}; by counting patches: norm ≤ 3")
 assert proved.lower <= proved.upper < 3

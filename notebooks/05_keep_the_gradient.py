@@ -56,7 +56,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import course, data, measure, plots
+from lipviz import certification, course, data, measure, plots
 from lipviz.explorers import GradientDepthExplorer
 from lipviz.layers import (
     GroupSort2,
@@ -170,7 +170,7 @@ gradient, distance = {}, {}
 for name, layer in poolings.items():
     pooling = keras.Sequential([keras.Input((8, 8, 1)), layer])
     gradient[name] = measure.gradient_flow(pooling, x_test[:100]).norms[0]
-    distance[name] = measure.secant_ratios(pooling, x_test).ratios
+    distance[name] = certification.secant_ratios(pooling, x_test).ratios
     print(f"{name:15s} gradient {np.median(gradient[name]):.2f}, ", end="")
     print(f"distances {distance[name].min():.2f} to {distance[name].max():.2f}, shape {pooling.output_shape[1:]}")
 

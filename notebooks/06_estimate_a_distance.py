@@ -55,7 +55,7 @@ if importlib.util.find_spec("lipviz") is None:
 import keras
 import numpy as np
 
-from lipviz import Sequential, course, data, measure, plots
+from lipviz import Sequential, course, data, measure, plots, toys
 from lipviz.explorers import WassersteinExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 from lipviz.losses import HKR
@@ -209,8 +209,8 @@ assert 0.9 * learned.exact < learned.estimates[-1] <= learned.exact * (1 + 1e-5)
 # %%
 (x, y), _ = data.two_moons(500)
 upper, lower = x[y == 0], x[y == 1]
-moons_network = measure.toy_network(width=32, depth=2)
-moons = measure.kr_training(upper, lower, moons_network, steps=STEPS, learning_rate=0.02, name="network")
+moons_network = toys.toy_network(width=32, depth=2)
+moons = toys.kr_training(upper, lower, moons_network, steps=STEPS, learning_rate=0.02, name="network")
 transport = measure.wasserstein_distance(upper, lower)
 potential = measure.potential_field(moons_network, upper, lower, name="two moons")
 plots.picture(
@@ -241,9 +241,9 @@ assert moons.estimates[-1] <= moons.exact * (1 + 1e-6)
 # Predict: which of the two estimates ends above the exact distance?
 
 # %%
-reckless = measure.kr_training(upper, lower, steps=100, learning_rate=3.0, exact=moons.exact)
-free = measure.toy_network(width=32, depth=2, constrained=False)
-unconstrained = measure.kr_training(upper, lower, free, steps=100, exact=moons.exact)
+reckless = toys.kr_training(upper, lower, steps=100, learning_rate=3.0, exact=moons.exact)
+free = toys.toy_network(width=32, depth=2, constrained=False)
+unconstrained = toys.kr_training(upper, lower, free, steps=100, exact=moons.exact)
 print(f"exact distance:                {moons.exact:.3f}")
 print(f"reckless, but 1-Lipschitz:     {reckless.estimates[-1]:.3f}, at no step above {reckless.estimates.max():.3f}")
 print(f"sensible, but unconstrained:   {unconstrained.estimates[-1]:.0f}")

@@ -59,7 +59,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import course, data, measure, plots
+from lipviz import course, data, measure, plots, toys
 from lipviz.explorers import WassersteinExplorer
 from lipviz.losses import HKR
 
@@ -92,7 +92,7 @@ EXPLORED = 80
 (x, y), (x_test, y_test) = data.two_moons(1000, test_fraction=0.25, seed=0)
 
 settings = {"width": 64, "depth": 3, "steps": STEPS, "learning_rate": 0.03}
-model = measure.toy_classifier(x, y, loss=HKR(alpha=10, min_margin=0.29), **settings)
+model = toys.toy_classifier(x, y, loss=HKR(alpha=10, min_margin=0.29), **settings)
 accuracy = np.mean((np.asarray(model(x_test))[:, 0] > 0) == (y_test == 1))
 print(f"test accuracy: {accuracy:.3f}")
 assert accuracy >= 0.93
@@ -152,7 +152,7 @@ for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.i
     trained = model
     if alpha != 10:
         loss = HKR(alpha=alpha, min_margin=0.29)
-        trained = measure.toy_classifier(x, y, loss=loss, **settings)
+        trained = toys.toy_classifier(x, y, loss=loss, **settings)
     outputs = np.asarray(trained(x_test))[:, 0]
     right = (outputs > 0) == (y_test == 1)
     accuracies.append(right.mean())

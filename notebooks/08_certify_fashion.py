@@ -58,7 +58,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from tqdm.keras import TqdmCallback
 
-from lipviz import Sequential, course, data, measure, plots
+from lipviz import Sequential, certification, course, data, measure, plots
 from lipviz.explorers import TradeoffExplorer
 from lipviz.layers import FrobeniusDense, GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
 from lipviz.losses import TauSparseCategoricalCrossentropy
@@ -154,7 +154,7 @@ print(f"test accuracy: {accuracy:.3f}")
 # *difference* of two logits. First, is the network what it claims to be?
 
 # %%
-certificate = measure.certify(model, search=False)
+certificate = certification.certify(model, search=False)
 print(f"Lipschitz constant of the whole network: at most {certificate.upper_bound:.4f}")
 assert certificate.upper_bound < np.inf
 
@@ -165,14 +165,14 @@ assert certificate.upper_bound < np.inf
 # takes $\sqrt 2$ times the constant of the whole, whatever the two directions are.
 
 # %%
-pairs = measure.pairwise_bounds(model)
+pairs = certification.pairwise_bounds(model)
 between = pairs[~np.eye(len(pairs), dtype=bool)]
 print(f"constants of the differences of two logits: {between.min():.3f} to {between.max():.3f}")
 print(f"√2 times the constant of the whole network: {np.sqrt(2) * certificate.upper_bound:.3f}")
 assert between.max() <= np.sqrt(2) * certificate.upper_bound * (1 + 1e-9)
 
 # %%
-radii = measure.certified_radius(model, x_test, y_test, bounds=pairs)
+radii = certification.certified_radius(model, x_test, y_test, bounds=pairs)
 plots.picture(
     plots.plot_radii(radii),
     plots.alt_text(radii),
@@ -208,8 +208,8 @@ assert certified.certified[0] <= radii.accuracy
 # certificate must lie below each attack's distance**, for every single image.
 
 # %%
-attack = measure.attack(model, x_test[:ATTACKED], y_test[:ATTACKED], method="deepfool")
-there = measure.certified_radius(model, x_test[:ATTACKED], y_test[:ATTACKED], bounds=pairs)
+attack = certification.attack(model, x_test[:ATTACKED], y_test[:ATTACKED], method="deepfool")
+there = certification.certified_radius(model, x_test[:ATTACKED], y_test[:ATTACKED], bounds=pairs)
 right = there.correct
 print(f"attacked {right.sum()} images that were right; the class changed on {attack.success[right].sum()}")
 ratio = attack.found[right] / there.radii[right]
@@ -228,7 +228,7 @@ plots.picture(
 # radius. If the theory is right, it cannot succeed even once.
 
 # %%
-inside = measure.attack(
+inside = certification.attack(
     model,
     x_test[:ATTACKED][right],
     y_test[:ATTACKED][right],
@@ -261,7 +261,7 @@ plots.picture(
 
 # %%
 TAUS = (0.5, 1, 3)
-frontier = [radii if tau == 3 else measure.certified_radius(trained(tau), x_test, y_test) for tau in TAUS]
+frontier = [radii if tau == 3 else certification.certified_radius(trained(tau), x_test, y_test) for tau in TAUS]
 print("   τ  accuracy  mean radius   at 36/255   at 0.5   at 1.0")
 for tau, one in zip(TAUS, frontier, strict=True):
     shares = one.accuracy_at((36 / 255, 0.5, 1.0)).certified

@@ -65,7 +65,7 @@ if importlib.util.find_spec("lipviz") is None:
 import keras
 import numpy as np
 
-from lipviz import Sequential, course, data, losses, measure, plots
+from lipviz import Sequential, certification, course, data, losses, measure, operators, plots
 from lipviz.explorers import CertificateExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 
@@ -141,7 +141,7 @@ ordinary.compile(keras.optimizers.Adam(1e-3), loss=keras.losses.BinaryCrossentro
 for model in (lipschitz, ordinary):
     model.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
 
-certain = {model.name: measure.certified_radius(model, x_test, y_test) for model in (lipschitz, ordinary)}
+certain = {model.name: certification.certified_radius(model, x_test, y_test) for model in (lipschitz, ordinary)}
 for name, radii in certain.items():
     print(f"{name:12s} test accuracy {radii.accuracy:.3f}, median |f| {np.median(radii.margins):.2f}")
     assert radii.accuracy > 0.85
@@ -258,7 +258,7 @@ for model in (lipschitz, ordinary):
 for model in (lipschitz, ordinary):
     look, before = maps[model.name], certain[model.name]
     step = before.margins[:, None, None, None] * look.maps
-    after = measure.certified_radius(model, x_test - step)
+    after = certification.certified_radius(model, x_test - step)
     changed = after.predicted != before.predicted
     length = np.linalg.norm(step.reshape(len(step), -1), axis=1)
     print(f"{model.name:12s} step of median length {np.median(length):6.2f}: {changed.mean():4.0%} decisions changed,")
@@ -285,7 +285,7 @@ for model in (lipschitz, ordinary):
 # float64. What rounding is left is about 1e-13, and 1e-9 allows for it.)
 
 # %%
-exact = {model.name: measure.float64_copy(model) for model in (lipschitz, ordinary)}
+exact = {model.name: operators.float64_copy(model) for model in (lipschitz, ordinary)}
 reached = {}
 for model in (lipschitz, ordinary):
     x = x_test[right].astype("float64")
@@ -293,7 +293,7 @@ for model in (lipschitz, ordinary):
         score, look = np.asarray(exact[model.name](x, training=False))[:, 0], measure.saliency(model, x, output=0)
         x = x - (score / look.norms**2)[:, None, None, None] * look.maps
     distance = np.linalg.norm((x - x_test[right]).reshape(len(x), -1), axis=1)
-    certified, left = certain[model.name].radii[right], measure.certified_radius(model, x).radii
+    certified, left = certain[model.name].radii[right], certification.certified_radius(model, x).radii
     reached[model.name] = distance / certified
     print(f"{model.name:12s} boundary found at a distance of {np.median(distance):.2f} (median),")
     print(f"{'':12s} that is {np.median(reached[model.name]):.2f} times what is certified")
@@ -325,7 +325,7 @@ for model in (ordinary, lipschitz):
     for _ in range(STEPS):
         score, look = np.asarray(exact[model.name](x, training=False))[:, 0], measure.saliency(model, x, output=0)
         x = x - ((score - goal) / look.norms**2)[:, None, None, None] * look.maps
-    after = measure.certified_radius(model, x).predicted
+    after = certification.certified_radius(model, x).predicted
     twins[model.name] = measure.AdversarialPairs(
         indices=shown,
         inputs=x_test[shown].astype("float64"),

@@ -68,7 +68,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lipviz import Sequential, cli, course, data, losses, measure, plots
+from lipviz import Sequential, certification, course, data, losses, measure, plots
+from lipviz.command import cli
 from lipviz.explorers import LayerExplorer
 from lipviz.layers import GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
 
@@ -154,8 +155,8 @@ assert difference < 1e-5
 # weights that are there, layer by layer, and multiplies the bounds. It does so for plain Keras layers as well.
 
 # %%
-promised = measure.certify(model, search=False)
-exported = measure.certify(export, search=False)
+promised = certification.certify(model, search=False)
+exported = certification.certify(export, search=False)
 print(f"Lipschitz constant, constrained: at most {promised.upper_bound:.6f}")
 print(f"Lipschitz constant, exported:    at most {exported.upper_bound:.6f}")
 assert exported.upper_bound <= 1
@@ -191,7 +192,7 @@ with contextlib.redirect_stdout(printed):
     status = cli.main(["certify", "digits.keras", "--no-search"])
 print(printed.getvalue().splitlines()[0])
 
-from_file = measure.certify_file("digits.keras", search=False)  # the same from Python
+from_file = certification.certify_file("digits.keras", search=False)  # the same from Python
 assert status == 0
 assert abs(from_file.upper_bound - promised.upper_bound) < 1e-5
 
@@ -202,7 +203,7 @@ assert abs(from_file.upper_bound - promised.upper_bound) < 1e-5
 
 # %%
 from_file.save("digits.json")
-received = measure.Certificate.load("digits.json")
+received = certification.Certificate.load("digits.json")
 print(received.check(served))
 print(received.check(model))  # the same function, in other layers: it has a certificate of its own
 assert received.check(served)
@@ -229,7 +230,8 @@ answers = [serve(image) for image in x_test[:40]]
 for number, (digit, radius) in enumerate(answers[:4]):
     print(f"image {number}: a {digit}, and so is everything within {radius:.3f}")
 
-certified = measure.certified_radius(served, x_test)  # the same in float64, with a constant for each pair of digits
+# The same in float64, with a constant for each pair of digits.
+certified = certification.certified_radius(served, x_test)
 for (digit, radius), predicted, largest in zip(answers, certified.predicted, certified.radii, strict=False):
     assert digit == predicted
     assert radius <= largest + 1e-5
@@ -291,12 +293,12 @@ for name, measured in times.items():
 # %%
 tuned = keras.models.load_model("digits.keras")
 tuned.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
-bounds = [measure.certify(tuned, search=False).upper_bound]
+bounds = [certification.certify(tuned, search=False).upper_bound]
 tuned.train_on_batch(x_train[:64], y_train[:64])
 one_step = [layer.largest for layer in measure.singular_values(tuned)][-2:]
-bounds.append(measure.certify(tuned, search=False).upper_bound)
+bounds.append(certification.certify(tuned, search=False).upper_bound)
 tuned.fit(x_train, y_train, batch_size=64, epochs=1, verbose=0)
-bounds.append(measure.certify(tuned, search=False).upper_bound)
+bounds.append(certification.certify(tuned, search=False).upper_bound)
 for when, bound in zip(("as loaded", "after one step", "after one epoch"), bounds, strict=True):
     print(f"Lipschitz constant {when:16s} at most {bound:.3f}")
 print("largest singular values of the two dense layers after one step:", np.round(one_step, 4))
@@ -321,7 +323,7 @@ plots.picture(
 # %%
 logits = np.sort(tuned.predict(x_test, verbose=0), axis=1)
 claimed = (logits[:, -1] - logits[:, -2]) / (np.sqrt(2) * L)
-proved = measure.certified_radius(tuned, x_test).radii
+proved = certification.certified_radius(tuned, x_test).radii
 print(f"test accuracy: {accuracy:.3f} before, {tuned.evaluate(x_test, y_test, verbose=0)[1]:.3f} after")
 print(f"mean radius that is claimed with the old constant:   {claimed.mean():.3f}")
 print(f"mean radius that can be proved with the new weights: {proved.mean():.3f}")
@@ -341,8 +343,8 @@ for dtype in ("float16", "bfloat16"):
     copy = keras.models.clone_model(export)
     copy.set_weights([keras.ops.convert_to_numpy(keras.ops.cast(w, dtype)).astype("float32") for w in export.weights])
     dense = [layer.largest for layer in measure.singular_values(copy)][-2:]
-    L_rounded = measure.certify(copy, search=False).upper_bound
-    radius = measure.certified_radius(copy, x_test).mean_radius
+    L_rounded = certification.certify(copy, search=False).upper_bound
+    radius = certification.certified_radius(copy, x_test).mean_radius
     print(f"{dtype:9s} dense layers up to {max(dense):.5f}, network at most {L_rounded:.5f}, mean radius {radius:.4f}")
     assert max(dense) > 1
     assert abs(L_rounded / L - 1) < 0.02
@@ -354,7 +356,7 @@ for dtype in ("float16", "bfloat16"):
 # before the rounding is wrong.
 #
 # One thing this certificate does not cover: a server that also *computes* in half precision rounds every intermediate
-# result, which moves logits by an error that has nothing to do with $L$. `measure.logit_errors` measures it, and
+# result, which moves logits by an error that has nothing to do with $L$. `certification.logit_errors` measures it, and
 # `certified_radius(..., logit_error=E)` takes it off the margin.
 
 # %% [markdown]

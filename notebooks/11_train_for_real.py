@@ -56,7 +56,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import course, data, losses, measure, plots
+from lipviz import certification, course, data, losses, measure, operators, plots
 from lipviz.callbacks import LossParamScheduler
 from lipviz.explorers import TradeoffExplorer
 from lipviz.layers import GroupSort2, SpectralDense
@@ -363,15 +363,15 @@ assert largest_used <= 1
 # rounding at samples; as $E$ take a multiple of the largest.
 
 # %%
-exact = measure.float64_copy(half)
-bounds = measure.pairwise_bounds(exact)
+exact = operators.float64_copy(half)
+bounds = certification.pairwise_bounds(exact)
 shares, constants = {}, {}
 for dtype in ("float32", "mixed_float16", "mixed_bfloat16"):
     served = network(dtype)
     served.set_weights(half.get_weights())
     constants[dtype] = lipviz.certify(served, search=False).upper_bound
-    error = 2 * measure.logit_errors(served, x_test).max()
-    radii = measure.certified_radius(exact, x_test, y_test[:, 0], bounds=bounds, logit_error=error).radii
+    error = 2 * certification.logit_errors(served, x_test).max()
+    radii = certification.certified_radius(exact, x_test, y_test[:, 0], bounds=bounds, logit_error=error).radii
     shares[dtype] = (radii > 0.1).mean()
     print(f"{dtype:15s} E = {error:.1e}    certified beyond 0.1: {shares[dtype]:.1%}    mean radius {radii.mean():.4f}")
 assert shares["mixed_bfloat16"] <= shares["mixed_float16"] <= shares["float32"]

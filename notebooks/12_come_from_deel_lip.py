@@ -61,7 +61,7 @@ import numpy as np
 from tqdm.keras import TqdmCallback
 
 import lipviz
-from lipviz import course, data, measure, metrics, plots
+from lipviz import certification, course, data, measure, metrics, operators, plots
 from lipviz import normalizers as nm
 from lipviz.activations import GroupSort2, Householder, PReLUlip
 from lipviz.explorers import ConvolutionExplorer
@@ -238,7 +238,7 @@ up_here = SpectralConv2DTranspose(4, 2, strides=2, use_bias=False)
 for layer in (up_there, up_here):
     layer.build((None, 8, 8, 1))
 up_there.kernel.assign(orthogonal.reshape(up_there.kernel.shape))
-there, here = (measure.convolution_norm(measure.linear_operator(layer)) for layer in (up_there, up_here))
+there, here = (measure.convolution_norm(operators.linear_operator(layer)) for layer in (up_there, up_here))
 table.append(("transposed convolution, stride 2, norm", 1.0, there, here))
 print(f"there: {there:.4f}    here: {here:.6f}")
 assert abs(there - 2) < 1e-6
@@ -298,7 +298,7 @@ convolution.refresh()
 # change of length up to 1.0141, so surely under every change up to 1.
 
 # %%
-operator = measure.linear_operator(convolution)
+operator = operators.linear_operator(convolution)
 direction = np.ones(operator.shape[1])
 for _ in range(300):
     direction = operator.T @ (operator @ direction)
@@ -321,10 +321,10 @@ prediction = 1.0141  # put your own number here
 
 # %%
 sizes = np.linspace(0, 1.1, 111)
-exact = measure.float64_copy(victim)  # the same network, without the rounding of float32
+exact = operators.float64_copy(victim)  # the same network, without the rounding of float32
 scores = np.asarray(exact(black + sizes[:, None, None, None] * change, training=False))[:, 0]
 turns = np.interp(0, -scores, sizes)
-radius = measure.certified_radius(victim, black).radii[0]
+radius = certification.certified_radius(victim, black).radii[0]
 table.append(("certified radius of f = 1.0141", turns, 1.0141, radius))
 print(f"you said {prediction:.4f}; the sign turns at {turns:.4f}")
 print(f"lipviz, which measures the constant of the weights: certain up to {radius:.4f}")
@@ -382,7 +382,7 @@ opposite.layers[0].refresh()
 point = np.array([[0.5, 0.0]])
 scores = np.asarray(opposite(point, training=False))
 margin = scores[0, 0] - scores[0, 1]
-here = measure.certified_radius(opposite, point).radii[0]
+here = certification.certified_radius(opposite, point).radii[0]
 table.append(("radius of a margin of 1, disjoint neurons", 0.5, margin / np.sqrt(2), here))
 print(f"margin {margin:.4f}: claimed {margin / np.sqrt(2):.4f}, true {here:.4f}")
 moved = np.asarray(opposite(point - [[0.51, 0.0]], training=False))
@@ -507,7 +507,7 @@ for plain, layer in zip(exported.layers, model.layers, strict=True):
         plain.kernel.assign(layer.kernel)
 certificate = lipviz.certify(exported)
 print(f"said to be 1, is between {certificate.lower_bound:.4f} and {certificate.upper_bound:.4f}")
-radii = measure.certified_radius(exported, x_test, y_test)
+radii = certification.certified_radius(exported, x_test, y_test)
 print(f"truly certified against every change up to 0.25: {(radii.radii > 0.25).mean():.3f} of the test images")
 assert certificate.upper_bound > 1.05
 

@@ -124,7 +124,7 @@ class LessonItem(NotebookItem):
 
 def use_this_python(patch, data):
     """Makes `python3`, the kernel of every lesson, the Python that runs the tests; LIPVIZ_SEED shifts its seeds."""
-    from lipviz.lab import write_kernelspec
+    from lipviz.command.lab import write_kernelspec
 
     write_kernelspec(data)
     if int(os.environ.get("LIPVIZ_SEED", "0")):

@@ -1,6 +1,6 @@
-"""Random convolutions, their exact matrices, and the bounds of `lipviz.measure.convolutions` on them.
+"""Random convolutions, their exact matrices, and the bounds of `lipviz.operators.convolution_bounds` on them.
 
-For tests/measure/test_convolutions.py, and for the longer search of tools/conv_bounds.py.
+For tests/operators/test_convolution_bounds.py, and for the longer search of tools/conv_bounds.py.
 """
 
 import contextlib
@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 
-from lipviz.measure import Convolution, convolution_bound, convolutions, explicit_matrix, size_free_bound
+from lipviz.operators import Convolution, convolution_bound, explicit_matrix, size_free_bound
+from lipviz.operators import convolution_bounds as convolutions
 from tests.support import convolution_matrix, make_kernel
 
 KINDS = ("gaussian", "gaussian", "orthogonal", "ones", "checkerboard", "rank_one", "single", "twins", "zero")

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
-from lipviz import app, cli, explorers, lab
+from lipviz import explorers
+from lipviz.command import app, cli, lab
 from tests.browser.lab import free_port
 
 

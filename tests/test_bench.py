@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import bench, cli
-from lipviz.bench import networks, parts, processes, timing
-from lipviz.bench.peers import find_peer
+from lipviz.command import bench, cli
+from lipviz.command.bench import networks, parts, processes, timing
+from lipviz.command.bench.peers import find_peer
 from tests.browser.lab import LIPVIZ
 
 

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from lipviz import lab
+from lipviz.command import lab
 
 ROOT = Path(__file__).parents[1]
 BINDER = ROOT / "binder"

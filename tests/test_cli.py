@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 import jupytext
 import pytest
 
-from lipviz import __version__, cli, doctor, lab
+from lipviz import __version__
+from lipviz.command import cli, doctor, lab
 from tests.browser.lab import LIPVIZ, clean_environment, free_port, serve
 
 PATIENCE = 300  # seconds that a process of its own may take on a busy machine
@@ -118,7 +119,7 @@ def test_answers_without_heavy_imports(arguments):
     program = (
         "import sys\n"
         f"sys.argv = ['/some/bin/lipviz', *{arguments!r}]\n"
-        "from lipviz.cli import main\n"
+        "from lipviz.command.cli import main\n"
         "try:\n    code = main()\nexcept SystemExit as stop:\n    code = stop.code\n"
         "heavy = {'keras', 'tensorflow', 'jax', 'numpy', 'matplotlib', 'ipywidgets', 'jupyterlab'}\n"
         "assert not code and not heavy & set(sys.modules), heavy & set(sys.modules)\n"
@@ -172,7 +173,7 @@ def test_course_is_found_in_a_checkout_and_in_a_wheel(tmp_path, monkeypatch):
     assert lab.course_folder() == Path(__file__).parents[1] / "notebooks"
     for folder in ("lipviz/course/notebooks", "notebooks"):
         (tmp_path / folder).mkdir(parents=True)
-    monkeypatch.setattr(lab, "__file__", str(tmp_path / "lipviz" / "lab.py"))
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "lipviz" / "command" / "lab.py"))
     # A stranger's folder of that name beside the installed package is not the course.
     assert lab.course_folder() == tmp_path / "lipviz" / "course" / "notebooks"
 
@@ -612,9 +613,9 @@ def test_what_cannot_be_compared_is_one_line(handed, tmp_path, capsys):
 
 
 def test_a_certificate_that_cannot_be_written_is_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):
-    from lipviz import measure
+    from lipviz import certification
 
-    monkeypatch.setattr(measure, "certify", None)
+    monkeypatch.setattr(certification, "certify", None)
     before = saved.read_bytes()
     cases = {"none/net.json": "There is no folder", ".": "is a folder", saved.name: "A certificate is JSON"}
     for name, message in cases.items():
@@ -727,7 +728,7 @@ def test_certify_says_in_one_line_that_a_file_is_damaged(saved, tmp_path, capsys
 def test_no_flipped_byte_of_a_file_is_a_traceback(saved, tmp_path):
     import numpy as np
 
-    from lipviz.measure.model_file import load_model_file
+    from lipviz.certification.model_file import load_model_file
 
     whole, path, complaints = saved.read_bytes(), tmp_path / "flipped.keras", []
     for place in np.random.default_rng(0).choice(len(whole), 40, replace=False):
@@ -774,7 +775,7 @@ def test_no_greeting_interrupts_the_doctor(tmp_path):
 
 SPEAKING = """
 import os, sys
-from lipviz.greeting import without_greeting
+from lipviz.command.greeting import without_greeting
 assert "keras" not in sys.modules
 with without_greeting():
     os.write(2, b"I0000 port.cc:153] oneDNN custom operations are on. You may see\\n")
@@ -805,7 +806,7 @@ def test_certify_refuses_what_is_no_shape(shape, capsys):
 INTERRUPTED = """
 import asyncio, threading
 import anyio
-from lipviz import lab
+from lipviz.command import lab
 
 loop = asyncio.new_event_loop()
 began, leave = threading.Event(), threading.Event()

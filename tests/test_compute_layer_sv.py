@@ -15,8 +15,8 @@ from lipviz.compute_layer_sv import compute_layer_sv, compute_model_sv
 from lipviz.layers import activations, normalization, pooling, residual, unconstrained
 from lipviz.layers.convolutional import SpectralConv2D, SpectralConv2DTranspose
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
-from lipviz.measure import operators
-from lipviz.measure.precision import float64_scope
+from lipviz.operators import linear as operators
+from lipviz.operators.precision import float64_scope
 from lipviz.utils import evaluate_lip_const
 from tests.support import convolution_matrix
 

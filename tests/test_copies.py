@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import lipviz
-from lipviz import Sequential, copies, measure, vanillaModel
+from lipviz import Sequential, copies, vanillaModel
 from lipviz import layers as lip
-from lipviz.measure import twins
-from lipviz.measure.precision import float64_scope
+from lipviz.operators import float64_copy, twins
+from lipviz.operators.precision import float64_scope
 from tests.layers.citizenship import WITHOUT
 
 L = keras.layers
@@ -34,7 +34,7 @@ def assert_copied(model, x):
     for got, wanted in zip(values(vanillaModel(model), x), want, strict=True):
         np.testing.assert_array_equal(got, wanted)
     with float64_scope():
-        for got, wanted in zip(values(measure.float64_copy(model), x), want, strict=True):
+        for got, wanted in zip(values(float64_copy(model), x), want, strict=True):
             np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
@@ -214,7 +214,7 @@ def test_functions_that_cannot_be_told_apart_are_refused():
 
     inner = [keras.Sequential([keras.Input((6,)), L.Lambda(made(s), name="f")]) for s in (2.0, 2.0)]
     with pytest.raises(ValueError, match="different names"):
-        measure.float64_copy(keras.Sequential([keras.Input((6,)), *inner]))
+        float64_copy(keras.Sequential([keras.Input((6,)), *inner]))
 
 
 @pytest.mark.slow
@@ -267,9 +267,7 @@ def test_factors_of_layers_survive(how, tmp_path):
         copy = Sequential.from_config(model.get_config())
         copy.set_weights(model.get_weights())
     else:
-        copy = {"deepcopy": copying.deepcopy, "float64_copy": measure.float64_copy, "vanillaModel": vanillaModel}[how](
-            model
-        )
+        copy = {"deepcopy": copying.deepcopy, "float64_copy": float64_copy, "vanillaModel": vanillaModel}[how](model)
     with float64_scope():
         np.testing.assert_allclose(values(copy, X)[0], want, rtol=0, atol=1e-5 * np.abs(want).max())
     if how != "vanillaModel":
@@ -312,10 +310,10 @@ def test_a_copy_that_differs_is_refused(factor):
 def test_a_copy_in_float64_that_differs_is_refused(factor):
     layer = Secretive()
     model = keras.Sequential([keras.Input((6,)), layer, L.Dense(3)])
-    measure.float64_copy(model)
+    float64_copy(model)
     layer.factor = factor
     with pytest.raises(ValueError, match=r"has another factor, does not compute what .* does: .*rounding explains"):
-        measure.float64_copy(model)
+        float64_copy(model)
     certificate = lipviz.certify(model)
     assert certificate.lower_bound == 0
     assert "No lower bound: The copy in float64" in certificate.notes[-1]
@@ -334,7 +332,7 @@ def test_what_no_configuration_holds_is_missed(name):
     model = keras.Sequential([keras.Input((6,)), layer])
     LOSING[name](layer)
     with pytest.raises(ValueError, match="does not compute what"):
-        measure.float64_copy(model)
+        float64_copy(model)
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -352,7 +350,7 @@ def test_what_is_kept_and_not_computed_with_is_no_difference():
     model = keras.Sequential([keras.Input((6,)), Counting()])
     model(X)
     with float64_scope():
-        np.testing.assert_allclose(values(measure.float64_copy(model), X)[0], 2 * X)
+        np.testing.assert_allclose(values(float64_copy(model), X)[0], 2 * X)
 
 
 def test_hidden_values_that_cancel_are_no_difference():
@@ -360,7 +358,7 @@ def test_hidden_values_that_cancel_are_no_difference():
     model = keras.Sequential([keras.Input((6,)), L.Dense(6), L.Dense(6)])
     model.layers[0].bias.assign(np.full(6, 2.0**30))
     model.layers[1].bias.assign(np.full(6, -(2.0**30)) @ np.asarray(model.layers[1].kernel, np.float64))
-    measure.float64_copy(model)
+    float64_copy(model)
 
 
 def test_a_graph_with_another_argument_is_seen():
@@ -425,7 +423,7 @@ def test_a_copy_in_float64_is_in_float64_as_a_whole(policy):
     try:
         inner = keras.Sequential([keras.Input((3,)), L.Dense(2)])
         model = keras.Sequential([keras.Input((3,)), inner, lip.GroupSort2()])
-        copy = measure.float64_copy(model)
+        copy = float64_copy(model)
     finally:
         keras.config.set_dtype_policy(before)
     assert {layer.compute_dtype for layer in copy._flatten_layers()} == {"float64"}

@@ -11,106 +11,50 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "lipviz"
+from tools import arrows
+from tools.arrows import FROM_ROOT, MAY_IMPORT, imported, package_of
 
-# The house, from the cellar to the roof. A room may import what stands above it in this list, not what stands
-# below or beside it.
-FLOORS = (
-    {"_version"},
-    {"normalizers"},
-    {"convolution_norms"},
-    {"parametrizations"},
-    {"initializers", "constraints", "regularizers"},
-    {"layers"},
-    {"activations"},
-    {"copies"},
-    {"model"},
-    {"losses"},
-    {"metrics"},
-    {"measure"},
-    {"callbacks", "utils", "compute_layer_sv"},
-    {"plots"},
-    {"monitor"},
-    {"explorers"},
-)
-HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-
-# The outbuildings: what each may import, beside its own modules.
-OUTBUILDINGS = {
-    "": set(HEIGHT),  # lipviz/__init__.py hands every room out, when it is asked for
-    "data": {"_version"},
-    "course": {room for room in HEIGHT if HEIGHT[room] <= HEIGHT["measure"]},
-    "lab": {"_version"},
-    "greeting": set(),
-    "doctor": {"_version", "data"},
-    "app": {"explorers", "lab"},
-    "bench": {"", "_version", "cli", "layers", "model", "normalizers"},
-    "cli": {"_version", "app", "bench", "greeting", "lab", "doctor", "measure"},
-}
-# Only explorers look into an outbuilding from inside the house.
-MAY_IMPORT = OUTBUILDINGS | {
-    room: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[room]} | ({"data"} if room == "explorers" else set())
-    for room in HEIGHT
-}
-
-# Packages that only some rooms may use: keras.ops stands for every backend, and only the upper floors draw.
+# Libraries that only some packages may use: keras.ops stands for every backend, and only the upper packages draw.
 ONLY_IN = {
     # What bench times is compiled and differentiated as each backend does it. keras.ops has no word for "pull back".
-    "tensorflow": {"bench", "normalizers"},
-    "jax": {"bench", "normalizers", "measure"},  # measure: its switch for float64, which the other backends do not have
-    "torch": {"bench"},  # a peer's
+    "tensorflow": {"command.bench", "normalizers"},
+    "jax": {"command.bench", "normalizers", "operators"},  # operators: its switch for float64
+    "torch": {"command.bench"},  # a peer's
     "matplotlib": {"plots", "explorers"},
     "rich": {"monitor"},
     "ipywidgets": {"explorers"},
     "IPython": {"explorers", "monitor"},
-    "keras": MAY_IMPORT.keys() - {"plots", "lab", "app", "cli", ""},
+    "keras": MAY_IMPORT.keys() - {"plots", "command", "command.lab", "command.app", "command.cli", ""},
 }
-# What lipviz/__init__.py hands out from a room.
-FROM_ROOT = {"Model": "model", "Sequential": "model", "vanillaModel": "model", "__version__": "_version"}
-
-
-def imported(tree, module):
-    """Yields line number and full name of everything that `module`, a tuple of names, imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            # Each leading dot goes up by one.
-            base = module[: len(module) - node.level] if node.level else ()
-            base += tuple(node.module.split(".")) if node.module else ()
-            yield from ((node.lineno, ".".join((*base, alias.name))) for alias in node.names)
-        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
-            # importlib.import_module("...") and __import__("...")
-            yield from (
-                (node.lineno, argument.value)
-                for argument in node.args[:1]
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
-            )
 
 
 def violations(path, source):
     """Lists what is wrong with the imports of a module, given by its path inside of the package."""
     module = ("lipviz", *Path(path).with_suffix("").parts)
-    room = module[1].removesuffix("__init__")
-    if room not in MAY_IMPORT:
-        return [f"{path}: give {room!r} its place in this test"]
+    package = package_of(module[1:]).removesuffix("__init__").removesuffix(".")
+    if package not in MAY_IMPORT:
+        return [f"{path}: give {package!r} its place in tools/arrows.py"]
     found = []
     for line, name in imported(ast.parse(source), module):
         top, *rest = name.split(".")
         if top == "lipviz":
-            target = FROM_ROOT.get(rest[0], rest[0]) if rest else "lipviz as a whole"
-            if target != room and target not in MAY_IMPORT[room]:
-                found.append(f"{path}:{line}: {room or '__init__'} must not import {target}")
-        elif room not in ONLY_IN.get(top, {room}):
-            found.append(f"{path}:{line}: {room or '__init__'} must not import {top}")
+            target = FROM_ROOT.get(rest[0], package_of(rest)) if rest else "lipviz as a whole"
+            if target != package and target not in MAY_IMPORT[package]:
+                found.append(f"{path}:{line}: {package or '__init__'} must not import {target}")
+        elif package not in ONLY_IN.get(top, {package}):
+            found.append(f"{path}:{line}: {package or '__init__'} must not import {top}")
     return found
 
 
 def test_the_sources_follow_the_arrows():
-    paths = sorted(path for path in PACKAGE.rglob("*.py") if "notebooks" not in path.relative_to(PACKAGE).parts)
+    paths = arrows.sources().values()
     assert len(paths) > 10
-    found = (violations(path.relative_to(PACKAGE), path.read_text(encoding="utf-8")) for path in paths)
+    found = (violations(path.relative_to(arrows.PACKAGE), path.read_text(encoding="utf-8")) for path in paths)
     assert list(itertools.chain.from_iterable(found)) == []
+
+
+def test_the_table_of_the_architecture_is_true():
+    assert arrows.PAGE.read_text(encoding="utf-8") == arrows.page(), "run `python -m tools.arrows`"
 
 
 @pytest.mark.parametrize(
@@ -128,9 +72,9 @@ def test_the_sources_follow_the_arrows():
         ("constraints.py", "from lipviz.regularizers import Lorth2D", "constraints must not import regularizers"),
         ("measure/spectra.py", "from lipviz import data", "measure must not import data"),
         ("measure/spectra.py", "from lipviz.course import check", "measure must not import course"),
-        ("explorers/bjorck.py", "from lipviz import cli", "explorers must not import cli"),
+        ("explorers/bjorck.py", "from lipviz.command import cli", "explorers must not import command.cli"),
         ("data.py", "from lipviz import normalizers", "data must not import normalizers"),
-        ("__init__.py", "from lipviz import cli", "__init__ must not import cli"),
+        ("__init__.py", "from lipviz.command import cli", "__init__ must not import command.cli"),
         ("utils.py", "def f():\n    import tensorflow as tf", "utils must not import tensorflow"),
         ("utils.py", "import importlib\nimportlib.import_module('tensorflow')", "utils must not import tensorflow"),
         ("layers/dense.py", "from jax import numpy", "layers must not import jax"),
@@ -158,7 +102,7 @@ def test_a_wrong_import_is_found(path, source, culprit):
         ("callbacks.py", "from lipviz.measure import singular_values"),
         ("explorers/bjorck.py", "import ipywidgets\nfrom lipviz import data, plots\nfrom lipviz.model import Model"),
         ("plots/spectra.py", "from matplotlib.axes import Axes\nfrom lipviz.measure import Spectrum\nimport numpy"),
-        ("cli.py", "from lipviz import lab, doctor, __version__"),
+        ("command/cli.py", "from lipviz import __version__\nfrom lipviz.command import lab, doctor"),
     ],
 )
 def test_a_right_import_is_not(path, source):

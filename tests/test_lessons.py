@@ -7,7 +7,7 @@ import jupytext
 import pytest
 
 from lipviz import course, explorers
-from lipviz.lab import read_header
+from lipviz.command.lab import read_header
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import lipviz
-from lipviz import measure, metrics
+from lipviz import certification, metrics
 from tests.support import examples, tensor
 
 RNG = np.random.default_rng(0)
@@ -282,7 +282,7 @@ def test_a_certificate_stands_for_its_upper_bound():
 
 def test_the_certificate_of_a_model_is_taken():
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(4)])
-    certificate = measure.certify(model, search=False)
+    certificate = certification.certify(model, search=False)
     metric = metrics.CategoricalProvableAvgRobustness(lip_const=certificate, disjoint_neurons=False)
     assert metric.lip_const == certificate.upper_bound
     kernel = ops.convert_to_numpy(model.layers[0].kernel).astype("float64")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from keras import layers as K
 
 import lipviz
+from lipviz import certification
 from lipviz import layers as lip
-from lipviz import measure
-from lipviz.measure.bounds import merging, registry
+from lipviz.certification.rules import merging, registry
 from lipviz.parametrizations import SpectralParametrization
 from tests.support import convolution_matrix
 from tools.red_team import __main__ as command
@@ -90,23 +90,23 @@ def jumping_layer(monkeypatch):
 
 
 def doubled_radius(monkeypatch):
-    radius = measure.certified_radius
+    radius = certification.certified_radius
 
     def doubled(*args, **kwargs):
         found = radius(*args, **kwargs)
         return dataclasses.replace(found, radii=2 * found.radii)
 
-    monkeypatch.setattr(measure, "certified_radius", doubled)
+    monkeypatch.setattr(certification, "certified_radius", doubled)
 
 
 def flattered_accuracy(monkeypatch):
-    accuracy = measure.certified_accuracy
+    accuracy = certification.certified_accuracy
 
     def flattered(*args):
         found = accuracy(*args)
         return dataclasses.replace(found, certified=np.ones_like(found.certified))
 
-    monkeypatch.setattr(measure, "certified_accuracy", flattered)
+    monkeypatch.setattr(certification, "certified_accuracy", flattered)
 
 
 def moving_statistics(monkeypatch):
@@ -288,7 +288,7 @@ def test_what_an_exception_means():
     assert isinstance(raised(lambda: lip.SpectralDense(2).build(3.5)), RefusedError)
     broken = raised(lambda: lipviz.certify(3))
     assert isinstance(broken, FaultError)  # a TypeError, as for what a user has confused: no model is one
-    assert broken.kind == "TypeError (measure/graph.py, traced)"
+    assert broken.kind == "TypeError (certification/graph.py, traced)"
 
 
 def test_a_program_is_made_shorter():

@@ -7,7 +7,7 @@ from keras import ops
 
 from lipviz import losses, normalizers, utils
 from lipviz.layers import FrobeniusDense, GroupSort
-from lipviz.measure import operators
+from lipviz.operators import linear as operators
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((20, 5)).astype("float32")

@@ -2,11 +2,11 @@
 
     python -m tools.attack_search [--attempts N] [--data digits|fashion]
 
-Trains a certified network on each data set and attacks it with the methods of `lipviz.measure.attack`: by projected
-gradient descent at 0.5 to 0.999 of each sample's radius, from the sample and from random starts, and by attacks that
-look for the smallest change. Besides, it attacks at fixed sizes, for the accuracy under attack. Prints a table for each
-data set; the exit status is 1 where a flip lies inside of a radius, or where no attack succeeded outside, as then the
-search itself does not work.
+Trains a certified network on each data set and attacks it with the methods of `lipviz.certification.attack`: by
+projected gradient descent at 0.5 to 0.999 of each sample's radius, from the sample and from random starts, and by
+attacks that look for the smallest change. Besides, it attacks at fixed sizes, for the accuracy under attack. Prints a
+table for each data set; the exit status is 1 where a flip lies inside of a radius, or where no attack succeeded
+outside, as then the search itself does not work.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import data, layers, losses, measure
+from lipviz import certification, data, layers, losses
 
 EPSILONS = (36 / 255, 0.5, 1.0)
 FACTORS = (0.999, 0.9, 0.99, 0.5)
@@ -63,13 +63,13 @@ class Search:
 
     def __init__(self, model, x, y):
         self.model, self.x, self.y = model, x, y
-        self.radii = measure.certified_radius(model, x, y)
+        self.radii = certification.certified_radius(model, x, y)
         self.attempts = self.inside = self.outside = 0
         self.smallest = np.inf  # distance over radius
 
     def attack(self, rows, **settings):
         """Attack some samples, and count what is found inside of their radii."""
-        found = measure.attack(self.model, self.x[rows], self.y[rows], **settings)
+        found = certification.attack(self.model, self.x[rows], self.y[rows], **settings)
         radii = self.radii.radii[rows]
         certified = radii > 0
         self.attempts += len(rows)

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import Sequential, measure
-from lipviz.bench import networks, parts
+from lipviz import Sequential, operators
+from lipviz.command.bench import networks, parts
 from lipviz.layers import GroupSort2, SpectralDense
 
 ROUNDS = {"rounds": 10, "warmup_rounds": 2}
@@ -66,7 +66,7 @@ def test_fifty_layers(benchmark, way, tmp_path):
     model.save(tmp_path / "model.keras")
     ways = {
         "exported": model.vanilla_export,
-        "copied": lambda: measure.float64_copy(model),
+        "copied": lambda: operators.float64_copy(model),
         "loaded": lambda: keras.models.load_model(tmp_path / "model.keras"),
     }
     benchmark.pedantic(ways[way], rounds=3, warmup_rounds=1)

@@ -1,4 +1,4 @@
-"""Hold the bounds of `lipviz.measure.convolutions` against dense SVD on random convolutions.
+"""Hold the bounds of `lipviz.operators.convolution_bounds` against dense SVD on random convolutions.
 
     python -m tools.conv_bounds [CASES]
 
@@ -12,7 +12,8 @@ import time
 
 import numpy as np
 
-from lipviz.measure import Convolution, convolution_bound, convolutions, size_free_bound
+from lipviz.operators import Convolution, convolution_bound, size_free_bound
+from lipviz.operators import convolution_bounds as convolutions
 from tests.random_convolutions import bounds_of, is_broken, kernel_of, matrix_of, random_convolution
 
 USUAL = {

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import data, layers, losses, measure
+from lipviz import certification, data, layers, losses, operators
 
 EPSILONS = (36 / 255, 0.5, 1.0)
 BATCH = 256
@@ -93,10 +93,10 @@ def trained(x, y, settings):
 
 def by_the_root(model, x, y):
     """Certified accuracy by the rule with √2 and the constant of the whole network."""
-    logits = measure.float64_copy(model).predict(x, batch_size=512, verbose=0).astype(np.float64)
+    logits = operators.float64_copy(model).predict(x, batch_size=512, verbose=0).astype(np.float64)
     rows, others = np.arange(len(x)), logits.copy()
     others[rows, y] = -np.inf
-    constant = np.sqrt(2) * measure.certify(model, search=False).upper_bound
+    constant = np.sqrt(2) * certification.certify(model, search=False).upper_bound
     radii = (logits[rows, y] - others.max(axis=1)) / constant
     return tuple(float(np.mean(radii > epsilon)) for epsilon in EPSILONS)
 
@@ -113,10 +113,10 @@ def run(images, settings, validated, attacked):
     began = time.perf_counter()
     model = trained(x, y, settings)
     seconds = time.perf_counter() - began
-    radii = measure.certified_radius(model, x_test, y_test)
+    radii = certification.certified_radius(model, x_test, y_test)
     closest = np.inf
     if attacked:
-        found = measure.attack(model, x_test[:attacked], y_test[:attacked], method="deepfool").found
+        found = certification.attack(model, x_test[:attacked], y_test[:attacked], method="deepfool").found
         safe = radii.radii[:attacked] > 0
         closest = float(np.min(found[safe] / radii.radii[:attacked][safe], initial=np.inf))
     certified = tuple(radii.accuracy_at(EPSILONS).certified.tolist())

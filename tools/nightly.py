@@ -79,7 +79,10 @@ def pytest(*words: str) -> tuple[str, ...]:
 
 # What asserts numbers: no command, no page, no picture.
 SCIENCE = (
+    "tests/operators",
+    "tests/certification",
     "tests/measure",
+    "tests/toys",
     "tests/layers",
     "tests/course",
     "tests/test_normalizers.py",
@@ -169,7 +172,7 @@ PARTS = (
         "benchmarks",
         "times of training, inference and parts beside plain Keras, and of sliders in a browser",
         (
-            python("lipviz.bench"),
+            python("lipviz.command.bench"),
             python("pytest", "-q", "-p", "benchmark", "--timeout=7200", "tools/bench_parts.py"),
             python("tools.latency"),
         ),

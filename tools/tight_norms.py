@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import lipviz
-from lipviz import layers, measure
+from lipviz import layers, operators
 
 # (name, size of the image, channels, filters, kernel size, stride)
 CASES = (
@@ -39,7 +39,7 @@ def trained_norm(size, channels, filters, kernel_size, strides, bound):
     y = rng.standard_normal((64, *model.output_shape[1:])).astype("float32")
     model.compile(keras.optimizers.Adam(1e-2), "mae")
     model.fit(x, y, batch_size=16, epochs=25, verbose=0)
-    return measure.convolution_bound(measure.linear_operator(layer), "exact").lower
+    return operators.convolution_bound(operators.linear_operator(layer), "exact").lower
 
 
 def network(bound):

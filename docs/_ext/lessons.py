@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
-from lipviz.lab import lesson_files, write_kernelspec
+from lipviz.command.lab import lesson_files, write_kernelspec
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -83,7 +83,7 @@ _BEGIN, _DIAL = 1.0, 100.0
 
 def _mean_radius(tau):
     """Mean certified radius of the run that the explorer chooses at that temperature: the last of equal ones."""
-    path = Path(__file__).parents[1] / "measure" / "tradeoff_digits.json"
+    path = Path(__file__).parents[1] / "toys" / "tradeoff_digits.json"
     runs = json.loads(path.read_text(encoding="utf-8"))
     return [run["mean_radius"] for run in runs if (run["loss"], run["dial"]) == ("crossentropy", tau)][-1]
 
@@ -183,7 +183,7 @@ SHARE = Exercise(
     explanation=(
         "A margin of the right class against the best other one is negative exactly where the decision is wrong, so "
         "that one comparison asks both questions. Ties count as wrong: there the smallest change may decide. "
-        "`measure.certified_radius(...).accuracy_at(epsilon)` does the same with a constant for each pair of classes."
+        "`lipviz.certified_radius(...).accuracy_at(epsilon)` does the same with a constant for each pair of classes."
     ),
 )
 

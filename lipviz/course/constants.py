@@ -175,8 +175,8 @@ STEEPEST = Exercise(
     ),
     solution=steepest,
     explanation=(
-        "That is the lower bound of `measure.secant_ratios`, over all pairs instead of random ones. Of n samples there "
-        "are n(n − 1)/2 pairs.\n\n"
+        "That is the lower bound of `certification.secant_ratios`, over all pairs instead of random ones. Of n samples "
+        "there are n(n − 1)/2 pairs.\n\n"
         "On a line, sorted, neighbours are enough: a secant over several steps is an average of the steps' slopes, so "
         "that one of them is at least as steep. In the plane there are no neighbours in this sense."
     ),

@@ -47,7 +47,7 @@ STEEP = Exercise(
     id="wasserstein.steep",
     question=(
         "Change the experiment with the moons: allow the network a slope of "
-        "5/2, by `steep = measure.kr_training(upper, lower, k=5 / 2, steps=STEPS, learning_rate=0.02)`. By which "
+        "5/2, by `steep = toys.kr_training(upper, lower, k=5 / 2, steps=STEPS, learning_rate=0.02)`. By which "
         "factor is its last estimate, `steep.estimates[-1]`, larger than `moons.estimates[-1]`? Predict it before you "
         "run it, then hand over the quotient that you get."
     ),
@@ -79,7 +79,7 @@ RELU = Exercise(
     question=(
         "Change the clouds and the network: two circles, the outer one high and the inner one low, and ReLU in place "
         "of GroupSort2. `(x, y), _ = data.circles(400)`, then "
-        '`measure.kr_training(x[y == 0], x[y == 1], activation="relu", steps=STEPS)`, and the same with '
+        '`toys.kr_training(x[y == 0], x[y == 1], activation="relu", steps=STEPS)`, and the same with '
         '`activation="groupsort2"`. Which share of the exact distance, `.reached`, does the network with ReLU come to?'
     ),
     kind=Choice(

@@ -5,7 +5,7 @@ import threading
 
 import keras
 
-from lipviz import data, measure
+from lipviz import data, operators
 
 _EPOCHS = 6
 _LOCK = threading.Lock()
@@ -58,4 +58,4 @@ def _trained(progress):
         on_epoch_end=lambda epoch, logs: progress(f"Training a network on digits: epoch {epoch + 1} of {_EPOCHS} …")
     )
     network.fit(x, y, batch_size=64, epochs=_EPOCHS, shuffle=False, verbose=0, callbacks=[report])
-    return measure.kernels(network)
+    return operators.kernels(network)

@@ -6,7 +6,7 @@ import numpy as np
 
 from lipviz import data
 from lipviz.explorers._controls import choice, slider
-from lipviz.measure import ACTIVATIONS
+from lipviz.toys import ACTIVATIONS
 
 ACTIVATION_NAMES = {
     "groupsort2": "GroupSort2",

@@ -5,11 +5,11 @@ import functools
 import keras
 import numpy as np
 
-from lipviz import measure
+from lipviz import measure, operators
 from lipviz import normalizers as nm
 from lipviz.explorers._base import Explorer, choice, log_slider, slider
 from lipviz.explorers._digits import digits_kernels
-from lipviz.measure.kernels import SPECTRA
+from lipviz.operators.weights import SPECTRA
 from lipviz.plots import alt_text, plot_bjorck_convergence, plot_singular_values
 from lipviz.plots.style import number
 
@@ -127,13 +127,13 @@ class BjorckExplorer(Explorer):
 
 @functools.lru_cache(maxsize=8)
 def _random(rows, columns, smallest, spectrum, seed):
-    return measure.random_kernel(rows, columns, smallest, spectrum, seed)
+    return operators.random_kernel(rows, columns, smallest, spectrum, seed)
 
 
 def _own_kernels(target):
     """Kernels by name, or the error that says why there are none."""
     try:
-        return measure.kernels(target)
+        return operators.kernels(target)
     except (ValueError, TypeError) as error:
         return error
 

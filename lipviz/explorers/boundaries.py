@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lipviz.certification.radii import class_numbers
 from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
 from lipviz.explorers._toys import (
     ACTIVATION_NAMES,
@@ -13,11 +14,10 @@ from lipviz.explorers._toys import (
 )
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.measure.fields import planar
-from lipviz.measure.robustness import class_numbers
-from lipviz.measure.toy_training import ToyTrainer, boundary_training
 from lipviz.plots import plot_decision_field
 from lipviz.plots.style import number
 from lipviz.plots.toy_training import alt_text, plot_toy_loss
+from lipviz.toys.training import ToyTrainer, boundary_training
 
 _TOYS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians")]
 

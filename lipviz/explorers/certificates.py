@@ -4,16 +4,16 @@ import threading
 
 import numpy as np
 
+from lipviz import certification
 from lipviz import data as data_sets
-from lipviz import measure
 from lipviz.explorers import _page
 from lipviz.explorers._base import Explorer, choice, slider
 from lipviz.losses import TauCategoricalCrossentropy
 from lipviz.measure.certified_image import ImageCertifier
-from lipviz.measure.fitting import toy_network, training
 from lipviz.plots import alt_text
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
 from lipviz.plots.style import number
+from lipviz.toys.fitting import toy_network, training
 
 _STEPS, _PICTURES = 150, 6  # of the training on digits
 _TAU = 5.0
@@ -30,7 +30,7 @@ class CertificateExplorer(Explorer):
     once for a process. Attacks are those of the Adversarial Robustness Toolbox.
 
     Args:
-        model: Your own built Keras classifier, see `lipviz.measure.certified_radius`.
+        model: Your own built Keras classifier, see `lipviz.certification.certified_radius`.
         x: Its images: of shape (n, height, width), with 1 or 3 channels last, or flat (n, d). The first 500 are used.
         y: Their labels, of shape (n,), optional: without them there is no accuracy.
 
@@ -140,7 +140,8 @@ class CertificateExplorer(Explorer):
         predicted = certifier.radii.predicted[index : index + 1]
         # Deepfool looks beyond ε: the nearest change is of interest wherever it lies.
         limit = epsilon if method == "pgd" else None
-        found = measure.attack(certifier.model, certifier.x[index : index + 1], predicted, epsilon=limit, method=method)
+        x = certifier.x[index : index + 1]
+        found = certification.attack(certifier.model, x, predicted, epsilon=limit, method=method)
         self._attacks[index, epsilon, method] = found
         yield 1.0, self.compute(**self.state)
 

@@ -6,14 +6,14 @@ import numpy as np
 from lipviz.explorers._ahead import Remembered
 from lipviz.explorers._base import Explorer, choice, slider
 from lipviz.explorers._panels import redrawn
-from lipviz.measure import Convolution, linear_operator
 from lipviz.measure.convolution_claims import (
     KERNEL_KINDS,
     SPECTRUM_SIDE,
     convolution_claims,
     sample_kernel,
 )
-from lipviz.measure.kernels import as_float64
+from lipviz.operators import Convolution, linear_operator
+from lipviz.operators.weights import as_float64
 from lipviz.plots import alt_text
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.style import number

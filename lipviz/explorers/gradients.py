@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 
-from lipviz import measure
+from lipviz import certification, measure
 from lipviz.explorers._ahead import Remembered
 from lipviz.explorers._base import Explorer, choice, slider
 from lipviz.explorers._panels import redrawn
@@ -208,7 +208,7 @@ def _digest(model):
 def _certified(model, output):
     """Proved Lipschitz constant of the whole model, which bounds that of each output; None where there is none."""
     try:
-        bound = measure.certify(model, search=False).upper_bound
+        bound = certification.certify(model, search=False).upper_bound
     except (ValueError, TypeError):
         return None
     return bound if np.isfinite(bound) else None

@@ -6,10 +6,10 @@ import numpy as np
 
 from lipviz import data as data_sets
 from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
-from lipviz.measure.tradeoff import Tradeoff, tradeoff_steps, tradeoff_table
 from lipviz.plots import alt_text
 from lipviz.plots.style import number
 from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves
+from lipviz.toys.tradeoff import Tradeoff, tradeoff_steps, tradeoff_table
 
 _LOSS_NAMES = {"crossentropy": "crossentropy with temperature", "hkr": "HKR"}
 _PICTURES = 10  # of a training: each certifies the whole test set

@@ -6,7 +6,7 @@ Two losses, eight and nine settings of each, two seeds: some four minutes on two
 import sys
 
 from lipviz import data
-from lipviz.measure.tradeoff import _TABLE, tradeoff_run, write_runs
+from lipviz.toys.tradeoff import _TABLE, tradeoff_run, write_runs
 
 # (loss, its number, margin of the hinge)
 DIALS = (

@@ -16,10 +16,10 @@ from lipviz.explorers._toys import (
 from lipviz.losses import HKR, kr
 from lipviz.measure import wasserstein_distance
 from lipviz.measure.fields import planar
-from lipviz.measure.toy_training import ToyTrainer, wasserstein_training
 from lipviz.plots import plot_potential, plot_wasserstein_training
 from lipviz.plots.style import number
 from lipviz.plots.toy_training import alt_text
+from lipviz.toys.training import ToyTrainer, wasserstein_training
 
 _CLOUDS = [
     ("two squares", "squares"),

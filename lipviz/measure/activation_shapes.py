@@ -13,10 +13,10 @@ import numpy as np
 
 from lipviz import layers
 from lipviz import normalizers as nm
-from lipviz.measure.kernels import as_float64
 from lipviz.measure.layer_playground import float64_layer
-from lipviz.measure.operators import _Pullback
-from lipviz.measure.precision import float64_scope, outputs
+from lipviz.operators.linear import _Pullback
+from lipviz.operators.precision import float64_scope, outputs
+from lipviz.operators.weights import as_float64
 
 RANGE = 3.0  # how far lines and pictures reach, in units of the input
 _MOST_CHANNELS = 64

@@ -6,8 +6,8 @@ import time
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.measure.kernels import as_float64_matrix
 from lipviz.measure.spectra import spectrum
+from lipviz.operators.weights import as_float64_matrix
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.measure.kernels import SPECTRA, as_float64, random_kernel
-from lipviz.measure.robustness import check_epsilons
+from lipviz.certification.radii import check_epsilons
+from lipviz.operators.weights import SPECTRA, as_float64, random_kernel
 
 _LOST = 1e50  # beyond, the next cube may overflow
 _CONFIRMED = 16  # further iterations that what has arrived must stay there for: where 1 repels, some pass by chance

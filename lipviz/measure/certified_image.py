@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.measure.attacks import Attack
-from lipviz.measure.robustness import (
+from lipviz.certification.attacks import Attack
+from lipviz.certification.radii import (
     CertifiedAccuracy,
     certified_radius,
     check_epsilons,
@@ -90,7 +90,7 @@ class ImageCertifier:
     """Everything about a set of images that does not depend on which one is looked at, computed once.
 
     Args:
-        model: Built Keras classifier, see `lipviz.measure.certified_radius`.
+        model: Built Keras classifier, see `lipviz.certification.certified_radius`.
         x: Samples of shape (n, height, width), (n, height, width, 1), (n, height, width, 3), or flat, (n, d): these are
             shown as squares where d is one, else as a strip.
         y: Labels, see `certified_radius`; optional.

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.measure.certificate import Certificate
-from lipviz.measure.classifiers import LOOKED_THROUGH, logits_model
-from lipviz.measure.kernels import as_float64
-from lipviz.measure.precision import check_varies
-from lipviz.measure.robustness import CertifiedRadii, certified_radius, class_numbers, decisions, logits
+from lipviz.certification.certificate import Certificate
+from lipviz.certification.classifiers import LOOKED_THROUGH, logits_model
+from lipviz.certification.radii import CertifiedRadii, certified_radius, class_numbers, decisions, logits
 from lipviz.measure.saliency_maps import input_gradients
+from lipviz.operators.precision import check_varies
+from lipviz.operators.weights import as_float64
 
 _ROWS = 2**15  # points at a time
 _MARGIN = 0.15  # of the extent of the samples, around them

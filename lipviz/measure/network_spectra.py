@@ -11,12 +11,12 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
+from lipviz.certification.graph import traced
 from lipviz.layers import ConstrainedKernel
-from lipviz.measure.convolutions import _untransposed, conv_singular_values
 from lipviz.measure.gradients import GradientMeter
-from lipviz.measure.graph import traced
-from lipviz.measure.kernels import as_float64, layers_with_kernel, to_numpy
-from lipviz.measure.operators import (
+from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
+from lipviz.operators.convolution_bounds import _untransposed, conv_singular_values
+from lipviz.operators.linear import (
     CONVOLUTIONS,
     DEPTHWISE,
     SEPARABLE,
@@ -27,7 +27,7 @@ from lipviz.measure.operators import (
     input_shape,
     linear_operator,
 )
-from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
+from lipviz.operators.weights import as_float64, layers_with_kernel, to_numpy
 
 _WINDOWED = CONVOLUTIONS + TRANSPOSED + DEPTHWISE + SEPARABLE
 

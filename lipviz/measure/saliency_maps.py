@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.measure.kernels import as_float64, to_numpy
-from lipviz.measure.operators import _Pullback
-from lipviz.measure.precision import check_varies, float64_scope
-from lipviz.measure.robustness import checked, decisions, logits
+from lipviz.certification.radii import checked, decisions, logits
+from lipviz.operators.linear import _Pullback
+from lipviz.operators.precision import check_varies, float64_scope
+from lipviz.operators.weights import as_float64, to_numpy
 
 _GRADIENTS = 2**22  # entries of gradients at a time
 _PAIRS = 6  # shown where nobody says which

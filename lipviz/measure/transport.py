@@ -21,11 +21,16 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.spatial.distance import cdist
 
+from lipviz import _moved
 from lipviz.measure.fields import _box, check_planar, grid_points, planar, predicted_outputs
-from lipviz.measure.kernels import as_float64
+from lipviz.operators.weights import as_float64
 
 _SMALLEST = 1e-13  # mass: less is rounding
 _UNKNOWNS = 120_000  # of a linear program: some ten seconds
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)
 
 
 # --- results ---

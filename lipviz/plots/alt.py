@@ -3,7 +3,8 @@
 import functools
 import math
 
-from lipviz.measure import BjorckConvergence, Certificate, LayerSpectrum, NetworkSpectrum
+from lipviz.certification import Certificate
+from lipviz.measure import BjorckConvergence, LayerSpectrum, NetworkSpectrum
 from lipviz.plots.style import number
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from lipviz.measure.fitting import FunctionFit
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.toys.fitting import FunctionFit
 
 # An activation looks the same in every plot.
 _LOOKS = {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lipviz.measure import CertifiedAccuracy, CertifiedRadii
+from lipviz.certification import CertifiedAccuracy, CertifiedRadii
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 

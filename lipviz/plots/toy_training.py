@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from lipviz.measure.toy_training import BoundaryTraining, WassersteinTraining
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.toys.training import BoundaryTraining, WassersteinTraining
 
 
 def plot_toy_loss(data, *, ax=None, update=False):
     """Draw the loss of a training against its steps.
 
     Args:
-        data: `BoundaryTraining` of `lipviz.measure.toy_training`.
+        data: `BoundaryTraining` of `lipviz.toys.training`.
         ax: Axes to draw on; None makes a figure.
         update: Move the line of an earlier call on the same Axes: fast.
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from lipviz.measure.tradeoff import Tradeoff
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.toys.tradeoff import Tradeoff
 
 _LOSSES = {
     "crossentropy": ("crossentropy", style.BLUE, "o"),

@@ -5,11 +5,11 @@ import math
 import numpy as np
 from matplotlib.colors import Normalize
 
-from lipviz.measure.kantorovich_rubinstein import KRTraining
 from lipviz.measure.transport import PotentialField, Transport
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.fields import DIVERGING, draw_field, markers, prepared_plane
+from lipviz.toys.kantorovich_rubinstein import KRTraining
 
 _LOOKS = (
     {"color": style.BLUE, "marker": "o", "linestyle": "-"},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lipviz import course, measure
+from lipviz import certification, course
 from lipviz.course import certificates
 from lipviz.explorers import TradeoffExplorer
 
@@ -42,7 +42,7 @@ def test_the_share_is_that_of_the_library():
     rng = np.random.default_rng(1)
     x, labels = rng.standard_normal((500, 3)).astype("float32"), rng.integers(3, size=500)
     epsilons = (0.0, 0.3, 1.0)
-    expected = measure.certified_radius(model, x, labels).accuracy_at(epsilons).certified
+    expected = certification.certified_radius(model, x, labels).accuracy_at(epsilons).certified
     np.testing.assert_array_equal([certificates.share(x, labels, 1.0, one) for one in epsilons], expected)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import convolution_matrix as full_matrix
 
-from lipviz import course, measure
+from lipviz import course, measure, operators
 from lipviz.course import convolutions
 from tests.support import examples
 
@@ -19,11 +19,11 @@ def test_the_lesson_has_its_exercises():
 def test_the_factor_is_sound_and_none_larger_is():
     """The kernel of ones attains the count of patches in the limit of large images; one along an axis is enough."""
     factor = course.exercise("convolutions.patches").solution
-    counts = measure.Convolution(np.ones((7, 1, 1)), (60,), (3,), "same").T @ np.ones(20)
+    counts = operators.Convolution(np.ones((7, 1, 1)), (60,), (3,), "same").T @ np.ones(20)
     assert factor == pytest.approx(1 / counts.max())  # 1/√P in the plane, P being a square
     # A wide kernel keeps every patch's length, so the pixel in most patches is stretched by √P.
     wide = np.eye(49).reshape(7, 7, 1, 49)
-    norm = measure.convolution_norm(measure.Convolution(factor * wide, (21, 21), (3, 3), "same"))
+    norm = measure.convolution_norm(operators.Convolution(factor * wide, (21, 21), (3, 3), "same"))
     assert norm == pytest.approx(1)
 
 
@@ -56,7 +56,7 @@ def by_scipy(kernel, n):
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=9).filter(lambda k: len(k) % 2), st.integers(1, 9))
 def test_all_ways_to_the_matrix_agree(kernel, n):
     kernel = np.array(kernel)
-    expected = measure.explicit_matrix(measure.Convolution(kernel[:, None, None], (n,), padding="same"))
+    expected = operators.explicit_matrix(operators.Convolution(kernel[:, None, None], (n,), padding="same"))
     for function in (convolutions.convolution_matrix, convolutions.by_unit_images, by_scipy):
         np.testing.assert_allclose(function(kernel, n), expected, atol=1e-12)
 

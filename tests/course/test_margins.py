@@ -46,7 +46,7 @@ def test_every_case_is_that_of_the_library():
 def test_a_larger_alpha_buys_accuracy_with_distance():
     from lipviz import data
     from lipviz.losses import HKR
-    from lipviz.measure.toy_training import ToyTrainer
+    from lipviz.toys.training import ToyTrainer
 
     (x, y), _ = data.two_moons(200, seed=3)
     trainer = ToyTrainer(HKR(10.0, 0.29), learning_rate=0.03)  # compiled once for both

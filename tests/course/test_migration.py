@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import course, measure
+from lipviz import course, measure, operators
 from lipviz import normalizers as nm
 from lipviz.course import migration
 
@@ -21,7 +21,7 @@ def test_the_exercises_and_their_numbers():
 def patches(n, k):
     """All patches of an image as one matrix: the convolution of an orthogonal kernel keeps the length of each."""
     kernel = np.eye(k * k).reshape(k, k, 1, k * k)
-    return measure.explicit_matrix(measure.Convolution(kernel, (n, n), (1, 1), "same"))
+    return operators.explicit_matrix(operators.Convolution(kernel, (n, n), (1, 1), "same"))
 
 
 @pytest.mark.parametrize(("n", "k"), [(3, 3), (4, 3), (5, 3), (7, 3), (5, 5), (7, 5)])

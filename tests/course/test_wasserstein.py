@@ -36,7 +36,7 @@ def test_a_steeper_potential_has_a_steeper_estimate():
 
 @pytest.mark.slow
 def test_a_trained_network_answers_the_exercise_within_its_tolerance():
-    from lipviz.measure import kr_training
+    from lipviz.toys import kr_training
 
     (x, y), _ = data.two_moons(60)
     steep = kr_training(x[y == 0], x[y == 1], k=5 / 2, width=8, depth=1, steps=60, learning_rate=0.03)
@@ -45,7 +45,7 @@ def test_a_trained_network_answers_the_exercise_within_its_tolerance():
 
 @pytest.mark.slow
 def test_relu_reaches_about_half_on_circles():
-    from lipviz.measure import kr_training
+    from lipviz.toys import kr_training
 
     (x, y), _ = data.circles(100)
     reached = kr_training(x[y == 0], x[y == 1], activation="relu", width=16, steps=120, learning_rate=0.02).reached

@@ -13,7 +13,7 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
-from lipviz import measure, plots
+from lipviz import measure, operators, plots
 from lipviz.explorers import _base, _page
 from lipviz.explorers._base import Explorer
 
@@ -47,7 +47,7 @@ class Small(Explorer):
             raise ValueError("`seed` must not be 13 <today>. Received: 13")
         if seed == 14:
             raise KeyError("forgotten")
-        return measure.singular_values(measure.random_kernel(size, size, smallest, spectrum, seed))
+        return measure.singular_values(operators.random_kernel(size, size, smallest, spectrum, seed))
 
     def draw(self, data, update):
         plots.plot_singular_values(data, ax=self.figure.axes[0], update=update)

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import data, layers, measure
+from lipviz import data, layers, measure, operators
 from lipviz import normalizers as nm
 from lipviz.explorers import BjorckExplorer, _digits
 
@@ -65,7 +65,7 @@ def test_what_it_shows_is_what_is_measured(explorer):
         "beta_bjorck": 0.3,
         "seed": 4,
     }
-    kernel = measure.random_kernel(20, 8, 0.02, "geometric", 4)
+    kernel = operators.random_kernel(20, 8, 0.02, "geometric", 4)
     expected = measure.bjorck_convergence(kernel, beta_bjorck=0.3, seed=4)
     np.testing.assert_allclose(explorer.data.constrained, expected.constrained, atol=1e-6)
     assert explorer.data.iterations == expected.iterations
@@ -176,7 +176,7 @@ def test_training_leaves_the_global_seeds_alone(trainings):
 
 
 def test_ones_own_array():
-    kernel = 5 * measure.random_kernel(6, 4, 0.5)
+    kernel = 5 * operators.random_kernel(6, 4, 0.5)
     explorer = BjorckExplorer(kernel)
     assert kernel_names(explorer.controls["kernel"])[0] == explorer.state["kernel"] == "yours: kernel"
     np.testing.assert_allclose(explorer.data.raw, np.linspace(5, 2.5, 4))

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import data, measure
+from lipviz import certification, data
 from lipviz.explorers import certificates
 from lipviz.explorers.certificates import CertificateExplorer
-from lipviz.measure.fitting import toy_classifier
 from lipviz.plots import style
+from lipviz.toys.fitting import toy_classifier
 
 X, Y = data.digits(100, 40)[1]
 FLAT = X.reshape(40, -1)
@@ -39,7 +39,7 @@ def words(explorer):
 
 @pytest.mark.slow
 def test_it_shows_what_is_certified(explorer, model):
-    radii = measure.certified_radius(model, FLAT)
+    radii = certification.certified_radius(model, FLAT)
     explorer.state = {"image": 7, "epsilon": 0.05}
     assert explorer.error is None
     assert explorer.work_state == "idle"
@@ -108,7 +108,7 @@ def test_an_attack_without_the_toolbox_is_explained(explorer, monkeypatch):
     def missing(*arguments, **settings):
         raise ImportError("attack needs the Adversarial Robustness Toolbox: pip install adversarial-robustness-toolbox")
 
-    monkeypatch.setattr(measure, "attack", missing)
+    monkeypatch.setattr(certification, "attack", missing)
     explorer.start()
     explorer.wait(300)
     assert "pip install" in explorer._alert.value

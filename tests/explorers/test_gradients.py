@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import measure
+from lipviz import measure, toys
 from lipviz.explorers.gradients import _NAMES, GradientDepthExplorer
 
 X = np.random.default_rng(0).standard_normal((20, 2))
@@ -26,7 +26,7 @@ def explorer(shared):
 
 @pytest.fixture(scope="module")
 def model():
-    return measure.toy_network("groupsort2", 4, 1, outputs=2)
+    return toys.toy_network("groupsort2", 4, 1, outputs=2)
 
 
 def source(explorer):

@@ -6,7 +6,7 @@ import pytest
 from lipviz import data
 from lipviz.explorers import tradeoff_table as table_module
 from lipviz.explorers.tradeoff import TradeoffExplorer
-from lipviz.measure.tradeoff import read_runs, tradeoff_table
+from lipviz.toys.tradeoff import read_runs, tradeoff_table
 
 TRAIN, TEST = data.digits(80, 40)
 

@@ -21,7 +21,7 @@ from lipviz.layers import (
     SpectralConv2DTranspose,
     SpectralDense,
 )
-from lipviz.measure.precision import float64_scope
+from lipviz.operators.precision import float64_scope
 from tests.support import (
     KINDS,
     convolution_matrix,

@@ -8,7 +8,7 @@ import scipy.linalg
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lipviz import layers, measure
+from lipviz import layers, measure, operators
 from lipviz import normalizers as nm
 from tests.support import examples, kernels
 from tests.support import singular_values as sigma
@@ -84,7 +84,7 @@ def test_it_is_what_a_layer_holds():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(8, 8), (12, 5), (5, 12)])
 def test_steps_are_those_of_numpy(shape, dtype):
-    kernel = 3 * measure.random_kernel(*shape, 0.3, "geometric")
+    kernel = 3 * operators.random_kernel(*shape, 0.3, "geometric")
     data = measure.bjorck_convergence(kernel, dtype=dtype, beta_bjorck=0.4, maxiter_bjorck=40)
     margin = 1 - nm.rounding_margin(shape, dtype)
     iterates = iterate(kernel / data.sigma_bound * margin, 0.4, data.iterations)
@@ -99,7 +99,7 @@ def test_steps_are_those_of_numpy(shape, dtype):
 
 
 def test_the_limit_is_the_polar_factor():
-    kernel = measure.random_kernel(6, 4, 0.2)
+    kernel = operators.random_kernel(6, 4, 0.2)
     polar, _ = scipy.linalg.polar(kernel)
     u = np.ones((1, 4), "float32")
     w, _, _ = nm.sound_orthogonalization(
@@ -114,7 +114,7 @@ def test_the_limit_is_the_polar_factor():
 @pytest.mark.parametrize("maxiter_spectral", [0, 1, 10])
 @pytest.mark.parametrize("spectrum", ["even", "geometric", "one small"])
 def test_the_bound_is_above_the_exact_value(spectrum, maxiter_spectral):
-    kernel = measure.random_kernel(20, 20, 0.5, spectrum)
+    kernel = operators.random_kernel(20, 20, 0.5, spectrum)
     data = measure.bjorck_convergence(kernel, maxiter_spectral=maxiter_spectral)
     assert data.sigma_estimate <= 1 + 1e-6
     # Of the squares: θ of a vector, at most √(θ(1 − θ)) beside it, and for the rest a bound by eighth powers, which is
@@ -125,14 +125,14 @@ def test_the_bound_is_above_the_exact_value(spectrum, maxiter_spectral):
 
 
 def test_the_scale_of_a_kernel_does_not_matter():
-    kernel = measure.random_kernel(6, 6, 0.1)
+    kernel = operators.random_kernel(6, 6, 0.1)
     small, large = (measure.bjorck_convergence(scale * kernel) for scale in (1e-30, 1e30))
     np.testing.assert_allclose(small.constrained, large.constrained, atol=1e-6)
     assert large.raw[0] / small.raw[0] == pytest.approx(1e60, rel=1e-5)
 
 
 def test_no_iterations_at_all():
-    data = measure.bjorck_convergence(measure.random_kernel(4, 4, 0.1), maxiter_bjorck=0)
+    data = measure.bjorck_convergence(operators.random_kernel(4, 4, 0.1), maxiter_bjorck=0)
     assert data.iterations == 0
     assert not data.converged
     assert data.increments.shape == (0,)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lipviz import measure
+from lipviz import measure, operators
 from lipviz import normalizers as nm
 from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths, divergence_limit
-from lipviz.measure.precision import float64_scope
+from lipviz.operators.precision import float64_scope
 from tests.support import examples, with_spectrum
 
 
@@ -59,7 +59,7 @@ def test_a_path_is_that_of_a_matrix(shape, largest, smallest):
 @pytest.mark.parametrize("eps", [1e-1, 1e-3])
 @pytest.mark.parametrize("beta", [0.2, 0.5])
 def test_a_path_stops_where_a_layer_does(eps, beta):
-    kernel = measure.random_kernel(12, 12, 0.1, "geometric")
+    kernel = operators.random_kernel(12, 12, 0.1, "geometric")
     layer = measure.bjorck_convergence(kernel, eps_bjorck=eps, beta_bjorck=beta, dtype="float64", repeats=1)
     data = bjorck_paths(layer.normalized, (beta,), iterations=15, eps=(eps,))
     assert data.stops[0, 0, 0] == layer.iterations

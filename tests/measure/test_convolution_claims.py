@@ -5,7 +5,6 @@ import pytest
 import scipy.sparse.linalg as sla
 
 from lipviz import layers
-from lipviz.measure import Convolution
 from lipviz.measure.convolution_claims import (
     KERNEL_KINDS,
     METHODS,
@@ -13,6 +12,7 @@ from lipviz.measure.convolution_claims import (
     convolution_norm,
     sample_kernel,
 )
+from lipviz.operators import Convolution
 from tests.support import convolution_matrix
 
 COUNT, FOURIER, FFT, AVERAGE = METHODS

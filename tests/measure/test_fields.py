@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import layers, measure
-from lipviz.measure import fields, fitting
-from lipviz.measure.precision import outputs
+from lipviz import certification, layers, operators
+from lipviz.measure import fields
+from lipviz.operators.precision import outputs
+from lipviz.toys import fitting
 
 BOX = ((-1.0, 2.0), (0.0, 4.0))
 RNG = np.random.default_rng(0)
@@ -38,7 +39,7 @@ def test_a_field_is_the_network_on_a_grid(classifier):
     np.testing.assert_array_equal(data.x0, np.linspace(-1, 2, 7))
     np.testing.assert_array_equal(data.x1, np.linspace(0, 4, 7))
     grid, logits = at(data, data.logits)
-    want = outputs(measure.float64_copy(classifier), grid)
+    want = outputs(operators.float64_copy(classifier), grid)
     np.testing.assert_allclose(logits, want, atol=1e-5)
     np.testing.assert_array_equal(data.predicted, data.logits.argmax(axis=2))
     ordered = np.sort(data.logits, axis=2)
@@ -96,12 +97,12 @@ def test_the_box_holds_the_samples_by_default():
 
 def test_radii_of_every_kind_of_constant(classifier):
     x, y = RNG.standard_normal((9, 2)), np.arange(9) % 3
-    bounds = measure.pairwise_bounds(classifier)
-    want = measure.certified_radius(classifier, x, y, bounds=bounds).radii
+    bounds = certification.pairwise_bounds(classifier)
+    want = certification.certified_radius(classifier, x, y, bounds=bounds).radii
     data = fields.decision_field(classifier, x=x, y=y, constant=bounds, resolution=2)
     np.testing.assert_array_equal(data.radii, want)
     np.testing.assert_array_equal(data.labels, y)
-    certificate = measure.certify(classifier, search=False)
+    certificate = certification.certify(classifier, search=False)
     weaker = fields.decision_field(classifier, x=x, y=y, constant=certificate, resolution=2).radii
     assert (weaker <= want * (1 + 1e-6)).all()
     # The last columns are orthogonal from the start: √2 L is the norm of their differences.
@@ -169,7 +170,7 @@ def test_regions_have_one_affine_map_each(activation):
     lines = 4 if activation == "relu" else 2  # a kink for each neuron, or for each pair
     assert 1 < data.count <= 1 + lines + math.comb(lines, 2)  # the most pieces that so many lines make
     grid, labels = at(data, data.labels)
-    values = outputs(measure.float64_copy(model), grid)
+    values = outputs(operators.float64_copy(model), grid)
     for label in range(data.count):
         inside = labels[:, 0] == label
         design = np.column_stack([grid[inside], np.ones(inside.sum())])
@@ -220,8 +221,8 @@ def test_bad_models_and_grids_are_named(measurement, model, arguments, error, wo
         ({"x": np.eye(2), "constant": np.nan}, ValueError, "constant"),
         ({"x": np.eye(2), "constant": "large"}, ValueError, "constant"),
         ({"x": np.eye(2), "constant": np.ones((2, 2))}, ValueError, "bounds"),
-        ({"x": np.eye(2), "constant": measure.Certificate("n", np.inf, 0, (), 2, (2,))}, ValueError, "finite"),
-        ({"x": np.eye(2), "constant": measure.Certificate("n", 1.0, 0, (), 1, (2,))}, ValueError, "l2"),
+        ({"x": np.eye(2), "constant": certification.Certificate("n", np.inf, 0, (), 2, (2,))}, ValueError, "finite"),
+        ({"x": np.eye(2), "constant": certification.Certificate("n", 1.0, 0, (), 1, (2,))}, ValueError, "l2"),
     ],
 )
 def test_bad_samples_and_constants_are_named(arguments, error, words):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import lipviz
-from lipviz import layers, measure
+from lipviz import layers, operators
 from lipviz.measure import gradients
 from lipviz.measure.gradients import (
     DEPTH_ACTIVATIONS,
@@ -15,7 +15,7 @@ from lipviz.measure.gradients import (
     gradient_history,
     input_gradient_norms,
 )
-from lipviz.measure.precision import float64_scope, outputs
+from lipviz.operators.precision import float64_scope, outputs
 from tests.support import tensor
 
 JAX = keras.backend.backend() == "jax"
@@ -29,7 +29,7 @@ def orthogonal(*sizes, activation=None, name="net"):
     steps, kernels = [keras.Input((sizes[0],))], []
     for rows, columns in itertools.pairwise(sizes):
         steps.append(keras.layers.Dense(columns))
-        kernels.append(measure.random_kernel(rows, columns, 1.0, seed=rows + columns))
+        kernels.append(operators.random_kernel(rows, columns, 1.0, seed=rows + columns))
         if activation is not None:
             steps.append(activation())
     model = keras.Sequential(steps, name=name)
@@ -51,7 +51,7 @@ def smooth():
 
 def jacobian_by_differences(model, x, step=1e-6):
     """Jacobians of the float64 copy by central differences, (n, outputs, inputs)."""
-    network = measure.float64_copy(model)
+    network = operators.float64_copy(model)
     columns = []
     for index in range(x[0].size):
         move = np.zeros(x[0].size)
@@ -71,7 +71,7 @@ def test_norms_are_those_of_finite_differences(smooth):
     assert (data.name, data.output, len(data)) == ("curved", "all 3 outputs", 5)
     np.testing.assert_allclose(data.rows, np.linalg.norm(jacobians, axis=2), **tolerance)
     np.testing.assert_allclose(data.norms, np.linalg.norm(jacobians, 2, axis=(1, 2)), **tolerance)
-    np.testing.assert_allclose(data.norms, measure.jacobian_norms(smooth, X), rtol=1e-12)
+    np.testing.assert_allclose(data.norms, operators.jacobian_norms(smooth, X), rtol=1e-12)
     one = input_gradient_norms(smooth, X, output=1)
     np.testing.assert_allclose(one.norms, data.rows[:, 1], rtol=1e-12)
     assert one.output == "output 1"

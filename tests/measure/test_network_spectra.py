@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import lipviz
-from lipviz import layers, measure
+from lipviz import layers, measure, operators
 from lipviz import normalizers as nm
 from lipviz.measure.network_spectra import jacobian_singular_values, operator_spectra
 from tests.support import convolution_matrix
@@ -164,7 +164,7 @@ def test_a_network_has_the_operators_of_its_layers():
     assert (data.name, [layer.name for layer in data]) == ("images", ["first", "second", "last"])
     assert [layer.shape for layer in data] == [(72, 36), (27, 18), (2, 3)]
     for spectrum in data:
-        want = sigma(measure.explicit_matrix(measure.linear_operator(model.get_layer(spectrum.name))))
+        want = sigma(operators.explicit_matrix(operators.linear_operator(model.get_layer(spectrum.name))))
         np.testing.assert_allclose(spectrum.constrained, want, atol=1e-9)
     assert data.largest <= 1
 
@@ -190,7 +190,7 @@ def test_large_images_are_refused_or_cropped():
     cropped = operator_spectra(model, largest_image=7)
     np.testing.assert_allclose(cropped[0].raw, of_matrix(model.layers[0].kernel, (7, 7), (1, 1), "valid"), rtol=1e-9)
     # A crop is a part of the whole.
-    assert cropped[0].largest <= measure.convolution_bound(measure.linear_operator(model.layers[0])).upper
+    assert cropped[0].largest <= operators.convolution_bound(operators.linear_operator(model.layers[0])).upper
     small = convolutional()
     np.testing.assert_array_equal(operator_spectra(small, largest_image=9)[0].raw, operator_spectra(small)[0].raw)
     first = built(layers.SpectralConv2D(2, 3, data_format="channels_first"), 1, 9, 5)
@@ -247,7 +247,7 @@ def test_a_network_that_keeps_gradients_and_one_that_does_not():
     model = network(keras.layers.ReLU)
     lost = jacobian_singular_values(model, x)
     assert (lost.smallest < 1e-6).all()
-    np.testing.assert_allclose(lost.largest, measure.jacobian_norms(model, x), rtol=1e-9)
+    np.testing.assert_allclose(lost.largest, operators.jacobian_norms(model, x), rtol=1e-9)
     np.testing.assert_array_equal(lost.quantile([0, 1]), [lost.values.min(0), lost.values.max(0)])
 
 

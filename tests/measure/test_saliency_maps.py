@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import layers, measure
+from lipviz import certification, layers, operators
 from lipviz.measure import saliency_maps as sal
-from lipviz.measure.precision import outputs
+from lipviz.operators.precision import outputs
 
 RNG = np.random.default_rng(0)
 
@@ -40,7 +40,7 @@ def differences(function, x, step=1e-6):
 
 def test_the_margin_is_differentiated(plain, images):
     found = sal.saliency(plain, images)
-    copy = measure.float64_copy(plain)
+    copy = operators.float64_copy(plain)
     scores = outputs(copy, images)
     rows = np.arange(5)
     np.testing.assert_array_equal(found.classes, scores.argmax(axis=1))
@@ -59,7 +59,7 @@ def test_the_margin_is_differentiated(plain, images):
 @pytest.mark.parametrize("output", [1, [0, 1, 2, 1, 0], np.int64(2)])
 def test_one_logit_of_many(plain, images, output):
     found = sal.saliency(plain, images, output)
-    copy = measure.float64_copy(plain)
+    copy = operators.float64_copy(plain)
     chosen = np.broadcast_to(output, 5)
     want = differences(lambda x: outputs(copy, x)[np.arange(5), chosen], images)
     np.testing.assert_allclose(found.maps, want, atol=1e-7)
@@ -69,7 +69,7 @@ def test_one_logit_of_many(plain, images, output):
 
 def test_one_logit_alone_points_away_from_the_boundary(lipschitz, images):
     x = np.concatenate([images, -images])
-    values = outputs(measure.float64_copy(lipschitz), x)[:, 0]
+    values = outputs(operators.float64_copy(lipschitz), x)[:, 0]
     found, signed = sal.saliency(lipschitz, x), sal.saliency(lipschitz, x, 0)
     sign = np.where(values > 0, 1.0, -1.0)
     np.testing.assert_array_equal(found.classes, values > 0)
@@ -134,12 +134,12 @@ def attacked(success, x):
     inputs = x + 0.1
     distances = np.linalg.norm((inputs - x).reshape(count, -1), axis=1)
     zeros = np.zeros(count, int)
-    return measure.Attack(inputs, success, distances, zeros, zeros + success, "pgd", np.ones(count))
+    return certification.Attack(inputs, success, distances, zeros, zeros + success, "pgd", np.ones(count))
 
 
 def test_pairs_are_those_that_were_found(images):
     found = attacked([False, True, False, True, True], images)
-    radii = measure.CertifiedRadii(np.arange(5.0), np.zeros(5, int), np.arange(5.0), None, np.ones((2, 2)))
+    radii = certification.CertifiedRadii(np.arange(5.0), np.zeros(5, int), np.arange(5.0), None, np.ones((2, 2)))
     pairs = sal.adversarial_pairs(found, images, radii)
     np.testing.assert_array_equal(pairs.indices, [1, 3, 4])
     np.testing.assert_array_equal(pairs.radii, [1, 3, 4])
@@ -164,6 +164,6 @@ def test_pairs_of_other_samples_are_refused(images):
     found = attacked([True] * 5, images)
     with pytest.raises(ValueError, match="5 samples"):
         sal.adversarial_pairs(found, images[:3])
-    radii = measure.CertifiedRadii(np.zeros(3), np.zeros(3, int), np.zeros(3), None, np.ones((2, 2)))
+    radii = certification.CertifiedRadii(np.zeros(3), np.zeros(3, int), np.zeros(3), None, np.ones((2, 2)))
     with pytest.raises(ValueError, match="Received: 3"):
         sal.adversarial_pairs(found, images, radii)

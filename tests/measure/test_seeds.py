@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+from lipviz import certification, measure, operators, toys, utils
 from lipviz import layers as lip
-from lipviz import measure, utils
-from lipviz.measure import toy_training
+from lipviz.toys import training as toy_training
 
 LABELLED = [(np.eye(4), np.arange(4) % 2)] * 2
 X = np.random.default_rng(0).standard_normal((8, 2))
@@ -25,27 +25,27 @@ def built():
 
 
 DRAWS = {
-    "random_kernel": lambda seed: measure.random_kernel(3, 2, seed=seed),
+    "random_kernel": lambda seed: operators.random_kernel(3, 2, seed=seed),
     "sample_kernel": lambda seed: measure.sample_kernel("random", seed=seed),
     "measure_layer": lambda seed: measure.measure_layer(built(), seed=seed),
     "activation_shape": lambda seed: measure.activation_shape(lip.GroupSort2(), seed=seed),
     "bjorck_convergence": lambda seed: measure.bjorck_convergence(np.eye(3), seed=seed),
-    "secant_ratios": lambda seed: measure.secant_ratios(network(), X, pairs=3, seed=seed),
-    "gradient_ascent_ratio": lambda seed: measure.gradient_ascent_ratio(network(), X, steps=1, seed=seed),
+    "secant_ratios": lambda seed: certification.secant_ratios(network(), X, pairs=3, seed=seed),
+    "gradient_ascent_ratio": lambda seed: certification.gradient_ascent_ratio(network(), X, steps=1, seed=seed),
     "gradient_flow": lambda seed: measure.gradient_flow(network(), X, seed=seed),
     "gradient_depth": lambda seed: measure.gradient_depth(depths=(2,), width=4, samples=3, seed=seed),
-    "jacobian_norms": lambda seed: measure.jacobian_norms(network(), X, seed=seed),
+    "jacobian_norms": lambda seed: operators.jacobian_norms(network(), X, seed=seed),
     "evaluate_lip_const": lambda seed: utils.evaluate_lip_const(network(), X, seed=seed),
-    "toy_network": lambda seed: measure.toy_network("groupsort2", 4, 1, seed=seed),
+    "toy_network": lambda seed: toys.toy_network("groupsort2", 4, 1, seed=seed),
     "linear_regions": lambda seed: measure.linear_regions(network(), resolution=5, seed=seed),
-    "attack": lambda seed: measure.attack(network(), X, epsilon=0.1, seed=seed),
-    "certify": lambda seed: measure.certify(network(), seed=seed),
-    "certify without a search": lambda seed: measure.certify(network(), search=False, seed=seed),
-    "toy_classifier": lambda seed: measure.toy_classifier(X, np.arange(8) % 2, width=4, depth=1, steps=1, seed=seed),
-    "fit_steps": lambda seed: measure.fit_steps(np.sin, width=4, depth=1, steps=1, seed=seed),
-    "kr_steps": lambda seed: measure.kr_steps(X, -X, width=4, depth=1, steps=1, seed=seed),
-    "kr_steps of a model": lambda seed: measure.kr_steps(X, -X, network(), steps=1, seed=seed),
-    "tradeoff_steps": lambda seed: measure.tradeoff_steps(*LABELLED, width=4, depth=1, steps=1, seed=seed),
+    "attack": lambda seed: certification.attack(network(), X, epsilon=0.1, seed=seed),
+    "certify": lambda seed: certification.certify(network(), seed=seed),
+    "certify without a search": lambda seed: certification.certify(network(), search=False, seed=seed),
+    "toy_classifier": lambda seed: toys.toy_classifier(X, np.arange(8) % 2, width=4, depth=1, steps=1, seed=seed),
+    "fit_steps": lambda seed: toys.fit_steps(np.sin, width=4, depth=1, steps=1, seed=seed),
+    "kr_steps": lambda seed: toys.kr_steps(X, -X, width=4, depth=1, steps=1, seed=seed),
+    "kr_steps of a model": lambda seed: toys.kr_steps(X, -X, network(), steps=1, seed=seed),
+    "tradeoff_steps": lambda seed: toys.tradeoff_steps(*LABELLED, width=4, depth=1, steps=1, seed=seed),
     "ToyTrainer.restart": lambda seed: toy_training.ToyTrainer.restart(None, seed),
     "ActivationProbe.measure": lambda seed: measure.ActivationProbe(lip.GroupSort2(), 2, 5).measure(seed=seed),
     "evaluate_lip_const_gen": lambda seed: utils.evaluate_lip_const_gen(network(), iter([(X, X)]), seed=seed),
@@ -64,7 +64,8 @@ def test_a_seed_is_a_whole_number(name):
 
 
 def test_no_measurement_with_a_seed_is_forgotten():
-    functions = {name: getattr(measure, name) for name in measure.__all__}
+    packages = (certification, measure, operators, toys)
+    functions = {name: getattr(package, name) for package in packages for name in package.__all__}
     seeded = {
         name
         for name, function in functions.items()

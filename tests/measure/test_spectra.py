@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import lipviz
-from lipviz import layers, measure
+from lipviz import layers, measure, operators
 
 finite = st.floats(-1e12, 1e12, allow_subnormal=False)
 
@@ -74,7 +74,7 @@ def test_a_measurement_is_frozen():
 @pytest.mark.parametrize("shape", [(1, 1), (6, 6), (9, 4), (4, 9)])
 @pytest.mark.parametrize("k", [1.0, 0.25])
 def test_a_layer_before_between_and_after(shape, k):
-    kernel = 7 * measure.random_kernel(*shape, 0.2)
+    kernel = 7 * operators.random_kernel(*shape, 0.2)
     layer = dense(kernel, k_coef_lip=k)
     spectrum = measure.singular_values(layer)
     np.testing.assert_allclose(spectrum.raw, np.linalg.svd(kernel, compute_uv=False), rtol=1e-6)
@@ -95,7 +95,7 @@ def test_without_bjorck_the_normalized_kernel_is_the_constrained_one():
 
 
 def test_measuring_changes_nothing():
-    layer = dense(measure.random_kernel(5, 5, 1e-3), maxiter_spectral=1)
+    layer = dense(operators.random_kernel(5, 5, 1e-3), maxiter_spectral=1)
     before = layer.get_weights()
     measure.singular_values(layer)
     for old, new in zip(before, layer.get_weights(), strict=True):

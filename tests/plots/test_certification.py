@@ -8,7 +8,7 @@ import pytest
 import lipviz
 from lipviz import layers as lip
 from lipviz import plots
-from lipviz.measure import Certificate, LayerBound
+from lipviz.certification import Certificate, LayerBound
 
 ROWS = (
     LayerBound("conv", "Conv2D", 1.5, 1.6, "circulant", 1.0),

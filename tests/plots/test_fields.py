@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lipviz import measure, plots
+from lipviz import certification, plots
 from lipviz.measure.fields import DecisionField, LinearRegions
 from lipviz.plots import fields as pf
 
@@ -25,7 +25,7 @@ def decision(classes=1, points=True, certified=True, name="net", scale=1.0):
     x = np.array([[1.0, 0.5], [-1.0, 0.2], [0.1, -0.5], [1.5, 0.0]]) if points else None
     y = np.array([1, 0, 0, 1]) if points else None
     radii = np.array([1.0, 0.5, 0.0, np.inf])
-    radii = measure.CertifiedRadii(radii, y, radii, y, np.ones((2, 2))) if certified and points else None
+    radii = certification.CertifiedRadii(radii, y, radii, y, np.ones((2, 2))) if certified and points else None
     return DecisionField(name, X0, X1, logits, predicted, margins, x, y, radii)
 
 

@@ -16,7 +16,7 @@ from matplotlib.legend import Legend
 from PIL import Image
 
 import lipviz
-from lipviz import measure, plots
+from lipviz import measure, operators, plots
 from lipviz.plots import style
 from lipviz.plots.letters import LetterRenderer
 
@@ -24,7 +24,7 @@ SOURCES = Path(lipviz.__file__).parent
 
 
 def convergence(beta=0.5, **settings):
-    return measure.bjorck_convergence(measure.random_kernel(12, 9, 0.05), beta_bjorck=beta, repeats=1, **settings)
+    return measure.bjorck_convergence(operators.random_kernel(12, 9, 0.05), beta_bjorck=beta, repeats=1, **settings)
 
 
 def layer(name="dense", constrained=True, count=6, **values):

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lipviz import measure, plots
+from lipviz import certification, plots
 
 RNG = np.random.default_rng(0)
 
@@ -15,13 +15,13 @@ RNG = np.random.default_rng(0)
 def accuracy(empirical=True, count=7):
     epsilons = np.linspace(0, 1.2, count)
     left = 0.9 * np.exp(-epsilons)
-    return measure.CertifiedAccuracy(epsilons, left**2, 0.91, 100, left if empirical else None)
+    return certification.CertifiedAccuracy(epsilons, left**2, 0.91, 100, left if empirical else None)
 
 
 def radii(values=None):
     values = RNG.exponential(0.3, 200) if values is None else np.asarray(values, float)
     zeros = np.zeros(len(values), int)
-    return measure.CertifiedRadii(values, zeros, values, None, np.ones((2, 2)))
+    return certification.CertifiedRadii(values, zeros, values, None, np.ones((2, 2)))
 
 
 def drawn(ax):
@@ -88,14 +88,14 @@ def test_accuracy_without_an_attack_shows_one_line():
 
 
 def test_sizes_are_put_in_order():
-    data = measure.CertifiedAccuracy(np.array([1.0, 0.0, 0.5]), np.array([0.1, 0.9, 0.4]), 0.9, 10)
+    data = certification.CertifiedAccuracy(np.array([1.0, 0.0, 0.5]), np.array([0.1, 0.9, 0.4]), 0.9, 10)
     line = drawn(plots.plot_certified_accuracy(data))["certified"]
     np.testing.assert_array_equal(line.get_xdata(), [0, 0.5, 1])
     np.testing.assert_array_equal(line.get_ydata(), [0.9, 0.4, 0.1])
 
 
 def test_one_size_of_zero_has_a_frame():
-    data = measure.CertifiedAccuracy(np.array([0.0]), np.array([0.9]), 0.9, 10)
+    data = certification.CertifiedAccuracy(np.array([0.0]), np.array([0.9]), 0.9, 10)
     low, high = plots.plot_certified_accuracy(data).get_xlim()
     assert low < 0 < high
 

@@ -10,13 +10,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure import Attack, CertifiedAccuracy, GradientHistory
+from lipviz.certification import Attack, CertifiedAccuracy
+from lipviz.measure import GradientHistory
 from lipviz.measure.certified_image import CertifiedImage
-from lipviz.measure.tradeoff import Tradeoff, TradeoffRun
 from lipviz.measure.training_log import TrainingLog
 from lipviz.plots import certified_image as image_plots
 from lipviz.plots import tradeoff as tradeoff_plots
 from lipviz.plots import training
+from lipviz.toys.tradeoff import Tradeoff, TradeoffRun
 
 RNG = np.random.default_rng(0)
 

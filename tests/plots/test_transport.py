@@ -7,9 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure.kantorovich_rubinstein import KRTraining
 from lipviz.measure.transport import PotentialField, wasserstein_distance
 from lipviz.plots.transport import plot_potential, plot_wasserstein_training
+from lipviz.toys.kantorovich_rubinstein import KRTraining
 
 X, Y = np.array([[2.0, 0.0], [3.0, 1.0], [2.5, 0.0]]), np.array([[0.0, 0.0], [0.0, 1.0]])
 X0, X1 = np.linspace(-1, 4, 11), np.linspace(-1, 2, 7)

@@ -7,7 +7,7 @@ pinned: the lower bound of the whole, which a search finds, and times.
 On JAX every fifth case is measured, as in the citizenship test.
 """
 
-from lipviz import measure
+from lipviz import certification
 from tools.pins import draws, rounding, version_0_1
 
 FILE = "certificates.json"
@@ -34,7 +34,7 @@ def present():
 def _entry(model, dtype):
     entry = {"dtype": dtype}
     for norm, value in NORMS.items():
-        certificate = measure.certify(model, norm=value, search=False)
+        certificate = certification.certify(model, norm=value, search=False)
         rows = [[row.kind, row.lower, _finite(row.upper), row.method] for row in certificate.layers]
         entry[norm] = {"bound": _finite(certificate.upper_bound), "layers": rows}
     return entry

@@ -145,7 +145,7 @@ def _default(value):
 
 
 def _command():
-    from lipviz import cli
+    from lipviz.command import cli
 
     parser = cli._build_parser()
     yield from _options("lipviz (command)", parser)

@@ -9,9 +9,9 @@ from keras import layers as K  # noqa: F401
 from keras import ops
 
 import lipviz
+from lipviz import certification, losses  # noqa: F401
 from lipviz import layers as lip
-from lipviz import losses, measure  # noqa: F401
-from lipviz.measure.precision import float64_scope
+from lipviz.operators.precision import float64_scope
 
 STATE = ("u", "sig", "wbar", "origin", "k", "count", "seed_generator_state", "momentum", "iteration", "learning_rate")
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from lipviz.measure.graph import traced
+from lipviz.certification.graph import traced
 from tools.red_team import attacks, drawing, kit
 from tools.red_team.faults import FaultError, UnusableError
 from tools.red_team.recipes import yes

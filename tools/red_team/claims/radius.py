@@ -27,7 +27,7 @@ def check(script, settings):
     snap = snapper(plan)
     points = snap(scale * rng.standard_normal((4, sum(parts_of(plan)))))
     script.run(f"x = np.reshape({points.tolist()!r}, {(4, *plan.shapes[0])})")
-    script.run("found = measure.certified_radius(model, x)")
+    script.run("found = certification.certified_radius(model, x)")
     found = script["found"]
     script.tally.bound(bool((found.radii > 0).any()))
     function = function_of(plan, kit.twin(script["make"], model))
@@ -82,7 +82,7 @@ def accuracy(script, outputs, rng):
     classes = outputs.shape[1]
     labels = rng.integers(0, max(classes, 2), len(outputs))
     script.run(f"y = np.array({labels.tolist()})")
-    script.run("certified = measure.certified_accuracy(model, x, y, [0.0, 0.1])")
+    script.run("certified = certification.certified_accuracy(model, x, y, [0.0, 0.1])")
     middle = middle_of(script["model"])
     # Classes that tie are all right: a sigmoid may have rounded them to 1.
     hits = [not flips(outputs[i : i + 1], label, middle)[0] for i, label in enumerate(labels)]

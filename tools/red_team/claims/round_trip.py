@@ -11,7 +11,7 @@ NAME = "round trip"
 COPIES = {
     "vanillaModel": "lipviz.vanillaModel(model)",
     "save": "saved(model)",
-    "float64": "measure.float64_copy(model)",
+    "float64": "operators.float64_copy(model)",
     "clone": "cloned(model)",
 }
 

@@ -1,0 +1,163 @@
+"""Modules and names that have moved: the old ones work for one release, and warn of the new ones.
+
+A finder goes before Python's own, since a submodule of a package that has moved would be found, and run, twice.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+
+# Old modules, and the new ones that hold their public names. What lies below an old one lies below the new one.
+MODULES = {
+    "lipviz.app": "lipviz.command.app",
+    "lipviz.bench": "lipviz.command.bench",
+    "lipviz.cli": "lipviz.command.cli",
+    "lipviz.doctor": "lipviz.command.doctor",
+    "lipviz.lab": "lipviz.command.lab",
+    "lipviz.measure.algebra": "lipviz.operators.algebra",
+    "lipviz.measure.attacks": "lipviz.certification.attacks",
+    "lipviz.measure.bounds": "lipviz.certification.rules",
+    "lipviz.measure.certificate": "lipviz.certification.certificate",
+    "lipviz.measure.certificate_file": "lipviz.certification.certificate_file",
+    "lipviz.measure.certification": "lipviz.certification",
+    "lipviz.measure.convolutions": "lipviz.operators.convolution_bounds",
+    "lipviz.measure.fitting": "lipviz.toys.fitting",
+    "lipviz.measure.operators": "lipviz.operators",
+    "lipviz.measure.precision": "lipviz.operators.precision",
+    "lipviz.measure.ratios": "lipviz.certification.ratios",
+    "lipviz.measure.robustness": "lipviz.certification.radii",
+    "lipviz.measure.toy_training": "lipviz.toys.training",
+    "lipviz.measure.tradeoff": "lipviz.toys.tradeoff",
+}
+# Old names, by their module.
+NAMES = {
+    "lipviz.measure": {
+        **dict.fromkeys(
+            (
+                "Convolution",
+                "ConvolutionBound",
+                "conv_singular_values",
+                "convolution_bound",
+                "explicit_matrix",
+                "extreme_singular_values",
+                "float64_copy",
+                "jacobian_norms",
+                "kernels",
+                "linear_operator",
+                "random_kernel",
+                "size_free_bound",
+            ),
+            "lipviz.operators",
+        ),
+        **dict.fromkeys(
+            (
+                "Attack",
+                "Bound",
+                "Certificate",
+                "CertificateCheck",
+                "CertifiedAccuracy",
+                "CertifiedRadii",
+                "LayerBound",
+                "RatioAscent",
+                "SecantRatios",
+                "attack",
+                "certified_accuracy",
+                "certified_radius",
+                "certify",
+                "certify_file",
+                "gradient_ascent_ratio",
+                "logit_errors",
+                "logits_model",
+                "pairwise_bounds",
+                "register_bound",
+                "secant_ratios",
+            ),
+            "lipviz.certification",
+        ),
+        **dict.fromkeys(
+            (
+                "ACTIVATIONS",
+                "FunctionFit",
+                "KRTraining",
+                "Tradeoff",
+                "TradeoffRun",
+                "fit_function",
+                "fit_steps",
+                "kr_steps",
+                "kr_training",
+                "toy_classifier",
+                "toy_network",
+                "tradeoff_run",
+                "tradeoff_steps",
+                "tradeoff_table",
+            ),
+            "lipviz.toys",
+        ),
+    },
+    "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
+}
+
+
+def warn(old, new, level):
+    """Warn that something has another name now.
+
+    Args:
+        old: Full name that is used.
+        new: Full name to use.
+        level: Number of frames between this function and who used the name.
+    """
+    warnings.warn(f"`{old}` has moved and will be removed: use `{new}`.", DeprecationWarning, stacklevel=level + 1)
+
+
+def name_of(module, name):
+    """The value of a name that has moved out of a module, for a module's `__getattr__`.
+
+    Raises:
+        AttributeError: If none of that name has.
+    """
+    new = NAMES.get(module, {}).get(name)
+    if new is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    warn(f"{module}.{name}", f"{new}.{name}", 3)
+    return getattr(importlib.import_module(new), name)
+
+
+def new_module(name):
+    """The full name that a module has now; None where it has not moved."""
+    if name in MODULES:
+        return MODULES[name]
+    parent, _, rest = name.rpartition(".")
+    return f"{new}.{rest}" if parent and (new := new_module(parent)) else None
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives the new module where the old one is asked for."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.startswith("lipviz.") and new_module(fullname) is not None:
+            return importlib.machinery.ModuleSpec(fullname, self)
+        return None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        name = module.__name__
+        warn(name, new_module(name), _frames_of_import())
+        sys.modules[name] = importlib.import_module(new_module(name))  # which Python takes then
+
+
+def _frames_of_import():
+    """Number of frames from `warn` up to the one that imports; `warnings` leaves out those of the import system."""
+    depth, frame = 1, sys._getframe(1)
+    while frame is not None and (frame.f_code.co_filename == __file__ or "importlib" in frame.f_code.co_filename):
+        depth, frame = depth + ("_bootstrap" not in frame.f_code.co_filename), frame.f_back
+    return depth
+
+
+def install():
+    """Let old modules be imported; once."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,42 @@
+"""What can be proved of a model: its Lipschitz constant, certified radii, and attacks that put both to the test.
+
+`lipviz.certify`, `lipviz.certified_radius` and `lipviz.register_bound` are those of this package.
+"""
+
+from lipviz.certification.attacks import Attack, attack
+from lipviz.certification.certificate import Certificate, LayerBound
+from lipviz.certification.classifiers import logits_model, pairwise_bounds
+from lipviz.certification.provenance import CertificateCheck
+from lipviz.certification.radii import (
+    CertifiedAccuracy,
+    CertifiedRadii,
+    certified_accuracy,
+    certified_radius,
+    logit_errors,
+)
+from lipviz.certification.ratios import RatioAscent, SecantRatios, gradient_ascent_ratio, secant_ratios
+from lipviz.certification.rules import Bound, register_bound
+from lipviz.certification.upper_bounds import certify, certify_file
+
+__all__ = [
+    "Attack",
+    "Bound",
+    "Certificate",
+    "CertificateCheck",
+    "CertifiedAccuracy",
+    "CertifiedRadii",
+    "LayerBound",
+    "RatioAscent",
+    "SecantRatios",
+    "attack",
+    "certified_accuracy",
+    "certified_radius",
+    "certify",
+    "certify_file",
+    "gradient_ascent_ratio",
+    "logit_errors",
+    "logits_model",
+    "pairwise_bounds",
+    "register_bound",
+    "secant_ratios",
+]

@@ -1,0 +1,383 @@
+"""Attacks: search for a small change of an input, in the l2 norm, that changes the decision of a network.
+
+What an attack finds is a proof that the decision can change that close; what it does not find proves nothing. A
+certified radius is the other half: no attack may succeed inside.
+
+The attacks are those of the Adversarial Robustness Toolbox (ART). It sees a network through NumPy, as scores and their
+gradients in float64, so that every backend has the same attacks. What counts in the end is decided by the float64 copy
+of the network, whatever ART computed in: each change is cut back to where the decision first changes on its way, and
+measured there.
+
+References:
+    Madry et al. (2018), Towards deep learning models resistant to adversarial attacks ("pgd").
+    Moosavi-Dezfooli, Fawzi and Frossard (2016), DeepFool ("deepfool").
+    Chen, Jordan and Wainwright (2020), HopSkipJumpAttack ("hopskipjump").
+"""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import warnings
+
+import numpy as np
+
+from lipviz import normalizers as nm
+from lipviz.certification.radii import check_epsilons, checked, class_numbers, decisions, logits
+from lipviz.operators.linear import _Pullback
+from lipviz.operators.precision import check_varies, float64_scope
+
+# Number of steps of each method, by default.
+STEPS = {"pgd": 40, "deepfool": 15, "hopskipjump": 20}
+_ROWS = 512  # gradients at a time
+_HALVINGS = 20
+
+
+# --- results ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attack:
+    """What an attack on n samples found.
+
+    Attributes:
+        inputs: The changed samples, of shape (n, ...), float64. Where it succeeded, the first place on the way to what
+            it found where the decision is wrong, to 1e-6 of the way.
+        success: Whether the decision there is wrong, of shape (n,): other than the label, or than the decision at the
+            sample where no labels were given. A sample that is misclassified already counts, unchanged.
+        distances: l2 norm of each change, of shape (n,), float64; 0 for a sample that was misclassified already.
+        before: Class decided for at each sample, of shape (n,).
+        after: Class decided for at each changed sample, of shape (n,).
+        method: Name of the attack.
+        epsilon: Largest norm that a change was allowed, of shape (n,); infinite where there was no limit.
+    """
+
+    inputs: np.ndarray = dataclasses.field(repr=False)
+    success: np.ndarray = dataclasses.field(repr=False)
+    distances: np.ndarray = dataclasses.field(repr=False)
+    before: np.ndarray = dataclasses.field(repr=False)
+    after: np.ndarray = dataclasses.field(repr=False)
+    method: str
+    epsilon: np.ndarray = dataclasses.field(repr=False)
+
+    def __len__(self):
+        return len(self.success)
+
+    @property
+    def success_rate(self):
+        """Share of the samples with a wrong decision."""
+        return float(self.success.mean())
+
+    @property
+    def found(self):
+        """Norm of each change that succeeded, infinite where none did, of shape (n,)."""
+        return np.where(self.success, self.distances, np.inf)
+
+    def accuracy_at(self, epsilons):
+        """Share of samples that no change of norm up to ε made wrong, as far as this attack found: (m,).
+
+        An upper bound of what is left when the best attack comes, for any ε that this one was allowed.
+
+        Args:
+            epsilons: Finite numbers of at least 0: one, or an array of shape (m,).
+        """
+        return (self.found > check_epsilons(epsilons)[:, None]).mean(axis=1)
+
+
+# --- measurement ---
+
+
+def attack(model, x, y=None, epsilon=None, method="pgd", steps=None, starts=1, seed=0):
+    """Attack a classifier in the l2 norm.
+
+    * "pgd" climbs the difference of the best other logit and the right one inside the ball of radius ε, with steps of
+      length 2.5 ε / steps along the gradient, each projected back onto the ball. The strongest test of a given ε.
+    * "deepfool" has no ball: each step goes to where the linearized network is undecided. It looks for a small change,
+      and takes a gradient per class and step.
+    * "hopskipjump" asks for decisions only, no gradient, so that none can mislead it. It is slow: up to a thousand
+      evaluations a step for each sample.
+
+    Args:
+        model: Built Keras classifier, see `certified_radius`.
+        x: Samples of shape (n, ...), at least one, in the model's units. The attack may leave their range.
+        y: Labels, see `certified_radius`; where they are given, samples that are misclassified count as found.
+        epsilon: Largest l2 norm of a change, positive: a number, or one for each sample, (n,). "pgd" needs it; for the
+            others what lies beyond does not count as success, None sets no limit.
+        method: "pgd", "deepfool" or "hopskipjump".
+        steps: Number of steps at most, at least 1; None takes 40, 15 or 20.
+        starts: "pgd" only: with 1, the attack starts at the samples; with more, at that many random points of the ball.
+        seed: Seed of what the attack draws. NumPy's global state is put back afterwards.
+
+    Returns:
+        An `Attack`.
+
+    Raises:
+        ImportError: If the Adversarial Robustness Toolbox is not installed.
+        TypeError: See `certified_radius`.
+        ValueError: See `certified_radius`; or if an argument is out of range, or the model's input is of whole numbers.
+    """
+    steps, starts = _check_settings(method, steps, starts)
+    seed = nm.check_seed("seed", seed, most=2**32 - 1)  # as NumPy's global generator takes
+    _toolbox()  # before anything is computed
+    network, x = checked(model, x)
+    check_varies(model)
+    limits = _check_limits(epsilon, len(x), method)
+    scores = logits(network, x)
+    before = decisions(scores)
+    right = before if y is None else class_numbers(y, len(x), scores.shape[1])
+    todo = np.flatnonzero(before == right)
+    inputs = x.copy()
+    with _quiet(seed):
+        search = _SEARCHES[method](network, len(todo), steps, starts, scores.shape[1])
+        for start in range(0, len(todo), search.batch):
+            rows = todo[start : start + search.batch]
+            changes = _within(search.changes(x[rows], right[rows], limits[rows]), limits[rows])
+            inputs[rows] = _cut_back(network, x[rows], changes, right[rows])
+    after = decisions(logits(network, inputs))
+    distances = np.linalg.norm((inputs - x).reshape(len(x), -1), axis=1)
+    success = (after != right) & (distances <= limits)
+    return Attack(inputs, success, distances, before, after, method, limits)
+
+
+def _check_settings(method, steps, starts):
+    if method not in STEPS:
+        raise ValueError(f"`method` must be one of {', '.join(map(repr, STEPS))}. Received: {method!r}")
+    steps = STEPS[method] if steps is None else nm.check_count("steps", steps)
+    starts = nm.check_count("starts", starts)
+    for name, value in (("steps", steps), ("starts", starts)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {value!r}")
+    return steps, starts
+
+
+def _check_limits(epsilon, count, method):
+    """Largest norm of each change, (n,)."""
+    if epsilon is None:
+        if method == "pgd":
+            raise ValueError("The method 'pgd' stays within a ball and needs its radius. Received: epsilon=None")
+        return np.full(count, np.inf)
+    limits = check_epsilons(epsilon, "epsilon")
+    if len(limits) not in (1, count) or (limits == 0).any():
+        raise ValueError(
+            f"`epsilon` must be positive, one number or one for each of {count} samples. Received: {epsilon!r}"
+        )
+    return np.broadcast_to(limits, count).copy()
+
+
+def _within(changes, limits):
+    """Changes cut to what is allowed: the float32 of ART may be off in the last digits."""
+    norms = np.linalg.norm(changes.reshape(len(changes), -1), axis=1)
+    beyond = (norms > limits) & (norms <= limits * (1 + 1e-5))
+    factors = np.where(beyond, limits / np.where(norms > 0, norms, 1) * (1 - 1e-12), 1.0)
+    return changes * _along(factors, changes)
+
+
+def _cut_back(network, x, changes, right):
+    """Go back from each changed input that is decided wrong to where its decision changes: the changed inputs."""
+    ends = x + changes
+    (wrong,) = np.nonzero(decisions(logits(network, ends)) != right)
+    if not wrong.size:
+        return ends
+    x, changes, right = x[wrong], changes[wrong], right[wrong]
+    low, high = np.zeros(len(wrong)), np.ones(len(wrong))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_wrong = decisions(logits(network, x + _along(middle, x) * changes)) != right
+        low, high = np.where(is_wrong, low, middle), np.where(is_wrong, middle, high)
+    ends[wrong] = x + _along(high, x) * changes
+    return ends
+
+
+def _along(values, like):
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+# --- the network as ART sees it ---
+
+
+class _Scores:
+    """Scores of the classes and their gradients, in NumPy, as functions of the points.
+
+    Args:
+        network: Float64 network.
+        outputs: Its number of outputs. One output f counts as two classes, with the scores −f/2 and f/2.
+        rows: Number of gradients at a time.
+    """
+
+    def __init__(self, network, outputs, rows):
+        self.network = network
+        self.outputs = outputs
+        self.rows = rows
+        self._pullback = None
+
+    def values(self, points):
+        """Scores of the classes, of shape (n, classes)."""
+        scores = logits(self.network, points)
+        return np.hstack([-scores / 2, scores / 2]) if self.outputs == 1 else scores
+
+    def gradients(self, points, covectors):
+        """Gradient of covector_i · scores at point i, with the shape of the points."""
+        if self.outputs == 1:
+            covectors = (covectors[:, 1:] - covectors[:, :1]) / 2
+        parts = [
+            self._padded(points[i : i + self.rows], covectors[i : i + self.rows])
+            for i in range(0, len(points), self.rows)
+        ]
+        return np.concatenate(parts)
+
+    def _padded(self, points, covectors):
+        """Always the same number of rows: one compiled function for all."""
+        count = len(points)
+        spare = self.rows - count
+        points = np.concatenate([points, np.repeat(points[:1], spare, axis=0)])
+        covectors = np.concatenate([covectors, np.repeat(covectors[:1], spare, axis=0)])
+        with float64_scope():
+            if self._pullback is None:
+                self._pullback = _Pullback(self.network, points.shape, self.outputs, often=True)
+            return self._pullback.gradients(points, covectors)[:count]
+
+
+@functools.cache
+def _toolbox():
+    """ART's attacks and the class of classifiers that they take.
+
+    Raises:
+        ImportError: If ART is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what else could be installed
+            from art.attacks import evasion
+            from art.estimators import BaseEstimator, LossGradientsMixin
+            from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
+    except ImportError as error:
+        raise ImportError(
+            "lipviz.certification.attack needs the Adversarial Robustness Toolbox: pip install "
+            f"adversarial-robustness-toolbox. Import failed with: {error}"
+        ) from error
+
+    class Classifier(ClassGradientsMixin, LossGradientsMixin, ClassifierMixin, BaseEstimator):
+        """A batch of inputs ``origin + unit · z`` as a function of z: what ART calls an input is z."""
+
+        def __init__(self, scores, origin, unit, shape):
+            super().__init__(model=None, clip_values=None)
+            self.scores, self.origin, self.unit = scores, origin, unit
+            self._input_shape = shape
+            self.nb_classes = max(scores.outputs, 2)
+
+        @property
+        def input_shape(self):
+            return self._input_shape
+
+        def fit(self, x, y, **kwargs):
+            raise NotImplementedError
+
+        def _points(self, z):
+            return self.origin + self.unit * np.asarray(z, np.float64)
+
+        def predict(self, x, batch_size=None, **kwargs):
+            return self.scores.values(self._points(x))
+
+        def loss_gradient(self, x, y, **kwargs):
+            """Gradient of the largest other score minus that of the class of the one-hot rows y."""
+            points = self._points(x)
+            rivals = np.where(np.asarray(y) > 0, -np.inf, self.scores.values(points)).argmax(axis=1)
+            covectors = np.eye(self.nb_classes)[rivals] - y
+            return (self.unit * self.scores.gradients(points, covectors)).astype(np.float32)
+
+        def class_gradient(self, x, label=None, **kwargs):
+            """Gradients of all scores, of shape (n, classes, ...)."""
+            points, count = self._points(x), self.nb_classes
+            covectors = np.tile(np.eye(count), (len(points), 1))
+            gradients = self.scores.gradients(np.repeat(points, count, axis=0), covectors)
+            return self.unit * gradients.reshape(len(points), count, *points.shape[1:])
+
+    return evasion, Classifier
+
+
+class _Search:
+    """A method of ART on one network.
+
+    Args:
+        network: Float64 network.
+        count: Number of samples there will be.
+        steps: Number of steps.
+        starts: Number of starts.
+        outputs: Number of outputs of the network.
+
+    Attributes:
+        batch: Number of samples at a time.
+    """
+
+    most = 128  # samples at a time
+    per_class = False  # whether it takes a gradient for each class
+
+    def __init__(self, network, count, steps, starts, outputs):
+        self.evasion, self.classifier = _toolbox()
+        self.steps, self.starts = steps, starts
+        self.classes = max(outputs, 2)
+        self.batch = max(1, min(count, self.most))
+        self.scores = _Scores(network, outputs, self.batch * (self.classes if self.per_class else 1))
+
+    def view(self, origin, unit, x):
+        return self.classifier(self.scores, origin, unit, x.shape[1:])
+
+
+class _Pgd(_Search):
+    most = _ROWS
+
+    def changes(self, x, right, limits):
+        # In units of ε around each sample: ART takes no ε of each in l2, and its float32 does not round the samples.
+        unit = _along(limits, x)
+        method = self.evasion.ProjectedGradientDescent(
+            self.view(x, unit, x),
+            norm=2,
+            eps=1.0,
+            eps_step=2.5 / self.steps,
+            max_iter=self.steps,
+            num_random_init=0 if self.starts == 1 else self.starts,
+            batch_size=len(x),
+            verbose=False,
+        )
+        found = method.generate(np.zeros(x.shape, np.float32), np.eye(self.classes)[right])
+        return unit * found.astype(np.float64)
+
+
+class _DeepFool(_Search):
+    most = 64
+    per_class = True
+
+    def changes(self, x, right, limits):
+        method = self.evasion.DeepFool(
+            self.view(x, 1.0, x),
+            max_iter=self.steps,
+            epsilon=0.02,
+            nb_grads=self.classes,
+            batch_size=len(x),
+            verbose=False,
+        )
+        return method.generate(np.zeros(x.shape, np.float32)).astype(np.float64)
+
+
+class _HopSkipJump(_Search):
+    def changes(self, x, right, limits):
+        method = self.evasion.HopSkipJump(
+            self.view(0.0, 1.0, x), norm=2, max_iter=self.steps, max_eval=1000, init_eval=50, verbose=False
+        )
+        return method.generate(x.astype(np.float32), np.eye(self.classes)[right]).astype(np.float64) - x
+
+
+_SEARCHES = {"pgd": _Pgd, "deepfool": _DeepFool, "hopskipjump": _HopSkipJump}
+
+
+@contextlib.contextmanager
+def _quiet(seed):
+    """Seed NumPy's global generator, which ART draws from, and put it back; keep ART's remarks from the log."""
+    state, level = np.random.get_state(), logging.getLogger("art").level  # noqa: NPY002
+    logging.getLogger("art").setLevel(logging.ERROR)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        logging.getLogger("art").setLevel(level)

@@ -1,0 +1,252 @@
+"""What `certify` returns: the bounds of a model and of its steps, as numbers, as a table, and as JSON."""
+
+import dataclasses
+import html
+import json
+import math
+
+import keras
+
+from lipviz.certification.provenance import Origin, check
+from lipviz.certification.rules.registry import Bound
+
+_NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerBound:
+    """The Lipschitz constant of one step of a model, from below and from above, with respect to its own input.
+
+    Attributes:
+        name: Name of the layer, with those of the models that it lies in; its activation is a step of its own.
+        kind: Class of the layer or of the operation.
+        lower: The constant is at least this.
+        upper: It is at most this; infinite where nothing is known.
+        method: How the upper bound was found, or why there is none.
+        milliseconds: Time that it took.
+    """
+
+    name: str
+    kind: str
+    lower: float
+    upper: float
+    method: str
+    milliseconds: float
+
+    @property
+    def attained(self):
+        """Whether the upper bound is the constant itself, to 1e-6."""
+        return Bound(self.lower, self.upper, self.method).attained
+
+    def to_dict(self):
+        """All of it as a dict; infinity is None."""
+        return {**dataclasses.asdict(self), "upper": _finite_or_none(self.upper), "attained": self.attained}
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What is proved about a model's Lipschitz constant: ‖f(x) − f(y)‖ ≤ upper_bound · ‖x − y‖ for all x and y.
+
+    It speaks of the exact function with the weights that inference uses. What a computer rounds on the way is no
+    part of it: see `certified_radius` for certificates that include that.
+
+    Attributes:
+        model: Name of the model.
+        upper_bound: Sound for all inputs; infinite where a layer is not known.
+        lower_bound: Largest ratio ‖f(x) − f(y)‖ / ‖x − y‖ that a search found; 0 where there was none.
+        layers: A `LayerBound` for each step, in the order of computation.
+        norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
+        input_shape: Shape of the input without the batch, None for unknown sizes; a tuple of shapes for several.
+        notes: What a reader should know, sentences.
+        origin: How it was made, with hashes of the model; None where `certify` did not make it.
+        radii: The `CertifiedRadii` that it was saved with; None where there are none.
+    """
+
+    model: str
+    upper_bound: float
+    lower_bound: float
+    layers: tuple
+    norm: float
+    input_shape: tuple
+    notes: tuple = ()
+    origin: Origin | None = dataclasses.field(default=None, repr=False, hash=False)
+    radii: object = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def unbounded(self):
+        """The steps without a bound, a tuple of `LayerBound`."""
+        return tuple(layer for layer in self.layers if layer.upper == math.inf)
+
+    def to_dict(self):
+        """All of it as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
+        shape = keras.tree.map_structure(lambda size: size, self.input_shape)
+        return {
+            "model": self.model,
+            "upper_bound": _finite_or_none(self.upper_bound),
+            "lower_bound": self.lower_bound,
+            "norm": "inf" if self.norm == math.inf else str(self.norm),
+            "input_shape": _as_lists(shape),
+            "layers": [layer.to_dict() for layer in self.layers],
+            "notes": list(self.notes),
+        }
+
+    def to_json(self, indent=2):
+        """The dict as JSON text.
+
+        Args:
+            indent: Spaces per level; None for one line.
+
+        Returns:
+            A string.
+        """
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    # --- handing it on ---
+
+    def save(self, path, radii=None):
+        """Write it to a JSON file, with what it takes to tell later whether it speaks of a model.
+
+        The file holds hashes (SHA-256) of the model's configuration and weights as they were when it was certified, the
+        bounds of all layers, the settings of the search, and the versions of what computed. All numbers read back
+        exactly; the strings "Infinity" and "NaN" stand for numbers that JSON does not have. The file appears at once or
+        not at all, and replaces one of that name. It has a checksum against damage, and no signature.
+
+        Args:
+            path: Path of the file, as "net.json".
+            radii: What `certified_radius` returned for the same model: radii, predictions, and a hash of the samples go
+                in, too. By default, the `radii` that it was loaded with.
+
+        Raises:
+            FileNotFoundError: If the folder is missing.
+            IsADirectoryError: If the path is a folder.
+            OSError: If the file cannot be written.
+            TypeError: If `radii` is something else.
+            ValueError: If the radii are those of another model, the certificate has no hashes, or the name is one of a
+                saved model.
+        """
+        from lipviz.certification import certificate_file
+
+        certificate_file.write(path, self, radii)
+
+    @classmethod
+    def load(cls, path):
+        """Read a certificate that `save` wrote.
+
+        Args:
+            path: Path of the file.
+
+        Returns:
+            A `Certificate`, equal to the one that was saved.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            IsADirectoryError: If it is a folder.
+            OSError: If the file cannot be read.
+            ValueError: If it is damaged, no certificate, or written in another format.
+        """
+        from lipviz.certification import certificate_file
+
+        return certificate_file.read(path)
+
+    def check(self, model, x=None):
+        """Whether it speaks of a model: whether its hashes are those of the model.
+
+        Names, `trainable`, compilation, and what only training uses may differ. Another version of Keras or of its
+        backend is a note. The bounds are not computed again: whether they are true is what `certify` says.
+
+        Args:
+            model: Built Keras model.
+            x: Samples, to compare them with those of its radii; values, shape and dtype count. None compares none.
+
+        Returns:
+            A `CertificateCheck`, true where the certificate speaks of the model, with the differences in words.
+
+        Raises:
+            TypeError: If `model` is no Keras model or layer.
+            ValueError: If the model is not built, the certificate has no hashes, or `x` is given and it has no radii.
+        """
+        return check(self, model, x)
+
+    @property
+    def summary(self):
+        """What is proved, in one sentence."""
+        upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
+        found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""
+        return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm: {upper}{found}."
+
+    def _rows(self):
+        for layer in self.layers:
+            attained = "yes" if layer.attained else ""
+            upper = "∞" if layer.upper == math.inf else _up(layer.upper)
+            yield (
+                layer.name,
+                layer.kind,
+                _down(layer.lower),
+                upper,
+                attained,
+                layer.method,
+                f"{layer.milliseconds:.1f}",
+            )
+
+    def __str__(self):
+        rows = [_HEADER, *self._rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+        lines = ["  ".join(_padded(cell, widths[i], i) for i, cell in enumerate(row)) for row in rows]
+        lines.insert(1, "  ".join("─" * width for width in widths))
+        return "\n".join([self.summary, "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
+
+    def _repr_html_(self):
+        head = _html_row(_HEADER, 'th scope="col"')
+        body = "".join(_html_row(row, "td") for row in self._rows())
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        caption = f'<caption style="text-align:left">{html.escape(self.summary)}</caption>'
+        table = f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+        # On a narrow screen the table scrolls, not the page.
+        return f'<div style="overflow-x:auto">{table}</div>' + (f"<ul>{notes}</ul>" if notes else "")
+
+
+_HEADER = ("layer", "kind", "at least", "at most", "attained", "method", "ms")
+_ALIGN = ("left", "left", "right", "right", "center", "left", "right")
+
+
+def _html_row(cells, tag):
+    name = tag.split()[0]
+    styled = (f'<{tag} style="text-align:{align};padding:.15em .7em .15em 0">' for align in _ALIGN)
+    return (
+        "<tr>"
+        + "".join(f"{start}{html.escape(cell)}</{name}>" for start, cell in zip(styled, cells, strict=True))
+        + "</tr>"
+    )
+
+
+def _padded(cell, width, column):
+    return cell.rjust(width) if _ALIGN[column] == "right" else cell.ljust(width)
+
+
+def _with_gap(notes):
+    return ["", *notes] if notes else []
+
+
+def _up(value):
+    """Six digits that are no less than the value."""
+    return _rounded(value, 1)
+
+
+def _down(value):
+    return _rounded(value, -1)
+
+
+def _rounded(value, direction):
+    text = f"{value:.6g}"
+    if direction * (float(text) - value) < 0:
+        step = 10.0 ** (math.floor(math.log10(abs(value))) - 5)
+        text = f"{value + direction * step / 2:.6g}"
+    return text
+
+
+def _finite_or_none(value):
+    return None if value == math.inf else value
+
+
+def _as_lists(shape):
+    return [_as_lists(part) if isinstance(part, tuple) else part for part in shape]

@@ -1,0 +1,159 @@
+"""Differences of a classifier's outputs: constants of pairs of logits, and what is looked through at its end."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from lipviz.certification.graph import traced
+from lipviz.certification.rules.merging import Flow
+from lipviz.certification.rules.registry import find_rule
+from lipviz.operators.linear import used_kernel
+from lipviz.operators.precision import float64_copy
+
+LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def pairwise_bounds(model, input_shape=None):
+    """Lipschitz constants in l2 of the differences f_i − f_j of a classifier's logits.
+
+    Where the last layer is dense, with columns w_i, that is ‖w_i − w_j‖ times the constant of all that lies before: for
+    orthonormal columns √2·L, for columns of opposite directions 2·L, for `disjoint_neurons` whatever its columns
+    are. Elsewhere √2·L, with L that of all outputs together. Softmaxes and sigmoids at the end are looked through: they
+    do not change which output is the largest. Of one output, one sigmoid is: it lies above ½ where the logit is
+    positive; a softmax is not, which is 1 whatever the logit.
+
+    Args:
+        model: Built Keras model with one input and outputs of shape (batch, C).
+        input_shape: See `certify`.
+
+    Returns:
+        A float64 array of shape (C, C), symmetric with zeros on its diagonal, of which entry (i, j) is the constant of
+        f_i − f_j; for C = 1 of shape (1, 1), the constant of f.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: See `certify`; and if the model's output is not of shape (batch, C).
+    """
+    trace, inputs, outputs = traced(model, input_shape, 2)
+    return _pairwise(_head(trace, outputs), len(inputs))
+
+
+def pairwise_bounds_and_errors(network, input_shape):
+    """The `pairwise_bounds` of a `logits_model`, and what its logits in float64 are off by.
+
+    Args:
+        network: What `logits_model` returned.
+        input_shape: Shape of an input without the batch, all sizes known.
+
+    Returns:
+        The tuple (bounds, a, b): the logits of x, as one vector, are off by at most a + b‖x‖ in l2, see `rounding`.
+        Both are infinite where a layer is not known.
+
+    Raises:
+        ValueError: See `pairwise_bounds`.
+    """
+    trace, inputs, outputs = traced(network, input_shape, 2, rounds=True)
+    head = _head(trace, outputs)
+    constant, slope = head.logits.gains[-2:]
+    return _pairwise(head, len(inputs)), float(constant), float(slope)
+
+
+def _pairwise(head, inputs):
+    count = head.logits.shape[1]
+    before = float(np.linalg.norm(head.before.gains[:inputs]))
+    if head.layer is None:
+        differences = np.full((count, count), 1.0 if count == 1 else math.sqrt(2))
+    else:
+        kernel = used_kernel(head.layer)
+        # Of a single output with 0, where there is no other.
+        other = kernel[:, None, :] if count > 1 else 0.0
+        differences = np.linalg.norm(kernel[:, :, None] - other, axis=0) * (1 + 1e-12)
+    if count > 1:
+        np.fill_diagonal(differences, 0.0)
+    with np.errstate(invalid="ignore"):  # 0 times infinity
+        return np.where(differences == 0, 0.0, differences * before)
+
+
+def logits_model(model):
+    """Copy a classifier into float64, without a softmax or sigmoid at its end; see `float64_copy`.
+
+    Args:
+        model: Built Keras model with outputs of shape (batch, C).
+
+    Returns:
+        A Keras model, whose outputs are what `pairwise_bounds` speaks of. Call it inside `float64_scope()`.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: See `pairwise_bounds`.
+    """
+    copy = float64_copy(model)
+    trace, _, outputs = traced(copy, None, 2, only_graph=True)
+    for layer in _head(trace, outputs).ended:
+        if isinstance(layer, keras.layers.Softmax):
+            layer.call = lambda inputs, mask=None: inputs
+        else:
+            layer.activation = keras.activations.linear
+        layer._ended_a_model = True
+    return copy
+
+
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """How a classifier ends.
+
+    Attributes:
+        ended: The layers whose softmax or sigmoid ends it.
+        before: The flow before its last dense layer; where the last layer is not dense, the logits.
+        layer: That dense layer, or None.
+        logits: The flow that is looked at in the place of the outputs.
+    """
+
+    ended: list
+    before: Flow
+    layer: keras.layers.Layer | None
+    logits: Flow
+
+
+def _head(trace, outputs):
+    """How a model ends. Of a `logits_model` nothing more is looked through."""
+    flows = keras.tree.flatten(outputs)
+    if len(flows) != 1 or flows[0].tensor is None or len(flows[0].shape) != 2 or flows[0].shape[1] is None:
+        shapes = [getattr(flow.tensor, "shape", None) for flow in flows]
+        raise ValueError(f"Expected a model with one output of shape (batch, classes). Received: {shapes}")
+    (flow,) = flows
+    count = flow.shape[1]
+    uses = [maker for maker, _ in trace.makers.values()]
+    ended, stripped = [], False
+    while id(flow) in trace.makers:
+        layer, before = trace.makers[id(flow)]
+        if uses.count(layer) > 1 or not isinstance(layer, keras.layers.Layer):
+            break
+        passed = getattr(layer, "_ended_a_model", False)
+        if isinstance(layer, keras.layers.Dense) and find_rule(layer) is find_rule(_PLAIN_DENSE):
+            if not stripped and _keeps_decisions(layer.activation, count):
+                return _Head([layer], before, layer, flow)
+            is_linear = layer.activation is keras.activations.linear
+            return _Head(ended, before if is_linear else flow, layer if is_linear else None, flow)
+        # Of one output a second sigmoid is not looked through: the first is above ½ everywhere.
+        if not passed and (not _is_monotone(layer, count) or (stripped and count == 1)):
+            break
+        ended += [] if passed else [layer]
+        flow, stripped = before, True
+    return _Head(ended, flow, None, flow)
+
+
+_PLAIN_DENSE = keras.layers.Dense(1)
+
+
+def _keeps_decisions(activation, count):
+    """Whether the largest output, or the side of ½ that the one output lies on, tells those of the logits."""
+    return activation is keras.activations.sigmoid or (activation is keras.activations.softmax and count > 1)
+
+
+def _is_monotone(layer, count):
+    if type(layer) is keras.layers.Softmax:
+        return layer.axis in (-1, 1) and count > 1
+    return type(layer) is keras.layers.Activation and _keeps_decisions(layer.activation, count)

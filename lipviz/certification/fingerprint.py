@@ -1,0 +1,313 @@
+"""Hashes that tell whether two models are one function at inference: what a certificate names its model by.
+
+A model has three hashes. The configuration is its graph, and the class and settings of each step. Names of layers, what
+only training sees (initializers, regularizers, `trainable`, seeds, compilation) and the size of the batch are left out.
+The weights are the variables, and what layers save beside them, such as a vocabulary. The constrained kernels are those
+that inference uses. They are derived from free kernels and settings, but not bit by bit: a training step and `refresh`
+round in different ways.
+
+Equal hashes mean the same function; different ones mean only that nobody has shown the functions to be the same.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from lipviz.layers import ConstrainedKernel
+from lipviz.operators.algebra import KerasFunctional
+from lipviz.operators.weights import to_numpy
+from lipviz.parametrizations import Parametrization
+
+_IDENTITY = keras.layers.Identity()
+_OF_EVERY_LAYER = frozenset(vars(_IDENTITY))
+_OF_TRAINING = ("_initializer", "_regularizer", "_constraint", "seed")
+_PLAIN = (bool, int, float, str, np.generic, np.ndarray)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """Hashes of a model, SHA-256 in hexadecimal digits.
+
+    Attributes:
+        configuration: Of the graph, and of the class and settings of each step.
+        weights: Of the variables, and of what layers save beside them; of constrained layers the free ones.
+        constrained: Of the constrained kernels that inference uses.
+    """
+
+    configuration: str
+    weights: str
+    constrained: str
+
+
+def fingerprint(model):
+    """The hashes of a model.
+
+    What a layer of your own keeps elsewhere than in `get_config`, variables, `save_own_variables`, `save_assets`, and
+    attributes that are numbers, strings or arrays, is not seen. Nor is the code of its methods.
+
+    Args:
+        model: Built Keras model or layer.
+
+    Returns:
+        A `Fingerprint`.
+
+    Raises:
+        Exception: Whatever a `get_config` of the model raises; TypeError where it returns what cannot be written down.
+    """
+    return _Walk().of(model)
+
+
+def array_hash(values):
+    """SHA-256 of an array: of its dtype, its shape and its values, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    _add_array(digest, to_numpy(values))
+    return digest.hexdigest()
+
+
+# --- along the model ---
+
+
+class _Walk:
+    """Visits each layer of a model once, however often it is used."""
+
+    def __init__(self):
+        self._known = {}
+
+    def of(self, layer):
+        """The `Fingerprint` of a layer or model."""
+        if id(layer) not in self._known:
+            self._known[id(layer)] = self._made(layer)
+        return self._known[id(layer)]
+
+    def _made(self, layer):
+        if isinstance(layer, keras.Sequential) and type(layer).call is keras.Sequential.call:
+            inputs = [_input(tensor) for tensor in getattr(layer, "inputs", None) or ()]
+            return self._joined({"inputs": inputs}, [], layer.layers)
+        if isinstance(layer, KerasFunctional) and type(layer).call is KerasFunctional.call:
+            graph = _Graph(layer)
+            return self._joined(graph.described(), [], graph.operations)
+        return self._single(layer)
+
+    def _joined(self, described, arrays, parts):
+        """The fingerprint of what is made of parts."""
+        inside = [self.of(part) for part in parts]
+        configuration = hashlib.sha256(_as_json([described, [part.configuration for part in inside]]))
+        weights = hashlib.sha256()
+        for array in arrays:
+            _add_array(weights, array)
+        constrained = hashlib.sha256()
+        for part in inside:
+            weights.update(part.weights.encode())
+            constrained.update(part.constrained.encode())
+        return Fingerprint(configuration.hexdigest(), weights.hexdigest(), constrained.hexdigest())
+
+    def _single(self, layer):
+        """Of a layer with a `call` of its own, or of an operation, which has no weights."""
+        described = {"class": _class_name(type(layer)), "config": _settings(type(layer), layer.get_config())}
+        if not isinstance(layer, keras.layers.Layer):
+            return self._joined(described, [], [])
+        inside = list(layer._flatten_layers(include_self=False, recursive=False))
+        inside = [part for part in inside if not isinstance(part, Parametrization)]
+        described["built for"] = _without_batch(layer.get_build_config() or {})
+        described["attributes"] = _attributes(layer)
+        described["assets"] = _assets(layer)
+        found = self._joined(described, _own_arrays(layer), inside)
+        if not isinstance(layer, ConstrainedKernel) or not layer.built:
+            return found
+        return dataclasses.replace(found, constrained=array_hash(layer.used_kernel()) + found.constrained)
+
+
+class _Graph:
+    """A functional model as a list of calls, each after those that it needs; no name and no order of creation counts.
+
+    Attributes:
+        operations: What is called, in that order.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self._inputs = keras.tree.flatten(model.input)
+        self._places = {_place(tensor): i for i, tensor in enumerate(self._inputs)}
+        self._nodes = []
+        for tensor in keras.tree.flatten(model.output):
+            self._visit(tensor)
+        self.operations = [node.operation for node in self._nodes]
+
+    def _visit(self, tensor):
+        waiting = [_node(tensor)]
+        while waiting:
+            node, place = waiting[-1]
+            needed = [] if place in self._places else node.input_tensors
+            missing = [found for found in map(_node, needed) if found[1] not in self._places]
+            if missing:
+                waiting.append(missing[0])
+                continue
+            waiting.pop()
+            if place not in self._places:
+                self._places[place] = len(self._inputs) + len(self._nodes)
+                self._nodes.append(node)
+
+    def described(self):
+        """All but the operations, as what JSON knows."""
+        return {
+            "inputs": [_input(tensor) for tensor in self._inputs],
+            # What is called with a dict finds its inputs by their names.
+            "names": [tensor._keras_history.operation.name for tensor in self._inputs] if len(self._inputs) > 1 else [],
+            "taken": _plain(self._model.input, self._reference),
+            "calls": [_plain([node.arguments.args, node.arguments.kwargs], self._reference) for node in self._nodes],
+            "returned": _plain(self._model.output, self._reference),
+        }
+
+    def _reference(self, tensor):
+        return {"of call": self._places[_place(tensor)], "output": tensor._keras_history.tensor_index}
+
+
+def _place(tensor):
+    history = tensor._keras_history
+    return id(history.operation), history.node_index
+
+
+def _node(tensor):
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index], _place(tensor)
+
+
+def _input(tensor):
+    return [list(tensor.shape[1:]), tensor.dtype]
+
+
+# --- one layer ---
+
+
+def _class_name(kind):
+    name = keras.saving.get_registered_name(kind)
+    return f"keras>{name}" if _package(kind) == "keras" else name
+
+
+def _package(kind):
+    return kind.__module__.split(".")[0]
+
+
+def _settings(kind, config):
+    """What of a configuration can change the function at inference."""
+    config = {key: value for key, value in config.items() if key not in ("name", "trainable") and value is not None}
+    if _package(kind) in ("keras", "lipviz"):
+        config = {key: value for key, value in config.items() if not key.endswith(_OF_TRAINING)}
+    return _plain(config)
+
+
+def _attributes(layer):
+    """Arrays that a layer keeps beside its variables; of a class of your own, what is said in numbers and words, too.
+
+    Keras says a class without a `get_config` as it was constructed, whatever became of its attributes.
+    """
+    kinds = (np.ndarray,) if _package(type(layer)) in ("keras", "lipviz") else _PLAIN
+    names = [name for name in vars(layer) if name not in _OF_EVERY_LAYER and not name.startswith("_auto_config")]
+    return {name: _plain(value) for name in sorted(names) if _consists_of(value := vars(layer)[name], kinds)}
+
+
+def _consists_of(value, kinds):
+    if isinstance(value, keras.Variable | keras.KerasTensor):
+        return False
+    if isinstance(value, list | tuple) and kinds is _PLAIN:
+        return all(_consists_of(part, kinds) for part in value)
+    if isinstance(value, dict) and kinds is _PLAIN:
+        return all(_consists_of(part, kinds) for part in value.values())
+    return isinstance(value, kinds) or _is_array(value) or (value is None and kinds is _PLAIN)
+
+
+def _is_array(value):
+    """Whether a value is an array or a tensor of any backend; Keras's own question takes thirty times as long."""
+    return hasattr(type(value), "__array__") and not isinstance(value, keras.KerasTensor)
+
+
+def _own_arrays(layer):
+    """Values of a layer's own weights, random seeds left out, and of what it saves in their place."""
+    inside = {id(weight) for part in layer._flatten_layers(include_self=False) for weight in part.weights}
+    own = [weight for weight in layer.weights if id(weight) not in inside]
+    if type(layer).save_own_variables is not keras.layers.Layer.save_own_variables:
+        store, known = {}, {id(weight) for weight in own}
+        layer.save_own_variables(store)
+        own += [store[name] for name in sorted(store) if id(store[name]) not in known]
+    return map(to_numpy, own)
+
+
+def _assets(layer):
+    """Hashes of the files that a layer saves, such as that of a vocabulary, by their names."""
+    if not hasattr(layer, "save_assets"):
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        layer.save_assets(folder)
+        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _without_batch(config):
+    """What a layer was built for, the size of the batch left out."""
+    if isinstance(config, dict):
+        return {key: _without_batch(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        if all(size is None or isinstance(size, int | np.integer) for size in config):
+            return [None if size is None else int(size) for size in config[1:]]
+        return [_without_batch(part) for part in config]
+    return _plain(config)
+
+
+# --- bytes ---
+
+
+def _add_array(digest, array):
+    if array.dtype.kind in "OUS":  # words, whose memory does not hold them
+        digest.update(_as_json(["words", list(array.shape), [str(word) for word in array.reshape(-1)]]))
+        return
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    digest.update(_as_json([array.dtype.name, list(array.shape)]))
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+
+
+def _as_json(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _plain(value, reference=None):
+    """A value of a configuration as what JSON knows: 1 and 1.0 are one, tuples are lists.
+
+    Args:
+        value: The value.
+        reference: Function that stands for a symbolic tensor.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, np.generic):
+        return _plain(value.item(), reference)
+    if isinstance(value, int | float):
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, list | tuple):
+        return [_plain(part, reference) for part in value]
+    if isinstance(value, dict):
+        return _plain_dict(value, reference)
+    if isinstance(value, keras.KerasTensor) and reference is not None:
+        return reference(value)
+    if isinstance(value, slice):
+        return {"slice": _plain([value.start, value.stop, value.step], reference)}
+    if _is_array(value):
+        return {"array": array_hash(value)}
+    if value is Ellipsis or isinstance(value, set | frozenset):
+        return {"other": "..." if value is Ellipsis else sorted(map(str, value))}
+    return _plain(keras.saving.serialize_keras_object(value), reference)
+
+
+def _plain_dict(value, reference):
+    if "class_name" not in value or "config" not in value:
+        return {str(key): _plain(part, reference) for key, part in value.items()}
+    config = value["config"]  # of an object that Keras has serialized
+    if isinstance(config, dict) and "trainable" in config:  # a layer, whose name says nothing
+        config = {key: part for key, part in config.items() if key not in ("name", "trainable")}
+    if isinstance(config, dict) and "layers" in config:  # a model, which the walk visits itself
+        config = "model"
+    return {"class": value.get("registered_name") or value["class_name"], "config": _plain(config, reference)}

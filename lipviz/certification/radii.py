@@ -1,0 +1,487 @@
+"""Certified radii: how far an input must move, in the l2 norm, before the decision of a network can change.
+
+Where a network decides for class c, and the difference of its logits f_c − f_j is L_cj-Lipschitz, no change of norm
+below
+
+    r = min over j ≠ c of (f_c(x) − f_j(x)) / L_cj
+
+makes f_j exceed f_c. With one output, whose sign decides, r = ``|f(x)|`` / L.
+
+A certificate is a statement about one function, and that function is the `logits_model` of the network: the very
+weights that inference uses, evaluated in float64. A network that computes in less is another function, whose logits
+are off by some error E, an absolute one: see `logit_error` of `certified_radius`.
+
+Reference: Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalable certification of perturbation
+invariance, proposition 1.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
+from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
+from lipviz.certification.rules.registry import is_float
+from lipviz.certification.upper_bounds import certify
+from lipviz.operators.precision import at_inference, float64_scope
+from lipviz.operators.weights import as_float64, to_numpy
+
+EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
+_BATCH = 1024
+# What the float64 evaluation of logits is taken to be off by, relative to the size of what is summed up there: sums of
+# ten thousand terms. On JAX, Keras computes a few functions (tanh among them) in float32.
+_ROUNDING = {"jax": 2e-6}
+
+
+# --- results ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CertifiedRadii:
+    """Certified radius of each of n samples.
+
+    Attributes:
+        radii: Of shape (n,), float64, in the units of the input: no change of a smaller l2 norm changes the decision.
+            0 for a misclassified sample, where labels are known, and for a tie. Infinite where two logits differ by a
+            constant.
+        predicted: Class that is decided for, of shape (n,); 0 or 1 with one output.
+        margins: Difference of the largest and the second largest logit, or magnitude of the one output: (n,), float64.
+        labels: True classes, of shape (n,); None where they are not known.
+        bounds: Lipschitz constants of the differences of logits, of shape (C, C).
+        origin: Of which model and samples they speak; None where `certified_radius` did not make them.
+    """
+
+    radii: np.ndarray = dataclasses.field(repr=False)
+    predicted: np.ndarray = dataclasses.field(repr=False)
+    margins: np.ndarray = dataclasses.field(repr=False)
+    labels: np.ndarray | None = dataclasses.field(repr=False)
+    bounds: np.ndarray = dataclasses.field(repr=False)
+    origin: RadiiOrigin | None = dataclasses.field(default=None, repr=False)
+
+    def __len__(self):
+        return len(self.radii)
+
+    @property
+    def correct(self):
+        """Whether each sample is classified correctly, of shape (n,); None where labels are not known."""
+        return None if self.labels is None else self.predicted == self.labels
+
+    @property
+    def accuracy(self):
+        """Share of the samples that are classified correctly.
+
+        Raises:
+            ValueError: If labels are not known.
+        """
+        if self.labels is None:
+            raise ValueError("The accuracy needs labels. Expected certified_radius(model, x, y). Received: no y.")
+        return float(self.correct.mean())
+
+    @property
+    def mean_radius(self):
+        """Mean of the radii; where labels are known, a misclassified sample counts 0."""
+        return float(self.radii.mean())
+
+    @property
+    def median_radius(self):
+        """Median of the radii."""
+        return float(np.median(self.radii))
+
+    def accuracy_at(self, epsilons=EPSILONS):
+        """Certified accuracy: share of samples that are correct, and stay so for every change up to ε.
+
+        Args:
+            epsilons: Sizes of changes in the l2 norm, finite and at least 0: a number or an array of shape (m,).
+
+        Returns:
+            A `CertifiedAccuracy`.
+
+        Raises:
+            TypeError: If the sizes are not real numbers.
+            ValueError: If labels are not known, or a size is out of its range.
+        """
+        epsilons = check_epsilons(epsilons)
+        accuracy = self.accuracy
+        safe = self.correct & (self.radii > epsilons[:, None])
+        return CertifiedAccuracy(epsilons, safe.mean(axis=1), accuracy, len(self))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CertifiedAccuracy:
+    """Share of samples that no change up to ε can misclassify, for several ε.
+
+    Attributes:
+        epsilons: Of shape (m,), in the units of the input.
+        certified: Share of samples that are correct and whose radius exceeds ε, of shape (m,). At ε = 0 that is the
+            accuracy with ties counted as wrong.
+        accuracy: Share of samples that are correct.
+        samples: Number of samples.
+        empirical: Share of samples that an attack up to ε left correct, of shape (m,); None where there was none. The
+            share that no attack can break lies between the two.
+    """
+
+    epsilons: np.ndarray
+    certified: np.ndarray
+    accuracy: float
+    samples: int
+    empirical: np.ndarray | None = None
+
+    def beside(self, attacked):
+        """The same with the accuracy under attack beside it.
+
+        Args:
+            attacked: An `Attack` on the same samples with their labels, which reached for every ε.
+
+        Returns:
+            A `CertifiedAccuracy`.
+
+        Raises:
+            ValueError: If it has another number of samples.
+        """
+        if len(attacked) != self.samples:
+            raise ValueError(f"Expected an attack on the same {self.samples} samples. Received: {len(attacked)}")
+        return dataclasses.replace(self, empirical=attacked.accuracy_at(self.epsilons))
+
+
+# --- measurements ---
+
+
+def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
+    """Certified radius of each sample, from the margins of its logits; see the module.
+
+    The constants come from the weights as they are (`pairwise_bounds`), never from what a layer was asked to be: layers
+    that break their promise, disjoint neurons, normalizations with running statistics and plain Keras layers are
+    treated alike. A softmax or sigmoid at the end is looked through, as it does not change the decision.
+
+    What is exact: logits are computed in float64, and what that may be off by is taken off each margin: 1e-12 of the
+    logits and inputs (2e-6 on JAX with layers that are not known), and what hidden values round, by their size, as
+    `lipviz.certification.rounding` derives it to first order. A model whose hidden values are 10¹² times its logits,
+    because they cancel, has radii of 0.
+
+    Args:
+        model: Built Keras classifier with one input and one output of shape (batch, C). With C = 1 the sign of the
+            logit decides; one sigmoid at the end is looked through, so that it decides at ½.
+        x: Samples of shape (n, ...), at least one, in the model's units. Where its input is of whole numbers, so are
+            they, and radii speak of changes to other samples of that dtype.
+        y: Labels: class numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, C). With C = 1: 0 and 1, or −1
+            and 1. None leaves out whether decisions are right.
+        bounds: Constants of the differences of logits that you answer for; by default, what `pairwise_bounds` returns.
+            Of a model that computes in half precision take that of its `float64_copy`, whose weights are not rounded.
+            For layers that `certify` does not know, what hidden values round is not counted.
+        logit_error: How far the logits of the network that will be used may be from float64 ones, E ≥ 0 (see
+            `logit_errors`): then r = (margin − 2E)/L, so that the decision of that network is certified. 0 certifies
+            the evaluation in float64.
+
+    Returns:
+        A `CertifiedRadii`.
+
+    Raises:
+        TypeError: If `model` is no Keras model, or `x` or `y` does not hold real numbers.
+        ValueError: If the model is not built, has several inputs or outputs, weights that are not finite, or a layer
+            that is not Lipschitz; if `x` is empty, not finite, of another shape than the model's input, or not of whole
+            numbers where that is; if labels do not fit.
+    """
+    given = x
+    network, x = checked(model, x)
+    scores = logits(network, x)
+    labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
+    error = _check_error(logit_error)
+    is_given = bounds is not None
+    bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
+    origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
+    signed = scores.shape[1] == 1
+    predicted = decisions(scores)
+    count = len(x)
+    if signed:
+        gaps, constants, error = np.abs(scores), np.full((count, 1), bounds[0, 0]), error / 2
+    else:
+        gaps = scores[np.arange(count), predicted][:, None] - scores
+        constants = bounds[predicted]
+        gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
+    margins = gaps.min(axis=1)
+    rounds, growth = _rounding(scores, constants, x, errors)
+    gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of what it is changed to
+    with np.errstate(divide="ignore", invalid="ignore"):
+        radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
+    if labels is not None:
+        radii = np.where(predicted == labels, radii, 0.0)
+    return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
+
+
+def certified_accuracy(model, x, y, epsilons=EPSILONS):
+    """Share of samples that are classified correctly, and stay so for every change of l2 norm up to ε.
+
+    Args:
+        model: See `certified_radius`. Radii that are known already have it as `CertifiedRadii.accuracy_at`.
+        x: Samples of shape (n, ...).
+        y: Labels, see `certified_radius`.
+        epsilons: Sizes of changes, finite and at least 0: a number or an array of shape (m,).
+
+    Returns:
+        A `CertifiedAccuracy`.
+
+    Raises:
+        TypeError: See `certified_radius`; or if `y` is None, or the sizes are not real numbers.
+        ValueError: See `certified_radius`; or if a size is out of its range.
+    """
+    epsilons = check_epsilons(epsilons)
+    if y is None:
+        raise TypeError("certified_accuracy expects labels. Received: y=None")
+    return certified_radius(model, x, y).accuracy_at(epsilons)
+
+
+def logit_errors(model, x):
+    """How far the outputs of a model are from those of its float64 copy, where both are logits.
+
+    This is a measurement at the samples, not a bound: elsewhere the error may be larger. As `logit_error` of
+    `certified_radius` take a multiple of the largest.
+
+    Args:
+        model: See `certified_radius`; it must end with logits, not with a softmax or sigmoid.
+        x: Samples of shape (n, ...).
+
+    Returns:
+        Largest error over the classes, absolute, of shape (n,), float64.
+
+    Raises:
+        TypeError: See `certified_radius`.
+        ValueError: See `certified_radius`.
+    """
+    network, x = checked(model, x)
+    parts = [model(part, training=False) for part in np.array_split(x, -(-len(x) // _BATCH))]
+    values = np.concatenate([ops.convert_to_numpy(ops.cast(part, "float32")) for part in parts])
+    return np.abs(values - logits(network, x)).max(axis=1)
+
+
+# --- what attacks share with certificates ---
+
+
+def checked(model, x):
+    """The float64 logits of a model, and samples that fit it.
+
+    Returns:
+        The tuple (`logits_model`, float64 samples).
+
+    Raises:
+        TypeError: See `certified_radius`.
+        ValueError: See `certified_radius`.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected a Keras model. Received: {type(model).__name__}")
+    if not model.built:
+        raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
+    for kind in ("inputs", "outputs"):
+        count = len(getattr(model, kind, None) or [None])
+        if count != 1:
+            raise ValueError(f"Expected a model with one of its {kind}. Received: '{model.name}' with {count}")
+    x = as_float64(x, "The samples")
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
+    expected = _sample_shape(model)
+    if expected is not None and not _fits(x.shape[1:], expected):
+        raise ValueError(f"Expected samples of shape (n, {_words(expected)}). Received shape: {x.shape}")
+    dtype = _sample_dtype(model)
+    if not is_float(dtype) and not _holds(dtype, x):
+        raise ValueError(
+            f"Expected samples of the model's input dtype, {dtype}: other numbers are rounded before the model sees "
+            f"them. Received values in [{x.min():g}, {x.max():g}]"
+        )
+    return logits_model(model), x
+
+
+def _sample_shape(model):
+    """Shape of a sample, with None for what may vary; None where the model does not say."""
+    tensors = getattr(model, "inputs", None)
+    return tuple(tensors[0].shape[1:]) if tensors else None
+
+
+def _sample_dtype(model):
+    tensors = getattr(model, "inputs", None)
+    return tensors[0].dtype if tensors else "float32"
+
+
+def _holds(dtype, x):
+    """Whether a dtype of whole numbers holds all of the values."""
+    with np.errstate(invalid="ignore"):
+        return np.array_equal(x.astype(dtype).astype(np.float64), x)
+
+
+def _fits(shape, expected):
+    return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
+
+
+def _words(shape):
+    return ", ".join("any" if size is None else str(size) for size in shape)
+
+
+def logits(network, x):
+    """Outputs of a float64 network at inference, of shape (n, C).
+
+    Raises:
+        ValueError: If it has several outputs, one of another rank or with another number of rows, or a layer that has
+            no float64 form here.
+    """
+    parts = []
+    with float64_scope():
+        for start in range(0, len(x), _BATCH):
+            part = at_inference(network, x[start : start + _BATCH])
+            if isinstance(part, list | tuple | dict) or len(part.shape) != 2:
+                shape = f"{len(part)} outputs" if isinstance(part, list | tuple | dict) else f"shape {part.shape}"
+                raise ValueError(f"Expected a classifier with one output of shape (batch, C). Received: {shape}")
+            if len(part) != len(x[start : start + _BATCH]):
+                raise ValueError(
+                    f"Expected one row of logits for each sample. Received: {len(part)} rows for "
+                    f"{len(x[start : start + _BATCH])} samples; the model mixes them"
+                )
+            parts.append(np.asarray(ops.convert_to_numpy(part), np.float64))  # logits may be whole numbers
+    return np.concatenate(parts)
+
+
+def decisions(scores):
+    """Class of each row of logits (n, C): where they are largest, or whether the one is positive."""
+    return (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
+
+
+def class_numbers(y, count, classes):
+    """Labels as class numbers.
+
+    Args:
+        y: Class numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, C) in {0, 1} or {-1, 1}. Of two classes
+            with one output: 0 and 1, or −1 and 1.
+        count: Number of samples n.
+        classes: Number of outputs C.
+
+    Returns:
+        Integers of shape (n,).
+
+    Raises:
+        TypeError: If they are not real numbers.
+        ValueError: If a shape does not fit, or a number is no class.
+    """
+    y = as_float64(y, "The labels")
+    if y.shape not in ((count,), (count, 1), (count, classes)):
+        raise ValueError(
+            f"Expected labels of shape ({count},), ({count}, 1) or one-hot of shape ({count}, {classes}), one for each "
+            f"sample and output. Received shape: {y.shape}"
+        )
+    if classes > 1 and y.shape == (count, classes):
+        return _hot(y)
+    y = y.reshape(-1)
+    known = set(range(max(classes, 2)))
+    found = set(np.unique(y).tolist())
+    if classes == 1 and found <= {-1.0, 1.0}:
+        return (y > 0).astype(np.int64)
+    if not found <= known:
+        names = "0 and 1, or −1 and 1" if classes == 1 else f"whole numbers from 0 to {classes - 1}"
+        raise ValueError(f"Expected labels that are {names}. Received: {sorted(found - known)[:5]}")
+    return y.astype(np.int64)
+
+
+def _hot(y):
+    hot = y == 1
+    if not (np.isin(y, (0, 1)).all() or np.isin(y, (-1, 1)).all()) or (hot.sum(axis=1) != 1).any():
+        row = int(np.argmax(~np.isin(y, (-1, 0, 1)).all(axis=1) | (hot.sum(axis=1) != 1)))
+        raise ValueError(f"Expected one-hot labels, a single 1 in a row of 0 or of −1. Received: {y[row]} in row {row}")
+    return hot.argmax(axis=1)
+
+
+def check_epsilons(epsilons, owner="epsilons"):
+    """Sizes of changes as a float64 array of shape (m,).
+
+    Raises:
+        TypeError: If they are not real numbers.
+        ValueError: If there is none, or one is negative, infinite or NaN.
+    """
+    array = to_numpy(epsilons)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"`{owner}` must hold real numbers. Received: {epsilons!r}")
+    array = np.atleast_1d(array.astype(np.float64))
+    if array.ndim != 1 or array.size == 0 or not np.all((array >= 0) & np.isfinite(array)):
+        raise ValueError(f"`{owner}` must hold finite numbers of at least 0, in one axis. Received: {epsilons!r}")
+    return array
+
+
+# --- numbers ---
+
+
+def _check_error(logit_error):
+    error = check_epsilons(logit_error, "logit_error")
+    if error.size != 1:
+        raise ValueError(f"`logit_error` must be one number of at least 0. Received: {logit_error!r}")
+    return float(error[0])
+
+
+def _rounding(scores, constants, x, errors):
+    """What a difference of logits in float64 may be off by, of shape (n, C), and what a change of length 1 adds to it.
+
+    A changed sample is larger, by the length of the change at most, and so are the values that it makes a computer
+    round. Where logits differ by a constant no change counts.
+
+    Args:
+        scores: The logits.
+        constants: Lipschitz constants of their differences.
+        x: Samples.
+        errors: What hidden values add, see `_bounds_and_errors`. Where they are not known, a backend that computes some
+            functions in float32 may do so here.
+    """
+    unit = _relative_margin(in_float32=errors is None)
+    constant, slope = errors or (0.0, 0.0)
+    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
+    largest = np.abs(scores).max(axis=1, keepdims=True)
+    rounds = unit * (largest + constants * sizes) + constant + slope * sizes
+    return rounds, np.where(constants > 0, 2 * unit * constants + slope, 0.0)
+
+
+def _relative_margin(in_float32):
+    return _ROUNDING.get(keras.backend.backend(), 1e-12) if in_float32 else 1e-12
+
+
+def _origin(model, x, is_given, error, margin):
+    return RadiiOrigin(
+        fingerprint=fingerprint_or_why(model)[0],
+        data=data_of(x),
+        bounds="given" if is_given else "computed",
+        logit_error=error,
+        margin=margin,
+    )
+
+
+def _bounds_and_errors(bounds, model, network, x, classes):
+    """Constants of the differences of logits, (C, C), and (a, b): rounding of hidden values moves these by a + b‖x‖.
+
+    The latter is None where a layer is not known.
+    """
+    # Of the very function that is evaluated, also where the model itself rounds its weights.
+    known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
+    bounds = _checked_bounds(known if bounds is None else bounds, model, x, classes)
+    if not np.isfinite(constant + slope):  # whoever gave bounds of layers that are not known answers for them
+        return bounds, None
+    root = 1.0 if classes == 1 else np.sqrt(2)
+    return bounds, (root * constant, root * slope)
+
+
+def _checked_bounds(bounds, model, x, classes):
+    """Constants of the differences of logits, (C, C), all of them finite."""
+    bounds = to_numpy(bounds)
+    if bounds.shape != (classes, classes) or bounds.dtype.kind not in "fiu":
+        raise ValueError(
+            f"Expected bounds of shape ({classes}, {classes}), one for each pair of outputs. "
+            f"Received: shape {bounds.shape}, dtype {bounds.dtype}"
+        )
+    bounds = bounds.astype(np.float64)
+    if np.isnan(bounds).any() or (bounds < 0).any():
+        raise ValueError("Expected bounds of at least 0. Received: negative ones, or NaN")
+    if np.isinf(bounds).any():
+        raise ValueError(
+            f"Model '{model.name}' has no Lipschitz constant that is known, so that no radius can be certified. "
+            f"Expected layers that are bounded. Received: {_unbounded(model, x)}"
+        )
+    return bounds
+
+
+def _unbounded(model, x):
+    """The layers without a bound, in words."""
+    found = certify(model, x.shape[1:], search=False).unbounded
+    return ", ".join(f"'{layer.name}' ({layer.method})" for layer in found) or "a constant that overflows"

@@ -1,0 +1,252 @@
+"""What float64 rounds while it computes a model: a bound that knows how large hidden values are.
+
+A hidden value h has ‖h(x)‖ <= ‖h(0)‖ + G‖x‖, with G the constant of all that lies before it. A step that computes n
+products or sums per entry is off by a small multiple of n·u times the sizes of what it adds up, with u = 2⁻⁵³, and
+every later step multiplies that by its own constant. `graph` follows these errors along the graph as if they
+were two more inputs of the model, of sizes 1 and ‖x‖: so the result is off by at most a + b‖x‖.
+
+This is the classical analysis to first order in u, doubled for what is left out, without underflow and overflow.
+
+Reference: Higham (2002), Accuracy and stability of numerical algorithms, chapter 3.
+"""
+
+import inspect
+import math
+
+import keras
+import numpy as np
+
+from lipviz import layers as lip
+from lipviz.certification.rules.registry import find_rule, is_linear
+from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.operators.algebra import constrained_class
+from lipviz.operators.linear import used_kernel
+from lipviz.operators.precision import NotInFloat64Error, float64_scope
+
+_UNIT = 2.0**-53
+_FUNCTION = 16  # roundings that a function such as tanh is allowed
+# On JAX, Keras computes a few functions (tanh, means, batch and layer normalization) in float32. What is known to be
+# computed in float64 there is listed below. TensorFlow interpolates images in float32, and on every backend Keras makes
+# float32 of whole numbers that it normalizes or takes a mean of.
+_OF_FLOAT32 = 2e-6
+_EXACT_ON_JAX = (
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Permute,
+    keras.layers.Identity,
+    keras.layers.InputLayer,
+    keras.layers.Dropout,
+    keras.layers.Rescaling,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+    lip.GroupSort,
+    lip.MaxMin,
+    lip.PReLUlip,
+)
+_EXACT_FUNCTIONS_ON_JAX = (keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu)
+# Each entry of these is made of one entry.
+_OF_ONE_ENTRY = (
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.ELU,
+    keras.layers.PReLU,
+    keras.layers.BatchNormalization,
+    keras.layers.Rescaling,
+    keras.layers.Normalization,
+    lip.GroupSort,
+    lip.MaxMin,
+    lip.Householder,
+    lip.BatchCentering,
+    lip.BatchLipNorm,
+)
+# They compute in float32 what is made of whole numbers, and return it in the dtype of the layer.
+_NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
+# They take 1 off exp(x), which is near 1 where x is small, and multiply by this: α, if the layer or operation has one.
+_LESS_ONE = {"elu": 1.0, "celu": 1.0, "selu": 1.7580993408473766}
+_MIXING = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax)
+
+
+def at_zero(operation, args, kwargs):
+    """What a layer or operation makes of tensors at inference.
+
+    Raises:
+        NotInFloat64Error: If it takes no single sample, or the backend cannot compute it in float64.
+    """
+    parameters = inspect.signature(operation.call).parameters
+    if isinstance(operation, keras.layers.Layer) and "training" in parameters:
+        kwargs = {**kwargs, "training": False}
+    with float64_scope():
+        try:
+            return operation(*args, **kwargs)
+        except (TypeError, ValueError, NotImplementedError):  # which speak for themselves
+            raise
+        except Exception as error:  # each backend has classes of its own
+            reason = str(error).strip().split("\n")[-1]
+            message = f"'{operation.name}' cannot be computed for one sample of zeros: {reason}"
+            raise NotInFloat64Error(message) from error
+
+
+def with_errors(gains, flows, results, errors):
+    """Gains to whose last two entries a step's own errors are added.
+
+    Args:
+        gains: Of the result, of shape (inputs + 2,).
+        flows: What the step takes, a list of `Flow`.
+        results: What it returns where all inputs are 0, a list of tensors.
+        errors: Function of (size of what is taken, size of what is returned, whether what the step adds counts) that
+            returns the error of the step.
+    """
+    taken = [_norm(flow.at_zero) for flow in flows]
+    returned = math.hypot(*map(_norm, results))
+    slope = math.hypot(*(np.abs(flow.gains[:-2]).sum() for flow in flows))
+    own = np.zeros_like(gains)
+    own[-2] = errors(math.hypot(*taken), returned, True)
+    own[-1] = errors(slope, 0.0, False)
+    return gains + own
+
+
+def of_operation(operation, flows, results, upper):
+    """Error of an operation of `keras.ops`, or of a layer of several inputs, for `with_errors`."""
+    sizes = [max(math.prod(flow.at_zero.shape), 1) for flow in flows]
+    entries = max(math.prod(result.shape) for result in results)
+    reduces = type(operation).__name__ in ("Sum", "Mean", "Softmax")
+    in_float64 = _is_listed(type(operation).__name__, _EXACT_OPERATIONS) and not any(map(_is_less, results))
+    unit = _unit(max(sizes) if reduces else len(flows), in_float64)
+    factor = max(upper, 1.0) * math.sqrt(max(entries / min(sizes), 1.0))
+    hidden = _hidden(operation, entries)
+    return lambda taken, returned, adds: unit * (_product(factor, taken) + returned + (hidden if adds else 0.0))
+
+
+_EXACT_OPERATIONS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Relu", "Maximum", "Minimum")
+
+
+def of_layer(layer, flows, results, uppers):
+    """Error of a layer of one input, and of the activation behind it, for `with_errors`.
+
+    Args:
+        layer: Keras layer in float64.
+        flows: What it takes, a list of one `Flow`.
+        results: What it returns where all inputs are 0, a list of tensors.
+        uppers: Upper bounds of its steps.
+    """
+    before = math.prod(flows[0].at_zero.shape)
+    after = max(math.prod(result.shape) for result in results)
+    linear = is_linear(find_rule(layer))
+    first = uppers[0]
+    if linear:
+        terms, factor = _terms(layer, before), _magnitudes(layer, first, min(before, after))
+    else:
+        mixes = not isinstance(layer, _OF_ONE_ENTRY) or getattr(layer, "activation", None) in _MIXING
+        terms, factor = (before if mixes else _FUNCTION), first
+    in_float64 = (linear or _is_in_float64(layer)) and not any(map(_is_less, results))
+    unit = _unit(terms, in_float64 and not (isinstance(layer, _NORMALIZATIONS) and _is_whole(flows[0].at_zero)))
+    activation = getattr(layer, "activation", None) if len(uppers) > 1 else None
+    hidden = _hidden(activation or _inner(layer), after)
+    offsets = _offsets(layer, first, after) + (hidden if activation is None else 0.0)
+    behind = _unit(after if activation in _MIXING else _FUNCTION, _is_listed(activation, _EXACT_FUNCTIONS_ON_JAX))
+
+    def errors(taken, returned, adds):
+        between = _product(factor, taken) + (offsets if adds else 0.0)
+        if len(uppers) == 1:
+            return unit * (between + returned)
+        own = returned + (hidden if adds else 0.0)
+        return (unit + behind) * _product(uppers[1], between) + behind * own
+
+    return errors
+
+
+def _hidden(function, entries):
+    """Size of the numbers within a function, where these do not vanish with what it takes and returns."""
+    function = getattr(function, "activation", function)  # of a layer `Activation`
+    name = getattr(function, "__name__", type(function).__name__).lower()
+    if name not in _LESS_ONE:
+        return 0.0
+    return abs(getattr(function, "alpha", _LESS_ONE[name])) * math.sqrt(entries)
+
+
+def _inner(layer):
+    return layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
+
+
+def _product(factor, size):
+    """0 where either is 0."""
+    return factor * size if factor and size else 0.0
+
+
+def _unit(terms, in_float64):
+    """Error of a step relative to the sizes of what it adds up."""
+    rounds = 2 * (terms + _FUNCTION) * _UNIT
+    return rounds if in_float64 else max(rounds, _OF_FLOAT32)
+
+
+def _is_in_float64(layer):
+    """Whether the backend computes a layer without a kernel in float64."""
+    inner = _inner(layer)
+    if isinstance(inner, keras.layers.UpSampling2D) and inner.interpolation != "nearest":
+        return False
+    if isinstance(layer, keras.layers.Activation):
+        return _is_listed(layer.activation, _EXACT_FUNCTIONS_ON_JAX)
+    return keras.backend.backend() != "jax" or isinstance(layer, _EXACT_ON_JAX)
+
+
+def _is_less(tensor):
+    """Whether a tensor holds floating-point numbers of less than 64 bits."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return keras.backend.is_float_dtype(dtype) and dtype != "float64"
+
+
+def _is_whole(tensor):
+    return not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
+
+
+def _is_listed(what, exact_on_jax):
+    """Whether the backend computes a function or an operation in float64."""
+    return keras.backend.backend() != "jax" or what in exact_on_jax
+
+
+def _kernels(layer):
+    """The kernels of a linear layer of Keras or lipviz; none where its algebra is not known."""
+    names = ("depthwise_kernel", "pointwise_kernel") if hasattr(layer, "depthwise_kernel") else ("kernel",)
+    theirs = isinstance(layer, ConstrainedKernel) and constrained_class(layer) is None
+    return [] if theirs else [used_kernel(layer, name) for name in names]
+
+
+def _terms(layer, entries):
+    """How many products a linear layer sums up for one entry."""
+    kernels = _kernels(layer)
+    return 1 + sum(kernel.size // min(kernel.shape[-2:]) for kernel in kernels) if kernels else entries + 1
+
+
+def _magnitudes(layer, upper, side):
+    """Bound of the norm of the matrix of magnitudes of a linear layer, from that of its matrix or from its kernel."""
+    crude = upper * math.sqrt(side)
+    kernels = _kernels(layer)
+    if not kernels or isinstance(layer, PadConv2D):
+        return crude
+    # One matrix per tap, each applied to pixels that do not overlap.
+    return min(crude, math.prod(float(np.linalg.norm(kernel, axis=(-2, -1)).sum()) for kernel in kernels))
+
+
+def _offsets(layer, upper, entries):
+    """Size of what a layer adds or subtracts, also where two of them cancel."""
+    total = 0.0
+    for weight in layer.weights:
+        if len(weight.shape) == 1 and "variance" not in weight.name:
+            value = np.asarray(weight, np.float64)
+            total += float(np.linalg.norm(value)) * math.sqrt(entries / max(value.size, 1))
+    return _product(total, max(upper, 1.0))
+
+
+def _norm(tensor):
+    return float(np.linalg.norm(np.asarray(tensor, np.float64).reshape(-1)))

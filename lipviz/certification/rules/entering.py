@@ -1,0 +1,40 @@
+"""What a model that is a part of another one makes of its inputs: Keras converts them to what its `Input`s state."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from lipviz.certification.rules.merging import Flow, times
+from lipviz.certification.rules.registry import unknown
+from lipviz.operators.precision import float64_scope
+
+
+def entered(model, flows):
+    """What the layers of a functional or Sequential model are given.
+
+    Args:
+        model: Keras model.
+        flows: List of a `Flow` for each of its inputs, in its own order.
+
+    Returns:
+        A list of tuples (flow, bound): what the layers get of each, and the `Bound` of the conversion where that may
+        stretch, else None.
+    """
+    own = keras.tree.flatten(getattr(model, "inputs", None) or ())
+    if len(own) != len(flows):  # a model that states no inputs
+        return [(flow, None) for flow in flows]
+    return [_converted(flow, tensor) for flow, tensor in zip(flows, own, strict=True)]
+
+
+def _converted(flow, own):
+    if len(flow.shape) != len(own.shape):
+        bound = unknown(f"Keras makes the shape {tuple(own.shape)} of the shape {flow.shape}")
+        return dataclasses.replace(flow, gains=times(flow.gains, bound.upper)), bound
+    if flow.tensor.dtype == own.dtype:
+        return flow, None
+    bound = None if keras.backend.is_float_dtype(own.dtype) else unknown(f"a conversion to {own.dtype} jumps")
+    with float64_scope():
+        at_zero = None if flow.at_zero is None else ops.cast(flow.at_zero, own.dtype)
+    gains = flow.gains if bound is None else times(flow.gains, bound.upper)
+    return Flow(keras.KerasTensor(flow.tensor.shape, own.dtype), gains, at_zero, flow.mask, flow.shapes), bound

@@ -1,0 +1,268 @@
+"""Dense layers, convolutions and average poolings: norms of matrices."""
+
+import collections
+import hashlib
+import math
+
+import keras
+import numpy as np
+
+from lipviz.certification.rules.registry import Bound, computed, rule, unknown
+from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.operators.convolution_bounds import ConvolutionBound, convolution_bound, size_free_bound
+from lipviz.operators.linear import (
+    AVERAGES,
+    CONVOLUTIONS,
+    DEPTHWISE,
+    GLOBAL_AVERAGES,
+    SEPARABLE,
+    TRANSPOSED,
+    Convolution,
+    NotLinearError,
+    explicit_matrix,
+    geometry,
+    is_plain,
+    linear_operator,
+    per_channel,
+    used_kernel,
+)
+
+_EXACT_SIDE = 2048  # of a matrix, for its SVD: seconds
+_EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
+_EXPLICIT_SIZE = 2**24
+
+
+def matrix_bound(matrix, norm):
+    """Norm of a matrix A of shape (out, in) as a map x → A x.
+
+    l2: largest singular value, by SVD where the smaller side is at most 2048; beyond, from above by repeated squaring
+    of the Gram matrix, which loses 2 % at most, and from below by power iteration. l∞: largest row sum of magnitudes.
+    l1: largest column sum.
+
+    Args:
+        matrix: float64 array.
+        norm: 1, 2 or `math.inf`.
+
+    Returns:
+        A `Bound`.
+    """
+    if norm == 2:
+        return _spectral(matrix)
+    return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
+
+
+_SUMS = {1: "column sums", math.inf: "row sums"}
+
+
+def _spectral(matrix):
+    if min(matrix.shape) <= _EXACT_SIDE:
+        return computed(np.linalg.norm(matrix, 2), "SVD")
+    scale = np.abs(matrix).max()
+    if scale == 0:
+        return Bound(0.0, 0.0, "zero")
+    matrix = matrix / scale
+    gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
+    lower = math.sqrt(max(_rayleigh(gram), 0.0))
+    log_bound, power = 0.0, 1.0
+    for _ in range(9):  # √λ1 <= ‖A^q‖_F^(1/2q), q = 2⁹: a factor of n^(1/2048) at most
+        size = np.linalg.norm(gram)
+        log_bound += power * math.log(size)
+        gram = gram / size
+        gram, power = gram @ gram, power / 2
+    log_bound += power * math.log(np.linalg.norm(gram))
+    # Each squaring rounds by about n·1e-16 of a norm of 1.
+    upper = math.exp(log_bound / 2) * (1 + len(gram) * 1e-14)
+    return Bound(lower * scale, max(upper, lower) * scale, "Gram iteration")
+
+
+def _rayleigh(gram, steps=50):
+    v = np.random.default_rng(0).standard_normal(len(gram))
+    for _ in range(steps):
+        v = gram @ v
+        v /= np.linalg.norm(v)
+    return v @ gram @ v
+
+
+_REMEMBERED = 512
+_found = collections.OrderedDict()  # from what a bound is a function of to the bound, the oldest first
+
+
+def _remembered(compute, array, *settings):
+    """What `compute` returns, a function of an array and of these settings: of the last ones it is known already."""
+    key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
+    bound = _found.pop(key, None) or compute()
+    _found[key] = bound
+    while len(_found) > _REMEMBERED:
+        _found.popitem(last=False)
+    return bound
+
+
+@rule(keras.layers.Dense, linear=True, whole=True)
+def _dense(layer, shape, norm, exact):
+    kernel = used_kernel(layer)
+    return _remembered(lambda: matrix_bound(kernel.T, norm), kernel, "dense", norm)
+
+
+# --- convolutions ---
+
+
+@rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True, whole=True)
+def _convolution(layer, shape, norm, exact):
+    if getattr(layer, "output_padding", None) is not None:
+        return unknown(f"output_padding={layer.output_padding} is not known")
+    if None in shape:
+        return _of_any_size(layer, norm)
+    return operator_bound(linear_operator(layer, shape), norm, exact)
+
+
+def operator_bound(operator, norm, exact=False):
+    """Norm of a linear operator: of a convolution or its adjoint by its structure, of others from their matrix.
+
+    Args:
+        operator: SciPy `LinearOperator`.
+        norm: 1, 2 or `math.inf`.
+        exact: Whether minutes may be spent on a convolution for a gap below 0.1 %.
+
+    Returns:
+        A `Bound`, infinite where the operator is too large and has no structure that is known.
+    """
+    for candidate, is_adjoint in ((operator, False), (operator.T, True)):
+        if isinstance(candidate, Convolution):
+            if norm == 2:
+                return _of_convolution(candidate, "exact" if exact else "fast")
+            return _sums(candidate, norm if not is_adjoint else _DUAL[norm])
+    if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
+        return matrix_bound(explicit_matrix(operator), norm)
+    return unknown(f"an operator of shape {operator.shape} is too large for its matrix")
+
+
+def _of_convolution(operator, mode):
+    settings = (operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups, mode)
+    return _remembered(lambda: _from(convolution_bound(operator, mode=mode)), operator.kernel, *settings)
+
+
+_DUAL = {1: math.inf, math.inf: 1}
+
+
+def _from(bound: ConvolutionBound):
+    return Bound(min(bound.lower, bound.upper), bound.upper, bound.method)
+
+
+def _at_every_size(kernel, strides, dilations=None, groups=1):
+    return Bound(0.0, size_free_bound(kernel, strides, dilations, groups), "symbol, at every size")
+
+
+def _sums(operator, norm):
+    """The largest sum of magnitudes along a row (l∞) or a column (l1) of a convolution's matrix: exact."""
+    positive = Convolution(
+        np.abs(operator.kernel),
+        operator.sizes,
+        operator.strides,
+        operator.padding,
+        operator.dilations,
+        operator.groups,
+        operator.channels_first,
+    )
+    ones = np.ones(positive.shape[0 if norm == 1 else 1])
+    sums = positive.T @ ones if norm == 1 else positive @ ones
+    return computed(sums.max(initial=0.0), _SUMS[norm])
+
+
+def _of_any_size(layer, norm):
+    """A bound for every size of the image: all patches that share a pixel count, padded or not."""
+    if isinstance(layer, PadConv2D) and layer.pads is not None:
+        return unknown("its padding copies pixels: a bound needs the size of the image")
+    kernel = used_kernel(layer)
+    groups = getattr(layer, "groups", 1)
+    if is_plain(layer, DEPTHWISE):
+        kernel, groups = per_channel(kernel), kernel.shape[-2]
+    if norm != 2 and is_plain(layer, TRANSPOSED):  # its kernel is that of the convolution that reads its output
+        norm = _DUAL[norm]
+    return _kernel_of_any_size(kernel, layer, norm, groups)
+
+
+def _kernel_of_any_size(kernel, layer, norm, groups=1):
+    if norm == 2:
+        return _at_every_size(kernel, layer.strides, layer.dilation_rate, groups)
+    magnitudes = np.abs(kernel)
+    axes = tuple(range(kernel.ndim - 2))
+    # A row of the matrix holds a whole patch; a column at most every tap, once.
+    sums = magnitudes.sum(axis=(*axes, -2) if norm == math.inf else (*axes, -1))
+    if norm == 1 and groups > 1:
+        parts = np.split(magnitudes, groups, axis=-1)
+        sums = np.concatenate([part.sum(axis=(*axes, -1)) for part in parts])
+    return Bound(0.0, sums.max(initial=0.0), f"{_SUMS[norm]} at every size")
+
+
+@rule(*SEPARABLE, linear=True, whole=True)
+def _separable(layer, shape, norm, exact):
+    """One convolution, whose kernel is the product of the two: looser are bounds of each of them, multiplied."""
+    depthwise = used_kernel(layer, "depthwise_kernel")
+    pointwise = used_kernel(layer, "pointwise_kernel")
+    kernel = np.einsum("...im,imo->...io", depthwise, pointwise.reshape(*depthwise.shape[-2:], -1))
+    if None in shape:
+        return _kernel_of_any_size(kernel, layer, norm)
+    operator = linear_operator(layer, shape)
+    if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
+        return matrix_bound(explicit_matrix(operator), norm)
+    return operator_bound(Convolution(kernel, **geometry(layer, shape)), norm, exact)
+
+
+# --- average poolings ---
+
+
+@rule(*AVERAGES)
+def _average(layer, shape, norm, exact):
+    if layer.padding == "valid":
+        size = math.prod(layer.pool_size)
+        kernel = np.full((*layer.pool_size, 1, 1), 1 / size)
+        if None in shape:
+            if norm == 2:
+                return _at_every_size(kernel, layer.strides)
+            return Bound(0.0, 1.0 if norm == math.inf else _overlap(layer) / size, "windows at every size")
+        sizes = shape[1:] if layer.data_format == "channels_first" else shape[:-1]
+        return operator_bound(Convolution(kernel, sizes, layer.strides), norm, exact)
+    if None in shape:
+        return unknown("with padding='same' its bound needs the size of the image")
+    return _nonnegative(_one_channel(layer, shape), norm)
+
+
+def _overlap(layer):
+    return math.prod(-(-k // s) for k, s in zip(layer.pool_size, layer.strides, strict=True))
+
+
+def _one_channel(layer, shape):
+    last = layer.data_format == "channels_last"
+    return linear_operator(layer, (*shape[:-1], 1) if last else (1, *shape[1:]))
+
+
+def _nonnegative(operator, norm):
+    """Norm of an operator without negative entries: sums of its rows and columns; in l2 Schur's √(‖A‖₁‖A‖∞)."""
+    rows = (operator @ np.ones(operator.shape[1])).max()
+    columns = (operator.T @ np.ones(operator.shape[0])).max()
+    if norm != 2:
+        return computed(columns if norm == 1 else rows, _SUMS[norm])
+    if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
+        return matrix_bound(explicit_matrix(operator), 2)
+    return Bound(0.0, math.sqrt(rows * columns) * (1 + 1e-12), "row and column sums")
+
+
+@rule(*GLOBAL_AVERAGES)
+def _global_average(layer, shape, norm, exact):
+    sizes = shape[1:] if layer.data_format == "channels_first" else shape[:-1]
+    if None in sizes:  # the smallest image is a single pixel
+        return Bound(0.0, 1.0, "mean of at least one pixel")
+    count = math.prod(sizes)
+    return computed({1: 1 / count, 2: 1 / math.sqrt(count), math.inf: 1.0}[norm], "mean")
+
+
+@rule(ConstrainedKernel, linear=True)
+def _constrained(layer, shape, norm, exact):
+    """A constrained layer of someone else's, probed with every unit vector."""
+    if None in shape:
+        return unknown("its matrix is found by probing, which needs the size of the input")
+    try:
+        operator = linear_operator(layer, shape)
+    except NotLinearError as error:
+        return unknown(str(error))
+    return operator_bound(operator, norm, exact)

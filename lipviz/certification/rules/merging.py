@@ -1,0 +1,476 @@
+"""Nodes of a graph that are no layer of one input: sums, concatenations, and operators written as `x + y`.
+
+A value of the graph carries a vector v with an entry for each input of the model: a change δ_i of the inputs changes
+the value by at most Σ v_i δ_i in norm. A sum of values adds their vectors; a concatenation takes the root of the sum of
+their squares (Minkowski), in l∞ the largest, in l1 the sum.
+"""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from lipviz import layers as lip
+from lipviz.certification.rules.pointwise import largest_slope, named_activation, softmax_bound
+from lipviz.certification.rules.registry import Bound, exactly, is_float, unknown
+from lipviz.certification.sizes import Shapes, are_one_together
+from lipviz.operators.algebra import computes_as
+from lipviz.operators.linear import largest_rounding, residual_shares, rounded
+from lipviz.operators.weights import as_float64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Flow:
+    """A value of a model's graph.
+
+    Attributes:
+        tensor: Symbolic tensor: its shape, with the batch, and its dtype.
+        gains: How much a change of each of the model's inputs changes it, of shape (inputs,). With a `Rounding`, two
+            more entries a and b: what float64 computes is off by at most a + b‖x‖.
+        at_zero: With a `Rounding`, the value itself where all inputs are 0, a tensor.
+        mask: The mask that Keras hands on beside the value, a symbolic tensor; None where there is none.
+        shapes: Its `lipviz.certification.sizes.Shapes`; None where nobody asks for them.
+    """
+
+    tensor: keras.KerasTensor
+    gains: np.ndarray
+    at_zero: object = None
+    mask: object = None
+    shapes: Shapes | None = None
+
+    @property
+    def shape(self):
+        return tuple(self.tensor.shape)
+
+    @property
+    def size(self):
+        """Number of entries of a sample; None where it is not known."""
+        sizes = self.shape[1:]
+        return None if None in sizes else math.prod(sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Merged:
+    """What a node makes of its inputs.
+
+    Attributes:
+        gains: Vector of the result.
+        bound: Its own constant with respect to its inputs taken together, for the table.
+    """
+
+    gains: np.ndarray
+    bound: Bound
+
+
+def _combined(flows, factors, norm):
+    """Gains of several values side by side, each times a factor."""
+    together = np.stack([times(flow.gains, factor) for flow, factor in zip(flows, factors, strict=True)])
+    if norm == 2:
+        return np.sqrt(np.sum(np.square(together), axis=0))
+    return together.max(axis=0) if norm == math.inf else together.sum(axis=0)
+
+
+def _weighted(flows, factors, norm, method):
+    """A sum of values, each times a factor: its own constant is the dual norm of these."""
+    gains = sum(times(flow.gains, factor) for factor, flow in zip(factors, flows, strict=True))
+    dual = {1: max(factors), 2: math.sqrt(sum(f * f for f in factors)), math.inf: sum(factors)}[norm]
+    return Merged(gains, exactly(dual, method))
+
+
+# Rules of layers: functions of (layer, flows, how much each is stretched where it is broadcast, norm).
+
+
+def _sum(layer, flows, factors, norm):
+    return _weighted(flows, factors, norm, "sum")
+
+
+def _average(layer, flows, factors, norm):
+    return _weighted(flows, [factor / len(flows) for factor in factors], norm, "mean")
+
+
+def _side_by_side(layer, flows, factors, norm):
+    axis = getattr(layer, "axis", -1)
+    if axis % max(len(flows[0].shape), 1) == 0:
+        raise UnboundedError("it joins along the batch")
+    return Merged(_combined(flows, factors, norm), exactly(1.0, "concatenation"))
+
+
+def _extremum(layer, flows, factors, norm):
+    """Entry by entry, the maximum changes by no more than the larger of the changes."""
+    return Merged(_combined(flows, factors, norm), exactly(max(factors), "maximum"))
+
+
+def _residual(layer, flows, factors, norm):
+    shares = [share * factor for share, factor in zip(residual_shares(layer), factors, strict=True)]
+    return _weighted(flows, shares, norm, "convex combination")
+
+
+class UnboundedError(Exception):
+    """A node has no bound; the message says why."""
+
+
+def _or_infinite(function, *args, flows):
+    """Result of a rule, or infinite gains with the reason why there is none."""
+    try:
+        return function(*args)
+    except UnboundedError as reason:
+        return Merged(np.full_like(flows[0].gains, math.inf), unknown(str(reason)))
+
+
+MERGES = {
+    keras.layers.Add: _sum,
+    keras.layers.Subtract: _sum,
+    keras.layers.Average: _average,
+    keras.layers.Concatenate: _side_by_side,
+    keras.layers.Maximum: _extremum,
+    keras.layers.Minimum: _extremum,
+    lip.LipResidual: _residual,
+}
+
+
+_WHOLE_MERGES = (keras.layers.Concatenate, keras.layers.Maximum, keras.layers.Minimum)  # which do not compute
+
+
+def merge(layer, flows, norm):
+    """Gains behind a layer of several inputs.
+
+    Args:
+        layer: Keras layer.
+        flows: List of `Flow`.
+        norm: 1, 2 or `math.inf`.
+
+    Returns:
+        A `Merged`, infinite for a layer that is not known.
+    """
+    return _or_infinite(_merge, layer, flows, norm, flows=flows)
+
+
+def _merge(layer, flows, norm):
+    if not all(is_float(flow.tensor.dtype) for flow in flows) and not isinstance(layer, _WHOLE_MERGES):
+        raise UnboundedError("it computes with whole numbers, which wrap around: convert them to floating point before")
+    if not is_float(layer.compute_dtype):
+        raise UnboundedError(f"it rounds to {layer.compute_dtype}, which jumps")
+    for cls, rule in MERGES.items():
+        if isinstance(layer, cls) and computes_as(layer, cls):
+            factors = [1.0] * len(flows)
+            if rule is not _side_by_side:
+                shape = tuple(layer.compute_output_spec([flow.tensor for flow in flows]).shape)
+                factors = _copies(flows, shape, norm)
+            return rule(layer, flows, factors, norm)
+    raise UnboundedError(f"no rule for {type(layer).__name__}")
+
+
+def _copies(flows, shape, norm):
+    """How much each of several values is stretched where all are broadcast to a shape: their entries are copied."""
+    for axis, size in enumerate(shape[1:], 1):
+        unknown_here = [flow for flow in flows if len(flow.shape) == len(shape) and flow.shape[axis] is None]
+        if size is None and not all(_is_one_size(unknown_here[0], flow, axis - 1) for flow in unknown_here[1:]):
+            raise UnboundedError(
+                "it adds or compares values whose sizes are not known, and may differ, so that one is broadcast: "
+                "certify it with an `input_shape` without None"
+            )
+    return [_copied(flow, shape, norm) for flow in flows]
+
+
+def _is_one_size(first, second, axis):
+    return first is second or (
+        None not in (first.shapes, second.shapes) and are_one_together(first.shapes, second.shapes, axis)
+    )
+
+
+def _copied(flow, shape, norm):
+    if flow.shape == shape:
+        return 1.0
+    pairs = list(zip(flow.shape[1:], shape[1:], strict=False))
+    fits = all(a == b or (a == 1 and b is not None) for a, b in pairs)
+    if len(flow.shape) != len(shape) or flow.shape[0] != shape[0] or not fits:
+        raise UnboundedError(f"it broadcasts {flow.shape} to {shape}")
+    copies = math.prod(b for a, b in pairs if a != b)
+    return {1: float(copies), 2: math.sqrt(copies), math.inf: 1.0}[norm]
+
+
+# --- operations of keras.ops, by the name of their class ---
+
+_SAME_ENTRIES = (
+    "Reshape",
+    "Ravel",
+    "Transpose",
+    "Swapaxes",
+    "Moveaxis",
+    "ExpandDims",
+    "Squeeze",
+    "Flip",
+    "Roll",
+    "Copy",
+)
+_SLOPED = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Silu": "silu",
+    "Gelu": "gelu",
+    "Mish": "mish",
+    "Selu": "selu",
+    "HardSigmoid": "hard_sigmoid",
+    "HardSilu": "hard_silu",
+    "HardTanh": "hard_tanh",
+    "LogSigmoid": "log_sigmoid",
+    "TanhShrink": "tanh_shrink",
+}
+_ONE_LIPSCHITZ = (
+    "Absolute",
+    "Abs",
+    "Negative",
+    "Sin",
+    "Cos",
+    "Arctan",
+    "StopGradient",
+)
+
+
+def operate(operation, args, kwargs, output, norm):
+    """Gains behind an operation of `keras.ops`.
+
+    Args:
+        operation: `keras.Operation`.
+        args: Its positional arguments, with a `Flow` for each tensor of the graph.
+        kwargs: Its named ones.
+        output: What it returns, symbolic tensors.
+        norm: 1, 2 or `math.inf`.
+
+    Returns:
+        A `Merged`, infinite where the operation or its use is not known.
+    """
+    flows = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Flow)]
+    return _or_infinite(_operate, operation, flows, args, keras.tree.flatten(output)[0], norm, flows=flows)
+
+
+def _operate(operation, flows, args, output, norm):
+    name = type(operation).__name__
+    rule = _OPERATIONS.get(name)
+    if not type(operation).__module__.startswith("keras.src.") or rule is None:
+        raise UnboundedError(f"the operation {name} is not known")
+    if not all(is_float(flow.tensor.dtype) for flow in flows):
+        converts = name in _CONVERTING and is_float(output.dtype)
+        if name not in _WHOLE and not converts:
+            raise UnboundedError("it computes with whole numbers, which wrap around: convert them before")
+    return rule(operation, flows, args, output, norm)
+
+
+def _scaled(flow, bound):
+    return Merged(times(flow.gains, bound.upper), bound)
+
+
+def times(gains, upper):
+    """Gains behind a step; 0 where either is 0, whatever the other."""
+    return np.multiply(gains, upper, out=np.zeros_like(gains), where=(gains != 0) & (upper != 0))
+
+
+def _rearranged(operation, flows, args, output, norm):
+    (flow,) = flows
+    before, after = flow.size, _size(output)
+    keeps_batch = tuple(output.shape)[:1] == flow.shape[:1] and not _moves_batch(operation, flow)
+    if not keeps_batch or before is None or before != after:
+        raise UnboundedError("it may mix samples of a batch, or its size is not known")
+    return _scaled(flow, exactly(1.0, "same entries"))
+
+
+def _moves_batch(operation, flow):
+    """Whether an operation touches the first axis."""
+    name = type(operation).__name__
+    rank = len(flow.shape)
+    if name == "Transpose":
+        return operation.axes is None or operation.axes[0] % rank != 0
+    if name == "Swapaxes":
+        return 0 in (operation.axis1 % rank, operation.axis2 % rank)
+    if name == "Moveaxis":
+        places = [*np.atleast_1d(operation.source), *np.atleast_1d(operation.destination)]
+        return any(int(place) % rank == 0 for place in places)
+    if name in ("Flip", "Roll"):
+        return operation.axis is None or any(int(axis) % rank == 0 for axis in np.atleast_1d(operation.axis))
+    if name == "ExpandDims":
+        return any(int(axis) % (rank + 1) == 0 for axis in np.atleast_1d(operation.axis))
+    if name == "Reshape":  # (-1, n) keeps the samples only where n entries are a sample, which the size shows
+        return False
+    return name == "Ravel"
+
+
+def _size(tensor):
+    sizes = tuple(tensor.shape)[1:]
+    return None if None in sizes else math.prod(sizes)
+
+
+def _slope(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, named_activation(_SLOPED[type(operation).__name__], flow.shape[1:], norm))
+
+
+def _one_lipschitz(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, exactly(1.0, "largest slope"))
+
+
+def _leaky(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.negative_slope, output.dtype)))
+
+
+def _elu(operation, flows, args, output, norm):
+    (flow,) = flows
+    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.alpha, output.dtype)))
+
+
+def _relu(operation, flows, args, output, norm):
+    (flow,) = flows
+    if operation.threshold:
+        raise UnboundedError("a ReLU with a threshold jumps there")
+    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.negative_slope, output.dtype)))
+
+
+def _soft_shrink(operation, flows, args, output, norm):
+    (flow,) = flows
+    if not operation.threshold >= 0:
+        raise UnboundedError("a negative threshold makes it jump")
+    return _scaled(flow, exactly(1.0, "largest slope"))
+
+
+def _squareplus(operation, flows, args, output, norm):
+    (flow,) = flows
+    if not operation.b >= 0:
+        raise UnboundedError("it is steep where x² + b is 0, for b < 0")
+    return _scaled(flow, exactly(1.0, "largest slope"))
+
+
+def _clipped(operation, flows, args, output, norm):
+    (flow,) = flows
+    if np.ndim(operation.x_min) or np.ndim(operation.x_max):
+        raise UnboundedError("it clips at arrays, with which the value may be broadcast")
+    return _scaled(flow, exactly(1.0, "largest slope"))
+
+
+def _softmax(operation, flows, args, output, norm):
+    (flow,) = flows
+    axis = operation.axis
+    if not isinstance(axis, int) or axis % len(flow.shape) == 0:
+        raise UnboundedError("a softmax along the batch")
+    return _scaled(flow, softmax_bound([flow.shape[axis]]))
+
+
+def _cast(operation, flows, args, output, norm):
+    (flow,) = flows
+    if "float" not in str(output.dtype):
+        raise UnboundedError(f"a conversion to {output.dtype} jumps")
+    return _scaled(flow, exactly(1.0, "conversion"))
+
+
+def _sliced(operation, flows, args, output, norm):
+    (flow,) = flows
+    key = args[1] if len(args) > 1 else None
+    key = key if isinstance(key, tuple) else (key,)
+    selects = [part for part in key if not (part is Ellipsis or part is None)]
+    plain = all(isinstance(part, slice | int) and not isinstance(part, bool) for part in selects)
+    all_samples = isinstance(key[0], slice) and key[0] == slice(None)
+    if not plain or not (all_samples or (key[0] is Ellipsis and len(selects) < len(flow.shape))):
+        raise UnboundedError("it selects along the batch, or by an array")
+    return _scaled(flow, Bound(0.0, 1.0, "selection"))
+
+
+def _split(operation, flows, args, output, norm):
+    (flow,) = flows
+    if operation.axis % len(flow.shape) == 0:
+        raise UnboundedError("it splits the batch")
+    return _scaled(flow, exactly(1.0, "selection"))
+
+
+def _reduced(operation, flows, args, output, norm):
+    """Sum or mean over n entries: rows of n ones, or of n times 1/n."""
+    (flow,) = flows
+    axes = operation.axis
+    rank = len(flow.shape)
+    if axes is None or any(int(axis) % rank == 0 for axis in np.atleast_1d(axes)):
+        raise UnboundedError("it reduces along the batch")
+    sizes = [flow.shape[int(axis)] for axis in np.atleast_1d(axes)]
+    if None in sizes:
+        raise UnboundedError("it reduces over a size that is not known")
+    count = math.prod(sizes)
+    total = {1: 1.0, 2: math.sqrt(count), math.inf: float(count)}[norm]
+    name = type(operation).__name__
+    if name in ("Max", "Min"):
+        return _scaled(flow, exactly(1.0, "maximum"))
+    return _scaled(flow, exactly(total if name == "Sum" else total / count, name.lower()))
+
+
+def _added(operation, flows, args, output, norm):
+    """X + y, x − y, and the same with a constant, which is a shift."""
+    factors = _copies(flows, tuple(output.shape), norm)
+    if len(flows) > 1:
+        return _sum(operation, flows, factors, norm)
+    return _scaled(flows[0], exactly(factors[0], "shift"))
+
+
+def _multiplied(operation, flows, args, output, norm):
+    if len(flows) != 1 or len(args) != 2:
+        raise UnboundedError("a product of two values has no global bound")
+    by, of = (args[1], args[0]) if isinstance(args[0], Flow) else (args[0], args[1])
+    divides = type(operation).__name__ in ("Divide", "TrueDivide")
+    if divides and not isinstance(args[0], Flow):
+        raise UnboundedError("a division by a value has no global bound")
+    factor = np.abs(rounded(as_float64(by, "A factor"), output.dtype))
+    (copies,) = _copies([of], tuple(output.shape), norm)
+    with np.errstate(divide="ignore"):
+        factor = float((1 / factor if divides else factor).max())
+    if not math.isfinite(factor):
+        raise UnboundedError("its factor is not finite")
+    return _scaled(of, exactly(factor, "factor") if copies == 1 else Bound(0.0, factor * copies, "factor"))
+
+
+def _stacked(operation, flows, args, output, norm):
+    axis = operation.axis % len(output.shape)
+    if axis == 0:
+        raise UnboundedError("it joins along the batch")
+    return Merged(_combined(flows, [1.0] * len(flows), norm), exactly(1.0, "concatenation"))
+
+
+def _larger(operation, flows, args, output, norm):
+    """Entry by entry, of two values or of a value and a constant."""
+    return _extremum(operation, flows, _copies(flows, tuple(output.shape), norm), norm)
+
+
+def _padded(operation, flows, args, output, norm):
+    (flow,) = flows
+    width = np.asarray(operation.pad_width)
+    if operation.mode != "constant" or np.ndim(width) != 2 or width[0].any():
+        raise UnboundedError("it pads by copies, or along the batch")
+    return _scaled(flow, exactly(1.0, "same entries"))
+
+
+# What also holds for whole numbers: moving and comparing them, and what converts them before it computes.
+_WHOLE = {*_SAME_ENTRIES, "Concatenate", "Stack", "Maximum", "Minimum", "Max", "Min", "GetItem", "Split"}
+_WHOLE |= {"Pad", "Cast"}
+_CONVERTING = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean"}
+
+_OPERATIONS = {
+    **dict.fromkeys(_SAME_ENTRIES, _rearranged),
+    **dict.fromkeys(_SLOPED, _slope),
+    **dict.fromkeys(_ONE_LIPSCHITZ, _one_lipschitz),
+    **dict.fromkeys(("Add", "Subtract"), _added),
+    **dict.fromkeys(("Multiply", "Divide", "TrueDivide"), _multiplied),
+    **dict.fromkeys(("Concatenate", "Stack"), _stacked),
+    **dict.fromkeys(("Maximum", "Minimum"), _larger),
+    **dict.fromkeys(("Sum", "Mean", "Max", "Min"), _reduced),
+    "SoftShrink": _soft_shrink,
+    "Squareplus": _squareplus,
+    "Clip": _clipped,
+    "LeakyRelu": _leaky,
+    "Elu": _elu,
+    "ReLU": _relu,
+    "Softmax": _softmax,
+    "Cast": _cast,
+    "GetItem": _sliced,
+    "Split": _split,
+    "Pad": _padded,
+}

@@ -1,0 +1,197 @@
+"""A Lipschitz constant that can be trusted: bounds of every layer, put together along the graph of a model."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from lipviz import normalizers as nm
+from lipviz.certification.certificate import Certificate
+from lipviz.certification.graph import fits, input_dtypes, traced
+from lipviz.certification.model_file import load_model_file
+from lipviz.certification.provenance import data_of, origin_of
+from lipviz.certification.ratios import gradient_ascent_ratio
+from lipviz.certification.rules.registry import check_norm, is_float
+from lipviz.copies import NotCopiedError
+from lipviz.operators.linear import HALF
+from lipviz.operators.precision import NotInFloat64Error, float64_copy
+from lipviz.operators.weights import as_float64
+
+_SEARCH = {"steps": 30, "starts": 16}
+_DRAWN = 64  # samples that the search starts from by default, standard normal
+
+
+def certify(model, input_shape=None, *, norm=2, exact=False, search=True, samples=None, seed=0):
+    """Bound a model's Lipschitz constant from above, for all inputs, and from below.
+
+    Every layer's constant is bounded with the weights that inference uses: `wbar` of lipviz's layers, rounded where a
+    layer computes in half precision. Bounds multiply along a chain and add up where branches are added; a
+    concatenation takes the root of the sum of squares. Convolutions are bounded at the size of their images, with
+    their padding and strides.
+
+    Args:
+        model: Built Keras model of known layers, Sequential or functional, nested ones and lipviz's included; or a
+            layer.
+        input_shape: Shape of an input without the batch; that of the model by default. With None for its sizes, bounds
+            hold for images of every size, and are looser.
+        norm: 1, 2 or "inf". In l2 everything is known; in l1 and l∞ the table says what is not.
+        exact: Whether to spend seconds on each convolution for a gap below 0.1 %.
+        search: Whether to look for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64, in the l2
+            norm only. Takes seconds.
+        samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.
+        seed: Seed of the search.
+
+    Returns:
+        A `Certificate`. Its upper bound is infinite where a layer is not known, and the table says which.
+
+    Raises:
+        TypeError: If `model` is no Keras model or layer.
+        ValueError: If the model is not built, a weight holds NaN or Inf, `input_shape` does not fit, an argument is out
+            of range, or the search beats the bound by more than rounding explains, which only a wrong registered rule
+            can cause.
+
+    References:
+        Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
+    """
+    norm, seed = check_norm(norm), nm.check_seed("seed", seed)
+    trace, inputs, outputs = traced(model, input_shape, norm, exact)
+    samples = None if samples is None else _checked_samples(samples, inputs)
+    gains = [flow.gains for flow in keras.tree.flatten(outputs)]
+    upper = _joint(gains, norm)
+    shapes = tuple(flow.shape[1:] for flow in inputs)
+    notes = list(_notes(model, trace))
+    lower = 0.0
+    if search:
+        lower, why = _searched(model, shapes, norm, samples, seed, upper)
+        notes += [why] if why else []
+    return Certificate(
+        model=model.name,
+        upper_bound=upper,
+        lower_bound=min(lower, upper),
+        layers=tuple(trace.rows),
+        norm=norm,
+        input_shape=shapes[0] if len(shapes) == 1 else shapes,
+        notes=tuple(notes),
+        origin=origin_of(model, exact, _search_settings(samples, seed) if lower else None),
+    )
+
+
+def upper_bound(model, input_shape=None):
+    """The upper bound that `certify` finds in l2, a float, for loops that need nothing else.
+
+    It takes no hashes of the model, which for a small network are half of the time.
+
+    Args:
+        model: See `certify`.
+        input_shape: See `certify`.
+
+    Raises:
+        TypeError: See `certify`.
+        ValueError: See `certify`.
+    """
+    _, _, outputs = traced(model, input_shape, 2)
+    return _joint([flow.gains for flow in keras.tree.flatten(outputs)], 2)
+
+
+def _search_settings(samples, seed):
+    start = {"drawn": _DRAWN} if samples is None else dataclasses.asdict(data_of(samples))
+    return {**_SEARCH, "seed": int(seed), "samples": start}
+
+
+def _joint(gains, norm):
+    """Constant of all outputs together with respect to all inputs together."""
+    together = np.stack(gains)
+    if norm == 2:
+        value = np.linalg.norm(together, 2) if np.isfinite(together).all() else math.inf
+    elif norm == math.inf:
+        value = together.sum(axis=1).max()
+    else:
+        value = together.sum(axis=0).max()
+    return float(value)
+
+
+def _notes(model, trace):
+    unbounded = [row for row in trace.rows if row.upper == math.inf]
+    if unbounded:
+        yield "Without a bound: " + "; ".join(f"'{row.name}' ({row.method})" for row in unbounded) + "."
+    half = sorted({layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype in HALF})
+    if half:
+        yield (
+            f"It computes in {' and '.join(half)}: the bounds are those of the weights as rounded to that, and do not "
+            "cover the rounding of what is computed with them."
+        )
+
+
+def _checked_samples(samples, inputs):
+    samples = as_float64(samples, "The samples")
+    if not fits([samples.shape[1:]], [inputs[0].shape[1:]]):
+        expected = ("n", *inputs[0].shape[1:])
+        raise ValueError(f"`samples` must have the shape {expected}. Received shape: {samples.shape}")
+    return samples
+
+
+def _searched(model, shapes, norm, samples, seed, upper):
+    """A lower bound by search, and words where there is none, or where rounding disturbs it."""
+    why = None
+    if norm != 2:
+        why = "the search knows the l2 norm only"
+    elif len(shapes) > 1 or len(keras.tree.flatten(getattr(model, "outputs", None) or [0])) > 1:
+        why = "the search needs a model of one input and one output"
+    elif not isinstance(model, keras.Model):
+        why = "the search needs a model, not a layer"
+    elif any(layer.compute_dtype in HALF for layer in model._flatten_layers()):
+        why = "the search computes in float64, and the model in half precision"
+    elif not is_float(input_dtypes(model)[0]):
+        why = f"the search needs inputs that vary, and these are of dtype {input_dtypes(model)[0]}"
+    elif samples is None and None in shapes[0]:
+        why = "the search needs a known input shape, or samples"
+    if why is not None:
+        return 0.0, f"No lower bound: {why}."
+    if samples is None:
+        samples = np.random.default_rng(seed).standard_normal((_DRAWN, *shapes[0]))
+    try:
+        found = gradient_ascent_ratio(model, samples, **_SEARCH, seed=seed)
+    except (TypeError, NotImplementedError, NotCopiedError, NotInFloat64Error) as error:  # there is no copy to search
+        reason = str(error).strip().split("\n")[0]
+        return 0.0, f"No lower bound: {reason}"
+    if found.largest <= upper * (1 + 1e-9):
+        return found.largest, None
+    sure = max(found.largest - _noise(model, found), 0.0)
+    if sure > upper * (1 + 1e-9):
+        raise ValueError(
+            f"The search found a pair of inputs that '{model.name}' stretches by {found.largest}, above the bound "
+            f"{upper}, and more than rounding explains: a rule given to register_bound is too small."
+        )
+    return sure, (
+        f"The search found a ratio of {found.largest:.6g}, above the bound: its outputs are so large beside their "
+        "differences that rounding in float64 explains it. The lower bound is what is left without that."
+    )
+
+
+def _noise(model, found):
+    """What rounding may add to the ratio of a pair, twice the error of an output over the distance."""
+    _, _, outputs = traced(float64_copy(model), found.x.shape, 2, rounds=True)
+    constant, slope = keras.tree.flatten(outputs)[0].gains[-2:]
+    x, y = found.x.reshape(-1), found.y.reshape(-1)
+    errors = 2 * constant + slope * (np.linalg.norm(x) + np.linalg.norm(y))
+    return errors / np.linalg.norm(x - y)
+
+
+def certify_file(path, input_shape=None, **settings):
+    """Certify a model that was saved to a `.keras` file, which is loaded in safe mode: code inside it is refused.
+
+    Args:
+        path: Path of the file.
+        input_shape: See `certify`.
+        **settings: The other arguments of `certify`.
+
+    Returns:
+        A `Certificate`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is empty, damaged, no model, or one that runs code of its own; and see `certify`.
+    """
+    return certify(load_model_file(path), input_shape, **settings)

@@ -1,0 +1,181 @@
+"""The sections of the benchmark."""
+
+import functools
+import os
+import platform
+
+import keras
+
+from lipviz._version import __version__
+from lipviz.command.bench import networks, parts, processes
+from lipviz.command.bench.peers import find_peer
+from lipviz.command.bench.report import Report, Row, Section
+from lipviz.command.bench.timing import take_turns
+
+
+def run(sections=None, *, repeats=20, batch=256, jit_compile=False, peer=None, progress=lambda title: None):
+    """Measure.
+
+    Args:
+        sections: Names from `SECTIONS`; all by default.
+        repeats: Number of rounds of each comparison.
+        batch: Size of a batch.
+        jit_compile: Whether models and parts are compiled by XLA, where the backend leaves the choice (TensorFlow).
+        peer: Name of a peer for the section "networks", see `lipviz.command.bench.peers`; None for none.
+        progress: Function that is told the name of each section as it begins.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ValueError: If a section or the peer is not known, or a number is not positive.
+    """
+    sections = tuple(SECTIONS if sections is None else sections)
+    unknown = [name for name in sections if name not in SECTIONS]
+    if unknown:
+        raise ValueError(f"Expected sections out of {', '.join(SECTIONS)}. Received: {', '.join(unknown)}")
+    if repeats < 1 or batch < 1:
+        raise ValueError(f"`repeats` and `batch` must be positive. Received: repeats={repeats!r}, batch={batch!r}")
+    options = {"repeats": repeats, "batch": batch, "jit_compile": jit_compile}
+    options["peer"] = None if peer is None else (peer, find_peer(peer))
+    done = []
+    for name in sections:
+        progress(name)
+        done.append(SECTIONS[name](**options))
+    return Report(_setting(repeats, batch, jit_compile), tuple(done))
+
+
+def _setting(repeats, batch, jit_compile):
+    return {
+        "lipviz": __version__,
+        "Keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "device": ", ".join(keras.distribution.list_devices()),
+        "cores": os.cpu_count(),
+        "Python": platform.python_version(),
+        "jit_compile": networks.chosen_jit(jit_compile),
+        "batch": batch,
+        "rounds": repeats,
+    }
+
+
+def _row(name, timings):
+    base, *others = timings
+    ratios = {f"{other} / {base}": timings[other].ratio for other in others}
+    return Row(name, timings, ratios)
+
+
+def _networks(repeats, batch, jit_compile, peer):
+    rows = []
+    for network in ("cnn", "mlp"):
+        make = getattr(networks, network)
+        kinds = ("plain", "lipviz", "sorting", "constrained")
+        models = {kind: networks.compiled(make(kind), jit_compile) for kind in kinds}
+        steps = {kind: networks.training_step(model, batch) for kind, model in models.items()}
+        plain = None
+        if peer is not None:
+            steps[peer[0]], plain = peer[1](network, batch, jit_compile)
+            if plain is not None:
+                steps[f"plain, for {peer[0]}"] = plain
+        row = _row(f"{network.upper()}, training step", take_turns(steps, repeats))
+        if plain is not None:  # a peer is compared with its own framework
+            times = row.values
+            row.ratios[f"{peer[0]} / plain"] = times[peer[0]].ratio / times[f"plain, for {peer[0]}"].ratio
+            row.ratios.pop(f"plain, for {peer[0]} / plain")
+        rows.append(row)
+    title = "Training step (sorting: plain but for GroupSort2; constrained: plain but for the constraints)"
+    return Section(title, "ms", tuple(rows))
+
+
+def _prediction(repeats, batch, jit_compile, peer):
+    rows = []
+    for network in ("cnn", "mlp"):
+        make = getattr(networks, network)
+        models = {kind: networks.compiled(make(kind), jit_compile) for kind in ("plain", "lipviz")}
+        models["export"] = models["lipviz"].vanilla_export()
+        timings = take_turns({kind: networks.prediction(model, batch) for kind, model in models.items()}, repeats)
+        row = _row(f"{network.upper()}, predict_on_batch", timings)
+        row.ratios["lipviz / export"] = timings["lipviz"].ratio / timings["export"].ratio
+        rows.append(row)
+        rows.append(_predict_row(network, batch, jit_compile, repeats))
+    return Section("Inference (export: the model's own vanilla_export)", "ms", tuple(rows))
+
+
+def _predict_row(network, batch, jit_compile, repeats):
+    """`predict` with kernels that are compared once, in each batch, and found to be newer than their `wbar`."""
+    make = functools.partial(getattr(networks, network), "lipviz")
+    model = make()
+    models = {
+        "export": model.vanilla_export(),
+        "lipviz": model,
+        "in keras.Sequential": networks.in_plain_model(make()),
+        "kernels moved": networks.in_plain_model(make(), moved=True),
+    }
+    steps = {name: networks.predictions(networks.compiled(each, jit_compile), batch) for name, each in models.items()}
+    return _row(f"{network.upper()}, predict of 16 batches", take_turns(steps, repeats))
+
+
+def _batches(repeats, batch, jit_compile, peer):
+    rows = []
+    for size in (batch // 8 or 1, batch, 4 * batch):
+        models = {kind: networks.compiled(networks.cnn(kind), jit_compile) for kind in ("plain", "constrained")}
+        timings = take_turns({kind: networks.training_step(model, size) for kind, model in models.items()}, repeats)
+        row = _row(f"CNN, batch {size}", timings)
+        row.values["cost of the constraints"] = timings["constrained"].seconds - timings["plain"].seconds
+        rows.append(row)
+    return Section("The constraints' cost does not grow with the batch", "ms", tuple(rows))
+
+
+def _activations(repeats, batch, jit_compile, peer):
+    rows = [_row(name, timings) for name, timings in parts.activations(repeats, jit_compile, (batch, 28, 28, 16))]
+    return Section(f"Activations on {batch}×28×28×16", "ms", tuple(rows))
+
+
+def _poolings(repeats, batch, jit_compile, peer):
+    rows = [_row(name, timings) for name, timings in parts.poolings(repeats, jit_compile, (batch, 28, 28, 16))]
+    return Section(f"2×2 poolings on {batch}×28×28×16", "ms", tuple(rows))
+
+
+def _kernels(repeats, batch, jit_compile, peer):
+    rows = [_row(name, timings) for name, timings in parts.kernels(repeats, jit_compile, batch=batch)]
+    return Section(
+        "Constraint of a kernel (normalization and Björck), against a plain layer's product", "ms", tuple(rows)
+    )
+
+
+def _convergence(repeats, batch, jit_compile, peer):
+    rows = []
+    for name, iterations, timings in parts.convergence(repeats=max(3, repeats // 4)):
+        if iterations is None:
+            rows.append(Row(f"{name}: out of reach", {}, {}))
+        else:
+            rows.append(_row(f"{name}: {iterations} iterations", timings))
+    return Section("Time to orthogonality, of a Gaussian kernel", "ms", tuple(rows))
+
+
+def _memory(repeats, batch, jit_compile, peer):
+    peaks = processes.memory(batch=batch)
+    row = Row(
+        "peak above import",
+        {k: v // 2**20 for k, v in peaks.items()},
+        {"lipviz / plain": peaks["lipviz"] / peaks["plain"]},
+    )
+    return Section(f"Resident memory of 20 training steps of the CNN, batch {batch}", "MiB", (row,))
+
+
+def _imports(repeats, batch, jit_compile, peer):
+    timings = processes.imports(max(3, repeats // 4))
+    return Section("Import, in a new process", "ms", (_row("import", timings),))
+
+
+SECTIONS = {
+    "networks": _networks,
+    "prediction": _prediction,
+    "batches": _batches,
+    "activations": _activations,
+    "poolings": _poolings,
+    "kernels": _kernels,
+    "convergence": _convergence,
+    "memory": _memory,
+    "imports": _imports,
+}

@@ -1,0 +1,319 @@
+"""The `lipviz` command: open the course, list it, look at the installation, and certify a saved model.
+
+Only the standard library is imported here, so that the command answers at once; each subcommand imports what it
+needs.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipviz._version import __version__
+
+# This command in a new process. Its name tells lipviz/__init__.py not to import Keras yet.
+_AGAIN = 'import sys; sys.argv[0] = "lipviz"; from lipviz.command.cli import main; sys.exit(main())'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: its arguments; None takes the process's own.
+
+    Returns:
+        The exit status: 0, or 1 after one line on stderr that says what is wrong. `certify --check` compares: 0 is yes,
+        1 is no, and 2 stands for what is wrong.
+    """
+    arguments = _parse(list(sys.argv[1:] if argv is None else argv))
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(argv):
+    # argparse would take what follows `--` for DIR.
+    argv, further = _split(argv)
+    parser = _build_parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    arguments.further = unknown + further
+    arguments.given = argv[1:]
+    if arguments.further and arguments.run is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(arguments.further)}")
+    return arguments
+
+
+def _split(argv):
+    """Splits the arguments at the first `--`."""
+    if "--" not in argv:
+        return argv, []
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
+
+
+def _build_parser():
+    parser = argparse.ArgumentParser(
+        prog="lipviz", description="Learn and explore Lipschitz-constrained neural networks.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"lipviz {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    lab = commands.add_parser(
+        "lab",
+        help="lay out the course and open it in JupyterLab",
+        description="Lay the course out in DIR, which is made where it is missing, and open JupyterLab there. A lesson "
+        "that you changed is never overwritten; one that you did not change is brought up to date.",
+        epilog="Arguments that are not listed here, and all after --, go to `jupyter lab`; write them --name=value.",
+        allow_abbrev=False,
+    )
+    lab.add_argument(
+        "dir", metavar="DIR", nargs="?", type=Path, default=Path("lipviz-course"), help="default: %(default)s"
+    )
+    lab.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+    lab.add_argument("--port", type=_port, help="listen here; otherwise at the first free port from 8888 on")
+    lab.set_defaults(run=_lab)
+
+    app = commands.add_parser(
+        "app",
+        help="open the explorers, or one of them, as a page of their own",
+        description="Open the gallery of explorers, or the explorer NAME, in a browser, without notebook or code.",
+        allow_abbrev=False,
+    )
+    app.add_argument("name", metavar="NAME", nargs="?", help="as bjorck; otherwise the gallery of all")
+    app.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+    app.add_argument("--port", type=_port, help="listen here; otherwise at the first free port from 8888 on")
+    app.set_defaults(run=_app)
+
+    notebooks = commands.add_parser("notebooks", help="list the course", allow_abbrev=False)
+    notebooks.set_defaults(run=_notebooks)
+
+    doctor = commands.add_parser("doctor", help="look at the installation and the data sets", allow_abbrev=False)
+    doctor.set_defaults(run=_doctor)
+
+    certify = commands.add_parser(
+        "certify",
+        help="bound the Lipschitz constant of a saved model",
+        description="Print a sound bound of the Lipschitz constant of a Keras model, and those of its layers. The file "
+        "is loaded in safe mode: one that brings code of its own is refused.",
+        epilog="With --check the exit status is 0 where the certificate speaks of the model, 1 where it does not, and "
+        "2 where one of the two cannot be read.",
+        allow_abbrev=False,
+    )
+    certify.add_argument("model", metavar="MODEL.keras", type=Path)
+    certify.add_argument(
+        "--input-shape", metavar="N,N,…", type=_shape, help="shape of an input without the batch, as 28,28,1"
+    )
+    certify.add_argument("--norm", choices=("1", "2", "inf"), default="2", help="default: %(default)s")
+    certify.add_argument("--exact", action="store_true", help="spend seconds on each convolution")
+    certify.add_argument("--no-search", dest="search", action="store_false", help="look for no lower bound: faster")
+    certify.add_argument("--json", action="store_true", help="print JSON")
+    hand_on = certify.add_mutually_exclusive_group()
+    hand_on.add_argument(
+        "--save",
+        metavar="FILE",
+        type=Path,
+        action=_Once,
+        help="write the certificate there, too: JSON with hashes of the model",
+    )
+    hand_on.add_argument(
+        "--check",
+        metavar="FILE",
+        type=Path,
+        action=_Once,
+        help="certify nothing, but say whether the certificate in FILE speaks of this model, with these very weights",
+    )
+    certify.set_defaults(run=_certify, error=certify.error)
+
+    bench = commands.add_parser(
+        "bench",
+        help="time lipviz against plain Keras",
+        description="Time training steps, inference and each part against the same in plain Keras, in turns and in one "
+        "process, and print tables of medians and ratios.",
+        allow_abbrev=False,
+    )
+    bench.add_argument(
+        "sections",
+        metavar="SECTION",
+        nargs="*",
+        help="networks, prediction, batches, activations, poolings, kernels, "
+        "convergence, memory, imports; all by default",
+    )
+    bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: Keras's own")
+    bench.add_argument("--jit", action="store_true", help="let XLA compile TensorFlow's graphs; JAX always does")
+    bench.add_argument("--peer", metavar="NAME", help="another library beside: deel-torchlip, deel-lip, or a module")
+    bench.add_argument("--repeats", metavar="N", type=_count, default=20, help="rounds; default: %(default)s")
+    bench.add_argument("--batch", metavar="N", type=_count, default=256, help="default: %(default)s")
+    bench.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+class _Once(argparse.Action):
+    """Stores a value, and refuses a second one, which would replace the first in silence."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"argument {option_string}: given twice")
+        setattr(namespace, self.dest, values)
+
+
+def _shape(text):
+    sizes = [part.strip() for part in text.strip("()[]").rstrip(",").split(",")]
+    if not all(size == "None" or (size.isdecimal() and int(size) > 0) for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected positive numbers between commas, as 28,28,1, got {text!r}")
+    return tuple(None if size == "None" else int(size) for size in sizes)
+
+
+def _count(text):
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return int(text)
+
+
+def _port(text):
+    try:
+        port = int(text)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text!r}")
+    return port
+
+
+def _lab(arguments):
+    from lipviz.command import lab
+
+    try:
+        lab.open_lab(arguments.dir, port=arguments.port, browser=arguments.browser, further=arguments.further)
+    except lab.LabError as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _app(arguments):
+    from lipviz.command import app, lab
+
+    try:
+        app.open_app(arguments.name, port=arguments.port, browser=arguments.browser)
+    except lab.LabError as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _notebooks(arguments):
+    from lipviz.command import lab
+
+    rows = [("file", "title", "minutes on 2 cores")]
+    rows += [(lesson.path.name, lesson.title, f"{lesson.minutes:g}") for lesson in lab.lessons()]
+    _print_table(rows)
+    return 0
+
+
+def _doctor(arguments):
+    from lipviz.command import doctor
+    from lipviz.command.greeting import without_greeting
+
+    with without_greeting():
+        report = doctor.examine()
+    for title, findings in report.items():
+        print(f"{title}:")
+        _print_table([(finding.name, finding.text) for finding in findings], indent="  ")
+    broken = [finding.name for findings in report.values() for finding in findings if finding.broken]
+    print(f"Broken, and needed: {', '.join(broken)}." if broken else "All that lipviz needs is here.")
+    return 1 if broken else 0
+
+
+def _certify(arguments):
+    from lipviz.command.greeting import without_greeting
+
+    if arguments.check and (unused := [name for name in arguments.given if name.split("=")[0] in _OF_CERTIFYING]):
+        arguments.error(f"argument --check: not allowed with {', '.join(unused)}, as nothing is certified")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with without_greeting():
+        from lipviz import certification  # noqa: F401 - with Keras, whose backend greets
+
+    work = _make_certificate if arguments.check is None else _check_certificate
+    try:
+        return work(arguments)
+    except (OSError, TypeError, ValueError) as error:
+        print(f"lipviz: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1 if arguments.check is None else 2
+
+
+_OF_CERTIFYING = ("--input-shape", "--norm", "--exact", "--no-search", "--json")
+
+
+def _make_certificate(arguments):
+    from lipviz import certification
+    from lipviz.certification.certificate_file import check_target
+    from lipviz.certification.model_file import load_model_file
+
+    if arguments.save is not None:
+        check_target(arguments.save)  # before the work
+    certificate = certification.certify(
+        load_model_file(arguments.model),
+        arguments.input_shape,
+        norm=arguments.norm if arguments.norm == "inf" else int(arguments.norm),
+        exact=arguments.exact,
+        search=arguments.search,
+    )
+    if arguments.save is not None:
+        certificate.save(arguments.save)
+    print(certificate.to_json() if arguments.json else certificate)
+    return 0
+
+
+def _check_certificate(arguments):
+    from lipviz import certification
+    from lipviz.certification.model_file import load_model_file
+
+    certificate = certification.Certificate.load(arguments.check)
+    found = certificate.check(load_model_file(arguments.model))
+    verdict = "speaks of" if found else "does not speak of"
+    reasons = f": {'; '.join(found.differences)}" if found.differences else f". {certificate.summary}"
+    print(f"{arguments.check} {verdict} {arguments.model}{reasons.rstrip('.')}.{found.remarks}")
+    return 0 if found else 1
+
+
+def _bench(arguments):
+    from lipviz.command.greeting import without_greeting
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if arguments.backend and os.environ.get("KERAS_BACKEND") != arguments.backend:
+        # Keras may have been imported already, and a process has one backend.
+        environment = {**os.environ, "KERAS_BACKEND": arguments.backend}
+        return subprocess.call([sys.executable, "-c", _AGAIN, "bench", *arguments.given], env=environment)
+
+    with without_greeting():
+        from lipviz.command import bench
+
+    def tell(title):
+        print(f"{title} …", file=sys.stderr, flush=True)
+
+    try:
+        report = bench.run(
+            arguments.sections or None,
+            repeats=arguments.repeats,
+            batch=arguments.batch,
+            jit_compile=arguments.jit,
+            peer=arguments.peer,
+            progress=tell,
+        )
+        if arguments.json is not None:
+            arguments.json.write_text(report.to_json() + "\n", encoding="utf-8")
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    print(report)
+    return 0
+
+
+def _print_table(rows, indent=""):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,101 @@
+"""Look at the installation: what is here in which version, on what Keras computes, and which data sets are at hand."""
+
+import dataclasses
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Callable
+
+from lipviz._version import __version__
+
+# What the course needs: the name of each distribution, and the module that must import.
+PACKAGES = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "scikit-learn": "sklearn",
+    "matplotlib": "matplotlib",
+    "ipywidgets": "ipywidgets",
+    "jupyterlab": "jupyterlab",
+    "jupytext": "jupytext",
+    "ipykernel": "ipykernel",
+    "tqdm": "tqdm",
+    "keras": "keras",
+}
+PARTS = ("layers", "model", "operators", "certification", "measure", "toys", "plots", "explorers", "data", "course")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        name: what was looked at.
+        text: what was found, or what to do.
+        broken: whether lipviz cannot work like this.
+    """
+
+    name: str
+    text: str
+    broken: bool = False
+
+
+def examine() -> dict[str, list[Finding]]:
+    """Imports all that lipviz needs and says, part by part, what it found. Never raises."""
+    # The reader asks about the installation, not for TensorFlow's remarks.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return {
+        "Versions": [
+            Finding("python", f"{platform.python_version()} ({sys.executable})"),
+            Finding("lipviz", __version__),
+            *(_look(name, _version, name, module) for name, module in PACKAGES.items()),
+        ],
+        "Keras computes with": [_look("backend", _backend), _look("GPU", _gpus)],
+        "Parts of lipviz": [_look(part, _imports, f"lipviz.{part}") for part in PARTS],
+        "Data sets": _data_sets(),
+    }
+
+
+def _look(name: str, find: Callable[..., str], *arguments: str) -> Finding:
+    # A broken package raises whatever it likes, and the report is for exactly that case.
+    try:
+        return Finding(name, find(*arguments))
+    except Exception as error:
+        return Finding(name, f"BROKEN: {type(error).__name__}: {error}", broken=True)
+
+
+def _imports(module):
+    importlib.import_module(module)
+    return "imports"
+
+
+def _version(name, module):
+    importlib.import_module(module)
+    return importlib.metadata.version(name)
+
+
+def _backend():
+    import keras
+
+    name = keras.backend.backend()
+    # Keras has imported it under this name.
+    return f"{name} {getattr(sys.modules.get(name), '__version__', '')}".rstrip()
+
+
+def _gpus():
+    import keras
+
+    devices = keras.distribution.list_devices("gpu")
+    return ", ".join(devices) if devices else "none; every lesson runs on the CPU in the time that it states"
+
+
+def _data_sets():
+    try:
+        from lipviz import data
+
+        sets = data.availability()
+    except Exception as error:
+        return [Finding("all", f"BROKEN: {type(error).__name__}: {error}", broken=True)]
+    # A missing data set is no illness: the lessons that need it say so.
+    return [Finding(s.name, f"here ({s.source})" if s.available else f"missing: {s.hint}") for s in sets]

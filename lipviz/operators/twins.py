@@ -1,0 +1,162 @@
+"""Whether a copy holds what its original computes with: a comparison of attributes and graphs, without a run.
+
+Weights are no matter of it: they are assigned. What may be lost is what a layer computes with and saves nowhere, such
+as an argument that its `get_config` forgets. So each attribute that `call` mentions is held against that of the copy,
+and each step of a graph, with its arguments, against that of the copy.
+
+What differs need not matter: a layer may count its calls. It is a reason to run both, not more.
+"""
+
+import functools
+import types
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from lipviz.copies import layer_pairs
+from lipviz.operators.algebra import used_names
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
+_DEPTH = 4  # to which objects within objects are opened
+_CLOSE = 1e-6  # relative: a number that one of the two has in float32
+_FUNCTIONAL = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
+# What every layer, model or operation of Keras has, and no configuration needs to hold.
+_THEIRS = frozenset().union(
+    *map(vars, (keras.layers.Layer(), keras.Sequential(), keras.Model(_any, _any), keras.Operation()))
+)
+# What is compared as a layer or a variable, or has no part in what is computed.
+_ELSEWHERE = (keras.Operation, keras.Variable, keras.KerasTensor, keras.DTypePolicy, keras.InputSpec)
+_ELSEWHERE += (keras.random.SeedGenerator, keras.initializers.Initializer, keras.regularizers.Regularizer)
+
+
+def difference(original, copy):
+    """Words for the first thing that a copy does not hold as its original does, or None.
+
+    Args:
+        original: Keras model or layer.
+        copy: One that was made from its configuration, perhaps in another float dtype.
+    """
+    for layer, twin in layer_pairs(original, copy):
+        if type(layer) is not type(twin):
+            return f"'{layer.name}' is a {type(twin).__name__}"
+        names = (vars(layer).keys() | vars(twin).keys()) & used_names(type(layer))
+        for name in names:
+            if not _is_theirs(name) and not _alike(_value(layer, name), _value(twin, name)):
+                return f"'{layer.name}' has another {name}"
+        if isinstance(layer, _FUNCTIONAL) and not _alike(_steps(layer), _steps(twin)):
+            return f"the graph of '{layer.name}' has other steps"
+    return None
+
+
+def _is_theirs(name):
+    return name in _THEIRS or name.startswith("_self_")
+
+
+def _value(thing, name):
+    value = vars(thing).get(name)
+    return None if value is False else value  # as what is not set
+
+
+def _steps(model):
+    """The steps of a graph: by the name of each layer or operation what it is called with, and its own attributes."""
+    nodes = {id(node) for level in model._nodes_by_depth.values() for node in level}
+    places = {}
+    for operation in model.operations:
+        own = [node for node in operation._inbound_nodes if id(node) in nodes]
+        places |= {
+            id(tensor): (operation.name, i, j) for i, node in enumerate(own) for j, tensor in enumerate(node.outputs)
+        }
+
+    def described(leaf):
+        return places.get(id(leaf), "an input") if isinstance(leaf, keras.KerasTensor) else leaf
+
+    steps = {}
+    for operation in model.operations:
+        calls = [node.arguments for node in operation._inbound_nodes if id(node) in nodes]
+        calls = [keras.tree.map_structure(described, [list(call.args), call.kwargs]) for call in calls]
+        own = {} if isinstance(operation, keras.layers.Layer) else vars(operation)
+        steps[operation.name] = [calls, {name: value for name, value in own.items() if not _is_theirs(name)}]
+    return steps
+
+
+def _alike(a, b, depth=_DEPTH):
+    """Whether two attributes are the same but for the float dtype in which they are held."""
+    if a is b:
+        return True
+    for kinds, compare in _COMPARED:
+        if isinstance(a, kinds) or isinstance(b, kinds):
+            return isinstance(a, kinds) and isinstance(b, kinds) and compare(a, b, depth)
+    if type(a) is not type(b) or depth == 0 or not hasattr(a, "__dict__"):
+        return False
+    return _same_items(_kept(a), _kept(b), depth)
+
+
+def _kept(thing):
+    """Attributes of an object, without what it computes from them once."""
+    own = vars(thing).items()
+    return {name: value for name, value in own if not isinstance(getattr(type(thing), name, None), cached_property)}
+
+
+def _same_items(a, b, depth):
+    return a.keys() == b.keys() and all(_alike(a[key], b[key], depth - 1) for key in a)
+
+
+def _same_sequence(a, b, depth):
+    return len(a) == len(b) and all(map(functools.partial(_alike, depth=depth - 1), a, b))
+
+
+def _same_words(a, b, depth):
+    return a == b or (a in _FLOATS and b in _FLOATS)
+
+
+def _same_code(a, b, depth):
+    """Two functions of one place in the code that close over the same."""
+    try:
+        cells = [[cell.cell_contents for cell in function.__closure__ or ()] for function in (a, b)]
+    except ValueError:  # a cell that is not filled yet
+        return False
+    return a.__code__ is b.__code__ and _alike(a.__defaults__, b.__defaults__, depth) and _alike(*cells, depth)
+
+
+def _same_method(a, b, depth):
+    return a.__func__ is b.__func__
+
+
+def _same_numbers(a, b, depth):
+    try:
+        a, b = (np.asarray(value) if np.isscalar(value) else np.asarray(_in_numpy(value)) for value in (a, b))
+        is_float = "f" in (a.dtype.kind, b.dtype.kind)
+        if a.shape != b.shape or not is_float:
+            return np.array_equal(a, b)
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        return np.allclose(a, b, rtol=_CLOSE, atol=0, equal_nan=True)
+    except Exception:  # of the backend: what is sparse or ragged has no such form
+        return False
+
+
+def _in_numpy(value):
+    return value if isinstance(value, np.ndarray) else keras.ops.convert_to_numpy(value)
+
+
+class _Tensor(type):
+    """A kind whose instances are the tensors of the backend."""
+
+    def __instancecheck__(cls, value):
+        return keras.ops.is_tensor(value)
+
+
+class _BackendTensor(metaclass=_Tensor):
+    pass
+
+
+_COMPARED = (
+    (_ELSEWHERE, lambda a, b, depth: type(a) is type(b)),
+    ((str,), _same_words),
+    ((bool, int, float, complex, np.generic, np.ndarray, _BackendTensor), _same_numbers),
+    ((dict,), _same_items),
+    ((list, tuple), _same_sequence),
+    ((set, frozenset), lambda a, b, depth: a == b),
+    ((types.FunctionType,), _same_code),
+    ((types.MethodType,), _same_method),
+)

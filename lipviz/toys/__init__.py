@@ -1,0 +1,22 @@
+"""Small networks and small trainings: fits of functions, classifiers of the plane, Wasserstein distances."""
+
+from lipviz.toys.fitting import ACTIVATIONS, FunctionFit, fit_function, fit_steps, toy_classifier, toy_network
+from lipviz.toys.kantorovich_rubinstein import KRTraining, kr_steps, kr_training
+from lipviz.toys.tradeoff import Tradeoff, TradeoffRun, tradeoff_run, tradeoff_steps, tradeoff_table
+
+__all__ = [
+    "ACTIVATIONS",
+    "FunctionFit",
+    "KRTraining",
+    "Tradeoff",
+    "TradeoffRun",
+    "fit_function",
+    "fit_steps",
+    "kr_steps",
+    "kr_training",
+    "toy_classifier",
+    "toy_network",
+    "tradeoff_run",
+    "tradeoff_steps",
+    "tradeoff_table",
+]

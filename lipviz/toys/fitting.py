@@ -1,0 +1,393 @@
+"""Small networks to compare activations with: built, trained as classifiers, and fitted to functions of one number.
+
+A 1-Lipschitz network of ReLUs cannot even represent |x|: wherever a ReLU cuts off, the gradient loses norm, and a
+network that keeps slope 1 everywhere must be linear. Activations that sort or reflect keep norms, and can.
+
+Reference: Anil, Lucas and Grosse (2019), Sorting out Lipschitz function approximation, theorems 1 to 3.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+import lipviz.model
+from lipviz import layers
+from lipviz import normalizers as nm
+from lipviz.certification.radii import class_numbers
+from lipviz.initializers import SpectralInitializer
+from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
+from lipviz.operators.precision import float64_copy, follow, outputs
+from lipviz.operators.weights import as_float64
+
+# Activations by the names that the course uses: what makes each layer.
+ACTIVATIONS = {
+    "relu": keras.layers.ReLU,
+    "maxmin": layers.MaxMin,
+    "groupsort2": layers.GroupSort2,
+    "fullsort": layers.FullSort,
+    "householder": layers.Householder,
+    "prelulip": layers.PReLUlip,
+}
+_PAIRED = ("maxmin", "groupsort2", "householder")  # these need an even number of channels
+# Kinks of all neurons lie at the origin where biases start at 0.
+_BIAS = 0.5
+
+
+def _sawtooth(x):
+    return np.abs(x - np.round(x))
+
+
+# Functions of slope 1 and −1 that can be fitted by name.
+TARGETS = {"abs": np.abs, "sawtooth": _sawtooth}
+
+
+# --- networks ---
+
+
+def toy_network(activation="groupsort2", width=16, depth=2, *, inputs=2, outputs=1, k=1.0, constrained=True, seed=0):
+    """Build a small network of dense layers of equal width, one activation after each but the last.
+
+    Args:
+        activation: One of `ACTIVATIONS`: "relu", "maxmin", "groupsort2", "fullsort", "householder", "prelulip".
+        width: Number of channels after each activation; MaxMin doubles channels, so the layers before it have half as
+            many units. Even for "maxmin", "groupsort2" and "householder".
+        depth: Number of hidden layers, at least 1.
+        inputs: Number of inputs.
+        outputs: Number of outputs.
+        k: Lipschitz constant of the whole, where it is constrained.
+        constrained: Whether the layers are `SpectralDense` in a `lipviz.Sequential`; else plain `Dense` ones.
+        seed: Seed of all weights.
+
+    Returns:
+        A built model.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    _check_name("activation", activation, ACTIVATIONS)
+    for name, value in (("width", width), ("depth", depth), ("inputs", inputs), ("outputs", outputs)):
+        _check_at_least_one(name, value)
+    if activation in _PAIRED and width % 2:
+        raise ValueError(f"`width` must be even for '{activation}', which pairs channels. Received: width={width}")
+    k, seed = nm.check_positive("k", k), check_weight_seed(seed)
+    units = width // 2 if activation == "maxmin" else width
+    stack, before = [keras.layers.Input((inputs,))], inputs
+    for place in range(depth):
+        stack += [_dense(before, units, constrained, seed + place, _BIAS), ACTIVATIONS[activation]()]
+        before = width
+    stack.append(_dense(before, outputs, constrained, seed + depth, 0.0))
+    if not constrained:
+        return keras.Sequential(stack)
+    model = lipviz.model.Sequential(stack, k_coef_lip=k)
+    _seed_power_iterations(model, seed)
+    return model
+
+
+def check_weight_seed(seed):
+    """Return a seed of weights as an int; ValueError unless it is one, from 0 to 2³¹ − 1, as initializers take."""
+    return nm.check_seed("seed", nm.check_count("seed", seed), most=2**31 - 1)
+
+
+def _seed_power_iterations(model, seed):
+    """Start all power iterations from vectors of this seed; layers draw theirs from Keras's global one."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, layers.ConstrainedKernel):
+            layer.parametrization.u.assign(rng.standard_normal(layer.parametrization.u.shape))
+    lipviz.model.refresh(model)
+
+
+def _dense(inputs, units, constrained, seed, bias):
+    # A seed of its own: the same draw in biases and kernel would tie them.
+    start = keras.initializers.RandomUniform(-bias, bias, seed=seed + 1000)
+    if not constrained:
+        return keras.layers.Dense(units, kernel_initializer=keras.initializers.HeNormal(seed), bias_initializer=start)
+    kernel = SpectralInitializer(base_initializer=keras.initializers.Orthogonal(seed=seed))
+    # Björck has nothing to do on a kernel with one singular value, and takes time to compile.
+    needless = {"eps_bjorck": None} if min(inputs, units) == 1 else {}
+    return layers.SpectralDense(units, kernel_initializer=kernel, bias_initializer=start, **needless)
+
+
+def toy_classifier(
+    x,
+    y,
+    activation="groupsort2",
+    width=16,
+    depth=2,
+    *,
+    k=1.0,
+    constrained=True,
+    loss=None,
+    tau=10.0,
+    steps=300,
+    learning_rate=0.02,
+    seed=0,
+):
+    """Build and train a small classifier: a few hundred full-batch steps of Adam.
+
+    Args:
+        x: Samples of shape (n, d), at least one.
+        y: Labels: class numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, C). Two classes make a network
+            with one logit, whose sign decides.
+        activation: See `toy_network`.
+        width: See `toy_network`.
+        depth: See `toy_network`.
+        k: See `toy_network`.
+        constrained: See `toy_network`.
+        loss: Keras loss of one-hot labels, or of labels 0 and 1 of shape (n, 1); by default the crossentropy with
+            temperature 1/τ (`TauCategoricalCrossentropy`, or `TauBinaryCrossentropy`).
+        tau: τ of the default loss, positive.
+        steps: Number of steps.
+        learning_rate: That of the first step; it falls to 0 along a cosine.
+        seed: Seed of all weights.
+
+    Returns:
+        The trained model, compiled, whose `wbar` belong to its kernels.
+
+    Raises:
+        TypeError: If `x` or `y` does not hold real numbers.
+        ValueError: If an argument is out of range, `x` or `y` is not finite or of another shape, or training diverged.
+    """
+    x = as_float64(x, "The samples")
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"Expected samples of shape (n, d), at least one. Received shape: {x.shape}")
+    targets = _targets(y, len(x))
+    count = targets.shape[1]
+    model = toy_network(
+        activation, width, depth, inputs=x.shape[1], outputs=count, k=k, constrained=constrained, seed=seed
+    )
+    if loss is None:
+        loss = TauBinaryCrossentropy(tau) if count == 1 else TauCategoricalCrossentropy(tau)
+    for _ in training(model, x, targets, loss, steps, steps, learning_rate):
+        pass
+    return model
+
+
+def _targets(y, samples):
+    """Labels as a loss takes them: 0 and 1 of shape (n, 1) for two classes, one-hot rows for more."""
+    y = as_float64(y, "The labels")
+    one_hot = y.ndim == 2 and y.shape[1] > 1
+    largest = int(y.max(initial=0))
+    classes = y.shape[1] if one_hot else largest + 1 if largest > 1 else 1
+    numbers = class_numbers(y, samples, classes)
+    return numbers[:, None].astype(np.float32) if classes == 1 else np.eye(classes, dtype=np.float32)[numbers]
+
+
+# --- training ---
+
+
+def training(model, x, y, loss, steps, every, learning_rate=0.01):
+    """Train on all samples at once with Adam, by one compiled step, and come back every few steps.
+
+    Args:
+        model: Built Keras model; it is compiled anew.
+        x: Samples of shape (n, ...).
+        y: What the loss takes as labels.
+        loss: Keras loss.
+        steps: Number of steps.
+        every: Number of steps after which it comes back; the last step counts too.
+        learning_rate: That of the first step; it falls to 0 along a cosine.
+
+    Returns:
+        An iterator of the losses so far, arrays of shape (steps so far,): each that of the weights before its step. At
+        that moment the weights, and the `wbar` that belong to them, are those of the model.
+
+    Raises:
+        ValueError: If an argument is out of range (at once); or training diverged (in the iteration).
+    """
+    steps, every = _check_at_least_one("steps", steps), _check_at_least_one("every", every)
+    rate = keras.optimizers.schedules.CosineDecay(nm.check_positive("learning_rate", learning_rate), steps)
+    model.compile(optimizer=keras.optimizers.Adam(rate), loss=loss)
+    return _trained(model, np.asarray(x, np.float32), np.asarray(y, np.float32), steps, every)
+
+
+def _trained(model, x, y, steps, every):
+    losses = []
+    for step in range(1, steps + 1):
+        losses.append(float(np.ravel(model.train_on_batch(x, y))[0]))
+        if not np.isfinite(losses[-1]):
+            raise ValueError(f"Training diverged at step {step}: the loss is {losses[-1]}. Lower the `learning_rate`.")
+        if step % every == 0 or step == steps:
+            lipviz.model.refresh(model)
+            yield np.array(losses)
+
+
+class Twin:
+    """A float64 copy of a model that follows its weights, without being rebuilt.
+
+    Args:
+        model: Built Keras model.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self._copy = float64_copy(model)
+
+    def outputs(self, x):
+        """Outputs of the model as it is now, in float64: of shape (n, number of outputs)."""
+        follow(self._copy, self._model)
+        return outputs(self._copy, x)
+
+
+# --- functions of one number ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FunctionFit:
+    """A network fitted to a function of one number.
+
+    Attributes:
+        activation: Name of the activation.
+        target_name: Name of the function.
+        constrained: Whether the network is held to k.
+        k: Lipschitz constant that it is held to.
+        width: Number of channels of a hidden layer.
+        depth: Number of hidden layers.
+        x: Where both are compared, ascending, of shape (n,).
+        target: Values of the function, of shape (n,).
+        prediction: Values of the network, in float64, of shape (n,).
+        losses: Mean squared error before each step so far, of shape (steps,).
+        steps: Number of steps that it will have made in the end.
+    """
+
+    activation: str
+    target_name: str
+    constrained: bool
+    k: float
+    width: int
+    depth: int
+    x: np.ndarray = dataclasses.field(repr=False)
+    target: np.ndarray = dataclasses.field(repr=False)
+    prediction: np.ndarray = dataclasses.field(repr=False)
+    losses: np.ndarray = dataclasses.field(repr=False)
+    steps: int
+
+    @property
+    def error(self):
+        """Root of the mean squared difference of prediction and target."""
+        return float(np.sqrt(np.mean((self.prediction - self.target) ** 2)))
+
+    @property
+    def largest_error(self):
+        """Largest difference of prediction and target."""
+        return float(np.abs(self.prediction - self.target).max())
+
+    @property
+    def slope(self):
+        """Steepest slope of the prediction between neighbouring x; at most k where the network is k-Lipschitz."""
+        return float(np.abs(np.diff(self.prediction) / np.diff(self.x)).max())
+
+
+def fit_function(target="abs", activation="groupsort2", width=16, depth=3, **settings):
+    """Fit a network to a function of one number, by full-batch steps of Adam on the mean squared error.
+
+    Args:
+        target: "abs", ``|x|``; "sawtooth", the distance of x to the nearest whole number; or a function that takes an
+            array of shape (n,) and returns one.
+        activation: See `toy_network`.
+        width: See `toy_network`.
+        depth: See `toy_network`.
+        **settings: Those of `fit_steps`.
+
+    Returns:
+        A `FunctionFit`.
+
+    Raises:
+        TypeError: See `fit_steps`.
+        ValueError: See `fit_steps`.
+    """
+    fits = fit_steps(target, activation, width, depth, **settings)
+    for last in fits:
+        fit = last
+    return fit
+
+
+def fit_steps(
+    target="abs",
+    activation="groupsort2",
+    width=16,
+    depth=3,
+    *,
+    k=1.0,
+    constrained=True,
+    steps=400,
+    every=None,
+    learning_rate=0.01,
+    bounds=(-1.0, 1.0),
+    points=257,
+    seed=0,
+):
+    """Fit as `fit_function` does, and show how far it is every few steps: for drawing while it learns.
+
+    Args:
+        target: See `fit_function`.
+        activation: See `toy_network`.
+        width: See `toy_network`.
+        depth: See `toy_network`.
+        k: See `toy_network`.
+        constrained: See `toy_network`.
+        steps: Number of steps.
+        every: Number of steps between two results; None gives the last one only.
+        learning_rate: That of the first step; it falls to 0 along a cosine.
+        bounds: Interval (lowest, highest) of x.
+        points: Number of points of the interval, evenly spaced, at least 2.
+        seed: Seed of all weights.
+
+    Returns:
+        An iterator of `FunctionFit`. It may be left at any time.
+
+    Raises:
+        TypeError: If the target does not give real numbers.
+        ValueError: If an argument is out of range, or the target gives NaN, Inf or another shape (all at once); or
+            training diverged (in the iteration).
+    """
+    low, high = _interval(bounds)
+    if nm.check_count("points", points) < 2:
+        raise ValueError(f"`points` must be at least 2. Received: points={points}")
+    x = np.linspace(low, high, points)
+    name, values = _target(target, x)
+    model = toy_network(activation, width, depth, inputs=1, k=k, constrained=constrained, seed=seed)
+    every = steps if every is None else every
+    losses = training(model, x[:, None], values[:, None], keras.losses.MeanSquaredError(), steps, every, learning_rate)
+    start = FunctionFit(activation, name, constrained, float(k), width, depth, x, values, values, np.zeros(0), steps)
+    return _fits(Twin(model), losses, start)
+
+
+def _fits(twin, training_losses, start):
+    for losses in training_losses:
+        yield dataclasses.replace(start, prediction=twin.outputs(start.x[:, None])[:, 0], losses=losses)
+
+
+# --- checks ---
+
+
+def _check_name(name, value, known):
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {value!r}")
+
+
+def _check_at_least_one(name, value):
+    if nm.check_count(name, value) < 1:
+        raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}")
+    return int(value)
+
+
+def _interval(bounds):
+    ends = as_float64(bounds, "`bounds`")
+    if ends.shape != (2,) or not ends[0] < ends[1]:
+        raise ValueError(f"`bounds` must be (lowest, highest) of an interval. Received: {bounds!r}")
+    return ends
+
+
+def _target(target, x):
+    """Name of a function, and its values."""
+    if callable(target):
+        name, function = getattr(target, "__name__", type(target).__name__), target
+    else:
+        _check_name("target", target, TARGETS)
+        name, function = target, TARGETS[target]
+    values = as_float64(function(x), f"The target '{name}'")
+    if values.shape != x.shape:
+        raise ValueError(f"Expected a target that maps shape {x.shape} to the same. Received shape: {values.shape}")
+    return name, values

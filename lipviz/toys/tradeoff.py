@@ -1,0 +1,284 @@
+"""Accuracy against robustness: what the number of a loss decides for a 1-Lipschitz classifier.
+
+A 1-Lipschitz network cannot buy margins by large weights, so its loss has to say what margins are worth: by the
+temperature of a crossentropy, or by the weight α of the hinge in HKR. Large τ or α favour accuracy, small ones large
+margins, hence certified radii (Béthune et al. 2022, Pay attention to your loss, section 4).
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lipviz import normalizers as nm
+from lipviz.certification.radii import certified_radius, check_epsilons
+from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
+from lipviz.operators.weights import as_float64
+from lipviz.toys.fitting import _targets, toy_network, training
+
+LOSSES = {"crossentropy": "τ", "hkr": "α"}
+EPSILONS = tuple(np.round(np.linspace(0, 1.5, 31), 3).tolist())
+_TABLE = Path(__file__).with_name("tradeoff_digits.json")
+_ARRAYS = ("epsilons", "certified")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TradeoffRun:
+    """One network, trained with one loss, and what its test set says of it.
+
+    Attributes:
+        dataset: Name of the data.
+        loss: "crossentropy" (with temperature) or "hkr".
+        dial: The loss's number: τ of the crossentropy, or α of HKR.
+        min_margin: Margin of the hinge of HKR, in the units of the logits; of no matter to the crossentropy.
+        activation: See `toy_network`.
+        width: See `toy_network`.
+        depth: See `toy_network`.
+        steps: Full-batch steps that it will have made in the end.
+        step: Full-batch steps so far.
+        learning_rate: That of the first step.
+        seed: Seed of all weights.
+        samples: Number of test samples.
+        accuracy: Share of the test samples that are classified correctly.
+        mean_radius: Mean certified radius of the test samples, in the units of the input (l2 norm); a misclassified one
+            counts 0.
+        median_radius: Their median.
+        epsilons: Sizes of changes, of shape (m,).
+        certified: Certified accuracy at each ε, of shape (m,).
+    """
+
+    dataset: str
+    loss: str
+    dial: float
+    min_margin: float
+    activation: str
+    width: int
+    depth: int
+    steps: int
+    step: int
+    learning_rate: float
+    seed: int
+    samples: int
+    accuracy: float
+    mean_radius: float
+    median_radius: float
+    epsilons: np.ndarray = dataclasses.field(repr=False)
+    certified: np.ndarray = dataclasses.field(repr=False)
+
+    def certified_at(self, epsilon):
+        """Certified accuracy at an ε, linear between those that were measured; NaN beyond."""
+        return float(np.interp(epsilon, self.epsilons, self.certified, right=np.nan))
+
+    @property
+    def dial_name(self):
+        """The loss's number as text, such as "τ = 10"."""
+        return f"{LOSSES[self.loss]} = {self.dial:.3g}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tradeoff:
+    """Runs on the same data, to be compared.
+
+    Attributes:
+        runs: Tuple of `TradeoffRun`.
+        chosen: Number of the run that is looked at; None for none.
+        live: Numbers of the runs that were made here and now.
+        epsilon: Size of a change at which certified accuracy is compared; None compares mean certified radii.
+    """
+
+    runs: tuple[TradeoffRun, ...] = dataclasses.field(repr=False)
+    chosen: int | None = None
+    live: tuple[int, ...] = ()
+    epsilon: float | None = None
+
+    def __len__(self):
+        return len(self.runs)
+
+    @property
+    def accuracy(self):
+        """Accuracy of each run, of shape (runs,)."""
+        return np.array([run.accuracy for run in self.runs])
+
+    @property
+    def robustness(self):
+        """Mean certified radius, or certified accuracy at ε, of each run: of shape (runs,)."""
+        if self.epsilon is None:
+            return np.array([run.mean_radius for run in self.runs])
+        return np.array([run.certified_at(self.epsilon) for run in self.runs])
+
+    @property
+    def frontier(self):
+        """Numbers of the runs that no other beats in both, from the least robust to the most: an integer array."""
+        # From the most robust on: each must be more accurate than all that were more robust.
+        order = np.lexsort((-self.accuracy, -self.robustness))
+        best, kept = -np.inf, []
+        for run in order:
+            if self.accuracy[run] > best:
+                best = self.accuracy[run]
+                kept.append(run)
+        return np.array(kept[::-1], int)
+
+
+# --- runs ---
+
+
+def tradeoff_run(train, test, **settings):
+    """Train a small 1-Lipschitz network with one loss, and measure accuracy and certified radii on a test set.
+
+    Args:
+        train: Samples and labels (x, y) to train on, see `tradeoff_steps`.
+        test: Samples and labels to measure on.
+        **settings: Those of `tradeoff_steps`.
+
+    Returns:
+        A `TradeoffRun`.
+
+    Raises:
+        TypeError: See `tradeoff_steps`.
+        ValueError: See `tradeoff_steps`.
+    """
+    for last in tradeoff_steps(train, test, **settings):
+        run = last
+    return run
+
+
+def tradeoff_steps(
+    train,
+    test,
+    *,
+    loss="crossentropy",
+    dial=10.0,
+    min_margin=1.0,
+    activation="groupsort2",
+    width=64,
+    depth=2,
+    steps=200,
+    every=None,
+    learning_rate=0.02,
+    epsilons=EPSILONS,
+    dataset="",
+    seed=0,
+):
+    """Train as `tradeoff_run` does, and show how far it is every few steps: for drawing while it learns.
+
+    Args:
+        train: Samples of shape (n, ...), which are flattened, and labels: class numbers of shape (n,).
+        test: Samples and labels to measure on.
+        loss: "crossentropy" for `TauCategoricalCrossentropy` (of two classes `TauBinaryCrossentropy`), or "hkr" for
+            `MulticlassHKR` (`HKR`).
+        dial: τ or α, positive.
+        min_margin: Margin of the hinge of HKR, positive.
+        activation: See `toy_network`.
+        width: See `toy_network`.
+        depth: See `toy_network`.
+        steps: Number of full-batch steps of Adam.
+        every: Number of steps between two results; None gives the last one only.
+        learning_rate: That of the first step; it falls to 0 along a cosine.
+        epsilons: Sizes of changes at which accuracy is certified, ascending.
+        dataset: Name of the data, for legends.
+        seed: Seed of all weights.
+
+    Returns:
+        An iterator of `TradeoffRun`. It may be left at any time.
+
+    Raises:
+        TypeError: If samples or labels do not hold real numbers.
+        ValueError: If an argument is out of range or data do not fit (at once); or training diverged.
+    """
+    x, y = _data(train, "train")
+    x_test, y_test = _data(test, "test")
+    if x.shape[1] != x_test.shape[1]:
+        raise ValueError(f"Expected test samples with {x.shape[1]} entries. Received: {x_test.shape[1]}")
+    epsilons = check_epsilons(epsilons)
+    if (np.diff(epsilons) <= 0).any():
+        raise ValueError(f"`epsilons` must be ascending. Received: {epsilons}")
+    targets = _targets(y, len(x))
+    objective = _loss(loss, dial, min_margin, targets.shape[1])
+    network = toy_network(activation, width, depth, inputs=x.shape[1], outputs=targets.shape[1], seed=seed)
+    start = TradeoffRun(
+        dataset, loss, float(dial), float(min_margin), activation, width, depth, steps, 0, float(learning_rate), seed,
+        len(x_test), np.nan, np.nan, np.nan, epsilons, np.full(len(epsilons), np.nan),
+    )  # fmt: skip
+    made = training(network, x, targets, objective, steps, steps if every is None else every, learning_rate)
+    return _measured(network, made, start, x_test, y_test)
+
+
+def _measured(network, made, start, x, y):
+    for losses in made:
+        radii = certified_radius(network, x, y)
+        yield dataclasses.replace(
+            start,
+            step=len(losses),
+            accuracy=radii.accuracy,
+            mean_radius=radii.mean_radius,
+            median_radius=radii.median_radius,
+            certified=radii.accuracy_at(start.epsilons).certified,
+        )
+
+
+def _data(pair, name):
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ValueError(f"`{name}` must be a pair of samples and labels. Received: {type(pair).__name__}")
+    x = as_float64(pair[0], f"The samples of `{name}`")
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(f"Expected samples of shape (n, ...), at least one, in `{name}`. Received: {x.shape}")
+    return x.reshape(len(x), -1), as_float64(pair[1], f"The labels of `{name}`")
+
+
+def _loss(loss, dial, min_margin, outputs):
+    if loss not in LOSSES:
+        raise ValueError(f"`loss` must be one of {', '.join(map(repr, LOSSES))}. Received: {loss!r}")
+    dial, min_margin = nm.check_positive("dial", dial), nm.check_positive("min_margin", min_margin)
+    if loss == "crossentropy":
+        return (TauBinaryCrossentropy if outputs == 1 else TauCategoricalCrossentropy)(dial)
+    return (HKR if outputs == 1 else MulticlassHKR)(alpha=dial, min_margin=min_margin)
+
+
+# --- the table of runs ---
+
+
+def tradeoff_table():
+    """The runs on scikit-learn's digits that come with lipviz.
+
+    ``python -m lipviz.explorers.tradeoff_table`` makes them anew.
+
+    Returns:
+        A tuple of `TradeoffRun`.
+    """
+    return read_runs(_TABLE)
+
+
+def write_runs(runs, path=_TABLE):
+    """Write runs as JSON, one a line.
+
+    Args:
+        runs: `TradeoffRun`s.
+        path: File to write; by default the table that comes with lipviz.
+    """
+    lines = [json.dumps(_plain(run), ensure_ascii=False) for run in runs]
+    Path(path).write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def read_runs(path):
+    """Read what `write_runs` wrote.
+
+    Args:
+        path: File.
+
+    Returns:
+        A tuple of `TradeoffRun`.
+    """
+    rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    return tuple(TradeoffRun(**{**row, **{name: np.array(row[name], float) for name in _ARRAYS}}) for row in rows)
+
+
+def _plain(run):
+    values = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
+    return {name: _rounded(value) for name, value in values.items()}
+
+
+def _rounded(value):
+    if isinstance(value, np.ndarray):
+        return [_rounded(entry) for entry in value.tolist()]
+    return round(value, 5) if isinstance(value, float) else value

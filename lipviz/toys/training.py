@@ -1,0 +1,262 @@
+"""Small networks that learn on the plane in pieces, and begin again without being compiled anew: for live pictures."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+import lipviz.model
+from lipviz import normalizers as nm
+from lipviz.certification.radii import class_numbers, decisions
+from lipviz.certification.upper_bounds import upper_bound
+from lipviz.measure.fields import DecisionField, decision_field, planar, predicted_outputs
+from lipviz.measure.transport import PotentialField, potential_field
+from lipviz.toys.fitting import check_weight_seed, toy_network
+from lipviz.toys.kantorovich_rubinstein import KRTraining
+
+
+class ToyTrainer:
+    """A `toy_network` of points of the plane with Adam and a loss, compiled once.
+
+    Beside the network stands a plain copy of it, whose `Dense` kernels are the constrained ones: it computes the same,
+    and is what fields and certificates are taken from, since it costs less.
+
+    Args:
+        loss: Keras loss. Its numbers that are variables, as `alpha` of `HKR`, can be changed later: see `set_loss`.
+        activation: See `toy_network`.
+        width: See `toy_network`.
+        depth: See `toy_network`.
+        outputs: Number of outputs.
+        k: Lipschitz constant of the whole, where it is constrained.
+        constrained: Whether the layers are constrained.
+        learning_rate: That of the first step; it falls to 0 along a cosine.
+        watch: Function of (y_true, y_pred) whose mean is recorded beside the loss, as `lipviz.losses.kr`.
+
+    Attributes:
+        model: The network that learns.
+        plain: Its plain copy, up to date after each piece; the network itself where it is not constrained.
+        losses: Losses so far, a list: each that of the weights before its step.
+        watched: What `watch` gave at the same moments, a list.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        loss,
+        activation="groupsort2",
+        width=16,
+        depth=2,
+        *,
+        outputs=1,
+        k=1.0,
+        constrained=True,
+        learning_rate=0.02,
+        watch=None,
+    ):
+        self._settings = {"outputs": outputs, "k": k, "constrained": constrained}
+        self._shape = (activation, width, depth)
+        self._rate = nm.check_positive("learning_rate", learning_rate)
+        self._loss, self._starts = loss, {}
+        self.losses, self.watched = [], []
+        self.model = self._made(0)
+        self.plain = self.model.vanilla_export() if constrained else self.model
+        metrics = None if watch is None else [keras.metrics.MeanMetricWrapper(watch, name="watched")]
+        self.model.compile(optimizer=keras.optimizers.Adam(self._rate), loss=loss, metrics=metrics)
+        self._starts[0] = [ops.convert_to_numpy(weight) for weight in self.model.weights]
+
+    def _made(self, seed):
+        return toy_network(*self._shape, **self._settings, seed=seed)
+
+    def set_loss(self, **numbers):
+        """Change numbers of the loss that are variables, such as `tau`, `alpha` and `min_margin`.
+
+        Args:
+            **numbers: Values by name.
+        """
+        for name, value in numbers.items():
+            getattr(self._loss, name).assign(value)
+        # A compiled step on JAX sees only variables that its model lists, and a plain Keras model lists none of a loss.
+        if keras.backend.backend() == "jax" and self.model is self.plain:
+            self.model.make_train_function(force=True)
+
+    def restart(self, seed=0):
+        """Begin again, with the weights of another seed.
+
+        Args:
+            seed: Seed of all weights.
+
+        Raises:
+            ValueError: If it is no whole number from 0 to 2³¹ − 1.
+        """
+        seed = check_weight_seed(seed)
+        if seed not in self._starts:
+            self._starts[seed] = [ops.convert_to_numpy(weight) for weight in self._made(seed).weights]
+        for weight, value in zip(self.model.weights, self._starts[seed], strict=True):
+            weight.assign(value)
+        for variable in self.model.optimizer.variables:
+            variable.assign(ops.zeros(variable.shape, variable.dtype))
+        self.losses, self.watched = [], []
+        self._update()
+
+    def pieces(self, x, targets, steps=300, every=10):
+        """Train on all samples at once, and come back every few steps; go on where earlier calls have stopped.
+
+        Args:
+            x: Samples of shape (n, 2).
+            targets: What the loss takes as labels.
+            steps: Number of steps in the end.
+            every: Number of steps after which it comes back; the last step counts too.
+
+        Yields:
+            Number of steps so far. At that moment the weights are those of `model` and `plain`.
+
+        Raises:
+            ValueError: If training diverged.
+        """
+        x, targets = np.asarray(x, np.float32), np.asarray(targets, np.float32)
+        while (step := len(self.losses)) < steps:
+            self.model.optimizer.learning_rate = self._rate * (1 + np.cos(np.pi * step / steps)) / 2
+            loss, *watched = np.ravel(self.model.train_on_batch(x, targets)).tolist()
+            self.losses.append(loss)
+            self.watched += watched
+            if not np.isfinite(self.losses[-1]):
+                raise ValueError(f"Training diverged at step {step + 1}: the loss is {self.losses[-1]}.")
+            if (step + 1) % every == 0 or step + 1 == steps:
+                self._update()
+                yield step + 1
+
+    def _update(self):
+        """Bring `wbar` and the plain copy up to date."""
+        lipviz.model.refresh(self.model)
+        if self.plain is self.model:
+            return
+        for plain, layer in zip(self.plain.layers, self.model.layers, strict=True):
+            if hasattr(layer, "wbar"):
+                plain.kernel.assign(layer.wbar)
+                plain.bias.assign(layer.bias)
+            else:
+                for target, weight in zip(plain.weights, layer.weights, strict=True):
+                    target.assign(weight)
+
+    @property
+    def constant(self):
+        """Upper bound of the Lipschitz constant of the network as it is, in the l2 norm; see `certify`."""
+        return upper_bound(self.plain, (2,))
+
+
+# --- decision boundaries ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoundaryTraining:
+    """How far a classifier of points of the plane has come.
+
+    Attributes:
+        field: `DecisionField` of now, with the training samples; with certified radii where they were asked for.
+        losses: Loss before each step so far, of shape (steps so far,).
+        steps: Number of steps that it will have made in the end.
+        constant: Upper bound of the network's Lipschitz constant, certified.
+        accuracy: Share of the training samples that are classified correctly.
+        test_accuracy: The same of samples that were held back; None where there are none.
+    """
+
+    field: DecisionField
+    losses: np.ndarray = dataclasses.field(repr=False)
+    steps: int
+    constant: float
+    accuracy: float
+    test_accuracy: float | None
+
+
+def boundary_training(trainer, x, y, test=None, *, steps=300, certified=True, resolution=90, bounds=None, name=None):
+    """Measure how far a classifier has come.
+
+    Args:
+        trainer: `ToyTrainer`.
+        x: Training samples of shape (n, 2).
+        y: Their class numbers, of shape (n,).
+        test: A pair of samples and class numbers that were held back; None has none.
+        steps: Number of steps in the end.
+        certified: Whether to certify a radius around each training sample.
+        resolution: Number of grid points along each axis.
+        bounds: Part of the plane, see `decision_field`.
+        name: Name for titles.
+
+    Returns:
+        A `BoundaryTraining`.
+
+    Raises:
+        TypeError: See `decision_field`.
+        ValueError: See `decision_field`.
+    """
+    constant = trainer.constant
+    asked = constant if certified else None
+    field = decision_field(trainer.plain, bounds, resolution, x, y, constant=asked, name=name)
+    tested = None if test is None or not len(test[0]) else _accuracy(trainer.plain, *test)
+    losses = np.array(trainer.losses)
+    return BoundaryTraining(field, losses, steps, constant, _accuracy(trainer.plain, x, y), tested)
+
+
+def _accuracy(model, x, y):
+    scores = predicted_outputs(model, planar(x, "The samples"))
+    return float(np.mean(decisions(scores) == class_numbers(y, len(scores), scores.shape[1])))
+
+
+# --- the distance between two clouds ---
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WassersteinTraining:
+    """How far a potential between two clouds has come.
+
+    Attributes:
+        potential: `PotentialField` of now.
+        training: `KRTraining` so far; all its estimates are in the precision of training.
+        steps: Number of steps that it will have made in the end.
+        alpha: Weight of the hinge in the loss (`HKR`).
+        min_margin: Margin of the hinge.
+        inside: Share of the points whose output does not reach half the margin on their side.
+        accuracy: Share of the points on whose side the output lies: the sign as a decision.
+    """
+
+    potential: PotentialField
+    training: KRTraining
+    steps: int
+    alpha: float
+    min_margin: float
+    inside: float
+    accuracy: float
+
+
+def wasserstein_training(trainer, x, y, exact, *, alpha, min_margin, steps=300, resolution=90, bounds=None, name=None):
+    """Measure how far a potential has come.
+
+    Args:
+        trainer: `ToyTrainer` with one output that watches `lipviz.losses.kr`.
+        x: First cloud, of shape (n, 2), where the potential is to be high.
+        y: Second cloud, of shape (m, 2).
+        exact: Wasserstein-1 distance of the clouds.
+        alpha: Weight of the hinge in the loss.
+        min_margin: Margin of the hinge.
+        steps: Number of steps in the end.
+        resolution: Number of grid points along each axis.
+        bounds: Part of the plane, see `decision_field`.
+        name: Name for titles.
+
+    Returns:
+        A `WassersteinTraining`.
+
+    Raises:
+        TypeError: See `potential_field`.
+        ValueError: See `potential_field`.
+    """
+    field = potential_field(trainer.plain, x, y, bounds, resolution, name)
+    estimates = np.array([*trainer.watched, field.estimate])
+    training = KRTraining("estimate", np.arange(len(estimates)), estimates, exact, trainer.constant)
+    outputs = predicted_outputs(trainer.plain, np.concatenate([field.x, field.y]))[:, 0]
+    on_side = outputs * np.repeat([1, -1], [len(field.x), len(field.y)])
+    inside, right = float(np.mean(on_side < min_margin / 2)), float(np.mean(on_side > 0))
+    return WassersteinTraining(field, training, steps, alpha, min_margin, inside, right)

@@ -1,0 +1,60 @@
+"""Old import paths give what the new ones give, and name these."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from lipviz import _moved
+
+
+@pytest.mark.parametrize(("old", "new"), _moved.MODULES.items())
+def test_a_module_that_has_moved_is_the_new_one(old, new, monkeypatch):
+    monkeypatch.delitem(sys.modules, old, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"`{old}` has moved and will be removed: use `{new}`") as found:
+        module = importlib.import_module(old)
+    assert module is importlib.import_module(new)
+    assert module.__spec__.name == new
+    assert [warning.filename for warning in found] == [__file__]
+
+
+def test_what_lies_below_a_package_that_has_moved_is_run_once(monkeypatch):
+    monkeypatch.delitem(sys.modules, "lipviz.measure.bounds.registry", raising=False)
+    with pytest.warns(DeprecationWarning, match="`lipviz.measure.bounds"):
+        from lipviz.measure.bounds.registry import register_bound
+    from lipviz.certification import register_bound as new
+
+    assert register_bound is new
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "new"), [(module, name, new) for module, of in _moved.NAMES.items() for name, new in of.items()]
+)
+def test_a_name_that_has_moved_is_the_new_one(module, name, new):
+    with pytest.warns(DeprecationWarning, match=f"`{module}.{name}` has moved .* use `{new}.{name}`") as found:
+        value = getattr(importlib.import_module(module), name)
+    assert value is getattr(importlib.import_module(new), name)
+    assert [warning.filename for warning in found] == [__file__]
+
+
+def test_other_names_are_no_names():
+    with pytest.raises(AttributeError, match=r"module 'lipviz\.measure' has no attribute 'certifi'"):
+        importlib.import_module("lipviz.measure").certifi  # noqa: B018
+    with pytest.raises(ModuleNotFoundError, match=r"lipviz\.measure\.nothing"):
+        importlib.import_module("lipviz.measure.nothing")
+
+
+@pytest.mark.slow
+def test_a_program_of_the_last_release_runs():
+    program = (
+        "from lipviz import measure\n"
+        "from lipviz.measure import certified_radius, operators\n"
+        "import lipviz.measure.robustness\n"
+        "from lipviz.bench import timing\n"
+        "print(measure.certify is __import__('lipviz').certify, operators.__name__, timing.__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "default", "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True lipviz.operators lipviz.command.bench.timing\n", done.stderr
+    assert done.stderr.count("DeprecationWarning") == 5
+    assert done.stderr.count("<string>:") == 5
