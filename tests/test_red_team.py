@@ -404,6 +404,12 @@ def test_crashes_of_its_own_fail_a_hunt_only_where_there_are_many():
     assert judged(own_error()).is_own
 
 
+def test_a_line_that_uses_an_unknown_name_is_a_fault_of_its_own():
+    with pytest.raises(FaultError, match="certify_all") as found:
+        Script(DENSE, DENSE.maker()("float32"), WEIGHTS, Row()).run("certify_all(model)")
+    assert found.value.is_own
+
+
 def own_error():
     """An error that the red team's own code raises."""
     try:

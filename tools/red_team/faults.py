@@ -55,7 +55,8 @@ def judged(error):
     """
     frames = traceback.extract_tb(error.__traceback__)
     last = Path(frames[-1].filename)
-    if last.is_relative_to(_OURS) and not isinstance(error, AssertionError):
+    is_own_line = last.name == "<string>" and isinstance(error, NameError)  # a name that the kit does not hand out
+    if is_own_line or (last.is_relative_to(_OURS) and not isinstance(error, AssertionError)):
         return FaultError(f"{_OWN} ({last.name}, {frames[-1].name})", f"{type(error).__name__}: {error}")
     inside = [frame for frame in frames if frame.filename.startswith(_HOUSE) and frame.name not in _PASSING]
     if isinstance(error, AssertionError) and not inside:

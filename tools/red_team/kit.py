@@ -9,7 +9,7 @@ from keras import layers as K  # noqa: F401
 from keras import ops
 
 import lipviz
-from lipviz import certification, losses  # noqa: F401
+from lipviz import certification, losses, operators  # noqa: F401
 from lipviz import layers as lip
 from lipviz.operators.precision import float64_scope
 
