@@ -5,7 +5,6 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.parametrizations.base import Parametrization
-from lipviz.parametrizations.contexts import constrains_values
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -56,8 +55,7 @@ class SpectralParametrization(Parametrization):
         self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self.constrain_values(kernel)[1]["sig"]))
 
     def normalize(self, kernel):
-        orthogonalize = nm.sound_orthogonalization_of_values if constrains_values() else nm.sound_orthogonalization
-        w, u, sig = orthogonalize(
+        w, u, sig = nm.sound_orthogonalization(
             nm.as_matrix(kernel),
             ops.convert_to_tensor(self.u),
             self.eps_spectral,
