@@ -52,7 +52,7 @@ class SpectralParametrization(Parametrization):
 
     def add_state(self, kernel):
         self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
-        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self.constrain_values(kernel)[1]["sig"]))
+        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda first: first()[1]["sig"]))
 
     def normalize(self, kernel):
         w, u, sig = nm.sound_orthogonalization(
