@@ -36,6 +36,7 @@ from lipviz.normalizers.checks import (
     check_beta,
     check_count,
     check_factor,
+    check_orthogonalization,
     check_positive,
     check_seed,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "check_beta",
     "check_count",
     "check_factor",
+    "check_orthogonalization",
     "check_positive",
     "check_seed",
     "decomposing_pays",

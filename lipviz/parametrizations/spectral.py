@@ -44,9 +44,8 @@ class SpectralParametrization(Parametrization):
         **kwargs,
     ):
         super().__init__(k_coef_lip, **kwargs)
-        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
-        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
-        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
+        self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.maxiter_spectral = nm.check_count("maxiter_spectral", maxiter_spectral)
         self.maxiter_bjorck = nm.check_count("maxiter_bjorck", maxiter_bjorck)
 
