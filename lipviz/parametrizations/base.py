@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled, numerics
+from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled
 from lipviz.parametrizations.sharing import Constrained
 from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
 
@@ -208,10 +208,10 @@ class Parametrization(keras.layers.Layer):
 
         A kernel that holds NaN gives NaN here, and leaves the stored state as it was.
         """
+        is_xla = self._is_compiled_by_xla()
         if not training:
-            return self.used(kernel, self._is_compiled_by_xla())
-        with numerics(self._is_compiled_by_xla()):
-            wbar, state = self.constrain(kernel)
+            return self.used(kernel, is_xla)
+        wbar, state = (self._constrained_by_xla if is_xla else self._constrained).with_state(kernel)
         finite = ops.isfinite(ops.sum(wbar))
 
         def kept(value, variable):
