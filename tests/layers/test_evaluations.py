@@ -14,34 +14,45 @@ from lipviz import parametrizations
 from lipviz.layers import FrobeniusDense, SpectralDense
 from lipviz.measure.model_file import load_model_file
 from lipviz.normalizers import sound
-from lipviz.parametrizations import Parametrization, sharing
+from lipviz.parametrizations import Parametrization, check_finite, sharing
 
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 X = np.random.default_rng(0).standard_normal((4, 6)).astype("float32")
 
 
 class Counts:
-    """Evaluations since it was read last: of constraints, and orthogonalizations, an initializer's included."""
+    """Evaluations since it was read last: of constraints, and orthogonalizations, an initializer's included.
+
+    What is traced is counted apart: JAX traces also the branch that it does not take.
+    """
 
     def __init__(self, monkeypatch):
-        self._constrained = self._orthogonalized = 0
+        self._found = collections.Counter()
         constrain, orthogonalize = Parametrization.constrain, sound._orthogonalized
 
         def counted_constrain(parametrization, kernel):
-            self._constrained += 1
+            self._found["constraints" if is_value(kernel) else "traces"] += 1
             return constrain(parametrization, kernel)
 
-        def counted_orthogonalize(*arguments):
-            self._orthogonalized += 1
-            return orthogonalize(*arguments)
+        def counted_orthogonalize(kernel, *arguments):
+            self._found["orthogonalizations"] += is_value(kernel)
+            return orthogonalize(kernel, *arguments)
 
         monkeypatch.setattr(Parametrization, "constrain", counted_constrain)
         monkeypatch.setattr(sound, "_orthogonalized", counted_orthogonalize)
 
     def read(self):
-        counts = self._constrained, self._orthogonalized
-        self._constrained = self._orthogonalized = 0
-        return counts
+        """The tuple (constraints, orthogonalizations)."""
+        found, self._found = self._found, collections.Counter()
+        return found["constraints"], found["orthogonalizations"]
+
+    def read_traces(self):
+        found, self._found = self._found, collections.Counter()
+        return found["traces"]
+
+
+def is_value(tensor):
+    return check_finite(tensor, "What is constrained") is not None
 
 
 @pytest.fixture
@@ -164,7 +175,7 @@ def traced(counts, *layers):
     model = compiled(*layers)
     counts.read()
     step(model)
-    return counts.read()[0]
+    return counts.read_traces()
 
 
 @in_graphs
