@@ -134,9 +134,8 @@ class SpectralConstraint(keras.constraints.Constraint):
         u=None,
     ):
         self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
-        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
-        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
-        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
+        self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.u = None if u is None else _start(u)
 
     def __call__(self, w):

@@ -30,9 +30,8 @@ class SpectralInitializer(keras.initializers.Initializer):
         k_coef_lip=1.0,
         base_initializer="orthogonal",
     ):
-        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
-        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
-        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
+        self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
         keras.initializers.get(base_initializer)  # an unknown name fails here, not at build
         self.base_initializer = base_initializer

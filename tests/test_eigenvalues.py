@@ -1,5 +1,7 @@
 """Björck's iteration by eigenvalues against the same iteration by products, and against float64 NumPy."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.layers import SpectralDense
 from lipviz.normalizers import eigenvalues, sound
+from lipviz.parametrizations import sharing
 from tests.support import examples, gradient, singular_values, tensor, with_spectrum
 from tools.pins import rounding
 
@@ -118,6 +121,7 @@ def test_models_that_xla_compiles_run_by_products(monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("JAX compiles everything, and calls LAPACK from there")
     runs = []
+    monkeypatch.setattr(sharing, "_found", collections.OrderedDict())  # another test's model may be alike
     original = sound.bjorck_by_eigenvalues
     model = keras.Sequential([keras.Input((3,)), SpectralDense(2)])
     monkeypatch.setattr(sound, "bjorck_by_eigenvalues", lambda *arguments: runs.append(1) or original(*arguments))

@@ -66,3 +66,20 @@ def test_the_activations_module_has_all_of_them():
     assert "GroupSort2" in theirs
     assert set(theirs) <= set(activations.__all__)
     assert all(getattr(activations, name) is getattr(layers, name) for name in theirs)
+
+
+BJORCK = ("eps_spectral", "eps_bjorck", "beta_bjorck", "maxiter_spectral", "maxiter_bjorck")
+
+
+def test_the_arguments_of_bjorck_have_their_defaults_from_one_place():
+    """Keras needs them in each signature. What they are is written down once."""
+    found = set()
+    for path in Path(nm.__file__).parents[1].rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                arguments = function.args.args[len(function.args.args) - len(function.args.defaults) :]
+                pairs = zip(arguments, function.args.defaults, strict=True)
+                found |= {(arg.arg, ast.unparse(default).removeprefix("nm.")) for arg, default in pairs}
+    assert {(name, default) for name, default in found if name in BJORCK} == {
+        (name, f"DEFAULT_{name.upper()}") for name in BJORCK
+    }

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import keras
 
+from lipviz.parametrizations import unfilled
+
 _PARTS = ("config.json", "model.weights.h5")
 
 
@@ -37,7 +39,8 @@ def load_model_file(path):
     if path.suffix == ".keras":
         _check_archive(path)
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with unfilled():  # every kernel is assigned next
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and JSON have errors of their own for each way to be damaged
         raise _cannot_be_loaded(path, _reason(error)) from error
 

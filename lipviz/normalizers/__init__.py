@@ -16,7 +16,7 @@ References:
 """
 
 from lipviz.normalizers._operations import in_numpy
-from lipviz.normalizers.backends import as_one_call, builds_graph, with_gradient_of
+from lipviz.normalizers.backends import as_one_call, as_one_trace, builds_graph, with_gradient_of
 from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,
@@ -36,6 +36,7 @@ from lipviz.normalizers.checks import (
     check_beta,
     check_count,
     check_factor,
+    check_orthogonalization,
     check_positive,
     check_seed,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "as_matrix",
     "as_number",
     "as_one_call",
+    "as_one_trace",
     "bjorck_direction",
     "bjorck_normalization",
     "bjorck_step",
@@ -74,6 +76,7 @@ __all__ = [
     "check_beta",
     "check_count",
     "check_factor",
+    "check_orthogonalization",
     "check_positive",
     "check_seed",
     "decomposing_pays",

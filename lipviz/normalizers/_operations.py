@@ -1,20 +1,19 @@
 """The operations that the numerics are written in: `keras.ops`, or NumPy's where a measurement asks for them."""
 
 import contextlib
-import contextvars
 import types
 
 import keras
 import numpy as np
 
-_in_numpy = contextvars.ContextVar("in_numpy", default=False)
+from lipviz.normalizers.settings import present, within
 
 
 class _Operations:
     """`keras.ops`; within `in_numpy`, NumPy's functions under the same names."""
 
     def __getattr__(self, name):
-        return getattr(_NUMPY if _in_numpy.get() else keras.ops, name)
+        return getattr(_NUMPY if present().in_numpy else keras.ops, name)
 
 
 ops = _Operations()
@@ -27,12 +26,8 @@ def in_numpy():
     For single matrices that somebody waits for: a backend that runs operation by operation spends a tenth of a
     millisecond on each, twenty times what NumPy does. Nothing is differentiated; only what stands below is there.
     """
-    token = _in_numpy.set(True)
-    try:
-        with np.errstate(all="ignore"):  # as silent about NaN as the backends
-            yield
-    finally:
-        _in_numpy.reset(token)
+    with within(in_numpy=True), np.errstate(all="ignore"):  # as silent about NaN as the backends
+        yield
 
 
 def _same(x):

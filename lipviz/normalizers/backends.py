@@ -63,14 +63,33 @@ def as_one_call(function):
     than a small layer.
 
     Args:
-        function: From tensors to a tensor.
+        function: From tensors to a tensor, or to a tuple of tensors.
 
     Returns:
-        A function with the same arguments and result, to be called where `builds_graph`.
+        A function of tensors or variables with the same result, to be called where `builds_graph`.
     """
+    return _function(function, {"_noinline": True})
+
+
+def as_one_trace(function):
+    """Trace a function of tensors once, and its gradient, for all graphs of TensorFlow that call it.
+
+    The runtime sees the operations of the function, as if each call had been traced.
+
+    Args:
+        function: See `as_one_call`.
+
+    Returns:
+        See `as_one_call`. It is differentiable.
+    """
+    return _function(function, None)
+
+
+def _function(function, attributes):
     import tensorflow as tf
 
-    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+    call = tf.function(function, autograph=False, experimental_attributes=attributes)
+    return lambda *arguments: call(*map(tf.convert_to_tensor, arguments))
 
 
 _PULL_BACK = {"tensorflow": _by_tensorflow, "jax": _by_jax}

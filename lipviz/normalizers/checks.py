@@ -95,6 +95,13 @@ def check_beta(value):
     return number
 
 
+def check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck):
+    """Return the two tolerances and β as floats, None where Björck is skipped; else raise ValueError."""
+    eps_spectral = check_positive("eps_spectral", eps_spectral)
+    eps_bjorck = None if eps_bjorck is None else check_positive("eps_bjorck", eps_bjorck)
+    return eps_spectral, eps_bjorck, check_beta(beta_bjorck)
+
+
 def check_matrix(name, value):
     """Raise ValueError unless `value` has two axes and an entry."""
     shape = tuple(value.shape)

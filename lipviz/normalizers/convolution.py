@@ -9,7 +9,7 @@ from lipviz.normalizers.checks import (
     check_count,
     check_positive,
 )
-from lipviz.normalizers.iterations import gradient_is_stopped, l2_normalize, power_iteration
+from lipviz.normalizers.iterations import held, l2_normalize, power_iteration
 
 
 def get_conv_operators(kernel, u_shape, stride=1.0, conv_first=True, pad_func=None):
@@ -117,6 +117,6 @@ def spectral_normalization_conv(
     linear, adjoint = get_conv_operators(kernel, tuple(u.shape), stride, conv_first, pad_func)
     u = power_iteration(lambda x: l2_normalize(adjoint(l2_normalize(linear(x)))), u, eps, maxiter)
     image = linear(u)
-    v = l2_normalize(ops.stop_gradient(image) if gradient_is_stopped() else image)
+    v = l2_normalize(held(image))
     sigma = ops.sum(v * image)
     return kernel / (sigma + eps), u, sigma

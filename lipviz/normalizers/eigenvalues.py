@@ -5,8 +5,6 @@ W·V p(Λ) Vᵀ, and p follows from Λ by the same recursion on numbers. Its gra
 of p (Daleckii and Krein 1965; Higham 2008, Functions of Matrices, theorem 3.11).
 """
 
-import contextlib
-import contextvars
 import math
 
 import keras
@@ -14,6 +12,7 @@ import numpy as np
 from keras.backend import standardize_dtype
 
 from lipviz.normalizers._operations import ops
+from lipviz.normalizers.settings import present, within
 
 # Rounding errors of A grow with the square of what p multiplies small singular values by. Up to here a step on W
 # itself repairs them.
@@ -21,26 +20,19 @@ _LARGEST_GAIN = {"float32": 500.0, "float64": 1e6}
 # Eigenvectors of eigenvalues below this part of the largest are mixed up by the rounding of the Gram matrix.
 _SMALL = 1e-3
 
-_avoided = contextvars.ContextVar("lipviz_avoids_eigenvalues", default=False)
 
-
-@contextlib.contextmanager
 def without_eigenvalues():
     """Within this context, Björck's iteration is run by products with the kernel, as for GPUs.
 
     XLA's own algorithm for eigenvalues takes much longer than the products that it would save.
     """
-    token = _avoided.set(True)
-    try:
-        yield
-    finally:
-        _avoided.reset(token)
+    return within(by_eigenvalues=False)
 
 
 def decomposing_pays():
     """Whether eigenvalues are faster than products: on a CPU, with LAPACK or Eigen behind `keras.ops.eigh`."""
     return (
-        not _avoided.get()
+        present().by_eigenvalues
         and keras.backend.backend() in ("tensorflow", "jax")
         and all(device.startswith("cpu") for device in keras.distribution.list_devices())
     )

@@ -17,8 +17,7 @@ from lipviz.normalizers.checks import (
     check_matrix,
     check_positive,
 )
-
-_stop_grad_spectral = True
+from lipviz.normalizers.settings import Settings, present
 
 
 def set_stop_grad_spectral(value):
@@ -31,15 +30,14 @@ def set_stop_grad_spectral(value):
     Raises:
         TypeError: If `value` is not a bool.
     """
-    global _stop_grad_spectral
     if not isinstance(value, bool):
         raise TypeError(f"set_stop_grad_spectral expects True or False. Received: {value!r}")
-    _stop_grad_spectral = value
+    Settings.holds_vector = value
 
 
-def gradient_is_stopped():
-    """Whether the vector of a power iteration is held constant, see `set_stop_grad_spectral`."""
-    return _stop_grad_spectral
+def held(vector):
+    """The vector of a power iteration, constant for gradients unless `set_stop_grad_spectral` says otherwise."""
+    return ops.stop_gradient(vector) if present().holds_vector else vector
 
 
 def frobenius_norm(x):
@@ -124,10 +122,7 @@ def bjorck_normalization(w, eps=DEFAULT_EPS_BJORCK, beta=DEFAULT_BETA_BJORCK, ma
 
 def power_iteration(step, u, eps, maxiter):
     """Repeat u ← step(u) until it moves by less than eps, at most `maxiter` times."""
-    if _stop_grad_spectral:
-        u = ops.stop_gradient(u)
-    u = iterate(lambda x: step(x) - x, u, 1.0, eps, maxiter)
-    return ops.stop_gradient(u) if _stop_grad_spectral else u
+    return held(iterate(lambda x: step(x) - x, held(u), 1.0, eps, maxiter))
 
 
 def spectral_normalization(kernel, u, eps=DEFAULT_EPS_SPECTRAL, maxiter=DEFAULT_MAXITER_SPECTRAL):
@@ -162,7 +157,7 @@ def spectral_normalization(kernel, u, eps=DEFAULT_EPS_SPECTRAL, maxiter=DEFAULT_
         lambda x: l2_normalize(ops.matmul(l2_normalize(ops.matmul(x, transposed)), kernel)), u, eps, maxiter
     )
     v = ops.matmul(u, transposed)
-    v = l2_normalize(ops.stop_gradient(v) if _stop_grad_spectral else v)
+    v = l2_normalize(held(v))
     sigma = ops.matmul(ops.matmul(v, kernel), ops.transpose(u))
     return kernel / (sigma + eps), u, sigma
 

@@ -22,6 +22,7 @@ from lipviz.normalizers.checks import (
 )
 from lipviz.normalizers.eigenvalues import bjorck_by_eigenvalues, decomposing_pays
 from lipviz.normalizers.iterations import bjorck_direction, iterate, power_iteration
+from lipviz.normalizers.settings import present, within
 
 
 def sound_normalization(
@@ -105,16 +106,13 @@ def sound_orthogonalization(
         The tuple (matrix with singular values in [0, 1], u of shape (1, columns), estimate of σ1 of shape (1, 1)).
         A zero matrix stays zero.
     """
-    is_orthogonal = eps_bjorck is not None and beta is not None
-    if is_orthogonal and beta == 0.5 and maxiter_bjorck and decomposing_pays():
-        return _by_eigenvalues(w, u, eps_bjorck, maxiter_bjorck)
-    wide = w.shape[0] < w.shape[1]
-    squarings = bound_squarings(eps_bjorck, beta, maxiter_bjorck)
-    tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings, hold_bound=is_orthogonal)
-    if is_orthogonal:
-        tall = _shrunk(iterate(bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck))
-    u = unit(ops.matmul(v, ops.transpose(tall))) if wide else v  # back to the columns' side
-    return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)
+    settings = (eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck)
+    arrays = _arrays(w, u) if present().of_values and decomposing_pays() else None
+    if arrays is None:
+        return _orthogonalized(w, u, *settings)
+    with in_numpy():
+        results = _orthogonalized(*arrays, *settings)
+    return tuple(ops.convert_to_tensor(result) for result in results)
 
 
 def sound_orthogonalization_of_values(w, u, *settings):
@@ -131,19 +129,29 @@ def sound_orthogonalization_of_values(w, u, *settings):
     Returns:
         Tensors, see `sound_orthogonalization`.
     """
-    arrays = (_values(w), _values(u)) if decomposing_pays() else (None,)
-    if any(array is None for array in arrays):
+    with within(of_values=True):
         return sound_orthogonalization(w, u, *settings)
-    with in_numpy():
-        results = sound_orthogonalization(*arrays, *settings)
-    return tuple(ops.convert_to_tensor(result) for result in results)
 
 
-def _values(tensor):
+def _arrays(*tensors):
+    """NumPy arrays of tensors; None where one is a symbol of a trace."""
     try:
-        return np.asarray(tensor)
+        return [np.asarray(tensor) for tensor in tensors]
     except Exception:  # every backend has an error of its own for a symbolic tensor
         return None
+
+
+def _orthogonalized(w, u, eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck):
+    is_orthogonal = eps_bjorck is not None and beta is not None
+    if is_orthogonal and beta == 0.5 and maxiter_bjorck and decomposing_pays():
+        return _by_eigenvalues(w, u, eps_bjorck, maxiter_bjorck)
+    wide = w.shape[0] < w.shape[1]
+    squarings = bound_squarings(eps_bjorck, beta, maxiter_bjorck)
+    tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings, hold_bound=is_orthogonal)
+    if is_orthogonal:
+        tall = _shrunk(iterate(bjorck_direction, tall, beta, eps_bjorck, maxiter_bjorck))
+    u = unit(ops.matmul(v, ops.transpose(tall))) if wide else v  # back to the columns' side
+    return (ops.transpose(tall) if wide else tall), ops.stop_gradient(u), ops.stop_gradient(sigma)
 
 
 def _by_eigenvalues(w, u, eps, maxiter):

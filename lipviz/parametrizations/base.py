@@ -1,5 +1,6 @@
 """Raw kernel -> constrained kernel: the mechanism that all constraints share."""
 
+import functools
 import hashlib
 import inspect
 
@@ -8,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled, numerics
+from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled
 from lipviz.parametrizations.sharing import Constrained
 from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
 
@@ -120,24 +121,31 @@ class Parametrization(keras.layers.Layer):
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self._raw = lambda: kernel  # a closure, which Keras does not track: the kernel is the layer's weight
         self.k = self._variable(Factor, lambda: self.k_coef_lip, name="k")
+        self._first = functools.cache(lambda: self.constrain_values(kernel))
         self.add_state(kernel)
-        wbar = self._initially(kernel, lambda: self.constrain_values(kernel)[0])
+        wbar = self._initially(kernel, lambda first: first()[0])
         self.wbar = self._variable(Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
-        separate = self._initially(kernel, lambda: self._separate(kernel))
+        separate = self._initially(kernel, lambda first: self._separate(kernel))
         self.origin = self._variable(Origin, separate, shape=kernel.shape, name="origin")
+        self._first = None  # initializers that wait for the end of a trace have it still
         self._constrained, self._constrained_by_xla = Constrained(self, is_xla=False), Constrained(self, is_xla=True)
         self.built = True
 
-    @staticmethod
-    def _initially(kernel, value):
+    def _initially(self, kernel, value):
         """An initializer for a value that is derived from a kernel.
 
         Within a trace there is no kernel yet: Keras asks for shapes there, and asks again when the trace is over.
+
+        Args:
+            kernel: Variable of the layer that is constrained.
+            value: Function of `first`, which returns what `constrain` makes of the initial kernel: all initializers of
+                a layer share one computation.
         """
+        first = self._first
 
         def initializer(shape, dtype):
             waits = is_unfilled() or check_finite(kernel, "The initial kernel") is None
-            return ops.zeros(shape, dtype) if waits else value()
+            return ops.zeros(shape, dtype) if waits else value(first)
 
         return initializer
 
@@ -200,10 +208,10 @@ class Parametrization(keras.layers.Layer):
 
         A kernel that holds NaN gives NaN here, and leaves the stored state as it was.
         """
+        is_xla = self._is_compiled_by_xla()
         if not training:
-            return self.used(kernel, self._is_compiled_by_xla())
-        with numerics(self._is_compiled_by_xla()):
-            wbar, state = self.constrain(kernel)
+            return self.used(kernel, is_xla)
+        wbar, state = (self._constrained_by_xla if is_xla else self._constrained).with_state(kernel)
         finite = ops.isfinite(ops.sum(wbar))
 
         def kept(value, variable):

@@ -1,22 +1,12 @@
-"""What holds for a while, for all parametrizations: how they are built, how they compute, what is known of them."""
+"""What holds for a while, for all parametrizations: how they are built, how they compute, what is known of them.
+
+All of it is part of one object, the `Settings` of `lipviz.normalizers`.
+"""
 
 import contextlib
-import contextvars
 
 from lipviz import normalizers as nm
-
-_unfilled = contextvars.ContextVar("lipviz_builds_unfilled", default=False)
-_of_values = contextvars.ContextVar("lipviz_constrains_values", default=False)
-_current = contextvars.ContextVar("lipviz_knows_current", default=frozenset())
-
-
-@contextlib.contextmanager
-def _within(variable, value):
-    token = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(token)
+from lipviz.normalizers.settings import present, within
 
 
 def unfilled():
@@ -24,12 +14,12 @@ def unfilled():
 
     For copies whose weights are all assigned next: orthogonalizing what is overwritten takes most of their time.
     """
-    return _within(_unfilled, True)
+    return within(unfilled=True)
 
 
 def is_unfilled():
     """Whether `unfilled` holds."""
-    return _unfilled.get()
+    return present().unfilled
 
 
 def kernel_initializer(initializer):
@@ -39,12 +29,7 @@ def kernel_initializer(initializer):
 
 def constraining_values():
     """Within this context, what is constrained is a value, no symbol of a trace, and nothing is differentiated."""
-    return _within(_of_values, True)
-
-
-def constrains_values():
-    """Whether `constraining_values` holds."""
-    return _of_values.get()
+    return within(of_values=True)
 
 
 def known_current(parametrizations):
@@ -56,12 +41,12 @@ def known_current(parametrizations):
     Args:
         parametrizations: Those whose `wbar` belongs to their layer's kernel.
     """
-    return _within(_current, frozenset(map(id, parametrizations)))
+    return within(current=frozenset(map(id, parametrizations)))
 
 
 def are_known_current(parametrizations):
     """Whether `known_current` says so of all of them, and there are any."""
-    known = _current.get()
+    known = present().current
     return bool(known) and all(id(parametrization) in known for parametrization in parametrizations)
 
 

@@ -5,7 +5,6 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.parametrizations.base import Parametrization
-from lipviz.parametrizations.contexts import constrains_values
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -45,19 +44,17 @@ class SpectralParametrization(Parametrization):
         **kwargs,
     ):
         super().__init__(k_coef_lip, **kwargs)
-        self.eps_spectral = nm.check_positive("eps_spectral", eps_spectral)
-        self.eps_bjorck = None if eps_bjorck is None else nm.check_positive("eps_bjorck", eps_bjorck)
-        self.beta_bjorck = nm.check_beta(beta_bjorck)
+        checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
+        self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.maxiter_spectral = nm.check_count("maxiter_spectral", maxiter_spectral)
         self.maxiter_bjorck = nm.check_count("maxiter_bjorck", maxiter_bjorck)
 
     def add_state(self, kernel):
         self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
-        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda: self.constrain_values(kernel)[1]["sig"]))
+        self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda first: first()[1]["sig"]))
 
     def normalize(self, kernel):
-        orthogonalize = nm.sound_orthogonalization_of_values if constrains_values() else nm.sound_orthogonalization
-        w, u, sig = orthogonalize(
+        w, u, sig = nm.sound_orthogonalization(
             nm.as_matrix(kernel),
             ops.convert_to_tensor(self.u),
             self.eps_spectral,
