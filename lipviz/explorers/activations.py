@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from lipviz import layers
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, slider
-from lipviz.explorers._panels import redrawn
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.panels import redrawn
 from lipviz.measure.activation_shapes import RANGE, ActivationProbe
 from lipviz.plots import alt_text
 from lipviz.plots.activation_shapes import (

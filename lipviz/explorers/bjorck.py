@@ -7,8 +7,8 @@ import numpy as np
 
 from lipviz import measure
 from lipviz import normalizers as nm
-from lipviz.explorers._base import Explorer, choice, log_slider, slider
 from lipviz.explorers._digits import digits_kernels
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider
 from lipviz.measure.kernels import SPECTRA
 from lipviz.plots import alt_text, plot_bjorck_convergence, plot_singular_values
 from lipviz.plots.style import number

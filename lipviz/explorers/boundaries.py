@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
-from lipviz.explorers._toys import (
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider, toggle
+from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     Shelf,
     activation_choice,

@@ -6,8 +6,8 @@ import numpy as np
 
 from lipviz import data as data_sets
 from lipviz import measure
-from lipviz.explorers import _page
-from lipviz.explorers._base import Explorer, choice, slider
+from lipviz.explorers.shell import page
+from lipviz.explorers.shell.base import Explorer, choice, slider
 from lipviz.losses import TauCategoricalCrossentropy
 from lipviz.measure.certified_image import ImageCertifier
 from lipviz.measure.fitting import toy_network, training
@@ -78,8 +78,8 @@ class CertificateExplorer(Explorer):
         }
 
     def _made_buttons(self):
-        before = _page.button("Previous", "arrow-left", "The image before", lambda: self._move(-1))
-        after = _page.button("Next", "arrow-right", "The image after", lambda: self._move(1))
+        before = page.button("Previous", "arrow-left", "The image before", lambda: self._move(-1))
+        after = page.button("Next", "arrow-right", "The image after", lambda: self._move(1))
         return {"previous": before, "next": after, **super()._made_buttons()}
 
     def _move(self, by):

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, slider
-from lipviz.explorers._panels import redrawn
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.panels import redrawn
 from lipviz.measure import Convolution, linear_operator
 from lipviz.measure.convolution_claims import (
     KERNEL_KINDS,

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from lipviz import measure
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, slider
-from lipviz.explorers._panels import redrawn
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.panels import redrawn
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
 from lipviz.plots.style import number

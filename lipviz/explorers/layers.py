@@ -12,9 +12,9 @@ from keras import ops
 
 from lipviz import layers
 from lipviz import normalizers as nm
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, log_slider, slider
-from lipviz.explorers._panels import redrawn
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider
+from lipviz.explorers.shell.panels import redrawn
 from lipviz.measure.layer_playground import measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from lipviz import data as data_sets
-from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider, toggle
 from lipviz.measure.tradeoff import Tradeoff, tradeoff_steps, tradeoff_table
 from lipviz.plots import alt_text
 from lipviz.plots.style import number

@@ -14,8 +14,8 @@ from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 from lipviz import measure, plots
-from lipviz.explorers import _base, _page
-from lipviz.explorers._base import Explorer
+from lipviz.explorers.shell import base, page
+from lipviz.explorers.shell.base import Explorer
 
 
 class Small(Explorer):
@@ -28,13 +28,13 @@ class Small(Explorer):
         self.computed = []
         return {
             "Kernel": {
-                "size": _base.slider("size", 4, 1, 9, 1, "Rows and columns"),
-                "smallest": _base.log_slider("smallest σ", 0.1, -3, 0, "Smallest singular value"),
-                "share": _base.slider("share", 0.5, 0.0, 1.0, 0.1, "Of nothing"),
+                "size": base.slider("size", 4, 1, 9, 1, "Rows and columns"),
+                "smallest": base.log_slider("smallest σ", 0.1, -3, 0, "Smallest singular value"),
+                "share": base.slider("share", 0.5, 0.0, 1.0, 0.1, "Of nothing"),
             },
             "Draw": {
-                "seed": _base.slider("seed", 0, 0, 20, 1, "Another draw"),
-                "spectrum": _base.choice("spectrum", [("even", "even"), ("one", "one small")], "How values lie"),
+                "seed": base.slider("seed", 0, 0, 20, 1, "Another draw"),
+                "spectrum": base.choice("spectrum", [("even", "even"), ("one", "one small")], "How values lie"),
             },
         }
 
@@ -254,7 +254,7 @@ def test_the_base_leaves_the_work_to_its_subclasses():
 
 def test_closing_removes_every_widget():
     explorer = Small()
-    widgets = list(_page.all_widgets(explorer.widget))
+    widgets = list(page.all_widgets(explorer.widget))
     assert len(widgets) > 10
     explorer.close()
     assert all(widget.comm is None for widget in widgets)

@@ -7,8 +7,9 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 
 from lipviz import explorers
-from lipviz.explorers import _gallery, _registry
-from lipviz.explorers._base import Explorer
+from lipviz.explorers.shell import gallery as shell_gallery
+from lipviz.explorers.shell import page, registry
+from lipviz.explorers.shell.base import Explorer
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def recorder(monkeypatch):
             raise ImportError("no <luck>")
         return Quick
 
-    monkeypatch.setattr(_registry.Entry, "load", load)
+    monkeypatch.setattr(registry.Entry, "load", load)
     return made
 
 
@@ -152,9 +153,9 @@ def test_it_shows_itself(gallery):
 
 def test_closing_removes_every_widget(recorder):
     before = set(_instances)
-    gallery = _gallery.gallery()
+    gallery = shell_gallery.gallery()
     gallery.open("bjorck")
-    widgets = list(_gallery._page.all_widgets(gallery.widget))
+    widgets = list(page.all_widgets(gallery.widget))
     gallery.close()
     assert all(widget.comm is None for widget in widgets)
     assert set(_instances) == before  # and their layouts and styles

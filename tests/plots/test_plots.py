@@ -118,7 +118,7 @@ def test_the_palette_is_that_of_okabe_and_ito():
 
 
 def test_no_source_speaks_to_pyplot():
-    for path in [*SOURCES.glob("plots/*.py"), *SOURCES.glob("explorers/*.py")]:
+    for path in [*SOURCES.glob("plots/*.py"), *SOURCES.glob("explorers/**/*.py")]:
         assert "matplotlib.pyplot" not in path.read_text(encoding="utf-8"), path
 
 
