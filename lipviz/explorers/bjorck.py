@@ -101,10 +101,10 @@ class BjorckExplorer(Explorer):
             raise self._own
         return self._own[source.removeprefix("yours: ")]
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_singular_values(data, ax=left, update=update)
-        plot_bjorck_convergence(data, ax=right, update=update)
+        plot_singular_values(data, ax=left)
+        plot_bjorck_convergence(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

@@ -146,11 +146,11 @@ class CertificateExplorer(Explorer):
 
     # --- picture ---
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, middle, right = self.figure.axes
-        plot_certified_image(data, ax=left, update=update)
-        plot_class_distances(data, ax=middle, update=update)
-        plot_certified_curve(data, ax=right, update=update)
+        plot_certified_image(data, ax=left)
+        plot_class_distances(data, ax=middle)
+        plot_certified_curve(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

@@ -14,7 +14,6 @@ from lipviz import layers
 from lipviz import normalizers as nm
 from lipviz.explorers.shell.ahead import Remembered
 from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider
-from lipviz.explorers.shell.panels import redrawn
 from lipviz.measure.layer_playground import measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text
@@ -128,12 +127,10 @@ class LayerExplorer(Explorer):
     def compute(self, layer, **arguments):
         return measure_layer(self._own) if layer == "yours" else self.measured(layer=layer, **arguments)
 
-    def draw(self, data, update):
-        stages = data.has_kernel, data.spectrum.normalized is None, data.spectrum.constrained is None
-        update = redrawn(self, update, stages)
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_layer_spectrum(data, ax=left, update=update)
-        plot_layer_gains(data, ax=right, update=update)
+        plot_layer_spectrum(data, ax=left)
+        plot_layer_gains(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

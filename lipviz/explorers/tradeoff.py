@@ -110,10 +110,10 @@ class TradeoffExplorer(Explorer):
             else:
                 yield run.step / steps, self.compute(**self.state)
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_tradeoff(data, ax=left, update=update)
-        plot_tradeoff_curves(data, ax=right, update=update)
+        plot_tradeoff(data, ax=left)
+        plot_tradeoff_curves(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

@@ -49,8 +49,8 @@ class Small(Explorer):
             raise KeyError("forgotten")
         return measure.singular_values(measure.random_kernel(size, size, smallest, spectrum, seed))
 
-    def draw(self, data, update):
-        plots.plot_singular_values(data, ax=self.figure.axes[0], update=update)
+    def draw(self, data, state):
+        plots.plot_singular_values(data, ax=self.figure.axes[0])
 
     def alt_text(self, data):
         return plots.alt_text(data)
@@ -539,7 +539,7 @@ def test_the_state_can_be_shared_as_json(explorer):
 
 def test_what_has_no_name_is_drawn_anew_when_it_changes():
     class Bars(Small):
-        def draw(self, data, update):
+        def draw(self, data, state):
             (ax,) = self.figure.axes
             ax.clear()
             ax.bar([0, 1], [data.smallest, 1], color="black")
@@ -554,7 +554,7 @@ def test_what_has_no_name_is_drawn_anew_when_it_changes():
 @pytest.mark.slow
 def test_images_keep_their_colours():
     class Field(Small):
-        def draw(self, data, update):
+        def draw(self, data, state):
             (ax,) = self.figure.axes
             ax.clear()
             ax.set_axis_off()

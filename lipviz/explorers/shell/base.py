@@ -31,7 +31,7 @@ class Explorer(abc.ABC):
     - `title`, `panels` (of its figure) and `help_text` (one sentence);
     - `make_controls()`: {title of a group: {name: ipywidgets control}}; names are those of the state;
     - `compute(**state)`: pure, from the state to a dataclass of `lipviz.measure`; ValueError where a value is bad;
-    - `draw(data, update)`: the plots, on `self.figure`; texts that change carry a gid, as lines do;
+    - `draw(data, state)`: the plots, on `self.figure`, of what `compute` returned for that state, and of nothing else;
     - `alt_text(data)`, `statement(data)` and `numbers(data)`: the picture in words, what follows from it in one to
       three sentences, and a list of (name, value) pairs of text;
     - `table(data)`: what is saved as CSV, by default the numbers.
@@ -103,8 +103,8 @@ class Explorer(abc.ABC):
         """Measurement for a state. Raises ValueError where a value is bad."""
 
     @abc.abstractmethod
-    def draw(self, data, update):
-        """Draw on `self.figure`: everything, or (update) what moved since the last call."""
+    def draw(self, data, state):
+        """Draw on `self.figure`: what `compute` returned for a state. Plots find out what has changed."""
 
     @abc.abstractmethod
     def alt_text(self, data):
@@ -256,10 +256,10 @@ class Explorer(abc.ABC):
         enabled = self.enabled(state)
         for name, control in self.controls.items():
             control.disabled = name not in enabled
-        self._show(self.compute(**state))
+        self._show(self.compute(**state), state)
 
-    def _show(self, data):
-        self.draw(data, update=self.data is not None)
+    def _show(self, data, state):
+        self.draw(data, state)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
         with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync(), self._files.hold_sync():
@@ -328,7 +328,7 @@ class Explorer(abc.ABC):
         {IDLE: self.start, RUNNING: self.pause}.get(self.work_state, self.go_on)()
 
     def _show_piece(self, fraction, data):
-        self._show(data)
+        self._show(data, self.state)
         self._bar.value, self._bar.description = float(fraction), f"done {100 * fraction:.0f} %"
 
     def _show_worker(self, state):
