@@ -8,7 +8,6 @@ import threading
 
 import keras
 import numpy as np
-from keras import ops
 
 from lipviz import layers
 from lipviz import normalizers as nm
@@ -235,18 +234,7 @@ def _blank(kind, settings, shape):
     layer = kind(**dict(settings))
     with unfilled():  # nobody uses the kernel that it would start with
         layer.build((None, *shape))
-    layer.parametrization.normalize = functools.partial(_normalized, layer.parametrization)
     return layer
-
-
-def _normalized(p, kernel):
-    """What the parametrization makes of a kernel, by the same code in NumPy: for one matrix a fifth of the time."""
-    matrix, u = (ops.convert_to_numpy(value) for value in (nm.as_matrix(kernel), p.u))
-    with nm.in_numpy():
-        w, u, sig = nm.sound_orthogonalization(
-            matrix, u, p.eps_spectral, p.eps_bjorck, p.beta_bjorck, p.maxiter_spectral, p.maxiter_bjorck
-        )
-    return ops.convert_to_tensor(w.reshape(kernel.shape)), {"u": u, "sig": sig}
 
 
 def _initializer(free, seed):
