@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 from lipviz import measure, plots
 from lipviz.explorers.shell import base, page
 from lipviz.explorers.shell.base import Explorer
+from tests.support import living_widgets
 
 
 class Small(Explorer):
@@ -261,11 +261,11 @@ def test_closing_removes_every_widget():
 
 
 def test_closing_leaves_no_model_of_a_widget():
-    before = set(_instances)
+    before = living_widgets()
     explorer = Small()
-    assert len(set(_instances) - before) > 60  # each widget has a layout, and most a style: models of their own
+    assert len(living_widgets() - before) > 60  # each widget has a layout, and most a style: models of their own
     explorer.close()
-    assert set(_instances) == before
+    assert living_widgets() == before
 
 
 # --- threads ---

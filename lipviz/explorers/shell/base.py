@@ -10,7 +10,16 @@ import ipywidgets as widgets
 
 from lipviz.explorers.shell import page, saving
 from lipviz.explorers.shell.ahead import Foresight
-from lipviz.explorers.shell.controls import accepts, choice, log_slider, next_value, range_of, slider, toggle
+from lipviz.explorers.shell.controls import (
+    accepts,
+    choice,
+    is_set_by_page,
+    log_slider,
+    next_value,
+    range_of,
+    slider,
+    toggle,
+)
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
@@ -214,8 +223,8 @@ class Explorer(abc.ABC):
     def _look_ahead(self, name, before):
         """Compute for the next value of a slider that a page has moved, if it goes on as it went."""
         control = self.controls[name]
-        # ipywidgets holds this lock for values of a page; else code has set it, and no thread shall go on beside that.
-        if self._foresight is None or not getattr(control, "_property_lock", None):
+        # Where code has set a value, no thread shall go on beside that.
+        if self._foresight is None or not is_set_by_page(control):
             return
         value = next_value(control, before)
         if value is not None:
