@@ -15,14 +15,7 @@ _LATTICE = (
 )
 _LETTER = {"color": style.GREY, "linestyle": ":", "linewidth": 1.6, "label": "_F before", "zorder": 3}
 _LETTER_IMAGE = {"color": style.BLACK, "linewidth": 2.2, "label": "F (dotted before)", "zorder": 4}
-_POINT = {
-    "color": style.GREEN,
-    "marker": "D",
-    "markersize": 7,
-    "linestyle": "none",
-    "label": "_place",
-    "zorder": 5,
-}
+_POINT = {"color": style.GREEN, "marker": "D", "markersize": 7, "linestyle": "none", "label": "_place", "zorder": 5}
 _MOST_OUTPUTS = 16
 _LABEL = "place t on the line (units of the input)"
 

@@ -10,14 +10,7 @@ from lipviz.plots.deprecation import without_update
 from lipviz.plots.fields import DIVERGING
 
 _STEP_X, _STEP_Y = 1.95, 1.24  # distances of the tiles, whose side is 1: beside each there is room for its caption
-_STEMS = {
-    "color": style.BLUE,
-    "linewidth": 5,
-    "alpha": 0.35,
-    "label": "_stems",
-    "solid_capstyle": "butt",
-    "zorder": 2,
-}
+_STEMS = {"color": style.BLUE, "linewidth": 5, "alpha": 0.35, "label": "_stems", "solid_capstyle": "butt", "zorder": 2}
 _DOTS = {"linestyle": "none"}
 _DISTANCES = {"color": style.BLUE, "marker": "o", "markersize": 6, "label": "distance", "zorder": 3, **_DOTS}
 _DECISION = {"color": style.BLACK, "marker": "D", "markersize": 7, "label": "decision", "zorder": 4, **_DOTS}

@@ -62,5 +62,9 @@ def _rgb(color):
 
 def steps(ax, gid, counts, edges, **look):
     """Draw a histogram's steps, or move those of an earlier drawing; see `style.line`."""
-    make = lambda: ax.stairs(counts, edges, gid=gid, **look)  # noqa: E731
-    return artist(ax, ("steps", gid, look), make, lambda drawn: drawn.set_data(counts, edges))
+    return artist(
+        ax,
+        ("steps", gid, look),
+        lambda: ax.stairs(counts, edges, gid=gid, **look),
+        lambda drawn: drawn.set_data(counts, edges),
+    )

@@ -214,8 +214,12 @@ def band(ax, gid, x, low, high, **look):
     Returns:
         The shade.
     """
-    make = lambda: ax.fill_between(x, low, high, gid=gid, linewidth=0, **look)  # noqa: E731
-    return artist(ax, ("band", gid, look), make, lambda drawn: drawn.set_data(x, low, high))
+    return artist(
+        ax,
+        ("band", gid, look),
+        lambda: ax.fill_between(x, low, high, gid=gid, linewidth=0, **look),
+        lambda drawn: drawn.set_data(x, low, high),
+    )
 
 
 def _banded(ax, lines):

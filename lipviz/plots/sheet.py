@@ -60,12 +60,13 @@ class Sheet:
 
     Attributes:
         dress: The functions that made the Axes what they are, see `style.drawing`.
-        title_pad: Distance of the title from the Axes, in points.
+        title_pad: Distance of this drawing's title from the Axes, in points.
+        shown_pad: The same of the title that is there.
         legend_key: What tells the present legend from others.
     """
 
     def __init__(self, ax):
-        self.dress = self.title_pad = self.legend_key = None
+        self.dress = self.title_pad = self.shown_pad = self.legend_key = None
         self._ax, self._pieces, self._place = ax, [], None
         self._title_of_clear = self._legend = self._box = None
         self._has_legend = self._is_narrow = False
@@ -95,7 +96,7 @@ class Sheet:
             self._clear()
         is_bare = self._is_bare()
         if is_bare:
-            self._pieces, self._legend, self.title_pad = [], None, None
+            self._pieces, self._legend, self.shown_pad = [], None, None
         self.dress, self._title_of_clear = dress, self._ax.title
         self._place, self._has_legend, self._is_narrow = 0, False, False
         return is_bare

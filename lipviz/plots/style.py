@@ -68,7 +68,7 @@ def drawing(ax, *, title, xlabel, ylabel, dress=()):
     if ax is None:
         (ax,) = new_figure().axes
     sheet = sheet_of(ax)
-    is_bare, pad = sheet.begin(tuple(dress)), sheet.title_pad
+    is_bare = sheet.begin(tuple(dress))
     try:
         if is_bare:
             _dress(ax)
@@ -78,8 +78,9 @@ def drawing(ax, *, title, xlabel, ylabel, dress=()):
         sheet.title_pad = _PAD
         yield ax
         sheet.end()
-        if ax.get_title(loc="left") != title or sheet.title_pad != pad:
+        if (ax.get_title(loc="left"), sheet.shown_pad) != (title, sheet.title_pad):
             set_title(ax, title, sheet.title_pad)
+            sheet.shown_pad = sheet.title_pad
     finally:
         sheet.leave()
 
@@ -178,11 +179,16 @@ def line(ax, gid, x, y, *, markevery=None, **look):
         x: Array of shape (n,).
         y: Array of shape (n,).
         markevery: Which points carry a marker, see `spread_markers`; all by default.
-        **look: As of `Axes.plot`.
+        **look: As of `Axes.plot`; in a `drawing` with a colour.
 
     Returns:
         The line.
+
+    Raises:
+        ValueError: If it has no colour in a drawing: Matplotlib would take another one each time that it is made anew.
     """
+    if "color" not in look and sheet_of(ax).is_drawing:
+        raise ValueError(f"Expected a colour of the line '{gid}'. Received: {', '.join(look) or 'no look'}")
 
     def move(drawn):
         drawn.set_data(x, y)

@@ -312,20 +312,29 @@ def test_what_others_have_removed_is_drawn_again(ax):
 
 
 def test_a_drawing_that_fails_is_made_good_by_the_next(ax):
-    plots.plot_singular_values(spectra.layer(), ax=ax)
-    words = described(ax)
-    with pytest.raises(ValueError, match="shape"), style.drawing(ax, title="x", xlabel="x", ylabel="y") as drawn:
-        style.line(drawn, "raw", [1, 2], [1, 2, 3])
-    plots.plot_singular_values(spectra.layer(), ax=ax)
-    assert not differences(ax, words)
+    labels = {"title": "x", "xlabel": "x", "ylabel": "y"}
+    for is_last in (False, True):
+        with style.drawing(ax, **labels):
+            style.line(ax, "a", [0, 1], [0, 1], label="a", color="red")
+            if not is_last:
+                style.legend(ax)
+        if not is_last:
+            with pytest.raises(ValueError, match="shape"), style.drawing(ax, **labels):
+                style.line(ax, "b", [1, 2], [1, 2, 3], color="red")
+    (fresh,) = plots.new_figure().axes
+    with style.drawing(fresh, **labels):
+        style.line(fresh, "a", [0, 1], [0, 1], label="a", color="red")
+    assert not differences(ax, described(fresh))
 
 
-def test_a_drawing_within_a_drawing_and_a_scale_that_is_no_dress_are_refused(ax):
+def test_what_could_not_be_drawn_again_is_refused(ax):
     labels = {"title": "x", "xlabel": "x", "ylabel": "y"}
     with style.drawing(ax, **labels), pytest.raises(RuntimeError, match="already"):
         plots.plot_radii(robustness.radii(), ax=ax)
     with pytest.raises(RuntimeError, match="dress"), style.drawing(ax, **labels):
         style.log_scale(ax, [np.ones(2)])
+    with pytest.raises(ValueError, match="colour of the line 'a'"), style.drawing(ax, **labels):
+        style.line(ax, "a", [0], [0], marker="o")
     with style.drawing(ax, **labels, dress=(style.log_y,)):
         style.log_scale(ax, [np.ones(2)])
     assert ax.get_yscale() == "log"
