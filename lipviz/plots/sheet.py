@@ -7,6 +7,8 @@ anew. So the picture on Axes that showed another one is that on new Axes, and a 
 
 import dataclasses
 
+from matplotlib import rcParams
+
 _SHEET = "lipviz_sheet"  # attribute of an Axes
 
 
@@ -110,6 +112,8 @@ class Sheet:
         # What `clear` leaves as it was.
         self._ax.set_aspect("auto", adjustable="box", anchor="C")
         self._ax.spines[:].set_visible(True)
+        for axis in "xy":
+            self._ax.tick_params(axis, length=rcParams[f"{axis}tick.major.size"])
 
     def end(self):
         """Remove what was drawn before and was not this time."""

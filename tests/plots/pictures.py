@@ -50,9 +50,7 @@ def _shown(artist):
         xy = artist.get_transform().transform(artist.get_xydata())
         return {"xy": _plain(xy), "every": repr(artist.get_markevery()), **_values(artist, _LINE)}
     if isinstance(artist, Axis):
-        ticks = [(text.get_text(), text.get_fontsize()) for text in artist.get_ticklabels()]
-        lines = [line.get_visible() for line in artist.get_gridlines()]
-        return {"ticks": _plain(artist.get_ticklocs()), "labels": ticks, "grid": lines, **_shown(artist.label)}
+        return {**_ticks(artist), **_shown(artist.label)}
     if isinstance(artist, Spine):
         return {}
     if isinstance(artist, Patch):
@@ -81,6 +79,17 @@ def _shown(artist):
     if isinstance(artist, Axes):
         return {"inside": described(artist)}
     raise TypeError(f"Say here what is shown of a {type(artist).__name__}.")
+
+
+def _ticks(axis):
+    places, look = axis.get_ticklocs(), axis.get_tick_params()
+    return {
+        "ticks": _plain(places),
+        "labels": axis.get_major_formatter().format_ticks(places),
+        "minor": _plain(axis.get_ticklocs(minor=True)),
+        "look": [look.get("length", 3.5), *(look.get(name) for name in ("labelsize", "gridOn", "grid_color"))],
+        "side": axis.get_ticks_position(),
+    }
 
 
 def _values(artist, names):
