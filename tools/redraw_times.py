@@ -2,9 +2,9 @@
 
 python -m tools.redraw_times [--moves 30] [NAME ...]
 
-Of each explorer one control moves to and fro, over values that it has not had before where there are enough. No network
-is trained: those that learn are shown as they are before their first step. Printed are medians of the processor's
-time: of the whole change (compute, draw, render, and the words for the page), and of `draw` alone.
+Of each explorer one control moves back and forth, over values that it has not had before where there are enough. No
+network is trained: those that learn are shown as they are before their first step. Printed are medians of the
+processor's time: of the whole change (compute, draw, render, and the words for the page), and of `draw` alone.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def measure(name, moves):
 
     explorer.draw = timed
     control, values = MOVES[name]
-    to_and_fro = itertools.cycle([*values, *reversed(values[1:-1])])
-    for value in itertools.islice(to_and_fro, 3 + moves):
+    there_and_back = itertools.cycle([*values, *reversed(values[1:-1])])
+    for value in itertools.islice(there_and_back, 3 + moves):
         start = time.process_time()
         explorer.state = {control: value}
         whole.append(1000 * (time.process_time() - start))
