@@ -9,6 +9,14 @@ from keras import ops
 KINDS = ("gaussian", "spectrum", "rank_one", "ones", "zero", "single", "orthogonal", "twins")
 
 
+def living_widgets():
+    """Ids of all widgets that are not closed. ipywidgets has no public name for them."""
+    from ipywidgets.widgets import widget
+
+    assert hasattr(widget, "_instances"), "See where `Widget.open` (ipywidgets/widgets/widget.py) enters a widget now."
+    return set(widget._instances)
+
+
 def examples(count):
     """Number of hypothesis examples; a tenth on JAX, which compiles every operation for every new shape.
 

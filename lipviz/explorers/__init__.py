@@ -5,9 +5,12 @@
 
 import importlib
 
-from lipviz.explorers._registry import entries, find
+from lipviz.explorers.shell.registry import entries, find
 
-_MODULES = {entry.class_name: entry.name for entry in entries()} | {"Explorer": "_base", "gallery": "_gallery"}
+_MODULES = {entry.class_name: entry.name for entry in entries()} | {
+    "Explorer": "shell.base",
+    "gallery": "shell.gallery",
+}
 
 __all__ = ["entries", "find", *_MODULES]
 

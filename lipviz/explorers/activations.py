@@ -1,5 +1,6 @@
 """What activations do to vectors, and to gradients."""
 
+import dataclasses
 import functools
 import threading
 
@@ -7,10 +8,10 @@ import numpy as np
 from keras import ops
 
 from lipviz import layers
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, slider
-from lipviz.explorers._panels import redrawn
-from lipviz.measure.activation_shapes import RANGE, ActivationProbe
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.extending import extended
+from lipviz.measure.activation_shapes import RANGE, ActivationProbe, ActivationShape
 from lipviz.plots import alt_text
 from lipviz.plots.activation_shapes import (
     plot_activation_jacobian,
@@ -35,6 +36,13 @@ _ACTIVATIONS = {
     "abs": ("absolute value", lambda n: ops.abs),
     "linear": ("none (linear)", lambda n: "linear"),
 }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Placed(ActivationShape):
+    """A shape, and the place on its line that is looked at."""
+
+    place: float = 0.0
 
 
 class ActivationExplorer(Explorer):
@@ -101,8 +109,7 @@ class ActivationExplorer(Explorer):
         shape = self._shape(view=view, **state)
         if view == "plane" and shape.plane is None:
             raise ValueError(f"A picture of the plane needs two outputs or more. Received: {shape.shape[0]}")
-        self._view, self._place = view, place
-        return shape
+        return extended(_Placed, shape, place=place)
 
     def _new_probe(self, activation, channels, group):
         if activation == "yours":
@@ -116,27 +123,26 @@ class ActivationExplorer(Explorer):
         with self._probing:  # a probe is kept, and set anew
             return self._probe(activation, channels, group).measure(angle, slope, seed)
 
-    def draw(self, data, update):
-        update = redrawn(self, update, self._view)
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot = plot_activation_plane if self._view == "plane" else plot_activation_outputs
-        plot(data, ax=left, update=update, place=self._place)
-        plot_activation_jacobian(data, ax=right, update=update, place=self._place)
+        plot = plot_activation_plane if state["view"] == "plane" else plot_activation_outputs
+        plot(data, ax=left, place=data.place)
+        plot_activation_jacobian(data, ax=right, place=data.place)
 
     def alt_text(self, data):
         return alt_text(data)
 
     def statement(self, data):
-        index = data.nearest(self._place)
-        return f"At t = {self._place:.2f}, {_here(data, index)} {_along(data)}"
+        index = data.nearest(data.place)
+        return f"At t = {data.place:.2f}, {_here(data, index)} {_along(data)}"
 
     def numbers(self, data):
-        index = data.nearest(self._place)
+        index = data.nearest(data.place)
         values = data.values[index]
         return [
             ("shape of the Jacobian", " × ".join(map(str, data.shape))),
-            (f"largest singular value at t = {self._place:.2f}", f"{values[0]:.7f}"),
-            (f"smallest singular value at t = {self._place:.2f}", f"{values[-1]:.7f}"),
+            (f"largest singular value at t = {data.place:.2f}", f"{values[0]:.7f}"),
+            (f"smallest singular value at t = {data.place:.2f}", f"{values[-1]:.7f}"),
             ("a random gradient keeps there (r.m.s.)", f"{100 * data.kept[index]:.1f} %"),
             ("largest singular value on the line", f"{data.values.max():.7f}"),
             ("smallest singular value on the line", f"{data.values.min():.7f}"),

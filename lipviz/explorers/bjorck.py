@@ -7,8 +7,8 @@ import numpy as np
 
 from lipviz import measure, operators
 from lipviz import normalizers as nm
-from lipviz.explorers._base import Explorer, choice, log_slider, slider
 from lipviz.explorers._digits import digits_kernels
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider
 from lipviz.operators.weights import SPECTRA
 from lipviz.plots import alt_text, plot_bjorck_convergence, plot_singular_values
 from lipviz.plots.style import number
@@ -101,10 +101,10 @@ class BjorckExplorer(Explorer):
             raise self._own
         return self._own[source.removeprefix("yours: ")]
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_singular_values(data, ax=left, update=update)
-        plot_bjorck_convergence(data, ax=right, update=update)
+        plot_singular_values(data, ax=left)
+        plot_bjorck_convergence(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

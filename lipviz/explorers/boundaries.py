@@ -3,8 +3,8 @@
 import numpy as np
 
 from lipviz.certification.radii import class_numbers
-from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
-from lipviz.explorers._toys import (
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider, toggle
+from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     Shelf,
     activation_choice,
@@ -111,10 +111,10 @@ class BoundaryExplorer(Explorer):
             # Discs may have been switched on or off since the start.
             yield step / steps, self.compute(**state, steps=steps, discs=self.state["discs"])
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_decision_field(data.field, ax=left, update=update)
-        plot_toy_loss(data, ax=right, update=update)
+        plot_decision_field(data.field, ax=left)
+        plot_toy_loss(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

@@ -6,8 +6,8 @@ import numpy as np
 
 from lipviz import certification
 from lipviz import data as data_sets
-from lipviz.explorers import _page
-from lipviz.explorers._base import Explorer, choice, slider
+from lipviz.explorers.shell import page
+from lipviz.explorers.shell.base import Explorer, choice, slider
 from lipviz.losses import TauCategoricalCrossentropy
 from lipviz.measure.certified_image import ImageCertifier
 from lipviz.plots import alt_text
@@ -78,8 +78,8 @@ class CertificateExplorer(Explorer):
         }
 
     def _made_buttons(self):
-        before = _page.button("Previous", "arrow-left", "The image before", lambda: self._move(-1))
-        after = _page.button("Next", "arrow-right", "The image after", lambda: self._move(1))
+        before = page.button("Previous", "arrow-left", "The image before", lambda: self._move(-1))
+        after = page.button("Next", "arrow-right", "The image after", lambda: self._move(1))
         return {"previous": before, "next": after, **super()._made_buttons()}
 
     def _move(self, by):
@@ -140,18 +140,19 @@ class CertificateExplorer(Explorer):
         predicted = certifier.radii.predicted[index : index + 1]
         # Deepfool looks beyond ε: the nearest change is of interest wherever it lies.
         limit = epsilon if method == "pgd" else None
-        x = certifier.x[index : index + 1]
-        found = certification.attack(certifier.model, x, predicted, epsilon=limit, method=method)
+        found = certification.attack(
+            certifier.model, certifier.x[index : index + 1], predicted, epsilon=limit, method=method
+        )
         self._attacks[index, epsilon, method] = found
         yield 1.0, self.compute(**self.state)
 
     # --- picture ---
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, middle, right = self.figure.axes
-        plot_certified_image(data, ax=left, update=update)
-        plot_class_distances(data, ax=middle, update=update)
-        plot_certified_curve(data, ax=right, update=update)
+        plot_certified_image(data, ax=left)
+        plot_class_distances(data, ax=middle)
+        plot_certified_curve(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

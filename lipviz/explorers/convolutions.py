@@ -1,14 +1,17 @@
 """What the norm of a convolution is, and what is claimed of it."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, slider
-from lipviz.explorers._panels import redrawn
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.extending import extended
 from lipviz.measure.convolution_claims import (
     KERNEL_KINDS,
     SPECTRUM_SIDE,
+    ConvolutionClaims,
     convolution_claims,
     sample_kernel,
 )
@@ -21,6 +24,13 @@ from lipviz.plots.style import number
 _KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
 _IMAGES = (3, 32)
 _STRIDES = (1, 4)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Named(ConvolutionClaims):
+    """Claims, and whose kernel they are about."""
+
+    name: str = ""
 
 
 class ConvolutionExplorer(Explorer):
@@ -99,8 +109,7 @@ class ConvolutionExplorer(Explorer):
                 f"All singular values are shown up to {SPECTRUM_SIDE} of them: choose a smaller image or fewer "
                 "channels, or the gain over frequencies."
             )
-        self._view, self._name = view, "Your kernel" if kernel == "yours" else f"The kernel '{kernel}'"
-        return data
+        return extended(_Named, data, name="Your kernel" if kernel == "yours" else f"The kernel '{kernel}'")
 
     def _measure(self, kind, size, channels, filters, orthogonal, seed, image, stride, padding, view):
         if kind != "yours":
@@ -111,24 +120,23 @@ class ConvolutionExplorer(Explorer):
             kernel = self._own.kernel
         return convolution_claims(kernel, image, stride, padding, spectrum=view == "spectrum")
 
-    def draw(self, data, update):
-        update = redrawn(self, update, self._view)
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_convolution_claims(data, ax=left, update=update)
-        plot = plot_convolution_spectrum if self._view == "spectrum" else plot_convolution_gains
-        plot(data, ax=right, update=update)
+        plot_convolution_claims(data, ax=left)
+        plot = plot_convolution_spectrum if state["view"] == "spectrum" else plot_convolution_gains
+        plot(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)
 
     def statement(self, data):
         if data.norm == 0:
-            return f"{self._name} is zero, and so is its convolution."
+            return f"{data.name} is zero, and so is its convolution."
         (height, width), (rows, columns) = data.image, data.kernel_size
         lies = [name for name, lie in zip(data.methods, data.lies, strict=True) if lie]
         after = dict(zip(data.methods, data.after, strict=True))
         words = (
-            f"{self._name}, {rows} × {columns} on {height} × {width}: lipviz's Fourier bound leaves the norm "
+            f"{data.name}, {rows} × {columns} on {height} × {width}: lipviz's Fourier bound leaves the norm "
             f"{after[data.methods[1]]:.3f} of the 1 that was asked for, counting patches {after[data.methods[0]]:.3f}."
         )
         if not lies:

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 
 from lipviz import certification, measure
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, slider
-from lipviz.explorers._panels import redrawn
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, slider
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
 from lipviz.plots.style import number
@@ -115,21 +114,19 @@ class GradientDepthExplorer(Explorer):
             self._known[key] = _Gradients(flow, (self._meters[chosen].measure(),), _certified(self._model, chosen))
         return self._known[key]
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, right = self.figure.axes
         if isinstance(data.way, measure.GradientFlow):
-            redrawn(self, False)
             plot_gradient_flow(data.way, ax=left)
             plot_gradient_norms(list(data.norms), ax=right, constant=data.certified)
             return
-        update = redrawn(self, update, data.way.activations)
-        plot_gradient_depth(data.way, ax=left, update=update, labels=[_NAMES[name] for name in data.way.activations])
+        plot_gradient_depth(data.way, ax=left, labels=[_NAMES[name] for name in data.way.activations])
         # A frame that mostly stays: it is fast, and pictures can be compared.
         depth = int(data.way.depths[-1])
         bottom, end = 10.0 ** (-3 * math.ceil(depth / 18)), 10 * math.ceil(depth / 10)
         left.set_ylim(bottom, TOP)
         left.set_xlim(-0.02 * end, 1.03 * end)
-        plot_log_norms(data.norms, ax=right, update=update, bottom=bottom)
+        plot_log_norms(data.norms, ax=right, bottom=bottom)
 
     def alt_text(self, data):
         return " ".join([alt_text(data.way), *(alt_text(norms) for norms in data.norms)])

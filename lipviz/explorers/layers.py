@@ -8,13 +8,11 @@ import threading
 
 import keras
 import numpy as np
-from keras import ops
 
 from lipviz import layers
 from lipviz import normalizers as nm
-from lipviz.explorers._ahead import Remembered
-from lipviz.explorers._base import Explorer, choice, log_slider, slider
-from lipviz.explorers._panels import redrawn
+from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider
 from lipviz.measure.layer_playground import measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text
@@ -128,12 +126,10 @@ class LayerExplorer(Explorer):
     def compute(self, layer, **arguments):
         return measure_layer(self._own) if layer == "yours" else self.measured(layer=layer, **arguments)
 
-    def draw(self, data, update):
-        stages = data.has_kernel, data.spectrum.normalized is None, data.spectrum.constrained is None
-        update = redrawn(self, update, stages)
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_layer_spectrum(data, ax=left, update=update)
-        plot_layer_gains(data, ax=right, update=update)
+        plot_layer_spectrum(data, ax=left)
+        plot_layer_gains(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)
@@ -238,18 +234,7 @@ def _blank(kind, settings, shape):
     layer = kind(**dict(settings))
     with unfilled():  # nobody uses the kernel that it would start with
         layer.build((None, *shape))
-    layer.parametrization.normalize = functools.partial(_normalized, layer.parametrization)
     return layer
-
-
-def _normalized(p, kernel):
-    """What the parametrization makes of a kernel, by the same code in NumPy: for one matrix a fifth of the time."""
-    matrix, u = (ops.convert_to_numpy(value) for value in (nm.as_matrix(kernel), p.u))
-    with nm.in_numpy():
-        w, u, sig = nm.sound_orthogonalization(
-            matrix, u, p.eps_spectral, p.eps_bjorck, p.beta_bjorck, p.maxiter_spectral, p.maxiter_bjorck
-        )
-    return ops.convert_to_tensor(w.reshape(kernel.shape)), {"u": u, "sig": sig}
 
 
 def _initializer(free, seed):

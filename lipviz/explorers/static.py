@@ -9,7 +9,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from lipviz.explorers._registry import entries, find
+from lipviz.explorers.shell.registry import entries, find
 
 _PATIENCE = 600  # seconds for the work of an explorer
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")

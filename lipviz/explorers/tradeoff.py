@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from lipviz import data as data_sets
-from lipviz.explorers._base import Explorer, choice, log_slider, slider, toggle
+from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider, toggle
 from lipviz.plots import alt_text
 from lipviz.plots.style import number
 from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves
@@ -110,10 +110,10 @@ class TradeoffExplorer(Explorer):
             else:
                 yield run.step / steps, self.compute(**self.state)
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, right = self.figure.axes
-        plot_tradeoff(data, ax=left, update=update)
-        plot_tradeoff_curves(data, ax=right, update=update)
+        plot_tradeoff(data, ax=left)
+        plot_tradeoff_curves(data, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

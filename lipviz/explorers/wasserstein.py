@@ -1,11 +1,13 @@
 """How far two clouds are apart: a 1-Lipschitz network that learns the potential between them."""
 
+import dataclasses
 import math
 
 import numpy as np
 
-from lipviz.explorers._base import Explorer, choice, slider, toggle
-from lipviz.explorers._toys import (
+from lipviz.explorers.shell.base import Explorer, choice, slider, toggle
+from lipviz.explorers.shell.extending import extended
+from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     Shelf,
     activation_choice,
@@ -14,12 +16,12 @@ from lipviz.explorers._toys import (
     width_slider,
 )
 from lipviz.losses import HKR, kr
-from lipviz.measure import wasserstein_distance
+from lipviz.measure import Transport, wasserstein_distance
 from lipviz.measure.fields import planar
 from lipviz.plots import plot_potential, plot_wasserstein_training
 from lipviz.plots.style import number
 from lipviz.plots.toy_training import alt_text
-from lipviz.toys.training import ToyTrainer, wasserstein_training
+from lipviz.toys.training import ToyTrainer, WassersteinTraining, wasserstein_training
 
 _CLOUDS = [
     ("two squares", "squares"),
@@ -27,6 +29,13 @@ _CLOUDS = [
     ("two moons", "moons"),
     ("a cloud, and the same moved", "shifted"),
 ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Transported(WassersteinTraining):
+    """How far a potential has come, and the transport that it is compared with."""
+
+    transport: Transport | None = None
 
 
 class WassersteinExplorer(Explorer):
@@ -104,7 +113,7 @@ class WassersteinExplorer(Explorer):
 
     def compute(self, steps, arrows, **state):
         trainer, transport, bounds = self._current(**state)
-        return wasserstein_training(
+        data = wasserstein_training(
             trainer,
             transport.x,
             transport.y,
@@ -115,6 +124,7 @@ class WassersteinExplorer(Explorer):
             bounds=bounds,
             name=ACTIVATION_NAMES[state["activation"]],
         )
+        return extended(_Transported, data, transport=transport)
 
     def work(self, steps, arrows, **state):
         self.progress("Compiling a step of the training …")
@@ -124,11 +134,11 @@ class WassersteinExplorer(Explorer):
         for step in trainer.pieces(points, labels, steps, between_pictures(steps)):
             yield step / steps, self.compute(steps, arrows, **state)
 
-    def draw(self, data, update):
+    def draw(self, data, state):
         left, right = self.figure.axes
-        transport = self._run[1] if self.state["arrows"] else None
-        plot_potential(data.potential, ax=left, update=update, transport=transport)
-        plot_wasserstein_training(data.training, ax=right, update=update)
+        transport = data.transport if state["arrows"] else None
+        plot_potential(data.potential, ax=left, transport=transport)
+        plot_wasserstein_training(data.training, ax=right)
 
     def alt_text(self, data):
         return alt_text(data)

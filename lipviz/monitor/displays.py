@@ -57,7 +57,7 @@ class KeptFigure:
         is_new = panels != self._panels
         if is_new:
             self.figure, self._panels = self._make(len(panels)), panels
-        plot_training_log(log, figure=self.figure, update=not is_new)
+        plot_training_log(log, figure=self.figure)
         return is_new
 
 

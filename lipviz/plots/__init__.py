@@ -1,4 +1,7 @@
-"""Plots of what `lipviz.measure` returns: `plot_x(data, *, ax=None, update=False) -> Axes`. They compute nothing.
+"""Plots of what `lipviz.measure` returns: `plot_x(data, *, ax=None) -> Axes`. They compute nothing.
+
+On Axes that show another picture of lipviz a plot moves what is alike, draws what is new, and removes the rest: what is
+on them then is what would be on new ones.
 
 Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` shows one in a notebook, with words for
 readers who cannot see it.

@@ -5,56 +5,64 @@ import numpy as np
 from lipviz.measure.activation_shapes import RANGE, ActivationShape
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
+from lipviz.plots.sheet import artist
 
 _PLACE = {"color": style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "zorder": 1.5}
+_LATTICE = (
+    {"color": style.BLUE, "linestyle": "-", "label": "x₂ constant"},
+    {"color": style.VERMILLION, "linestyle": (0, (4, 2)), "label": "x₁ constant"},
+)
+_LETTER = {"color": style.GREY, "linestyle": ":", "linewidth": 1.6, "label": "_F before", "zorder": 3}
+_LETTER_IMAGE = {"color": style.BLACK, "linewidth": 2.2, "label": "F (dotted before)", "zorder": 4}
+_POINT = {"color": style.GREEN, "marker": "D", "markersize": 7, "linestyle": "none", "label": "_place", "zorder": 5}
 _MOST_OUTPUTS = 16
 _LABEL = "place t on the line (units of the input)"
 
 
-def plot_activation_outputs(data, *, ax=None, update=False, place=None):
+@without_update
+def plot_activation_outputs(data, *, ax=None, place=None):
     """Draw each output channel of an activation along a line through its inputs, marked by its number.
 
     Args:
         data: `ActivationShape` of `lipviz.measure`. Of more than 16 outputs the first 16 are drawn.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast.
         place: A place t to mark; None marks none.
 
     Returns:
         The Axes.
     """
-    if not update:
-        ax = style.prepared(
-            ax, title="Outputs along a line", xlabel=_LABEL, ylabel="output channel (units of the input)"
-        )
-        ax.set_xlim(-1.03 * RANGE, 1.03 * RANGE)
     # Limits and lines that stay, and numbers on the lines instead of a legend: a background that stays is fast.
     limit = style.round_number(max(np.abs(data.outputs).max(), 4.0))
-    ax.set_ylim(-1.05 * limit, 1.05 * limit)
-    for order in range(_MOST_OUTPUTS):
-        is_there = order < data.outputs.shape[1]
-        values = data.outputs[:, order] if is_there else np.full(len(data.places), np.nan)
-        style.line(
-            ax,
-            f"output {order}",
-            data.places,
-            values,
-            update=update,
-            markevery=style.spread_markers(len(values), order, most=6),
-            color=style.PALETTE[order % len(style.PALETTE)],
-            linestyle="-",
-            marker=f"${order + 1}$",
-            linewidth=1.4,
-            markersize=7.5 if order < 9 else 10,
-            markeredgewidth=0.3,
-            label=f"output {order + 1}",
-        )
-    _mark(ax, place, update)
-    subtitle(ax, "name", f"{data.name}, numbers of the outputs on their lines", update=update)
+    labels = {"xlabel": _LABEL, "ylabel": "output channel (units of the input)"}
+    with style.drawing(ax, title="Outputs along a line", **labels) as ax:
+        ax.set_xlim(-1.03 * RANGE, 1.03 * RANGE)
+        ax.set_ylim(-1.05 * limit, 1.05 * limit)
+        for order in range(_MOST_OUTPUTS):
+            _output(ax, data, order)
+        _mark(ax, place)
+        subtitle(ax, "name", f"{data.name}, numbers of the outputs on their lines")
     return ax
 
 
-def plot_activation_jacobian(data, *, ax=None, update=False, place=None):
+def _output(ax, data, order):
+    """The line of one output; out of sight where there is none."""
+    values = data.outputs[:, order] if order < data.outputs.shape[1] else np.full(len(data.places), np.nan)
+    marks = style.spread_markers(len(values), order, most=6)
+    look = {
+        "color": style.PALETTE[order % len(style.PALETTE)],
+        "linestyle": "-",
+        "marker": f"${order + 1}$",
+        "linewidth": 1.4,
+        "markersize": 7.5 if order < 9 else 10,
+        "markeredgewidth": 0.3,
+        "label": f"output {order + 1}",
+    }
+    style.line(ax, f"output {order}", data.places, values, markevery=marks, **look)
+
+
+@without_update
+def plot_activation_jacobian(data, *, ax=None, place=None):
     """Draw the extreme singular values of an activation's Jacobian along a line, and what a random gradient keeps.
 
     What a ReLU would keep of the gradient is drawn as well, for comparison.
@@ -62,51 +70,38 @@ def plot_activation_jacobian(data, *, ax=None, update=False, place=None):
     Args:
         data: `ActivationShape` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast.
         place: A place t to mark; None marks none.
 
     Returns:
         The Axes.
     """
-    if not update:
-        ax = style.prepared(ax, title="What its Jacobian keeps of lengths", xlabel=_LABEL, ylabel="gain (no unit)")
-        ax.axhline(1.0, color="#999999", linewidth=0.8, zorder=1)
     lines = (
         ("largest", "σmax", data.values[:, 0], style.BLUE, "o", "-"),
         ("smallest", "σmin", data.values[:, -1], style.VERMILLION, "s", "--"),
         ("kept", "gradient", data.kept, style.GREEN, "^", ":"),
         ("relu", "ReLU's gradient", data.kept_by_relu, style.GREY, "", "-."),
     )
-    for order, (gid, label, values, color, marker, dash) in enumerate(lines):
-        style.line(
-            ax,
-            gid,
-            data.places,
-            values,
-            update=update,
-            markevery=style.spread_markers(len(values), order, most=8),
-            color=color,
-            marker=marker,
-            linestyle=dash,
-            linewidth=1.6 if marker else 1.0,
-            markersize=4.5,
-            label=label,
-        )
-    ax.set_xlim(-1.03 * RANGE, 1.03 * RANGE)
-    ax.set_ylim(-0.05, max(1.2, 1.1 * data.values.max()))
-    _mark(ax, place, update)
-    if not update:
+    with style.drawing(ax, title="What its Jacobian keeps of lengths", xlabel=_LABEL, ylabel="gain (no unit)") as ax:
+        style.level(ax, 1.0, color="#999999", linewidth=0.8, zorder=1)
+        for order, (gid, label, values, color, marker, dash) in enumerate(lines):
+            look = {"color": color, "marker": marker, "linestyle": dash, "label": label, "markersize": 4.5}
+            look["linewidth"] = 1.6 if marker else 1.0
+            marks = style.spread_markers(len(values), order, most=8)
+            style.line(ax, gid, data.places, values, markevery=marks, **look)
+        ax.set_xlim(-1.03 * RANGE, 1.03 * RANGE)
+        ax.set_ylim(-0.05, max(1.2, 1.1 * data.values.max()))
+        _mark(ax, place)
         style.legend(ax, columns=4)
     return ax
 
 
-def plot_activation_plane(data, *, ax=None, update=False, place=None):
+@without_update
+def plot_activation_plane(data, *, ax=None, place=None):
     """Draw what an activation makes of a lattice of the plane and of a letter in it, and of the line.
 
     Args:
         data: `ActivationShape` of `lipviz.measure` of two channels.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast.
         place: A place t of the line whose image is marked; None marks none.
 
     Returns:
@@ -118,74 +113,55 @@ def plot_activation_plane(data, *, ax=None, update=False, place=None):
     plane = data.plane
     if plane is None:
         raise ValueError(f"Expected an activation of two channels. Received: '{data.name}' of {data.shape[1]}")
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Image of the plane",
-            xlabel="first output (units of the input)",
-            ylabel="second output",
-        )
-    looks = (
-        {"color": style.BLUE, "linestyle": "-", "label": "x₂ constant"},
-        {"color": style.VERMILLION, "linestyle": (0, (4, 2)), "label": "x₁ constant"},
-    )
-    for order, (images, look) in enumerate(zip(plane.images, looks, strict=True)):
-        style.line(ax, f"lattice {order}", *_joined(images).T, update=update, linewidth=0.9, alpha=0.8, **look)
-    style.line(ax, "letter", *plane.letter.T, update=update, color=style.GREY, linestyle=":", linewidth=1.6,
-               label="_F before", zorder=3)  # fmt: skip
-    style.line(ax, "letter image", *plane.letter_image.T, update=update, color=style.BLACK, linewidth=2.2,
-               label="F (dotted before)", zorder=4)  # fmt: skip
     index = None if place is None else data.nearest(place)
     point = np.full((1, 2), np.nan) if index is None else data.outputs[index : index + 1, :2]
-    style.line(ax, "line", *data.outputs[:, :2].T, update=update, color=style.GREEN, linewidth=1.6, label="_line",
-               zorder=3)  # fmt: skip
-    style.line(ax, "place", *point.T, update=update, color=style.GREEN, marker="D", markersize=7, linestyle="none",
-               label="_place", zorder=5)  # fmt: skip
-    if not update:
-        limit = 1.1 * RANGE
+    limit = 1.1 * RANGE
+    more = "" if plane.outputs == 2 else f"\n2 of {plane.outputs} outputs"
+    labels = {"xlabel": "first output (units of the input)", "ylabel": "second output"}
+    with style.drawing(ax, title="Image of the plane", **labels, dress=(style.equal_aspect,)) as ax:
+        for order, (images, look) in enumerate(zip(plane.images, _LATTICE, strict=True)):
+            style.line(ax, f"lattice {order}", *_joined(images).T, linewidth=0.9, alpha=0.8, **look)
+        style.line(ax, "letter", *plane.letter.T, **_LETTER)
+        style.line(ax, "letter image", *plane.letter_image.T, **_LETTER_IMAGE)
+        style.line(ax, "line", *data.outputs[:, :2].T, color=style.GREEN, linewidth=1.6, label="_line", zorder=3)
+        style.line(ax, "place", *point.T, **_POINT)
         ax.set_xlim(-1.6 * limit, 1.6 * limit)
         ax.set_ylim(-limit, limit)
-        ax.set_aspect("equal", adjustable="box")
         style.legend(ax)
-    more = "" if plane.outputs == 2 else f"\n2 of {plane.outputs} outputs"
-    note(ax, "name", data.name + more, update=update)
+        note(ax, "name", data.name + more)
     return ax
 
 
-def subtitle(ax, gid, text, *, update=False):
+@without_update
+def subtitle(ax, gid, text):
     """Write a text that may change below the title of an Axes, where other plots have their legend; see `note`."""
-    if not update:
-        style.set_title(ax, ax.get_title(loc="left"), pad=26)
-    return note(ax, gid, text, 0.0, 1.02, update=update, va="bottom")
+    style.make_room_above(ax)
+    return note(ax, gid, text, 0.0, 1.02, va="bottom")
 
 
-def note(ax, gid, text, x=0.015, y=0.985, *, update=False, **look):
-    """Write a text that may change on an Axes, or change the one of an earlier call under the same name.
+@without_update
+def note(ax, gid, text, x=0.015, y=0.985, **look):
+    """Write a text on an Axes, or change the one of an earlier drawing under the same name with the same look.
 
     Args:
         ax: Axes.
-        gid: Name of the text on these Axes.
+        gid: Name of the text on these Axes; None for one that belongs to the background.
         text: What to write.
         x: From the left, in units of the Axes; see `transform`.
         y: From below.
-        update: Change the existing text instead of writing one.
         **look: As of `Axes.text`; `transform` for other units.
 
     Returns:
         The text.
-
-    Raises:
-        ValueError: If there is no such text to change.
     """
-    if not update:
-        look = {"fontsize": style.SMALL, "ha": "left", "va": "top", "transform": ax.transAxes, "zorder": 6, **look}
-        return ax.text(x, y, text, gid=gid, **look)
-    found = [artist for artist in ax.texts if artist.get_gid() == gid]
-    if not found:
-        raise ValueError(f"There is no text '{gid}' to update: draw the plot on these Axes first.")
-    found[-1].set_text(text)
-    found[-1].set_position((x, y))
-    return found[-1]
+    look = {"fontsize": style.SMALL, "ha": "left", "va": "top", "transform": ax.transAxes, "zorder": 6, **look}
+
+    def move(drawn):
+        drawn.set_text(text)
+        drawn.set_position((x, y))
+
+    key = ("text", gid, look) if gid else ("text", text, x, y, look)
+    return artist(ax, key, lambda: ax.text(x, y, text, gid=gid, **look), move)
 
 
 def _joined(lines):
@@ -193,10 +169,10 @@ def _joined(lines):
     return np.concatenate([lines, np.full((len(lines), 1, 2), np.nan)], axis=1).reshape(-1, 2)
 
 
-def _mark(ax, place, update):
+def _mark(ax, place):
     """A dashed line across the Axes at a place; out of sight where there is none."""
     place = np.nan if place is None else place
-    style.line(ax, "place", [place, place], ax.get_ylim(), update=update, label="_place", **_PLACE)
+    style.line(ax, "place", [place, place], ax.get_ylim(), label="_place", **_PLACE)
 
 
 @alt_text.register

@@ -6,9 +6,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lipviz.plots import style
+from lipviz.plots.sheet import artist
 
 _UPPER = {"color": style.BLUE, "marker": "D", "markersize": 5, "linestyle": "none"}
 _LOWER = {"color": style.VERMILLION, "marker": "|", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
+_UNBOUNDED = {"color": style.BLACK, "marker": ">", "markersize": 7, "linestyle": "none", "clip_on": False}
 _WIDTH, _ROW, _REST = 7.0, 0.26, 1.25  # inches: the figure, a row, and what is above and below the rows
 
 
@@ -18,7 +20,7 @@ def plot_certificate(data, *, ax=None):
     A step without an upper bound has an arrow to the right. Where both marks coincide the constant is known.
 
     Args:
-        data: `Certificate` of `lipviz.measure`.
+        data: `Certificate` of `lipviz.certification`.
         ax: Axes to draw on; None makes a figure, as high as there are steps.
 
     Returns:
@@ -29,34 +31,46 @@ def plot_certificate(data, *, ax=None):
     if ax is None:
         figure = Figure(figsize=(_WIDTH, _REST + _ROW * len(rows)), dpi=style.DPI, layout="constrained")
         ax = figure.add_subplot()
-    style.prepared(
+    left, right = _range(rows)
+    with style.drawing(
         ax,
         title=f"Lipschitz constants of '{data.model}'",
         xlabel=f"Lipschitz constant ({_norm(data.norm)}, no unit)",
         ylabel="",
-    )
-    left, right = _range(rows)
+        dress=(_log_x,),
+    ) as ax:
+        ax.set_xlim(left, right)
+        ax.xaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if right / left <= 100 else (1.0,))
+        artist(ax, None, lambda: ax.axvline(1.0, color="#999999", linewidth=0.8, zorder=1))
+        _draw_bounds(ax, rows, left, right)
+        ax.set_yticks(range(len(rows)), [_short(row[0]) for row in rows], fontsize=style.SMALL)
+        style.level(ax, len(rows) - 1.5, color="#999999", linewidth=0.8)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        style.legend(ax)
+    return ax
+
+
+def _log_x(ax):
     ax.set_xscale("log")
-    ax.set_xlim(left, right)
-    _ticks(ax, right / left)
-    ax.axvline(1.0, color="#999999", linewidth=0.8, zorder=1)
+    ax.xaxis.set_major_locator(LogLocator(numticks=8))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
+
+
+def _draw_bounds(ax, rows, left, right):
+    """The range of each row, and its ends where they are known."""
     places = range(len(rows))
     lower = [max(row[1], left) for row in rows]
     upper = [min(row[2], right) for row in rows]
-    ax.hlines(places, lower, upper, color=style.GREY, linewidth=1.5, zorder=2, gid="ranges")
     found = [place for place in places if rows[place][1] > 0]
     bounded = [place for place in places if rows[place][2] < math.inf]
-    ax.plot([lower[i] for i in found], found, label="at least", gid="lower", **_LOWER)
-    ax.plot([upper[i] for i in bounded], bounded, label="at most", gid="upper", **_UPPER)
     unbounded = [place for place in places if rows[place][2] == math.inf]
+    look = {"color": style.GREY, "linewidth": 1.5, "zorder": 2, "gid": "ranges"}
+    artist(ax, None, lambda: ax.hlines(places, lower, upper, **look))
+    style.line(ax, "lower", [lower[i] for i in found], found, label="at least", **_LOWER)
+    style.line(ax, "upper", [upper[i] for i in bounded], bounded, label="at most", **_UPPER)
     if unbounded:
-        look = {"color": style.BLACK, "marker": ">", "markersize": 7, "linestyle": "none", "clip_on": False}
-        ax.plot([right] * len(unbounded), unbounded, label="no bound", gid="unbounded", **look)
-    ax.set_yticks(list(places), [_short(row[0]) for row in rows], fontsize=style.SMALL)
-    ax.axhline(len(rows) - 1.5, color="#999999", linewidth=0.8)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    style.legend(ax)
-    return ax
+        style.line(ax, "unbounded", [right] * len(unbounded), unbounded, label="no bound", **_UNBOUNDED)
 
 
 def _norm(norm):
@@ -72,9 +86,3 @@ def _range(rows):
     values = [value for row in rows for value in row[1:] if 0 < value < math.inf] + [1.0]
     smallest = max(min(values), max(values) * 10.0**-style.MOST_DECADES)
     return style.round_number(smallest / 1.1, math.floor), style.round_number(max(values) * 1.1)
-
-
-def _ticks(ax, span):
-    ax.xaxis.set_major_locator(LogLocator(numticks=8, subs=(1.0, 2.0, 5.0) if span <= 100 else (1.0,)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))

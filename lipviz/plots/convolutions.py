@@ -1,17 +1,21 @@
 """What is claimed of a convolution's norm, what it is, and how much the convolution stretches which frequency."""
 
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from lipviz.measure.convolution_claims import ConvolutionClaims
 from lipviz.plots import style
 from lipviz.plots.activation_shapes import note, subtitle
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
+from lipviz.plots.sheet import artist
 
 _HEIGHT = 0.5
 _HOLDS, _HAPPENS, _LIES = style.BLUE, style.GREY, style.VERMILLION
 
 
-def plot_convolution_claims(data, *, ax=None, update=False):
+@without_update
+def plot_convolution_claims(data, *, ax=None):
     """Draw which norm a convolution really has once its kernel is divided by what each method says.
 
     Up to 1, which was asked for, a bar is plain; beyond, the method lies, and its bar is hatched.
@@ -19,99 +23,96 @@ def plot_convolution_claims(data, *, ax=None, update=False):
     Args:
         data: `ConvolutionClaims` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the bars of an earlier call on the same Axes: fast.
 
     Returns:
         The Axes.
     """
     places = np.arange(len(data.methods))
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Norm that the convolution really has",
-            xlabel="norm after division by what a method says (no unit)",
-            ylabel="",
-        )
-        ax.set_yticks([])
-        ax.grid(False, axis="y")
-        ax.set_ylim(len(places) - 0.5, -0.75)
     most = data.after.max()
-    ax.set_xlim(0, 1.5 if most <= 1.45 else style.round_number(1.02 * most))
     gaps = (places[:, None] + (-0.3, 0.3, np.nan)).ravel()  # where no words are
-    style.line(ax, "asked", np.ones(len(gaps)), gaps, update=update, color=style.BLACK, linewidth=2.2,
-               label="_asked", zorder=4)  # fmt: skip
-    for place, name, value, lies, proved in zip(
-        places, data.methods, data.after, data.lies, data.is_proved, strict=True
-    ):
-        bar = _bar(ax, f"after {place}", place, value, update)
-        color = _LIES if lies else _HOLDS if proved else _HAPPENS
-        bar.set_facecolor(color if not lies else "#FFFFFF")
-        bar.set_edgecolor(color)
-        bar.set_hatch("////" if lies else "")
-        look = {"transform": ax.get_yaxis_transform(), "va": "bottom"}
-        # Letters are what takes time: what does not change is drawn once, and verdicts stand apart from their numbers.
-        if not update:
-            note(ax, None, f"{name}, holds for every kernel" if proved else name, 0.01, place - 0.28, **look)
-        verdict = "lies:" if lies else "" if proved else "holds here:"
-        note(ax, f"verdict {place}", verdict, 0.87, place - 0.28, update=update, ha="right", **look)
-        note(ax, f"value {place}", f"{value:.3f}", 0.99, place - 0.28, update=update, ha="right", **look)
-    if not update:
+    with style.drawing(
+        ax,
+        title="Norm that the convolution really has",
+        xlabel="norm after division by what a method says (no unit)",
+        ylabel="",
+        dress=(_rows,),
+    ) as ax:
+        ax.set_xlim(0, 1.5 if most <= 1.45 else style.round_number(1.02 * most))
+        ax.set_ylim(len(places) - 0.5, -0.75)
+        style.line(ax, "asked", np.ones(len(gaps)), gaps, color=style.BLACK, linewidth=2.2, label="_asked", zorder=4)
+        for claim in zip(places, data.methods, data.after, data.lies, data.is_proved, strict=True):
+            _claim(ax, *claim)
         subtitle(ax, None, "black: 1, which was asked for; hatched: more than that")
     return ax
 
 
-def _bar(ax, gid, place, value, update):
-    if not update:
-        return ax.barh(place, value, height=_HEIGHT, gid=gid, linewidth=1.2, zorder=3)[0]
-    found = [patch for patch in ax.patches if patch.get_gid() == gid]
-    if not found:
-        raise ValueError(f"There is no bar '{gid}' to update: draw the plot on these Axes first.")
-    found[-1].set_width(value)
-    return found[-1]
+def _rows(ax):
+    ax.set_yticks([])
+    ax.grid(False, axis="y")
 
 
-def plot_convolution_gains(data, *, ax=None, update=False):
+def _claim(ax, place, name, value, lies, proved):
+    """The bar of one method, and the words above it."""
+    bar = _bar(ax, f"after {place}", place, value)
+    color = _LIES if lies else _HOLDS if proved else _HAPPENS
+    bar.set_facecolor(color if not lies else "#FFFFFF")
+    bar.set_edgecolor(color)
+    bar.set_hatch("////" if lies else "")
+    look = {"transform": ax.get_yaxis_transform(), "va": "bottom"}
+    # Letters are what takes time: what does not change is drawn once, and verdicts stand apart from their numbers.
+    note(ax, None, f"{name}, holds for every kernel" if proved else name, 0.01, place - 0.28, **look)
+    verdict = "lies:" if lies else "" if proved else "holds here:"
+    note(ax, f"verdict {place}", verdict, 0.87, place - 0.28, ha="right", **look)
+    note(ax, f"value {place}", f"{value:.3f}", 0.99, place - 0.28, ha="right", **look)
+
+
+def _bar(ax, gid, place, value):
+    def make():
+        corner = (0, place - _HEIGHT / 2)
+        return ax.add_patch(Rectangle(corner, value, _HEIGHT, gid=gid, linewidth=1.2, zorder=3))
+
+    return artist(ax, ("bar", gid), make, lambda drawn: drawn.set_width(value))
+
+
+@without_update
+def plot_convolution_gains(data, *, ax=None):
     """Draw the gain of a convolution over frequencies, where an FFT of the image's size looks, and the true norm.
 
     Args:
         data: `ConvolutionClaims` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast.
 
     Returns:
         The Axes.
     """
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Gain over frequencies",
-            xlabel="frequency along the height (cycles per output pixel)",
-            ylabel="largest gain (no unit)",
-        )
-        ax.set_xlim(-0.012, 0.512)
     highest = max(data.gains.max(), data.norm)
-    ax.set_ylim(0, style.round_number(1.1 * highest) if highest > 0 else 1.0)
-    _across(ax, "norm", data.norm, "zero padding", style.BLUE, "--", update)
-    style.line(ax, "gains", data.frequencies, data.gains, update=update, color=style.GREY, linewidth=1.6,
-               label="no border")  # fmt: skip
-    style.line(ax, "grid", data.grid_frequencies, data.grid_gains, update=update, color=style.VERMILLION, marker="s",
-               linestyle="none", markersize=5, label="plain FFT")  # fmt: skip
-    if not update:
+    with style.drawing(
+        ax,
+        title="Gain over frequencies",
+        xlabel="frequency along the height (cycles per output pixel)",
+        ylabel="largest gain (no unit)",
+    ) as ax:
+        ax.set_xlim(-0.012, 0.512)
+        ax.set_ylim(0, style.round_number(1.1 * highest) if highest > 0 else 1.0)
+        _across(ax, "norm", data.norm, "zero padding", style.BLUE, "--")
+        style.line(ax, "gains", data.frequencies, data.gains, color=style.GREY, linewidth=1.6, label="no border")
+        style.line(ax, "grid", data.grid_frequencies, data.grid_gains, color=style.VERMILLION, marker="s",
+                   linestyle="none", markersize=5, label="plain FFT")  # fmt: skip
         style.legend(ax)
     return ax
 
 
-def _across(ax, gid, value, label, color, dash, update):
-    style.line(ax, gid, [-1, 1], [value, value], update=update, color=color, linestyle=dash, linewidth=1.6, label=label)
+def _across(ax, gid, value, label, color, dash):
+    style.line(ax, gid, [-1, 1], [value, value], color=color, linestyle=dash, linewidth=1.6, label=label)
 
 
-def plot_convolution_spectrum(data, *, ax=None, update=False):
+@without_update
+def plot_convolution_spectrum(data, *, ax=None):
     """Draw all singular values of a convolution against their rank, over the number of them.
 
     Args:
         data: `ConvolutionClaims` of `lipviz.measure` with a spectrum.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast.
 
     Returns:
         The Axes.
@@ -121,21 +122,19 @@ def plot_convolution_spectrum(data, *, ax=None, update=False):
     """
     if data.spectrum is None:
         raise ValueError("Expected a measurement with all singular values. Received one without: they are too many.")
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Spectrum of the convolution",
-            xlabel="rank over the number of singular values",
-            ylabel="singular value (gain, no unit)",
-        )
-        ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(0, style.round_number(1.1 * data.norm) if data.norm > 0 else 1.0)
     count = len(data.spectrum)
-    _across(ax, "kernel", data.kernel_norm, "kernel's matrix", style.GREY, ":", update)
-    style.line(ax, "spectrum", (np.arange(count) + 1) / count, data.spectrum, update=update, color=style.BLUE,
-               marker="o", markevery=style.spread_markers(count, 0), markersize=4.5, linewidth=1.6,
-               label="convolution")  # fmt: skip
-    if not update:
+    with style.drawing(
+        ax,
+        title="Spectrum of the convolution",
+        xlabel="rank over the number of singular values",
+        ylabel="singular value (gain, no unit)",
+    ) as ax:
+        ax.set_xlim(-0.02, 1.02)
+        ax.set_ylim(0, style.round_number(1.1 * data.norm) if data.norm > 0 else 1.0)
+        _across(ax, "kernel", data.kernel_norm, "kernel's matrix", style.GREY, ":")
+        style.line(ax, "spectrum", (np.arange(count) + 1) / count, data.spectrum, color=style.BLUE, marker="o",
+                   markevery=style.spread_markers(count, 0), markersize=4.5, linewidth=1.6,
+                   label="convolution")  # fmt: skip
         style.legend(ax)
     return ax
 

@@ -1,5 +1,7 @@
 """Fields on the plane: what a classifier decides where, its certified discs, and its linear regions."""
 
+import contextlib
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
@@ -10,6 +12,8 @@ from matplotlib.figure import Figure
 from lipviz.measure.fields import DecisionField, LinearRegions
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
+from lipviz.plots.sheet import artist, sheet_of
 
 # From blue over white to vermillion: two signs that colour-blind readers tell apart.
 DIVERGING = LinearSegmentedColormap.from_list("lipviz_diverging", [style.BLUE, "#F7F7F7", style.VERMILLION])
@@ -17,12 +21,14 @@ _GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, lie far from their neig
 _SMALL_PANEL = 2.5  # inches, the side of one field among several
 _ROOM = 0.8  # inches, for a scale of colours
 _MOST_LABELLED = 10
+_POINTS = {"linestyle": "none", "markersize": 4.5, "markeredgewidth": 0.6, "zorder": 4}
 
 
 # --- decisions ---
 
 
-def plot_decision_field(data, *, ax=None, update=False, limit=None):
+@without_update
+def plot_decision_field(data, *, ax=None, limit=None):
     """Draw what a classifier decides where, its level lines, and samples with their certified discs.
 
     One logit is drawn as a field of colour, blue where negative and vermillion where positive, with the boundary black.
@@ -32,29 +38,25 @@ def plot_decision_field(data, *, ax=None, update=False, limit=None):
     Args:
         data: `DecisionField` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Replace what an earlier call drew on the same Axes.
         limit: Largest logit, or margin, of the colours; that of the field, rounded up, by default.
 
     Returns:
         The Axes.
     """
-    ax = prepared_plane(ax, data, data.name, update)
     signed = data.logits.shape[2] == 1
     limit = field_limit(data) if limit is None else limit
-    if signed:
-        label = "logit (no unit)"
-        draw_field(ax, data, data.logits[..., 0], DIVERGING, Normalize(-limit, limit), label)
-        _contours(ax, data, data.logits[..., 0], 0.0, limit)
-    else:
-        _image(ax, data, _class_colours(data, limit))
-        # Between two classes the margin has a kink and no zero to find, so the boundary is drawn by classes.
-        _boundaries(ax, data)
-    _discs(ax, data)
-    if data.points is not None:
-        markers(ax, data.points, data.labels)
-    elif not signed:
-        _keys(ax, data.classes)
-    _finish(ax)
+    with plane(ax, data, data.name) as ax:
+        if signed:
+            draw_field(ax, data, data.logits[..., 0], DIVERGING, Normalize(-limit, limit), "logit (no unit)")
+        else:
+            _image(ax, data, _class_colours(data, limit))
+        _samples(ax, data)  # before what is made anew each time: so they move
+        if signed:
+            _contours(ax, data, data.logits[..., 0], 0.0, limit)
+        else:
+            # Between two classes the margin has a kink and no zero to find, so the boundary is drawn by classes.
+            _boundaries(ax, data)
+        _discs(ax, data)
     return ax
 
 
@@ -89,9 +91,9 @@ def plot_decision_fields(fields, *, limit=None, columns=3):
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, (ax, data) in enumerate(zip(panels, fields, strict=False)):
         plot_decision_field(data, ax=ax, limit=limit)
-        for artist in [*ax.child_axes, ax.get_legend()]:  # one scale for all, below
-            if artist is not None:
-                artist.remove()
+        for own in [*ax.child_axes, ax.get_legend()]:  # one scale for all, below
+            if own is not None:
+                own.remove()
         ax.title.set_text("")
         ax.set_title(data.name, loc="left", fontsize=style.TEXT, fontweight="bold", pad=4)
         if place % columns:
@@ -130,19 +132,36 @@ def _contours(ax, data, values, boundary, limit):
     levels = np.linspace(-limit, limit, 11)
     lines = [level for level in levels if values.min() < level < values.max() and abs(level - boundary) > 1e-9 * limit]
     if lines:
-        thin = ax.contour(data.x0, data.x1, values, lines, colors=style.GREY, linewidths=0.6, linestyles="solid")
-        thin.set_gid("levels")
+        contour(ax, "levels", data, values, lines, colors=style.GREY, linewidths=0.6, linestyles="solid")
     if values.min() < boundary < values.max():
-        thick = ax.contour(data.x0, data.x1, values, [boundary], colors=style.BLACK, linewidths=1.8)
-        thick.set_gid("boundary")
+        contour(ax, "boundary", data, values, [boundary], colors=style.BLACK, linewidths=1.8)
+
+
+def contour(ax, gid, data, values, levels, **look):
+    """Draw lines of equal values on the grid of a measurement; they are made anew each time.
+
+    Args:
+        ax: Axes of the plane.
+        gid: Name of the lines on these Axes.
+        data: Measurement with the grid `x0` and `x1`.
+        values: Array of shape (rows, columns).
+        levels: Increasing numbers.
+        **look: As of `Axes.contour`.
+    """
+
+    def make():
+        lines = ax.contour(data.x0, data.x1, values, levels, **look)
+        lines.set_gid(gid)
+        return lines
+
+    artist(ax, None, make)
 
 
 def _boundaries(ax, data):
     """Lines around the regions of all classes but the last, at one half of their indicators."""
     for number in np.unique(data.predicted)[:-1]:
         inside = (data.predicted == number).astype(float)
-        line = ax.contour(data.x0, data.x1, inside, [0.5], colors=style.BLACK, linewidths=1.2)
-        line.set_gid(f"boundary {number}")
+        contour(ax, f"boundary {number}", data, inside, [0.5], colors=style.BLACK, linewidths=1.2)
 
 
 def _discs(ax, data):
@@ -164,51 +183,54 @@ def _discs(ax, data):
         zorder=3,
         gid="discs",
     )
-    ax.add_collection(discs, autolim=False)
+    artist(ax, None, lambda: ax.add_collection(discs, autolim=False))
+
+
+def _samples(ax, data):
+    """Samples, or where there are none, what the colours of several classes stand for; with a legend."""
+    if data.points is not None:
+        markers(ax, data.points, data.labels)
+    elif data.logits.shape[2] > 1:
+        _keys(ax, data.classes)
+    else:
+        return
+    style.legend(ax, columns=_MOST_LABELLED)
 
 
 def _keys(ax, classes):
     for number in range(min(classes, _MOST_LABELLED)):
         colour, marker = class_look(number)
-        (line,) = ax.plot([], [], color=colour, marker=marker, linestyle="none", label=_class_name(number, classes))
-        line.set_gid(f"key {number}")
+        look = {"color": colour, "marker": marker, "linestyle": "none", "label": _class_name(number, classes)}
+        style.line(ax, f"key {number}", [], [], **look)
 
 
 # --- what fields have in common ---
 
 
-def prepared_plane(ax, data, title, update):
-    """Axes of the plane, dressed; for an update, those of an earlier call without what it drew.
+@contextlib.contextmanager
+def plane(ax, data, title):
+    """A `style.drawing` of the plane.
 
-    Raises:
-        ValueError: If there are no Axes to update.
+    Args:
+        ax: Axes to draw on; None makes a figure.
+        data: Measurement with the grid `x0` and `x1`.
+        title: What the plot shows.
+
+    Yields:
+        The Axes.
     """
-    if update:
-        if ax is None:
-            raise ValueError("There are no Axes to update: draw the plot first, and give its Axes as `ax`.")
-        for artist in [artist for artist in ax.get_children() if artist.get_gid()]:
-            artist.remove()
-        if ax.get_legend() is not None:  # what is drawn now may have none
-            ax.get_legend().remove()
-        style.set_title(ax, title, pad=8)
-    else:
-        ax = style.prepared(ax, title=title, xlabel="x₀ (units of the input)", ylabel="x₁ (units of the input)")
-        ax.grid(False)
-    ax.set_xlim(data.x0[0], data.x0[-1])
-    ax.set_ylim(data.x1[0], data.x1[-1])
-    ax.set_aspect("equal", adjustable="box")
-    return ax
+    labels = {"xlabel": "x₀ (units of the input)", "ylabel": "x₁ (units of the input)"}
+    with style.drawing(ax, title=title, **labels, dress=(style.no_grid, style.equal_aspect)) as ax:
+        ax.set_xlim(data.x0[0], data.x0[-1])
+        ax.set_ylim(data.x1[0], data.x1[-1])
+        yield ax
 
 
 def _image(ax, data, pixels, **look):
     """An image whose pixels are centred at the grid points."""
     half = (data.x0[1] - data.x0[0]) / 2, (data.x1[1] - data.x1[0]) / 2
     extent = (data.x0[0] - half[0], data.x0[-1] + half[0], data.x1[0] - half[1], data.x1[-1] + half[1])
-    limits = ax.get_xlim(), ax.get_ylim()
-    image = ax.imshow(pixels, origin="lower", extent=extent, aspect="equal", zorder=0, gid="field", **look)
-    ax.set_xlim(limits[0])
-    ax.set_ylim(limits[1])
-    return image
+    return style.image(ax, "field", pixels, extent, origin="lower", zorder=0, **look)
 
 
 def draw_field(ax, data, values, cmap, norm, label):
@@ -222,18 +244,16 @@ def draw_field(ax, data, values, cmap, norm, label):
         norm: `matplotlib.colors.Normalize`.
         label: Quantity and unit of the scale.
     """
-    _image(ax, data, values, cmap=cmap, norm=norm, interpolation="bilinear")
+    _image(ax, data, values, cmap=cmap, limits=(norm.vmin, norm.vmax), interpolation="bilinear")
     _make_room(ax)
     colour_scale(ax, cmap, norm, label)
 
 
 def _make_room(ax):
-    """Narrow an Axes with fixed margins once, for the scale at its right; a layout engine makes room by itself."""
-    if ax.get_gid() != "narrowed" and ax.figure.get_layout_engine() is None:
-        box = ax.get_position(original=True)
-        width = max(0.5 * box.width, box.width - _ROOM / ax.figure.get_figwidth())
-        ax.set_position([box.x0, box.y0, width, box.height])
-        ax.set_gid("narrowed")
+    """Narrow Axes with fixed margins for the scale at their right; a layout engine makes room by itself."""
+    if ax.figure.get_layout_engine() is None:
+        width = sheet_of(ax).box.width
+        sheet_of(ax).narrow(max(0.5 * width, width - _ROOM / ax.figure.get_figwidth()))
 
 
 def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=style.TEXT):
@@ -250,15 +270,19 @@ def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=styl
     Returns:
         The Axes of the scale.
     """
-    scale = ax.inset_axes(place, gid="scale")
-    ends = (0.0, 1.0, norm.vmin, norm.vmax)
-    scale.imshow(np.linspace(0, 1, 256)[:, None], cmap=cmap, extent=ends, origin="lower", aspect="auto")
-    scale.set_xticks([])
-    scale.yaxis.tick_right()
-    scale.yaxis.set_label_position("right")
-    scale.set_ylabel(label, fontsize=size)
-    scale.tick_params(labelsize=style.SMALL)
-    return scale
+
+    def make():
+        scale = ax.inset_axes(place, gid="scale")
+        ends = (0.0, 1.0, norm.vmin, norm.vmax)
+        scale.imshow(np.linspace(0, 1, 256)[:, None], cmap=cmap, extent=ends, origin="lower", aspect="auto")
+        scale.set_xticks([])
+        scale.yaxis.tick_right()
+        scale.yaxis.set_label_position("right")
+        scale.set_ylabel(label, fontsize=size)
+        scale.tick_params(labelsize=style.SMALL)
+        return scale
+
+    return artist(ax, ("scale", cmap.name, norm.vmin, norm.vmax, label, place, size), make)
 
 
 def markers(ax, points, labels, names=None):
@@ -274,18 +298,9 @@ def markers(ax, points, labels, names=None):
     for number, chosen in groups:
         colour, marker = ("#FFFFFF", "o") if number is None else class_look(number)
         label = "samples" if number is None else _class_name(number, len(groups)) if names is None else names[number]
-        ax.plot(
-            *points[chosen].T,
-            color=colour,
-            marker=marker,
-            linestyle="none",
-            markersize=4.5,
-            markeredgecolor="#FFFFFF" if number is not None else style.BLACK,
-            markeredgewidth=0.6,
-            label=label,
-            gid=f"points {number}",
-            zorder=4,
-        )
+        edge = "#FFFFFF" if number is not None else style.BLACK
+        look = {"color": colour, "marker": marker, "markeredgecolor": edge, "label": label}
+        style.line(ax, f"points {number}", *points[chosen].T, **look, **_POINTS)
 
 
 def _class_name(number, count):
@@ -293,21 +308,16 @@ def _class_name(number, count):
     return f"class {number}" if count <= 3 else f"{number}"
 
 
-def _finish(ax):
-    if ax.get_legend_handles_labels()[1]:
-        style.legend(ax, columns=_MOST_LABELLED)
-
-
 # --- linear regions ---
 
 
-def plot_linear_regions(data, *, ax=None, update=False, by="region"):
+@without_update
+def plot_linear_regions(data, *, ax=None, by="region"):
     """Draw the pieces of the plane on which a network is one affine map, with dark lines between them.
 
     Args:
         data: `LinearRegions` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Replace what an earlier call drew on the same Axes.
         by: What colours tell: "region", a shade for each, or "slope", how much the network stretches there.
 
     Returns:
@@ -318,18 +328,18 @@ def plot_linear_regions(data, *, ax=None, update=False, by="region"):
     """
     if by not in ("region", "slope"):
         raise ValueError(f"`by` must be 'region' or 'slope'. Received: {by!r}")
-    ax = prepared_plane(ax, data, f"{data.name}: {data.count} linear regions", update)
     palette = colormaps["cividis"]
     limit = style.round_number(float(data.slopes.max()) or 1.0)
     # The dark end of the palette is kept for the lines.
     shades = (np.arange(data.count) * _GOLDEN) % 1 if by == "region" else data.slopes / limit
     pixels = palette(0.25 + 0.75 * shades)[data.labels][..., :3]
     pixels[_borders(data.labels)] = to_rgb("#101010")
-    _image(ax, data, pixels, interpolation="nearest")
-    if by == "slope":
-        shown = LinearSegmentedColormap.from_list("slopes", palette(np.linspace(0.25, 1, 64)))
-        _make_room(ax)
-        colour_scale(ax, shown, Normalize(0, limit), "norm of the Jacobian (no unit)")
+    with plane(ax, data, f"{data.name}: {data.count} linear regions") as ax:
+        _image(ax, data, pixels)
+        if by == "slope":
+            shown = LinearSegmentedColormap.from_list("slopes", palette(np.linspace(0.25, 1, 64)))
+            _make_room(ax)
+            colour_scale(ax, shown, Normalize(0, limit), "norm of the Jacobian (no unit)")
     return ax
 
 

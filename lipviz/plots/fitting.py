@@ -4,6 +4,7 @@ import numpy as np
 
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
 from lipviz.toys.fitting import FunctionFit
 
 # An activation looks the same in every plot.
@@ -18,13 +19,13 @@ _LOOKS = {
 _TARGET = {"color": style.BLACK, "linestyle": "--", "linewidth": 1.4, "zorder": 4}
 
 
-def plot_function_fit(data, *, ax=None, update=False):
+@without_update
+def plot_function_fit(data, *, ax=None):
     """Draw what networks make of a function of one number, and the function itself, dashed.
 
     Args:
-        data: `FunctionFit` of `lipviz.measure`, or a list of them with the same target.
+        data: `FunctionFit` of `lipviz.toys`, or a list of them with the same target.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes with the same activations: fast.
 
     Returns:
         The Axes.
@@ -38,38 +39,27 @@ def plot_function_fit(data, *, ax=None, update=False):
     first = fits[0]
     if any(fit.x.shape != first.x.shape or np.any(fit.target != first.target) for fit in fits):
         raise ValueError(f"Expected fits of one target. Received: {[fit.target_name for fit in fits]}")
-    if not update:
-        ax = style.prepared(
-            ax,
-            title=f"Fit of {_title(first.target_name)}",
-            xlabel="input x (no unit)",
-            ylabel="output (no unit)",
-        )
-        ax.locator_params(axis="x", nbins=6)
-    style.line(ax, "target", first.x, first.target, update=update, label="target", **_TARGET)
-    for order, fit in enumerate(fits):
-        label, look = _look(fit, order)
-        marks = style.spread_markers(len(fit.x), order, most=9)
-        style.line(
-            ax,
-            f"fit {order}",
-            fit.x,
-            fit.prediction,
-            update=update,
-            markevery=marks,
-            label=label,
-            linewidth=1.6,
-            markersize=4.5,
-            **look,
-        )
-    _frame(ax, fits)
-    if not update:
+    title = f"Fit of {_title(first.target_name)}"
+    with style.drawing(
+        ax, title=title, xlabel="input x (no unit)", ylabel="output (no unit)", dress=(_few_ticks,)
+    ) as ax:
+        style.line(ax, "target", first.x, first.target, label="target", **_TARGET)
+        for order, fit in enumerate(fits):
+            label, look = _look(fit, order)
+            look |= {"label": label, "linewidth": 1.6, "markersize": 4.5}
+            marks = style.spread_markers(len(fit.x), order, most=9)
+            style.line(ax, f"fit {order}", fit.x, fit.prediction, markevery=marks, **look)
+        _frame(ax, fits)
         # The legend of a single row holds three: more of them go where they hide least.
         if len(fits) <= 2:
             style.legend(ax)
         else:
-            ax.legend(loc="upper center", ncols=2, fontsize=style.SMALL, framealpha=0.9)
+            style.inner_legend(ax, "upper center", ncols=2)
     return ax
+
+
+def _few_ticks(ax):
+    ax.locator_params(axis="x", nbins=6)
 
 
 def _title(name):

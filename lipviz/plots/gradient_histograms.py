@@ -3,19 +3,21 @@
 import numpy as np
 
 from lipviz.plots import style
+from lipviz.plots.deprecation import without_update
+from lipviz.plots.sheet import artist
 
 TOP = 2.0  # right end of the axis: a 1-Lipschitz network has norms up to 1
 _BINS = 45
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
-def plot_log_norms(data, *, ax=None, update=False, bottom=1e-9):
+@without_update
+def plot_log_norms(data, *, ax=None, bottom=1e-9):
     """Draw how many samples have which norm of the input gradient, for up to five networks, on a logarithmic axis.
 
     Args:
         data: List of `GradientNorms` of `lipviz.measure`, of as many samples each, with norms up to 2.
         ax: Axes to draw on; None makes a figure.
-        update: Move the steps of an earlier call on the same Axes, of the same networks: fast.
         bottom: Left end of the axis, positive; smaller norms are counted in the first bin.
 
     Returns:
@@ -30,38 +32,39 @@ def plot_log_norms(data, *, ax=None, update=False, bottom=1e-9):
         raise ValueError(f"`bottom` must lie in ]0, {TOP:g}[. Received: {bottom!r}")
     if (largest := max(norms.largest for norms in data)) > TOP:
         raise ValueError(f"Expected norms up to {TOP:g}. Received: {largest:.3g}")
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Norms at the input, deepest network",
-            xlabel="norm of the gradient (no unit)",
-            ylabel="number of samples",
-        )
-        ax.set_xscale("log")
-        ax.minorticks_off()
     edges = np.geomspace(bottom, TOP, _BINS + 1)
-    for order, norms in enumerate(data):
-        counts, _ = np.histogram(np.maximum(norms.norms, bottom), edges)
-        color = style.PALETTE[order]
-        look = {"edgecolor": color, "linestyle": _DASHES[order], "linewidth": 1.6, "facecolor": (*_rgb(color), 0.25)}
-        steps(ax, f"norms {order}", counts, edges, update, fill=True, zorder=3, label=norms.name, **look)
-    ax.set_xlim(bottom * 0.9, TOP)
-    ax.set_ylim(0, 1.05 * max(len(norms) for norms in data))
-    if not update:
+    with style.drawing(
+        ax,
+        title="Norms at the input, deepest network",
+        xlabel="norm of the gradient (no unit)",
+        ylabel="number of samples",
+        dress=(_log_x,),
+    ) as ax:
+        for order, norms in enumerate(data):
+            counts, _ = np.histogram(np.maximum(norms.norms, bottom), edges)
+            color = style.PALETTE[order]
+            look = {"edgecolor": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": norms.name}
+            steps(ax, f"norms {order}", counts, edges, fill=True, facecolor=(*_rgb(color), 0.25), zorder=3, **look)
+        ax.set_xlim(bottom * 0.9, TOP)
+        ax.set_ylim(0, 1.05 * max(len(norms) for norms in data))
         style.legend(ax)
     return ax
+
+
+def _log_x(ax):
+    ax.set_xscale("log")
+    ax.minorticks_off()
 
 
 def _rgb(color):
     return tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
-def steps(ax, gid, counts, edges, update, **look):
-    """Draw a histogram's steps, or move those that an earlier call drew under the same name; see `style.line`."""
-    if not update:
-        return ax.stairs(counts, edges, gid=gid, **look)
-    found = [patch for patch in ax.patches if patch.get_gid() == gid]
-    if not found:
-        raise ValueError(f"There are no steps '{gid}' to update: draw the plot on these Axes first.")
-    found[-1].set_data(counts, edges)
-    return found[-1]
+def steps(ax, gid, counts, edges, **look):
+    """Draw a histogram's steps, or move those of an earlier drawing; see `style.line`."""
+    return artist(
+        ax,
+        ("steps", gid, look),
+        lambda: ax.stairs(counts, edges, gid=gid, **look),
+        lambda drawn: drawn.set_data(counts, edges),
+    )

@@ -8,11 +8,15 @@ from lipviz.measure.gradients import GradientDepth, GradientFlow, GradientHistor
 from lipviz.plots import style
 from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
+from lipviz.plots.gradient_histograms import steps
+from lipviz.plots.sheet import artist
 
 BAND = (0.05, 0.95)  # quantiles over the samples that a band reaches between
 _TOLD = 10  # places of a flow that alternative text names
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _BINS = 40
+_DRESS = (style.whole_ticks, style.log_y)
 _IN_A_ROW = 3  # entries of a legend
 
 
@@ -40,40 +44,49 @@ def plot_gradient_norms(data, *, ax=None, constant=None, labels=None):
             f"Expected one to {len(style.PALETTE)} models, with a label each, and one constant or as many. "
             f"Received: {len(data)} models, {len(labels)} labels, {len(constants)} constants"
         )
-    ax = style.prepared(
+    top = max([*(norms.largest for norms in data), *constants]) or 1.0
+    edges = np.linspace(0, 1.02 * top, _BINS + 1)
+    counts = [np.histogram(norms.norms, edges)[0] for norms in data]
+    height = 1.08 * max(1, *(count.max() for count in counts))
+    with style.drawing(
         ax,
         title="Norms of input gradients",
         xlabel="norm of the gradient (output per input, l2 norm)",
         ylabel="number of samples",
-    )
-    top = max([*(norms.largest for norms in data), *constants]) or 1.0
-    edges = np.linspace(0, 1.02 * top, _BINS + 1)
-    most = 1
-    for order, (norms, label) in enumerate(zip(data, labels, strict=True)):
-        counts, _ = np.histogram(norms.norms, edges)
-        most = max(most, counts.max())
-        look = {"color": style.PALETTE[order], "linestyle": _DASHES[order], "linewidth": 1.6}
-        ax.stairs(counts, edges, fill=True, color=style.PALETTE[order], alpha=0.25, zorder=2, gid=f"fill {order}")
-        ax.stairs(counts, edges, label=label, gid=f"norms {order}", zorder=3, **look)
-    for order, value in enumerate(constants):
-        own = len(constants) == len(data) > 1
-        look = {"color": style.PALETTE[order] if own else style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.2}
-        label = f"_{labels[order]}" if own else f"certified {style.number(value)}"
-        style.line(ax, f"constant {order}", [value, value], [0, 1.08 * most], label=label, zorder=4, **look)
-    ax.set_xlim(-0.01 * top, 1.04 * top)
-    ax.set_ylim(0, 1.08 * most)
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    _legend(ax, len(data) + len(constants))
+        dress=(_whole_counts,),
+    ) as ax:
+        for order, (count, label) in enumerate(zip(counts, labels, strict=True)):
+            color = style.PALETTE[order]
+            steps(ax, f"fill {order}", count, edges, fill=True, color=color, alpha=0.25, zorder=2)
+            look = {"color": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": label}
+            steps(ax, f"norms {order}", count, edges, zorder=3, **look)
+        _constants(ax, constants, labels, height)
+        ax.set_xlim(-0.01 * top, 1.04 * top)
+        ax.set_ylim(0, height)
+        _legend(ax, len(data) + len(constants))
     return ax
 
 
-def plot_gradient_flow(data, *, ax=None, update=False, labels=None):
+def _whole_counts(ax):
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _constants(ax, constants, labels, height):
+    """Lines at certified constants: one for all models, or one for each in its colour."""
+    for order, value in enumerate(constants):
+        own = len(constants) == len(labels) > 1
+        look = {"color": style.PALETTE[order] if own else style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.2}
+        label = f"_{labels[order]}" if own else f"certified {style.number(value)}"
+        style.line(ax, f"constant {order}", [value, value], [0, height], label=label, zorder=4, **look)
+
+
+@without_update
+def plot_gradient_flow(data, *, ax=None, labels=None):
     """Draw the norm of a gradient on its way back from a network's output, at each layer: median and 5–95 % of samples.
 
     Args:
         data: `GradientFlow` of `lipviz.measure`, or a list of up to five, of networks of any depths.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, of networks with the same places.
         labels: Names in the legend, one per network; the models' own by default.
 
     Returns:
@@ -85,29 +98,27 @@ def plot_gradient_flow(data, *, ax=None, update=False, labels=None):
     data = [data] if isinstance(data, GradientFlow) else list(data)
     labels = [flow.name for flow in data] if labels is None else list(labels)
     _check_lines(data, labels)
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="A gradient on its way back",
-            xlabel="step of the network (0 is its input)",
-            ylabel="norm over that at the output (no unit)",
-        )
     lines = [(label, np.arange(len(flow)), flow.norms) for label, flow in zip(labels, data, strict=True)]
-    _banded(ax, lines, update)
-    if not update:
-        style.whole_ticks(ax)
     end = max(len(flow) - 1 for flow in data)
-    ax.set_xlim(-0.03 * end, 1.03 * end)
+    with style.drawing(
+        ax,
+        title="A gradient on its way back",
+        xlabel="step of the network (0 is its input)",
+        ylabel="norm over that at the output (no unit)",
+        dress=_DRESS,
+    ) as ax:
+        _banded(ax, lines)
+        ax.set_xlim(-0.03 * end, 1.03 * end)
     return ax
 
 
-def plot_gradient_depth(data, *, ax=None, update=False, labels=None):
+@without_update
+def plot_gradient_depth(data, *, ax=None, labels=None):
     """Draw norms of input gradients of random networks against their depth: median and 5–95 % of samples.
 
     Args:
         data: `GradientDepth` of `lipviz.measure`, of up to five activations.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, for the same activations: fast.
         labels: Names in the legend, one per activation; those of Keras by default.
 
     Returns:
@@ -118,40 +129,38 @@ def plot_gradient_depth(data, *, ax=None, update=False, labels=None):
     """
     labels = list(data.activations if labels is None else labels)
     _check_lines(data.activations, labels)
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Gradients of random networks",
-            xlabel="depth (orthogonal layers, each with an activation)",
-            ylabel="norm of the gradient (no unit)",
-        )
-        style.whole_ticks(ax)
-    _beside_title(ax, f"width {data.width}", len(data.activations), update)
     lines = [(label, data.depths, norms) for label, norms in zip(labels, data.norms, strict=True)]
-    _banded(ax, lines, update)
     end = max(int(data.depths[-1]), 2)
-    ax.set_xlim(-0.02 * end, 1.03 * end)
+    with style.drawing(
+        ax,
+        title="Gradients of random networks",
+        xlabel="depth (orthogonal layers, each with an activation)",
+        ylabel="norm of the gradient (no unit)",
+        dress=_DRESS,
+    ) as ax:
+        _beside_title(ax, f"width {data.width}", len(data.activations))
+        _banded(ax, lines)
+        ax.set_xlim(-0.02 * end, 1.03 * end)
     return ax
 
 
-def _beside_title(ax, text, entries, update):
+def _beside_title(ax, text, entries):
     """Write what a slider changes at the end of the title's row: the title belongs to the background."""
     up = ScaledTranslation(0, _title_pad(entries) / 72, ax.figure.dpi_scale_trans)
-    look = {"ha": "right", "va": "baseline", "transform": ax.transAxes + up}
-    note(ax, "beside title", text, 1.0, 1.0, update=update, **look)
+    note(ax, "beside title", text, 1.0, 1.0, ha="right", va="baseline", transform=ax.transAxes + up)
 
 
 def _title_pad(entries):
     return 26 if entries <= _IN_A_ROW else 8
 
 
-def plot_gradient_history(data, *, ax=None, update=False, labels=None):
+@without_update
+def plot_gradient_history(data, *, ax=None, labels=None):
     """Draw norms of input gradients after each epoch of training: median and 5–95 % of samples.
 
     Args:
         data: `GradientHistory` of `lipviz.measure`, or a list of up to five.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, for as many models: fast.
         labels: Names in the legend, one per model; the models' own by default.
 
     Returns:
@@ -163,27 +172,36 @@ def plot_gradient_history(data, *, ax=None, update=False, labels=None):
     data = [data] if isinstance(data, GradientHistory) else list(data)
     labels = [history.name for history in data] if labels is None else list(labels)
     _check_lines(data, labels)
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Input gradients while training",
-            xlabel="epoch",
-            ylabel="norm of the gradient (output per input)",
-        )
-        style.whole_ticks(ax)
-    lines = [(label, history.epochs, history.norms) for label, history in zip(labels, data, strict=True)]
-    _banded(ax, lines, update)
+    with drawing_of_history(ax) as ax:
+        draw_history(ax, data, labels)
+    return ax
+
+
+def drawing_of_history(ax):
+    """A `style.drawing` of gradients against epochs."""
+    return style.drawing(
+        ax,
+        title="Input gradients while training",
+        xlabel="epoch",
+        ylabel="norm of the gradient (output per input)",
+        dress=_DRESS,
+    )
+
+
+def draw_history(ax, data, labels):
+    """Draw histories with their legend and in their frame, see `plot_gradient_history`."""
+    _banded(ax, [(label, history.epochs, history.norms) for label, history in zip(labels, data, strict=True)])
     first, last = min(h.epochs[0] for h in data), max(h.epochs[-1] for h in data)
     pad = 0.03 * max(last - first, 1)
     ax.set_xlim(first - pad, max(last, first + 1) + pad)
-    return ax
 
 
 # --- lines with bands ---
 
 
-def band(ax, gid, x, low, high, *, update=False, **look):
-    """Shade between two lines, or move the shade that an earlier call drew under the same name; see `style.line`.
+@without_update
+def band(ax, gid, x, low, high, **look):
+    """Shade between two lines, or move the shade of an earlier drawing under the same name; see `style.line`.
 
     Args:
         ax: Axes.
@@ -191,43 +209,31 @@ def band(ax, gid, x, low, high, *, update=False, **look):
         x: Array of shape (n,).
         low: Lower line, of shape (n,).
         high: Upper line, of shape (n,).
-        update: Move the existing shade instead of drawing one.
         **look: As of `Axes.fill_between`.
 
     Returns:
         The shade.
-
-    Raises:
-        ValueError: If there is no such shade to move.
     """
-    if not update:
-        return ax.fill_between(x, low, high, gid=gid, linewidth=0, **look)
-    found = [artist for artist in ax.collections if artist.get_gid() == gid]
-    if not found:
-        raise ValueError(f"There is no shade '{gid}' to update: draw the plot on these Axes first.")
-    found[-1].set_data(x, low, high)
-    return found[-1]
+    return artist(
+        ax,
+        ("band", gid, look),
+        lambda: ax.fill_between(x, low, high, gid=gid, linewidth=0, **look),
+        lambda drawn: drawn.set_data(x, low, high),
+    )
 
 
-def _banded(ax, lines, update):
+def _banded(ax, lines):
     """Median lines with bands for each (label, x, values of shape (len(x), samples)), on a logarithmic axis."""
     values = [np.quantile(norms, (BAND[0], 0.5, BAND[1]), axis=-1) for _, _, norms in lines]
-    top = style.round_number(1.2 * max(value.max() for value in values) or 1.0)
-    style.log_scale(ax, values, top=top, update=update)
-    bottom = ax.get_ylim()[0]
+    style.log_scale(ax, values, top=style.round_number(1.2 * max(value.max() for value in values) or 1.0))
+    bottom = ax.get_ylim()[0] / 10  # on a logarithmic axis a shade has no place for 0
     for order, ((label, x, _), (low, middle, high)) in enumerate(zip(lines, values, strict=True)):
-        color = style.PALETTE[order]
-        # On a logarithmic axis a shade has no place for 0.
-        band(ax, f"band {order}", x, np.maximum(low, bottom / 10), np.maximum(high, bottom / 10), update=update,
-             color=color, alpha=0.2, zorder=2)  # fmt: skip
-        look = {"color": color, "linestyle": _DASHES[order], "marker": style.MARKERS[order], "label": label}
+        look = {"color": style.PALETTE[order]}
+        band(ax, f"band {order}", x, np.maximum(low, bottom), np.maximum(high, bottom), alpha=0.2, zorder=2, **look)
+        look |= {"linestyle": _DASHES[order], "marker": style.MARKERS[order], "linewidth": 1.6, "markersize": 4.5}
         marks = style.spread_markers(len(x), order)
-        drawn = style.line(
-            ax, f"median {order}", x, middle, update=update, markevery=marks, linewidth=1.6, markersize=4.5, **look
-        )
-        drawn.set_label(label)
-    if not update:
-        _legend(ax, len(lines))
+        style.line(ax, f"median {order}", x, middle, markevery=marks, label=label, **look)
+    _legend(ax, len(lines))
 
 
 def _legend(ax, entries):
@@ -235,7 +241,7 @@ def _legend(ax, entries):
     if entries <= _IN_A_ROW:
         style.legend(ax)
     else:
-        ax.legend(loc="best", fontsize=style.SMALL, framealpha=0.9)
+        style.inner_legend(ax)
 
 
 def _check_lines(data, labels):

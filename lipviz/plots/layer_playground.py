@@ -7,82 +7,75 @@ import numpy as np
 from lipviz.measure.layer_playground import LayerPlay
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
 from lipviz.plots.gradient_histograms import steps
-from lipviz.plots.spectra import plot_singular_values
+from lipviz.plots.spectra import STAGES, draw_spectra, drawing_of_spectra
 
 _BINS = 40
 
 
-def plot_layer_spectrum(data, *, ax=None, update=False):
+@without_update
+def plot_layer_spectrum(data, *, ax=None):
     """Draw the singular values of a layer as a map; of one with a kernel, also before its constraint.
 
     Args:
         data: `LayerPlay` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, of a layer of the same stages: fast.
 
     Returns:
         The Axes.
     """
-    ax = plot_singular_values(data.spectrum, ax=ax, update=update)
-    if not update:
-        for fixed in [artist for artist in ax.lines if not artist.get_gid()]:
-            fixed.remove()  # k at its present value, which may move here
-        if not data.has_kernel:
-            (drawn,) = (artist for artist in ax.lines if artist.get_gid() == "raw")
-            drawn.set(color=style.BLUE, marker="o", linestyle="-", label="the layer")
-            style.legend(ax)
-        elif data.k is None:  # nothing is made of this kernel: it is what the layer uses
-            (drawn,) = (artist for artist in ax.lines if artist.get_gid() == "raw")
-            drawn.set(color=style.BLUE, marker="o", linestyle="-", label="kernel, without a constraint")
-            style.legend(ax)
-    k = np.nan if data.k is None else data.k
-    style.line(ax, "k", ax.get_xlim(), [k, k], update=update, color="#999999", linewidth=0.8, label="_k", zorder=1)
-    bottom, top = ax.get_ylim()
-    # To powers of ten, for a frame that mostly stays while a slider moves.
-    ax.set_ylim(10.0 ** math.floor(math.log10(bottom) + 1e-9), 10.0 ** math.ceil(math.log10(top) - 1e-9))
+    with drawing_of_spectra(ax) as ax:
+        draw_spectra(ax, data.spectrum, _stages(data))
+        k = np.nan if data.k is None else data.k
+        style.line(ax, "k", ax.get_xlim(), [k, k], color="#999999", linewidth=0.8, label="_k", zorder=1)
+        bottom, top = ax.get_ylim()
+        # To powers of ten, for a frame that mostly stays while a slider moves.
+        ax.set_ylim(10.0 ** math.floor(math.log10(bottom) + 1e-9), 10.0 ** math.ceil(math.log10(top) - 1e-9))
     return ax
 
 
-def plot_layer_gains(data, *, ax=None, update=False):
+def _stages(data):
+    """Of a layer that makes nothing of its kernel, or has none, the only one is what it uses."""
+    if data.has_kernel and data.k is not None:
+        return STAGES
+    label = "kernel, without a constraint" if data.has_kernel else "the layer"
+    return [("raw", label, {"color": style.BLUE, "linestyle": "-", "marker": "o"}), *STAGES[1:]]
+
+
+@without_update
+def plot_layer_gains(data, *, ax=None):
     """Draw how much random inputs are stretched, beside k, the largest singular value and what is certified.
 
     Args:
         data: `LayerPlay` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast.
 
     Returns:
         The Axes.
     """
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Gain of random inputs, and bounds",
-            xlabel="length after over length before (no unit)",
-            ylabel="share of random inputs (%)",
-        )
     upper = data.bound.upper
     ends = [data.largest, *([] if data.k is None else [data.k]), *([upper] if upper < math.inf else [])]
     right = 1.5 if max(ends) <= 1.45 else style.round_number(1.05 * max(ends))
     edges = np.linspace(0, right, _BINS + 1)
     shares = 100 * np.histogram(data.gains, edges)[0] / len(data.gains)
-    steps(ax, "gains", shares, edges, update, fill=True, zorder=2, edgecolor=style.GREY, facecolor="#6B6B6B40",
-          linewidth=1.6)  # fmt: skip
     top = 105
     looks = (
         ("k", data.k, "k", style.BLACK, ":", ""),
         ("largest", data.largest, "σmax", style.BLUE, "-", "o"),
         ("certified", upper if upper < math.inf else None, "certified", style.VERMILLION, "--", "s"),
     )
-    for gid, value, label, color, dash, marker in looks:
-        value = np.nan if value is None else value
-        heights = np.array([0, 0.9, 1.0]) * top
-        style.line(ax, gid, [value] * 3, heights, update=update, markevery=[1], color=color, linestyle=dash,
-                   marker=marker, linewidth=1.6, markersize=6, label=label, zorder=4)  # fmt: skip
-    ax.set_xlim(0, 1.02 * right)
-    ax.set_ylim(0, top)
-    if not update:
+    labels = {"xlabel": "length after over length before (no unit)", "ylabel": "share of random inputs (%)"}
+    with style.drawing(ax, title="Gain of random inputs, and bounds", **labels) as ax:
+        steps(ax, "gains", shares, edges, fill=True, zorder=2, edgecolor=style.GREY, facecolor="#6B6B6B40",
+              linewidth=1.6)  # fmt: skip
+        for gid, value, label, color, dash, marker in looks:
+            value = np.nan if value is None else value
+            heights = np.array([0, 0.9, 1.0]) * top
+            style.line(ax, gid, [value] * 3, heights, markevery=[1], color=color, linestyle=dash, marker=marker,
+                       linewidth=1.6, markersize=6, label=label, zorder=4)  # fmt: skip
+        ax.set_xlim(0, 1.02 * right)
+        ax.set_ylim(0, top)
         style.legend(ax)
     return ax
 

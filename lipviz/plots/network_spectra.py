@@ -7,46 +7,44 @@ import numpy as np
 from lipviz.measure.network_spectra import JacobianSpectra
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
 from lipviz.plots.gradients import BAND, band
 
 _MEDIAN = {"color": style.BLUE, "marker": "o", "linestyle": "-", "label": "median", "linewidth": 1.6, "markersize": 4.5}
 _ENDS = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.2}
 
 
-def plot_jacobian_spectra(data, *, ax=None, update=False):
+@without_update
+def plot_jacobian_spectra(data, *, ax=None):
     """Draw singular values of a network's Jacobian against their rank: median, 5–95 % and extremes over the samples.
 
     Args:
         data: `JacobianSpectra` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast.
 
     Returns:
         The Axes.
     """
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Singular values of the Jacobian",
-            xlabel="rank of the singular value, largest first",
-            ylabel="singular value (gain, no unit)",
-        )
-        style.whole_ticks(ax)
-        ax.axhline(1.0, color="#999999", linewidth=0.8, zorder=1)
     least, low, middle, high, most = data.quantile((0, BAND[0], 0.5, BAND[1], 1))
-    top = style.round_number(1.2 * max(1.0, most.max()))
-    style.log_scale(ax, [least, most], top=top, update=update)
-    bottom = ax.get_ylim()[0] / 10  # on a logarithmic axis a shade has no place for 0
     rank = np.arange(1, len(middle) + 1)
-    look = {"color": style.BLUE, "alpha": 0.25, "zorder": 2, "label": "5–95 % of samples"}
-    band(ax, "band", rank, np.maximum(low, bottom), np.maximum(high, bottom), update=update, **look)
-    style.line(ax, "least", rank, least, update=update, label="_smallest", **_ENDS)
-    style.line(ax, "most", rank, most, update=update, label="extremes", **_ENDS)
-    style.line(ax, "median", rank, middle, update=update, markevery=style.spread_markers(len(rank), 0), **_MEDIAN)
     end = len(rank) if len(rank) < 10 else 10 * math.ceil(len(rank) / 10)
     pad = min(0.2 + 0.02 * end, 0.9)
-    ax.set_xlim(1 - pad, end + pad)
-    if not update:
+    with style.drawing(
+        ax,
+        title="Singular values of the Jacobian",
+        xlabel="rank of the singular value, largest first",
+        ylabel="singular value (gain, no unit)",
+        dress=(style.whole_ticks, style.log_y),
+    ) as ax:
+        style.level(ax, 1.0, color="#999999", linewidth=0.8, zorder=1)
+        style.log_scale(ax, [least, most], top=style.round_number(1.2 * max(1.0, most.max())))
+        bottom = ax.get_ylim()[0] / 10  # on a logarithmic axis a shade has no place for 0
+        look = {"color": style.BLUE, "alpha": 0.25, "zorder": 2, "label": "5–95 % of samples"}
+        band(ax, "band", rank, np.maximum(low, bottom), np.maximum(high, bottom), **look)
+        style.line(ax, "least", rank, least, label="_smallest", **_ENDS)
+        style.line(ax, "most", rank, most, label="extremes", **_ENDS)
+        style.line(ax, "median", rank, middle, markevery=style.spread_markers(len(rank), 0), **_MEDIAN)
+        ax.set_xlim(1 - pad, end + pad)
         style.legend(ax)
     return ax
 

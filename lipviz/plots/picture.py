@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -86,7 +87,8 @@ class LiveFigure:
 
     Text is what costs time in a figure, so each is drawn once, see `LetterRenderer`. And everything in a panel but its
     artists of data (those with a `gid`, see `style.line`) is kept as a background for each frame, that is, for each set
-    of limits and labels: those that were used last, as a slider that moves back and forth comes by again.
+    of limits, labels and artists without a `gid`: those that were used last, as a slider that moves back and forth
+    comes by again.
 
     Args:
         figure: Figure of `new_figure`, at the resolution that pictures shall have.
@@ -139,14 +141,14 @@ class LiveFigure:
         self._figure.patch.draw(self._renderer)
         self._draw_all_but_data(ax)
         background = self._renderer.copy_from_bbox(box)
-        known[frame] = background, _palette(self._drawn(ax, box, background))
+        known[frame] = background, chosen_palette(self._drawn(ax, box, background))
         if len(known) > _FRAMES:
             del known[next(iter(known))]
         return known[frame]
 
     def _draw_all_but_data(self, ax):
         legend = ax.get_legend()
-        if not getattr(legend, STAYS, False) or not legend.get_visible():
+        if not hasattr(legend, STAYS) or not legend.get_visible():
             ax.draw(self._renderer)
             return
         legend.set_animated(True)
@@ -154,7 +156,7 @@ class LiveFigure:
             ax.draw(self._renderer)
         finally:
             legend.set_animated(False)
-        self._renderer.draw_once((ax, legend_words(legend), ax.get_position().bounds), legend.draw)
+        self._renderer.draw_once((ax, _of_legend(legend), ax.get_position().bounds), legend.draw)
 
     def _drawn(self, ax, box, background):
         """An Axes as an image: its data on its background."""
@@ -168,8 +170,11 @@ class LiveFigure:
 
     def _frame(self, ax):
         """What the background of an Axes depends on."""
-        texts = (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel(), *(line.get_label() for line in ax.lines))
-        return (ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), texts)
+        texts = ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel()
+        fixed = (artist for artist in ax.get_children() if not artist.get_gid())
+        # Artists are equal only to themselves.
+        keys = (_of_legend(artist) if isinstance(artist, Legend) else artist for artist in fixed)
+        return (ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), texts, *keys)
 
     def _encoded(self, ax, image, palette):
         stream = io.BytesIO()
@@ -183,7 +188,12 @@ def legend_words(legend):
     return tuple(text.get_text() for text in legend.get_texts())
 
 
-def _palette(image):
+def _of_legend(legend):
+    """What tells a legend from others."""
+    return legend_words(legend), getattr(legend, STAYS, None)
+
+
+def chosen_palette(image):
     """A palette image with 256 colours for an image, its background colour exact.
 
     They are those that are there, and those of the style, which the next picture on the same background may have.

@@ -5,9 +5,12 @@ import numpy as np
 from lipviz.certification import CertifiedAccuracy, CertifiedRadii
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.gradient_histograms import steps
+from lipviz.plots.sheet import artist
 
 _CERTIFIED = {"color": style.BLUE, "linestyle": "-", "marker": "o"}
 _EMPIRICAL = {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}
+_MEDIAN = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6}
 _BINS = 30
 
 
@@ -17,35 +20,36 @@ def plot_certified_accuracy(data, *, ax=None):
     Between the two lines lies what nobody knows: samples without a certificate that no attack broke.
 
     Args:
-        data: `CertifiedAccuracy` of `lipviz.measure`; its ε in any order.
+        data: `CertifiedAccuracy` of `lipviz.certification`; its ε in any order.
         ax: Axes to draw on; None makes a figure.
 
     Returns:
         The Axes.
     """
-    ax = style.prepared(
+    order = np.argsort(data.epsilons)
+    epsilons = data.epsilons[order]
+    largest = epsilons[-1] or 1.0
+    lines = [("certified", data.certified, "certified", _CERTIFIED)]
+    if data.empirical is not None:
+        lines.append(("empirical", data.empirical, "under attack", _EMPIRICAL))
+    with style.drawing(
         ax,
         title="Accuracy that is left",
         xlabel="size ε of the change (l2 norm, units of the input)",
         ylabel="share of samples (no unit)",
-    )
-    order = np.argsort(data.epsilons)
-    epsilons = data.epsilons[order]
-    ax.axhline(data.accuracy, color=style.GREY, linewidth=1.0, linestyle=":", zorder=1, label="no change")
-    lines = [("certified", data.certified, _CERTIFIED)]
-    if data.empirical is not None:
-        lines.append(("empirical", data.empirical, _EMPIRICAL))
-        ax.fill_between(epsilons, data.certified[order], data.empirical[order], color="#EEEEEE", zorder=0)
-    for place, (gid, values, look) in enumerate(lines):
-        label = {"certified": "certified", "empirical": "under attack"}[gid]
-        markers = style.spread_markers(len(epsilons), place)
-        style.line(
-            ax, gid, epsilons, values[order], markevery=markers, label=label, linewidth=1.6, markersize=4.5, **look
-        )
-    ax.set_ylim(-0.02, 1.02)
-    largest = epsilons[-1] or 1.0
-    ax.set_xlim(-0.02 * largest, 1.02 * largest)
-    style.legend(ax)
+    ) as ax:
+        look = {"color": style.GREY, "linewidth": 1.0, "linestyle": ":", "zorder": 1, "label": "no change"}
+        style.level(ax, data.accuracy, **look)
+        if data.empirical is not None:
+            ends = data.certified[order], data.empirical[order]
+            artist(ax, None, lambda: ax.fill_between(epsilons, *ends, color="#EEEEEE", zorder=0))
+        for place, (gid, values, label, look) in enumerate(lines):
+            marks = style.spread_markers(len(epsilons), place)
+            look = {"label": label, "linewidth": 1.6, "markersize": 4.5, **look}
+            style.line(ax, gid, epsilons, values[order], markevery=marks, **look)
+        ax.set_xlim(-0.02 * largest, 1.02 * largest)
+        ax.set_ylim(-0.02, 1.02)
+        style.legend(ax)
     return ax
 
 
@@ -53,33 +57,31 @@ def plot_radii(data, *, ax=None):
     """Draw how many samples have which certified radius, as a histogram, and their median.
 
     Args:
-        data: `CertifiedRadii` of `lipviz.measure`. Infinite radii are left out, and said to be.
+        data: `CertifiedRadii` of `lipviz.certification`. Infinite radii are left out, and said to be.
         ax: Axes to draw on; None makes a figure.
 
     Returns:
         The Axes.
     """
-    ax = style.prepared(
-        ax,
-        title="Certified radii",
-        xlabel="certified radius (l2 norm, units of the input)",
-        ylabel="number of samples",
-    )
     radii = data.radii[np.isfinite(data.radii)]
     infinite = len(data.radii) - len(radii)
     top = radii.max(initial=0.0) or 1.0
     counts, edges = np.histogram(radii, bins=_BINS, range=(0.0, top))
+    most = max(1, counts.max())
     label = "samples" if not infinite else f"samples ({infinite} infinite left out)"
-    ax.stairs(counts, edges, fill=True, color=style.BLUE, alpha=0.75, label=label, gid="radii")
-    if len(radii):
-        median = float(np.median(radii))
-        look = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6}
-        style.line(
-            ax, "median", [median, median], [0, max(1, counts.max())], label=f"median {style.number(median)}", **look
-        )
-    ax.set_xlim(0, 1.02 * top)
-    ax.set_ylim(0, 1.08 * max(1, counts.max()))
-    style.legend(ax)
+    with style.drawing(
+        ax,
+        title="Certified radii",
+        xlabel="certified radius (l2 norm, units of the input)",
+        ylabel="number of samples",
+    ) as ax:
+        steps(ax, "radii", counts, edges, fill=True, color=style.BLUE, alpha=0.75, label=label)
+        if len(radii):
+            median = float(np.median(radii))
+            style.line(ax, "median", [median, median], [0, most], label=f"median {style.number(median)}", **_MEDIAN)
+        ax.set_xlim(0, 1.02 * top)
+        ax.set_ylim(0, 1.08 * most)
+        style.legend(ax)
     return ax
 
 

@@ -1,5 +1,7 @@
 """Images beside their saliency maps, and beside their attacked twins."""
 
+import contextlib
+
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -7,6 +9,7 @@ from matplotlib.figure import Figure
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
 from lipviz.plots.fields import DIVERGING, colour_scale
 
 _GAP = 0.08  # between tiles, whose width is 1
@@ -14,7 +17,8 @@ _TILE = 1.25  # inches
 _MOST = 8
 
 
-def plot_saliency(data, *, ax=None, update=False, most=_MOST, title=None):
+@without_update
+def plot_saliency(data, *, ax=None, most=_MOST, title=None):
     """Draw images above the gradients of their scores.
 
     Blue is where a larger value lowers the score, vermillion where it raises it. All maps have one scale, the same to
@@ -24,7 +28,6 @@ def plot_saliency(data, *, ax=None, update=False, most=_MOST, title=None):
         data: `Saliency` of `lipviz.measure`, of images of shape (height, width), or with 1 or 3 channels last. The
             channels of maps are added up.
         ax: Axes to draw on; None makes a figure, as wide as there are images.
-        update: Replace what an earlier call drew on the same Axes.
         most: Number of images to show, the first ones.
         title: Title, such as the network's name; what is drawn by default.
 
@@ -35,23 +38,22 @@ def plot_saliency(data, *, ax=None, update=False, most=_MOST, title=None):
         ValueError: If the samples are no images.
     """
     images, maps = _images(data.inputs[:most]), _images(data.maps[:most])
-    names = ("image", "gradient")
+    maps = maps if maps.ndim == 3 else maps.sum(axis=-1)
     title = title or ("Where the margin comes from" if data.rivals is not None else "Where the logit comes from")
     captions = [_saliency_caption(data, place) for place in range(len(images))]
-    ax = _tiles(ax, title, names, captions, images, update)
-    _draw(ax, 0, images, "image")
-    maps = maps if maps.ndim == 3 else maps.sum(axis=-1)
-    _draw_signed(ax, 1, maps, "map", "gradient of the score (per unit of the input)", rows=2)
+    with _tiles(ax, title, ("image", "gradient"), captions, images) as ax:
+        _draw(ax, 0, images, "image")
+        _draw_signed(ax, 1, maps, "map", "gradient of the score (per unit of the input)", rows=2)
     return ax
 
 
-def plot_adversarial_pairs(data, *, ax=None, update=False, most=_MOST, title=None):
+@without_update
+def plot_adversarial_pairs(data, *, ax=None, most=_MOST, title=None):
     """Draw images, what an attack made of them, and what it changed; below each how far it went.
 
     Args:
         data: `AdversarialPairs` of `lipviz.measure`, of images, see `plot_saliency`.
         ax: Axes to draw on; None makes a figure, as wide as there are images.
-        update: Replace what an earlier call drew on the same Axes.
         most: Number of images to show, the first ones.
         title: Title, such as the network's name; what is drawn by default.
 
@@ -62,14 +64,14 @@ def plot_adversarial_pairs(data, *, ax=None, update=False, most=_MOST, title=Non
         ValueError: If the samples are no images.
     """
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
+    changes = changes if changes.ndim == 3 else changes.sum(axis=-1)
     captions = [_pair_caption(data, place) for place in range(len(images))]
     title = title or "Images and their attacked twins"
-    ax = _tiles(ax, title, ("image", "attacked", "change"), captions, images, update)
     limits = float(images.min()), float(images.max())
-    _draw(ax, 0, images, "image", limits)
-    _draw(ax, 1, attacked, "attacked", limits)
-    changes = changes if changes.ndim == 3 else changes.sum(axis=-1)
-    _draw_signed(ax, 2, changes, "change", "change (units of the input)", rows=3)
+    with _tiles(ax, title, ("image", "attacked", "change"), captions, images) as ax:
+        _draw(ax, 0, images, "image", limits)
+        _draw(ax, 1, attacked, "attacked", limits)
+        _draw_signed(ax, 2, changes, "change", "change (units of the input)", rows=3)
     return ax
 
 
@@ -106,55 +108,44 @@ def _images(samples):
     return samples
 
 
-def _tiles(ax, title, names, captions, images, update):
-    """Axes for rows of tiles, the first row at the top: names at the left, captions below.
-
-    Raises:
-        ValueError: If there are no Axes to update.
-    """
+@contextlib.contextmanager
+def _tiles(ax, title, names, captions, images):
+    """A `style.drawing` of rows of tiles, the first row at the top: names at the left, captions below."""
     ratio = images.shape[1] / images.shape[2]
     width, height = len(images) * (1 + _GAP) - _GAP, len(names) * (ratio + _GAP) - _GAP
-    if update:
-        if ax is None:
-            raise ValueError("There are no Axes to update: draw the plot first, and give its Axes as `ax`.")
-        for artist in [artist for artist in ax.get_children() if artist.get_gid()]:
-            artist.remove()
-    elif ax is None:
+    if ax is None:
         size = (max(4.6, _TILE * width + 2.2), _TILE * height + 1.5)
         ax = Figure(figsize=size, dpi=style.DPI, layout="constrained").add_subplot()
-    style.prepared(ax, title=title, xlabel="", ylabel="")
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    ax.set_xlim(0, width)
-    ax.set_ylim(height, 0)
-    ax.set_aspect("equal", adjustable="box")
+    dress = (style.bare_tiles, style.equal_aspect, _no_ticks)
+    with style.drawing(ax, title=title, xlabel="", ylabel="", dress=dress) as ax:
+        ax.set_xlim(0, width)
+        ax.set_ylim(height, 0)
+        ax.set_xticks(np.arange(len(images)) * (1 + _GAP) + 0.5, captions, fontsize=style.SMALL)
+        ax.set_yticks(np.arange(len(names)) * (ratio + _GAP) + ratio / 2, names, fontsize=style.TEXT)
+        yield ax
+
+
+def _no_ticks(ax):
     ax.tick_params(length=0)
-    ax.set_xticks(np.arange(len(images)) * (1 + _GAP) + 0.5, captions, fontsize=style.SMALL)
-    ax.set_yticks(np.arange(len(names)) * (ratio + _GAP) + ratio / 2, names, fontsize=style.TEXT)
-    return ax
 
 
-def _draw(ax, row, images, gid, limits=None, **look):
+def _draw(ax, row, images, gid, limits=None, cmap="gray"):
     """Draw a row of images; grey ones between limits, by default those of the images."""
     ratio = images.shape[1] / images.shape[2]
     low, high = (float(images.min()), float(images.max())) if limits is None else limits
+    look = {"cmap": cmap, "limits": (low, high if high > low else low + 1.0)}
     if images.ndim == 4:  # colours have no scale of their own
-        images = np.clip((images - low) / ((high - low) or 1.0), 0, 1)
-    look = look or {"cmap": "gray", "norm": Normalize(low, high if high > low else low + 1.0)}
-    frame = ax.get_xlim(), ax.get_ylim()
+        images, look = np.clip((images - low) / ((high - low) or 1.0), 0, 1), {}
     top = row * (ratio + _GAP)
     for place, image in enumerate(images):
         left = place * (1 + _GAP)
-        extent = (left, left + 1, top + ratio, top)
-        ax.imshow(image, extent=extent, interpolation="nearest", gid=f"{gid} {place}", **look)
-    ax.set_xlim(frame[0])
-    ax.set_ylim(frame[1])
+        style.image(ax, f"{gid} {place}", image, (left, left + 1, top + ratio, top), **look)
 
 
 def _draw_signed(ax, row, maps, gid, label, rows):
     limit = float(np.abs(maps).max()) or 1.0
     norm = Normalize(-limit, limit)
-    _draw(ax, row, maps, gid, cmap=DIVERGING, norm=norm)
+    _draw(ax, row, maps, gid, (-limit, limit), DIVERGING)
     # As high as its row.
     height = 1 / rows
     place = (1.02, (rows - 1 - row) * height + 0.02, 0.02, height - 0.04)

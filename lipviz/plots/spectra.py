@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+from matplotlib import colormaps
 
-from lipviz.plots import style
+from lipviz.plots import sheet, style
+from lipviz.plots.deprecation import without_update
 
 # (attribute of the data, label, look): each line has a colour, a dash and a marker of its own.
-_STAGES = (
+STAGES = (
     ("raw", "raw kernel", {"color": style.GREY, "linestyle": ":", "marker": "^"}),
     ("normalized", "normalized", {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}),
     ("constrained", "after Björck", {"color": style.BLUE, "linestyle": "-", "marker": "o"}),
@@ -15,7 +17,8 @@ _STAGES = (
 _LABELLED_LAYERS = 8
 
 
-def plot_singular_values(data, *, ax=None, update=False):
+@without_update
+def plot_singular_values(data, *, ax=None):
     """Draw singular values against their rank, largest first, on a logarithmic axis.
 
     Of one kernel: before normalization, after it, and after Björck, as far as they exist. Of a network: of the
@@ -24,74 +27,86 @@ def plot_singular_values(data, *, ax=None, update=False):
     Args:
         data: `LayerSpectrum`, `NetworkSpectrum` or `BjorckConvergence` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes: fast, for kernels of the same stages.
 
     Returns:
         The Axes.
     """
-    layers = getattr(data, "layers", None)
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Singular values",
-            xlabel="rank of the singular value, largest first",
-            ylabel="singular value (gain, no unit)",
-        )
-        style.whole_ticks(ax)
-        for k in {getattr(layer, "k", 1.0) for layer in layers or [data]}:  # what constrained values come up to
-            ax.axhline(k, color="#999999", linewidth=0.8, zorder=1)
-    values = _one_kernel(ax, data, update) if layers is None else _network(ax, layers, update)
+    with drawing_of_spectra(ax) as ax:
+        layers = getattr(data, "layers", None)
+        for k in sorted({getattr(layer, "k", 1.0) for layer in layers or [data]}):  # what values come up to
+            style.level(ax, k, color="#999999", linewidth=0.8, zorder=1)
+        if layers is None:
+            draw_spectra(ax, data, STAGES)
+        else:
+            _network(ax, layers)
+    return ax
+
+
+def drawing_of_spectra(ax):
+    """A `style.drawing` of singular values."""
+    return style.drawing(
+        ax,
+        title="Singular values",
+        xlabel="rank of the singular value, largest first",
+        ylabel="singular value (gain, no unit)",
+        dress=(style.whole_ticks, style.log_y),
+    )
+
+
+def draw_spectra(ax, data, stages):
+    """Draw the stages of one kernel that there are, with their legend and in their frame.
+
+    Args:
+        ax: Axes.
+        data: `LayerSpectrum` or `BjorckConvergence`.
+        stages: Triples (attribute of the data, label, look), as `STAGES`.
+    """
+    stages = [stage for stage in stages if getattr(data, stage[0]) is not None]
+    for order, (attribute, label, look) in enumerate(stages):
+        _line(ax, attribute, getattr(data, attribute), order, label=label, **look)
+    style.legend(ax)
+    _frame(ax, [getattr(data, attribute) for attribute, *_ in stages])
+
+
+def _frame(ax, values):
     # Headroom above the largest, and above 1, where a constrained spectrum lies.
     top = style.round_number(1.2 * max(1.0, *(value.max() for value in values)))
-    style.log_scale(ax, values, top=top, update=update)
+    style.log_scale(ax, values, top=top)
     longest = max(len(value) for value in values)
     # To whole tens, for a frame that mostly stays while a size changes. Rank 0, which does not exist, stays out.
     end = longest if longest < 10 else 10 * math.ceil(longest / 10)
     pad = min(0.2 + 0.02 * end, 0.9)
     ax.set_xlim(1 - pad, end + pad)
-    return ax
 
 
-def _one_kernel(ax, data, update):
-    stages = [stage for stage in _STAGES if getattr(data, stage[0]) is not None]
-    values = [getattr(data, attribute) for attribute, _, _ in stages]
-    for order, (attribute, label, look) in enumerate(stages):
-        _line(ax, attribute, getattr(data, attribute), order, update, label=label, **look)
-    if not update:
-        style.legend(ax)
-    return values
-
-
-def _network(ax, layers, update):
+def _network(ax, layers):
     values = []
     for order, layer in enumerate(layers):
         marker = style.MARKERS[order % len(style.MARKERS)]
-        look = {"color": _color(order, len(layers)), "marker": marker}
+        look = {"color": depth_color(order, len(layers)), "marker": marker}
         is_named = len(layers) <= _LABELLED_LAYERS or order in (0, len(layers) - 1)
         label = layer.name if is_named else "_" + layer.name
-        _line(ax, f"used {order}", layer.used, order, update, label=label, **look)
+        _line(ax, f"used {order}", layer.used, order, label=label, **look)
         values.append(layer.used)
         if layer.constrained is not None:
             look.update(linestyle=":", marker="", linewidth=1.0)
-            _line(ax, f"raw {order}", layer.raw, order, update, label="_raw " + layer.name, **look)
+            _line(ax, f"raw {order}", layer.raw, order, label="_raw " + layer.name, **look)
             values.append(layer.raw)
-    if not update:
-        if any(layer.constrained is not None for layer in layers):
-            ax.plot([], [], color=style.GREY, linestyle=":", label="raw kernels")
-        # Names of layers are long: inside, where they hide least.
-        ax.legend(loc="best", fontsize=style.SMALL, framealpha=0.9)
-    return values
+    if any(layer.constrained is not None for layer in layers):
+        look = {"color": style.GREY, "linestyle": ":", "label": "raw kernels"}
+        sheet.artist(ax, ("raw kernels",), lambda: ax.plot([], [], **look)[0])
+    style.inner_legend(ax)  # names of layers are long: inside, where they hide least
+    _frame(ax, values)
 
 
-def _color(order, count):
+def depth_color(order, count):
+    """Colour of a layer: by its place among the others."""
     if count <= len(style.PALETTE):
         return style.PALETTE[order]
-    from matplotlib import colormaps
-
-    return colormaps["cividis"](0.85 * order / (count - 1))  # by depth; its pale end is left out
+    return colormaps["cividis"](0.85 * order / (count - 1))  # its pale end is left out
 
 
-def _line(ax, gid, values, order, update, **look):
+def _line(ax, gid, values, order, **look):
     rank = np.arange(1, len(values) + 1)
     look = {"markersize": 4.5, "linewidth": 1.6, **look}
-    style.line(ax, gid, rank, values, update=update, markevery=style.spread_markers(len(values), order), **look)
+    style.line(ax, gid, rank, values, markevery=style.spread_markers(len(values), order), **look)

@@ -4,33 +4,33 @@ import numpy as np
 
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
 from lipviz.toys.training import BoundaryTraining, WassersteinTraining
 
 
-def plot_toy_loss(data, *, ax=None, update=False):
+@without_update
+def plot_toy_loss(data, *, ax=None):
     """Draw the loss of a training against its steps.
 
     Args:
         data: `BoundaryTraining` of `lipviz.toys.training`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the line of an earlier call on the same Axes: fast.
 
     Returns:
         The Axes.
     """
-    if not update:
-        ax = style.prepared(ax, title="Loss", xlabel="training steps", ylabel="loss (no unit)")
-        style.whole_ticks(ax)
     steps = np.arange(len(data.losses))
     look = {"color": style.VERMILLION, "marker": "s", "markersize": 4.5, "linewidth": 1.6}
     marks = style.spread_markers(max(1, len(steps)), 0)
-    style.line(ax, "loss", steps, data.losses, update=update, markevery=marks, **look)
-    # The frame is that of the whole training, so that it stays while the line grows.
-    ax.set_xlim(-0.02 * data.steps, 1.02 * data.steps)
     largest = float(np.max(data.losses, initial=0.0))
     smallest = float(np.min(data.losses, initial=0.0))
     top = style.round_number(largest) if largest > 0 else 1.0
-    ax.set_ylim(0.0 if smallest >= 0 else -style.round_number(-smallest), top)
+    labels = {"title": "Loss", "xlabel": "training steps", "ylabel": "loss (no unit)"}
+    with style.drawing(ax, **labels, dress=(style.whole_ticks,)) as ax:
+        style.line(ax, "loss", steps, data.losses, markevery=marks, **look)
+        # The frame is that of the whole training, so that it stays while the line grows.
+        ax.set_xlim(-0.02 * data.steps, 1.02 * data.steps)
+        ax.set_ylim(0.0 if smallest >= 0 else -style.round_number(-smallest), top)
     return ax
 
 

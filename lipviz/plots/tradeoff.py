@@ -4,6 +4,7 @@ import numpy as np
 
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
+from lipviz.plots.deprecation import without_update
 from lipviz.toys.tradeoff import Tradeoff
 
 _LOSSES = {
@@ -12,15 +13,18 @@ _LOSSES = {
 }
 _RING = {"linestyle": "none", "marker": "o", "markersize": 15, "markerfacecolor": "none", "markeredgewidth": 2.0}
 _LIVE = {"linestyle": "none", "marker": "*", "markersize": 13, "color": style.GREEN, "label": "live run"}
+_OTHERS = {"color": style.GREY, "linewidth": 0.7, "alpha": 0.45, "label": "other runs"}
+_CHOSEN = {"color": style.BLACK, "marker": "o", "markersize": 4.5, "linewidth": 1.8, "label": "chosen run", "zorder": 3}
+_EPSILON = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.6, "label": "ε"}
 
 
-def plot_tradeoff(data, *, ax=None, update=False):
+@without_update
+def plot_tradeoff(data, *, ax=None):
     """Draw each run as a point, accuracy against robustness, and through the runs that no other beats the frontier.
 
     Args:
-        data: `Tradeoff` of `lipviz.measure`. The chosen run has a ring and its number, live ones are stars.
+        data: `Tradeoff` of `lipviz.toys`. The chosen run has a ring and its number, live ones are stars.
         ax: Axes to draw on; None makes a figure.
-        update: Move what an earlier call drew on the same Axes: fast.
 
     Returns:
         The Axes.
@@ -28,28 +32,29 @@ def plot_tradeoff(data, *, ax=None, update=False):
     robust = "mean certified radius (l2 norm, units of the input)"
     if data.epsilon is not None:
         robust = "certified accuracy at ε (share, no unit)"
-    if not update:
-        ax = style.prepared(ax, title="Accuracy against robustness", xlabel=robust, ylabel="accuracy (share, no unit)")
-    ax.xaxis.label.set_text(robust)
     x, y = data.robustness, data.accuracy
-    ends = data.frontier
-    # A staircase: what lies below it, or to the left, is beaten.
-    look = {"color": style.GREY, "linestyle": "--", "linewidth": 1.0, "label": "frontier", "drawstyle": "steps-pre"}
-    corners = (np.r_[0.0, x[ends], x[ends[-1:]]], np.r_[y[ends[:1]], y[ends], 0.0][-len(ends) - 2 :])
-    style.line(ax, "frontier", *(corners if len(ends) else ([], [])), update=update, zorder=2, **look)
     live = np.isin(np.arange(len(data)), data.live)
-    for loss, (label, color, marker) in _LOSSES.items():
-        of_it = np.array([run.loss == loss for run in data.runs], bool) & ~live
-        look = {"color": color, "marker": marker, "linestyle": "none", "markersize": 6, "label": label}
-        style.line(ax, loss, x[of_it], y[of_it], update=update, zorder=3, **look)
-    style.line(ax, "live", x[live], y[live], update=update, zorder=4, **_LIVE)
-    chosen = [] if data.chosen is None else [data.chosen]
-    look = {**_RING, "color": style.BLACK, "label": "_chosen"}
-    style.line(ax, "chosen", x[chosen], y[chosen], update=update, zorder=5, **look)
-    _limits(ax, x if data.epsilon is None else np.array([0.03, 0.97]), y)  # one frame for every ε
-    if not update:
+    with style.drawing(
+        ax, title="Accuracy against robustness", xlabel=robust, ylabel="accuracy (share, no unit)"
+    ) as ax:
+        _frontier(ax, x[data.frontier], y[data.frontier])
+        for loss, (label, color, marker) in _LOSSES.items():
+            of_it = np.array([run.loss == loss for run in data.runs], bool) & ~live
+            look = {"color": color, "marker": marker, "linestyle": "none", "markersize": 6, "label": label}
+            style.line(ax, loss, x[of_it], y[of_it], zorder=3, **look)
+        style.line(ax, "live", x[live], y[live], zorder=4, **_LIVE)
+        chosen = [] if data.chosen is None else [data.chosen]
+        style.line(ax, "chosen", x[chosen], y[chosen], zorder=5, color=style.BLACK, label="_chosen", **_RING)
+        _limits(ax, x if data.epsilon is None else np.array([0.03, 0.97]), y)  # one frame for every ε
         style.legend(ax, columns=4)
     return ax
+
+
+def _frontier(ax, x, y):
+    """A staircase: what lies below it, or to the left, is beaten."""
+    look = {"color": style.GREY, "linestyle": "--", "linewidth": 1.0, "label": "frontier", "drawstyle": "steps-pre"}
+    corners = (np.r_[0.0, x, x[-1:]], np.r_[y[:1], y, 0.0]) if len(x) else ([], [])
+    style.line(ax, "frontier", *corners, zorder=2, **look)
 
 
 def _limits(ax, x, y):
@@ -60,43 +65,37 @@ def _limits(ax, x, y):
         set_limits(np.floor(low / step - 0.4) * step, np.ceil(high / step + 0.4) * step)
 
 
-def plot_tradeoff_curves(data, *, ax=None, update=False):
+@without_update
+def plot_tradeoff_curves(data, *, ax=None):
     """Draw certified accuracy against ε: of the chosen run, and pale of all others.
 
     Args:
-        data: `Tradeoff` of `lipviz.measure`.
+        data: `Tradeoff` of `lipviz.toys`.
         ax: Axes to draw on; None makes a figure.
-        update: Move what an earlier call drew on the same Axes: fast.
 
     Returns:
         The Axes.
     """
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Certified accuracy",
-            xlabel="size ε of the change (l2 norm, units of the input)",
-            ylabel="share of samples (no unit)",
-        )
-        ax.set_ylim(-0.02, 1.02)
     # One line with gaps: an artist for each of dozens of runs would be slow.
     others = [run for place, run in enumerate(data.runs) if place != data.chosen]
     gap = [np.nan]
     x = np.concatenate([part for run in others for part in (run.epsilons, gap)] or [gap])
     y = np.concatenate([part for run in others for part in (run.certified, gap)] or [gap])
-    look = {"color": style.GREY, "linewidth": 0.7, "alpha": 0.45, "label": "other runs"}
-    style.line(ax, "others", x, y, update=update, zorder=1, **look)
     run = None if data.chosen is None else data.runs[data.chosen]
     epsilons, certified = (run.epsilons, run.certified) if run else (np.array(gap), np.array(gap))
-    look = {"color": style.BLACK, "marker": "o", "markersize": 4.5, "linewidth": 1.8, "label": "chosen run"}
-    marks = style.spread_markers(len(epsilons), 0)
-    style.line(ax, "chosen", epsilons, certified, update=update, markevery=marks, zorder=3, **look)
     at = [] if data.epsilon is None else [data.epsilon] * 2
-    look = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.6, "label": "ε"}
-    style.line(ax, "epsilon", at, [0, 1][: len(at)], update=update, zorder=2, **look)
     largest = max((run.epsilons[-1] for run in data.runs), default=1.0) or 1.0
-    ax.set_xlim(-0.02 * largest, 1.02 * largest)
-    if not update:
+    with style.drawing(
+        ax,
+        title="Certified accuracy",
+        xlabel="size ε of the change (l2 norm, units of the input)",
+        ylabel="share of samples (no unit)",
+    ) as ax:
+        style.line(ax, "others", x, y, zorder=1, **_OTHERS)
+        style.line(ax, "chosen", epsilons, certified, markevery=style.spread_markers(len(epsilons), 0), **_CHOSEN)
+        style.line(ax, "epsilon", at, [0, 1][: len(at)], zorder=2, **_EPSILON)
+        ax.set_xlim(-0.02 * largest, 1.02 * largest)
+        ax.set_ylim(-0.02, 1.02)
         style.legend(ax)
     return ax
 

@@ -9,11 +9,20 @@ from matplotlib.ticker import FuncFormatter
 from lipviz.measure.training_log import TrainingLog
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
-from lipviz.plots.gradients import plot_gradient_history
-from lipviz.plots.spectra import _color
+from lipviz.plots.deprecation import without_update
+from lipviz.plots.gradients import draw_history, drawing_of_history
+from lipviz.plots.spectra import depth_color
 
 _LINE = {"linewidth": 1.6, "markersize": 4.5}
 _TERMS = {"kr": ("KR, made large", style.BLUE, "-", "o"), "hinge": ("hinge, made small", style.VERMILLION, "--", "s")}
+_BROKEN = {
+    "color": style.BLACK,
+    "marker": "X",
+    "markersize": 9,
+    "linestyle": "none",
+    "clip_on": False,
+    "label": "NaN or ∞",
+}
 _FRAMING = 3  # epochs
 _SPAN = 50  # from the smallest to the largest value: beyond, the axis is logarithmic
 
@@ -21,13 +30,13 @@ _SPAN = 50  # from the smallest to the largest value: beyond, the axis is logari
 # --- all panels ---
 
 
-def plot_training_log(data, *, figure=None, update=False):
+@without_update
+def plot_training_log(data, *, figure=None):
     """Draw all that a log holds: loss, metrics, the terms of the loss, gradient norms, and singular values.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
         figure: Figure with a panel for each of `training_panels(data)`, in their order; None makes one, two in a row.
-        update: Move the lines of an earlier call on the same figure: fast. What is new is drawn.
 
     Returns:
         The `matplotlib.figure.Figure`, whose panels are `figure.axes`.
@@ -40,7 +49,7 @@ def plot_training_log(data, *, figure=None, update=False):
     if len(figure.axes) != len(panels):
         raise ValueError(f"Expected a figure with {len(panels)} panels. Received: {len(figure.axes)}")
     for ax, panel in zip(figure.axes, panels, strict=True):
-        _PLOTS[panel](data, ax=ax, update=update)
+        _PLOTS[panel](data, ax=ax)
     return figure
 
 
@@ -91,13 +100,13 @@ def training_figure(panels, columns=2, dpi=style.DPI):
 # --- panel by panel ---
 
 
-def plot_training_loss(data, *, ax=None, update=False):
+@without_update
+def plot_training_loss(data, *, ax=None):
     """Draw the loss of each epoch, and within epochs its mean so far, as Keras reports it.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
 
     Returns:
         The Axes.
@@ -108,7 +117,7 @@ def plot_training_loss(data, *, ax=None, update=False):
     lines += [_metric(data, name, 0, alone=True) for name in names]
     # The first batches of all may lie far above; after some epochs these decide what the axis shows.
     framed = [y for gid, _, y, _ in lines if gid != "running" or len(data) < _FRAMING]
-    return _drawn(ax, "Loss", "loss (no unit)", data, lines, names or ["loss"], update, framed=framed)
+    return _drawn(ax, "Loss", "loss (no unit)", data, lines, names or ["loss"], framed=framed)
 
 
 def _within_epochs(data):
@@ -118,13 +127,13 @@ def _within_epochs(data):
     return np.insert(data.batch_epochs, gaps, np.nan), np.insert(data.batch_losses, gaps, np.nan)
 
 
-def plot_training_metrics(data, *, ax=None, update=False):
+@without_update
+def plot_training_metrics(data, *, ax=None):
     """Draw the metrics of each epoch, those of the validation dashed in the same colour; up to five of them.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
 
     Returns:
         The Axes.
@@ -135,16 +144,16 @@ def plot_training_metrics(data, *, ax=None, update=False):
     pairs = [(order, name) for order, base in enumerate(shown) for name in (base, f"val_{base}")]
     pairs = [(order, name) for order, name in pairs if name in data.metrics]
     lines = [_metric(data, name, order, alone=len(shown) == 1) for order, name in pairs]
-    return _drawn(ax, title, "value of the metric", data, lines, [name for _, name in pairs], update)
+    return _drawn(ax, title, "value of the metric", data, lines, [name for _, name in pairs])
 
 
-def plot_training_terms(data, *, ax=None, update=False):
+@without_update
+def plot_training_terms(data, *, ax=None):
     """Draw the Kantorovich-Rubinstein term and the hinge term of the loss on a sample, after each epoch.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
 
     Returns:
         The Axes.
@@ -155,16 +164,16 @@ def plot_training_terms(data, *, ax=None, update=False):
         if values is not None:
             look = {"color": color, "linestyle": dash, "marker": marker, "label": label, **_LINE}
             lines.append((gid, data.epochs, values, look))
-    return _drawn(ax, "Terms of the loss", "mean over the sample (no unit)", data, lines, ["weights"], update)
+    return _drawn(ax, "Terms of the loss", "mean over the sample (no unit)", data, lines, ["weights"])
 
 
-def plot_training_spectra(data, *, ax=None, update=False):
+@without_update
+def plot_training_spectra(data, *, ax=None):
     """Draw the largest (solid) and the smallest (dashed) singular value of what each layer uses, after each epoch.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes, as far as they are the same.
 
     Returns:
         The Axes.
@@ -172,23 +181,23 @@ def plot_training_spectra(data, *, ax=None, update=False):
     lines = []
     for order, (layer, values) in enumerate(data.spectra.items()):
         named = len(data.spectra) <= len(style.PALETTE) or order in (0, len(data.spectra) - 1)
-        look = {"color": _color(order, len(data.spectra)), "marker": style.MARKERS[order % len(style.MARKERS)], **_LINE}
+        look = {
+            "color": depth_color(order, len(data.spectra)),
+            "marker": style.MARKERS[order % len(style.MARKERS)],
+            **_LINE,
+        }
         label = _short(layer, 12 if len(data.spectra) == 3 else 18) if named else f"_{layer}"
         lines.append((f"largest {order}", data.epochs, values[:, 0], {**look, "label": label}))
         look |= {"linestyle": "--", "linewidth": 1.0, "markerfacecolor": "white"}
         lines.append((f"smallest {order}", data.epochs, values[:, 1], {**look, "label": f"_smallest, {layer}"}))
     title = "Singular values (dashed: smallest)"
-    return _drawn(ax, title, "singular value (gain, no unit)", data, lines, ["weights"], update, span=0.1)
+    return _drawn(ax, title, "singular value (gain, no unit)", data, lines, ["weights"], span=0.1)
 
 
-def _gradients(data, *, ax, update):
-    history = data.gradients
-    update = update and _gids(ax) == {"band 0", "median 0"}
-    if not update:
-        ax.clear()
-    # On the axis of epochs that the other panels have.
-    ax = plot_gradient_history(history, ax=ax, update=update, labels=["median of the sample"])
-    _frame(ax, data)
+def _gradients(data, *, ax):
+    with drawing_of_history(ax) as ax:
+        draw_history(ax, [data.gradients], ["median of the sample"])
+        _frame(ax, data)  # the axis of epochs that the other panels have
     return ax
 
 
@@ -224,34 +233,28 @@ def _metric(data, name, order, alone):
     return name, data.epochs[finite], values[finite], {**look, "label": name}
 
 
-def _drawn(ax, title, ylabel, data, lines, watched, update, framed=None, span=1e-3):
-    """Draw lines on Axes, or move them where they are those of an earlier call; say where a value was not finite."""
+def _drawn(ax, title, ylabel, data, lines, watched, framed=None, span=1e-3):
+    """Draw lines, and say where a value was not finite."""
     broken = sorted({data.not_finite[name] for name in [*watched, "weights"] if name in data.not_finite})
-    gids = {gid for gid, *_ in lines} | ({"broken"} if broken else set())
     values = np.concatenate([*([y for _, _, y, _ in lines] if framed is None else framed), np.zeros(0)])
     values = values[np.isfinite(values)]
     is_log = values.size > 0 and values.min() > 0 and values.max() > _SPAN * values.min()
-    update = update and ax is not None and _gids(ax) == gids and (ax.get_yscale() == "log") == is_log
-    if not update:
-        if ax is not None:
-            ax.clear()
-        ax = style.prepared(ax, title=title, xlabel="epoch", ylabel=ylabel)
-        style.whole_ticks(ax)
-        if not is_log:
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value, 4)))
-    for order, (gid, x, y, look) in enumerate(lines):
-        marks = style.spread_markers(max(len(x), 1), order)
-        style.line(ax, gid, x, y, update=update, markevery=marks, **look)
-    if broken:
-        look = {"color": style.BLACK, "marker": "X", "markersize": 9, "linestyle": "none", "clip_on": False}
-        heights = np.full(len(broken), 0.04)
-        line = style.line(ax, "broken", broken, heights, update=update, label="NaN or ∞", **look)
-        line.set_transform(ax.get_xaxis_transform())
-    _frame(ax, data)
-    _scale(ax, values, is_log, span, update)
-    if not update and gids:
-        _legend(ax, sum(not look["label"].startswith("_") for *_, look in lines) + bool(broken))
+    dress = (style.whole_ticks, style.log_y if is_log else _short_numbers)
+    with style.drawing(ax, title=title, xlabel="epoch", ylabel=ylabel, dress=dress) as ax:
+        for order, (gid, x, y, look) in enumerate(lines):
+            style.line(ax, gid, x, y, markevery=style.spread_markers(max(len(x), 1), order), **look)
+        if broken:
+            heights = np.full(len(broken), 0.04)
+            style.line(ax, "broken", broken, heights, transform=ax.get_xaxis_transform(), **_BROKEN)
+        _frame(ax, data)
+        _scale(ax, values, is_log, span)
+        if lines or broken:
+            _legend(ax, sum(not look["label"].startswith("_") for *_, look in lines) + bool(broken))
     return ax
+
+
+def _short_numbers(ax):
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value, 4)))
 
 
 def _legend(ax, labelled):
@@ -259,11 +262,7 @@ def _legend(ax, labelled):
     if labelled <= 3:
         style.legend(ax)
     else:
-        ax.legend(loc="best", fontsize=style.SMALL, framealpha=0.9)
-
-
-def _gids(ax):
-    return {artist.get_gid() for artist in ax.get_children() if artist.get_gid()}
+        style.inner_legend(ax)
 
 
 def _frame(ax, data):
@@ -272,14 +271,14 @@ def _frame(ax, data):
     ax.set_xlim(-0.03 * end, 1.04 * end)
 
 
-def _scale(ax, values, is_log, span, update):
+def _scale(ax, values, is_log, span):
     """Show all values, and at least `span` of the largest: what is rounding shall look flat."""
     if is_log:
-        style.log_scale(ax, [values], update=update)
-    elif values.size:
-        low, high = float(values.min()), float(values.max())
-        pad = max(0.06 * (high - low), (span * max(abs(low), abs(high)) - (high - low)) / 2) or 0.06
-        ax.set_ylim(low - pad, high + pad)
+        style.log_scale(ax, [values])
+        return
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    pad = max(0.06 * (high - low), (span * max(abs(low), abs(high)) - (high - low)) / 2) or 0.06
+    ax.set_ylim(low - pad, high + pad)
 
 
 def _short(name, most):

@@ -7,8 +7,11 @@ from matplotlib.colors import Normalize
 
 from lipviz.measure.transport import PotentialField, Transport
 from lipviz.plots import style
+from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
-from lipviz.plots.fields import DIVERGING, draw_field, markers, prepared_plane
+from lipviz.plots.deprecation import without_update
+from lipviz.plots.fields import DIVERGING, contour, draw_field, markers, plane
+from lipviz.plots.sheet import artist
 from lipviz.toys.kantorovich_rubinstein import KRTraining
 
 _LOOKS = (
@@ -19,10 +22,12 @@ _LOOKS = (
     {"color": style.GREY, "marker": "v", "linestyle": "-"},
     {"color": style.BLUE, "marker": "P", "linestyle": "--"},
 )
+_EXACT = {"color": style.BLACK, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 4}
 _LEVELS = 12
 
 
-def plot_potential(data, *, ax=None, update=False, transport=None):
+@without_update
+def plot_potential(data, *, ax=None, transport=None):
     """Draw the potential of a network as a field with level lines, both clouds, and who goes where.
 
     Colours are relative to the middle of the potential's range, since a constant added to it changes nothing. Level
@@ -31,7 +36,6 @@ def plot_potential(data, *, ax=None, update=False, transport=None):
     Args:
         data: `PotentialField` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        update: Replace what an earlier call drew on the same Axes.
         transport: `Transport` of the same clouds, drawn as arrows from x to y; None draws none.
 
     Returns:
@@ -45,23 +49,21 @@ def plot_potential(data, *, ax=None, update=False, transport=None):
             f"Expected the transport of the same clouds, of {len(data.x)} and {len(data.y)} points. "
             f"Received one of {len(transport.x)} and {len(transport.y)}"
         )
-    ax = prepared_plane(ax, data, f"{data.name}: estimate {style.number(data.estimate)}", update)
     low, high = float(data.potential.min()), float(data.potential.max())
     norm = Normalize(low, high if high > low else low + 1.0)
-    draw_field(ax, data, data.potential, DIVERGING, norm, "potential f (units of the input)")
-    if high > low:
-        step = style.round_number((high - low) / _LEVELS)
-        levels = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
-        lines = ax.contour(
-            data.x0, data.x1, data.potential, levels, colors=style.GREY, linewidths=0.6, linestyles="solid"
-        )
-        lines.set_gid("levels")
-    if transport is not None:
-        _arrows(ax, transport)
     # x, where the potential is high, with the colour of the second class, as high logits have.
     labels = np.repeat([1, 0], [len(data.x), len(data.y)])
-    markers(ax, np.concatenate([data.x, data.y]), labels, names=("cloud y", "cloud x"))
-    style.legend(ax)
+    with plane(ax, data, f"{data.name}: estimate {style.number(data.estimate)}") as ax:
+        draw_field(ax, data, data.potential, DIVERGING, norm, "potential f (units of the input)")
+        markers(ax, np.concatenate([data.x, data.y]), labels, names=("cloud y", "cloud x"))
+        style.legend(ax)
+        if high > low:
+            step = style.round_number((high - low) / _LEVELS)
+            levels = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
+            look = {"colors": style.GREY, "linewidths": 0.6, "linestyles": "solid"}
+            contour(ax, "levels", data, data.potential, levels, **look)
+        if transport is not None:
+            artist(ax, None, lambda: _arrows(ax, transport))
     return ax
 
 
@@ -92,15 +94,16 @@ def _arrows(ax, transport):
         gid="transport",
     )
     arrows.set_label("_transport")
+    return arrows
 
 
-def plot_wasserstein_training(data, *, ax=None, update=False):
+@without_update
+def plot_wasserstein_training(data, *, ax=None):
     """Draw the estimate of the distance against the number of steps, and the exact value, dashed.
 
     Args:
-        data: `KRTraining` of `lipviz.measure`, or a list of up to six of the same clouds.
+        data: `KRTraining` of `lipviz.toys`, or a list of up to six of the same clouds.
         ax: Axes to draw on; None makes a figure.
-        update: Move the lines of an earlier call on the same Axes with as many networks: fast.
 
     Returns:
         The Axes.
@@ -114,31 +117,23 @@ def plot_wasserstein_training(data, *, ax=None, update=False):
         raise ValueError(
             f"Expected one to {len(_LOOKS)} trainings with the same exact distance times k. Received: {limits}"
         )
-    if not update:
-        ax = style.prepared(
-            ax,
-            title="Wasserstein-1 distance",
-            xlabel="training steps",
-            ylabel="distance (units of the input)",
-        )
-        style.whole_ticks(ax)
     end = max(5, *(len(run.steps) - 1 for run in runs))
-    exact = [-0.03 * end, 1.03 * end], [limits[0], limits[0]]
-    look = {"color": style.BLACK, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 4}
-    style.line(ax, "exact", *exact, update=update, label=_exact_label(runs[0]), **look)
-    for order, run in enumerate(runs):
-        marks = style.spread_markers(len(run.steps), order)
-        settings = {"label": run.name, "linewidth": 1.6, "markersize": 4.5, **_LOOKS[order]}
-        style.line(ax, f"estimate {order}", run.steps, run.estimates, update=update, markevery=marks, **settings)
-    ax.set_xlim(*exact[0])
+    ends = -0.03 * end, 1.03 * end
     values = np.concatenate([[0.0, limits[0]], *(run.estimates for run in runs)])
-    ax.set_ylim(min(0.0, 1.1 * float(values.min())), 1.12 * (float(values.max()) or 1.0))
-    _say_reached(ax, runs, limits[0], update)
-    if not update:
+    labels = {"xlabel": "training steps", "ylabel": "distance (units of the input)"}
+    with style.drawing(ax, title="Wasserstein-1 distance", **labels, dress=(style.whole_ticks,)) as ax:
+        style.line(ax, "exact", ends, [limits[0], limits[0]], label=_exact_label(runs[0]), **_EXACT)
+        for order, run in enumerate(runs):
+            look = {"label": run.name, "linewidth": 1.6, "markersize": 4.5, **_LOOKS[order]}
+            marks = style.spread_markers(len(run.steps), order)
+            style.line(ax, f"estimate {order}", run.steps, run.estimates, markevery=marks, **look)
+        ax.set_xlim(*ends)
+        ax.set_ylim(min(0.0, 1.1 * float(values.min())), 1.12 * (float(values.max()) or 1.0))
+        _say_reached(ax, runs, limits[0])
         if len(runs) <= 2:
             style.legend(ax)
         else:
-            ax.legend(loc="lower right", ncols=2, fontsize=style.SMALL, framealpha=0.9)
+            style.inner_legend(ax, "lower right", ncols=2)
     return ax
 
 
@@ -146,14 +141,12 @@ def _exact_label(run):
     return "exact" if abs(run.k - 1) < 1e-3 else "exact × k"
 
 
-def _say_reached(ax, runs, limit, update):
+def _say_reached(ax, runs, limit):
     """The share of the exact distance that was reached, above the line of it."""
     best = max(runs, key=lambda run: run.estimates[-1])
     words = "" if math.isnan(best.reached) else f"{best.name} reached {_percent(best.reached)}"
-    found = [text for text in ax.texts if text.get_gid() == "reached"] if update else []
-    text = found[0] if found else ax.text(0, 0, "", fontsize=style.SMALL, ha="right", va="bottom", gid="reached")
-    text.set_text(words)
-    text.set_position((ax.get_xlim()[1], limit + 0.01 * ax.get_ylim()[1]))
+    look = {"ha": "right", "va": "bottom", "transform": ax.transData, "zorder": 3}
+    note(ax, "reached", words, ax.get_xlim()[1], limit + 0.01 * ax.get_ylim()[1], **look)
 
 
 def _percent(share):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from lipviz import explorers
-from lipviz.explorers import _ahead
-from lipviz.explorers._ahead import THREAD, Foresight, Remembered
-from lipviz.explorers._controls import log_slider, next_value, slider, toggle
-from lipviz.explorers._threads import undisturbed
+from lipviz.explorers.shell import ahead
+from lipviz.explorers.shell.ahead import THREAD, Foresight, Remembered
+from lipviz.explorers.shell.controls import log_slider, next_value, slider, toggle
+from lipviz.explorers.shell.threads import undisturbed
 
 
 def ahead_threads():
@@ -98,7 +98,7 @@ def test_a_guess_that_waits_for_an_answer_can_be_replaced():
     foresight = Foresight(seen.append)
     with undisturbed():
         foresight.expect(1)
-        time.sleep(5 * _ahead._REST)  # it has rested, and waits
+        time.sleep(5 * ahead._REST)  # it has rested, and waits
         foresight.expect(2)
     settle()
     assert seen == [2]
@@ -233,7 +233,7 @@ def test_moves_while_the_next_answers_are_computed_give_what_a_new_explorer_give
                 move(control, float(np.clip(control.value * 10 ** (0.1 * sign), 0.1, 10)))
             else:
                 move(control, int(np.clip(control.value + sign, control.min, control.max)))
-            time.sleep(rng.uniform(0, 3 * _ahead._REST))
+            time.sleep(rng.uniform(0, 3 * ahead._REST))
         fresh.state = explorer.state
         settle()
     finally:

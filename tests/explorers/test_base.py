@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 from lipviz import measure, operators, plots
-from lipviz.explorers import _base, _page
-from lipviz.explorers._base import Explorer
+from lipviz.explorers.shell import base, page
+from lipviz.explorers.shell.base import Explorer
+from tests.support import living_widgets
 
 
 class Small(Explorer):
@@ -28,13 +28,13 @@ class Small(Explorer):
         self.computed = []
         return {
             "Kernel": {
-                "size": _base.slider("size", 4, 1, 9, 1, "Rows and columns"),
-                "smallest": _base.log_slider("smallest σ", 0.1, -3, 0, "Smallest singular value"),
-                "share": _base.slider("share", 0.5, 0.0, 1.0, 0.1, "Of nothing"),
+                "size": base.slider("size", 4, 1, 9, 1, "Rows and columns"),
+                "smallest": base.log_slider("smallest σ", 0.1, -3, 0, "Smallest singular value"),
+                "share": base.slider("share", 0.5, 0.0, 1.0, 0.1, "Of nothing"),
             },
             "Draw": {
-                "seed": _base.slider("seed", 0, 0, 20, 1, "Another draw"),
-                "spectrum": _base.choice("spectrum", [("even", "even"), ("one", "one small")], "How values lie"),
+                "seed": base.slider("seed", 0, 0, 20, 1, "Another draw"),
+                "spectrum": base.choice("spectrum", [("even", "even"), ("one", "one small")], "How values lie"),
             },
         }
 
@@ -49,8 +49,8 @@ class Small(Explorer):
             raise KeyError("forgotten")
         return measure.singular_values(operators.random_kernel(size, size, smallest, spectrum, seed))
 
-    def draw(self, data, update):
-        plots.plot_singular_values(data, ax=self.figure.axes[0], update=update)
+    def draw(self, data, state):
+        plots.plot_singular_values(data, ax=self.figure.axes[0])
 
     def alt_text(self, data):
         return plots.alt_text(data)
@@ -254,18 +254,18 @@ def test_the_base_leaves_the_work_to_its_subclasses():
 
 def test_closing_removes_every_widget():
     explorer = Small()
-    widgets = list(_page.all_widgets(explorer.widget))
+    widgets = list(page.all_widgets(explorer.widget))
     assert len(widgets) > 10
     explorer.close()
     assert all(widget.comm is None for widget in widgets)
 
 
 def test_closing_leaves_no_model_of_a_widget():
-    before = set(_instances)
+    before = living_widgets()
     explorer = Small()
-    assert len(set(_instances) - before) > 60  # each widget has a layout, and most a style: models of their own
+    assert len(living_widgets() - before) > 60  # each widget has a layout, and most a style: models of their own
     explorer.close()
-    assert set(_instances) == before
+    assert living_widgets() == before
 
 
 # --- threads ---
@@ -539,7 +539,7 @@ def test_the_state_can_be_shared_as_json(explorer):
 
 def test_what_has_no_name_is_drawn_anew_when_it_changes():
     class Bars(Small):
-        def draw(self, data, update):
+        def draw(self, data, state):
             (ax,) = self.figure.axes
             ax.clear()
             ax.bar([0, 1], [data.smallest, 1], color="black")
@@ -554,7 +554,7 @@ def test_what_has_no_name_is_drawn_anew_when_it_changes():
 @pytest.mark.slow
 def test_images_keep_their_colours():
     class Field(Small):
-        def draw(self, data, update):
+        def draw(self, data, state):
             (ax,) = self.figure.axes
             ax.clear()
             ax.set_axis_off()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lipviz import data
-from lipviz.explorers import BoundaryExplorer, _toys
-from lipviz.explorers._toys import Shelf, labelled_points
+from lipviz.explorers import BoundaryExplorer
+from lipviz.explorers.shell import toys
+from lipviz.explorers.shell.toys import Shelf, labelled_points
 
 SMALL = {"width": 4, "depth": 1, "steps": 50}
 
@@ -181,7 +182,7 @@ def test_your_own_points_of_three_classes():
     ],
 )
 def test_points_that_cannot_be_used_give_a_message(x, y, words, monkeypatch):
-    monkeypatch.setattr(_toys, "POINTS", 20)
+    monkeypatch.setattr(toys, "POINTS", 20)
     explorer = BoundaryExplorer(x, y)
     assert words in str(explorer.error)
     assert 'role="alert"' in explorer._alert.value

@@ -4,11 +4,12 @@ import subprocess
 import sys
 
 import pytest
-from ipywidgets.widgets.widget import _instances
 
 from lipviz import explorers
-from lipviz.explorers import _gallery, _registry
-from lipviz.explorers._base import Explorer
+from lipviz.explorers.shell import gallery as shell_gallery
+from lipviz.explorers.shell import page, registry
+from lipviz.explorers.shell.base import Explorer
+from tests.support import living_widgets
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def recorder(monkeypatch):
         def compute(self):
             return 1
 
-        def draw(self, data, update): ...
+        def draw(self, data, state): ...
 
         def alt_text(self, data):
             return "Nothing."
@@ -54,7 +55,7 @@ def recorder(monkeypatch):
             raise ImportError("no <luck>")
         return Quick
 
-    monkeypatch.setattr(_registry.Entry, "load", load)
+    monkeypatch.setattr(registry.Entry, "load", load)
     return made
 
 
@@ -151,10 +152,10 @@ def test_it_shows_itself(gallery):
 
 
 def test_closing_removes_every_widget(recorder):
-    before = set(_instances)
-    gallery = _gallery.gallery()
+    before = living_widgets()
+    gallery = shell_gallery.gallery()
     gallery.open("bjorck")
-    widgets = list(_gallery._page.all_widgets(gallery.widget))
+    widgets = list(page.all_widgets(gallery.widget))
     gallery.close()
     assert all(widget.comm is None for widget in widgets)
-    assert set(_instances) == before  # and their layouts and styles
+    assert living_widgets() == before  # and their layouts and styles

@@ -8,9 +8,9 @@ import pytest
 import scipy.linalg  # its BLAS, too
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lipviz.explorers import _threads
-from lipviz.explorers._threads import in_background, undisturbed
-from lipviz.explorers._work import THREAD
+from lipviz.explorers.shell import threads
+from lipviz.explorers.shell.threads import in_background, undisturbed
+from lipviz.explorers.shell.work import THREAD
 
 
 def blas():
@@ -20,10 +20,10 @@ def blas():
 @pytest.fixture(autouse=True)
 def two_threads():
     assert np.isfinite(scipy.linalg.eigvalsh(np.eye(2))).all()
-    _threads._libraries.cache_clear()
+    threads._libraries.cache_clear()
     with threadpool_limits(2, user_api="blas"):
         yield
-    assert not _threads._TURN.locked()
+    assert not threads._TURN.locked()
 
 
 def test_one_thread_and_long_turns():
@@ -31,7 +31,7 @@ def test_one_thread_and_long_turns():
     assert set(before[0]) == {2}
     with undisturbed():
         assert set(blas()) == {1}
-        assert sys.getswitchinterval() == pytest.approx(_threads._PATIENCE)
+        assert sys.getswitchinterval() == pytest.approx(threads._PATIENCE)
         with undisturbed():
             pass
         assert set(blas()) == {1}

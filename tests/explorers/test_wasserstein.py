@@ -6,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from lipviz.explorers import WassersteinExplorer
-from lipviz.explorers._toys import clouds
+from lipviz.explorers.shell.toys import clouds
 
 SMALL = {"width": 4, "depth": 1, "steps": 50}
 

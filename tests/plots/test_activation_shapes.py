@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from lipviz import layers, plots
 from lipviz.measure.activation_shapes import activation_shape
 from lipviz.plots.activation_shapes import (
-    note,
     plot_activation_jacobian,
     plot_activation_outputs,
     plot_activation_plane,
@@ -71,22 +70,6 @@ def test_the_plane_shows_images():
         plot_activation_plane(WIDE)
 
 
-@pytest.mark.parametrize("plot", [plot_activation_outputs, plot_activation_jacobian, plot_activation_plane])
-def test_an_update_shows_what_a_new_plot_would(plot):
-    ax, fresh = plot(SORTED, place=1.0), plot(DOUBLED, place=-1.0)
-    before = drawn(ax)
-    assert plot(DOUBLED, ax=ax, update=True, place=-1.0) is ax
-    assert drawn(ax) == before
-    for gid, artist in drawn(fresh).items():
-        if hasattr(artist, "get_xydata"):
-            np.testing.assert_array_equal(before[gid].get_xydata(), artist.get_xydata())
-        else:
-            assert before[gid].get_text() == artist.get_text()
-    assert (ax.get_xlim(), ax.get_ylim()) == (fresh.get_xlim(), fresh.get_ylim())
-
-
-def test_more_outputs_than_lines_and_notes_without_a_text():
+def test_more_outputs_than_lines():
     many = activation_shape(layers.MaxMin(), 9, points=5)
     assert len([gid for gid in drawn(plot_activation_outputs(many)) if gid.startswith("output")]) == 16
-    with pytest.raises(ValueError, match="no text 'a'"):
-        note(plots.new_figure().axes[0], "a", "b", update=True)

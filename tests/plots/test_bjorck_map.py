@@ -67,17 +67,6 @@ def test_paths_of_one_spectrum_and_no_iteration():
     plots.picture(ax, "x")
 
 
-def test_an_update_of_paths_moves_the_lines():
-    other = bjorck_paths(betas=(0.2, 0.3, 0.4), eps=(1e-2, 1e-4), iterations=20)
-    ax = plot_bjorck_paths(PATHS)
-    before = drawn(ax)
-    assert plot_bjorck_paths(other, ax=ax, update=True) is ax
-    assert drawn(ax) == before
-    np.testing.assert_array_equal(drawn(ax)["error 1 2"].get_ydata(), other.frobenius_errors[1, 2])
-    assert texts(ax) == texts(plot_bjorck_paths(other))
-    assert ax.get_xlim() == plot_bjorck_paths(other).get_xlim()
-
-
 def test_more_paths_than_can_be_told_apart_are_refused():
     with pytest.raises(ValueError, match="at most 5"):
         plot_bjorck_paths(bjorck_paths(betas=np.linspace(0.1, 0.5, 6)))
@@ -115,22 +104,22 @@ def test_the_map_shows_counts_and_what_has_none():
     assert "contour label" in found
 
 
-def test_an_update_replaces_the_map_and_keeps_the_frame():
+def test_another_map_on_the_same_axes_keeps_the_frame():
     ax = plot_bjorck_map(MAP)
     position, count = ax.get_position().bounds, len(ax.get_children())
     bar = ax.child_axes[0]
-    assert plot_bjorck_map(MAP, ax=ax, update=True) is ax
+    assert plot_bjorck_map(MAP, ax=ax) is ax
     assert (ax.get_position().bounds, len(ax.get_children())) == (position, count)
     assert ax.child_axes == [bar]
     other = bjorck_iterations_map(np.linspace(0.1, 0.5, 5), np.linspace(0.2, 1, 6), tol=1e-2, maxiter=100)
-    plot_bjorck_map(other, ax=ax, update=True)
+    plot_bjorck_map(other, ax=ax)
     assert drawn(ax)["iterations"].get_array().shape == (6, 5)
     assert len(ax.child_axes) == 1
     assert ax.child_axes != [bar]
     fresh = plot_bjorck_map(other)
     assert ax.get_title(loc="left") == fresh.get_title(loc="left")
     assert (ax.get_yscale(), ax.get_xlim(), ax.get_ylim()) == ("linear", fresh.get_xlim(), fresh.get_ylim())
-    assert plot_bjorck_map(MAP, ax=ax, update=True).get_yscale() == "log"
+    assert plot_bjorck_map(MAP, ax=ax).get_yscale() == "log"
     plots.picture(ax, "x")
 
 
@@ -150,11 +139,9 @@ def test_maps_without_some_of_it(data):
     assert ax.get_ylim() == (data.sigmas[0], data.sigmas[-1])
 
 
-def test_a_map_needs_an_area_and_an_update_something_to_update():
+def test_a_map_needs_an_area():
     with pytest.raises(ValueError, match="two step sizes"):
         plot_bjorck_map(bjorck_iterations_map([0.5], [0.1, 0.2]))
-    with pytest.raises(ValueError, match="no map"):
-        plot_bjorck_map(MAP, ax=plots.new_figure().axes[0], update=True)
 
 
 def test_a_live_figure_follows_the_map():
@@ -164,7 +151,7 @@ def test_a_live_figure_follows_the_map():
     live = plots.LiveFigure(figure)
     first = live.panels("words")
     assert [panel.alt for panel in first] == ["words", ""]
-    plot_bjorck_map(bjorck_iterations_map(MAP.betas, MAP.sigmas, maxiter=7), ax=figure.axes[1], update=True)
+    plot_bjorck_map(bjorck_iterations_map(MAP.betas, MAP.sigmas, maxiter=7), ax=figure.axes[1])
     second = live.panels("words")
     assert first[1].png != second[1].png
 

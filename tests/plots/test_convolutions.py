@@ -58,27 +58,3 @@ def test_gains_and_spectrum():
     assert found["kernel"].get_ydata()[0] == LYING.kernel_norm
     with pytest.raises(ValueError, match="too many"):
         plot_convolution_spectrum(HOLDING)
-
-
-@pytest.mark.parametrize("plot", PLOTS)
-def test_an_update_shows_what_a_new_plot_would(plot):
-    new = ZERO if plot is plot_convolution_spectrum else HOLDING
-    ax, fresh = plot(LYING), plot(new)
-    before = drawn(ax)
-    assert plot(new, ax=ax, update=True) is ax
-    assert drawn(ax) == before
-    for gid, artist in drawn(fresh).items():
-        if hasattr(artist, "get_xydata"):
-            np.testing.assert_array_equal(before[gid].get_xydata(), artist.get_xydata())
-        elif hasattr(artist, "get_width"):
-            assert before[gid].get_width() == artist.get_width()
-            assert before[gid].get_facecolor() == artist.get_facecolor()
-            assert before[gid].get_hatch() == artist.get_hatch()
-        else:
-            assert before[gid].get_text() == artist.get_text()
-    assert (ax.get_xlim(), ax.get_ylim()) == (fresh.get_xlim(), fresh.get_ylim())
-
-
-def test_there_must_be_bars_to_update():
-    with pytest.raises(ValueError, match="no line"):
-        plot_convolution_claims(LYING, ax=plots.new_figure().axes[0], update=True)

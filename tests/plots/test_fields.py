@@ -12,6 +12,7 @@ from PIL import Image
 from lipviz import certification, plots
 from lipviz.measure.fields import DecisionField, LinearRegions
 from lipviz.plots import fields as pf
+from tests.plots.pictures import left_title
 
 X0, X1 = np.linspace(-2, 2, 9), np.linspace(-1, 1, 7)
 
@@ -73,26 +74,13 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_names_everything(plot, data):
 def test_everything_stays_inside_of_the_figure(plot, data):
     ax = plot(data)
     FigureCanvasAgg(ax.figure).draw()
-    texts = [ax._left_title, ax.xaxis.label, ax.yaxis.label, *([ax.get_legend()] if ax.get_legend() else [])]
+    texts = [left_title(ax), ax.xaxis.label, ax.yaxis.label, *([ax.get_legend()] if ax.get_legend() else [])]
     texts += [scale.yaxis.label for scale in ax.child_axes]
     for box in [text.get_window_extent() for text in texts]:
         assert box.x0 >= -1
         assert box.x1 <= ax.figure.bbox.x1 + 1
         assert box.y0 >= -1
         assert box.y1 <= ax.figure.bbox.y1 + 1
-
-
-@pytest.mark.parametrize(("plot", "data"), PLOTS)
-def test_an_update_shows_what_a_new_plot_would(plot, data):
-    other = decision(scale=2.0) if plot is pf.plot_decision_field else regions(4)
-    ax = plot(other)
-    assert plot(data, ax=ax, update=True) is ax
-    fresh = plot(data)
-    ax.set_position(fresh.get_position(original=True))  # once narrowed for a scale, it stays so
-    np.testing.assert_array_equal(pixels(ax), pixels(fresh))
-    assert list(artists(ax)) == list(artists(fresh))
-    with pytest.raises(ValueError, match="no Axes"):
-        plot(data, update=True)
 
 
 def test_one_logit_is_a_field_with_its_boundary_and_discs():

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from lipviz import plots
 from lipviz.plots.fitting import plot_function_fit
 from lipviz.toys.fitting import ACTIVATIONS, FunctionFit
+from tests.plots.pictures import left_title
 
 X = np.linspace(-1, 1, 21)
 
@@ -37,7 +38,7 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_stays_inside(data):
     assert "no unit" in ax.get_xlabel()
     assert "no unit" in ax.get_ylabel()
     FigureCanvasAgg(ax.figure).draw()
-    for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label, ax.get_legend()):
+    for text in (left_title(ax), ax.xaxis.label, ax.yaxis.label, ax.get_legend()):
         box = text.get_window_extent()
         assert box.x0 >= -1
         assert box.x1 <= ax.figure.bbox.x1 + 1
@@ -58,14 +59,12 @@ def test_lines_are_the_fits_and_the_target():
     assert low < 0 < 1 < high
 
 
-def test_an_update_moves_the_lines():
+def test_another_fit_moves_the_lines():
     ax = plot_function_fit(fit())
     line = drawn(ax)["fit 0"]
-    plot_function_fit(fit(shrink=0.9), ax=ax, update=True)
+    plot_function_fit(fit(shrink=0.9), ax=ax)
     assert drawn(ax)["fit 0"] is line
     np.testing.assert_allclose(line.get_ydata(), 0.9 * np.abs(X))
-    with pytest.raises(ValueError, match="fit 1"):
-        plot_function_fit([fit(), fit()], ax=ax, update=True)
 
 
 def test_a_flat_target_has_a_frame():

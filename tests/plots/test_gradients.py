@@ -9,7 +9,6 @@ from lipviz import plots
 from lipviz.measure.gradients import GradientFlow, GradientHistory, GradientNorms, gradient_depth
 from lipviz.plots import style
 from lipviz.plots.gradients import (
-    band,
     plot_gradient_depth,
     plot_gradient_flow,
     plot_gradient_history,
@@ -65,7 +64,7 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_names_everything(plot, data):
     assert right.get_xlabel()
     assert right.get_ylabel()
     assert texts(right)
-    if "inside" not in str(right.get_legend()._loc) and len(texts(right)) <= 3:
+    if len(texts(right)) <= 3:
         text_stays_apart(plot, data)
     assert (pyplot.get_fignums(), dict(pyplot.rcParams)) == before
 
@@ -99,30 +98,6 @@ def test_lines_show_medians_and_quantiles():
     bands(data.epochs, data.norms, ax, 0)
     assert texts(ax) == ["a"]
     assert ax.get_yscale() == "log"
-
-
-@pytest.mark.parametrize(
-    ("plot", "old", "new"),
-    [
-        (plot_gradient_depth, DEPTH, gradient_depth(DEPTH.activations, (2, 12), 6, 30)),
-        (plot_gradient_flow, flow(), flow("z", 7, 1e-5)),
-        (plot_gradient_history, history(), history("z", 12)),
-    ],
-)
-def test_an_update_moves_the_lines_and_shows_what_a_new_plot_would(plot, old, new):
-    ax, fresh = plot(old), plot(new)
-    before = drawn(ax)
-    assert plot(new, ax=ax, update=True) is ax
-    assert drawn(ax) == before
-    for name, artist in drawn(fresh).items():
-        if name == "beside title":
-            assert before[name].get_text() == artist.get_text()
-        elif name.startswith("median"):
-            np.testing.assert_array_equal(before[name].get_xydata(), artist.get_xydata())
-        else:
-            np.testing.assert_array_equal(before[name].get_paths()[0].vertices, artist.get_paths()[0].vertices)
-    assert (ax.get_xlim(), ax.get_ylim()) == (fresh.get_xlim(), fresh.get_ylim())
-    assert ax.get_title(loc="left") == fresh.get_title(loc="left")
 
 
 def test_lines_differ_without_their_colour():
@@ -187,10 +162,6 @@ def test_what_does_not_fit_is_refused():
             plot(data, labels=["a", "b"])
         with pytest.raises(ValueError, match="0 with"):
             plot([])
-    with pytest.raises(ValueError, match="no shade 'band 1'"):
-        plot_gradient_flow([flow(), flow()], ax=plot_gradient_flow(flow()), update=True)
-    with pytest.raises(ValueError, match="no shade"):
-        band(plots.new_figure().axes[0], "band", [0], [0], [0], update=True)
 
 
 def test_words_for_all():

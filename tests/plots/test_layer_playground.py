@@ -87,27 +87,3 @@ def test_norms_decades_apart_are_all_counted():
             plot_log_norms(data)
     with pytest.raises(ValueError, match="bottom"):
         plot_log_norms(NORMS, bottom=0)
-
-
-@pytest.mark.parametrize(
-    ("plot", "old", "new"),
-    [
-        (plot_layer_gains, DENSE, POOLING),
-        (plot_layer_gains, POOLING, PLAIN),
-        (plot_layer_spectrum, DENSE, measured(layers.SpectralDense(3, k_coef_lip=0.1), 5)),
-        (plot_log_norms, NORMS, [norms("a", 0.1), norms("b", 1e-3)]),
-    ],
-)
-def test_an_update_shows_what_a_new_plot_would(plot, old, new):
-    ax, fresh = plot(old), plot(new)
-    before = drawn(ax)
-    assert plot(new, ax=ax, update=True) is ax
-    assert drawn(ax) == before
-    for gid, artist in drawn(fresh).items():
-        if hasattr(artist, "get_xydata"):
-            np.testing.assert_array_equal(before[gid].get_ydata(), artist.get_ydata())
-        else:
-            np.testing.assert_array_equal(before[gid].get_data().values, artist.get_data().values)
-    assert (ax.get_xlim(), ax.get_ylim()) == (fresh.get_xlim(), fresh.get_ylim())
-    with pytest.raises(ValueError, match=r"There (is|are) no"):
-        plot(new, ax=plots.new_figure().axes[0], update=True)

@@ -48,18 +48,6 @@ def test_lines_show_quantiles_rank_by_rank():
     assert len({(line.get_linestyle(), line.get_marker()) for line in (found["median"], found["most"])}) == 2
 
 
-def test_an_update_moves_the_lines_and_shows_what_a_new_plot_would():
-    new = spectra(30, 4, 7.0)
-    ax, fresh = plot_jacobian_spectra(spectra()), plot_jacobian_spectra(new)
-    before = drawn(ax)
-    assert plot_jacobian_spectra(new, ax=ax, update=True) is ax
-    assert drawn(ax) == before
-    for name in ("least", "median", "most"):
-        np.testing.assert_array_equal(before[name].get_xydata(), drawn(fresh)[name].get_xydata())
-    np.testing.assert_array_equal(before["band"].get_paths()[0].vertices, drawn(fresh)["band"].get_paths()[0].vertices)
-    assert (ax.get_xlim(), ax.get_ylim()) == (fresh.get_xlim(), fresh.get_ylim())
-
-
 @pytest.mark.parametrize("values", [np.zeros((3, 4)), np.ones((1, 1)), [[1e12, 1, 0]], np.full((2, 2), 1e-9)])
 def test_the_axis_holds_any_spectrum(values):
     values = np.asarray(values)

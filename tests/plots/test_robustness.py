@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lipviz import certification, plots
+from tests.plots.pictures import left_title
 
 RNG = np.random.default_rng(0)
 
@@ -53,7 +54,7 @@ def test_text_stays_inside_of_the_figure_and_apart(plot, data):
     ax = plot(data)
     FigureCanvasAgg(ax.figure).draw()
     frame = ax.figure.bbox
-    texts = [ax._left_title, ax.xaxis.label, ax.yaxis.label, ax.get_legend()]
+    texts = [left_title(ax), ax.xaxis.label, ax.yaxis.label, ax.get_legend()]
     for axis in (ax.xaxis, ax.yaxis):
         low, high = axis.get_view_interval()
         places = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)

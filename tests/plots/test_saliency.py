@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from lipviz import plots
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency
 from lipviz.plots.saliency import plot_adversarial_pairs, plot_saliency
+from tests.plots.pictures import left_title
 
 RNG = np.random.default_rng(0)
 
@@ -54,7 +55,7 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_text_stays_apart(plot, data):
     FigureCanvasAgg(ax.figure).draw()
     (scale,) = ax.child_axes
     assert "input" in scale.get_ylabel()
-    texts = [ax._left_title, *ax.get_xticklabels(), *ax.get_yticklabels(), scale.yaxis.label]
+    texts = [left_title(ax), *ax.get_xticklabels(), *ax.get_yticklabels(), scale.yaxis.label]
     boxes = [text.get_window_extent() for text in texts]
     for box in boxes:
         assert box.x0 >= -1
@@ -99,15 +100,13 @@ def test_pairs_say_how_far_and_what_is_certified():
 
 
 @pytest.mark.parametrize(("plot", "make"), [(plot_saliency, saliency), (plot_adversarial_pairs, pairs)])
-def test_an_update_replaces_the_images(plot, make):
+def test_other_images_on_the_same_axes_replace_them(plot, make):
     ax = plot(make(3))
     data = make(2)
-    plot(data, ax=ax, update=True)
+    plot(data, ax=ax)
     assert len(ax.child_axes) == 1
     np.testing.assert_array_equal(tiles(ax)["image 1"].get_array(), np.reshape(data.inputs[1], (6, 5)))
     assert len(ax.get_xticklabels()) == 2
-    with pytest.raises(ValueError, match="no Axes"):
-        plot(data, update=True)
 
 
 def test_the_first_ones_are_shown():

@@ -18,6 +18,7 @@ from lipviz.plots import certified_image as image_plots
 from lipviz.plots import tradeoff as tradeoff_plots
 from lipviz.plots import training
 from lipviz.toys.tradeoff import Tradeoff, TradeoffRun
+from tests.plots.pictures import left_title
 
 RNG = np.random.default_rng(0)
 
@@ -121,20 +122,6 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_names_them(plot, data):
 
 
 @pytest.mark.parametrize(("plot", "data"), PLOTS)
-def test_an_update_draws_what_a_new_plot_would(plot, data):
-    other = {TrainingLog: log(7), Tradeoff: compared(chosen=2, epsilon=0.25), CertifiedImage: image(attacked=False)}
-    fresh, moved = plot(data), plot(other[type(data)])
-    assert plot(data, ax=moved, update=True) is moved
-    assert set(drawn(moved)) == set(drawn(fresh))
-    for gid, line in drawn(fresh).items():
-        if hasattr(line, "get_xydata"):
-            np.testing.assert_array_equal(drawn(moved)[gid].get_xydata(), line.get_xydata())
-    assert moved.get_xlim() == fresh.get_xlim()
-    assert moved.get_ylim() == fresh.get_ylim()
-    assert moved.get_xlabel() == fresh.get_xlabel()
-
-
-@pytest.mark.parametrize(("plot", "data"), PLOTS)
 def test_lines_differ_without_their_colour(plot, data):
     looks = [
         (line.get_linestyle(), line.get_marker())
@@ -149,7 +136,7 @@ def test_text_stays_inside_and_nothing_overlaps(plot, data):
     ax = plot(data)
     FigureCanvasAgg(ax.figure).draw()
     legend = ax.get_legend()
-    boxes = [text.get_window_extent() for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label)]
+    boxes = [text.get_window_extent() for text in (left_title(ax), ax.xaxis.label, ax.yaxis.label)]
     boxes += [legend.get_window_extent()] if legend else []
     for box in boxes:
         assert ax.figure.bbox.x0 - 1 <= box.x0 < box.x1 <= ax.figure.bbox.x1 + 1
@@ -175,17 +162,17 @@ def test_a_log_has_a_panel_for_all_that_it_holds():
 def test_a_log_is_updated_in_place():
     figure = training.plot_training_log(log(3))
     lines = [drawn(ax) for ax in figure.axes]
-    training.plot_training_log(log(5), figure=figure, update=True)
+    training.plot_training_log(log(5), figure=figure)
     assert all(drawn(ax) == before for ax, before in zip(figure.axes, lines, strict=True))  # the very same artists
     np.testing.assert_array_equal(drawn(figure.axes[0])["loss"].get_xdata(), np.arange(1, 6))
 
 
 def test_new_metrics_and_other_scales_are_drawn_anew():
     ax = training.plot_training_loss(log(2, metrics={"loss": np.array([2.0, 1.0])}))
-    training.plot_training_loss(log(), ax=ax, update=True)
+    training.plot_training_loss(log(), ax=ax)
     assert "val_loss" in drawn(ax)
     assert ax.get_yscale() == "linear"
-    training.plot_training_loss(log(metrics={"loss": np.geomspace(1000, 1, 4)}), ax=ax, update=True)
+    training.plot_training_loss(log(metrics={"loss": np.geomspace(1000, 1, 4)}), ax=ax)
     assert ax.get_yscale() == "log"
 
 
@@ -264,7 +251,7 @@ def test_an_image_stands_beside_its_gradient_and_its_attacked_twin():
     np.testing.assert_array_equal(tiles["change"].get_array(), data.attacked - data.image)
     words = [text.get_text() for text in ax.texts]
     assert words == ["no. 3: class 1, label 1", "gradient (1 − 2)", "attacked: class 2", "change, norm 0.7"]
-    image_plots.plot_certified_image(image(attacked=False, saliency=None), ax=ax, update=True)
+    image_plots.plot_certified_image(image(attacked=False, saliency=None), ax=ax)
     assert [artist.get_gid() for artist in ax.images] == ["image"]
     assert "not attacked yet" in ax.texts[2].get_text()
     assert "still class 1" in image_plots.plot_certified_image(image(success=False)).texts[2].get_text()

@@ -10,6 +10,7 @@ from lipviz import plots
 from lipviz.measure.transport import PotentialField, wasserstein_distance
 from lipviz.plots.transport import plot_potential, plot_wasserstein_training
 from lipviz.toys.kantorovich_rubinstein import KRTraining
+from tests.plots.pictures import left_title
 
 X, Y = np.array([[2.0, 0.0], [3.0, 1.0], [2.5, 0.0]]), np.array([[0.0, 0.0], [0.0, 1.0]])
 X0, X1 = np.linspace(-1, 4, 11), np.linspace(-1, 2, 7)
@@ -46,7 +47,7 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_stays_inside(plot, data):
     ax = plot(data)
     assert "input" in ax.get_ylabel()
     FigureCanvasAgg(ax.figure).draw()
-    texts = [ax._left_title, ax.xaxis.label, ax.yaxis.label, ax.get_legend(), *ax.texts]
+    texts = [left_title(ax), ax.xaxis.label, ax.yaxis.label, ax.get_legend(), *ax.texts]
     texts += [scale.yaxis.label for scale in ax.child_axes]
     for box in [text.get_window_extent() for text in texts]:
         assert box.x0 >= -1
@@ -69,7 +70,7 @@ def test_the_potential_with_its_clouds_and_transport():
     levels = found["levels"].levels
     np.testing.assert_allclose(np.diff(levels), levels[1] - levels[0])
     assert "estimate 2.5" in ax.get_title(loc="left")
-    plot_potential(potential(2.0), ax=ax, update=True)
+    plot_potential(potential(2.0), ax=ax)
     assert "transport" not in artists(ax)
     assert artists(ax)["field"].get_clim() == (-2, 8)
     assert "levels" not in artists(plot_potential(potential(0.0)))
@@ -91,7 +92,7 @@ def test_estimates_beside_the_exact_distance():
     assert lines["exact"].get_label() == "exact × k"
     (text,) = ax.texts
     assert text.get_text() == f"net reached {np.floor(1000 * data.reached) / 10:.1f} %"
-    plot_wasserstein_training(training(k=3.0, reached=0.5), ax=ax, update=True)
+    plot_wasserstein_training(training(k=3.0, reached=0.5), ax=ax)
     assert len(ax.texts) == 1
     assert "49.9 %" in text.get_text()
     low, high = plot_wasserstein_training(data).get_ylim()

@@ -1,9 +1,9 @@
 """All public names of lipviz with their arguments and defaults, and those of the `lipviz` command: a line each.
 
-A module is public where no part of its name begins with an underscore. Its public names are those of `__all__`, and
-where it has none, what it defines itself without an underscore. What several modules hand out is described at the
-shortest of its names, and the others say so. Of a class, its constructor and all public methods and attributes that
-lipviz defines, wherever in its bases: a method that moves to a base class changes no line.
+A module is public where no part of its name begins with an underscore, or is `shell`, what explorers share. Its public
+names are those of `__all__`, and where it has none, what it defines itself without an underscore. What several modules
+hand out is described at the shortest of its names, and the others say so. Of a class, its constructor and all public
+methods and attributes that lipviz defines, wherever in its bases: a method that moves to a base class changes no line.
 
 Annotations are left out, as are addresses, so that the lines are those of every version of Python.
 """
@@ -46,7 +46,7 @@ def _modules(package):
     yield package
     for found in pkgutil.walk_packages(package.__path__, "lipviz."):
         parts = found.name.split(".")
-        if not any(part.startswith("_") or part == "notebooks" for part in parts):
+        if not any(part.startswith("_") or part in ("notebooks", "shell") for part in parts):
             yield importlib.import_module(found.name)
 
 

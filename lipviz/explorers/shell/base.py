@@ -8,12 +8,21 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from lipviz.explorers import _page, _saving
-from lipviz.explorers._ahead import Foresight
-from lipviz.explorers._controls import accepts, choice, log_slider, next_value, range_of, slider, toggle
-from lipviz.explorers._live import ExplorerFigure
-from lipviz.explorers._threads import undisturbed
-from lipviz.explorers._work import IDLE, RUNNING, Worker
+from lipviz.explorers.shell import page, saving
+from lipviz.explorers.shell.ahead import Foresight
+from lipviz.explorers.shell.controls import (
+    accepts,
+    choice,
+    is_set_by_page,
+    log_slider,
+    next_value,
+    range_of,
+    slider,
+    toggle,
+)
+from lipviz.explorers.shell.live import ExplorerFigure
+from lipviz.explorers.shell.threads import undisturbed
+from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import new_figure, picture
 
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
@@ -31,14 +40,14 @@ class Explorer(abc.ABC):
     - `title`, `panels` (of its figure) and `help_text` (one sentence);
     - `make_controls()`: {title of a group: {name: ipywidgets control}}; names are those of the state;
     - `compute(**state)`: pure, from the state to a dataclass of `lipviz.measure`; ValueError where a value is bad;
-    - `draw(data, update)`: the plots, on `self.figure`; texts that change carry a gid, as lines do;
+    - `draw(data, state)`: the plots, on `self.figure`, of what `compute` returned for that state, and of nothing else;
     - `alt_text(data)`, `statement(data)` and `numbers(data)`: the picture in words, what follows from it in one to
       three sentences, and a list of (name, value) pairs of text;
     - `table(data)`: what is saved as CSV, by default the numbers.
 
     A subclass whose computation takes long enough to be felt writes it as
 
-    - `measured(**state)`: pure, and remembered (`_ahead.Remembered`); `compute` calls it.
+    - `measured(**state)`: pure, and remembered (`shell.ahead.Remembered`); `compute` calls it.
 
     While nobody waits, it is called in a thread for the value that a slider on a page would get next; no lock is held
     then. It returns None for what it must not be called for unasked, such as the reader's own objects.
@@ -103,8 +112,8 @@ class Explorer(abc.ABC):
         """Measurement for a state. Raises ValueError where a value is bad."""
 
     @abc.abstractmethod
-    def draw(self, data, update):
-        """Draw on `self.figure`: everything, or (update) what moved since the last call."""
+    def draw(self, data, state):
+        """Draw on `self.figure`: what `compute` returned for a state. Plots find out what has changed."""
 
     @abc.abstractmethod
     def alt_text(self, data):
@@ -135,7 +144,7 @@ class Explorer(abc.ABC):
 
     def progress(self, text):
         """Say what takes time, in place of the results."""
-        self._results.value = _page.results(text)
+        self._results.value = page.results(text)
 
     # --- state ---
 
@@ -214,8 +223,8 @@ class Explorer(abc.ABC):
     def _look_ahead(self, name, before):
         """Compute for the next value of a slider that a page has moved, if it goes on as it went."""
         control = self.controls[name]
-        # ipywidgets holds this lock for values of a page; else code has set it, and no thread shall go on beside that.
-        if self._foresight is None or not getattr(control, "_property_lock", None):
+        # Where code has set a value, no thread shall go on beside that.
+        if self._foresight is None or not is_set_by_page(control):
             return
         value = next_value(control, before)
         if value is not None:
@@ -256,22 +265,22 @@ class Explorer(abc.ABC):
         enabled = self.enabled(state)
         for name, control in self.controls.items():
             control.disabled = name not in enabled
-        self._show(self.compute(**state))
+        self._show(self.compute(**state), state)
 
-    def _show(self, data):
-        self.draw(data, update=self.data is not None)
+    def _show(self, data, state):
+        self.draw(data, state)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
         with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync(), self._files.hold_sync():
-            self._image.value = _page.pictures(pictures)
-            self._results.value = _page.results(self.statement(data), self.numbers(data))
+            self._image.value = page.pictures(pictures)
+            self._results.value = page.results(self.statement(data), self.numbers(data))
             self._alert.value = self._files.value = ""
 
     def _show_error(self, error):
         self.error = error
         kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
         stale = "" if self.data is None else "<br>The picture still shows the last values that could be used."
-        self._alert.value = _page.alert(kind + str(error), stale)
+        self._alert.value = page.alert(kind + str(error), stale)
         self._results.value = "" if self.data is None else self._results.value
 
     # --- long work ---
@@ -328,7 +337,7 @@ class Explorer(abc.ABC):
         {IDLE: self.start, RUNNING: self.pause}.get(self.work_state, self.go_on)()
 
     def _show_piece(self, fraction, data):
-        self._show(data)
+        self._show(data, self.state)
         self._bar.value, self._bar.description = float(fraction), f"done {100 * fraction:.0f} %"
 
     def _show_worker(self, state):
@@ -348,43 +357,43 @@ class Explorer(abc.ABC):
         Raises:
             ValueError: If it ends otherwise, or there is no picture because of an error.
         """
-        kind = _saving.suffix_of(path)
+        kind = saving.suffix_of(path)
         Path(path).write_bytes(self._encoded(kind))
 
     def _encoded(self, kind):
         with self._lock:
             if self.data is None:
                 raise ValueError(f"There is no picture: {self.error}")
-            return _saving.encoded(self, kind)
+            return saving.encoded(self, kind)
 
     def _offer(self, kind):
         try:
             name = f"{type(self).__name__.removesuffix('Explorer').lower()}-explorer.{kind}"
-            self._files.value = _saving.download(name, kind, self._encoded(kind))
+            self._files.value = saving.download(name, kind, self._encoded(kind))
         except Exception as error:  # shown in place, as in `refresh`
             self._show_error(error)
 
     # --- display ---
 
     def _made_buttons(self):
-        buttons = {"reset": _page.button("Reset", "undo", "Return to the values at the beginning", self.reset)}
-        for kind in _saving.KINDS:
+        buttons = {"reset": page.button("Reset", "undo", "Return to the values at the beginning", self.reset)}
+        for kind in saving.KINDS:
             what = "numbers" if kind == "csv" else "picture"
             offer = functools.partial(self._offer, kind)
-            buttons[kind] = _page.button(kind.upper(), "download", f"Save the {what} as a {kind.upper()} file", offer)
+            buttons[kind] = page.button(kind.upper(), "download", f"Save the {what} as a {kind.upper()} file", offer)
         if self.has_work:
-            buttons["start"] = _page.button("Start", "play", "Start, pause or continue", self._press_start)
-            buttons["step"] = _page.button("Step", "step-forward", "Go on to the next picture, and pause", self.step)
-            buttons["stop"] = _page.button("Stop", "stop", "End; the last picture stays", self.stop)
+            buttons["start"] = page.button("Start", "play", "Start, pause or continue", self._press_start)
+            buttons["step"] = page.button("Step", "step-forward", "Go on to the next picture, and pause", self.step)
+            buttons["stop"] = page.button("Stop", "stop", "End; the last picture stays", self.stop)
         return buttons
 
     def _assembled(self, groups):
-        columns = widgets.Box([_page.group(title, controls.values()) for title, controls in groups.items()])
+        columns = widgets.Box([page.group(title, controls.values()) for title, controls in groups.items()])
         columns.add_class("lipviz-groups")
         of_work = [self.buttons[name] for name in ("start", "step", "stop") if self.has_work]
         others = [button for name, button in self.buttons.items() if name not in ("start", "step", "stop")]
-        tools = _page.toolbar([*of_work, *([self._bar] if self.has_work else []), *others])
-        heading = widgets.HTML(_page.heading(self.title, self.help_text))
+        tools = page.toolbar([*of_work, *([self._bar] if self.has_work else []), *others])
+        heading = widgets.HTML(page.heading(self.title, self.help_text))
         box = widgets.VBox([heading, columns, tools, self._files, self._alert, self._image, self._results])
         box.add_class("lipviz-explorer")
         return box
@@ -409,7 +418,7 @@ class Explorer(abc.ABC):
         self.wait(_PATIENCE)
         if self._foresight is not None:
             self._foresight.expect(None)
-        for widget in (*_page.all_widgets(self.widget), *_page.all_widgets(self._bar)):
+        for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
             widget.close()
 
     def _repr_mimebundle_(self, include=None, exclude=None):

@@ -5,7 +5,7 @@ import contextlib
 import threading
 from concurrent.futures import Future
 
-from lipviz.explorers._threads import in_background
+from lipviz.explorers.shell.threads import in_background
 
 THREAD = "lipviz-ahead"  # name of all threads of foresight
 _REST = 0.1  # seconds without a question: long enough for the last answer to get to the page

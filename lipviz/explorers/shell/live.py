@@ -1,17 +1,13 @@
-"""Rendering of an explorer's figure: as fast as `LiveFigure`, and safe for whatever an explorer draws."""
+"""Rendering of an explorer's figure, with colours for images that change."""
 
 import io
 
-from matplotlib.legend import Legend
-
 from lipviz.plots import LiveFigure
-from lipviz.plots.picture import _palette as chosen_palette
-from lipviz.plots.picture import legend_words
+from lipviz.plots.picture import chosen_palette
 
 
 class ExplorerFigure(LiveFigure):
-    """A `LiveFigure` that draws a background again when an artist without a `gid` has come or gone, and chooses the
-    colours of a picture anew where there are images.
+    """A `LiveFigure` that chooses the colours of a picture anew where there are images.
 
     Args:
         figure: See `LiveFigure`.
@@ -21,12 +17,6 @@ class ExplorerFigure(LiveFigure):
     def __init__(self, figure, all_colours=False):
         super().__init__(figure)
         self._all_colours = all_colours
-
-    def _frame(self, ax):
-        fixed = (artist for artist in ax.get_children() if not artist.get_gid())
-        # Artists are equal only to themselves.
-        keys = (legend_words(artist) if isinstance(artist, Legend) else artist for artist in fixed)
-        return *super()._frame(ax), *keys
 
     def _encoded(self, ax, image, palette):
         if not ax.images:

@@ -69,6 +69,15 @@ def accepts(control, value):
     return control.value == value
 
 
+def is_set_by_page(control):
+    """Whether a page, and no code, is setting a control just now: asked while its observers are called.
+
+    ipywidgets has no public name for that. `Widget.set_state`, which takes in what a page sends, notes the values in
+    this private attribute for as long as it sets them, to send none of them back.
+    """
+    return bool(getattr(control, "_property_lock", None))
+
+
 def next_value(control, before):
     """The value that a slider gets next if it goes on as it went; None at its end, and of other controls."""
     if not isinstance(control, widgets.IntSlider | widgets.FloatSlider | widgets.FloatLogSlider):

@@ -7,7 +7,7 @@ import threading
 
 from threadpoolctl import ThreadpoolController
 
-from lipviz.explorers._work import THREAD
+from lipviz.explorers.shell.work import THREAD
 
 _PATIENCE = 0.05  # seconds that other Python threads wait for their turn
 _TURN = threading.Lock()  # held while an answer is made

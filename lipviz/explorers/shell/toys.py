@@ -5,7 +5,7 @@ import collections
 import numpy as np
 
 from lipviz import data
-from lipviz.explorers._controls import choice, slider
+from lipviz.explorers.shell.controls import choice, slider
 from lipviz.toys import ACTIVATIONS
 
 ACTIVATION_NAMES = {

@@ -4,8 +4,8 @@ import html
 
 import ipywidgets as widgets
 
-from lipviz.explorers import _page
-from lipviz.explorers._registry import entries, find
+from lipviz.explorers.shell import page
+from lipviz.explorers.shell.registry import entries, find
 
 _CSS = """<style>
 .lipviz-gallery { max-width: 980px; overflow: visible; }
@@ -33,7 +33,7 @@ class Gallery:
         self.explorer = self.name = self.error = None
         self.buttons, cells = {}, []
         for entry in entries():
-            button = _page.button(entry.title, "", entry.sentence, lambda name=entry.name: self.open(name))
+            button = page.button(entry.title, "", entry.sentence, lambda name=entry.name: self.open(name))
             self.buttons[entry.name] = button
             cells += [button, widgets.HTML(html.escape(entry.sentence))]
         heading = widgets.HTML(f"{_CSS}<h4>Explorers</h4><p>{_HELP}</p>")
@@ -59,7 +59,7 @@ class Gallery:
             self.explorer, self.error = entry.load()(), None
         except Exception as error:  # whatever it is, the reader shall see it here and not miss it in a log
             self.error = error
-            self._message.value = _page.alert(f"{type(error).__name__}: {error}")
+            self._message.value = page.alert(f"{type(error).__name__}: {error}")
             return
         self.name = entry.name
         self._place.children = (self.explorer.widget,)
@@ -77,7 +77,7 @@ class Gallery:
     def close(self):
         """Close the explorer that is open, and the gallery."""
         self.close_explorer()
-        for widget in _page.all_widgets(self.widget):
+        for widget in page.all_widgets(self.widget):
             widget.close()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
