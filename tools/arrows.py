@@ -44,9 +44,7 @@ LAYERS = (
     },
     {"plots": "draws what `measure` and `toys` return; computes nothing, imports no Keras"},
     {"monitor": "draws while `fit` runs, as a Keras callback: in a notebook, a terminal, or files"},
-    {
-        "explorers": "controls → `measure` → `plots`, a file each; `shell` holds what they share; only here is ipywidgets imported"
-    },
+    {"explorers": "controls → `measure` → `plots`, a file each, and a `shell`; only they import ipywidgets"},
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
