@@ -36,8 +36,8 @@ def plot_activation_outputs(data, *, ax=None, place=None):
     limit = style.round_number(max(np.abs(data.outputs).max(), 4.0))
     labels = {"xlabel": _LABEL, "ylabel": "output channel (units of the input)"}
     with style.drawing(ax, title="Outputs along a line", **labels) as ax:
-        ax.set_xlim(-1.03 * RANGE, 1.03 * RANGE)
-        ax.set_ylim(-1.05 * limit, 1.05 * limit)
+        style.x_limits(ax, -1.03 * RANGE, 1.03 * RANGE)
+        style.y_limits(ax, -1.05 * limit, 1.05 * limit)
         for order in range(_MOST_OUTPUTS):
             _output(ax, data, order)
         _mark(ax, place)
@@ -88,8 +88,8 @@ def plot_activation_jacobian(data, *, ax=None, place=None):
             look["linewidth"] = 1.6 if marker else 1.0
             marks = style.spread_markers(len(values), order, most=8)
             style.line(ax, gid, data.places, values, markevery=marks, **look)
-        ax.set_xlim(-1.03 * RANGE, 1.03 * RANGE)
-        ax.set_ylim(-0.05, max(1.2, 1.1 * data.values.max()))
+        style.x_limits(ax, -1.03 * RANGE, 1.03 * RANGE)
+        style.y_limits(ax, -0.05, max(1.2, 1.1 * data.values.max()))
         _mark(ax, place)
         style.legend(ax, columns=4)
     return ax
@@ -125,8 +125,8 @@ def plot_activation_plane(data, *, ax=None, place=None):
         style.line(ax, "letter image", *plane.letter_image.T, **_LETTER_IMAGE)
         style.line(ax, "line", *data.outputs[:, :2].T, color=style.GREEN, linewidth=1.6, label="_line", zorder=3)
         style.line(ax, "place", *point.T, **_POINT)
-        ax.set_xlim(-1.6 * limit, 1.6 * limit)
-        ax.set_ylim(-limit, limit)
+        style.x_limits(ax, -1.6 * limit, 1.6 * limit)
+        style.y_limits(ax, -limit, limit)
         style.legend(ax)
         note(ax, "name", data.name + more)
     return ax

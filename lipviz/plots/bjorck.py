@@ -32,7 +32,7 @@ def plot_bjorck_convergence(data, *, ax=None):
     labels = {"title": "Björck's iteration", "xlabel": "iteration", "ylabel": "Frobenius norm (no unit)"}
     with style.drawing(ax, **labels, dress=(style.whole_ticks, style.log_y)) as ax:
         style.log_scale(ax, [data.errors, data.increments, [data.eps_bjorck]], bottom=floor)
-        ax.set_xlim(-0.03 * end, 1.03 * end)
+        style.x_limits(ax, -0.03 * end, 1.03 * end)
         # It stops below eps_bjorck, at the latest at maxiter_bjorck.
         limits = [0, data.maxiter_bjorck, data.maxiter_bjorck], [data.eps_bjorck, data.eps_bjorck, ax.get_ylim()[1]]
         style.line(ax, "limits", *limits, **_LIMITS)

@@ -52,7 +52,7 @@ def plot_bjorck_paths(data, *, ax=None, norm="frobenius"):
     labels["ylabel"] = f"‖I − WᵀW‖ ({'Frobenius' if norm == 'frobenius' else 'spectral'} norm, no unit)"
     with style.drawing(ax, **labels, dress=(style.whole_ticks, style.log_y)) as ax:
         style.log_scale(ax, [errors], bottom=_FLOOR, top=_CEILING)
-        ax.set_xlim(-0.03 * max(data.iterations, 1), 1.03 * max(data.iterations, 1))
+        style.x_limits(ax, -0.03 * max(data.iterations, 1), 1.03 * max(data.iterations, 1))
         for i in range(len(data.betas)):
             _one_step_size(ax, i, errors[i], data.stops[i])
         _keys(ax, data)
@@ -196,8 +196,8 @@ def _frame(ax, data, is_log):
     style.line(ax, "half", [0.5, 0.5], [sigmas[0], sigmas[-1]], linestyle=":", label="_half", **look)
     if is_log:
         ax.yaxis.get_major_locator().set_params(subs=(1.0,) if sigmas[-1] / sigmas[0] > 100 else (1, 2, 5))
-    ax.set_xlim(data.betas[0], data.betas[-1])
-    ax.set_ylim(sigmas[0], sigmas[-1])
+    style.x_limits(ax, data.betas[0], data.betas[-1])
+    style.y_limits(ax, sigmas[0], sigmas[-1])
 
 
 def _color_bar(ax, norm, bounds):

@@ -39,13 +39,13 @@ def plot_certificate(data, *, ax=None):
         ylabel="",
         dress=(_log_x,),
     ) as ax:
-        ax.set_xlim(left, right)
+        style.x_limits(ax, left, right)
         ax.xaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if right / left <= 100 else (1.0,))
         artist(ax, None, lambda: ax.axvline(1.0, color="#999999", linewidth=0.8, zorder=1))
         _draw_bounds(ax, rows, left, right)
         ax.set_yticks(range(len(rows)), [_short(row[0]) for row in rows], fontsize=style.SMALL)
         style.level(ax, len(rows) - 1.5, color="#999999", linewidth=0.8)
-        ax.set_ylim(len(rows) - 0.5, -0.5)
+        style.y_limits(ax, len(rows) - 0.5, -0.5)
         style.legend(ax)
     return ax
 

@@ -41,8 +41,8 @@ def plot_certified_image(data, *, ax=None):
             if values is not None:
                 look = _signed(values) if gid in ("gradient", "change") else _grey(values, data.image)
                 style.image(ax, gid, extent=(left, left + 1, top + 1, top), **look)
-        ax.set_xlim(-0.02, 2 * _STEP_X)
-        ax.set_ylim(_STEP_Y + 1.02, -0.16)
+        style.x_limits(ax, -0.02, 2 * _STEP_X)
+        style.y_limits(ax, _STEP_Y + 1.02, -0.16)
     return ax
 
 
@@ -101,8 +101,8 @@ def plot_class_distances(data, *, ax=None):
         style.line(ax, "distances", classes[others], finite[others], **_DISTANCES)
         style.line(ax, "decision", [data.predicted], [0.0], **_DECISION)
         style.line(ax, "epsilon", [-0.6, count - 0.4], [data.epsilon] * 2, **_EPSILON)
-        ax.set_xlim(-0.6, count - 0.4)
-        ax.set_ylim(-0.04 * top, top)
+        style.x_limits(ax, -0.6, count - 0.4)
+        style.y_limits(ax, -0.04 * top, top)
         style.legend(ax)
     return ax
 
@@ -139,8 +139,8 @@ def plot_certified_curve(data, *, ax=None):
         for gid, place, label, color, dash, marker in marks:
             look = {"color": color, "linestyle": dash, "marker": marker, "linewidth": 1.6, "label": label}
             style.line(ax, gid, [place, place], [0, 1], **look)
-        ax.set_xlim(-0.02 * end, 1.04 * end)
-        ax.set_ylim(-0.02, 1.02)
+        style.x_limits(ax, -0.02 * end, 1.04 * end)
+        style.y_limits(ax, -0.02, 1.02)
         style.legend(ax, columns=4)
     return ax
 

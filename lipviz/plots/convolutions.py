@@ -37,8 +37,8 @@ def plot_convolution_claims(data, *, ax=None):
         ylabel="",
         dress=(_rows,),
     ) as ax:
-        ax.set_xlim(0, 1.5 if most <= 1.45 else style.round_number(1.02 * most))
-        ax.set_ylim(len(places) - 0.5, -0.75)
+        style.x_limits(ax, 0, 1.5 if most <= 1.45 else style.round_number(1.02 * most))
+        style.y_limits(ax, len(places) - 0.5, -0.75)
         style.line(ax, "asked", np.ones(len(gaps)), gaps, color=style.BLACK, linewidth=2.2, label="_asked", zorder=4)
         for claim in zip(places, data.methods, data.after, data.lies, data.is_proved, strict=True):
             _claim(ax, *claim)
@@ -92,8 +92,8 @@ def plot_convolution_gains(data, *, ax=None):
         xlabel="frequency along the height (cycles per output pixel)",
         ylabel="largest gain (no unit)",
     ) as ax:
-        ax.set_xlim(-0.012, 0.512)
-        ax.set_ylim(0, style.round_number(1.1 * highest) if highest > 0 else 1.0)
+        style.x_limits(ax, -0.012, 0.512)
+        style.y_limits(ax, 0, style.round_number(1.1 * highest) if highest > 0 else 1.0)
         _across(ax, "norm", data.norm, "zero padding", style.BLUE, "--")
         style.line(ax, "gains", data.frequencies, data.gains, color=style.GREY, linewidth=1.6, label="no border")
         style.line(ax, "grid", data.grid_frequencies, data.grid_gains, color=style.VERMILLION, marker="s",
@@ -129,8 +129,8 @@ def plot_convolution_spectrum(data, *, ax=None):
         xlabel="rank over the number of singular values",
         ylabel="singular value (gain, no unit)",
     ) as ax:
-        ax.set_xlim(-0.02, 1.02)
-        ax.set_ylim(0, style.round_number(1.1 * data.norm) if data.norm > 0 else 1.0)
+        style.x_limits(ax, -0.02, 1.02)
+        style.y_limits(ax, 0, style.round_number(1.1 * data.norm) if data.norm > 0 else 1.0)
         _across(ax, "kernel", data.kernel_norm, "kernel's matrix", style.GREY, ":")
         style.line(ax, "spectrum", (np.arange(count) + 1) / count, data.spectrum, color=style.BLUE, marker="o",
                    markevery=style.spread_markers(count, 0), markersize=4.5, linewidth=1.6,

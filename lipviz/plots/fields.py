@@ -221,8 +221,8 @@ def plane(ax, data, title):
     """
     labels = {"xlabel": "x₀ (units of the input)", "ylabel": "x₁ (units of the input)"}
     with style.drawing(ax, title=title, **labels, dress=(style.no_grid, style.equal_aspect)) as ax:
-        ax.set_xlim(data.x0[0], data.x0[-1])
-        ax.set_ylim(data.x1[0], data.x1[-1])
+        style.x_limits(ax, data.x0[0], data.x0[-1])
+        style.y_limits(ax, data.x1[0], data.x1[-1])
         yield ax
 
 

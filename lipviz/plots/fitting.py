@@ -78,9 +78,9 @@ def _frame(ax, fits):
     x, target = fits[0].x, fits[0].target
     span = float(np.ptp(target)) or 1.0
     pad = 0.03 * (x[-1] - x[0])
-    ax.set_xlim(x[0] - pad, x[-1] + pad)
+    style.x_limits(ax, x[0] - pad, x[-1] + pad)
     # Room for the legend of many above.
-    ax.set_ylim(target.min() - 0.25 * span, target.max() + (0.25 if len(fits) <= 2 else 0.75) * span)
+    style.y_limits(ax, target.min() - 0.25 * span, target.max() + (0.25 if len(fits) <= 2 else 0.75) * span)
 
 
 @alt_text.register

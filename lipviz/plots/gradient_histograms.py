@@ -45,8 +45,8 @@ def plot_log_norms(data, *, ax=None, bottom=1e-9):
             color = style.PALETTE[order]
             look = {"edgecolor": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": norms.name}
             steps(ax, f"norms {order}", counts, edges, fill=True, facecolor=(*_rgb(color), 0.25), zorder=3, **look)
-        ax.set_xlim(bottom * 0.9, TOP)
-        ax.set_ylim(0, 1.05 * max(len(norms) for norms in data))
+        style.x_limits(ax, bottom * 0.9, TOP)
+        style.y_limits(ax, 0, 1.05 * max(len(norms) for norms in data))
         style.legend(ax)
     return ax
 

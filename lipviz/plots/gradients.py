@@ -61,8 +61,8 @@ def plot_gradient_norms(data, *, ax=None, constant=None, labels=None):
             look = {"color": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": label}
             steps(ax, f"norms {order}", count, edges, zorder=3, **look)
         _constants(ax, constants, labels, height)
-        ax.set_xlim(-0.01 * top, 1.04 * top)
-        ax.set_ylim(0, height)
+        style.x_limits(ax, -0.01 * top, 1.04 * top)
+        style.y_limits(ax, 0, height)
         _legend(ax, len(data) + len(constants))
     return ax
 
@@ -108,7 +108,7 @@ def plot_gradient_flow(data, *, ax=None, labels=None):
         dress=_DRESS,
     ) as ax:
         _banded(ax, lines)
-        ax.set_xlim(-0.03 * end, 1.03 * end)
+        style.x_limits(ax, -0.03 * end, 1.03 * end)
     return ax
 
 
@@ -140,7 +140,7 @@ def plot_gradient_depth(data, *, ax=None, labels=None):
     ) as ax:
         _beside_title(ax, f"width {data.width}", len(data.activations))
         _banded(ax, lines)
-        ax.set_xlim(-0.02 * end, 1.03 * end)
+        style.x_limits(ax, -0.02 * end, 1.03 * end)
     return ax
 
 
@@ -193,7 +193,7 @@ def draw_history(ax, data, labels):
     _banded(ax, [(label, history.epochs, history.norms) for label, history in zip(labels, data, strict=True)])
     first, last = min(h.epochs[0] for h in data), max(h.epochs[-1] for h in data)
     pad = 0.03 * max(last - first, 1)
-    ax.set_xlim(first - pad, max(last, first + 1) + pad)
+    style.x_limits(ax, first - pad, max(last, first + 1) + pad)
 
 
 # --- lines with bands ---

@@ -31,7 +31,7 @@ def plot_layer_spectrum(data, *, ax=None):
         style.line(ax, "k", ax.get_xlim(), [k, k], color="#999999", linewidth=0.8, label="_k", zorder=1)
         bottom, top = ax.get_ylim()
         # To powers of ten, for a frame that mostly stays while a slider moves.
-        ax.set_ylim(10.0 ** math.floor(math.log10(bottom) + 1e-9), 10.0 ** math.ceil(math.log10(top) - 1e-9))
+        style.y_limits(ax, 10.0 ** math.floor(math.log10(bottom) + 1e-9), 10.0 ** math.ceil(math.log10(top) - 1e-9))
     return ax
 
 
@@ -74,8 +74,8 @@ def plot_layer_gains(data, *, ax=None):
             heights = np.array([0, 0.9, 1.0]) * top
             style.line(ax, gid, [value] * 3, heights, markevery=[1], color=color, linestyle=dash, marker=marker,
                        linewidth=1.6, markersize=6, label=label, zorder=4)  # fmt: skip
-        ax.set_xlim(0, 1.02 * right)
-        ax.set_ylim(0, top)
+        style.x_limits(ax, 0, 1.02 * right)
+        style.y_limits(ax, 0, top)
         style.legend(ax)
     return ax
 

@@ -44,7 +44,7 @@ def plot_jacobian_spectra(data, *, ax=None):
         style.line(ax, "least", rank, least, label="_smallest", **_ENDS)
         style.line(ax, "most", rank, most, label="extremes", **_ENDS)
         style.line(ax, "median", rank, middle, markevery=style.spread_markers(len(rank), 0), **_MEDIAN)
-        ax.set_xlim(1 - pad, end + pad)
+        style.x_limits(ax, 1 - pad, end + pad)
         style.legend(ax)
     return ax
 

@@ -47,8 +47,8 @@ def plot_certified_accuracy(data, *, ax=None):
             marks = style.spread_markers(len(epsilons), place)
             look = {"label": label, "linewidth": 1.6, "markersize": 4.5, **look}
             style.line(ax, gid, epsilons, values[order], markevery=marks, **look)
-        ax.set_xlim(-0.02 * largest, 1.02 * largest)
-        ax.set_ylim(-0.02, 1.02)
+        style.x_limits(ax, -0.02 * largest, 1.02 * largest)
+        style.y_limits(ax, -0.02, 1.02)
         style.legend(ax)
     return ax
 
@@ -79,8 +79,8 @@ def plot_radii(data, *, ax=None):
         if len(radii):
             median = float(np.median(radii))
             style.line(ax, "median", [median, median], [0, most], label=f"median {style.number(median)}", **_MEDIAN)
-        ax.set_xlim(0, 1.02 * top)
-        ax.set_ylim(0, 1.08 * most)
+        style.x_limits(ax, 0, 1.02 * top)
+        style.y_limits(ax, 0, 1.08 * most)
         style.legend(ax)
     return ax
 

@@ -118,8 +118,8 @@ def _tiles(ax, title, names, captions, images):
         ax = Figure(figsize=size, dpi=style.DPI, layout="constrained").add_subplot()
     dress = (style.bare_tiles, style.equal_aspect, _no_ticks)
     with style.drawing(ax, title=title, xlabel="", ylabel="", dress=dress) as ax:
-        ax.set_xlim(0, width)
-        ax.set_ylim(height, 0)
+        style.x_limits(ax, 0, width)
+        style.y_limits(ax, height, 0)
         ax.set_xticks(np.arange(len(images)) * (1 + _GAP) + 0.5, captions, fontsize=style.SMALL)
         ax.set_yticks(np.arange(len(names)) * (ratio + _GAP) + ratio / 2, names, fontsize=style.TEXT)
         yield ax

@@ -76,7 +76,7 @@ def _frame(ax, values):
     # To whole tens, for a frame that mostly stays while a size changes. Rank 0, which does not exist, stays out.
     end = longest if longest < 10 else 10 * math.ceil(longest / 10)
     pad = min(0.2 + 0.02 * end, 0.9)
-    ax.set_xlim(1 - pad, end + pad)
+    style.x_limits(ax, 1 - pad, end + pad)
 
 
 def _network(ax, layers):

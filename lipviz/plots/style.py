@@ -277,7 +277,7 @@ def log_scale(ax, values, *, bottom=None, top=None):
     lower = min(lower, upper / 10)
     # Within two decades powers of ten alone would leave an axis with a single label.
     ax.yaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if upper / lower <= 100 else (1.0,))
-    ax.set_ylim(lower, upper)
+    y_limits(ax, lower, upper)
 
 
 def log_y(ax):
@@ -310,6 +310,18 @@ def round_number(value, rounding=math.ceil):
     """The next of 1, 2, 5, 10, … (and their like below 1), upwards by default, or downwards by `math.floor`."""
     thirds = rounding(3 * math.log10(value) + (1e-3 if rounding is math.floor else -1e-3))
     return (1, 2, 5)[thirds % 3] * 10.0 ** (thirds // 3)
+
+
+def x_limits(ax, low, high):
+    """Set the limits of the x-axis where they are others: `set_xlim` takes time."""
+    if ax.get_autoscalex_on() or ax.get_xlim() != (low, high):
+        ax.set_xlim(low, high)
+
+
+def y_limits(ax, low, high):
+    """Set the limits of the y-axis where they are others."""
+    if ax.get_autoscaley_on() or ax.get_ylim() != (low, high):
+        ax.set_ylim(low, high)
 
 
 def whole_ticks(ax):

@@ -29,8 +29,8 @@ def plot_toy_loss(data, *, ax=None):
     with style.drawing(ax, **labels, dress=(style.whole_ticks,)) as ax:
         style.line(ax, "loss", steps, data.losses, markevery=marks, **look)
         # The frame is that of the whole training, so that it stays while the line grows.
-        ax.set_xlim(-0.02 * data.steps, 1.02 * data.steps)
-        ax.set_ylim(0.0 if smallest >= 0 else -style.round_number(-smallest), top)
+        style.x_limits(ax, -0.02 * data.steps, 1.02 * data.steps)
+        style.y_limits(ax, 0.0 if smallest >= 0 else -style.round_number(-smallest), top)
     return ax
 
 

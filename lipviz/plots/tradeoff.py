@@ -33,11 +33,11 @@ def plot_tradeoff(data, *, ax=None):
     if data.epsilon is not None:
         robust = "certified accuracy at ε (share, no unit)"
     x, y = data.robustness, data.accuracy
-    live = np.isin(np.arange(len(data)), data.live)
+    live, ends = np.isin(np.arange(len(data)), data.live), data.frontier
     with style.drawing(
         ax, title="Accuracy against robustness", xlabel=robust, ylabel="accuracy (share, no unit)"
     ) as ax:
-        _frontier(ax, x[data.frontier], y[data.frontier])
+        _frontier(ax, x[ends], y[ends])
         for loss, (label, color, marker) in _LOSSES.items():
             of_it = np.array([run.loss == loss for run in data.runs], bool) & ~live
             look = {"color": color, "marker": marker, "linestyle": "none", "markersize": 6, "label": label}
@@ -59,10 +59,10 @@ def _frontier(ax, x, y):
 
 def _limits(ax, x, y):
     """Frames between round numbers, so that they mostly stay while runs are added."""
-    for values, step, set_limits in ((x, 0.05, ax.set_xlim), (y, 0.02, ax.set_ylim)):
+    for values, step, set_limits in ((x, 0.05, style.x_limits), (y, 0.02, style.y_limits)):
         values = values[np.isfinite(values)]
         low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
-        set_limits(np.floor(low / step - 0.4) * step, np.ceil(high / step + 0.4) * step)
+        set_limits(ax, np.floor(low / step - 0.4) * step, np.ceil(high / step + 0.4) * step)
 
 
 @without_update
@@ -94,8 +94,8 @@ def plot_tradeoff_curves(data, *, ax=None):
         style.line(ax, "others", x, y, zorder=1, **_OTHERS)
         style.line(ax, "chosen", epsilons, certified, markevery=style.spread_markers(len(epsilons), 0), **_CHOSEN)
         style.line(ax, "epsilon", at, [0, 1][: len(at)], zorder=2, **_EPSILON)
-        ax.set_xlim(-0.02 * largest, 1.02 * largest)
-        ax.set_ylim(-0.02, 1.02)
+        style.x_limits(ax, -0.02 * largest, 1.02 * largest)
+        style.y_limits(ax, -0.02, 1.02)
         style.legend(ax)
     return ax
 

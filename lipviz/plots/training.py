@@ -268,7 +268,7 @@ def _legend(ax, labelled):
 def _frame(ax, data):
     """The x-axis of all panels: from 0 to where training is."""
     end = max(len(data), data.batch_epochs.max(initial=0), 1)
-    ax.set_xlim(-0.03 * end, 1.04 * end)
+    style.x_limits(ax, -0.03 * end, 1.04 * end)
 
 
 def _scale(ax, values, is_log, span):
@@ -278,7 +278,7 @@ def _scale(ax, values, is_log, span):
         return
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     pad = max(0.06 * (high - low), (span * max(abs(low), abs(high)) - (high - low)) / 2) or 0.06
-    ax.set_ylim(low - pad, high + pad)
+    style.y_limits(ax, low - pad, high + pad)
 
 
 def _short(name, most):

@@ -127,8 +127,8 @@ def plot_wasserstein_training(data, *, ax=None):
             look = {"label": run.name, "linewidth": 1.6, "markersize": 4.5, **_LOOKS[order]}
             marks = style.spread_markers(len(run.steps), order)
             style.line(ax, f"estimate {order}", run.steps, run.estimates, markevery=marks, **look)
-        ax.set_xlim(*ends)
-        ax.set_ylim(min(0.0, 1.1 * float(values.min())), 1.12 * (float(values.max()) or 1.0))
+        style.x_limits(ax, *ends)
+        style.y_limits(ax, min(0.0, 1.1 * float(values.min())), 1.12 * (float(values.max()) or 1.0))
         _say_reached(ax, runs, limits[0])
         if len(runs) <= 2:
             style.legend(ax)
