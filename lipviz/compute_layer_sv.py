@@ -25,7 +25,7 @@ from lipviz.layers.pooling import (
 from lipviz.layers.residual import LipResidual
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.operators import linear as operators
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64, batch_normalization_factors, known_input_shape
 
 _UNKNOWN = (None, None)
 _ISOMETRY = (1.0, 1.0)
@@ -243,7 +243,7 @@ def _isometry(layer):
 
 def _batch_normalization(layer):
     _check_built(layer)
-    return _of_values(operators.batch_normalization_factors(layer))
+    return _of_values(batch_normalization_factors(layer))
 
 
 def _check_built(layer):
@@ -270,7 +270,7 @@ def _repeat_vector(layer):
 def _max_pooling(layer):
     """A selection of entries. Where windows overlap, several may select the same one, as many as share it."""
     _check_built(layer)
-    shape = operators.known_input_shape(layer)
+    shape = known_input_shape(layer)
     if shape is None:
         sizes = (None,) * len(layer.pool_size)  # as many windows share an entry as at any size
     else:
@@ -307,7 +307,7 @@ def _prelu(layer):
 def _inputs(layer):
     """Number of inputs of a layer that merges several."""
     _check_built(layer)
-    return len(operators.known_input_shape(layer) or ())
+    return len(known_input_shape(layer) or ())
 
 
 def _sum(layer):

@@ -14,8 +14,9 @@ from keras import layers as K
 import lipviz
 from lipviz import certification
 from lipviz import layers as lip
-from lipviz.certification.rules import merging, registry
+from lipviz.certification import merging
 from lipviz.parametrizations import SpectralParametrization
+from lipviz.rules import registry
 from tests.support import convolution_matrix
 from tools.red_team import __main__ as command
 from tools.red_team import attacks, drawing, hunt, kit, report, shrinking

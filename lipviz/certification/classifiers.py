@@ -7,10 +7,10 @@ import keras
 import numpy as np
 
 from lipviz.certification.graph import traced
-from lipviz.certification.rules.merging import Flow
-from lipviz.certification.rules.registry import find_rule
+from lipviz.certification.merging import Flow
 from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import float64_copy
+from lipviz.rules.registry import find_rule
 
 LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
 

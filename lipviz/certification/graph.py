@@ -8,13 +8,15 @@ import time
 import keras
 import numpy as np
 
+from lipviz.certification import entering, merging, rounding, sizes
 from lipviz.certification import masks as masking
-from lipviz.certification import rounding, sizes
 from lipviz.certification.certificate import LayerBound
-from lipviz.certification.rules import entering, merging
-from lipviz.certification.rules.merging import Flow
-from lipviz.certification.rules.pointwise import activation_bound, broadcast_shape
-from lipviz.certification.rules.registry import (
+from lipviz.certification.merging import Flow
+from lipviz.copies import in_order
+from lipviz.model import Functional, Sequential
+from lipviz.rules.algebra import KerasFunctional, computes_as
+from lipviz.rules.pointwise import activation_bound, broadcast_shape
+from lipviz.rules.registry import (
     activation_of,
     behind,
     find_rule,
@@ -23,10 +25,7 @@ from lipviz.certification.rules.registry import (
     unknown,
     why_unknown,
 )
-from lipviz.copies import in_order
-from lipviz.model import Functional, Sequential
-from lipviz.operators.algebra import KerasFunctional, computes_as
-from lipviz.operators.weights import to_numpy
+from lipviz.rules.used import to_numpy
 
 _REMEDY = "give it a bound by lipviz.register_bound"
 

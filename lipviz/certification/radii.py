@@ -23,10 +23,10 @@ from keras import ops
 
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
-from lipviz.certification.rules.registry import is_float
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
-from lipviz.operators.weights import as_float64, to_numpy
+from lipviz.rules.registry import is_float
+from lipviz.rules.used import as_float64, to_numpy
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
 _BATCH = 1024

@@ -12,7 +12,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs, settled
-from lipviz.operators.weights import as_float64, to_numpy
+from lipviz.rules.used import as_float64, to_numpy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

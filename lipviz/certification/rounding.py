@@ -17,11 +17,11 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.certification.rules.registry import find_rule, is_linear
 from lipviz.layers import ConstrainedKernel, PadConv2D
-from lipviz.operators.algebra import constrained_class
 from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
+from lipviz.rules.algebra import constrained_class
+from lipviz.rules.registry import find_rule, is_linear
 
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed

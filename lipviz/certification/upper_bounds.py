@@ -12,11 +12,10 @@ from lipviz.certification.graph import fits, input_dtypes, traced
 from lipviz.certification.model_file import load_model_file
 from lipviz.certification.provenance import data_of, origin_of
 from lipviz.certification.ratios import gradient_ascent_ratio
-from lipviz.certification.rules.registry import check_norm, is_float
 from lipviz.copies import NotCopiedError
-from lipviz.operators.linear import HALF
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
-from lipviz.operators.weights import as_float64
+from lipviz.rules.registry import check_norm, is_float
+from lipviz.rules.used import HALF, as_float64
 
 _SEARCH = {"steps": 30, "starts": 16}
 _DRAWN = 64  # samples that the search starts from by default, standard normal

@@ -27,7 +27,8 @@ from lipviz.operators.linear import (
     input_shape,
     linear_operator,
 )
-from lipviz.operators.weights import as_float64, layers_with_kernel, to_numpy
+from lipviz.operators.weights import layers_with_kernel
+from lipviz.rules.used import as_float64, to_numpy
 
 _WINDOWED = CONVOLUTIONS + TRANSPOSED + DEPTHWISE + SEPARABLE
 

@@ -34,7 +34,7 @@ from lipviz.operators.linear import (
     linear_operator,
     used_kernel,
 )
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64
 
 MODES = ("fast", "exact")
 EXACT_SIDE = 2000  # smaller side up to which "exact" decomposes an explicit matrix

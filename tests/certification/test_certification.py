@@ -15,8 +15,8 @@ import lipviz
 from lipviz import certification, operators
 from lipviz import layers as lip
 from lipviz.certification import sizes
-from lipviz.certification.rules import registry
 from lipviz.operators.precision import float64_scope, outputs
+from lipviz.rules import registry
 from tests.support import convolution_matrix, examples
 
 K = keras.layers

@@ -10,12 +10,13 @@ from keras import ops
 
 import lipviz
 from lipviz import layers as lip
-from lipviz.certification.rules import linear, registry
-from lipviz.certification.rules.linear import matrix_bound
-from lipviz.certification.rules.pointwise import activation_bound
-from lipviz.certification.rules.registry import Bound, check_norm, find_rule, layer_bound
+from lipviz.certification import matrices
+from lipviz.certification.matrices import matrix_bound
 from lipviz.operators.precision import float64_scope
 from lipviz.parametrizations import SpectralParametrization
+from lipviz.rules import registry
+from lipviz.rules.pointwise import activation_bound
+from lipviz.rules.registry import Bound, check_norm, find_rule, layer_bound
 from tests.support import with_spectrum
 
 K = keras.layers
@@ -240,7 +241,7 @@ def test_nonlinear_layers_stay_within_their_bound(name):
 @pytest.mark.parametrize("shape", [(150, 120), (120, 150)])
 @pytest.mark.parametrize("values", [[7.0, 6.9, 1.0], [7.0] * 120, [7.0]])
 def test_norms_of_matrices_too_large_for_an_svd(shape, values, monkeypatch):
-    monkeypatch.setattr(linear, "_EXACT_SIDE", 100)
+    monkeypatch.setattr(matrices, "_EXACT_SIDE", 100)
     values = np.pad(values, (0, 120 - len(values)))
     for scale in (1e-12, 1.0, 1e12):
         bound = matrix_bound(scale * with_spectrum(shape, values), 2)

@@ -25,10 +25,11 @@ from keras.src.ops import numpy as their_numpy
 import lipviz
 from lipviz import certification
 from lipviz import layers as lip
-from lipviz.certification.rules import merging, registry
-from lipviz.certification.rules.registry import find_rule, layer_bound
+from lipviz.certification import merging
 from lipviz.operators.precision import float64_scope
 from lipviz.parametrizations import SpectralParametrization
+from lipviz.rules import registry
+from lipviz.rules.registry import find_rule, layer_bound
 from tests.support import examples
 
 K = keras.layers

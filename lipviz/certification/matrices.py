@@ -1,4 +1,4 @@
-"""Dense layers, convolutions and average poolings: norms of matrices."""
+"""Dense layers, convolutions, average poolings and interpolations: rules that need a matrix."""
 
 import collections
 import hashlib
@@ -7,7 +7,6 @@ import math
 import keras
 import numpy as np
 
-from lipviz.certification.rules.registry import Bound, computed, rule, unknown
 from lipviz.layers import ConstrainedKernel, PadConv2D
 from lipviz.operators.convolution_bounds import ConvolutionBound, convolution_bound, size_free_bound
 from lipviz.operators.linear import (
@@ -26,10 +25,14 @@ from lipviz.operators.linear import (
     per_channel,
     used_kernel,
 )
+from lipviz.operators.precision import float64_scope
+from lipviz.rules.rearranging import copies, spatial
+from lipviz.rules.registry import Bound, computed, rule, unknown
 
 _EXACT_SIDE = 2048  # of a matrix, for its SVD: seconds
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
 _EXPLICIT_SIZE = 2**24
+_MOST_PIXELS = 1024  # of an image that is interpolated
 
 
 def matrix_bound(matrix, norm):
@@ -206,6 +209,36 @@ def _separable(layer, shape, norm, exact):
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
         return matrix_bound(explicit_matrix(operator), norm)
     return operator_bound(Convolution(kernel, **geometry(layer, shape)), norm, exact)
+
+
+# --- interpolation ---
+
+
+@rule(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
+def _up_sampling(layer, shape, norm, exact):
+    count = math.prod(layer.size) if isinstance(layer.size, list | tuple) else layer.size
+    if getattr(layer, "interpolation", "nearest") == "nearest":
+        return copies(count, norm)
+    sizes = spatial(layer, shape)
+    if None in sizes or math.prod(sizes) > _MOST_PIXELS:
+        return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
+    matrix = _channel_matrix(layer, sizes)
+    bound = matrix_bound(matrix, norm)
+    if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
+        return bound
+    # TensorFlow computes weights in float32: where that does not hold them, each is off by a few of its roundings.
+    magnitudes = np.abs(matrix)
+    off = 1e-6 * math.sqrt(magnitudes.sum(axis=0).max() * magnitudes.sum(axis=1).max())
+    return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
+
+
+def _channel_matrix(layer, sizes):
+    """Matrix of what a layer does to one channel, in float64."""
+    count = math.prod(sizes)
+    units = np.eye(count).reshape(count, *sizes, 1)
+    config = layer.get_config() | {"dtype": "float64", "data_format": "channels_last"}
+    with float64_scope():
+        return np.asarray(type(layer).from_config(config)(units), np.float64).reshape(count, -1).T
 
 
 # --- average poolings ---

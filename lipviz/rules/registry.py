@@ -7,7 +7,7 @@ import numbers
 import keras
 
 from lipviz.layers import ConstrainedKernel
-from lipviz.operators.algebra import computes_as, constrained_class, is_linear_otherwise, states_its_shape
+from lipviz.rules.algebra import computes_as, constrained_class, is_linear_otherwise, states_its_shape
 
 NORMS = (1, 2, math.inf)
 
@@ -191,7 +191,7 @@ def is_float(dtype):
 
 def layer_bound(layer, shape, norm, exact=False):
     """Bound of one layer by its rule, with its activation, where the rule leaves that out."""
-    from lipviz.certification.rules.pointwise import activation_bound
+    from lipviz.rules.pointwise import activation_bound
 
     found = find_rule(layer)
     problem = why_unknown(layer, found, shape)

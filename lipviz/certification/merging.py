@@ -12,12 +12,12 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.certification.rules.pointwise import largest_slope, named_activation, softmax_bound
-from lipviz.certification.rules.registry import Bound, exactly, is_float, unknown
 from lipviz.certification.sizes import Shapes, are_one_together
-from lipviz.operators.algebra import computes_as
-from lipviz.operators.linear import largest_rounding, residual_shares, rounded
-from lipviz.operators.weights import as_float64
+from lipviz.operators.linear import residual_shares
+from lipviz.rules.algebra import computes_as
+from lipviz.rules.pointwise import largest_slope, named_activation, softmax_bound
+from lipviz.rules.registry import Bound, exactly, is_float, unknown
+from lipviz.rules.used import as_float64, largest_rounding, rounded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,9 +6,16 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.certification.rules.registry import Bound, computed, exactly, layer_bound, rule, unknown
-from lipviz.operators.linear import as_computed, batch_normalization_factors, is_positive, largest_rounding, used_factor
-from lipviz.operators.weights import as_float64, to_numpy
+from lipviz.rules.registry import Bound, computed, exactly, layer_bound, rule, unknown
+from lipviz.rules.used import (
+    as_computed,
+    as_float64,
+    batch_normalization_factors,
+    is_positive,
+    largest_rounding,
+    to_numpy,
+    used_factor,
+)
 
 # The largest slope of each function of Keras, entry by entry; rounded up in the last digit where it is no closed form.
 _SLOPES = {

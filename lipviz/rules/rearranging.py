@@ -3,16 +3,11 @@
 import math
 
 import keras
-import numpy as np
 
 from lipviz import layers as lip
 from lipviz import normalizers as nm
-from lipviz.certification.rules.linear import matrix_bound
-from lipviz.certification.rules.registry import Bound, exactly, layer_bound, rule, unknown
-from lipviz.operators.linear import Convolution, used_factor
-from lipviz.operators.precision import float64_scope
-
-_EXPLICIT_SIDE = 1024
+from lipviz.rules.registry import Bound, exactly, layer_bound, rule, unknown
+from lipviz.rules.used import used_factor
 
 
 @rule(
@@ -59,43 +54,17 @@ def _masking(layer, shape, norm, exact):
 
 @rule(keras.layers.RepeatVector, whole=True)
 def _repeat_vector(layer, shape, norm, exact):
-    return _copies(layer.n, norm)
+    return copies(layer.n, norm)
 
 
-def _copies(count, norm):
+def copies(count, norm):
     """Every entry is copied `count` times."""
     return exactly({1: float(count), 2: math.sqrt(count), math.inf: 1.0}[norm], "copies")
 
 
-@rule(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
-def _up_sampling(layer, shape, norm, exact):
-    count = math.prod(layer.size) if isinstance(layer.size, list | tuple) else layer.size
-    if getattr(layer, "interpolation", "nearest") == "nearest":
-        return _copies(count, norm)
-    sizes = _spatial(layer, shape)
-    if None in sizes or math.prod(sizes) > _EXPLICIT_SIDE:
-        return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
-    matrix = _probed(layer, sizes)
-    bound = matrix_bound(matrix, norm)
-    if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
-        return bound
-    # TensorFlow computes weights in float32: where that does not hold them, each is off by a few of its roundings.
-    magnitudes = np.abs(matrix)
-    off = 1e-6 * math.sqrt(magnitudes.sum(axis=0).max() * magnitudes.sum(axis=1).max())
-    return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
-
-
-def _spatial(layer, shape):
+def spatial(layer, shape):
+    """The sizes of an image, of the shape of a layer's input without the batch."""
     return shape[1:] if getattr(layer, "data_format", None) == "channels_first" else shape[:-1]
-
-
-def _probed(layer, sizes):
-    """Matrix of what a layer does to one channel, in float64."""
-    count = math.prod(sizes)
-    units = np.eye(count).reshape(count, *sizes, 1)
-    config = layer.get_config() | {"dtype": "float64", "data_format": "channels_last"}
-    with float64_scope():
-        return np.asarray(type(layer).from_config(config)(units), np.float64).reshape(count, -1).T
 
 
 # --- poolings ---
@@ -109,18 +78,12 @@ def _max_pooling(layer, shape, norm, exact):
     """Each maximum changes by at most the largest change in its window: an entry counts once per window it is in."""
     if norm == math.inf:
         return exactly(1.0, "maximum")
-    sizes = _spatial(layer, shape)
-    axes = zip(sizes, layer.pool_size, layer.strides, strict=True)
+    axes = list(zip(spatial(layer, shape), layer.pool_size, layer.strides, strict=True))
     most = math.prod(nm.patch_coverage(*axis, layer.padding) for axis in axes)
-    here = 0 if None in sizes else _most_windows(sizes, layer)
+    is_known = None not in spatial(layer, shape)
+    here = math.prod(nm.patches_per_entry(*axis, layer.padding) for axis in axes) if is_known else 0
     # Attained where the entry in most windows is the largest of each by far.
     return Bound(*(count if norm == 1 else math.sqrt(count) for count in (here, most)), "windows per entry")
-
-
-def _most_windows(sizes, layer):
-    """Number of windows that share an entry at these very sizes."""
-    windows = Convolution(np.ones((*layer.pool_size, 1, 1)), sizes, layer.strides, layer.padding)
-    return round(float((windows.T @ np.ones(windows.shape[0])).max()))
 
 
 @rule(*_GLOBAL_MAX, whole=True)
@@ -137,7 +100,7 @@ def _norm_pooling(layer, shape, norm, exact):
 
 
 def _times_root(layer, shape, method):
-    sizes = getattr(layer, "pool_size", None) or _spatial(layer, shape)
+    sizes = getattr(layer, "pool_size", None) or spatial(layer, shape)
     if None in sizes:
         return unknown("its bound in this norm needs the size of the image")
     return exactly(layer.k_coef_lip * math.sqrt(math.prod(sizes)), method)
