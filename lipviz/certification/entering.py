@@ -7,7 +7,7 @@ from keras import ops
 
 from lipviz.certification.merging import Flow, times
 from lipviz.operators.precision import float64_scope
-from lipviz.rules.registry import unknown
+from lipviz.rules.bound import unknown
 
 
 def entered(model, flows):

@@ -19,8 +19,8 @@ import keras
 import numpy as np
 
 from lipviz.layers import ConstrainedKernel
+from lipviz.model import KerasFunctional
 from lipviz.parametrizations import Parametrization
-from lipviz.rules.algebra import KerasFunctional
 from lipviz.rules.used import to_numpy
 
 _IDENTITY = keras.layers.Identity()

@@ -26,8 +26,9 @@ from lipviz.operators.linear import (
     used_kernel,
 )
 from lipviz.operators.precision import float64_scope
+from lipviz.rules.bound import Bound, computed, unknown
 from lipviz.rules.rearranging import copies, spatial
-from lipviz.rules.registry import Bound, computed, rule, unknown
+from lipviz.rules.registry import rule
 
 _EXACT_SIDE = 2048  # of a matrix, for its SVD: seconds
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
@@ -49,17 +50,17 @@ def matrix_bound(matrix, norm):
     Returns:
         A `Bound`.
     """
+    if norm == 2 and min(matrix.shape) <= _EXACT_SIDE:
+        return computed(np.linalg.norm(matrix, 2), "SVD")
     if norm == 2:
-        return _spectral(matrix)
+        return _by_gram_matrix(matrix)
     return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
 
 
 _SUMS = {1: "column sums", math.inf: "row sums"}
 
 
-def _spectral(matrix):
-    if min(matrix.shape) <= _EXACT_SIDE:
-        return computed(np.linalg.norm(matrix, 2), "SVD")
+def _by_gram_matrix(matrix):
     scale = np.abs(matrix).max()
     if scale == 0:
         return Bound(0.0, 0.0, "zero")
@@ -86,30 +87,46 @@ def _rayleigh(gram, steps=50):
     return v @ gram @ v
 
 
-_REMEMBERED = 512
-_found = collections.OrderedDict()  # from what a bound is a function of to the bound, the oldest first
+class _Memory:
+    """Bounds of the last arrays, with what else they are functions of: layers ask again while weights stay.
+
+    Args:
+        most: Number of bounds that are kept.
+    """
+
+    def __init__(self, most):
+        self.most = most
+        self._found = collections.OrderedDict()  # the oldest first
+
+    def recall(self, array, *settings):
+        """The bound that was kept for an array and these settings, or None; and the key to keep one under."""
+        key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
+        if key in self._found:
+            self._found.move_to_end(key)
+        return self._found.get(key), key
+
+    def keep(self, key, bound):
+        """Keep a bound, and return it."""
+        self._found[key] = bound
+        if len(self._found) > self.most:
+            self._found.popitem(last=False)
+        return bound
 
 
-def _remembered(compute, array, *settings):
-    """What `compute` returns, a function of an array and of these settings: of the last ones it is known already."""
-    key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
-    bound = _found.pop(key, None) or compute()
-    _found[key] = bound
-    while len(_found) > _REMEMBERED:
-        _found.popitem(last=False)
-    return bound
+_memory = _Memory(512)
 
 
-@rule(keras.layers.Dense, linear=True, whole=True)
+@rule(keras.layers.Dense, linear=True, learned=True, whole=True)
 def _dense(layer, shape, norm, exact):
     kernel = used_kernel(layer)
-    return _remembered(lambda: matrix_bound(kernel.T, norm), kernel, "dense", norm)
+    bound, key = _memory.recall(kernel, "dense", norm)
+    return bound or _memory.keep(key, matrix_bound(kernel.T, norm))
 
 
 # --- convolutions ---
 
 
-@rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True, whole=True)
+@rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True, learned=True, whole=True)
 def _convolution(layer, shape, norm, exact):
     if getattr(layer, "output_padding", None) is not None:
         return unknown(f"output_padding={layer.output_padding} is not known")
@@ -141,7 +158,8 @@ def operator_bound(operator, norm, exact=False):
 
 def _of_convolution(operator, mode):
     settings = (operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups, mode)
-    return _remembered(lambda: _from(convolution_bound(operator, mode=mode)), operator.kernel, *settings)
+    bound, key = _memory.recall(operator.kernel, *settings)
+    return bound or _memory.keep(key, _from(convolution_bound(operator, mode=mode)))
 
 
 _DUAL = {1: math.inf, math.inf: 1}
@@ -197,7 +215,7 @@ def _kernel_of_any_size(kernel, layer, norm, groups=1):
     return Bound(0.0, sums.max(initial=0.0), f"{_SUMS[norm]} at every size")
 
 
-@rule(*SEPARABLE, linear=True, whole=True)
+@rule(*SEPARABLE, linear=True, learned=True, whole=True)
 def _separable(layer, shape, norm, exact):
     """One convolution, whose kernel is the product of the two: looser are bounds of each of them, multiplied."""
     depthwise = used_kernel(layer, "depthwise_kernel")
@@ -244,7 +262,7 @@ def _channel_matrix(layer, sizes):
 # --- average poolings ---
 
 
-@rule(*AVERAGES)
+@rule(*AVERAGES, linear=True)
 def _average(layer, shape, norm, exact):
     if layer.padding == "valid":
         size = math.prod(layer.pool_size)
@@ -280,7 +298,7 @@ def _nonnegative(operator, norm):
     return Bound(0.0, math.sqrt(rows * columns) * (1 + 1e-12), "row and column sums")
 
 
-@rule(*GLOBAL_AVERAGES)
+@rule(*GLOBAL_AVERAGES, linear=True)
 def _global_average(layer, shape, norm, exact):
     sizes = shape[1:] if layer.data_format == "channels_first" else shape[:-1]
     if None in sizes:  # the smallest image is a single pixel
@@ -289,7 +307,7 @@ def _global_average(layer, shape, norm, exact):
     return computed({1: 1 / count, 2: 1 / math.sqrt(count), math.inf: 1.0}[norm], "mean")
 
 
-@rule(ConstrainedKernel, linear=True)
+@rule(ConstrainedKernel, linear=True, learned=True)
 def _constrained(layer, shape, norm, exact):
     """A constrained layer of someone else's, probed with every unit vector."""
     if None in shape:

@@ -19,9 +19,9 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.certification.radii import _fits, _sample_shape, _words
 from lipviz.certification.ratios import _unit
+from lipviz.model import KerasFunctional
 from lipviz.operators.linear import _GRADIENTS, _ROWS, _Pullback
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, follow, outputs, settled
-from lipviz.rules.algebra import KerasFunctional
 from lipviz.rules.used import as_float64, to_numpy
 
 _KERNELS = 2**25  # entries of random kernels, 256 MiB

@@ -6,6 +6,7 @@ that has no rule is unbounded, until `register_bound` gives it one.
 """
 
 from lipviz.rules import pointwise, rearranging
-from lipviz.rules.registry import Bound, register_bound
+from lipviz.rules.bound import Bound
+from lipviz.rules.registry import register_bound
 
 __all__ = ["Bound", "pointwise", "rearranging", "register_bound"]

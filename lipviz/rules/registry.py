@@ -1,81 +1,48 @@
-"""The table from layer classes to rules, and what a rule returns."""
+"""The table from layer classes to rules: which one a layer has, and what it says of the layer."""
 
 import dataclasses
 import math
-import numbers
+from collections.abc import Callable
 
 import keras
 
 from lipviz.layers import ConstrainedKernel
 from lipviz.rules.algebra import computes_as, constrained_class, is_linear_otherwise, states_its_shape
+from lipviz.rules.bound import Bound, exactly, unknown
+from lipviz.rules.functions import function_bound
+from lipviz.rules.used import known_input_shape
 
-NORMS = (1, 2, math.inf)
-
-# What SVDs and sums in float64 may be off by, with room to spare, relative to the result.
-ROUNDING = 1e-12
-
-_RULES = {}
-_LINEAR = set()
-_WHOLE = set()
+RULES = {}  # from layer classes to their `Rule`
 
 
 @dataclasses.dataclass(frozen=True)
-class Bound:
-    """The Lipschitz constant of a map, from below and from above.
+class Rule:
+    """What is known of the layers of a class.
 
     Attributes:
-        lower: A number that the constant is at least.
-        upper: A number that the constant is at most; `math.inf` where nothing is known.
-        method: How the upper one was found, in a few words.
+        bound: Function of (layer, shape, norm, exact) that returns a `Bound`. `shape` is that of the input, without the
+            batch and with None for unknown sizes; `exact` allows minutes for a tight bound.
+        linear: Whether the layer is a linear map, whose matrix `operators.linear_operator` knows, and a shift. The rule
+            speaks of these only: the layer's `activation` follows.
+        whole: Whether it also holds for inputs of whole numbers: the layer only moves or compares them, or converts
+            them to floating-point numbers before it computes.
+        learned: Whether it reads weights, so that it says something else after training.
     """
 
-    lower: float
-    upper: float
-    method: str
-
-    def __post_init__(self):
-        lower, upper = float(self.lower), float(self.upper)
-        if not 0 <= lower <= upper * (1 + 2 * ROUNDING):
-            raise ValueError(f"Expected 0 <= lower <= upper. Received: lower={lower}, upper={upper} ({self.method})")
-        object.__setattr__(self, "lower", min(lower, upper))
-        object.__setattr__(self, "upper", upper)
-
-    @property
-    def attained(self):
-        """Whether the upper bound is the constant itself, to 1e-6."""
-        return self.upper < math.inf and self.lower >= self.upper * (1 - 1e-6)
-
-    def after(self, other, method=None):
-        """Bound of a composition whose inner map has the bound `other`: nothing is known from below."""
-        product = 0.0 if 0 in (self.upper, other.upper) else self.upper * other.upper
-        return Bound(0.0, product, method or f"{other.method} · {self.method}")
+    bound: Callable
+    linear: bool = False
+    whole: bool = False
+    learned: bool = False
 
 
-def exactly(value, method):
-    """A `Bound` whose two sides agree."""
-    return Bound(value, value, method)
+def rule(*classes, **properties):
+    """Decorator that enters a rule of ours for some classes: the function `Rule.bound`, and the other attributes."""
 
+    def enter(function):
+        RULES.update(dict.fromkeys(classes, Rule(function, **properties)))
+        return function
 
-def computed(value, method):
-    """A `Bound` around a value computed in float64."""
-    return Bound(value * (1 - ROUNDING), value * (1 + ROUNDING), method)
-
-
-def unknown(why):
-    """A `Bound` of infinity."""
-    return Bound(0.0, math.inf, why)
-
-
-def check_norm(norm):
-    """Return the norm as 1, 2 or `math.inf`; "inf" is understood.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    value = math.inf if isinstance(norm, str) and norm.strip().lower() in ("inf", "infinity", "∞") else norm
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value not in NORMS:
-        raise ValueError(f"`norm` must be 1, 2 or 'inf'. Received: norm={norm!r}")
-    return math.inf if value == math.inf else int(value)
+    return enter
 
 
 def register_bound(layer_class, rule=None):
@@ -111,8 +78,7 @@ def register_bound(layer_class, rule=None):
     def registered(layer, shape, norm, exact):
         return _as_bound(rule(layer, shape, norm), layer)
 
-    _RULES[layer_class] = registered
-    _WHOLE.add(registered)
+    RULES[layer_class] = Rule(registered, whole=True, learned=True)
     return rule
 
 
@@ -127,61 +93,30 @@ def _as_bound(value, layer):
     return Bound(lower, upper, "registered rule")
 
 
-def rule(*classes, linear=False, whole=False):
-    """Decorator that enters a rule of ours, a function of (layer, shape, norm, exact), for some classes.
-
-    Args:
-        *classes: Layer classes.
-        linear: Whether it speaks of the linear part only, and the layer's `activation` follows.
-        whole: Whether it also holds for inputs of whole numbers: the layer only moves or compares them, or converts
-            them to floating-point numbers before it computes.
-    """
-
-    def enter(function):
-        _RULES.update(dict.fromkeys(classes, function))
-        if linear:
-            _LINEAR.add(function)
-        if whole:
-            _WHOLE.add(function)
-        return function
-
-    return enter
-
-
 def find_rule(layer):
-    """The rule for a layer: that of the nearest class with one, if the layer computes as that does; else None.
+    """The `Rule` for a layer: that of the nearest class with one, if the layer computes as that does; else None.
 
     lipviz's constrained layers have the rule of their Keras base, which reads the kernel that they use. One of somebody
     else's that is linear in a way of its own has that of `ConstrainedKernel`.
     """
     known = _known(layer)
-    if known in _RULES and known is not ConstrainedKernel:
-        return _RULES[known] if computes_as(layer, known) else None
+    if known in RULES and known is not ConstrainedKernel:
+        return RULES[known] if computes_as(layer, known) else None
     if known is None:
         return None
     ours = constrained_class(layer)
     if ours is not None:
-        return _RULES.get(ours.vanilla_class)
-    return _RULES[ConstrainedKernel] if is_linear_otherwise(layer) else None
+        return RULES.get(ours.vanilla_class)
+    return RULES.get(ConstrainedKernel) if is_linear_otherwise(layer) else None
 
 
 def _known(layer):
     """The nearest class of a layer that has a rule, or is one of lipviz's constrained layers; None where none is."""
-    return next((cls for cls in type(layer).__mro__ if cls in _RULES or _is_ours(cls)), None)
+    return next((cls for cls in type(layer).__mro__ if cls in RULES or _is_ours(cls)), None)
 
 
 def _is_ours(cls):
     return issubclass(cls, ConstrainedKernel) and cls.__module__.startswith("lipviz.layers.")
-
-
-def takes_whole_numbers(found):
-    """Whether a rule also holds where the inputs are whole numbers."""
-    return found in _WHOLE
-
-
-def is_linear(found):
-    """Whether a rule speaks of the linear part of a layer only."""
-    return found in _LINEAR
 
 
 def is_float(dtype):
@@ -189,20 +124,59 @@ def is_float(dtype):
     return "float" in str(dtype)
 
 
-def layer_bound(layer, shape, norm, exact=False):
-    """Bound of one layer by its rule, with its activation, where the rule leaves that out."""
-    from lipviz.rules.pointwise import activation_bound
+def layer_bounds(layer, shape, norm, exact=False, whole=False):
+    """What the rules say of a layer of one input, and of the activation behind it, where its rule leaves that out.
 
+    Args:
+        layer: Keras layer.
+        shape: Shape of its input, without the batch.
+        norm: 1, 2 or `math.inf`.
+        exact: Whether minutes may be spent on a tight bound.
+        whole: Whether its input is of whole numbers.
+
+    Yields:
+        Tuples (words that follow the layer's name, `Bound`), in the order in which they are computed.
+    """
     found = find_rule(layer)
-    problem = why_unknown(layer, found, shape)
+    problem = why_unknown(layer, found, shape, whole)
     if problem is not None:
-        return unknown(problem)
-    bound = found(layer, shape, norm, exact)
-    activation = activation_of(layer, found)
-    return bound if activation is None else activation_bound(activation, behind(layer, shape), norm).after(bound)
+        yield "", unknown(problem)
+        return
+    yield "", found.bound(layer, shape, norm, exact)
+    activation = getattr(layer, "activation", None) if found.linear else None
+    if activation not in (None, keras.activations.linear):
+        name = getattr(activation, "name", None) or getattr(activation, "__name__", "activation")
+        behind = tuple(layer.compute_output_shape((1, *shape)))[1:]
+        yield f" · {name}", activation_bound(activation, behind, norm)
 
 
-def why_unknown(layer, found, shape):
+def layer_bound(layer, shape, norm, exact=False):
+    """The `Bound` of a layer of one input as a whole: of `layer_bounds`, one after the other."""
+    first, *others = (bound for _, bound in layer_bounds(layer, shape, norm, exact))
+    for bound in others:
+        first = bound.after(first)
+    return first
+
+
+def activation_bound(activation, shape, norm):
+    """Lipschitz constant of what a layer takes as its `activation`.
+
+    Args:
+        activation: Function, Keras layer, or None.
+        shape: Shape of what it is applied to, without the batch.
+        norm: 1, 2 or `math.inf`.
+
+    Returns:
+        A `Bound`, infinite where it is not known.
+    """
+    if activation is None:
+        return exactly(1.0, "linear")
+    if isinstance(activation, keras.layers.Layer):
+        return layer_bound(activation, shape, norm)
+    return function_bound(activation, shape, norm)
+
+
+def why_unknown(layer, found, shape, whole=False):
     """Why the rule that was found for a layer, if there is one, does not speak of it; None where it does."""
     known = _known(layer)
     if found is None:
@@ -212,15 +186,29 @@ def why_unknown(layer, found, shape):
         return f"it rounds to {layer.compute_dtype}, which jumps"
     if known is not ConstrainedKernel and not states_its_shape(layer, known, shape):
         return "it states a shape of its output that is not that of what it computes"
+    if whole and not found.whole:
+        return "it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)"
     return None
 
 
-def activation_of(layer, found):
-    """The activation that a layer's rule leaves out; None where there is none."""
-    activation = getattr(layer, "activation", None) if found in _LINEAR else None
-    return None if activation is keras.activations.linear else activation
+def never_stretches(layer):
+    """Whether the arguments of a layer make it 1-Lipschitz in l2, whatever its weights are or will be.
+
+    Args:
+        layer: Keras layer, built or not. What only a matrix tells, such as of average poolings, is not said here.
+    """
+    if isinstance(getattr(layer, "activation", None), keras.layers.Layer):
+        return isinstance(layer, keras.layers.Activation) and never_stretches(layer.activation)
+    found = find_rule(layer)
+    if found is None or found.linear or found.learned:
+        return False
+    shape = sample_shape(layer, known_input_shape(layer))
+    return why_unknown(layer, found, shape) is None and found.bound(layer, shape, 2, False).upper <= 1
 
 
-def behind(layer, shape):
-    """Shape of a layer's output, without the batch."""
-    return tuple(layer.compute_output_shape((1, *shape)))[1:]
+def sample_shape(layer, shape):
+    """A shape without its batch; where it is None, or one of several inputs, that of an image of any size."""
+    if shape is not None and not any(isinstance(size, tuple | list) for size in shape):
+        return tuple(shape[1:])
+    rank = getattr(getattr(layer, "input_spec", None), "ndim", None) or 4
+    return (None,) * (rank - 1)

@@ -15,8 +15,8 @@ from lipviz.certification.matrices import matrix_bound
 from lipviz.operators.precision import float64_scope
 from lipviz.parametrizations import SpectralParametrization
 from lipviz.rules import registry
-from lipviz.rules.pointwise import activation_bound
-from lipviz.rules.registry import Bound, check_norm, find_rule, layer_bound
+from lipviz.rules.bound import Bound, check_norm
+from lipviz.rules.registry import activation_bound, find_rule, layer_bound
 from tests.support import with_spectrum
 
 K = keras.layers
@@ -584,7 +584,7 @@ def test_a_linear_part_of_ones_own_is_probed():
 
 @pytest.mark.parametrize("base", [K.Layer, lip.GroupSort2], ids=["of Keras", "of ours"])
 def test_a_registered_bound_holds_for_subclasses_that_add_nothing(base, monkeypatch):
-    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    monkeypatch.setattr(registry, "RULES", dict(registry.RULES))
     loud = sub(base, call=lambda self, x: self.loud(x), loud=lambda self, x: 7 * x)
     lipviz.register_bound(loud, lambda layer, shape, norm: 7.0)
     assert layer_bound(loud(), (4,), 2).upper == 7
