@@ -324,17 +324,18 @@ def is_plain(layer, kinds):
     return any(isinstance(layer, kind) and computes_as(layer, kind) for kind in kinds)
 
 
-def operator_blocks(layer):
+def operator_blocks(layer, shape=None):
     """Operators whose singular values, all together, are those of a layer's linear part; see `linear_operator`.
 
     They are cheaper than the whole: the matrix of a dense layer whatever its other axes, one channel of a pooling or of
     a depthwise convolution, the convolution whose adjoint a transposed one is.
     """
-    operator = linear_operator(layer)
+    shape = input_shape(layer) if shape is None else tuple(shape)
+    operator = linear_operator(layer, shape)
     if is_plain(layer, TRANSPOSED):
         operator = operator.T
     elif is_plain(layer, AVERAGES):
-        operator = _average(layer, (*_spatial(layer, input_shape(layer)), 1), channels_first=False)
+        operator = _average(layer, (*_spatial(layer, shape), 1), channels_first=False)
     return operator.blocks() if isinstance(operator, Convolution) else [operator]
 
 
