@@ -125,7 +125,7 @@ def _singular_values(layer, shape=None):
     found = find_rule(layer)
     if found is None:
         return _UNKNOWN
-    if (found.linear or found.learned) and not layer.built:
+    if not (found.fixed or layer.built):
         raise ValueError(f"{named(layer)} must be built before it is measured: call it on data, or `build` it.")
     if found.linear:
         return _of_matrix(layer, shape)

@@ -87,7 +87,7 @@ def _rayleigh(gram, steps=50):
     return v @ gram @ v
 
 
-class _Memory:
+class Memory:
     """Bounds of the last arrays, with what else they are functions of: layers ask again while weights stay.
 
     Args:
@@ -113,20 +113,20 @@ class _Memory:
         return bound
 
 
-_memory = _Memory(512)
+MEMORY = Memory(512)
 
 
-@rule(keras.layers.Dense, linear=True, learned=True, whole=True)
+@rule(keras.layers.Dense, linear=True, whole=True)
 def _dense(layer, shape, norm, exact):
     kernel = used_kernel(layer)
-    bound, key = _memory.recall(kernel, "dense", norm)
-    return bound or _memory.keep(key, matrix_bound(kernel.T, norm))
+    bound, key = MEMORY.recall(kernel, "dense", norm)
+    return bound or MEMORY.keep(key, matrix_bound(kernel.T, norm))
 
 
 # --- convolutions ---
 
 
-@rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True, learned=True, whole=True)
+@rule(*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, PadConv2D, linear=True, whole=True)
 def _convolution(layer, shape, norm, exact):
     if getattr(layer, "output_padding", None) is not None:
         return unknown(f"output_padding={layer.output_padding} is not known")
@@ -147,19 +147,20 @@ def operator_bound(operator, norm, exact=False):
         A `Bound`, infinite where the operator is too large and has no structure that is known.
     """
     for candidate, is_adjoint in ((operator, False), (operator.T, True)):
-        if isinstance(candidate, Convolution):
-            if norm == 2:
-                return _of_convolution(candidate, "exact" if exact else "fast")
+        if isinstance(candidate, Convolution) and norm != 2:
             return _sums(candidate, norm if not is_adjoint else _DUAL[norm])
+        if isinstance(candidate, Convolution):
+            mode = "exact" if exact else "fast"
+            bound, key = MEMORY.recall(candidate.kernel, *_settings(candidate), mode)
+            return bound or MEMORY.keep(key, _from(convolution_bound(candidate, mode=mode)))
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
         return matrix_bound(explicit_matrix(operator), norm)
     return unknown(f"an operator of shape {operator.shape} is too large for its matrix")
 
 
-def _of_convolution(operator, mode):
-    settings = (operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups, mode)
-    bound, key = _memory.recall(operator.kernel, *settings)
-    return bound or _memory.keep(key, _from(convolution_bound(operator, mode=mode)))
+def _settings(operator):
+    """What the norm of a convolution is a function of, beside its kernel."""
+    return operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups
 
 
 _DUAL = {1: math.inf, math.inf: 1}
@@ -215,7 +216,7 @@ def _kernel_of_any_size(kernel, layer, norm, groups=1):
     return Bound(0.0, sums.max(initial=0.0), f"{_SUMS[norm]} at every size")
 
 
-@rule(*SEPARABLE, linear=True, learned=True, whole=True)
+@rule(*SEPARABLE, linear=True, whole=True)
 def _separable(layer, shape, norm, exact):
     """One convolution, whose kernel is the product of the two: looser are bounds of each of them, multiplied."""
     depthwise = used_kernel(layer, "depthwise_kernel")
@@ -307,7 +308,7 @@ def _global_average(layer, shape, norm, exact):
     return computed({1: 1 / count, 2: 1 / math.sqrt(count), math.inf: 1.0}[norm], "mean")
 
 
-@rule(ConstrainedKernel, linear=True, learned=True)
+@rule(ConstrainedKernel, linear=True)
 def _constrained(layer, shape, norm, exact):
     """A constrained layer of someone else's, probed with every unit vector."""
     if None in shape:

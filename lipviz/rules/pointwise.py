@@ -133,7 +133,7 @@ def _norms(values, axes, norm):
     return values.max(axis=axes) if norm == math.inf else values.sum(axis=axes)
 
 
-@rule(keras.layers.Activation)
+@rule(keras.layers.Activation, fixed=True)
 def _activation(layer, shape, norm, exact):
     bound = activation_bound(layer.activation, shape, norm)
     if bound.singular_values is None:
@@ -142,7 +142,7 @@ def _activation(layer, shape, norm, exact):
     return dataclasses.replace(bound, singular_values=slopes)
 
 
-@rule(keras.layers.ReLU)
+@rule(keras.layers.ReLU, fixed=True)
 def _relu(layer, shape, norm, exact):
     if layer.threshold:
         return unknown("a ReLU with a threshold jumps there")
@@ -158,22 +158,22 @@ def _sloped(layer, argument, *slopes):
     return dataclasses.replace(bound, singular_values=_extremes([used]))
 
 
-@rule(keras.layers.LeakyReLU)
+@rule(keras.layers.LeakyReLU, fixed=True)
 def _leaky_relu(layer, shape, norm, exact):
     return _sloped(layer, layer.negative_slope, 1.0)
 
 
-@rule(keras.layers.ELU)
+@rule(keras.layers.ELU, fixed=True)
 def _elu(layer, shape, norm, exact):
     return _sloped(layer, layer.alpha, 1.0, 0.0)
 
 
-@rule(keras.layers.PReLU, lip.PReLUlip, learned=True)
+@rule(keras.layers.PReLU, lip.PReLUlip)
 def _prelu(layer, shape, norm, exact):
     return _diagonal(layer, shape, norm, "largest slope")
 
 
-@rule(keras.layers.Softmax)
+@rule(keras.layers.Softmax, fixed=True)
 def _softmax(layer, shape, norm, exact):
     axes = _sample_axes(layer.axis, shape)
     return unknown("a softmax along the batch") if axes is None else softmax_bound([shape[axis] for axis in axes])
@@ -186,13 +186,13 @@ def _sample_axes(axes, shape):
     return None if -1 in places else places
 
 
-@rule(lip.GroupSort, lip.MaxMin, whole=True)
+@rule(lip.GroupSort, lip.MaxMin, whole=True, fixed=True)
 def _sorting(layer, shape, norm, exact):
     k = used_factor(layer)
     return exactly(k, "permutation", (k, k))
 
 
-@rule(lip.Householder, whole=True, learned=True)
+@rule(lip.Householder, whole=True)
 def _householder(layer, shape, norm, exact):
     k = used_factor(layer)
     if norm == 2:
@@ -208,7 +208,7 @@ def _householder(layer, shape, norm, exact):
 _NOT_POSITIVE = "its running variance plus epsilon is not positive"
 
 
-@rule(keras.layers.BatchNormalization, whole=True, learned=True)
+@rule(keras.layers.BatchNormalization, whole=True)
 def _batch_normalization(layer, shape, norm, exact):
     if not is_positive(to_numpy(layer.moving_variance), layer.epsilon, layer.compute_dtype):
         return unknown(_NOT_POSITIVE)
@@ -216,7 +216,7 @@ def _batch_normalization(layer, shape, norm, exact):
     return computed(float(factors.max()), "largest factor of a channel", _extremes([factors]))
 
 
-@rule(keras.layers.LayerNormalization, learned=True)
+@rule(keras.layers.LayerNormalization)
 def _layer_normalization(layer, shape, norm, exact):
     """Centering, then z → z/√(‖z‖²/n + ε), whose Jacobian is symmetric with eigenvalues in [0, 1/√ε]."""
     if getattr(layer, "rms_scaling", False):
@@ -233,30 +233,30 @@ def _layer_normalization(layer, shape, norm, exact):
     return Bound(0.0, float(gamma) / math.sqrt(layer.epsilon) * (1 + 1e-12), "1/√ε at inputs without variance")
 
 
-@rule(keras.layers.Normalization, whole=True, learned=True)
+@rule(keras.layers.Normalization, whole=True)
 def _normalization(layer, shape, norm, exact):
     bound = _diagonal(layer, shape, norm, "largest factor of a feature")
     return dataclasses.replace(bound, upper=bound.upper * (1 + 1e-6))  # its numbers are rounded to float32
 
 
-@rule(keras.layers.Rescaling, whole=True)
+@rule(keras.layers.Rescaling, whole=True, fixed=True)
 def _rescaling(layer, shape, norm, exact):
     return _diagonal(layer, shape, norm, "factor")
 
 
-@rule(lip.BatchLipNorm, whole=True, learned=True)
+@rule(lip.BatchLipNorm, whole=True)
 def _batch_lip_norm(layer, shape, norm, exact):
     if not is_positive(np.max(to_numpy(layer.moving_variance)), layer.epsilon, layer.compute_dtype):
         return unknown(_NOT_POSITIVE)
     return computed(layer.lip_constant, "its running variance", (layer.lip_constant,) * 2)
 
 
-@rule(lip.BatchCentering, whole=True)
+@rule(lip.BatchCentering, whole=True, fixed=True)
 def _batch_centering(layer, shape, norm, exact):
     return exactly(layer.k_coef_lip, "shift", (layer.k_coef_lip,) * 2)
 
 
-@rule(lip.LayerCentering, whole=True)
+@rule(lip.LayerCentering, whole=True, fixed=True)
 def _layer_centering(layer, shape, norm, exact):
     """I − 1 1ᵀ/n over the n pixels: 0 for one pixel, else a projection of norm 1, and of sums 2(1 − 1/n)."""
     sizes = [n for axis, n in enumerate(shape) if axis != layer.channel_axis % (len(shape) + 1) - 1]

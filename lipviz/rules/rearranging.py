@@ -23,6 +23,7 @@ from lipviz.rules.used import used_factor
     keras.layers.ZeroPadding2D,
     keras.layers.ZeroPadding3D,
     whole=True,
+    fixed=True,
 )
 def _same_entries(layer, shape, norm, exact):
     return exactly(1.0, "same entries", ISOMETRY)
@@ -37,24 +38,25 @@ def _same_entries(layer, shape, norm, exact):
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
     whole=True,
+    fixed=True,
 )
 def _only_in_training(layer, shape, norm, exact):
     return exactly(1.0, "identity at inference", ISOMETRY)
 
 
-@rule(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, whole=True)
+@rule(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, whole=True, fixed=True)
 def _cropping(layer, shape, norm, exact):
     return Bound(0.0 if None in shape else 1.0, 1.0, "selection", ISOMETRY)
 
 
-@rule(keras.layers.Masking)
+@rule(keras.layers.Masking, fixed=True)
 def _masking(layer, shape, norm, exact):
     if layer.mask_value != 0:
         return unknown("masking by a value other than 0 jumps there")
     return exactly(1.0, "identity", ISOMETRY)
 
 
-@rule(keras.layers.RepeatVector, whole=True)
+@rule(keras.layers.RepeatVector, whole=True, fixed=True)
 def _repeat_vector(layer, shape, norm, exact):
     return copies(layer.n, norm)
 
@@ -76,7 +78,7 @@ _MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.lay
 _GLOBAL_MAX = (keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D)
 
 
-@rule(*_MAX_POOLINGS, whole=True)
+@rule(*_MAX_POOLINGS, whole=True, fixed=True)
 def _max_pooling(layer, shape, norm, exact):
     """Each maximum changes by at most the largest change in its window: an entry counts once per window it is in."""
     if norm == math.inf:
@@ -91,12 +93,12 @@ def _max_pooling(layer, shape, norm, exact):
     return Bound(lower, upper, "windows per entry", singular_values)
 
 
-@rule(*_GLOBAL_MAX, whole=True)
+@rule(*_GLOBAL_MAX, whole=True, fixed=True)
 def _global_max(layer, shape, norm, exact):
     return exactly(1.0, "maximum", ISOMETRY)
 
 
-@rule(lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D)
+@rule(lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D, fixed=True)
 def _norm_pooling(layer, shape, norm, exact):
     """‖x‖ of a window is 1-Lipschitz in l2, hence in l1, and √p-Lipschitz in l∞."""
     if norm != math.inf:
@@ -111,7 +113,7 @@ def _times_root(layer, shape, method):
     return exactly(layer.k_coef_lip * math.sqrt(math.prod(sizes)), method)
 
 
-@rule(lip.ScaledAveragePooling2D, lip.ScaledGlobalAveragePooling2D)
+@rule(lip.ScaledAveragePooling2D, lip.ScaledGlobalAveragePooling2D, fixed=True)
 def _scaled_average(layer, shape, norm, exact):
     """√p times the mean of p entries: rows of norm 1, of sum √p; columns of sum 1/√p."""
     if norm == 2:
@@ -122,7 +124,7 @@ def _scaled_average(layer, shape, norm, exact):
     return exactly(layer.k_coef_lip**2 / root.upper, "mean")
 
 
-@rule(lip.InvertibleDownSampling, lip.InvertibleUpSampling, whole=True)
+@rule(lip.InvertibleDownSampling, lip.InvertibleUpSampling, whole=True, fixed=True)
 def _resampling(layer, shape, norm, exact):
     k = used_factor(layer)
     return exactly(k, "permutation", (k, k))
@@ -131,14 +133,14 @@ def _resampling(layer, shape, norm, exact):
 # --- wrappers ---
 
 
-@rule(keras.layers.TimeDistributed, learned=True)
+@rule(keras.layers.TimeDistributed)
 def _time_distributed(layer, shape, norm, exact):
     if layer.compute_dtype != layer.layer.compute_dtype:  # it decides what weights are rounded to
         return unknown(f"it computes in {layer.compute_dtype}, and what it wraps in {layer.layer.compute_dtype}")
     return _of_wrapped(layer, shape[1:], norm, exact)
 
 
-@rule(keras.layers.SpectralNormalization, learned=True)
+@rule(keras.layers.SpectralNormalization)
 def _spectral_normalization(layer, shape, norm, exact):
     """It writes the normalized kernel into the layer that it wraps, while training."""
     return _of_wrapped(layer, shape, norm, exact)

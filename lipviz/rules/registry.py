@@ -26,13 +26,14 @@ class Rule:
             speaks of these only: the layer's `activation` follows.
         whole: Whether it also holds for inputs of whole numbers: the layer only moves or compares them, or converts
             them to floating-point numbers before it computes.
-        learned: Whether it reads weights, so that it says something else after training.
+        fixed: Whether it reads arguments of the layer only, and neither weights nor a matrix: what it says of a layer
+            holds before it is built, and after each training.
     """
 
     bound: Callable
     linear: bool = False
     whole: bool = False
-    learned: bool = False
+    fixed: bool = False
 
 
 def rule(*classes, **properties):
@@ -78,7 +79,7 @@ def register_bound(layer_class, rule=None):
     def registered(layer, shape, norm, exact):
         return _as_bound(rule(layer, shape, norm), layer)
 
-    RULES[layer_class] = Rule(registered, whole=True, learned=True)
+    RULES[layer_class] = Rule(registered, whole=True)
     return rule
 
 
@@ -195,12 +196,12 @@ def never_stretches(layer):
     """Whether the arguments of a layer make it 1-Lipschitz in l2, whatever its weights are or will be.
 
     Args:
-        layer: Keras layer, built or not. What only a matrix tells, such as of average poolings, is not said here.
+        layer: Keras layer, built or not.
     """
     if isinstance(getattr(layer, "activation", None), keras.layers.Layer):
         return isinstance(layer, keras.layers.Activation) and never_stretches(layer.activation)
     found = find_rule(layer)
-    if found is None or found.linear or found.learned:
+    if found is None or not found.fixed:
         return False
     shape = sample_shape(layer, known_input_shape(layer))
     return why_unknown(layer, found, shape) is None and found.bound(layer, shape, 2, False).upper <= 1
