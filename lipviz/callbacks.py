@@ -14,7 +14,8 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.layers import Condensable, ConstrainedKernel
 from lipviz.measure.spectra import spectrum
-from lipviz.operators.weights import layers_with_kernel, to_numpy
+from lipviz.operators.weights import layers_with_kernel
+from lipviz.rules.used import to_numpy
 
 
 class _Callback(keras.callbacks.Callback):

@@ -17,18 +17,7 @@ from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLa
 from lipviz.parametrizations import are_known_current, known_current
 
 # The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
-_KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
-
-_ONE_LIPSCHITZ = (
-    keras.layers.InputLayer,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Softmax,
-    keras.layers.ReLU,
-    keras.layers.Dropout,
-)
-_ONE_LIPSCHITZ_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh")
-_MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
+KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
 
 
 # From a Lipschitz layer to the stack that gave it its share of k first.
@@ -45,14 +34,10 @@ def _owner(layer):
 _keeps_factors = contextvars.ContextVar("lipviz_keeps_factors", default=False)
 
 
-def _is_one_lipschitz(layer):
-    if isinstance(layer, keras.layers.ReLU):
-        return layer.negative_slope <= 1
-    if isinstance(layer, keras.layers.Activation):
-        return getattr(layer.activation, "__name__", "") in _ONE_LIPSCHITZ_ACTIVATIONS
-    if isinstance(layer, _MAX_POOLINGS):  # windows that overlap copy an entry more than once
-        return all(stride >= pool for stride, pool in zip(layer.strides, layer.pool_size, strict=True))
-    return isinstance(layer, (*_ONE_LIPSCHITZ, LipschitzLayer))
+def _never_stretches(layer):
+    from lipviz.rules.registry import never_stretches  # who builds no such stack waits for no rules
+
+    return never_stretches(layer)
 
 
 def _second(batch):
@@ -194,7 +179,7 @@ class _LipschitzModel:
         """Whether metrics get the very targets of `fit` and the outputs of the graph: nothing between is overridden."""
         own = type(self)
         same = all(getattr(own, name) is getattr(keras.Model, name) for name in ("train_step", "compute_metrics"))
-        return same and own.call in (keras.Sequential.call, _KerasFunctional.call)
+        return same and own.call in (keras.Sequential.call, KerasFunctional.call)
 
     def make_test_function(self, force=False):
         return self._make("test", super().make_test_function, force)
@@ -343,7 +328,7 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
                 message = f"Layer '{layer.name}' came with k_coef_lip={own}; this model gives it {share:.6g}."
             else:
                 message = None
-        elif _is_one_lipschitz(layer):
+        elif _never_stretches(layer):
             message = None
         else:
             message = f"Layer '{layer.name}' ({type(layer).__name__}) is not known to be 1-Lipschitz."
@@ -408,13 +393,13 @@ class Model(_LipschitzModel, keras.Model):
     def __init__(self, *args, **kwargs):
         if _is_graph(args, kwargs):
             _make_functional(type(self))
-            _KerasFunctional.__init__(self, *args, **kwargs)
+            KerasFunctional.__init__(self, *args, **kwargs)
         else:
             super().__init__(*args, **kwargs)
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class Functional(Model, _KerasFunctional):
+class Functional(Model, KerasFunctional):
     """What `Model(inputs, outputs)` returns."""
 
 
@@ -428,7 +413,7 @@ def _make_functional(cls):
 
     Keras would exchange the bases of `Model` itself, for every other subclass too.
     """
-    if not issubclass(cls, _KerasFunctional):
+    if not issubclass(cls, KerasFunctional):
         swap = (Functional if base is Model else base for base in cls.__bases__)
         cls.__bases__ = tuple(_make_functional(base) if issubclass(base, Model) else base for base in swap)
     return cls
@@ -488,7 +473,7 @@ class _Export:
         if isinstance(model, keras.Sequential):
             layers = keras.Model.layers.fget(model)  # unlike `model.layers`, with the input layer
             return keras.Sequential([self.plain(layer) for layer in layers], name=model.name)
-        if isinstance(model, _KerasFunctional):
+        if isinstance(model, KerasFunctional):
             graph = keras.Model(model.input, model.output, name=model.name)  # a plain class, not compiled
             inputs = keras.tree.map_structure(_same_input, model.input)
             return keras.models.clone_model(graph, input_tensors=inputs, clone_function=self.plain)

@@ -353,6 +353,54 @@ def test_merging_layers_are_maps_from_all_their_inputs():
     np.testing.assert_allclose(compute_layer_sv(layer), (2 * math.hypot(share, 1 - share),) * 2, rtol=1e-12)
 
 
+def test_merges_that_broadcast_are_unknown():
+    layer = kl.Add()
+    layer([keras.Input((2, 3)), keras.Input((2, 1))])  # its singular values are 2 and 1
+    assert compute_layer_sv(layer) == (None, None)
+
+
+MORE = [  # what the rules know besides
+    (lambda: kl.Activation("selu"), (6,), (0, 1.0507009873554805 * 1.6732632423543772)),
+    (lambda: kl.Activation("log_softmax"), (4,), (0, 2)),
+    (lambda: kl.Activation("exponential"), (4,), (0, math.inf)),
+    (lambda: kl.ELU(-2.0), (6,), (0, 2)),
+    (lambda: kl.ReLU(max_value=0.0), (6,), (0, 0)),
+    (lambda: kl.Softmax(), (1,), (0, 0)),
+    (lambda: kl.Rescaling([1.0, 2.0, 2.0]), (4, 1), (3, 3)),  # three copies of each entry
+    (lambda: kl.Rescaling([1.0, 2.0, 2.0]), (4, 3), (1, 2)),
+    (lambda: kl.Normalization(mean=[0.0, 1.0], variance=[4.0, 16.0]), (2,), (0.25, 0.5)),
+    (lambda: kl.Masking(), (3, 2), (1, 1)),
+    (lambda: normalization.LayerCentering(), (1, 1, 2), (0, 0)),
+]
+
+
+@pytest.mark.parametrize("index", range(len(MORE)))
+def test_what_the_rules_know(index):
+    make, shape, expected = MORE[index]
+    layer = make()
+    layer.build((None, *shape))
+    np.testing.assert_allclose(compute_layer_sv(layer), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_stated_as_it_is_used(dtype):
+    for layer in (activations.GroupSort2(k_coef_lip=1 / 3, dtype=dtype), kl.LeakyReLU(1 / 3, dtype=dtype)):
+        third = float(ops.convert_to_numpy(ops.cast(ops.cast(1 / 3, dtype), "float32")))
+        assert third != 1 / 3
+        assert compute_layer_sv(layer)[0] == third
+
+
+def test_a_layer_of_a_model_has_the_shape_of_the_graph():
+    layer = kl.Conv2D(1, 3, kernel_initializer="ones", name="box")
+    layer.build((None, 3, 3, 1))
+    assert compute_layer_sv(layer) == pytest.approx((3, 3))
+    for size in (4, 5):  # of two models, each by its own graph
+        x = keras.Input((size, size, 1))
+        model = keras.Model(x, layer(x))
+        expected = extremes(convolution_matrix(np.ones((3, 3, 1, 1)), (size, size), (1, 1), "valid"))
+        assert compute_model_sv(model)["box"] == pytest.approx(expected)
+
+
 class Twice(kl.Dense):
     """A subclass that computes something else."""
 

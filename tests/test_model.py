@@ -232,9 +232,28 @@ def test_what_is_not_known_is_named_once():
                 GroupSort2(),
             ]
         )
-    for layer in (keras.layers.MaxPooling2D(3, strides=1), keras.layers.Activation("gelu"), keras.layers.Rescaling(9)):
-        with pytest.warns(UserWarning, match="not known"):
-            Sequential([keras.Input((8, 8, 2)), layer])
+
+
+class Louder(keras.layers.ReLU):
+    """A subclass that computes something else."""
+
+    def call(self, inputs):
+        return 7 * super().call(inputs)
+
+
+def test_the_rules_say_what_is_known():
+    kl = keras.layers
+    known = [kl.LeakyReLU(0.5), kl.ZeroPadding2D(1), kl.Permute((2, 1, 3)), kl.Rescaling(1 / 255), kl.ELU()]
+    known += [kl.GlobalMaxPooling2D(), kl.Activation("softplus"), kl.Activation(kl.LeakyReLU(0.1))]
+    unknown = [kl.MaxPooling2D(3, strides=1), kl.Activation("gelu"), kl.Rescaling(9), kl.ReLU(threshold=1.0), Louder()]
+    unknown += [kl.LeakyReLU(2.0), kl.PReLU(), kl.BatchNormalization(), kl.Conv2D(2, 3), kl.Softmax(axis=0)]
+    for layers in ([keras.Input((8, 8, 2))], []):  # built, and not
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for layer in [*known, *unknown]:
+                Sequential([*layers, type(layer).from_config(layer.get_config())])
+        kinds = [str(warning.message).split("(")[1].split(")")[0] for warning in caught]
+        assert kinds == [type(layer).__name__ for layer in unknown]
 
 
 @pytest.mark.parametrize("k", [0, -1, np.nan, "2", None])

@@ -14,8 +14,9 @@ from keras import layers as K
 import lipviz
 from lipviz import certification
 from lipviz import layers as lip
-from lipviz.certification.rules import merging, registry
+from lipviz.certification import merging
 from lipviz.parametrizations import SpectralParametrization
+from lipviz.rules import registry
 from tests.support import convolution_matrix
 from tools.red_team import __main__ as command
 from tools.red_team import attacks, drawing, hunt, kit, report, shrinking
@@ -66,14 +67,13 @@ def shows(fault):
 
 def changed_rule(monkeypatch, lower, upper):
     """Dense layers have these multiples of their constant as bounds."""
-    true = registry._RULES[K.Dense]
+    true = registry.RULES[K.Dense]
 
-    def rule(layer, shape, norm, exact):
-        constant = true(layer, shape, norm, exact).upper
+    def bound(layer, shape, norm, exact):
+        constant = true.bound(layer, shape, norm, exact).upper
         return registry.Bound(lower * constant, upper * constant, "changed")
 
-    monkeypatch.setitem(registry._RULES, K.Dense, rule)
-    monkeypatch.setattr(registry, "_LINEAR", {*registry._LINEAR, rule})
+    monkeypatch.setitem(registry.RULES, K.Dense, dataclasses.replace(true, bound=bound))
 
 
 def halved_rule(monkeypatch):
@@ -288,7 +288,7 @@ def test_what_an_exception_means():
     assert isinstance(raised(lambda: lip.SpectralDense(2).build(3.5)), RefusedError)
     broken = raised(lambda: lipviz.certify(3))
     assert isinstance(broken, FaultError)  # a TypeError, as for what a user has confused: no model is one
-    assert broken.kind == "TypeError (certification/graph.py, traced)"
+    assert broken.kind == "TypeError (certification/graph.py, check_certifiable)"
 
 
 def test_a_program_is_made_shorter():
@@ -306,7 +306,7 @@ def test_what_a_program_does_not_show_is_said():
 
 
 def test_every_layer_and_operation_with_a_rule_is_drawn():
-    ruled = {cls for cls in (*registry._RULES, *merging.MERGES) if cls.__module__.startswith(("keras.", "lipviz."))}
+    ruled = {cls for cls in (*registry.RULES, *merging.MERGES) if cls.__module__.startswith(("keras.", "lipviz."))}
     text = " ".join([*LAYERS, *MERGES])
     names = {(f"lip.{cls.__name__}" if cls.__module__.startswith("lipviz") else f"K.{cls.__name__}") for cls in ruled}
     missing = {name for name in names if not re.search(rf"{re.escape(name)}\b", text)}
@@ -314,7 +314,7 @@ def test_every_layer_and_operation_with_a_rule_is_drawn():
     words = " ".join(OPERATIONS.values()).replace("_", "").lower()
     symbols = {"Add": "+", "Subtract": "-", "Multiply": "*", "TrueDivide": "/", "GetItem": "[", "Negative": "-"}
     same = {"Abs": "absolute", "Divide": "/", "Minimum": "minimum", "ReLU": "relu"}
-    unwritten = {n for n in merging._OPERATIONS if symbols.get(n, same.get(n, n.lower())) not in words}
+    unwritten = {n for n in merging.OPERATIONS if symbols.get(n, same.get(n, n.lower())) not in words}
     assert unwritten <= {"Ravel", "Mish"}
 
 

@@ -29,6 +29,7 @@ LAYERS = (
     },
     {"layers": "a Keras base, a parametrization and one line of algebra"},
     {"activations": "the reference's name for the activations among the layers"},
+    {"rules": "how much does a layer stretch? One rule per class, which reads arguments and a few weights"},
     {"copies": "gives a copy the state of its original, and compares the two on drawn inputs"},
     {"model": "`Sequential`, `Model`, `vanillaModel`: shares out k, keeps `wbar` fresh, exports"},
     {"losses": "a pure function and a thin class each"},

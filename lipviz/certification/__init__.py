@@ -3,6 +3,7 @@
 `lipviz.certify`, `lipviz.certified_radius` and `lipviz.register_bound` are those of this package.
 """
 
+from lipviz.certification import matrices  # noqa: F401 - enters its rules
 from lipviz.certification.attacks import Attack, attack
 from lipviz.certification.certificate import Certificate, LayerBound
 from lipviz.certification.classifiers import logits_model, pairwise_bounds
@@ -15,8 +16,8 @@ from lipviz.certification.radii import (
     logit_errors,
 )
 from lipviz.certification.ratios import RatioAscent, SecantRatios, gradient_ascent_ratio, secant_ratios
-from lipviz.certification.rules import Bound, register_bound
 from lipviz.certification.upper_bounds import certify, certify_file
+from lipviz.rules import Bound, register_bound
 
 __all__ = [
     "Attack",

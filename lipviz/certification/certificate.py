@@ -8,7 +8,7 @@ import math
 import keras
 
 from lipviz.certification.provenance import Origin, check
-from lipviz.certification.rules.registry import Bound
+from lipviz.rules.bound import Bound
 
 _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
 

@@ -6,11 +6,11 @@ import math
 import keras
 import numpy as np
 
-from lipviz.certification.graph import traced
-from lipviz.certification.rules.merging import Flow
-from lipviz.certification.rules.registry import find_rule
+from lipviz.certification.graph import Trace, check_certifiable, input_flows
+from lipviz.certification.merging import Flow
 from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import float64_copy
+from lipviz.rules.registry import find_rule
 
 LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
 
@@ -36,8 +36,9 @@ def pairwise_bounds(model, input_shape=None):
         TypeError: If `model` is no Keras model.
         ValueError: See `certify`; and if the model's output is not of shape (batch, C).
     """
-    trace, inputs, outputs = traced(model, input_shape, 2)
-    return _pairwise(_head(trace, outputs), len(inputs))
+    check_certifiable(model)
+    inputs, trace = input_flows(model, input_shape), Trace(2)
+    return _pairwise(_head(trace, trace.follow(model, inputs)), len(keras.tree.flatten(inputs)))
 
 
 def pairwise_bounds_and_errors(network, input_shape):
@@ -54,10 +55,11 @@ def pairwise_bounds_and_errors(network, input_shape):
     Raises:
         ValueError: See `pairwise_bounds`.
     """
-    trace, inputs, outputs = traced(network, input_shape, 2, rounds=True)
-    head = _head(trace, outputs)
+    check_certifiable(network)
+    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, rounds=True)
+    head = _head(trace, trace.follow(network, inputs))
     constant, slope = head.logits.gains[-2:]
-    return _pairwise(head, len(inputs)), float(constant), float(slope)
+    return _pairwise(head, len(keras.tree.flatten(inputs))), float(constant), float(slope)
 
 
 def _pairwise(head, inputs):
@@ -90,8 +92,8 @@ def logits_model(model):
         ValueError: See `pairwise_bounds`.
     """
     copy = float64_copy(model)
-    trace, _, outputs = traced(copy, None, 2, only_graph=True)
-    for layer in _head(trace, outputs).ended:
+    trace = Trace(2, only_graph=True)
+    for layer in _head(trace, trace.follow(copy, input_flows(copy))).ended:
         if isinstance(layer, keras.layers.Softmax):
             layer.call = lambda inputs, mask=None: inputs
         else:

@@ -19,9 +19,9 @@ import keras
 import numpy as np
 
 from lipviz.layers import ConstrainedKernel
-from lipviz.operators.algebra import KerasFunctional
-from lipviz.operators.weights import to_numpy
+from lipviz.model import KerasFunctional
 from lipviz.parametrizations import Parametrization
+from lipviz.rules.used import to_numpy
 
 _IDENTITY = keras.layers.Identity()
 _OF_EVERY_LAYER = frozenset(vars(_IDENTITY))

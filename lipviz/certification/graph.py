@@ -8,27 +8,20 @@ import time
 import keras
 import numpy as np
 
+from lipviz.certification import entering, merging, rounding, sizes
 from lipviz.certification import masks as masking
-from lipviz.certification import rounding, sizes
 from lipviz.certification.certificate import LayerBound
-from lipviz.certification.rules import entering, merging
-from lipviz.certification.rules.merging import Flow
-from lipviz.certification.rules.pointwise import activation_bound, broadcast_shape
-from lipviz.certification.rules.registry import (
-    activation_of,
-    behind,
-    find_rule,
-    is_float,
-    takes_whole_numbers,
-    unknown,
-    why_unknown,
-)
+from lipviz.certification.merging import Flow
 from lipviz.copies import in_order
-from lipviz.model import Functional, Sequential
-from lipviz.operators.algebra import KerasFunctional, computes_as
-from lipviz.operators.weights import to_numpy
+from lipviz.model import Functional, KerasFunctional, Sequential
+from lipviz.rules.algebra import computes_as
+from lipviz.rules.bound import unknown
+from lipviz.rules.pointwise import broadcast_shape
+from lipviz.rules.registry import find_rule, is_float, layer_bounds
+from lipviz.rules.used import known_input_shape
 
 _REMEDY = "give it a bound by lipviz.register_bound"
+_NOT_ASKED = (("", unknown("not asked for")),)
 
 
 class Trace:
@@ -39,175 +32,195 @@ class Trace:
         exact: See `certify`.
         only_graph: Whether to leave out the bounds of layers of one input.
         rounds: Whether to follow what float64 rounds as well, see `rounding`; the model must be in float64.
+
+    Attributes:
+        rows: A `LayerBound` for each step.
+        makers: From the id of a flow to (the layer that made it from its input alone, the flow that it came from).
+        taken: From the id of a layer to what it takes: a list of shapes, with the batch, for each time it is used.
     """
 
-    def __init__(self, norm, exact, only_graph=False, rounds=False):
+    def __init__(self, norm, exact=False, only_graph=False, rounds=False):
         self.norm, self.exact = norm, exact
         self.only_graph, self.rounds = only_graph, rounds
-        self.rows = []
-        self.makers = {}  # from the id of a Flow to (layer, the Flow it came from); both stay alive in `flows`
-        self.flows = []
-        self._known = {}
+        self.rows, self.makers, self.taken = [], {}, {}
+        self._alive = []  # all flows, so that their ids stay theirs
+        self._since = 0.0  # when the step began that the next row is of
 
-    def model(self, model, inputs, prefix="", others=None):
-        """The flows that leave a model, in the structure of its outputs.
+    def follow(self, model, inputs, prefix="", others=None):
+        """The flows that leave a model or a layer, in the structure of its outputs.
 
         Args:
-            model: Keras model.
-            inputs: Flows in the structure of its inputs.
+            model: Keras model or layer.
+            inputs: Flows in the structure of its inputs, see `input_flows`.
             prefix: Of the names of its layers.
             others: The other arguments that it is called with, a dict; optional.
         """
-        others = dict(others or {})
-        if not (_is_sequential(model) or _is_functional(model)):
-            return self._opaque(model, inputs, prefix, others)
+        if not isinstance(model, keras.Model):
+            return self.visit(prefix, model, inputs)
+        others, is_sequential = dict(others or {}), _is_sequential(model)
+        if not (is_sequential or _is_functional(model)):
+            return self._opaque(prefix, Step(model, (inputs,), others, inputs, others))
         inputs = _masked(inputs, others.pop("mask", None))
-        if _is_sequential(model):
-            (flow,) = self._entered(prefix, model, keras.tree.flatten(inputs)[:1])
-            for layer in model.layers:
-                flow = self.visit(prefix, layer, flow)
-            return flow
-        return model._run_through_graph(
-            self._entered(prefix, model, in_order(model, inputs)),
-            operation_fn=lambda op: functools.partial(self.visit, prefix, op),
-        )
+        if not is_sequential:
+            return model._run_through_graph(
+                self._entered(prefix, model, in_order(model, inputs)),
+                operation_fn=lambda op: functools.partial(self.visit, prefix, op),
+            )
+        (flow,) = self._entered(prefix, model, keras.tree.flatten(inputs)[:1])
+        for layer in model.layers:
+            flow = self.visit(prefix, layer, flow)
+        return flow
+
+    def visit(self, prefix, op, *args, **kwargs):
+        """What `op` makes of its arguments, flows in the structure of its outputs."""
+        if not isinstance(op, keras.layers.Layer):
+            return self._operation(prefix, Step(op, args, kwargs))
+        step = Step(op, args, kwargs, *_arguments(op, args, kwargs))
+        if isinstance(op, keras.Model):
+            return self.follow(op, step.inputs, f"{prefix}{op.name}/", step.others)
+        reason, flows = _reason_and_flows(step)
+        self._begin(step, flows)
+        if reason is not None or len(flows) != 1:
+            return self._merge(prefix, step, reason, flows)
+        (flow,), gains, uppers = flows, flows[0].gains, []
+        bounds = layer_bounds(op, flow.shape[1:], self.norm, self.exact, not is_float(flow.tensor.dtype))
+        for words, bound in _NOT_ASKED if self.only_graph else bounds:
+            self._row(prefix + op.name + words, op, bound)
+            gains, uppers = merging.times(gains, bound.upper), [*uppers, bound.upper]
+        return self._leaving(step, gains, flows, rounding.of_layer, uppers, flow)
+
+    def _operation(self, prefix, step):
+        """The flows behind an operation of `keras.ops`."""
+        self._begin(step, step.flows)
+        merged = merging.operate(step.op, step.args, step.kwargs, step.spec, self.norm)
+        self._row(prefix + step.op.name, step.op, merged.bound)
+        return self._leaving(step, merged.gains, step.flows, rounding.of_operation, merged.bound.upper)
+
+    def _merge(self, prefix, step, reason, flows):
+        """The flows behind a layer of several inputs, or one that has no bound: `reason`, an infinite one, or None."""
+        merged = _of_reason(reason, flows) if reason is not None else merging.merge(step.op, flows, self.norm)
+        self._row(prefix + step.op.name, step.op, merged.bound)
+        maker = None if reason is not None else flows[0]
+        return self._leaving(step, merged.gains, flows, rounding.of_operation, merged.bound.upper, maker)
+
+    def _opaque(self, prefix, step):
+        """The flows behind a model whose own `call` computes: only a registered bound can speak of it."""
+        self._since = time.perf_counter()
+        bound = _of_opaque(step, self.norm, self.exact)
+        self._row(prefix + step.op.name, step.op, bound)
+        gains = _times(step.flows, bound)
+        return self._leaving(step, gains, step.flows, rounding.of_layer, [bound.upper]) if prefix else Flow(None, gains)
 
     def _entered(self, prefix, model, flows):
         """What the layers of a model are given, and a row where Keras converts it in a way that has no bound."""
-        start = time.perf_counter()
+        self._since = time.perf_counter()
         taken = entering.entered(model, flows)
         for _, bound in taken:
             if bound is not None:
-                self._row(f"{prefix}input", type(model).__name__, bound, start)
+                self._row(f"{prefix}input", model, bound)
         return [flow for flow, _ in taken]
 
-    def _opaque(self, model, inputs, prefix, others):
-        """A model whose own `call` computes: only a registered bound can speak of it."""
-        flows = _flows((inputs, others))
-        start = time.perf_counter()
-        bound = self._of_opaque(model, inputs, flows, others)
-        self._row(prefix + model.name, type(model).__name__, bound, start)
-        gains = _times(flows, bound)
-        if not prefix:
-            return Flow(None, gains)
-        spec = _output_spec(model, *_part("tensor", ((inputs,), others)))
-        results = errors = None
+    def _begin(self, step, flows):
+        self.taken.setdefault(id(step.op), []).append([flow.shape for flow in flows])
+        step.spec  # noqa: B018 - which refuses shapes that do not fit
+        self._since = time.perf_counter()
+
+    def _row(self, name, op, bound):
+        milliseconds, self._since = 1000 * (time.perf_counter() - self._since), time.perf_counter()
+        method = f"{bound.method}: {_REMEDY}" if bound.method.startswith("no rule for") else bound.method
+        self.rows.append(LayerBound(name, type(op).__name__, bound.lower, bound.upper, method, milliseconds))
+
+    def _leaving(self, step, gains, flows, errors_of, uppers, maker=None):
+        """The flows behind a step, in the structure of what it returns.
+
+        Args:
+            step: The `Step`.
+            gains: Gains behind it.
+            flows: What these came from.
+            errors_of: `rounding.of_layer` or `rounding.of_operation`.
+            uppers: Its bounds from above, as that takes them.
+            maker: The flow that it is a function of alone, or None.
+        """
+        at_zero = [None] * len(keras.tree.flatten(step.spec))
         if self.rounds:
-            results = rounding.at_zero(model, *_part("at_zero", ((inputs,), others)))
-            errors = rounding.of_layer(model, flows, keras.tree.flatten(results), [bound.upper])
-        masks = self._masks_behind(model, inputs, others, spec)
-        return self._leaving(
-            spec, gains, flows, results, errors, masks, _shapes_behind(model, flows, (inputs,), others)
-        )
+            at_zero = keras.tree.flatten(step.at_zero())
+            gains = rounding.with_errors(gains, flows, at_zero, errors_of(step.op, flows, at_zero, uppers))
+        parts = zip(keras.tree.flatten(step.spec), at_zero, step.masks(), strict=True)
+        leaving = [Flow(spec, gains, zero, mask, step.shapes(i)) for i, (spec, zero, mask) in enumerate(parts)]
+        self._alive += leaving
+        if maker is not None:
+            self.makers |= {id(flow): (step.op, maker) for flow in leaving}
+        return keras.tree.pack_sequence_as(step.spec, leaving)
 
-    def _of_opaque(self, model, inputs, flows, others):
-        rule = find_rule(model)
-        if rule is None or len(flows) > 1:
-            return unknown(f"a subclassed {type(model).__name__}, whose graph cannot be seen: {_REMEDY}")
-        return _not_of_its_input(model, inputs, others) or rule(model, flows[0].shape[1:], self.norm, self.exact)
 
-    def _leaving(self, spec, gains, flows, results, errors, masks, shapes, layer=None):
-        """The flows behind a step, in the structure of `spec`; `layer` made them from one input and no more."""
-        if errors is not None:
-            gains = rounding.with_errors(gains, flows, keras.tree.flatten(results), errors)
-        tensors = keras.tree.flatten(spec)
-        at_zero = [None] * len(tensors) if results is None else keras.tree.flatten(results)
-        parts = zip(tensors, [gains] * len(tensors), at_zero, masks, map(shapes, range(len(tensors))), strict=True)
-        leaving = [Flow(*part) for part in parts]
-        self.flows += leaving
-        if layer is not None:
-            self.makers |= {id(flow): (layer, flows[0]) for flow in leaving}
-        return keras.tree.pack_sequence_as(spec, leaving)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """A layer or an operation of a graph, and what it is called with.
 
-    def visit(self, prefix, op, *args, **kwargs):
-        """What `op` makes of its arguments."""
-        if isinstance(op, keras.layers.Layer):
-            inputs, others = _arguments(op, args, kwargs)
-            if isinstance(op, keras.Model):
-                return self.model(op, inputs, f"{prefix}{op.name}/", others)
-        spec = _output_spec(op, *_part("tensor", (args, kwargs)))
-        results = rounding.at_zero(op, *_part("at_zero", (args, kwargs))) if self.rounds else None
-        flows = _flows((args, kwargs))
-        shapes = _shapes_behind(op, flows, args, kwargs)
-        if not isinstance(op, keras.layers.Layer):
-            gains, errors = self._operation(prefix, op, args, kwargs, spec, flows, results)
-            masks = masking.behind_operation(op, flows, keras.tree.flatten(spec))
-            return self._leaving(spec, gains, flows, results, errors, masks, shapes)
-        reason = _not_of_its_input(op, inputs, others)
-        if reason is None:  # a mask that is not used counts for nothing
-            flows = _flows((inputs, {name: value for name, value in others.items() if name != "mask"}))
-        gains, errors = self._step(prefix, op, flows, results, reason)
-        masks = self._masks_behind(op, inputs, others, spec)
-        return self._leaving(spec, gains, flows, results, errors, masks, shapes, op if reason is None else None)
+    Attributes:
+        op: Keras layer or operation.
+        args: Its arguments, with a `Flow` for each value of the graph.
+        kwargs: Its named ones.
+        inputs: Of a layer, the first argument.
+        others: Of a layer, the other arguments that are not None, but for `training`: a dict.
+    """
 
-    def _masks_behind(self, layer, inputs, others, spec):
-        masks = others.get("mask")
+    op: keras.Operation
+    args: tuple
+    kwargs: dict
+    inputs: object = None
+    others: dict | None = None
+
+    @functools.cached_property
+    def flows(self):
+        """All values that it takes, a list."""
+        return _flows((self.args, self.kwargs))
+
+    @functools.cached_property
+    def spec(self):
+        """What Keras says that it returns, symbolic tensors."""
+        return _output_spec(self.op, *_part("tensor", (self.args, self.kwargs)))
+
+    def at_zero(self):
+        """What it returns where all inputs of the model are 0."""
+        return rounding.at_zero(self.op, *_part("at_zero", (self.args, self.kwargs)))
+
+    def masks(self):
+        """The masks that Keras hands on beside what it returns, a list."""
+        spec = keras.tree.flatten(self.spec)
+        if not isinstance(self.op, keras.layers.Layer):
+            return masking.behind_operation(self.op, self.flows, spec)
+        masks = self.others.get("mask")
         if masks is None:
-            masks = keras.tree.map_structure(lambda leaf: getattr(leaf, "mask", None), inputs)
-        tensors = _part("tensor", inputs)
-        return masking.behind_layer(layer, tensors, _part("tensor", masks), keras.tree.flatten(spec))
+            masks = keras.tree.map_structure(lambda leaf: getattr(leaf, "mask", None), self.inputs)
+        return masking.behind_layer(self.op, _part("tensor", self.inputs), _part("tensor", masks), spec)
 
-    def _operation(self, prefix, op, args, kwargs, spec, flows, results):
-        """Gains behind an operation of `keras.ops`, and its errors, for `rounding.with_errors`."""
-        start = time.perf_counter()
-        merged = merging.operate(op, args, kwargs, spec, self.norm)
-        self._row(prefix + op.name, type(op).__name__, merged.bound, start)
-        if not self.rounds:
-            return merged.gains, None
-        return merged.gains, rounding.of_operation(op, flows, keras.tree.flatten(results), merged.bound.upper)
+    def shapes(self, output):
+        """The `Shapes` of an output, given by its number."""
+        return sizes.behind(self.flows, self.args, self.kwargs, lambda known: _output_spec(self.op, *known), output)
 
-    def _step(self, prefix, layer, flows, results, reason):
-        """The same behind a layer. `reason` is the bound of one that is not a function of its input alone, or None."""
-        flat = keras.tree.flatten(results)
-        if reason is None and len(flows) == 1:
-            gains, uppers = self._layer(prefix, layer, flows[0])
-            return gains, rounding.of_layer(layer, flows, flat, uppers) if self.rounds else None
-        start = time.perf_counter()
-        merged = (
-            merging.merge(layer, flows, self.norm) if reason is None else merging.Merged(_times(flows, reason), reason)
-        )
-        self._row(prefix + layer.name, type(layer).__name__, _explained(merged.bound), start)
-        return merged.gains, rounding.of_operation(layer, flows, flat, merged.bound.upper) if self.rounds else None
 
-    def _layer(self, prefix, layer, flow):
-        """Gains behind a layer of one input, and the upper bounds of its steps."""
-        start = time.perf_counter()
-        gains, uppers = flow.gains, []
-        for suffix, bound in self._steps(layer, flow):
-            self._row(prefix + layer.name + suffix, type(layer).__name__, bound, start)
-            gains = _times([Flow(None, gains)], bound)
-            uppers.append(bound.upper)
-            start = time.perf_counter()
-        return gains, uppers
+def _reason_and_flows(step):
+    """An infinite bound of a layer that is no function of its inputs alone, saying why, or None; and its inputs."""
+    masked = "mask" in step.others or any(flow.mask is not None for flow in _flows(step.inputs))
+    if masked and masking.uses(step.op):
+        return unknown("it uses a mask, which jumps where that is computed from data"), step.flows
+    others = {name: value for name, value in step.others.items() if name != "mask"}  # one that is not used is nothing
+    if others and find_rule(step.op):
+        return unknown(f"it is called with more than its rule knows of: {', '.join(sorted(others))}"), step.flows
+    return None, _flows((step.inputs, others))
 
-    def _steps(self, layer, flow):
-        """Bounds of a layer of one input, and of the activation behind it."""
-        if self.only_graph:
-            return [("", unknown("not asked for"))]
-        shape, whole = flow.shape[1:], not is_float(flow.tensor.dtype)
-        key = (id(layer), shape, whole)
-        if key not in self._known:
-            self._known[key] = list(self._bounds(layer, shape, whole))
-        return self._known[key]
 
-    def _bounds(self, layer, shape, whole):
-        rule = find_rule(layer)
-        problem = why_unknown(layer, rule, shape)
-        if problem is not None:
-            yield "", _explained(unknown(problem))
-            return
-        if whole and not takes_whole_numbers(rule):
-            yield "", unknown("it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)")
-            return
-        yield "", rule(layer, shape, self.norm, self.exact)
-        activation = activation_of(layer, rule)
-        if activation is not None:
-            label = getattr(activation, "name", None) or getattr(activation, "__name__", "activation")
-            yield f" · {label}", activation_bound(activation, behind(layer, shape), self.norm)
+def _of_opaque(step, norm, exact):
+    rule = find_rule(step.op)
+    if rule is None or len(step.flows) > 1:
+        return unknown(f"a subclassed {type(step.op).__name__}, whose graph cannot be seen: {_REMEDY}")
+    reason, (flow,) = _reason_and_flows(step)
+    return reason or rule.bound(step.op, flow.shape[1:], norm, exact)
 
-    def _row(self, name, kind, bound, start):
-        milliseconds = 1000 * (time.perf_counter() - start)
-        self.rows.append(LayerBound(name, kind, bound.lower, bound.upper, bound.method, milliseconds))
+
+def _of_reason(reason, flows):
+    return merging.Merged(_times(flows, reason), reason)
 
 
 def _is_sequential(model):
@@ -224,12 +237,6 @@ def _computes_as_one_of(model, classes):
 
 def _flows(structure):
     return [leaf for leaf in keras.tree.flatten(structure) if isinstance(leaf, Flow)]
-
-
-def _shapes_behind(op, flows, args, kwargs):
-    """A function from the number of an output of a step to its `Shapes`."""
-    stated = functools.partial(_output_spec, op)
-    return lambda output: sizes.behind(flows, args, kwargs, lambda known: stated(*known), output)
 
 
 def _part(name, structure):
@@ -263,20 +270,6 @@ def _masked(inputs, masks):
     )
 
 
-def _not_of_its_input(layer, inputs, others):
-    """An infinite bound for a layer whose result hangs on more than the values of its inputs, else None."""
-    masked = "mask" in others or any(flow.mask is not None for flow in _flows(inputs))
-    if masked and masking.uses(layer):
-        return unknown("it uses a mask, which jumps where that is computed from data")
-    more = sorted(others.keys() - {"mask"}) if find_rule(layer) else None
-    return unknown(f"it is called with more than its rule knows of: {', '.join(more)}") if more else None
-
-
-def _explained(bound):
-    """An infinite bound of a layer without a rule says what to do about it."""
-    return unknown(f"{bound.method}: {_REMEDY}") if bound.method.startswith("no rule for") else bound
-
-
 def _times(flows, bound):
     return merging.times(sum(flow.gains for flow in flows), bound.upper)
 
@@ -298,35 +291,39 @@ def _output_spec(op, args, kwargs):
 _BROADCASTING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.PReLU)
 
 
-def traced(model, input_shape, norm, exact=False, only_graph=False, rounds=False):
-    """The trace of a model, its input flows, and its outputs."""
+def check_certifiable(model):
+    """Raise TypeError or ValueError unless it is a built Keras model or layer whose weights are finite."""
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"certify expects a Keras model or layer. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"'{model.name}' must be built before it is certified: call it on data, or `build` it.")
     for weight in model.weights:
-        value = to_numpy(weight)
+        value = np.asarray(weight)
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: nothing can be certified.")
+
+
+def input_flows(model, input_shape=None, rounds=False):
+    """What enters a model or layer, for `Trace.follow`.
+
+    Args:
+        model: Built Keras model or layer.
+        input_shape: See `certify`.
+        rounds: As for `Trace`.
+
+    Returns:
+        A `Flow`, or a list of them for several inputs.
+
+    Raises:
+        ValueError: If the shape does not fit, or is not known.
+    """
     shapes = _input_shapes(model, input_shape)
-    dtypes = input_dtypes(model, len(shapes))
     units = np.eye(len(shapes), len(shapes) + 2 * rounds)
-    flows = [
-        Flow(
-            keras.KerasTensor((None, *shape), dtype),
-            unit,
-            np.zeros((1, *shape), dtype) if rounds else None,
-            None,
-            known,
-        )
-        for shape, dtype, unit, known in zip(shapes, dtypes, units, sizes.of_inputs(shapes), strict=True)
-    ]
-    trace = Trace(norm, exact, only_graph, rounds)
-    if isinstance(model, keras.Model):
-        outputs = trace.model(model, flows if len(flows) > 1 else flows[0])
-    else:
-        outputs = trace.visit("", model, flows if len(flows) > 1 else flows[0])
-    return trace, flows, outputs
+    parts = zip(shapes, input_dtypes(model, len(shapes)), units, sizes.of_inputs(shapes), strict=True)
+    flows = [Flow(keras.KerasTensor((None, *shape), dtype), unit, shapes=known) for shape, dtype, unit, known in parts]
+    if rounds:
+        flows = [dataclasses.replace(flow, at_zero=np.zeros((1, *flow.shape[1:]), flow.tensor.dtype)) for flow in flows]
+    return flows if len(flows) > 1 else flows[0]
 
 
 def input_dtypes(model, count=1):
@@ -375,7 +372,7 @@ def _built_shapes(model):
     inputs = getattr(model, "inputs", None)
     if inputs:
         return [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(inputs)]
-    shape = (model.get_build_config() or {}).get("input_shape")
+    shape = known_input_shape(model)
     if not shape:
         return None
     several = isinstance(shape[0], list | tuple)

@@ -10,9 +10,9 @@ import numpy as np
 
 from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint, array_hash, fingerprint
-from lipviz.certification.rules.registry import ROUNDING
-from lipviz.operators.weights import to_numpy
 from lipviz.parametrizations import Parametrization
+from lipviz.rules.bound import ROUNDING
+from lipviz.rules.used import to_numpy
 
 # --- what is remembered ---
 

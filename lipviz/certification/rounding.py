@@ -17,11 +17,11 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.certification.rules.registry import find_rule, is_linear
 from lipviz.layers import ConstrainedKernel, PadConv2D
-from lipviz.operators.algebra import constrained_class
 from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
+from lipviz.rules.algebra import constrained_class
+from lipviz.rules.registry import find_rule
 
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed
@@ -142,7 +142,7 @@ def of_layer(layer, flows, results, uppers):
     """
     before = math.prod(flows[0].at_zero.shape)
     after = max(math.prod(result.shape) for result in results)
-    linear = is_linear(find_rule(layer))
+    linear = _has_kernels(layer)
     first = uppers[0]
     if linear:
         terms, factor = _terms(layer, before), _magnitudes(layer, first, min(before, after))
@@ -213,6 +213,12 @@ def _is_whole(tensor):
 def _is_listed(what, exact_on_jax):
     """Whether the backend computes a function or an operation in float64."""
     return keras.backend.backend() != "jax" or what in exact_on_jax
+
+
+def _has_kernels(layer):
+    """Whether a layer is a linear map and a shift, whose numbers are kernels."""
+    found = find_rule(layer)
+    return found is not None and found.linear and (hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel"))
 
 
 def _kernels(layer):

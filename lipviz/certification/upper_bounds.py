@@ -8,15 +8,15 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.certificate import Certificate
-from lipviz.certification.graph import fits, input_dtypes, traced
+from lipviz.certification.graph import Trace, check_certifiable, fits, input_dtypes, input_flows
 from lipviz.certification.model_file import load_model_file
 from lipviz.certification.provenance import data_of, origin_of
 from lipviz.certification.ratios import gradient_ascent_ratio
-from lipviz.certification.rules.registry import check_norm, is_float
 from lipviz.copies import NotCopiedError
-from lipviz.operators.linear import HALF
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
-from lipviz.operators.weights import as_float64
+from lipviz.rules.bound import check_norm
+from lipviz.rules.registry import is_float
+from lipviz.rules.used import HALF, as_float64
 
 _SEARCH = {"steps": 30, "starts": 16}
 _DRAWN = 64  # samples that the search starts from by default, standard normal
@@ -55,11 +55,12 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
     """
     norm, seed = check_norm(norm), nm.check_seed("seed", seed)
-    trace, inputs, outputs = traced(model, input_shape, norm, exact)
-    samples = None if samples is None else _checked_samples(samples, inputs)
-    gains = [flow.gains for flow in keras.tree.flatten(outputs)]
-    upper = _joint(gains, norm)
-    shapes = tuple(flow.shape[1:] for flow in inputs)
+    check_certifiable(model)
+    inputs, trace = input_flows(model, input_shape), Trace(norm, exact)
+    outputs = trace.follow(model, inputs)
+    shapes = tuple(flow.shape[1:] for flow in keras.tree.flatten(inputs))
+    samples = None if samples is None else _checked_samples(samples, shapes)
+    upper = _joint(outputs, norm)
     notes = list(_notes(model, trace))
     lower = 0.0
     if search:
@@ -90,8 +91,8 @@ def upper_bound(model, input_shape=None):
         TypeError: See `certify`.
         ValueError: See `certify`.
     """
-    _, _, outputs = traced(model, input_shape, 2)
-    return _joint([flow.gains for flow in keras.tree.flatten(outputs)], 2)
+    check_certifiable(model)
+    return _joint(Trace(2).follow(model, input_flows(model, input_shape)), 2)
 
 
 def _search_settings(samples, seed):
@@ -99,9 +100,9 @@ def _search_settings(samples, seed):
     return {**_SEARCH, "seed": int(seed), "samples": start}
 
 
-def _joint(gains, norm):
+def _joint(outputs, norm):
     """Constant of all outputs together with respect to all inputs together."""
-    together = np.stack(gains)
+    together = np.stack([flow.gains for flow in keras.tree.flatten(outputs)])
     if norm == 2:
         value = np.linalg.norm(together, 2) if np.isfinite(together).all() else math.inf
     elif norm == math.inf:
@@ -123,10 +124,10 @@ def _notes(model, trace):
         )
 
 
-def _checked_samples(samples, inputs):
+def _checked_samples(samples, shapes):
     samples = as_float64(samples, "The samples")
-    if not fits([samples.shape[1:]], [inputs[0].shape[1:]]):
-        expected = ("n", *inputs[0].shape[1:])
+    if not fits([samples.shape[1:]], shapes[:1]):
+        expected = ("n", *shapes[0])
         raise ValueError(f"`samples` must have the shape {expected}. Received shape: {samples.shape}")
     return samples
 
@@ -171,7 +172,8 @@ def _searched(model, shapes, norm, samples, seed, upper):
 
 def _noise(model, found):
     """What rounding may add to the ratio of a pair, twice the error of an output over the distance."""
-    _, _, outputs = traced(float64_copy(model), found.x.shape, 2, rounds=True)
+    wide = float64_copy(model)
+    outputs = Trace(2, rounds=True).follow(wide, input_flows(wide, found.x.shape, rounds=True))
     constant, slope = keras.tree.flatten(outputs)[0].gains[-2:]
     x, y = found.x.reshape(-1), found.y.reshape(-1)
     errors = 2 * constant + slope * (np.linalg.norm(x) + np.linalg.norm(y))

@@ -16,10 +16,10 @@ from lipviz.measure.convolution_claims import (
     sample_kernel,
 )
 from lipviz.operators import Convolution, linear_operator
-from lipviz.operators.weights import as_float64
 from lipviz.plots import alt_text
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.style import number
+from lipviz.rules.used import as_float64
 
 _KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
 _IMAGES = (3, 32)

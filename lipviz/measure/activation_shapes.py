@@ -16,7 +16,7 @@ from lipviz import normalizers as nm
 from lipviz.measure.layer_playground import float64_layer
 from lipviz.operators.linear import _Pullback
 from lipviz.operators.precision import float64_scope, outputs
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64
 
 RANGE = 3.0  # how far lines and pictures reach, in units of the input
 _MOST_CHANNELS = 64

@@ -19,7 +19,8 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.radii import check_epsilons
-from lipviz.operators.weights import SPECTRA, as_float64, random_kernel
+from lipviz.operators.weights import SPECTRA, random_kernel
+from lipviz.rules.used import as_float64
 
 _LOST = 1e50  # beyond, the next cube may overflow
 _CONFIRMED = 16  # further iterations that what has arrived must stay there for: where 1 repels, some pass by chance

@@ -14,7 +14,7 @@ from lipviz import convolution_norms as cn
 from lipviz import normalizers as nm
 from lipviz.layers.convolutional import averaged_factor, coverage_factor
 from lipviz.operators.linear import Convolution, explicit_matrix
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64
 
 KERNEL_KINDS = ("all ones", "random", "smooth", "checkerboard", "edge")
 SPECTRUM_SIDE = 600  # smaller side up to which all singular values are computed

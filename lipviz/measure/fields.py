@@ -13,7 +13,7 @@ from lipviz.certification.classifiers import LOOKED_THROUGH, logits_model
 from lipviz.certification.radii import CertifiedRadii, certified_radius, class_numbers, decisions, logits
 from lipviz.measure.saliency_maps import input_gradients
 from lipviz.operators.precision import check_varies
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64
 
 _ROWS = 2**15  # points at a time
 _MARGIN = 0.15  # of the extent of the samples, around them

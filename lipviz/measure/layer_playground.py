@@ -8,15 +8,15 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.certification.rules import Bound
-from lipviz.certification.rules.registry import layer_bound
+from lipviz.certification import Bound
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.network_spectra import operator_spectra
 from lipviz.measure.spectra import LayerSpectrum
 from lipviz.operators.convolution_bounds import conv_singular_values
 from lipviz.operators.linear import input_shape, linear_operator
 from lipviz.operators.precision import float64_scope
-from lipviz.operators.weights import as_float64, to_numpy
+from lipviz.rules.registry import layer_bound
+from lipviz.rules.used import as_float64, to_numpy
 
 MOST_ENTRIES = 2048  # of an input, and of an output
 _STEP = 1e-5  # of central differences: off by 1e-10 where the layer bends

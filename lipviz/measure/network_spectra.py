@@ -11,11 +11,11 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.certification.graph import traced
+from lipviz.certification.graph import Trace, input_flows
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientMeter
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
-from lipviz.operators.convolution_bounds import _untransposed, conv_singular_values
+from lipviz.operators.convolution_bounds import conv_singular_values, untransposed
 from lipviz.operators.linear import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -27,7 +27,8 @@ from lipviz.operators.linear import (
     input_shape,
     linear_operator,
 )
-from lipviz.operators.weights import as_float64, layers_with_kernel, to_numpy
+from lipviz.operators.weights import layers_with_kernel
+from lipviz.rules.used import as_float64, to_numpy
 
 _WINDOWED = CONVOLUTIONS + TRANSPOSED + DEPTHWISE + SEPARABLE
 
@@ -125,7 +126,7 @@ def operator_spectra(target, input_shape=None, largest_image=None):
     if largest_image is not None and nm.check_count("largest_image", largest_image) < 1:
         raise ValueError(f"`largest_image` must be at least 1. Received: {largest_image!r}")
     layers = _linear_layers(target)
-    shapes = _shapes(target, input_shape)
+    shapes = _shapes(target, input_shape, {id(layer) for layer in layers.values()})
     spectra = tuple(
         _of_layer(name, layer, _cropped(layer, shapes.get(id(layer)), largest_image)) for name, layer in layers.items()
     )
@@ -143,16 +144,15 @@ def _linear_layers(target):
     return {layer.path: layer for layer in layers if layer in separable or getattr(layer, "kernel", None) is not None}
 
 
-def _shapes(target, shape):
-    """Shapes of the layers' inputs, by the layer's id, where the target is given one; a layer's first use counts."""
+def _shapes(target, shape, layers):
+    """Shapes of the inputs of some layers, by their ids, where the target is given one; a layer's first use counts."""
     if shape is None:
         return {}
-    trace, _, _ = traced(target, shape, 2, only_graph=True)
-    found = {}
-    for layer, before in trace.makers.values():
-        if None in before.shape[1:]:
-            raise ValueError(f"`input_shape` must hold every size. Received: input_shape={shape!r}")
-        found.setdefault(id(layer), tuple(before.shape[1:]))
+    trace = Trace(2, only_graph=True)
+    trace.follow(target, input_flows(target, shape))
+    found = {layer: tuple(uses[0][0][1:]) for layer, uses in trace.taken.items() if layer in layers}
+    if any(None in shape for shape in found.values()):
+        raise ValueError(f"`input_shape` must hold every size. Received: input_shape={shape!r}")
     return found
 
 
@@ -199,7 +199,7 @@ def _decomposed(name, layer, shape):
 def _with_kernel(layer, operator, shape, kernel):
     """The operator of a layer, or its transpose, with another kernel."""
     try:
-        base = _untransposed(operator)
+        base = untransposed(operator)
     except TypeError:  # the algebra is someone else's
         other = types.SimpleNamespace(name=layer.name, linear=layer.linear, kernel=kernel, compute_dtype="float64")
         return _probed(other, shape)

@@ -8,7 +8,7 @@ from lipviz import normalizers as nm
 from lipviz.certification.radii import checked, decisions, logits
 from lipviz.operators.linear import _Pullback
 from lipviz.operators.precision import check_varies, float64_scope
-from lipviz.operators.weights import as_float64, to_numpy
+from lipviz.rules.used import as_float64, to_numpy
 
 _GRADIENTS = 2**22  # entries of gradients at a time
 _PAIRS = 6  # shown where nobody says which

@@ -8,8 +8,9 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
-from lipviz.operators.weights import as_float64, as_float64_matrix, layers_with_kernel
+from lipviz.operators.weights import as_float64_matrix, layers_with_kernel
 from lipviz.parametrizations import SpectralParametrization
+from lipviz.rules.used import as_float64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientHistory
 from lipviz.measure.spectra import spectrum
 from lipviz.operators.linear import used_kernel
-from lipviz.operators.weights import as_float64, layers_with_kernel
+from lipviz.operators.weights import layers_with_kernel
+from lipviz.rules.used import as_float64
 
 STATUSES = ("running", "finished", "interrupted")
 _QUANTILES = {"smallest": 0.0, "median": 0.5, "largest": 1.0}

@@ -23,7 +23,7 @@ from scipy.spatial.distance import cdist
 
 from lipviz import _moved
 from lipviz.measure.fields import _box, check_planar, grid_points, planar, predicted_outputs
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64
 
 _SMALLEST = 1e-13  # mass: less is rounding
 _UNKNOWNS = 120_000  # of a linear program: some ten seconds

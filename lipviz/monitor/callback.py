@@ -15,7 +15,7 @@ from lipviz.callbacks import _Callback, _flag
 from lipviz.monitor.displays import Files, Notebook, terminal
 from lipviz.monitor.progress import Progress
 from lipviz.monitor.record import Record
-from lipviz.operators.weights import to_numpy
+from lipviz.rules.used import to_numpy
 
 MODES = ("auto", "notebook", "terminal", "files")
 _TICK = 0.25  # seconds between two words on the progress

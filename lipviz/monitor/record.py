@@ -9,7 +9,7 @@ from keras import ops
 
 from lipviz.measure import GradientMeter, gradient_history
 from lipviz.measure.training_log import TrainingLog, hkr_terms, lipschitz_factors, used_extremes
-from lipviz.operators.weights import to_numpy
+from lipviz.rules.used import to_numpy
 
 _MOST_BATCHES = 1024  # points of the loss within epochs; beyond, every other one is dropped
 

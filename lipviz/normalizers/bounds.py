@@ -33,12 +33,12 @@ def patch_coverage(size, kernel_size, stride, padding, transposed=False):
     for length in range(1, (size or 0) + 1):
         if found == most:
             break
-        found = max(found, _covering(length, kernel_size, stride, padding, transposed))
+        found = max(found, patches_per_entry(length, kernel_size, stride, padding, transposed))
     return most if size is None else found
 
 
-def _covering(length, kernel_size, stride, padding, transposed):
-    """The same for one length, by counting."""
+def patches_per_entry(length, kernel_size, stride, padding, transposed=False):
+    """The same for one length and no other, by counting; at least 1."""
     if transposed:
         patches = length
         length = length * stride + (max(kernel_size - stride, 0) if padding == "valid" else 0)

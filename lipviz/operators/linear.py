@@ -19,11 +19,18 @@ from scipy.special import expit
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
 from lipviz.layers.unconstrained import PadConv2D
-from lipviz.operators.algebra import computes_as, constrained_class, is_linear_otherwise
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs, settled
-from lipviz.operators.weights import as_float64, to_numpy
-
-HALF = ("float16", "bfloat16")  # dtypes that round a weight by more than a bound may ignore
+from lipviz.rules.algebra import computes_as, constrained_class, is_linear_otherwise
+from lipviz.rules.used import (
+    HALF,
+    as_computed,
+    as_float64,
+    batch_normalization_factors,
+    known_input_shape,
+    named,
+    rounded,
+    to_numpy,
+)
 
 # The smaller side up to which singular values come from an explicit matrix: four seconds on one core.
 EXPLICIT_SIDE = 2048
@@ -233,39 +240,19 @@ def input_shape(layer):
         ValueError: If it is not built, has several inputs, or a size is not known.
     """
     if not layer.built:
-        raise ValueError(f"{_named(layer)} must be built before it is measured: call it on data, or `build` it.")
+        raise ValueError(f"{named(layer)} must be built before it is measured: call it on data, or `build` it.")
     shape = known_input_shape(layer)
     if shape is None or not all(length is None or isinstance(length, int | np.integer) for length in shape):
         raise ValueError(
-            f"{_named(layer)} must have one input of a known shape: expected a layer that was built by `build`, or is "
+            f"{named(layer)} must have one input of a known shape: expected a layer that was built by `build`, or is "
             f"part of a Sequential or functional model. Received: {shape}"
         )
     if None in shape[1:]:
         raise ValueError(
-            f"The singular values of {_named(layer)} depend on the size of its input, which is not known. "
+            f"The singular values of {named(layer)} depend on the size of its input, which is not known. "
             f"Expected a layer built for a fixed size. Received the input shape: {tuple(shape)}"
         )
     return tuple(shape[1:])
-
-
-def known_input_shape(layer):
-    """Shape of what a layer was built for or, where Keras keeps none, is connected to in its model.
-
-    Args:
-        layer: Keras layer.
-
-    Returns:
-        A tuple with the batch, or a list of such tuples for several inputs. None where neither tells, or the layer is
-        connected to inputs of different shapes.
-    """
-    built_for = (layer.get_build_config() or {}).get("input_shape")
-    if built_for is not None:
-        return built_for
-    shapes = {tuple((None, *x.shape[1:]) for x in node.input_tensors) for node in layer._inbound_nodes}
-    if len(shapes) != 1:
-        return None
-    (shapes,) = shapes
-    return shapes[0] if len(shapes) == 1 else list(shapes)
 
 
 def used_kernel(layer, name="kernel"):
@@ -279,36 +266,12 @@ def used_kernel(layer, name="kernel"):
         ValueError: If it holds NaN or Inf, or is quantized.
     """
     if getattr(layer, "quantization_mode", None) is not None:
-        raise ValueError(f"{_named(layer)} is quantized: expected a kernel of floating-point numbers.")
+        raise ValueError(f"{named(layer)} is quantized: expected a kernel of floating-point numbers.")
     kernel = getattr(layer, name)
     if isinstance(layer, ConstrainedKernel):
         with float64_scope() if layer.variable_dtype == "float64" else contextlib.nullcontext():
             kernel = layer.used_kernel()
-    return as_computed(layer, kernel, f"The {name.replace('_', ' ')} of {_named(layer)}")
-
-
-def as_computed(layer, weight, owner):
-    """A weight in float64, as a layer uses it: rounded to float16 or bfloat16 where the layer computes in that.
-
-    Raises:
-        ValueError: If it holds NaN or Inf.
-    """
-    if layer.compute_dtype in HALF:
-        weight = ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
-        weight = ops.cast(weight, "float32")
-    return as_float64(weight, owner)  # of float64, also on JAX outside of `float64_scope()`
-
-
-def rounded(value, dtype):
-    """A number or array in float64, as a layer of a dtype uses it: rounded where that is float16 or bfloat16."""
-    if dtype in HALF:
-        value = ops.cast(ops.cast(ops.convert_to_tensor(value, "float32"), dtype), "float32")
-    return np.asarray(value, np.float64)
-
-
-def used_factor(layer):
-    """The k that a layer multiplies its outputs by: what half precision makes of it may be larger than `k_coef_lip`."""
-    return float(rounded(layer.k_coef_lip, layer.compute_dtype))
+    return as_computed(layer, kernel, f"The {name.replace('_', ' ')} of {named(layer)}")
 
 
 def residual_shares(layer):
@@ -325,17 +288,6 @@ def residual_shares(layer):
     if layer.compute_dtype in HALF:
         shares = [float(rounded(share * (1 + 1e-6), layer.compute_dtype)) for share in shares]
     return tuple(shares)
-
-
-def largest_rounding(value, dtype):
-    """The largest magnitude that a number of a layer's configuration may have when it is used, in float64.
-
-    TensorFlow makes float32 of a Python number, also where a layer computes in float64; half precision rounds it again.
-    """
-    value = np.asarray(value, np.float64)
-    with np.errstate(over="ignore"):
-        roundings = (value, value.astype(np.float32).astype(np.float64), rounded(value, dtype))
-    return np.max(np.abs(roundings), axis=0)
 
 
 def linear_operator(layer, shape=None):
@@ -361,7 +313,7 @@ def linear_operator(layer, shape=None):
             return build(layer, shape)
     if isinstance(layer, ConstrainedKernel) and is_linear_otherwise(layer):
         return _probed(layer, shape)
-    raise NotLinearError(f"{_named(layer)} is not known to be linear.")
+    raise NotLinearError(f"{named(layer)} is not known to be linear.")
 
 
 def is_plain(layer, kinds):
@@ -372,22 +324,19 @@ def is_plain(layer, kinds):
     return any(isinstance(layer, kind) and computes_as(layer, kind) for kind in kinds)
 
 
-def operator_blocks(layer):
+def operator_blocks(layer, shape=None):
     """Operators whose singular values, all together, are those of a layer's linear part; see `linear_operator`.
 
     They are cheaper than the whole: the matrix of a dense layer whatever its other axes, one channel of a pooling or of
     a depthwise convolution, the convolution whose adjoint a transposed one is.
     """
-    operator = linear_operator(layer)
+    shape = input_shape(layer) if shape is None else tuple(shape)
+    operator = linear_operator(layer, shape)
     if is_plain(layer, TRANSPOSED):
         operator = operator.T
     elif is_plain(layer, AVERAGES):
-        operator = _average(layer, (*_spatial(layer, input_shape(layer)), 1), channels_first=False)
+        operator = _average(layer, (*_spatial(layer, shape), 1), channels_first=False)
     return operator.blocks() if isinstance(operator, Convolution) else [operator]
-
-
-def _named(layer):
-    return f"{type(layer).__name__} '{layer.name}'"
 
 
 def _channels_first(layer):
@@ -441,7 +390,7 @@ def _padded_convolution(layer, shape):
 def _transposed(layer, shape):
     """A transposed convolution: the adjoint of the convolution that reads its output."""
     if getattr(layer, "output_padding", None) is not None:
-        raise ValueError(f"{_named(layer)}: expected output_padding=None. Received: {layer.output_padding}")
+        raise ValueError(f"{named(layer)}: expected output_padding=None. Received: {layer.output_padding}")
     arguments = geometry(layer, shape)
     arguments["sizes"] = _spatial(layer, layer.compute_output_shape((1, *shape))[1:])
     return Convolution(used_kernel(layer), **arguments).T
@@ -481,33 +430,6 @@ def _global_average(layer, shape):
     return Convolution(kernel, sizes, groups=channels, channels_first=_channels_first(layer))
 
 
-def batch_normalization_factors(layer):
-    """What a batch normalization multiplies each channel by at inference: γ/√(variance + ε), in float64.
-
-    Raises:
-        ValueError: If a weight is not finite, or a variance + ε is not positive in the dtype that Keras computes in.
-    """
-    variance = as_float64(layer.moving_variance, f"The variance of {_named(layer)}")
-    gamma = as_float64(layer.gamma, f"The scale of {_named(layer)}") if layer.scale else np.ones_like(variance)
-    if not is_positive(variance, layer.epsilon, layer.compute_dtype):
-        raise ValueError(f"The variance of {_named(layer)} plus its epsilon={layer.epsilon!r} must be positive.")
-    return gamma / np.sqrt(variance + layer.epsilon)
-
-
-def is_positive(variance, epsilon, dtype):
-    """Whether a variance plus ε can be divided by, in the dtype that a normalization computes in, float32 at least.
-
-    Args:
-        variance: Array, or 0 for one that may be so small.
-        epsilon: The number that is added.
-        dtype: Name of the layer's compute dtype.
-    """
-    wide = np.dtype("float64" if dtype == "float64" else "float32")
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        total = np.asarray(variance, wide) + np.asarray(epsilon, wide)
-        return bool(((total >= np.finfo(wide).tiny) & (total < math.inf)).all())
-
-
 def _batch_normalization(layer, shape):
     axis = layer.axis if layer.axis < 0 else layer.axis - 1 - len(shape)  # counted from the end: there is no batch
     factors = batch_normalization_factors(layer).reshape((-1,) + (1,) * (-axis - 1))
@@ -531,7 +453,7 @@ def _probed(layer, shape):
     """A constrained layer of someone else's: its `linear` applied to every unit vector."""
     size = math.prod(shape)
     if size > 4 * EXPLICIT_SIDE:
-        raise ValueError(f"{_named(layer)} has too many inputs, {size}, to be probed one by one.")
+        raise ValueError(f"{named(layer)} has too many inputs, {size}, to be probed one by one.")
     kernel = used_kernel(layer)
     columns = []
     with float64_scope():
@@ -553,7 +475,7 @@ def _check_linear(layer, kernel, shape, matrix):
     x = x.reshape(len(x), -1)
     allowed = 1e-6 * np.linalg.norm(matrix) * np.linalg.norm(x, axis=1)
     if not (np.linalg.norm(images - x @ matrix.T, axis=1) <= allowed).all():
-        raise NotLinearError(f"The `linear` of {_named(layer)} is not linear.")
+        raise NotLinearError(f"The `linear` of {named(layer)} is not linear.")
 
 
 class NotLinearError(TypeError):

@@ -10,8 +10,8 @@ from keras import ops
 from lipviz.copies import NotCopiedError, check_same_function, take_state, variable_pairs, with_functions
 from lipviz.model import layers_from_config, parametrizations
 from lipviz.operators import twins
-from lipviz.operators.weights import as_float64, to_numpy
 from lipviz.parametrizations import known_current, unfilled
+from lipviz.rules.used import as_float64, to_numpy
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 

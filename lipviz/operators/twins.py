@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from lipviz.copies import layer_pairs
-from lipviz.operators.algebra import used_names
+from lipviz.rules.algebra import used_names
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 _DEPTH = 4  # to which objects within objects are opened

@@ -4,31 +4,9 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.parametrizations import check_finite
+from lipviz.rules.used import as_float64, named
 
 SPECTRA = ("even", "geometric", "one small")
-
-
-def to_numpy(value):
-    """Convert an array, tensor, variable or nested lists to a NumPy array, which may share its memory."""
-    return np.asarray(value)  # NumPy 2 warns where `ops.convert_to_numpy` asks for a copy of a variable
-
-
-def as_float64(value, owner):
-    """Convert to a finite float64 array.
-
-    Args:
-        value: Array, tensor, variable or nested lists of real numbers.
-        owner: Words that name it in an error.
-
-    Raises:
-        TypeError: If it does not hold real numbers.
-        ValueError: If an entry is NaN or Inf.
-    """
-    array = to_numpy(value)
-    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-        raise TypeError(f"{owner} must hold real numbers. Received: {type(value).__name__} of dtype {array.dtype}")
-    return check_finite(array.astype(np.float64), owner)
 
 
 def as_float64_matrix(value, owner):
@@ -58,19 +36,15 @@ def layers_with_kernel(target):
         ValueError: If it is not built, or no layer of it has a kernel.
     """
     if not target.built:
-        raise ValueError(f"{_named(target)} must be built before it is measured: call it on data, or `build` it.")
+        raise ValueError(f"{named(target)} must be built before it is measured: call it on data, or `build` it.")
     layers = list(target._flatten_layers(include_self=True))
     layers = [layer for layer in layers if layer.built and getattr(layer, "kernel", None) is not None]
     if not layers:
-        raise ValueError(f"{_named(target)} has no kernel to measure. Expected one, as of a Dense layer.")
+        raise ValueError(f"{named(target)} has no kernel to measure. Expected one, as of a Dense layer.")
     names = [layer.name for layer in layers]
     if len(set(names)) < len(names):
         names = [layer.path for layer in layers]
     return dict(zip(names, layers, strict=True))
-
-
-def _named(layer):
-    return f"{type(layer).__name__} '{layer.name}'"
 
 
 def kernels(target):

@@ -18,7 +18,7 @@ from lipviz.certification.radii import class_numbers
 from lipviz.initializers import SpectralInitializer
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.operators.precision import float64_copy, follow, outputs
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64
 
 # Activations by the names that the course uses: what makes each layer.
 ACTIVATIONS = {

@@ -14,7 +14,7 @@ import numpy as np
 from lipviz import normalizers as nm
 from lipviz.certification.radii import certified_radius, check_epsilons
 from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
-from lipviz.operators.weights import as_float64
+from lipviz.rules.used import as_float64
 from lipviz.toys.fitting import _targets, toy_network, training
 
 LOSSES = {"crossentropy": "τ", "hkr": "α"}

@@ -15,8 +15,8 @@ import lipviz
 from lipviz import certification, operators
 from lipviz import layers as lip
 from lipviz.certification import sizes
-from lipviz.certification.rules import registry
 from lipviz.operators.precision import float64_scope, outputs
+from lipviz.rules import registry
 from tests.support import convolution_matrix, examples
 
 K = keras.layers
@@ -765,7 +765,7 @@ MASKED = {
 @pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask:UserWarning")
 @pytest.mark.parametrize("name", MASKED)
 def test_a_mask_that_is_used_makes_a_jump(name, monkeypatch):
-    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    monkeypatch.setattr(registry, "RULES", dict(registry.RULES))
     lipviz.register_bound(MaskedSum, lambda layer, shape, norm: math.sqrt(shape[0]))
     certificate = lipviz.certify(MASKED[name](), search=False)
     assert certificate.upper_bound == math.inf
@@ -809,7 +809,7 @@ class Scaled(K.Layer):
 
 
 def test_arguments_that_a_rule_does_not_know(monkeypatch):
-    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    monkeypatch.setattr(registry, "RULES", dict(registry.RULES))
     lipviz.register_bound(Scaled, lambda layer, shape, norm: 1.0)
     plain, scaled = (wired(lambda x, by=by: Scaled()(x, by=by)) for by in (None, np.float32(7.0)))
     assert lipviz.certify(plain, search=False).upper_bound == 1.0

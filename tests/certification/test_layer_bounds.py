@@ -10,12 +10,13 @@ from keras import ops
 
 import lipviz
 from lipviz import layers as lip
-from lipviz.certification.rules import linear, registry
-from lipviz.certification.rules.linear import matrix_bound
-from lipviz.certification.rules.pointwise import activation_bound
-from lipviz.certification.rules.registry import Bound, check_norm, find_rule, layer_bound
+from lipviz.certification import matrices
+from lipviz.certification.matrices import matrix_bound
 from lipviz.operators.precision import float64_scope
 from lipviz.parametrizations import SpectralParametrization
+from lipviz.rules import registry
+from lipviz.rules.bound import Bound, check_norm
+from lipviz.rules.registry import activation_bound, find_rule, layer_bound
 from tests.support import with_spectrum
 
 K = keras.layers
@@ -240,7 +241,7 @@ def test_nonlinear_layers_stay_within_their_bound(name):
 @pytest.mark.parametrize("shape", [(150, 120), (120, 150)])
 @pytest.mark.parametrize("values", [[7.0, 6.9, 1.0], [7.0] * 120, [7.0]])
 def test_norms_of_matrices_too_large_for_an_svd(shape, values, monkeypatch):
-    monkeypatch.setattr(linear, "_EXACT_SIDE", 100)
+    monkeypatch.setattr(matrices, "_EXACT_SIDE", 100)
     values = np.pad(values, (0, 120 - len(values)))
     for scale in (1e-12, 1.0, 1e12):
         bound = matrix_bound(scale * with_spectrum(shape, values), 2)
@@ -583,7 +584,7 @@ def test_a_linear_part_of_ones_own_is_probed():
 
 @pytest.mark.parametrize("base", [K.Layer, lip.GroupSort2], ids=["of Keras", "of ours"])
 def test_a_registered_bound_holds_for_subclasses_that_add_nothing(base, monkeypatch):
-    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
+    monkeypatch.setattr(registry, "RULES", dict(registry.RULES))
     loud = sub(base, call=lambda self, x: self.loud(x), loud=lambda self, x: 7 * x)
     lipviz.register_bound(loud, lambda layer, shape, norm: 7.0)
     assert layer_bound(loud(), (4,), 2).upper == 7

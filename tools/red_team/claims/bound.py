@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from lipviz.certification.graph import traced
+from lipviz.certification.graph import Trace, input_flows
 from tools.red_team import attacks, drawing, kit
 from tools.red_team.faults import FaultError, UnusableError
 from tools.red_team.recipes import yes
@@ -212,7 +212,8 @@ def certain(function, x, y, norm, unit):
 def rounding(model, plan, x, y, norm):
     """What rounding of hidden values may add to f(x) − f(y), as lipviz derives it; infinite where it cannot."""
     try:
-        _, _, outputs = traced(model, list(plan.shapes), 2, rounds=True)
+        inputs = input_flows(model, list(plan.shapes), rounds=True)
+        outputs = Trace(2, rounds=True).follow(model, inputs)
     except Exception:  # an operation that does not run on zeros, say: nothing is known then
         return math.inf
     flows = keras.tree.flatten(outputs)

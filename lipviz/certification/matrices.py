@@ -1,4 +1,4 @@
-"""Dense layers, convolutions and average poolings: norms of matrices."""
+"""Dense layers, convolutions, average poolings and interpolations: rules that need a matrix."""
 
 import collections
 import hashlib
@@ -7,7 +7,6 @@ import math
 import keras
 import numpy as np
 
-from lipviz.certification.rules.registry import Bound, computed, rule, unknown
 from lipviz.layers import ConstrainedKernel, PadConv2D
 from lipviz.operators.convolution_bounds import ConvolutionBound, convolution_bound, size_free_bound
 from lipviz.operators.linear import (
@@ -26,10 +25,15 @@ from lipviz.operators.linear import (
     per_channel,
     used_kernel,
 )
+from lipviz.operators.precision import float64_scope
+from lipviz.rules.bound import Bound, computed, unknown
+from lipviz.rules.rearranging import copies, spatial
+from lipviz.rules.registry import rule
 
 _EXACT_SIDE = 2048  # of a matrix, for its SVD: seconds
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
 _EXPLICIT_SIZE = 2**24
+_MOST_PIXELS = 1024  # of an image that is interpolated
 
 
 def matrix_bound(matrix, norm):
@@ -46,17 +50,17 @@ def matrix_bound(matrix, norm):
     Returns:
         A `Bound`.
     """
+    if norm == 2 and min(matrix.shape) <= _EXACT_SIDE:
+        return computed(np.linalg.norm(matrix, 2), "SVD")
     if norm == 2:
-        return _spectral(matrix)
+        return _by_gram_matrix(matrix)
     return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
 
 
 _SUMS = {1: "column sums", math.inf: "row sums"}
 
 
-def _spectral(matrix):
-    if min(matrix.shape) <= _EXACT_SIDE:
-        return computed(np.linalg.norm(matrix, 2), "SVD")
+def _by_gram_matrix(matrix):
     scale = np.abs(matrix).max()
     if scale == 0:
         return Bound(0.0, 0.0, "zero")
@@ -83,24 +87,40 @@ def _rayleigh(gram, steps=50):
     return v @ gram @ v
 
 
-_REMEMBERED = 512
-_found = collections.OrderedDict()  # from what a bound is a function of to the bound, the oldest first
+class Memory:
+    """Bounds of the last arrays, with what else they are functions of: layers ask again while weights stay.
+
+    Args:
+        most: Number of bounds that are kept.
+    """
+
+    def __init__(self, most):
+        self.most = most
+        self._found = collections.OrderedDict()  # the oldest first
+
+    def recall(self, array, *settings):
+        """The bound that was kept for an array and these settings, or None; and the key to keep one under."""
+        key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
+        if key in self._found:
+            self._found.move_to_end(key)
+        return self._found.get(key), key
+
+    def keep(self, key, bound):
+        """Keep a bound, and return it."""
+        self._found[key] = bound
+        if len(self._found) > self.most:
+            self._found.popitem(last=False)
+        return bound
 
 
-def _remembered(compute, array, *settings):
-    """What `compute` returns, a function of an array and of these settings: of the last ones it is known already."""
-    key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
-    bound = _found.pop(key, None) or compute()
-    _found[key] = bound
-    while len(_found) > _REMEMBERED:
-        _found.popitem(last=False)
-    return bound
+MEMORY = Memory(512)
 
 
 @rule(keras.layers.Dense, linear=True, whole=True)
 def _dense(layer, shape, norm, exact):
     kernel = used_kernel(layer)
-    return _remembered(lambda: matrix_bound(kernel.T, norm), kernel, "dense", norm)
+    bound, key = MEMORY.recall(kernel, "dense", norm)
+    return bound or MEMORY.keep(key, matrix_bound(kernel.T, norm))
 
 
 # --- convolutions ---
@@ -127,18 +147,20 @@ def operator_bound(operator, norm, exact=False):
         A `Bound`, infinite where the operator is too large and has no structure that is known.
     """
     for candidate, is_adjoint in ((operator, False), (operator.T, True)):
-        if isinstance(candidate, Convolution):
-            if norm == 2:
-                return _of_convolution(candidate, "exact" if exact else "fast")
+        if isinstance(candidate, Convolution) and norm != 2:
             return _sums(candidate, norm if not is_adjoint else _DUAL[norm])
+        if isinstance(candidate, Convolution):
+            mode = "exact" if exact else "fast"
+            bound, key = MEMORY.recall(candidate.kernel, *_settings(candidate), mode)
+            return bound or MEMORY.keep(key, _from(convolution_bound(candidate, mode=mode)))
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
         return matrix_bound(explicit_matrix(operator), norm)
     return unknown(f"an operator of shape {operator.shape} is too large for its matrix")
 
 
-def _of_convolution(operator, mode):
-    settings = (operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups, mode)
-    return _remembered(lambda: _from(convolution_bound(operator, mode=mode)), operator.kernel, *settings)
+def _settings(operator):
+    """What the norm of a convolution is a function of, beside its kernel."""
+    return operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups
 
 
 _DUAL = {1: math.inf, math.inf: 1}
@@ -208,10 +230,40 @@ def _separable(layer, shape, norm, exact):
     return operator_bound(Convolution(kernel, **geometry(layer, shape)), norm, exact)
 
 
+# --- interpolation ---
+
+
+@rule(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
+def _up_sampling(layer, shape, norm, exact):
+    count = math.prod(layer.size) if isinstance(layer.size, list | tuple) else layer.size
+    if getattr(layer, "interpolation", "nearest") == "nearest":
+        return copies(count, norm)
+    sizes = spatial(layer, shape)
+    if None in sizes or math.prod(sizes) > _MOST_PIXELS:
+        return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
+    matrix = _channel_matrix(layer, sizes)
+    bound = matrix_bound(matrix, norm)
+    if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
+        return bound
+    # TensorFlow computes weights in float32: where that does not hold them, each is off by a few of its roundings.
+    magnitudes = np.abs(matrix)
+    off = 1e-6 * math.sqrt(magnitudes.sum(axis=0).max() * magnitudes.sum(axis=1).max())
+    return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
+
+
+def _channel_matrix(layer, sizes):
+    """Matrix of what a layer does to one channel, in float64."""
+    count = math.prod(sizes)
+    units = np.eye(count).reshape(count, *sizes, 1)
+    config = layer.get_config() | {"dtype": "float64", "data_format": "channels_last"}
+    with float64_scope():
+        return np.asarray(type(layer).from_config(config)(units), np.float64).reshape(count, -1).T
+
+
 # --- average poolings ---
 
 
-@rule(*AVERAGES)
+@rule(*AVERAGES, linear=True)
 def _average(layer, shape, norm, exact):
     if layer.padding == "valid":
         size = math.prod(layer.pool_size)
@@ -247,7 +299,7 @@ def _nonnegative(operator, norm):
     return Bound(0.0, math.sqrt(rows * columns) * (1 + 1e-12), "row and column sums")
 
 
-@rule(*GLOBAL_AVERAGES)
+@rule(*GLOBAL_AVERAGES, linear=True)
 def _global_average(layer, shape, norm, exact):
     sizes = shape[1:] if layer.data_format == "channels_first" else shape[:-1]
     if None in sizes:  # the smallest image is a single pixel

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.certification.rules.pointwise import largest_slope, named_activation, softmax_bound
-from lipviz.certification.rules.registry import Bound, exactly, is_float, unknown
 from lipviz.certification.sizes import Shapes, are_one_together
-from lipviz.operators.algebra import computes_as
-from lipviz.operators.linear import largest_rounding, residual_shares, rounded
-from lipviz.operators.weights import as_float64
+from lipviz.operators.linear import residual_shares
+from lipviz.rules.algebra import computes_as
+from lipviz.rules.bound import ISOMETRY, Bound, exactly, unknown
+from lipviz.rules.functions import largest_slope, named_function, softmax_bound
+from lipviz.rules.registry import is_float
+from lipviz.rules.used import as_float64, largest_rounding, rounded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +63,10 @@ class Merged:
     gains: np.ndarray
     bound: Bound
 
+    def without_singular_values(self):
+        """The same, of a map whose singular values are not known."""
+        return Merged(self.gains, dataclasses.replace(self.bound, singular_values=None))
+
 
 def _combined(flows, factors, norm):
     """Gains of several values side by side, each times a factor."""
@@ -74,8 +79,9 @@ def _combined(flows, factors, norm):
 def _weighted(flows, factors, norm, method):
     """A sum of values, each times a factor: its own constant is the dual norm of these."""
     gains = sum(times(flow.gains, factor) for factor, flow in zip(factors, flows, strict=True))
-    dual = {1: max(factors), 2: math.sqrt(sum(f * f for f in factors)), math.inf: sum(factors)}[norm]
-    return Merged(gains, exactly(dual, method))
+    root = math.sqrt(sum(f * f for f in factors))
+    dual = {1: max(factors), 2: root, math.inf: sum(factors)}[norm]
+    return Merged(gains, exactly(dual, method, (root, root)))
 
 
 # Rules of layers: functions of (layer, flows, how much each is stretched where it is broadcast, norm).
@@ -93,12 +99,12 @@ def _side_by_side(layer, flows, factors, norm):
     axis = getattr(layer, "axis", -1)
     if axis % max(len(flows[0].shape), 1) == 0:
         raise UnboundedError("it joins along the batch")
-    return Merged(_combined(flows, factors, norm), exactly(1.0, "concatenation"))
+    return Merged(_combined(flows, factors, norm), exactly(1.0, "concatenation", ISOMETRY))
 
 
 def _extremum(layer, flows, factors, norm):
     """Entry by entry, the maximum changes by no more than the larger of the changes."""
-    return Merged(_combined(flows, factors, norm), exactly(max(factors), "maximum"))
+    return Merged(_combined(flows, factors, norm), exactly(max(factors), "maximum", ISOMETRY))
 
 
 def _residual(layer, flows, factors, norm):
@@ -153,11 +159,12 @@ def _merge(layer, flows, norm):
         raise UnboundedError(f"it rounds to {layer.compute_dtype}, which jumps")
     for cls, rule in MERGES.items():
         if isinstance(layer, cls) and computes_as(layer, cls):
-            factors = [1.0] * len(flows)
-            if rule is not _side_by_side:
-                shape = tuple(layer.compute_output_spec([flow.tensor for flow in flows]).shape)
-                factors = _copies(flows, shape, norm)
-            return rule(layer, flows, factors, norm)
+            if rule is _side_by_side:
+                return rule(layer, flows, [1.0] * len(flows), norm)
+            shape = tuple(layer.compute_output_spec([flow.tensor for flow in flows]).shape)
+            merged = rule(layer, flows, _copies(flows, shape, norm), norm)
+            is_broadcast = any(flow.shape != shape for flow in flows)
+            return merged.without_singular_values() if is_broadcast else merged
     raise UnboundedError(f"no rule for {type(layer).__name__}")
 
 
@@ -251,7 +258,7 @@ def operate(operation, args, kwargs, output, norm):
 
 def _operate(operation, flows, args, output, norm):
     name = type(operation).__name__
-    rule = _OPERATIONS.get(name)
+    rule = OPERATIONS.get(name)
     if not type(operation).__module__.startswith("keras.src.") or rule is None:
         raise UnboundedError(f"the operation {name} is not known")
     if not all(is_float(flow.tensor.dtype) for flow in flows):
@@ -306,7 +313,7 @@ def _size(tensor):
 
 def _slope(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, named_activation(_SLOPED[type(operation).__name__], flow.shape[1:], norm))
+    return _scaled(flow, named_function(_SLOPED[type(operation).__name__], flow.shape[1:], norm))
 
 
 def _one_lipschitz(operation, flows, args, output, norm):
@@ -453,7 +460,7 @@ _WHOLE = {*_SAME_ENTRIES, "Concatenate", "Stack", "Maximum", "Minimum", "Max", "
 _WHOLE |= {"Pad", "Cast"}
 _CONVERTING = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean"}
 
-_OPERATIONS = {
+OPERATIONS = {
     **dict.fromkeys(_SAME_ENTRIES, _rearranged),
     **dict.fromkeys(_SLOPED, _slope),
     **dict.fromkeys(_ONE_LIPSCHITZ, _one_lipschitz),

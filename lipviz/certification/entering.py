@@ -5,9 +5,9 @@ import dataclasses
 import keras
 from keras import ops
 
-from lipviz.certification.rules.merging import Flow, times
-from lipviz.certification.rules.registry import unknown
+from lipviz.certification.merging import Flow, times
 from lipviz.operators.precision import float64_scope
+from lipviz.rules.bound import unknown
 
 
 def entered(model, flows):

@@ -13,8 +13,6 @@ import keras
 from lipviz.layers import ConstrainedKernel
 from lipviz.parametrizations import Parametrization
 
-# Keras gives the class of functional models no public name.
-KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
 _RUN = ("call", "__call__", "__getattribute__", "__getattr__")
 # Methods that run around `call` and change no number: what they set up is read where it is used.
 _AROUND = frozenset(

@@ -1,0 +1,215 @@
+"""The table from layer classes to rules: which one a layer has, and what it says of the layer."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import keras
+
+from lipviz.layers import ConstrainedKernel
+from lipviz.rules.algebra import computes_as, constrained_class, is_linear_otherwise, states_its_shape
+from lipviz.rules.bound import Bound, exactly, unknown
+from lipviz.rules.functions import function_bound
+from lipviz.rules.used import known_input_shape
+
+RULES = {}  # from layer classes to their `Rule`
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What is known of the layers of a class.
+
+    Attributes:
+        bound: Function of (layer, shape, norm, exact) that returns a `Bound`. `shape` is that of the input, without the
+            batch and with None for unknown sizes; `exact` allows minutes for a tight bound.
+        linear: Whether the layer is a linear map, whose matrix `operators.linear_operator` knows, and a shift. The rule
+            speaks of these only: the layer's `activation` follows.
+        whole: Whether it also holds for inputs of whole numbers: the layer only moves or compares them, or converts
+            them to floating-point numbers before it computes.
+        fixed: Whether it reads arguments of the layer only, and neither weights nor a matrix: what it says of a layer
+            holds before it is built, and after each training.
+    """
+
+    bound: Callable
+    linear: bool = False
+    whole: bool = False
+    fixed: bool = False
+
+
+def rule(*classes, **properties):
+    """Decorator that enters a rule of ours for some classes: the function `Rule.bound`, and the other attributes."""
+
+    def enter(function):
+        RULES.update(dict.fromkeys(classes, Rule(function, **properties)))
+        return function
+
+    return enter
+
+
+def register_bound(layer_class, rule=None):
+    """Tell `certify` the Lipschitz constant of a layer class of your own.
+
+    Args:
+        layer_class: Subclass of `keras.layers.Layer`, with one input. Its subclasses are included, unless they override
+            `call`, or what `call` uses. A layer that is called with more than its input, or uses a mask, is not.
+        rule: Function of (layer, input_shape, norm) that returns a sound upper bound of the layer's Lipschitz constant
+            at inference, as a float, a pair (lower, upper), or a `Bound`; `math.inf` where it knows none. `input_shape`
+            is a tuple without the batch, with None for unknown sizes; `norm` is 1, 2 or `math.inf`, in which both
+            input and output are measured. None returns a decorator.
+
+    Returns:
+        The rule, unchanged.
+
+    Raises:
+        TypeError: If `layer_class` is no layer class, or the rule cannot be called.
+
+    Example::
+
+        @lipviz.register_bound(Halve)
+        def halve(layer, input_shape, norm):
+            return 0.5
+    """
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
+        raise TypeError(f"`layer_class` must be a subclass of keras.layers.Layer. Received: {layer_class!r}")
+    if rule is None:
+        return lambda function: register_bound(layer_class, function)
+    if not callable(rule):
+        raise TypeError(f"`rule` must be a function of (layer, input_shape, norm). Received: {rule!r}")
+
+    def registered(layer, shape, norm, exact):
+        return _as_bound(rule(layer, shape, norm), layer)
+
+    RULES[layer_class] = Rule(registered, whole=True)
+    return rule
+
+
+def _as_bound(value, layer):
+    if isinstance(value, Bound):
+        return value
+    lower, upper = value if isinstance(value, tuple) else (0.0, value)
+    if not isinstance(upper, int | float) or math.isnan(upper) or upper < 0:
+        raise ValueError(
+            f"The rule registered for {type(layer).__name__} must return a number of at least 0. Received: {value!r}"
+        )
+    return Bound(lower, upper, "registered rule")
+
+
+def find_rule(layer):
+    """The `Rule` for a layer: that of the nearest class with one, if the layer computes as that does; else None.
+
+    lipviz's constrained layers have the rule of their Keras base, which reads the kernel that they use. One of somebody
+    else's that is linear in a way of its own has that of `ConstrainedKernel`.
+    """
+    known = _known(layer)
+    if known in RULES and known is not ConstrainedKernel:
+        return RULES[known] if computes_as(layer, known) else None
+    if known is None:
+        return None
+    ours = constrained_class(layer)
+    if ours is not None:
+        return RULES.get(ours.vanilla_class)
+    return RULES.get(ConstrainedKernel) if is_linear_otherwise(layer) else None
+
+
+def _known(layer):
+    """The nearest class of a layer that has a rule, or is one of lipviz's constrained layers; None where none is."""
+    return next((cls for cls in type(layer).__mro__ if cls in RULES or _is_ours(cls)), None)
+
+
+def _is_ours(cls):
+    return issubclass(cls, ConstrainedKernel) and cls.__module__.startswith("lipviz.layers.")
+
+
+def is_float(dtype):
+    """Whether a dtype is one of floating-point numbers."""
+    return "float" in str(dtype)
+
+
+def layer_bounds(layer, shape, norm, exact=False, whole=False):
+    """What the rules say of a layer of one input, and of the activation behind it, where its rule leaves that out.
+
+    Args:
+        layer: Keras layer.
+        shape: Shape of its input, without the batch.
+        norm: 1, 2 or `math.inf`.
+        exact: Whether minutes may be spent on a tight bound.
+        whole: Whether its input is of whole numbers.
+
+    Yields:
+        Tuples (words that follow the layer's name, `Bound`), in the order in which they are computed.
+    """
+    found = find_rule(layer)
+    problem = why_unknown(layer, found, shape, whole)
+    if problem is not None:
+        yield "", unknown(problem)
+        return
+    yield "", found.bound(layer, shape, norm, exact)
+    activation = getattr(layer, "activation", None) if found.linear else None
+    if activation not in (None, keras.activations.linear):
+        name = getattr(activation, "name", None) or getattr(activation, "__name__", "activation")
+        behind = tuple(layer.compute_output_shape((1, *shape)))[1:]
+        yield f" · {name}", activation_bound(activation, behind, norm)
+
+
+def layer_bound(layer, shape, norm, exact=False):
+    """The `Bound` of a layer of one input as a whole: of `layer_bounds`, one after the other."""
+    first, *others = (bound for _, bound in layer_bounds(layer, shape, norm, exact))
+    for bound in others:
+        first = bound.after(first)
+    return first
+
+
+def activation_bound(activation, shape, norm):
+    """Lipschitz constant of what a layer takes as its `activation`.
+
+    Args:
+        activation: Function, Keras layer, or None.
+        shape: Shape of what it is applied to, without the batch.
+        norm: 1, 2 or `math.inf`.
+
+    Returns:
+        A `Bound`, infinite where it is not known.
+    """
+    if activation is None:
+        return exactly(1.0, "linear")
+    if isinstance(activation, keras.layers.Layer):
+        return layer_bound(activation, shape, norm)
+    return function_bound(activation, shape, norm)
+
+
+def why_unknown(layer, found, shape, whole=False):
+    """Why the rule that was found for a layer, if there is one, does not speak of it; None where it does."""
+    known = _known(layer)
+    if found is None:
+        differs = f", which computes otherwise than {known.__name__}" if known not in (None, type(layer)) else ""
+        return f"no rule for {type(layer).__name__}{differs}"
+    if not is_float(layer.compute_dtype):
+        return f"it rounds to {layer.compute_dtype}, which jumps"
+    if known is not ConstrainedKernel and not states_its_shape(layer, known, shape):
+        return "it states a shape of its output that is not that of what it computes"
+    if whole and not found.whole:
+        return "it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)"
+    return None
+
+
+def never_stretches(layer):
+    """Whether the arguments of a layer make it 1-Lipschitz in l2, whatever its weights are or will be.
+
+    Args:
+        layer: Keras layer, built or not.
+    """
+    if isinstance(getattr(layer, "activation", None), keras.layers.Layer):
+        return isinstance(layer, keras.layers.Activation) and never_stretches(layer.activation)
+    found = find_rule(layer)
+    if found is None or not found.fixed:
+        return False
+    shape = sample_shape(layer, known_input_shape(layer))
+    return why_unknown(layer, found, shape) is None and found.bound(layer, shape, 2, False).upper <= 1
+
+
+def sample_shape(layer, shape):
+    """A shape without its batch; where it is None, or one of several inputs, that of an image of any size."""
+    if shape is not None and not any(isinstance(size, tuple | list) for size in shape):
+        return tuple(shape[1:])
+    rank = getattr(getattr(layer, "input_spec", None), "ndim", None) or 4
+    return (None,) * (rank - 1)
