@@ -4,6 +4,7 @@ The sources are parsed, not imported, so that an import inside a function counts
 """
 
 import ast
+import graphlib
 import itertools
 import subprocess
 import sys
@@ -55,6 +56,21 @@ def test_the_sources_follow_the_arrows():
 
 def test_the_table_of_the_architecture_is_true():
     assert arrows.PAGE.read_text(encoding="utf-8") == arrows.page(), "run `python -m tools.arrows`"
+
+
+# `Certificate.save` and `load` import at their call what writes and reads certificates.
+_AT_A_CALL = {("lipviz.certification.certificate", "lipviz.certification.certificate_file")}
+
+
+def test_no_modules_import_each_other():
+    sources = arrows.sources()
+    names = {".".join(module).removesuffix(".__init__"): module for module in sources}
+    graph = {}
+    for name, module in names.items():
+        found = imported(ast.parse(sources[module].read_text(encoding="utf-8")), module)
+        modules = {full if full in names else full.rpartition(".")[0] for _, full in found}
+        graph[name] = {other for other in modules - {name} if other in names and (name, other) not in _AT_A_CALL}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(names)  # a CycleError names those that do
 
 
 @pytest.mark.parametrize(

@@ -279,9 +279,7 @@ def checked(model, x):
     x = as_float64(x, "The samples")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
-    expected = _sample_shape(model)
-    if expected is not None and not _fits(x.shape[1:], expected):
-        raise ValueError(f"Expected samples of shape (n, {_words(expected)}). Received shape: {x.shape}")
+    check_sample_shape(model, x.shape)
     dtype = _sample_dtype(model)
     if not is_float(dtype) and not _holds(dtype, x):
         raise ValueError(
@@ -291,10 +289,13 @@ def checked(model, x):
     return logits_model(model), x
 
 
-def _sample_shape(model):
-    """Shape of a sample, with None for what may vary; None where the model does not say."""
+def check_sample_shape(model, shape):
+    """Raise ValueError unless a shape, with the number of samples, is one that a model takes, or it does not say."""
     tensors = getattr(model, "inputs", None)
-    return tuple(tensors[0].shape[1:]) if tensors else None
+    expected = tuple(tensors[0].shape) if tensors else (None,) * len(shape)
+    if len(shape) != len(expected) or any(e not in (None, s) for s, e in zip(shape[1:], expected[1:], strict=True)):
+        words = ", ".join("any" if size is None else str(size) for size in expected[1:])
+        raise ValueError(f"Expected samples of shape (n, {words}). Received shape: {shape}")
 
 
 def _sample_dtype(model):
@@ -306,14 +307,6 @@ def _holds(dtype, x):
     """Whether a dtype of whole numbers holds all of the values."""
     with np.errstate(invalid="ignore"):
         return np.array_equal(x.astype(dtype).astype(np.float64), x)
-
-
-def _fits(shape, expected):
-    return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
-
-
-def _words(shape):
-    return ", ".join("any" if size is None else str(size) for size in shape)
 
 
 def logits(network, x):

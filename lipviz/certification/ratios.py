@@ -120,7 +120,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
     check_varies(model)
 
     points = x[rng.integers(len(x), size=starts)]
-    directions = _unit(rng.standard_normal(points.shape))
+    directions = unit_vectors(rng.standard_normal(points.shape))
     ratios = _ratios(network, points, directions, radius)
     best = [points, directions, ratios]
     path = [ratios.max()]
@@ -128,9 +128,9 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
         climber = _Climber(network, points, radius)
         for step in range(steps):
             uphill_points, uphill_directions = climber.gradients(points, directions)
-            directions = _unit(uphill_directions, directions)
+            directions = unit_vectors(uphill_directions, directions)
             # Long moves first to reach other regions, short ones last to settle.
-            points = points + 0.1 * spread * (1 - step / steps) * _unit(uphill_points)
+            points = points + 0.1 * spread * (1 - step / steps) * unit_vectors(uphill_points)
             ratios = _ratios(network, points, directions, radius)
             better = ratios > best[2]
             for kept, new in zip(best, (points, directions, ratios), strict=True):
@@ -174,7 +174,7 @@ def _distances(values, pairs):
     return np.concatenate([np.linalg.norm(values[part[:, 0]] - values[part[:, 1]], axis=1) for part in parts])
 
 
-def _unit(vectors, fallback=None):
+def unit_vectors(vectors, fallback=None):
     """Each sample over its norm; where that is zero or not finite, the fallback (zero by default)."""
     flat = vectors.reshape(len(vectors), -1)
     with np.errstate(over="ignore"):

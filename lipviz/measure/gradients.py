@@ -17,8 +17,8 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.certification.radii import _fits, _sample_shape, _words
-from lipviz.certification.ratios import _unit
+from lipviz.certification.radii import check_sample_shape
+from lipviz.certification.ratios import unit_vectors
 from lipviz.model import KerasFunctional
 from lipviz.operators.linear import _GRADIENTS, _ROWS, _Pullback
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, follow, outputs, settled
@@ -274,12 +274,13 @@ def gradient_flow(model, x, output=None, seed=0):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
     size = outputs(network, x[:1]).shape[1]
     if output is None:
-        covectors, words = _unit(np.random.default_rng(seed).standard_normal((len(x), size))), "random directions"
+        drawn, words = np.random.default_rng(seed).standard_normal((len(x), size)), "random directions"
+        covectors = unit_vectors(drawn)
     else:
         covectors, words = _covectors(output, size)
         if len(covectors) > 1 or not covectors.any():
             raise ValueError(f"Expected one direction of the outputs that is not 0. Received: output={output!r}")
-        covectors = np.repeat(_unit(covectors), len(x), axis=0)
+        covectors = np.repeat(unit_vectors(covectors), len(x), axis=0)
     with float64_scope():
         taps = _Taps(network, x[:1], size)
         group = max(1, min(len(x), _GRADIENTS // taps.entries))
@@ -421,7 +422,7 @@ def gradient_depth(
         raise ValueError(f"'groupsort2' sorts pairs: expected an even width. Received: width={width}")
     kernels = _orthogonal_kernels(int(depths[-1]), width, seed)
     rng = np.random.default_rng((seed, 1))
-    x, covectors = rng.standard_normal((samples, width)), _unit(rng.standard_normal((samples, width)))
+    x, covectors = rng.standard_normal((samples, width)), unit_vectors(rng.standard_normal((samples, width)))
     norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in activations]
     return GradientDepth(activations, depths, np.array(norms), width, seed)
 
@@ -516,9 +517,7 @@ def _checked_samples(model, x):
     x = as_float64(x, "The samples")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
-    expected = _sample_shape(model)
-    if expected is not None and not _fits(x.shape[1:], expected):
-        raise ValueError(f"Expected samples of shape (n, {_words(expected)}). Received shape: {x.shape}")
+    check_sample_shape(model, x.shape)
     return x
 
 

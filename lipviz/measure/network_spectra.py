@@ -15,7 +15,7 @@ from lipviz.certification.graph import Trace, input_flows
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientMeter
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
-from lipviz.operators.convolution_bounds import _untransposed, conv_singular_values
+from lipviz.operators.convolution_bounds import conv_singular_values, untransposed
 from lipviz.operators.linear import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -199,7 +199,7 @@ def _decomposed(name, layer, shape):
 def _with_kernel(layer, operator, shape, kernel):
     """The operator of a layer, or its transpose, with another kernel."""
     try:
-        base = _untransposed(operator)
+        base = untransposed(operator)
     except TypeError:  # the algebra is someone else's
         other = types.SimpleNamespace(name=layer.name, linear=layer.linear, kernel=kernel, compute_dtype="float64")
         return _probed(other, shape)

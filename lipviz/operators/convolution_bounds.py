@@ -97,7 +97,7 @@ def convolution_bound(operator, mode="fast"):
     if mode not in MODES:
         raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
     start = time.perf_counter()
-    operator, scale = _scaled(_untransposed(operator))
+    operator, scale = _scaled(untransposed(operator))
     if scale == 0:
         return ConvolutionBound(0.0, 0.0, "zero", 1e3 * (time.perf_counter() - start))
     lower, upper, proof = 0.0, 0.0, "zero"
@@ -113,7 +113,7 @@ def convolution_bound(operator, mode="fast"):
     return ConvolutionBound(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
 
 
-def _untransposed(operator):
+def untransposed(operator):
     """The convolution that an operator is, or whose transpose it is."""
     found = operator
     # SciPy does not take a transpose of a transpose for the operator itself; transposes have one argument.
@@ -560,7 +560,7 @@ def _circular_values(layer):
 def _parts(operator):
     """Operators of which a direct sum consists, each with how often."""
     try:
-        operator = _untransposed(operator)
+        operator = untransposed(operator)
     except TypeError:
         return [(operator, 1)]
     kernels = collections.Counter(part.tobytes() for part in _groups(operator))
