@@ -56,6 +56,7 @@ def test_the_copy_computes_in_float64():
     np.testing.assert_allclose(outputs(copy, x), numpy_outputs(model, x), rtol=1e-14, atol=1e-15)
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* is not known to be 1-Lipschitz")  # it has a `__call__` of its own
 @pytest.mark.parametrize("kind", [keras.Sequential, lipviz.Sequential])
 def test_a_stack_is_copied_in_a_time_that_grows_with_its_layers(kind):
     def calls(count):
