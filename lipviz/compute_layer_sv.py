@@ -25,6 +25,8 @@ from lipviz.layers.pooling import (
 from lipviz.layers.residual import LipResidual
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.operators import linear as operators
+from lipviz.operators.singular_values import extreme_singular_values
+from lipviz.operators.used_weights import residual_shares
 from lipviz.operators.weights import as_float64
 
 _UNKNOWN = (None, None)
@@ -109,7 +111,7 @@ def compute_layer_sv(layer, supplementary_type2sv={}):  # noqa: B006 - the refer
     * Dense layers, convolutions (transposed, depthwise, separable; any stride, padding, dilation, groups and data
       format), average poolings and batch normalization (at inference): exact, the extreme ones of the min(inputs,
       outputs) singular values of the layer's matrix. Beyond 2048 inputs and outputs that share weights the method is
-      iterative: see `lipviz.operators.extreme_singular_values` for its tolerance.
+      iterative: see `lipviz.extreme_singular_values` for its tolerance.
     * `GroupSort` and its kin, `MaxMin`, scaled averages and resamplings: (k, k), exact at every input. So it is with
       1 for flattening, padding, dropout at inference, and max pooling without overlaps.
     * ReLU and other activations as layers, max pooling with overlaps, and l2-norm pooling: the range over all inputs.
@@ -193,7 +195,7 @@ def _pair(values, kind):
 
 
 def _of_blocks(blocks):
-    extremes = [operators.extreme_singular_values(block) for block in blocks]
+    extremes = [extreme_singular_values(block) for block in blocks]
     return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
@@ -225,7 +227,7 @@ def _alpha(layer):
 
 def _of_shares(layer):
     _check_built(layer)
-    return (math.hypot(*operators.residual_shares(layer)),) * 2
+    return (math.hypot(*residual_shares(layer)),) * 2
 
 
 def _slopes(negative, positive=1.0):

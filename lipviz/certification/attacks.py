@@ -24,7 +24,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.radii import check_epsilons, checked, class_numbers, decisions, logits
-from lipviz.operators.linear import _Pullback
+from lipviz.operators.autodiff import _Pullback
 from lipviz.operators.precision import check_varies, float64_scope
 
 # Number of steps of each method, by default.

@@ -9,8 +9,8 @@ import numpy as np
 from lipviz.certification.graph import traced
 from lipviz.certification.rules.merging import Flow
 from lipviz.certification.rules.registry import find_rule
-from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import float64_copy
+from lipviz.operators.used_weights import used_kernel
 
 LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
 

@@ -20,8 +20,8 @@ from lipviz import layers as lip
 from lipviz.certification.rules.registry import find_rule, is_linear
 from lipviz.layers import ConstrainedKernel, PadConv2D
 from lipviz.operators.algebra import constrained_class
-from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
+from lipviz.operators.used_weights import used_kernel
 
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed

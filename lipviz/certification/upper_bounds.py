@@ -14,8 +14,8 @@ from lipviz.certification.provenance import data_of, origin_of
 from lipviz.certification.ratios import gradient_ascent_ratio
 from lipviz.certification.rules.registry import check_norm, is_float
 from lipviz.copies import NotCopiedError
-from lipviz.operators.linear import HALF
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
+from lipviz.operators.used_weights import HALF
 from lipviz.operators.weights import as_float64
 
 _SEARCH = {"steps": 30, "starts": 16}

@@ -14,7 +14,7 @@ import numpy as np
 from lipviz import layers
 from lipviz import normalizers as nm
 from lipviz.measure.layer_playground import float64_layer
-from lipviz.operators.linear import _Pullback
+from lipviz.operators.autodiff import _Pullback
 from lipviz.operators.precision import float64_scope, outputs
 from lipviz.operators.weights import as_float64
 

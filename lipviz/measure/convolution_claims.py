@@ -13,7 +13,8 @@ import scipy.sparse.linalg as sla
 from lipviz import convolution_norms as cn
 from lipviz import normalizers as nm
 from lipviz.layers.convolutional import averaged_factor, coverage_factor
-from lipviz.operators.linear import Convolution, explicit_matrix
+from lipviz.operators.convolution import Convolution
+from lipviz.operators.singular_values import explicit_matrix
 from lipviz.operators.weights import as_float64
 
 KERNEL_KINDS = ("all ones", "random", "smooth", "checkerboard", "edge")

@@ -20,7 +20,7 @@ from lipviz import normalizers as nm
 from lipviz.certification.radii import _fits, _sample_shape, _words
 from lipviz.certification.ratios import _unit
 from lipviz.operators.algebra import KerasFunctional
-from lipviz.operators.linear import _GRADIENTS, _ROWS, _Pullback
+from lipviz.operators.autodiff import _GRADIENTS, _ROWS, _Pullback
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, follow, outputs, settled
 from lipviz.operators.weights import as_float64, to_numpy
 

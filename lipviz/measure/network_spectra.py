@@ -15,13 +15,13 @@ from lipviz.certification.graph import traced
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientMeter
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
+from lipviz.operators.convolution import Convolution
 from lipviz.operators.convolution_bounds import _untransposed, conv_singular_values
 from lipviz.operators.linear import (
     CONVOLUTIONS,
     DEPTHWISE,
     SEPARABLE,
     TRANSPOSED,
-    Convolution,
     _channels_first,
     _probed,
     input_shape,

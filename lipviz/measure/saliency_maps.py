@@ -6,7 +6,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.radii import checked, decisions, logits
-from lipviz.operators.linear import _Pullback
+from lipviz.operators.autodiff import _Pullback
 from lipviz.operators.precision import check_varies, float64_scope
 from lipviz.operators.weights import as_float64, to_numpy
 

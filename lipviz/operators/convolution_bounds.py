@@ -26,14 +26,10 @@ import scipy.sparse.linalg as sla
 
 from lipviz import convolution_norms as cn
 from lipviz.layers.unconstrained import PadConv2D
-from lipviz.operators.linear import (
-    EXPLICIT_SIDE,
-    Convolution,
-    explicit_matrix,
-    input_shape,
-    linear_operator,
-    used_kernel,
-)
+from lipviz.operators.convolution import Convolution
+from lipviz.operators.linear import input_shape, linear_operator
+from lipviz.operators.singular_values import EXPLICIT_SIDE, explicit_matrix
+from lipviz.operators.used_weights import used_kernel
 from lipviz.operators.weights import as_float64
 
 MODES = ("fast", "exact")

@@ -58,18 +58,19 @@ def layers_with_kernel(target):
         ValueError: If it is not built, or no layer of it has a kernel.
     """
     if not target.built:
-        raise ValueError(f"{_named(target)} must be built before it is measured: call it on data, or `build` it.")
+        raise ValueError(f"{named(target)} must be built before it is measured: call it on data, or `build` it.")
     layers = list(target._flatten_layers(include_self=True))
     layers = [layer for layer in layers if layer.built and getattr(layer, "kernel", None) is not None]
     if not layers:
-        raise ValueError(f"{_named(target)} has no kernel to measure. Expected one, as of a Dense layer.")
+        raise ValueError(f"{named(target)} has no kernel to measure. Expected one, as of a Dense layer.")
     names = [layer.name for layer in layers]
     if len(set(names)) < len(names):
         names = [layer.path for layer in layers]
     return dict(zip(names, layers, strict=True))
 
 
-def _named(layer):
+def named(layer):
+    """Class and name of a layer, for errors."""
     return f"{type(layer).__name__} '{layer.name}'"
 
 

@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lipviz import convolution_norms as cn
-from lipviz import layers
-from lipviz.operators import Convolution, conv_singular_values, convolution_bound, size_free_bound
+from lipviz import layers, operators
+from lipviz.operators import Convolution, conv_singular_values, convolution, convolution_bound, size_free_bound
 from lipviz.operators import convolution_bounds as convolutions
-from lipviz.operators import linear as operators
 from tests.random_convolutions import (
     bounds_of,
     is_broken,
@@ -33,7 +32,7 @@ def norm(operator):
 @pytest.mark.parametrize("entries", [0, 2**21])
 def test_a_product_is_that_of_the_matrix(entries, monkeypatch):
     """Tap by tap, and with all patches laid out at once."""
-    monkeypatch.setattr(operators, "_PATCH_ENTRIES", entries)
+    monkeypatch.setattr(convolution, "_PATCH_ENTRIES", entries)
     together = 0
     for seed in range(80):
         operator = random_convolution(seed)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lipviz.certification.rules.registry import Bound, computed, rule, unknown
 from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.operators.convolution import Convolution
 from lipviz.operators.convolution_bounds import ConvolutionBound, convolution_bound, size_free_bound
 from lipviz.operators.linear import (
     AVERAGES,
@@ -17,15 +18,14 @@ from lipviz.operators.linear import (
     GLOBAL_AVERAGES,
     SEPARABLE,
     TRANSPOSED,
-    Convolution,
     NotLinearError,
-    explicit_matrix,
     geometry,
     is_plain,
     linear_operator,
     per_channel,
-    used_kernel,
 )
+from lipviz.operators.singular_values import explicit_matrix
+from lipviz.operators.used_weights import used_kernel
 
 _EXACT_SIDE = 2048  # of a matrix, for its SVD: seconds
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own

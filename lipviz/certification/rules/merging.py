@@ -16,7 +16,7 @@ from lipviz.certification.rules.pointwise import largest_slope, named_activation
 from lipviz.certification.rules.registry import Bound, exactly, is_float, unknown
 from lipviz.certification.sizes import Shapes, are_one_together
 from lipviz.operators.algebra import computes_as
-from lipviz.operators.linear import largest_rounding, residual_shares, rounded
+from lipviz.operators.used_weights import largest_rounding, residual_shares, rounded
 from lipviz.operators.weights import as_float64
 
 

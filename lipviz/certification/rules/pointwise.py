@@ -7,7 +7,8 @@ import numpy as np
 
 from lipviz import layers as lip
 from lipviz.certification.rules.registry import Bound, computed, exactly, layer_bound, rule, unknown
-from lipviz.operators.linear import as_computed, batch_normalization_factors, is_positive, largest_rounding, used_factor
+from lipviz.operators.linear import batch_normalization_factors, is_positive
+from lipviz.operators.used_weights import as_computed, largest_rounding, used_factor
 from lipviz.operators.weights import as_float64, to_numpy
 
 # The largest slope of each function of Keras, entry by entry; rounded up in the last digit where it is no closed form.

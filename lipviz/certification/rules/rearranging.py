@@ -9,8 +9,9 @@ from lipviz import layers as lip
 from lipviz import normalizers as nm
 from lipviz.certification.rules.linear import matrix_bound
 from lipviz.certification.rules.registry import Bound, exactly, layer_bound, rule, unknown
-from lipviz.operators.linear import Convolution, used_factor
+from lipviz.operators.convolution import Convolution
 from lipviz.operators.precision import float64_scope
+from lipviz.operators.used_weights import used_factor
 
 _EXPLICIT_SIDE = 1024
 
