@@ -14,6 +14,7 @@ MODULES = {
     "lipviz.app": "lipviz.command.app",
     "lipviz.bench": "lipviz.command.bench",
     "lipviz.cli": "lipviz.command.cli",
+    "lipviz.convolution_norms": "lipviz.normalizers.fourier",
     "lipviz.doctor": "lipviz.command.doctor",
     "lipviz.lab": "lipviz.command.lab",
     "lipviz.measure.algebra": "lipviz.operators.algebra",
@@ -112,15 +113,19 @@ def warn(old, new, level):
 
 
 def name_of(module, name):
-    """The value of a name that has moved out of a module, for a module's `__getattr__`.
+    """What has moved out of a module, a value or a module in it, for the old one's `__getattr__`.
 
     Raises:
-        AttributeError: If none of that name has.
+        AttributeError: If nothing of that name has.
     """
+    old = f"{module}.{name}"
+    if old in MODULES:
+        warn(old, MODULES[old], 3)
+        return importlib.import_module(MODULES[old])
     new = NAMES.get(module, {}).get(name)
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warn(f"{module}.{name}", f"{new}.{name}", 3)
+    warn(old, f"{new}.{name}", 3)
     return getattr(importlib.import_module(new), name)
 
 

@@ -19,6 +19,16 @@ def test_a_module_that_has_moved_is_the_new_one(old, new, monkeypatch):
     assert [warning.filename for warning in found] == [__file__]
 
 
+@pytest.mark.parametrize(("old", "new"), _moved.MODULES.items())
+def test_a_module_that_has_moved_is_still_an_attribute(old, new, monkeypatch):
+    package, _, name = old.rpartition(".")
+    monkeypatch.delattr(old, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"`{old}` has moved and will be removed: use `{new}`") as found:
+        module = getattr(importlib.import_module(package), name)
+    assert module is importlib.import_module(new)
+    assert [warning.filename for warning in found] == [__file__]
+
+
 def test_what_lies_below_a_package_that_has_moved_is_run_once(monkeypatch):
     monkeypatch.delitem(sys.modules, "lipviz.measure.bounds.registry", raising=False)
     with pytest.warns(DeprecationWarning, match="`lipviz.measure.bounds"):

@@ -9,7 +9,7 @@ padding is not circular, and σ may be twice what the FFT says. What is proved h
 * *Compression.* A circulant matrix of size N whose entries are multiplied by exp(iφ) where they wrap around holds the
   matrix of the convolution, once no entry of it wraps: it is a block of the circulant, so its norm is no larger. The
   circulant's is max σ(K̂(ω)) over ω = (2πj + φ)/N, for every φ that one likes, one per axis. For few outputs the
-  section of `lipviz.convolution_norms` is closer.
+  section of `lipviz.normalizers.fourier` is closer.
 * *Cholesky.* Where the factorization of t²I − AᵀA runs through in floating point, the matrix has no eigenvalue below
   minus its backward error (Rump 2006, Verification of positive definiteness, BIT 46): ‖A‖ ≤ t up to that.
 """
@@ -24,8 +24,8 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg as sla
 
-from lipviz import convolution_norms as cn
 from lipviz.layers.unconstrained import PadConv2D
+from lipviz.normalizers import fourier
 from lipviz.operators.convolution import Convolution
 from lipviz.operators.linear import input_shape, linear_operator
 from lipviz.operators.singular_values import EXPLICIT_SIDE, explicit_matrix
@@ -188,7 +188,7 @@ def _axes(block):
     geometry = zip(
         block.kernel.shape[:-2], block.strides, block.dilations, block.sizes, block.counts, block.before, strict=True
     )
-    return [cn.polyphase(*values) for values in geometry]
+    return [fourier.polyphase(*values) for values in geometry]
 
 
 def _circulant(block):
@@ -198,7 +198,7 @@ def _circulant(block):
     best, place = math.inf, None
     for twists in itertools.product((0.0, np.pi), repeat=len(axes)):
         grids = [(2 * np.pi * np.arange(n) + twist) / n for n, twist in zip(sizes, twists, strict=True)]
-        found, where = cn.largest_symbol(block.kernel, axes, grids, cn.halved(grids, twists), best)
+        found, where = fourier.largest_symbol(block.kernel, axes, grids, fourier.halved(grids, twists), best)
         if found < best:
             best, place = found, where
     return best, _wave(block, axes, place)
@@ -206,13 +206,13 @@ def _circulant(block):
 
 def _section(block):
     """The bound by the section's matrix on the window of outputs; infinite where it would take long."""
-    axes = cn.roomy(_axes(block), block.counts)
+    axes = fourier.roomy(_axes(block), block.counts)
     channels = min(block.kernel.shape[-1], block.kernel.shape[-2] * math.prod(len(axis.values) for axis in axes))
     work = math.prod(axis.size for axis in axes) * channels**3
     if math.prod(block.counts) > SECTION_OUTPUTS or work > SECTION_OPERATIONS:
         return math.inf
-    grids = cn.twisted(axes)
-    return cn.section_norm(block.kernel, axes, grids, cn.features_of(axes, grids, block.counts))
+    grids = fourier.twisted(axes)
+    return fourier.section_norm(block.kernel, axes, grids, fourier.features_of(axes, grids, block.counts))
 
 
 # --- from below ---
@@ -224,7 +224,7 @@ def _wave(block, axes, place):
     noise = rng.standard_normal((*block.sizes, block.kernel.shape[-2]))
     if place is None:
         return noise.ravel()
-    ((_, symbols),) = cn.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
+    ((_, symbols),) = fourier.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
     vector = np.linalg.svd(symbols[0], full_matrices=False)[0][:, 0].conj()
     vector = vector.reshape(*(len(axis.values) for axis in axes), -1)
     wave = np.ones(block.sizes)
@@ -471,7 +471,7 @@ def _groups(operator):
 def _size_free(kernel, strides, dilations, points):
     # With stride 1 a dilation only stretches the frequencies.
     steps = [(s, 1 if s == 1 else d) for s, d in zip(strides, dilations, strict=True)]
-    axes = [cn.polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
+    axes = [fourier.polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
     patches = math.prod(int(np.bincount(axis.phases).max()) for axis in axes)
     simple = _matrix_norm(kernel) * math.sqrt(patches)
     factor, grids = 1.0, []
@@ -484,7 +484,7 @@ def _size_free(kernel, strides, dilations, points):
             raise ValueError(f"`points` must exceed the kernel's reach of {spread}. Received: points={points!r}")
         factor /= math.cos(math.pi * spread / (2 * count))
         grids.append(2 * np.pi * np.arange(count) / count)
-    bound, _ = cn.largest_symbol(kernel, axes, grids, cn.halved(grids, [0.0] * len(grids)))
+    bound, _ = fourier.largest_symbol(kernel, axes, grids, fourier.halved(grids, [0.0] * len(grids)))
     return min(simple, bound * factor)
 
 
@@ -539,11 +539,11 @@ def _circular_values(layer):
     kernel, groups = used_kernel(layer), getattr(layer, "groups", 1)
     axes, grids = [], []
     for k, s, d, n in zip(layer.kernel_size, layer.strides, layer.dilation_rate, _spatial_sizes(layer), strict=True):
-        axes.append(cn.polyphase(k, s, d))
+        axes.append(fourier.polyphase(k, s, d))
         grids.append(2 * np.pi * np.arange(n // s) / (n // s))
     values = []
     for part in np.split(kernel, groups, axis=-1):
-        for _, symbols in cn.symbols_on(part, axes, grids):
+        for _, symbols in fourier.symbols_on(part, axes, grids):
             values.append(np.linalg.svd(symbols, compute_uv=False).ravel())
     values = np.concatenate(values)
     places = math.prod(len(grid) for grid in grids)

@@ -24,7 +24,8 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
-from lipviz import normalizers as nm
+from lipviz.normalizers.bounds import patch_coverage, rounding_margin
+from lipviz.normalizers.iterations import as_matrix
 
 _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
@@ -292,7 +293,7 @@ class ConvolutionNorm:
     def coverage(self):
         """Norm of the convolution over that of the kernel's matrix, at the most: √(patches that share an entry)."""
         axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
-        return math.sqrt(math.prod(nm.patch_coverage(*axis, self.padding, self.transposed) for axis in axes))
+        return math.sqrt(math.prod(patch_coverage(*axis, self.padding, self.transposed) for axis in axes))
 
     @functools.cached_property
     def grids(self):
@@ -341,11 +342,11 @@ class ConvolutionNorm:
         Returns:
             A tensor of the kernel's shape.
         """
-        matrix = nm.as_matrix(kernel).shape
+        matrix = as_matrix(kernel).shape
         dtype = standardize_dtype(kernel.dtype)
         # No circulant's norm is below that of the kernel's matrix (N ≥ P), whose entries' norm is at most 1.
         least = 0.5 / math.sqrt(min(matrix)) if min(matrix) else 1.0
-        margin = 1 - 4 * nm.rounding_margin(matrix, dtype)
+        margin = 1 - 4 * rounding_margin(matrix, dtype)
         return kernel * (margin / ops.maximum(self.bound(kernel), least))
 
     def bound(self, kernel):
