@@ -41,6 +41,7 @@ from lipviz.normalizers.checks import (
 )
 from lipviz.normalizers.convolution import get_conv_operators, spectral_normalization_conv
 from lipviz.normalizers.eigenvalues import decomposing_pays, without_eigenvalues
+from lipviz.normalizers.gram import GramIteration
 from lipviz.normalizers.iterations import (
     as_matrix,
     bjorck_direction,
@@ -63,6 +64,7 @@ __all__ = [
     "DEFAULT_EPS_SPECTRAL",
     "DEFAULT_MAXITER_BJORCK",
     "DEFAULT_MAXITER_SPECTRAL",
+    "GramIteration",
     "as_matrix",
     "as_number",
     "as_one_call",

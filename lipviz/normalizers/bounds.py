@@ -100,6 +100,9 @@ def schatten_bound(gram, squarings):
     Repeated squaring (Gram iteration, Delattre et al. 2023): with q = 2^squarings,
     λ1(A) ≤ ‖A^q‖_F^(1/q) ≤ rank(A)^(1/2q) λ1(A), sound after every squaring.
 
+    `GramIteration` takes a norm and its logarithm after each squaring; this one, which every training step without
+    Björck runs and differentiates, a norm after three, and no logarithm.
+
     Args:
         gram: Matrix of shape (n, n).
         squarings: Number of squarings.
