@@ -158,7 +158,7 @@ def _patches(sizes, kernel_size, strides, padding, transposed):
 
 
 def averaged_factor(sizes, kernel_size, strides):
-    """The reference's factor, for comparison: the mean number of patches per pixel in place of the largest one."""
+    """The reference's factor, by its formula, for comparison: the mean number of patches per pixel, not the largest."""
     if max(strides) > 1:
         return math.prod(math.ceil(k / s) for k, s in zip(kernel_size, strides, strict=True)) ** -0.5
     if None in sizes:

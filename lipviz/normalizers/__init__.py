@@ -21,7 +21,6 @@ from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,
     floating,
-    patch_coverage,
     rounding_margin,
     schatten_bound,
     unit_scaled,
@@ -52,6 +51,7 @@ from lipviz.normalizers.iterations import (
     set_stop_grad_spectral,
     spectral_normalization,
 )
+from lipviz.normalizers.patches import image_size, patch_coverage, patches_along, shared_patches
 from lipviz.normalizers.sound import (
     sound_normalization,
     sound_orthogonalization,
@@ -82,13 +82,16 @@ __all__ = [
     "deflated_bound",
     "floating",
     "get_conv_operators",
+    "image_size",
     "in_numpy",
     "l2_normalize",
     "patch_coverage",
+    "patches_along",
     "reshaped_kernel_orthogonalization",
     "rounding_margin",
     "schatten_bound",
     "set_stop_grad_spectral",
+    "shared_patches",
     "sound_normalization",
     "sound_orthogonalization",
     "sound_orthogonalization_of_values",

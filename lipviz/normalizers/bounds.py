@@ -15,43 +15,6 @@ def floating(x):
     return x if standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
 
 
-def patch_coverage(size, kernel_size, stride, padding, transposed=False):
-    """Count how many patches of a convolution share one entry of its input, along one axis, at the most.
-
-    Args:
-        size: Length of the axis of the layer's input; None where it is not known, which counts for every size.
-        kernel_size: Length of a patch.
-        stride: Distance of neighbouring patches.
-        padding: "same" or "valid".
-        transposed: Whether the layer is a transposed convolution, and the patches lie in its output.
-
-    Returns:
-        A positive int that holds for `size` and for everything shorter, at most ceil(kernel_size / stride).
-    """
-    most = -(-kernel_size // stride)
-    found = 1
-    for length in range(1, (size or 0) + 1):
-        if found == most:
-            break
-        found = max(found, _covering(length, kernel_size, stride, padding, transposed))
-    return most if size is None else found
-
-
-def _covering(length, kernel_size, stride, padding, transposed):
-    """The same for one length, by counting."""
-    if transposed:
-        patches = length
-        length = length * stride + (max(kernel_size - stride, 0) if padding == "valid" else 0)
-    elif padding == "same":
-        patches = -(-length // stride)
-    else:
-        patches = max((length - kernel_size) // stride + 1, 0)
-    before = max((patches - 1) * stride + kernel_size - length, 0) // 2 if padding == "same" else 0
-    starts = np.arange(patches) * stride - before
-    entries = np.arange(length)[:, None]
-    return int(((starts <= entries) & (entries < starts + kernel_size)).sum(axis=1).max(initial=1))
-
-
 def rounding_margin(shape, dtype):
     """Relative margin that covers the rounding of a matrix product of this shape.
 

@@ -25,9 +25,10 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from lipviz.normalizers._operations import in_numpy
-from lipviz.normalizers.bounds import patch_coverage, rounding_margin
+from lipviz.normalizers.bounds import rounding_margin
 from lipviz.normalizers.gram import GramIteration
 from lipviz.normalizers.iterations import as_matrix
+from lipviz.normalizers.patches import image_size, patch_coverage, patches_along
 
 _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
@@ -282,7 +283,7 @@ class ConvolutionNorm:
         if self.transposed:
             return self.sizes
         axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
-        return tuple(max(_count_and_before(n, k, s, self.padding)[0], 1) for n, k, s in axes)
+        return tuple(max(patches_along(n, k, s, self.padding)[0], 1) for n, k, s in axes)
 
     @functools.cached_property
     def is_section(self):
@@ -433,19 +434,11 @@ def _axis_up_to(size, taps, stride, padding, transposed):
     axis = polyphase(taps, stride, 1)
     least = int(axis.shifts.max()) + 1  # no tap falls onto another
     for length in range(1, size + 1):
-        image = length * stride + (max(taps - stride, 0) if padding == "valid" else 0) if transposed else length
-        count, before = _count_and_before(image, taps, stride, padding)
+        image = image_size(length, taps, stride, padding, transposed)
+        count, before = patches_along(image, taps, stride, padding)
         if count > 0:
             least = max(least, polyphase(taps, stride, 1, image, count, before).size)
     return dataclasses.replace(axis, size=least)
-
-
-def _count_and_before(size, taps, stride, padding):
-    """Number of patches along an axis, and of zeros before the first entry."""
-    if padding == "valid":
-        return (size - taps) // stride + 1, 0
-    count = -(-size // stride)
-    return count, max((count - 1) * stride + taps - size, 0) // 2
 
 
 def _gram(real, imaginary):

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import scipy.sparse.linalg as sla
 
+from lipviz import normalizers as nm
+
 _PATCH_ENTRIES = 2**21  # of all patches laid out at once, 16 MiB
 
 
@@ -44,7 +46,7 @@ class Convolution(sla.LinearOperator):
                 f"Received: kernel of shape {self.kernel.shape}, sizes {self.sizes}, groups {groups}"
             )
         axes = zip(self.sizes, reach, self.strides, self.dilations, strict=True)
-        axes = [_count_and_before(n, (k - 1) * d + 1, s, padding) for n, k, s, d in axes]
+        axes = [nm.patches_along(n, (k - 1) * d + 1, s, padding) for n, k, s, d in axes]
         self.counts, self.before = tuple(c for c, _ in axes), tuple(b for _, b in axes)
         if min(self.counts, default=1) < 1:
             raise ValueError(f"An input of sizes {self.sizes} is smaller than the kernel {self.kernel.shape}.")
@@ -141,18 +143,6 @@ class Convolution(sla.LinearOperator):
         if math.prod(self.kernel.shape[:-2]) == 1 and set(self.strides) <= {1}:
             return [Convolution(part.reshape(part.shape[-2:])) for part in parts]
         return [Convolution(part, self.sizes, self.strides, self.padding, self.dilations) for part in parts]
-
-
-def _count_and_before(size, reach, stride, padding):
-    """Number of patches along an axis, and of zeros before the first entry."""
-    if padding == "same":
-        count = -(-size // stride)
-        return count, max((count - 1) * stride + reach - size, 0) // 2
-    if padding == "causal":
-        return (size - 1) // stride + 1, reach - 1
-    if padding == "valid":
-        return (size - reach) // stride + 1, 0
-    raise ValueError(f"`padding` must be 'valid', 'same' or 'causal'. Received: {padding!r}")
 
 
 def _connected(size, count, stride, offset):

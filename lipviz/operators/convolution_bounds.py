@@ -24,6 +24,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg as sla
 
+from lipviz import normalizers as nm
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.normalizers import fourier
 from lipviz.operators.convolution import Convolution
@@ -166,13 +167,8 @@ def _terms(block):
 
 def _coverage(block):
     """σ(W)·√P, with P the largest number of patches that share an entry, counted."""
-    taps = block.kernel.shape[:-2]
-    patches = 1
-    for size, count, k, stride, dilation, before in zip(
-        block.sizes, block.counts, taps, block.strides, block.dilations, block.before, strict=True
-    ):
-        entries = (np.arange(count)[:, None] * stride + np.arange(k) * dilation - before).ravel()
-        patches *= int(np.bincount(entries[(entries >= 0) & (entries < size)], minlength=1).max())
+    axes = zip(block.sizes, block.kernel.shape[:-2], block.strides, block.dilations, strict=True)
+    patches = math.prod(nm.shared_patches(n, k, s, block.padding, d) for n, k, s, d in axes)
     return _matrix_norm(block.kernel) * math.sqrt(patches)
 
 
@@ -472,6 +468,7 @@ def _size_free(kernel, strides, dilations, points):
     # With stride 1 a dilation only stretches the frequencies.
     steps = [(s, 1 if s == 1 else d) for s, d in zip(strides, dilations, strict=True)]
     axes = [fourier.polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
+    # On an image without end those taps meet in an entry that read the same phase.
     patches = math.prod(int(np.bincount(axis.phases).max()) for axis in axes)
     simple = _matrix_norm(kernel) * math.sqrt(patches)
     factor, grids = 1.0, []

@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lipviz import layers, operators
+from lipviz import normalizers as nm
 from lipviz.normalizers import fourier
 from lipviz.operators import Convolution, conv_singular_values, convolution, convolution_bound, size_free_bound
 from lipviz.operators import convolution_bounds as convolutions
@@ -27,6 +30,18 @@ def norm(operator):
 
 
 # --- products ---
+
+
+@pytest.mark.parametrize("padding", ["same", "causal", "valid"])
+def test_patches_that_share_an_entry_are_counted(padding):
+    for size, taps, stride, dilation in itertools.product((1, 2, 5, 9), (1, 2, 3, 5), (1, 2, 3), (1, 2)):
+        reach = (taps - 1) * dilation + 1
+        counted = nm.shared_patches(size, taps, stride, padding, dilation)
+        if padding == "valid" and size < reach:
+            assert counted == 0
+            continue
+        reads = Convolution(np.ones((taps, 1, 1)), (size,), (stride,), padding, (dilation,))
+        assert counted == (matrix_of(reads) != 0).sum(axis=0).max()
 
 
 @pytest.mark.parametrize("entries", [0, 2**21])

@@ -9,7 +9,6 @@ from lipviz import layers as lip
 from lipviz import normalizers as nm
 from lipviz.certification.rules.linear import matrix_bound
 from lipviz.certification.rules.registry import Bound, exactly, layer_bound, rule, unknown
-from lipviz.operators.convolution import Convolution
 from lipviz.operators.precision import float64_scope
 from lipviz.operators.used_weights import used_factor
 
@@ -120,8 +119,8 @@ def _max_pooling(layer, shape, norm, exact):
 
 def _most_windows(sizes, layer):
     """Number of windows that share an entry at these very sizes."""
-    windows = Convolution(np.ones((*layer.pool_size, 1, 1)), sizes, layer.strides, layer.padding)
-    return round(float((windows.T @ np.ones(windows.shape[0])).max()))
+    axes = zip(sizes, layer.pool_size, layer.strides, strict=True)
+    return math.prod(nm.shared_patches(*axis, layer.padding) for axis in axes)
 
 
 @rule(*_GLOBAL_MAX, whole=True)
