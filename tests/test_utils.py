@@ -57,7 +57,7 @@ def test_of_a_network_it_is_the_largest_norm_of_its_jacobians(network, monkeypat
     np.testing.assert_allclose(autodiff.jacobian_norms(model, X), expected, rtol=1e-10)
     np.testing.assert_allclose(utils.evaluate_lip_const(model, X), expected.max(), rtol=1e-10)
     # In groups of samples, the last of which is not full.
-    monkeypatch.setattr(autodiff, "_GRADIENTS", 8 * 3 * 8)  # eight samples of three outputs
+    monkeypatch.setattr(autodiff, "GRADIENTS", 8 * 3 * 8)  # eight samples of three outputs
     np.testing.assert_allclose(autodiff.jacobian_norms(model, X), expected, rtol=1e-10)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -67,7 +67,7 @@ def test_of_a_network_it_is_the_largest_norm_of_its_jacobians(network, monkeypat
 @pytest.mark.slow
 def test_many_outputs_are_measured_by_a_power_iteration(network, monkeypatch):
     model, weights = network
-    monkeypatch.setattr(autodiff, "_ROWS", 2)
+    monkeypatch.setattr(autodiff, "ROWS", 2)
     expected = exact_norms(weights, X)
     found = autodiff.jacobian_norms(model, X, eps=1e-6, seed=0)
     assert (found <= expected * (1 + 1e-8)).all()

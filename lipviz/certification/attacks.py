@@ -24,7 +24,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.radii import check_epsilons, checked, class_numbers, decisions, logits
-from lipviz.operators.autodiff import _Pullback
+from lipviz.operators.autodiff import Pullback, padded
 from lipviz.operators.precision import check_varies, float64_scope
 
 # Number of steps of each method, by default.
@@ -227,13 +227,10 @@ class _Scores:
 
     def _padded(self, points, covectors):
         """Always the same number of rows: one compiled function for all."""
-        count = len(points)
-        spare = self.rows - count
-        points = np.concatenate([points, np.repeat(points[:1], spare, axis=0)])
-        covectors = np.concatenate([covectors, np.repeat(covectors[:1], spare, axis=0)])
+        (points, count), (covectors, _) = padded(points, self.rows), padded(covectors, self.rows)
         with float64_scope():
             if self._pullback is None:
-                self._pullback = _Pullback(self.network, points.shape, self.outputs, often=True)
+                self._pullback = Pullback(self.network, points.shape, self.outputs, often=True)
             return self._pullback.gradients(points, covectors)[:count]
 
 

@@ -8,12 +8,57 @@ from lipviz import normalizers as nm
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs, settled
 from lipviz.operators.weights import as_float64, to_numpy
 
-_ROWS = 4096  # outputs whose gradients are taken one by one, per sample
-_GRADIENTS = 2**22  # entries of gradients at a time
+ROWS = 4096  # outputs whose gradients are taken one by one, per sample
+GRADIENTS = 2**22  # entries of gradients at a time
 
 
-class _Pullback(keras.Model):
-    """Gradients of u·f(x) with respect to x on every backend: offsets of x are the weights of a model that is trained.
+class Gradients(keras.Model):
+    """Gradients of a number with respect to arrays on every backend: offsets of these are the weights of a model.
+
+    The number is the model's loss. A step of gradient descent of length 1 from 0 leaves the offsets at the gradients,
+    with their sign changed.
+
+    Args:
+        network: Model in float64, which is made untrainable.
+        given: Shapes of the arrays that the number depends on.
+        offsets: Shapes of the offsets.
+        often: Whether it will be asked so often that compiling pays.
+    """
+
+    def __init__(self, network, given, offsets, often=False):
+        super().__init__(name="gradients", dtype="float64")
+        self.network = network
+        self.network.trainable = False
+        self.given = [self._weight(f"given_{i}", shape) for i, shape in enumerate(given)]
+        self.offsets = [self._weight(f"offset_{i}", shape, trainable=True) for i, shape in enumerate(offsets)]
+        jax = keras.backend.backend() == "jax"
+        self.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=jax, run_eagerly=not (jax or often))
+
+    def _weight(self, name, shape, trainable=False):
+        return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64", trainable=trainable)
+
+    def value(self, given, offsets):
+        """The number, a scalar tensor, of two lists of tensors."""
+        raise NotImplementedError
+
+    def call(self, inputs):
+        given, offsets = ([ops.convert_to_tensor(x) for x in arrays] for arrays in (self.given, self.offsets))
+        with settled(self.network):
+            self.add_loss(self.value(given, offsets))
+        return inputs
+
+    def at(self, *given):
+        """Gradients with respect to all offsets, where they are 0: a list of float64 arrays."""
+        for variable, array in zip(self.given, given, strict=True):
+            variable.assign(array)
+        for offset in self.offsets:
+            offset.assign(np.zeros(offset.shape))
+        self.train_on_batch(np.zeros((1, 1)))
+        return [-to_numpy(offset) for offset in self.offsets]
+
+
+class Pullback(Gradients):
+    """Gradients of u·f(x) with respect to x.
 
     Args:
         network: Model in float64.
@@ -24,33 +69,49 @@ class _Pullback(keras.Model):
 
     def __init__(self, network, points, size, often=False):
         check_varies(network)
-        super().__init__(name="pullback", dtype="float64")
-        self.network = network
-        self.network.trainable = False
-        self.points = self._weight("points", points)
-        self.covectors = self._weight("covectors", (points[0], size))
-        self.offsets = self._weight("offsets", points, trainable=True)
-        # A step of length 1 downhill from 0: where the offsets arrive at is the gradient, with its sign changed.
-        jax = keras.backend.backend() == "jax"
-        self.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=jax, run_eagerly=not (jax or often))
+        super().__init__(network, [points, (points[0], size)], [points], often)
 
-    def _weight(self, name, shape, trainable=False):
-        return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64", trainable=trainable)
-
-    def call(self, inputs):
-        points = ops.convert_to_tensor(self.points) + ops.convert_to_tensor(self.offsets)
-        with settled(self.network):
-            values = ops.reshape(self.network(points, training=False), self.covectors.shape)
-        self.add_loss(ops.sum(values * ops.convert_to_tensor(self.covectors)))
-        return inputs
+    def value(self, given, offsets):
+        points, covectors = given
+        values = ops.reshape(self.network(points + offsets[0], training=False), covectors.shape)
+        return ops.sum(values * covectors)
 
     def gradients(self, points, covectors):
         """The rows u_iᵀ J(x_i), with the shape of the points."""
-        self.points.assign(points)
-        self.covectors.assign(covectors)
-        self.offsets.assign(np.zeros(points.shape))
-        self.train_on_batch(np.zeros((1, 1)))
-        return -to_numpy(self.offsets)
+        return self.at(points, covectors)[0]
+
+
+class Jacobians:
+    """Products of fixed covectors with a network's Jacobians, a group of samples at a time.
+
+    Args:
+        network: Model in float64.
+        x: Samples of shape (n, ...), float64.
+        covectors: Array of shape (m, number of outputs).
+        often: See `Pullback`.
+    """
+
+    def __init__(self, network, x, covectors, often=False):
+        self._x = x
+        (count, size), entries = covectors.shape, x[0].size
+        self._group = max(1, min(len(x), GRADIENTS // (count * (entries + size))))
+        self._covectors = np.tile(covectors, (self._group, 1))
+        with float64_scope():
+            self._pullback = Pullback(network, (self._group * count, *x.shape[1:]), size, often)
+
+    def groups(self):
+        """Yields float64 arrays of shape (samples, m, inputs)."""
+        count = len(self._covectors) // self._group
+        for start in range(0, len(self._x), self._group):
+            points, real = padded(self._x[start : start + self._group], self._group)
+            with float64_scope():
+                rows = self._pullback.gradients(np.repeat(points, count, axis=0), self._covectors)
+            yield rows.reshape(self._group, count, -1)[:real]
+
+
+def padded(rows, count):
+    """Rows, the first one repeated up to a count, and how many are real: one shape for all groups."""
+    return np.concatenate([rows, np.repeat(rows[:1], count - len(rows), axis=0)]), len(rows)
 
 
 def jacobian_norms(model, x, eps=1e-4, seed=None):
@@ -82,31 +143,22 @@ def jacobian_norms(model, x, eps=1e-4, seed=None):
     network = float64_copy(model)
     check_varies(model)
     size = outputs(network, x[:1]).shape[1]
-    if size > _ROWS:
+    if size > ROWS:
         return _power_norms(network, x, size, eps, np.random.default_rng(seed))
-    covectors = np.eye(size)
-    group = max(1, min(len(x), _GRADIENTS // (size * (x[0].size + size))))
-    norms = []
-    with float64_scope():
-        pullback = _Pullback(network, (group * size, *x.shape[1:]), size)
-        for start in range(0, len(x), group):
-            points = x[start : start + group]
-            points = np.concatenate([points, np.repeat(points[:1], group - len(points), axis=0)])  # one shape for all
-            rows = pullback.gradients(np.repeat(points, size, axis=0), np.tile(covectors, (group, 1)))
-            norms.append(np.linalg.norm(rows.reshape(group, size, -1), 2, axis=(1, 2)))
-    return np.concatenate(norms)[: len(x)]
+    groups = Jacobians(network, x, np.eye(size)).groups()
+    return np.concatenate([np.linalg.norm(rows, 2, axis=(1, 2)) for rows in groups])
 
 
 def _power_norms(network, x, size, eps, rng, steps=30):
     """Lower bounds of the norms of the Jacobians: the largest of ‖J d‖ along a power iteration on JᵀJ."""
     norms = np.zeros(len(x))
-    group = max(1, min(len(x), _GRADIENTS // (x[0].size + size)))
+    group = max(1, min(len(x), GRADIENTS // (x[0].size + size)))
     with float64_scope():
         pullbacks = {}
         for start in range(0, len(x), group):
             points = x[start : start + group]
             if len(points) not in pullbacks:
-                pullbacks[len(points)] = _Pullback(network, points.shape, size, often=True)
+                pullbacks[len(points)] = Pullback(network, points.shape, size, often=True)
             directions = rng.standard_normal(points.shape)
             for _ in range(steps):
                 lengths = np.sqrt(np.sum(directions**2, axis=tuple(range(1, x.ndim)), keepdims=True))
