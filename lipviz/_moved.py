@@ -23,7 +23,7 @@ MODULES = {
     "lipviz.measure.certificate": "lipviz.certification.certificate",
     "lipviz.measure.certificate_file": "lipviz.certification.certificate_file",
     "lipviz.measure.certification": "lipviz.certification",
-    "lipviz.measure.convolutions": "lipviz.operators.convolution_bounds",
+    "lipviz.measure.convolutions": "lipviz.operators",
     "lipviz.measure.fitting": "lipviz.toys.fitting",
     "lipviz.measure.operators": "lipviz.operators",
     "lipviz.measure.precision": "lipviz.operators.precision",

@@ -13,7 +13,7 @@ from lipviz.certification.rules.registry import layer_bound
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.network_spectra import operator_spectra
 from lipviz.measure.spectra import LayerSpectrum
-from lipviz.operators.convolution_bounds import conv_singular_values
+from lipviz.operators.convolution_spectrum import conv_singular_values
 from lipviz.operators.linear import input_shape, linear_operator
 from lipviz.operators.precision import float64_scope
 from lipviz.operators.weights import as_float64, to_numpy

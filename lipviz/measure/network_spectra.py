@@ -15,8 +15,8 @@ from lipviz.certification.graph import traced
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientMeter
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
-from lipviz.operators.convolution import Convolution
-from lipviz.operators.convolution_bounds import _untransposed, conv_singular_values
+from lipviz.operators.convolution import untransposed
+from lipviz.operators.convolution_spectrum import conv_singular_values
 from lipviz.operators.linear import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -199,12 +199,11 @@ def _decomposed(name, layer, shape):
 def _with_kernel(layer, operator, shape, kernel):
     """The operator of a layer, or its transpose, with another kernel."""
     try:
-        base = _untransposed(operator)
+        base = untransposed(operator)
     except TypeError:  # the algebra is someone else's
         other = types.SimpleNamespace(name=layer.name, linear=layer.linear, kernel=kernel, compute_dtype="float64")
         return _probed(other, shape)
-    geometry = (base.sizes, base.strides, base.padding, base.dilations, base.groups, base.channels_first)
-    return Convolution(kernel.reshape(base.kernel.shape), *geometry)
+    return base.with_kernel(kernel.reshape(base.kernel.shape))
 
 
 def _normalization(layer, kernel):

@@ -132,17 +132,46 @@ class Convolution(sla.LinearOperator):
     def _rmatvec(self, y):
         return self._rmatmat(y.reshape(-1, 1))[:, 0]
 
+    @property
+    def terms(self):
+        """Largest number of products that an output is the sum of, of the operator or of its adjoint."""
+        return math.prod(self.kernel.shape[:-2]) * max(self.kernel.shape[-2:])
+
+    @property
+    def parts(self):
+        """Kernels of the groups, a list."""
+        return np.split(self.kernel, self.groups, axis=-1)
+
+    def with_kernel(self, kernel):
+        """The same convolution with another kernel, an array of the same shape."""
+        geometry = (self.sizes, self.strides, self.padding, self.dilations, self.groups, self.channels_first)
+        return Convolution(kernel, *geometry)
+
     def blocks(self):
         """Operators of which this one is the direct sum, each kind once: its singular values are all of theirs.
 
         Returns:
             A list of `Convolution`: groups apart, and one image of one pixel where pixels do not meet.
         """
-        parts = np.split(self.kernel, self.groups, axis=-1)
-        parts = list({part.tobytes(): part for part in parts}.values())
+        parts = list({part.tobytes(): part for part in self.parts}.values())
         if math.prod(self.kernel.shape[:-2]) == 1 and set(self.strides) <= {1}:
             return [Convolution(part.reshape(part.shape[-2:])) for part in parts]
         return [Convolution(part, self.sizes, self.strides, self.padding, self.dilations) for part in parts]
+
+
+def untransposed(operator):
+    """The convolution that an operator is, or whose transpose it is.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    found = operator
+    # SciPy does not take a transpose of a transpose for the operator itself; transposes have one argument.
+    while not isinstance(found, Convolution) and len(getattr(found, "args", ())) == 1:
+        found = found.args[0]
+    if not isinstance(found, Convolution):
+        raise TypeError(f"Expected a `Convolution`, or the transpose of one. Received: {type(operator).__name__}")
+    return found
 
 
 def _connected(size, count, stride, offset):

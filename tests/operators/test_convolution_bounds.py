@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from lipviz import layers, operators
 from lipviz import normalizers as nm
 from lipviz.normalizers import fourier
-from lipviz.operators import Convolution, conv_singular_values, convolution, convolution_bound, size_free_bound
+from lipviz.operators import (
+    Convolution,
+    cholesky,
+    conv_singular_values,
+    convolution,
+    convolution_bound,
+    convolution_spectrum,
+    size_free_bound,
+)
 from lipviz.operators import convolution_bounds as convolutions
 from tests.random_convolutions import (
     bounds_of,
@@ -213,7 +221,7 @@ def _at(circulant, o, phase, entry, twist):
 @given(st.integers(0, 10**6))
 def test_the_band_is_the_gram_matrix(seed):
     (block, *_) = random_convolution(seed).blocks()
-    band = convolutions._Band(convolutions._ordered(block))
+    band = cholesky.Band(convolutions._ordered(block))
     matrix = operators.explicit_matrix(band.block)
     gram = matrix @ matrix.T if band.outputs else matrix.T @ matrix
     assert gram.shape == (band.side, band.side)
@@ -228,10 +236,10 @@ def test_the_band_is_the_gram_matrix(seed):
 
 def test_cholesky_proves_no_bound_that_does_not_hold():
     operator = Convolution(RNG.standard_normal((3, 3, 2, 2)), (6, 6), padding="same")
-    band = convolutions._Band(operator)
+    band = cholesky.Band(operator)
     exact = norm(operator)
-    assert convolutions._proved(band.gram(), exact * (1 - 1e-9), band) is None
-    assert exact < convolutions._proved(band.gram(), exact * (1 + 1e-6), band) < exact * (1 + 2e-6)
+    assert cholesky.proved(band.gram(), exact * (1 - 1e-9), band) is None
+    assert exact < cholesky.proved(band.gram(), exact * (1 + 1e-6), band) < exact * (1 + 2e-6)
 
 
 def test_what_is_too_large_for_cholesky_falls_back_and_says_so(monkeypatch):
@@ -324,7 +332,7 @@ def test_the_whole_spectrum(seed):
 def test_circular_padding_is_a_fourier_transform(strides, dilation, kernel_size, fourier):
     layer = layers.PadConv2D(3, kernel_size, strides, "circular", dilation_rate=dilation)
     layer.build((None, 6, 12, 2))
-    assert convolutions._is_circular(layer) == fourier
+    assert convolution_spectrum._is_circular(layer) == fourier
     expected = spectrum_of(operators.explicit_matrix(operators.linear_operator(layer)))
     np.testing.assert_allclose(conv_singular_values(layer), expected, atol=1e-12)
 
