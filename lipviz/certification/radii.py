@@ -26,6 +26,7 @@ from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or
 from lipviz.certification.rules.registry import is_float
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
+from lipviz.operators.samples import checked_samples
 from lipviz.operators.weights import as_float64, to_numpy
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
@@ -272,16 +273,7 @@ def checked(model, x):
         raise TypeError(f"Expected a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
-    for kind in ("inputs", "outputs"):
-        count = len(getattr(model, kind, None) or [None])
-        if count != 1:
-            raise ValueError(f"Expected a model with one of its {kind}. Received: '{model.name}' with {count}")
-    x = as_float64(x, "The samples")
-    if x.ndim < 2 or x.size == 0:
-        raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
-    expected = _sample_shape(model)
-    if expected is not None and not _fits(x.shape[1:], expected):
-        raise ValueError(f"Expected samples of shape (n, {_words(expected)}). Received shape: {x.shape}")
+    x = checked_samples(model, x)
     dtype = _sample_dtype(model)
     if not is_float(dtype) and not _holds(dtype, x):
         raise ValueError(
@@ -289,12 +281,6 @@ def checked(model, x):
             f"them. Received values in [{x.min():g}, {x.max():g}]"
         )
     return logits_model(model), x
-
-
-def _sample_shape(model):
-    """Shape of a sample, with None for what may vary; None where the model does not say."""
-    tensors = getattr(model, "inputs", None)
-    return tuple(tensors[0].shape[1:]) if tensors else None
 
 
 def _sample_dtype(model):
@@ -306,14 +292,6 @@ def _holds(dtype, x):
     """Whether a dtype of whole numbers holds all of the values."""
     with np.errstate(invalid="ignore"):
         return np.array_equal(x.astype(dtype).astype(np.float64), x)
-
-
-def _fits(shape, expected):
-    return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
-
-
-def _words(shape):
-    return ", ".join("any" if size is None else str(size) for size in shape)
 
 
 def logits(network, x):

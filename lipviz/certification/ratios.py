@@ -12,6 +12,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.operators.autodiff import Gradients
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs
+from lipviz.operators.samples import unit_vectors
 from lipviz.operators.weights import as_float64
 
 
@@ -120,7 +121,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
     check_varies(model)
 
     points = x[rng.integers(len(x), size=starts)]
-    directions = _unit(rng.standard_normal(points.shape))
+    directions = unit_vectors(rng.standard_normal(points.shape))
     ratios = _ratios(network, points, directions, radius)
     best = [points, directions, ratios]
     path = [ratios.max()]
@@ -128,9 +129,9 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
         climber = _Climber(network, points, radius)
         for step in range(steps):
             uphill_points, uphill_directions = climber.at(points, directions)
-            directions = _unit(uphill_directions, directions)
+            directions = unit_vectors(uphill_directions, directions)
             # Long moves first to reach other regions, short ones last to settle.
-            points = points + 0.1 * spread * (1 - step / steps) * _unit(uphill_points)
+            points = points + 0.1 * spread * (1 - step / steps) * unit_vectors(uphill_points)
             ratios = _ratios(network, points, directions, radius)
             better = ratios > best[2]
             for kept, new in zip(best, (points, directions, ratios), strict=True):
@@ -172,20 +173,6 @@ def _distances(values, pairs):
     values = values.reshape(len(values), -1)
     parts = np.array_split(pairs, max(1, pairs.shape[0] * values.shape[1] // 2**22))
     return np.concatenate([np.linalg.norm(values[part[:, 0]] - values[part[:, 1]], axis=1) for part in parts])
-
-
-def _unit(vectors, fallback=None):
-    """Each sample over its norm; where that is zero or not finite, the fallback (zero by default)."""
-    flat = vectors.reshape(len(vectors), -1)
-    with np.errstate(over="ignore"):
-        norm = np.linalg.norm(flat, axis=1)
-    known = (norm > 0) & np.isfinite(norm)
-    unit = np.divide(flat, norm[:, None], out=np.zeros_like(flat), where=known[:, None]).reshape(vectors.shape)
-    return unit if fallback is None else np.where(_along(known, unit), unit, fallback)
-
-
-def _along(values, like):
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _ratios(network, points, directions, radius):

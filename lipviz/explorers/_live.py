@@ -5,8 +5,7 @@ import io
 from matplotlib.legend import Legend
 
 from lipviz.plots import LiveFigure
-from lipviz.plots.picture import _palette as chosen_palette
-from lipviz.plots.picture import legend_words
+from lipviz.plots.picture import chosen_palette, legend_words
 
 
 class ExplorerFigure(LiveFigure):

@@ -17,11 +17,10 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.certification.radii import _fits, _sample_shape, _words
-from lipviz.certification.ratios import _unit
 from lipviz.operators.algebra import KerasFunctional
 from lipviz.operators.autodiff import GRADIENTS, ROWS, Gradients, Jacobians, padded
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, follow, outputs
+from lipviz.operators.samples import checked_samples, unit_vectors
 from lipviz.operators.weights import as_float64
 
 _KERNELS = 2**25  # entries of random kernels, 256 MiB
@@ -158,7 +157,7 @@ class GradientMeter:
     def __init__(self, model, x, output=None, compiled=True):
         self._network = float64_copy(model)
         check_varies(model)
-        self._model, x = model, _checked_samples(model, x)
+        self._model, x = model, checked_samples(model, x)
         covectors, self._words = _covectors(output, outputs(self._network, x[:1]).shape[1])
         self._jacobians = Jacobians(self._network, x, covectors, compiled)
 
@@ -258,18 +257,21 @@ def gradient_flow(model, x, output=None, seed=0):
         ValueError: See `GradientMeter`; or if the model computes in a `call` of its own, or the direction is 0.
     """
     seed = nm.check_seed("seed", seed)
-    network, x = float64_copy(model), _checked_samples(model, x)
+    network, x = float64_copy(model), checked_samples(model, x)
     check_varies(model)
     if not _has_graph(network):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
     size = outputs(network, x[:1]).shape[1]
     if output is None:
-        covectors, words = _unit(np.random.default_rng(seed).standard_normal((len(x), size))), "random directions"
+        covectors, words = (
+            unit_vectors(np.random.default_rng(seed).standard_normal((len(x), size))),
+            "random directions",
+        )
     else:
         covectors, words = _covectors(output, size)
         if len(covectors) > 1 or not covectors.any():
             raise ValueError(f"Expected one direction of the outputs that is not 0. Received: output={output!r}")
-        covectors = np.repeat(_unit(covectors), len(x), axis=0)
+        covectors = np.repeat(unit_vectors(covectors), len(x), axis=0)
     with float64_scope():
         shapes, places = _values_along(network, x[:1])
         group = max(1, min(len(x), GRADIENTS // sum(map(math.prod, shapes))))
@@ -384,7 +386,7 @@ def gradient_depth(
         raise ValueError(f"'groupsort2' sorts pairs: expected an even width. Received: width={width}")
     kernels = _orthogonal_kernels(int(depths[-1]), width, seed)
     rng = np.random.default_rng((seed, 1))
-    x, covectors = rng.standard_normal((samples, width)), _unit(rng.standard_normal((samples, width)))
+    x, covectors = rng.standard_normal((samples, width)), unit_vectors(rng.standard_normal((samples, width)))
     norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in activations]
     return GradientDepth(activations, depths, np.array(norms), width, seed)
 
@@ -468,21 +470,6 @@ DEPTH_ACTIVATIONS = {
 
 
 # --- checks ---
-
-
-def _checked_samples(model, x):
-    """Float64 samples that fit a model of one input and one output."""
-    for kind in ("inputs", "outputs"):
-        count = len(keras.tree.flatten(getattr(model, kind, None) or [None]))
-        if count != 1:
-            raise ValueError(f"Expected a model with one of its {kind}. Received: '{model.name}' with {count}")
-    x = as_float64(x, "The samples")
-    if x.ndim < 2 or x.size == 0:
-        raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
-    expected = _sample_shape(model)
-    if expected is not None and not _fits(x.shape[1:], expected):
-        raise ValueError(f"Expected samples of shape (n, {_words(expected)}). Received shape: {x.shape}")
-    return x
 
 
 def _covectors(output, size):

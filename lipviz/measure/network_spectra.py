@@ -22,10 +22,10 @@ from lipviz.operators.linear import (
     DEPTHWISE,
     SEPARABLE,
     TRANSPOSED,
-    _channels_first,
-    _probed,
     input_shape,
+    is_channels_first,
     linear_operator,
+    probed,
 )
 from lipviz.operators.weights import as_float64, layers_with_kernel, to_numpy
 
@@ -161,7 +161,7 @@ def _cropped(layer, shape, largest):
     if largest is None or not isinstance(layer, _WINDOWED):
         return shape
     shape = input_shape(layer) if shape is None else shape
-    channel = 0 if _channels_first(layer) else len(shape) - 1
+    channel = 0 if is_channels_first(layer) else len(shape) - 1
     cropped = tuple(size if axis == channel else min(size, largest) for axis, size in enumerate(shape))
     return None if cropped == shape else cropped
 
@@ -202,7 +202,7 @@ def _with_kernel(layer, operator, shape, kernel):
         base = untransposed(operator)
     except TypeError:  # the algebra is someone else's
         other = types.SimpleNamespace(name=layer.name, linear=layer.linear, kernel=kernel, compute_dtype="float64")
-        return _probed(other, shape)
+        return probed(other, shape)
     return base.with_kernel(kernel.reshape(base.kernel.shape))
 
 

@@ -107,7 +107,7 @@ def linear_operator(layer, shape=None):
         if is_plain(layer, kinds):
             return build(layer, shape)
     if isinstance(layer, ConstrainedKernel) and is_linear_otherwise(layer):
-        return _probed(layer, shape)
+        return probed(layer, shape)
     raise NotLinearError(f"{named(layer)} is not known to be linear.")
 
 
@@ -133,12 +133,13 @@ def operator_blocks(layer):
     return operator.blocks() if isinstance(operator, Convolution) else [operator]
 
 
-def _channels_first(layer):
+def is_channels_first(layer):
+    """Whether a layer takes images with their channels first."""
     return getattr(layer, "data_format", "channels_last") == "channels_first"
 
 
 def _spatial(layer, shape):
-    return shape[1:] if _channels_first(layer) else shape[:-1]
+    return shape[1:] if is_channels_first(layer) else shape[:-1]
 
 
 def geometry(layer, shape):
@@ -148,7 +149,7 @@ def geometry(layer, shape):
         "strides": layer.strides,
         "padding": layer.padding,
         "dilations": layer.dilation_rate,
-        "channels_first": _channels_first(layer),
+        "channels_first": is_channels_first(layer),
     }
 
 
@@ -165,7 +166,7 @@ def _padded_convolution(layer, shape):
     """A convolution without padding after one that copies entries to where they are padded."""
     if layer.pads is None:
         return _convolution(layer, shape)
-    first, sizes = _channels_first(layer), _spatial(layer, shape)
+    first, sizes = is_channels_first(layer), _spatial(layer, shape)
     mode = {"circular": "wrap"}.get(layer.padding, layer.padding)
     places = np.arange(1, math.prod(shape) + 1).reshape(shape)  # 0 is what "constant" adds
     pads = [(p, p) for p in layer.pads]
@@ -220,7 +221,7 @@ def _diagonal(values):
 
 def _average(layer, shape, channels_first=None):
     """Average pooling: each window over the number of its entries that are no padding."""
-    first = _channels_first(layer) if channels_first is None else channels_first
+    first = is_channels_first(layer) if channels_first is None else channels_first
     sizes, channels = (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
     pool = tuple(layer.pool_size)
     weight = 1 / math.prod(pool) if layer.padding == "valid" else 1.0
@@ -233,7 +234,7 @@ def _global_average(layer, shape):
     sizes = _spatial(layer, shape)
     channels = math.prod(shape) // math.prod(sizes)
     kernel = np.full((*sizes, 1, channels), 1 / math.prod(sizes))
-    return Convolution(kernel, sizes, groups=channels, channels_first=_channels_first(layer))
+    return Convolution(kernel, sizes, groups=channels, channels_first=is_channels_first(layer))
 
 
 def batch_normalization_factors(layer):
@@ -275,14 +276,14 @@ def _identity(layer, shape):
 
 def _flatten(layer, shape):
     """Channels first are flattened as if they were last."""
-    if not _channels_first(layer) or len(shape) < 2:
+    if not is_channels_first(layer) or len(shape) < 2:
         return _identity(layer, shape)
     order = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1).reshape(-1)
     places = np.arange(len(order))
     return sla.aslinearoperator(scipy.sparse.csr_array((np.ones(len(order)), (places, order))))
 
 
-def _probed(layer, shape):
+def probed(layer, shape):
     """A constrained layer of someone else's: its `linear` applied to every unit vector."""
     size = math.prod(shape)
     if size > 4 * EXPLICIT_SIDE:

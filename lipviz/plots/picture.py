@@ -139,7 +139,7 @@ class LiveFigure:
         self._figure.patch.draw(self._renderer)
         self._draw_all_but_data(ax)
         background = self._renderer.copy_from_bbox(box)
-        known[frame] = background, _palette(self._drawn(ax, box, background))
+        known[frame] = background, chosen_palette(self._drawn(ax, box, background))
         if len(known) > _FRAMES:
             del known[next(iter(known))]
         return known[frame]
@@ -183,7 +183,7 @@ def legend_words(legend):
     return tuple(text.get_text() for text in legend.get_texts())
 
 
-def _palette(image):
+def chosen_palette(image):
     """A palette image with 256 colours for an image, its background colour exact.
 
     They are those that are there, and those of the style, which the next picture on the same background may have.

@@ -152,7 +152,7 @@ def toy_classifier(
     x = as_float64(x, "The samples")
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"Expected samples of shape (n, d), at least one. Received shape: {x.shape}")
-    targets = _targets(y, len(x))
+    targets = class_targets(y, len(x))
     count = targets.shape[1]
     model = toy_network(
         activation, width, depth, inputs=x.shape[1], outputs=count, k=k, constrained=constrained, seed=seed
@@ -164,7 +164,7 @@ def toy_classifier(
     return model
 
 
-def _targets(y, samples):
+def class_targets(y, samples):
     """Labels as a loss takes them: 0 and 1 of shape (n, 1) for two classes, one-hot rows for more."""
     y = as_float64(y, "The labels")
     one_hot = y.ndim == 2 and y.shape[1] > 1
