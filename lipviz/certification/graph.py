@@ -10,7 +10,7 @@ import numpy as np
 
 from lipviz.certification import masks as masking
 from lipviz.certification import rounding, sizes
-from lipviz.certification.certificate import LayerBound
+from lipviz.certification.results import LayerBound
 from lipviz.certification.rules import entering, merging
 from lipviz.certification.rules.merging import Flow
 from lipviz.certification.rules.pointwise import activation_bound, broadcast_shape

@@ -263,10 +263,8 @@ def gradient_flow(model, x, output=None, seed=0):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
     size = outputs(network, x[:1]).shape[1]
     if output is None:
-        covectors, words = (
-            unit_vectors(np.random.default_rng(seed).standard_normal((len(x), size))),
-            "random directions",
-        )
+        covectors = unit_vectors(np.random.default_rng(seed).standard_normal((len(x), size)))
+        words = "random directions"
     else:
         covectors, words = _covectors(output, size)
         if len(covectors) > 1 or not covectors.any():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from keras.backend import standardize_dtype
 
+from lipviz import _moved
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.iterations import frobenius_norm
 
@@ -118,3 +119,7 @@ def bound_squarings(eps_bjorck, beta, maxiter_bjorck):
     Without Björck the bound alone decides how tight the result is.
     """
     return 3 if eps_bjorck is not None and beta is not None and maxiter_bjorck > 5 else 6
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -13,6 +13,7 @@ import scipy.sparse
 import scipy.sparse.linalg as sla
 from keras import ops
 
+from lipviz import _moved
 from lipviz.layers import ConstrainedKernel
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.operators.algebra import computes_as, constrained_class, is_linear_otherwise
@@ -329,3 +330,7 @@ _OPERATORS = (
     ((keras.layers.Flatten,), _flatten),
     (_IDENTITIES, _identity),
 )
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.certification.radii import certified_radius, check_epsilons
+from lipviz.certification.radii import certified_radius
+from lipviz.certification.results import check_epsilons
 from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.operators.weights import as_float64
 from lipviz.toys.fitting import class_targets, toy_network, training
