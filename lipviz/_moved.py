@@ -7,6 +7,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+import types
 import warnings
 
 # Old modules, and the new ones that hold their public names. What lies below an old one lies below the new one.
@@ -23,6 +24,7 @@ MODULES = {
     "lipviz.measure.certificate": "lipviz.certification.certificate",
     "lipviz.measure.certificate_file": "lipviz.certification.certificate_file",
     "lipviz.measure.certification": "lipviz.certification",
+    "lipviz.measure.convolution_claims": "lipviz.measure.claims",
     "lipviz.measure.convolutions": "lipviz.operators",
     "lipviz.measure.fitting": "lipviz.toys.fitting",
     "lipviz.measure.operators": "lipviz.operators",
@@ -163,6 +165,15 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         name = module.__name__
         warn(name, new_module(name), _frames_of_import())
         sys.modules[name] = importlib.import_module(new_module(name))  # which Python takes then
+        sys.modules[name.rpartition(".")[0]].__class__ = _Package
+
+
+class _Package(types.ModuleType):
+    """A package in which an old module takes the place of no function of its name when it is imported."""
+
+    def __setattr__(self, name, value):
+        if not (isinstance(value, types.ModuleType) and callable(vars(self).get(name))):
+            super().__setattr__(name, value)
 
 
 def _frames_of_import():

@@ -6,7 +6,7 @@ import numpy as np
 from lipviz.explorers._ahead import Remembered
 from lipviz.explorers._base import Explorer, choice, slider
 from lipviz.explorers._panels import redrawn
-from lipviz.measure.convolution_claims import (
+from lipviz.measure.claims import (
     KERNEL_KINDS,
     SPECTRUM_SIDE,
     convolution_claims,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lipviz.measure.convolution_claims import ConvolutionClaims
+from lipviz.measure.claims import ConvolutionClaims
 from lipviz.plots import style
 from lipviz.plots.activation_shapes import note, subtitle
 from lipviz.plots.alt import alt_text
