@@ -1,5 +1,6 @@
 """How far two clouds are apart: a 1-Lipschitz network that learns the potential between them."""
 
+import functools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from lipviz.explorers._base import Explorer, choice, slider, toggle
 from lipviz.explorers._toys import (
     ACTIVATION_NAMES,
-    Shelf,
+    KEPT_TRAINERS,
     activation_choice,
     between_pictures,
     clouds,
@@ -52,7 +53,7 @@ class WassersteinExplorer(Explorer):
 
     def __init__(self, x=None, y=None):
         self._own = None if x is None and y is None else _own_clouds(x, y)
-        self._trainers, self._run = Shelf(_trainer), None
+        self._trainers, self._run = functools.lru_cache(KEPT_TRAINERS)(_trainer), None
         super().__init__()
 
     def make_controls(self):
@@ -89,7 +90,7 @@ class WassersteinExplorer(Explorer):
         if self._run is None:
             x, y = self._clouds(clouds, distance, noise, seed)
             transport = wasserstein_distance(x, y)
-            trainer = self._trainers[activation, width, depth]
+            trainer = self._trainers(activation, width, depth)
             trainer.set_loss(alpha=alpha, min_margin=min_margin)
             trainer.restart(seed)
             self._run = trainer, transport, _frame(x, y)
