@@ -19,7 +19,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.operators.algebra import KerasFunctional
 from lipviz.operators.autodiff import GRADIENTS, ROWS, Gradients, Jacobians, padded
-from lipviz.operators.precision import check_varies, float64_copy, float64_scope, follow, outputs
+from lipviz.operators.precision import Twin, check_varies, float64_copy, float64_scope, outputs
 from lipviz.operators.samples import checked_samples, unit_vectors
 from lipviz.operators.weights import as_float64
 
@@ -155,11 +155,11 @@ class GradientMeter:
     """
 
     def __init__(self, model, x, output=None, compiled=True):
-        self._network = float64_copy(model)
+        self._twin = Twin(model)
         check_varies(model)
-        self._model, x = model, checked_samples(model, x)
-        covectors, self._words = _covectors(output, outputs(self._network, x[:1]).shape[1])
-        self._jacobians = Jacobians(self._network, x, covectors, compiled)
+        x, network = checked_samples(model, x), self._twin.network
+        covectors, self._words = _covectors(output, outputs(network, x[:1]).shape[1])
+        self._jacobians = Jacobians(network, x, covectors, compiled)
 
     def jacobians(self):
         """Gradients of the outputs at all samples, a group of samples at a time.
@@ -170,7 +170,7 @@ class GradientMeter:
         Raises:
             ValueError: If a weight holds NaN or Inf.
         """
-        follow(self._network, self._model)
+        self._twin.follow()
         yield from self._jacobians.groups()
 
     def measure(self):
@@ -186,7 +186,7 @@ class GradientMeter:
         for jacobian in self.jacobians():
             rows.append(np.linalg.norm(jacobian, axis=2))
             norms.append(rows[-1][:, 0] if jacobian.shape[1] == 1 else np.linalg.norm(jacobian, 2, axis=(1, 2)))
-        return GradientNorms(self._model.name, self._words, np.concatenate(norms), np.concatenate(rows))
+        return GradientNorms(self._twin.model.name, self._words, np.concatenate(norms), np.concatenate(rows))
 
 
 def input_gradient_norms(model, x, output=None):
