@@ -18,7 +18,6 @@ _SUBMODULES = (
     "callbacks",
     "certification",
     "compute_layer_sv",
-    "convolution_norms",
     "course",
     "data",
     "explorers",
@@ -49,7 +48,7 @@ def __getattr__(name):
         return importlib.import_module(f"lipviz.{name}")
     if name in _FROM:
         return getattr(importlib.import_module(f"lipviz.{_FROM[name]}"), name)
-    raise AttributeError(f"module 'lipviz' has no attribute {name!r}")
+    return _moved.name_of(__name__, name)
 
 
 def __dir__():

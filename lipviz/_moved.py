@@ -7,6 +7,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+import types
 import warnings
 
 # Old modules, and the new ones that hold their public names. What lies below an old one lies below the new one.
@@ -14,6 +15,7 @@ MODULES = {
     "lipviz.app": "lipviz.command.app",
     "lipviz.bench": "lipviz.command.bench",
     "lipviz.cli": "lipviz.command.cli",
+    "lipviz.convolution_norms": "lipviz.normalizers.fourier",
     "lipviz.doctor": "lipviz.command.doctor",
     "lipviz.lab": "lipviz.command.lab",
     "lipviz.measure.algebra": "lipviz.rules.algebra",
@@ -24,7 +26,8 @@ MODULES = {
     "lipviz.measure.certificate": "lipviz.certification.certificate",
     "lipviz.measure.certificate_file": "lipviz.certification.certificate_file",
     "lipviz.measure.certification": "lipviz.certification",
-    "lipviz.measure.convolutions": "lipviz.operators.convolution_bounds",
+    "lipviz.measure.convolution_claims": "lipviz.measure.claims",
+    "lipviz.measure.convolutions": "lipviz.operators",
     "lipviz.measure.fitting": "lipviz.toys.fitting",
     "lipviz.measure.operators": "lipviz.operators",
     "lipviz.measure.precision": "lipviz.operators.precision",
@@ -98,6 +101,17 @@ NAMES = {
             "lipviz.toys",
         ),
     },
+    "lipviz.certification.certificate": {"LayerBound": "lipviz.certification"},
+    "lipviz.certification.radii": {"CertifiedAccuracy": "lipviz.certification"},
+    "lipviz.normalizers.bounds": {"patch_coverage": "lipviz.normalizers"},
+    "lipviz.operators.convolution_bounds": {"conv_singular_values": "lipviz.operators"},
+    "lipviz.operators.linear": {
+        **dict.fromkeys(("explicit_matrix", "extreme_singular_values", "jacobian_norms"), "lipviz.operators"),
+        **dict.fromkeys(
+            ("HALF", "as_computed", "largest_rounding", "residual_shares", "rounded", "used_factor"),
+            "lipviz.operators.used_weights",
+        ),
+    },
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
 }
 
@@ -114,15 +128,19 @@ def warn(old, new, level):
 
 
 def name_of(module, name):
-    """The value of a name that has moved out of a module, for a module's `__getattr__`.
+    """What has moved out of a module, a value or a module in it, for the old one's `__getattr__`.
 
     Raises:
-        AttributeError: If none of that name has.
+        AttributeError: If nothing of that name has.
     """
+    old = f"{module}.{name}"
+    if old in MODULES:
+        warn(old, MODULES[old], 3)
+        return importlib.import_module(MODULES[old])
     new = NAMES.get(module, {}).get(name)
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warn(f"{module}.{name}", f"{new}.{name}", 3)
+    warn(old, f"{new}.{name}", 3)
     return getattr(importlib.import_module(new), name)
 
 
@@ -149,6 +167,15 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         name = module.__name__
         warn(name, new_module(name), _frames_of_import())
         sys.modules[name] = importlib.import_module(new_module(name))  # which Python takes then
+        sys.modules[name.rpartition(".")[0]].__class__ = _Package
+
+
+class _Package(types.ModuleType):
+    """A package in which an old module takes the place of no function of its name when it is imported."""
+
+    def __setattr__(self, name, value):
+        if not (isinstance(value, types.ModuleType) and callable(vars(self).get(name))):
+            super().__setattr__(name, value)
 
 
 def _frames_of_import():

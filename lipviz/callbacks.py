@@ -18,7 +18,7 @@ from lipviz.operators.weights import layers_with_kernel
 from lipviz.rules.used import to_numpy
 
 
-class _Callback(keras.callbacks.Callback):
+class ConfiguredCallback(keras.callbacks.Callback):
     """Base: a callback that can be rebuilt from its configuration."""
 
     @classmethod
@@ -26,14 +26,15 @@ class _Callback(keras.callbacks.Callback):
         return cls(**config)
 
 
-def _flag(name, value):
+def check_flag(name, value):
+    """Return True or False; ValueError for anything else."""
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
     return value
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class CondenseCallback(_Callback):
+class CondenseCallback(ConfiguredCallback):
     """Write the constrained kernels into the free ones, of any model that holds lipviz layers; see `condense`.
 
     Training goes on from there, with the optimizer's momenta as they were.
@@ -48,8 +49,8 @@ class CondenseCallback(_Callback):
 
     def __init__(self, on_epoch=True, on_batch=False):
         super().__init__()
-        self.on_epoch = _flag("on_epoch", on_epoch)
-        self.on_batch = _flag("on_batch", on_batch)
+        self.on_epoch = check_flag("on_epoch", on_epoch)
+        self.on_batch = check_flag("on_batch", on_batch)
 
     def on_train_batch_end(self, batch, logs=None):
         if self.on_batch:
@@ -70,7 +71,7 @@ class CondenseCallback(_Callback):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class MonitorCallback(_Callback):
+class MonitorCallback(ConfiguredCallback):
     """Write singular values of kernels to TensorBoard while a model trains.
 
     They are decomposed in float64, kernels of more than two axes as the matrix (product of the others, out). They are
@@ -110,8 +111,8 @@ class MonitorCallback(_Callback):
         self.logdir = os.fspath(logdir)
         self.target = target
         self.what = what
-        self.on_epoch = _flag("on_epoch", on_epoch)
-        self.on_batch = _flag("on_batch", on_batch)
+        self.on_epoch = check_flag("on_epoch", on_epoch)
+        self.on_batch = check_flag("on_batch", on_batch)
         self._layers = {}
         self._warned = set()
         self._batches = 0
@@ -190,7 +191,7 @@ def _plugin(name):
     return b"\x0a" + bytes([len(plugin_name)]) + plugin_name
 
 
-class _LossCallback(_Callback):
+class _LossCallback(ConfiguredCallback):
     """Base: a callback that knows a number of the loss, a Keras variable, by its name."""
 
     def __init__(self, param_name):

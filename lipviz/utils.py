@@ -2,7 +2,7 @@
 
 from lipviz.losses import process_labels_for_multi_gpu
 from lipviz.normalizers import l2_normalize
-from lipviz.operators.linear import jacobian_norms
+from lipviz.operators.autodiff import jacobian_norms
 
 __all__ = ["evaluate_lip_const", "evaluate_lip_const_gen", "l2_normalize", "process_labels_for_multi_gpu"]
 

@@ -18,8 +18,7 @@ import numpy as np
 import lipviz
 from lipviz import data
 from lipviz.layers import GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
-from lipviz.losses import HKR
-from lipviz.utils import process_labels_for_multi_gpu
+from lipviz.losses import HKR, process_labels_for_multi_gpu
 
 STEPS = 5
 

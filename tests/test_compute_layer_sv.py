@@ -11,11 +11,12 @@ from keras import layers as kl
 from keras import ops
 
 import lipviz
+from lipviz import operators
 from lipviz.compute_layer_sv import compute_layer_sv, compute_model_sv
 from lipviz.layers import activations, normalization, pooling, residual, unconstrained
 from lipviz.layers.convolutional import SpectralConv2D, SpectralConv2DTranspose
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
-from lipviz.operators import linear as operators
+from lipviz.operators import singular_values
 from lipviz.operators.precision import float64_scope
 from lipviz.utils import evaluate_lip_const
 from tests.support import convolution_matrix
@@ -232,7 +233,7 @@ def test_the_iterative_method_takes_multiples_of_isometries(factor):
 
 def test_a_wide_matrix_that_does_not_fit_is_measured_by_its_gram_matrix(monkeypatch):
     matrix = RNG.standard_normal((3, 50))
-    monkeypatch.setattr(operators, "_EXPLICIT_SIZE", 100)
+    monkeypatch.setattr(singular_values, "_EXPLICIT_SIZE", 100)
     for operator in (matrix, matrix.T):
         np.testing.assert_allclose(operators.extreme_singular_values(operator), extremes(matrix), rtol=1e-10)
 

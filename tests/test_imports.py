@@ -4,7 +4,6 @@ The sources are parsed, not imported, so that an import inside a function counts
 """
 
 import ast
-import graphlib
 import itertools
 import subprocess
 import sys
@@ -58,28 +57,12 @@ def test_the_table_of_the_architecture_is_true():
     assert arrows.PAGE.read_text(encoding="utf-8") == arrows.page(), "run `python -m tools.arrows`"
 
 
-# `Certificate.save` and `load` import at their call what writes and reads certificates.
-_AT_A_CALL = {("lipviz.certification.certificate", "lipviz.certification.certificate_file")}
-
-
-def test_no_modules_import_each_other():
-    sources = arrows.sources()
-    names = {".".join(module).removesuffix(".__init__"): module for module in sources}
-    graph = {}
-    for name, module in names.items():
-        found = imported(ast.parse(sources[module].read_text(encoding="utf-8")), module)
-        modules = {full if full in names else full.rpartition(".")[0] for _, full in found}
-        graph[name] = {other for other in modules - {name} if other in names and (name, other) not in _AT_A_CALL}
-    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(names)  # a CycleError names those that do
-
-
 @pytest.mark.parametrize(
     ("path", "source", "culprit"),
     [
         ("normalizers.py", "from lipviz.layers import SpectralDense", "normalizers must not import layers"),
         ("normalizers.py", "def f():\n    import lipviz.model", "normalizers must not import model"),
-        ("normalizers.py", "from lipviz import convolution_norms", "normalizers must not import convolution_norms"),
-        ("convolution_norms.py", "from lipviz.layers import x", "convolution_norms must not import layers"),
+        ("normalizers/fourier.py", "from lipviz.layers import x", "normalizers must not import layers"),
         ("layers/dense.py", "from lipviz import measure as m", "layers must not import measure"),
         ("layers/dense.py", "from ..plots import style", "layers must not import plots"),
         ("layers/__init__.py", "from .. import model", "layers must not import model"),
@@ -123,6 +106,140 @@ def test_a_wrong_import_is_found(path, source, culprit):
 )
 def test_a_right_import_is_not(path, source):
     assert violations(path, source) == []
+
+
+# --- modules ---
+
+SOURCES = {
+    ".".join(module).removesuffix(".__init__"): (path.name == "__init__.py", path.read_text(encoding="utf-8"))
+    for module, path in arrows.sources().items()
+}
+
+
+def imports_of(module, modules):
+    """Yields (module of lipviz, name in it or None for itself, name here) of all imports, inside functions too."""
+    is_package, source = modules[module]
+    here = tuple(module.split(".")) + (("__init__",) if is_package else ())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None, alias.asname) for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            for alias, (_, full) in zip(node.names, imported(ast.Module([node], []), here), strict=True):
+                parent, _, name = full.rpartition(".")
+                found = (full, None) if full in modules else (parent, name)
+                if found[0] in modules:
+                    yield *found, alias.asname or alias.name
+
+
+def cycles(modules):
+    """Sets of modules that import each other in a circle."""
+    reached = {module: {found for found, _, _ in imports_of(module, modules)} - {module} for module in modules}
+    waiting = list(modules)
+    while waiting:  # whatever is reached by way of what is reached
+        module = waiting.pop()
+        further = reached[module].union(*(reached[other] for other in reached[module]))
+        if further != reached[module]:
+            reached[module] = further
+            waiting += [other for other in modules if module in reached[other]]
+    groups = [{other for other in reached[module] if module in reached[other]} for module in modules]
+    return [group for i, group in enumerate(groups) if group and group not in groups[:i]]
+
+
+def private_names(modules):
+    """Names that begin with an underscore and are used in a package that is not theirs."""
+    found = []
+    for module, (is_package, source) in modules.items():
+        package = module if is_package else module.rpartition(".")[0]
+        own = {}
+        for other, name, alias in imports_of(module, modules):
+            home = other if modules[other][0] else other.rpartition(".")[0]
+            if name is None and home != package:
+                own[alias] = other
+            elif name is not None and _is_private(name) and home != package:
+                found.append(f"{module} imports {other}.{name}")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and _is_private(node.attr):
+                found += [f"{module} uses {own[name]}.{node.attr}" for name in [node.value.id] if name in own]
+    return found
+
+
+def _is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def shadows(modules):
+    """Modules whose package has another value under their name."""
+    found = []
+    for package, (is_package, source) in modules.items():
+        own = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        names = [(alias, other) for other, name, alias in imports_of(package, modules) if name is not None]
+        names += [(name, package) for name in own]
+        found += [
+            f"{package} hides its module {name} behind a name of {other}"
+            for name, other in names
+            if is_package and f"{package}.{name}" in modules
+        ]
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert cycles(SOURCES) == []
+
+
+def test_private_names_stay_in_their_package():
+    assert private_names(SOURCES) == []
+
+
+def test_no_module_is_hidden_by_a_name_of_its_package():
+    assert shadows(SOURCES) == []
+
+
+def test_a_circle_is_found():
+    modules = {
+        "lipviz": (True, ""),
+        "lipviz.a": (True, "from lipviz.a.first import f"),
+        "lipviz.a.first": (False, "def f():\n    from lipviz.b import second"),
+        "lipviz.b": (True, ""),
+        "lipviz.b.second": (False, "import lipviz.c"),
+        "lipviz.c": (False, "from .a.first import f"),
+        "lipviz.d": (False, "from lipviz import c"),
+    }
+    assert cycles(modules) == [{"lipviz.a.first", "lipviz.b.second", "lipviz.c"}]
+    modules["lipviz.c"] = (False, "from .a import g")
+    assert len(cycles(modules)) == 1  # by way of the package's own file
+    modules["lipviz.c"] = (False, "")
+    assert cycles(modules) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from lipviz.b.second import _g", ["lipviz.a.first imports lipviz.b.second._g"]),
+        ("def f():\n    from ..b import _g", ["lipviz.a.first imports lipviz.b._g"]),
+        ("from lipviz.b import second as s\ns._g()", ["lipviz.a.first uses lipviz.b.second._g"]),
+        ("from lipviz.a.other import _g\nfrom . import other\nother._g\nother.__doc__", []),
+        ("from lipviz.b.second import g, __version__\nfrom lipviz import _version\n_version.__version__", []),
+    ],
+)
+def test_a_private_name_of_another_package_is_found(source, found):
+    modules = {
+        **{"lipviz": (True, ""), "lipviz._version": (False, ""), "lipviz.a": (True, ""), "lipviz.b": (True, "")},
+        **{"lipviz.a.first": (False, source), "lipviz.a.other": (False, ""), "lipviz.b.second": (False, "")},
+    }
+    assert private_names(modules) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from lipviz.a.first import first", ["lipviz.a hides its module first behind a name of lipviz.a.first"]),
+        ("from .first import g as first", ["lipviz.a hides its module first behind a name of lipviz.a.first"]),
+        ("def first():\n    pass", ["lipviz.a hides its module first behind a name of lipviz.a"]),
+        ("from lipviz.a import first\nfrom lipviz.a.first import g", []),
+    ],
+)
+def test_a_hidden_module_is_found(source, found):
+    assert shadows({"lipviz": (True, ""), "lipviz.a": (True, source), "lipviz.a.first": (False, "")}) == found
 
 
 @pytest.mark.slow

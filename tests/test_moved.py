@@ -19,6 +19,31 @@ def test_a_module_that_has_moved_is_the_new_one(old, new, monkeypatch):
     assert {warning.filename for warning in found} == {__file__}  # of a package that it lies in, too
 
 
+_NO_FUNCTIONS = {old: new for old, new in _moved.MODULES.items() if old != "lipviz.measure.convolution_claims"}
+
+
+@pytest.mark.parametrize(("old", "new"), _NO_FUNCTIONS.items())
+def test_a_module_that_has_moved_is_still_an_attribute(old, new, monkeypatch):
+    package, _, name = old.rpartition(".")
+    monkeypatch.delattr(old, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"`{old}` has moved and will be removed: use `{new}`") as found:
+        module = getattr(importlib.import_module(package), name)
+    assert module is importlib.import_module(new)
+    assert [warning.filename for warning in found] == [__file__]
+
+
+def test_an_old_module_leaves_the_function_of_its_name(monkeypatch):
+    from lipviz import measure
+
+    function = measure.convolution_claims
+    monkeypatch.delitem(sys.modules, "lipviz.measure.convolution_claims", raising=False)
+    with pytest.warns(DeprecationWarning, match="use `lipviz.measure.claims`"):
+        from lipviz.measure.convolution_claims import sample_kernel
+    assert sample_kernel is measure.sample_kernel
+    assert measure.convolution_claims is function
+    assert callable(function)
+
+
 def test_what_lies_below_a_package_that_has_moved_is_run_once(monkeypatch):
     monkeypatch.delitem(sys.modules, "lipviz.measure.bounds.registry", raising=False)
     with pytest.warns(DeprecationWarning, match="`lipviz.measure.bounds"):

@@ -246,6 +246,31 @@ def test_the_deflated_bound_is_exact_at_the_first_eigenvector():
     assert float(bound) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("context", [contextlib.nullcontext, nm.in_numpy])
+def test_gram_iteration_bounds_eigenvalues_on_both_sides(context, is_complex):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((6, 9, 5)) + 1j * is_complex * rng.standard_normal((6, 9, 5))
+    grams = w.conj().transpose(0, 2, 1) @ w
+    values, vectors = np.linalg.eigh(grams)
+    parts = (grams.real, grams.imag) if is_complex else (grams.real,)
+    with context():
+        iteration = nm.GramIteration(*(part if context is nm.in_numpy else tensor(part, "float64") for part in parts))
+        for squarings in range(10):
+            upper, lower = (np.exp(np.asarray(logs)) for logs in (iteration.upper, iteration.lower))
+            assert (upper >= values[:, -1] * (1 - 1e-12)).all()
+            assert (upper <= values[:, -1] * 5 ** (1 / 2 ** (squarings + 1)) * (1 + 1e-12)).all()
+            assert (lower <= values[:, -1] * (1 + 1e-12)).all()
+            iteration.square()
+        assert (lower >= 0.999 * values[:, -1]).all()
+        iteration.keep(np.array([4, 1]))
+        real, *imaginary = iteration.eigenvectors()
+        found = np.asarray(real) + (1j * np.asarray(imaginary[0]) if is_complex else 0)
+        np.testing.assert_allclose(np.exp(np.asarray(iteration.upper)), values[[4, 1], -1], rtol=2e-3)
+    aligned = np.abs(np.einsum("ni,ni->n", found.conj(), vectors[[4, 1], :, -1]))
+    np.testing.assert_allclose(aligned, 1, rtol=1e-9)
+
+
 SETTINGS = st.fixed_dictionaries(
     {
         "eps_spectral": st.sampled_from([1e-9, 1e-3, 1.0]),

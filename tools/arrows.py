@@ -20,7 +20,6 @@ LAYERS = (
         "_moved": "import paths of the last release, which warn of the new ones",
     },
     {"normalizers": "pure numerics on kernels, in `keras.ops` or, for measurements, in NumPy"},
-    {"convolution_norms": "the norm of a whole convolution from above, by Fourier transform"},
     {"parametrizations": "raw kernel → constrained kernel; owns `u`, `sig`, `wbar`, `origin`, `k`"},
     {
         "initializers": "kernels that satisfy a constraint from the start",

@@ -5,19 +5,15 @@
 
 from lipviz.certification import matrices  # noqa: F401 - enters its rules
 from lipviz.certification.attacks import Attack, attack
-from lipviz.certification.certificate import Certificate, LayerBound
+from lipviz.certification.certificate import Certificate
 from lipviz.certification.classifiers import logits_model, pairwise_bounds
 from lipviz.certification.provenance import CertificateCheck
-from lipviz.certification.radii import (
-    CertifiedAccuracy,
-    CertifiedRadii,
-    certified_accuracy,
-    certified_radius,
-    logit_errors,
-)
+from lipviz.certification.radii import certified_accuracy, certified_radius, logit_errors
 from lipviz.certification.ratios import RatioAscent, SecantRatios, gradient_ascent_ratio, secant_ratios
+from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, LayerBound
 from lipviz.certification.upper_bounds import certify, certify_file
-from lipviz.rules import Bound, register_bound
+from lipviz.rules.bound import Bound
+from lipviz.rules.registry import register_bound
 
 __all__ = [
     "Attack",

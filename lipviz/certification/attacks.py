@@ -23,9 +23,11 @@ import warnings
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.certification.radii import check_epsilons, checked, class_numbers, decisions, logits
-from lipviz.operators.linear import _Pullback
+from lipviz.certification.radii import checked, class_numbers, decisions, logits
+from lipviz.certification.results import check_epsilons
+from lipviz.operators.autodiff import Pullback, padded
 from lipviz.operators.precision import check_varies, float64_scope
+from lipviz.operators.samples import along
 
 # Number of steps of each method, by default.
 STEPS = {"pgd": 40, "deepfool": 15, "hopskipjump": 20}
@@ -169,7 +171,7 @@ def _within(changes, limits):
     norms = np.linalg.norm(changes.reshape(len(changes), -1), axis=1)
     beyond = (norms > limits) & (norms <= limits * (1 + 1e-5))
     factors = np.where(beyond, limits / np.where(norms > 0, norms, 1) * (1 - 1e-12), 1.0)
-    return changes * _along(factors, changes)
+    return changes * along(factors, changes)
 
 
 def _cut_back(network, x, changes, right):
@@ -182,14 +184,10 @@ def _cut_back(network, x, changes, right):
     low, high = np.zeros(len(wrong)), np.ones(len(wrong))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        is_wrong = decisions(logits(network, x + _along(middle, x) * changes)) != right
+        is_wrong = decisions(logits(network, x + along(middle, x) * changes)) != right
         low, high = np.where(is_wrong, low, middle), np.where(is_wrong, middle, high)
-    ends[wrong] = x + _along(high, x) * changes
+    ends[wrong] = x + along(high, x) * changes
     return ends
-
-
-def _along(values, like):
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 # --- the network as ART sees it ---
@@ -227,13 +225,10 @@ class _Scores:
 
     def _padded(self, points, covectors):
         """Always the same number of rows: one compiled function for all."""
-        count = len(points)
-        spare = self.rows - count
-        points = np.concatenate([points, np.repeat(points[:1], spare, axis=0)])
-        covectors = np.concatenate([covectors, np.repeat(covectors[:1], spare, axis=0)])
+        (points, count), (covectors, _) = padded(points, self.rows), padded(covectors, self.rows)
         with float64_scope():
             if self._pullback is None:
-                self._pullback = _Pullback(self.network, points.shape, self.outputs, often=True)
+                self._pullback = Pullback(self.network, points.shape, self.outputs, often=True)
             return self._pullback.gradients(points, covectors)[:count]
 
 
@@ -328,7 +323,7 @@ class _Pgd(_Search):
 
     def changes(self, x, right, limits):
         # In units of ε around each sample: ART takes no ε of each in l2, and its float32 does not round the samples.
-        unit = _along(limits, x)
+        unit = along(limits, x)
         method = self.evasion.ProjectedGradientDescent(
             self.view(x, unit, x),
             norm=2,

@@ -7,40 +7,12 @@ import math
 
 import keras
 
+from lipviz import _moved
+from lipviz.certification import certificate_file
 from lipviz.certification.provenance import Origin, check
-from lipviz.rules.bound import Bound
+from lipviz.certification.results import finite_or_none
 
 _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerBound:
-    """The Lipschitz constant of one step of a model, from below and from above, with respect to its own input.
-
-    Attributes:
-        name: Name of the layer, with those of the models that it lies in; its activation is a step of its own.
-        kind: Class of the layer or of the operation.
-        lower: The constant is at least this.
-        upper: It is at most this; infinite where nothing is known.
-        method: How the upper bound was found, or why there is none.
-        milliseconds: Time that it took.
-    """
-
-    name: str
-    kind: str
-    lower: float
-    upper: float
-    method: str
-    milliseconds: float
-
-    @property
-    def attained(self):
-        """Whether the upper bound is the constant itself, to 1e-6."""
-        return Bound(self.lower, self.upper, self.method).attained
-
-    def to_dict(self):
-        """All of it as a dict; infinity is None."""
-        return {**dataclasses.asdict(self), "upper": _finite_or_none(self.upper), "attained": self.attained}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +54,7 @@ class Certificate:
         shape = keras.tree.map_structure(lambda size: size, self.input_shape)
         return {
             "model": self.model,
-            "upper_bound": _finite_or_none(self.upper_bound),
+            "upper_bound": finite_or_none(self.upper_bound),
             "lower_bound": self.lower_bound,
             "norm": "inf" if self.norm == math.inf else str(self.norm),
             "input_shape": _as_lists(shape),
@@ -124,8 +96,6 @@ class Certificate:
             ValueError: If the radii are those of another model, the certificate has no hashes, or the name is one of a
                 saved model.
         """
-        from lipviz.certification import certificate_file
-
         certificate_file.write(path, self, radii)
 
     @classmethod
@@ -144,9 +114,7 @@ class Certificate:
             OSError: If the file cannot be read.
             ValueError: If it is damaged, no certificate, or written in another format.
         """
-        from lipviz.certification import certificate_file
-
-        return certificate_file.read(path)
+        return cls(**certificate_file.read(path))
 
     def check(self, model, x=None):
         """Whether it speaks of a model: whether its hashes are those of the model.
@@ -244,9 +212,9 @@ def _rounded(value, direction):
     return text
 
 
-def _finite_or_none(value):
-    return None if value == math.inf else value
-
-
 def _as_lists(shape):
     return [_as_lists(part) if isinstance(part, tuple) else part for part in shape]
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

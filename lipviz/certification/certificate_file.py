@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from lipviz._version import __version__
-from lipviz.certification.certificate import Certificate, LayerBound
 from lipviz.certification.fingerprint import Fingerprint
 from lipviz.certification.provenance import Data, Origin, RadiiOrigin, why_unhashed
-from lipviz.certification.radii import CertifiedRadii
+from lipviz.certification.results import CertifiedRadii, LayerBound
 
 FORMAT = "lipviz certificate"
 FORMAT_VERSION = 1
@@ -166,7 +165,7 @@ def _write_at_once(path, content):
 
 
 def read(path):
-    """Read a certificate; see `Certificate.load`."""
+    """Read the arguments of a `Certificate` from a file, a dict; see `Certificate.load`."""
     path = Path(path)
     content = _parsed(path)
     version = content.pop("format_version", None)
@@ -180,7 +179,7 @@ def read(path):
     if content.pop("checksum", None) != _checksum(content):
         raise ValueError(f"{str(path)!r} is damaged or was edited: it differs from its checksum.")
     try:
-        return _certificate(content)
+        return _arguments(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it holds no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{str(path)!r} is no whole certificate: {what}.") from error
@@ -215,7 +214,8 @@ def _refused(name):
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _certificate(content):
+def _arguments(content):
+    """Those of a `Certificate`."""
     model = content["model"]
     origin = Origin(
         model_class=model["class"],
@@ -224,7 +224,7 @@ def _certificate(content):
         **{name: content[name] for name in ("created", "versions", "arithmetic", "exact", "search")},
     )
     radii = content["radii"]
-    return Certificate(
+    return dict(
         model=model["name"],
         upper_bound=float(content["upper_bound"]),
         lower_bound=float(content["lower_bound"]),

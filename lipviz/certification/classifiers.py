@@ -8,8 +8,8 @@ import numpy as np
 
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
 from lipviz.certification.merging import Flow
-from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import float64_copy
+from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.registry import find_rule
 
 LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)

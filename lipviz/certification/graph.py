@@ -10,8 +10,8 @@ import numpy as np
 
 from lipviz.certification import entering, merging, rounding, sizes
 from lipviz.certification import masks as masking
-from lipviz.certification.certificate import LayerBound
 from lipviz.certification.merging import Flow
+from lipviz.certification.results import LayerBound
 from lipviz.copies import in_order
 from lipviz.model import Functional, KerasFunctional, Sequential
 from lipviz.rules.algebra import computes_as

@@ -7,7 +7,9 @@ import math
 import keras
 import numpy as np
 
+from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.operators.convolution import Convolution
 from lipviz.operators.convolution_bounds import ConvolutionBound, convolution_bound, size_free_bound
 from lipviz.operators.linear import (
     AVERAGES,
@@ -16,16 +18,15 @@ from lipviz.operators.linear import (
     GLOBAL_AVERAGES,
     SEPARABLE,
     TRANSPOSED,
-    Convolution,
     NotLinearError,
-    explicit_matrix,
     geometry,
     is_plain,
     linear_operator,
     per_channel,
-    used_kernel,
 )
 from lipviz.operators.precision import float64_scope
+from lipviz.operators.singular_values import explicit_matrix
+from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.bound import Bound, computed, unknown
 from lipviz.rules.rearranging import copies, spatial
 from lipviz.rules.registry import rule
@@ -67,15 +68,11 @@ def _by_gram_matrix(matrix):
     matrix = matrix / scale
     gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
     lower = math.sqrt(max(_rayleigh(gram), 0.0))
-    log_bound, power = 0.0, 1.0
-    for _ in range(9):  # √λ1 <= ‖A^q‖_F^(1/2q), q = 2⁹: a factor of n^(1/2048) at most
-        size = np.linalg.norm(gram)
-        log_bound += power * math.log(size)
-        gram = gram / size
-        gram, power = gram @ gram, power / 2
-    log_bound += power * math.log(np.linalg.norm(gram))
+    with nm.in_numpy():
+        iteration = nm.GramIteration(gram)
+        iteration.square(9)  # √λ1 <= ‖A^q‖_F^(1/2q), q = 2⁹: a factor of n^(1/2048) at most
     # Each squaring rounds by about n·1e-16 of a norm of 1.
-    upper = math.exp(log_bound / 2) * (1 + len(gram) * 1e-14)
+    upper = math.exp(float(iteration.upper) / 2) * (1 + len(gram) * 1e-14)
     return Bound(lower * scale, max(upper, lower) * scale, "Gram iteration")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lipviz import layers as lip
 from lipviz.certification.sizes import Shapes, are_one_together
-from lipviz.operators.linear import residual_shares
+from lipviz.operators.used_weights import residual_shares
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.bound import ISOMETRY, Bound, exactly, unknown
 from lipviz.rules.functions import largest_slope, named_function, softmax_bound

@@ -15,134 +15,24 @@ Reference: Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalabl
 invariance, proposition 1.
 """
 
-import dataclasses
-
 import keras
 import numpy as np
 from keras import ops
 
+from lipviz import _moved
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
+from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
+from lipviz.operators.samples import checked_samples
 from lipviz.rules.registry import is_float
 from lipviz.rules.used import as_float64, to_numpy
 
-EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
 _BATCH = 1024
 # What the float64 evaluation of logits is taken to be off by, relative to the size of what is summed up there: sums of
 # ten thousand terms. On JAX, Keras computes a few functions (tanh among them) in float32.
 _ROUNDING = {"jax": 2e-6}
-
-
-# --- results ---
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class CertifiedRadii:
-    """Certified radius of each of n samples.
-
-    Attributes:
-        radii: Of shape (n,), float64, in the units of the input: no change of a smaller l2 norm changes the decision.
-            0 for a misclassified sample, where labels are known, and for a tie. Infinite where two logits differ by a
-            constant.
-        predicted: Class that is decided for, of shape (n,); 0 or 1 with one output.
-        margins: Difference of the largest and the second largest logit, or magnitude of the one output: (n,), float64.
-        labels: True classes, of shape (n,); None where they are not known.
-        bounds: Lipschitz constants of the differences of logits, of shape (C, C).
-        origin: Of which model and samples they speak; None where `certified_radius` did not make them.
-    """
-
-    radii: np.ndarray = dataclasses.field(repr=False)
-    predicted: np.ndarray = dataclasses.field(repr=False)
-    margins: np.ndarray = dataclasses.field(repr=False)
-    labels: np.ndarray | None = dataclasses.field(repr=False)
-    bounds: np.ndarray = dataclasses.field(repr=False)
-    origin: RadiiOrigin | None = dataclasses.field(default=None, repr=False)
-
-    def __len__(self):
-        return len(self.radii)
-
-    @property
-    def correct(self):
-        """Whether each sample is classified correctly, of shape (n,); None where labels are not known."""
-        return None if self.labels is None else self.predicted == self.labels
-
-    @property
-    def accuracy(self):
-        """Share of the samples that are classified correctly.
-
-        Raises:
-            ValueError: If labels are not known.
-        """
-        if self.labels is None:
-            raise ValueError("The accuracy needs labels. Expected certified_radius(model, x, y). Received: no y.")
-        return float(self.correct.mean())
-
-    @property
-    def mean_radius(self):
-        """Mean of the radii; where labels are known, a misclassified sample counts 0."""
-        return float(self.radii.mean())
-
-    @property
-    def median_radius(self):
-        """Median of the radii."""
-        return float(np.median(self.radii))
-
-    def accuracy_at(self, epsilons=EPSILONS):
-        """Certified accuracy: share of samples that are correct, and stay so for every change up to ε.
-
-        Args:
-            epsilons: Sizes of changes in the l2 norm, finite and at least 0: a number or an array of shape (m,).
-
-        Returns:
-            A `CertifiedAccuracy`.
-
-        Raises:
-            TypeError: If the sizes are not real numbers.
-            ValueError: If labels are not known, or a size is out of its range.
-        """
-        epsilons = check_epsilons(epsilons)
-        accuracy = self.accuracy
-        safe = self.correct & (self.radii > epsilons[:, None])
-        return CertifiedAccuracy(epsilons, safe.mean(axis=1), accuracy, len(self))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class CertifiedAccuracy:
-    """Share of samples that no change up to ε can misclassify, for several ε.
-
-    Attributes:
-        epsilons: Of shape (m,), in the units of the input.
-        certified: Share of samples that are correct and whose radius exceeds ε, of shape (m,). At ε = 0 that is the
-            accuracy with ties counted as wrong.
-        accuracy: Share of samples that are correct.
-        samples: Number of samples.
-        empirical: Share of samples that an attack up to ε left correct, of shape (m,); None where there was none. The
-            share that no attack can break lies between the two.
-    """
-
-    epsilons: np.ndarray
-    certified: np.ndarray
-    accuracy: float
-    samples: int
-    empirical: np.ndarray | None = None
-
-    def beside(self, attacked):
-        """The same with the accuracy under attack beside it.
-
-        Args:
-            attacked: An `Attack` on the same samples with their labels, which reached for every ε.
-
-        Returns:
-            A `CertifiedAccuracy`.
-
-        Raises:
-            ValueError: If it has another number of samples.
-        """
-        if len(attacked) != self.samples:
-            raise ValueError(f"Expected an attack on the same {self.samples} samples. Received: {len(attacked)}")
-        return dataclasses.replace(self, empirical=attacked.accuracy_at(self.epsilons))
 
 
 # --- measurements ---
@@ -272,14 +162,7 @@ def checked(model, x):
         raise TypeError(f"Expected a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
-    for kind in ("inputs", "outputs"):
-        count = len(getattr(model, kind, None) or [None])
-        if count != 1:
-            raise ValueError(f"Expected a model with one of its {kind}. Received: '{model.name}' with {count}")
-    x = as_float64(x, "The samples")
-    if x.ndim < 2 or x.size == 0:
-        raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
-    check_sample_shape(model, x.shape)
+    x = checked_samples(model, x)
     dtype = _sample_dtype(model)
     if not is_float(dtype) and not _holds(dtype, x):
         raise ValueError(
@@ -287,15 +170,6 @@ def checked(model, x):
             f"them. Received values in [{x.min():g}, {x.max():g}]"
         )
     return logits_model(model), x
-
-
-def check_sample_shape(model, shape):
-    """Raise ValueError unless a shape, with the number of samples, is one that a model takes, or it does not say."""
-    tensors = getattr(model, "inputs", None)
-    expected = tuple(tensors[0].shape) if tensors else (None,) * len(shape)
-    if len(shape) != len(expected) or any(e not in (None, s) for s, e in zip(shape[1:], expected[1:], strict=True)):
-        words = ", ".join("any" if size is None else str(size) for size in expected[1:])
-        raise ValueError(f"Expected samples of shape (n, {words}). Received shape: {shape}")
 
 
 def _sample_dtype(model):
@@ -380,22 +254,6 @@ def _hot(y):
     return hot.argmax(axis=1)
 
 
-def check_epsilons(epsilons, owner="epsilons"):
-    """Sizes of changes as a float64 array of shape (m,).
-
-    Raises:
-        TypeError: If they are not real numbers.
-        ValueError: If there is none, or one is negative, infinite or NaN.
-    """
-    array = to_numpy(epsilons)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"`{owner}` must hold real numbers. Received: {epsilons!r}")
-    array = np.atleast_1d(array.astype(np.float64))
-    if array.ndim != 1 or array.size == 0 or not np.all((array >= 0) & np.isfinite(array)):
-        raise ValueError(f"`{owner}` must hold finite numbers of at least 0, in one axis. Received: {epsilons!r}")
-    return array
-
-
 # --- numbers ---
 
 
@@ -478,3 +336,7 @@ def _unbounded(model, x):
     """The layers without a bound, in words."""
     found = certify(model, x.shape[1:], search=False).unbounded
     return ", ".join(f"'{layer.name}' ({layer.method})" for layer in found) or "a constant that overflows"
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

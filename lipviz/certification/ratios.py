@@ -6,13 +6,14 @@ proves it. All are computed on a `float64_copy`, so that the rounding of logits 
 
 import dataclasses
 
-import keras
 import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs, settled
-from lipviz.rules.used import as_float64, to_numpy
+from lipviz.operators.autodiff import Gradients
+from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs
+from lipviz.operators.samples import unit_vectors
+from lipviz.rules.used import as_float64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
     with float64_scope():
         climber = _Climber(network, points, radius)
         for step in range(steps):
-            uphill_points, uphill_directions = climber.gradients(points, directions)
+            uphill_points, uphill_directions = climber.at(points, directions)
             directions = unit_vectors(uphill_directions, directions)
             # Long moves first to reach other regions, short ones last to settle.
             points = points + 0.1 * spread * (1 - step / steps) * unit_vectors(uphill_points)
@@ -174,20 +175,6 @@ def _distances(values, pairs):
     return np.concatenate([np.linalg.norm(values[part[:, 0]] - values[part[:, 1]], axis=1) for part in parts])
 
 
-def unit_vectors(vectors, fallback=None):
-    """Each sample over its norm; where that is zero or not finite, the fallback (zero by default)."""
-    flat = vectors.reshape(len(vectors), -1)
-    with np.errstate(over="ignore"):
-        norm = np.linalg.norm(flat, axis=1)
-    known = (norm > 0) & np.isfinite(norm)
-    unit = np.divide(flat, norm[:, None], out=np.zeros_like(flat), where=known[:, None]).reshape(vectors.shape)
-    return unit if fallback is None else np.where(_along(known, unit), unit, fallback)
-
-
-def _along(values, like):
-    return values.reshape(-1, *[1] * (like.ndim - 1))
-
-
 def _ratios(network, points, directions, radius):
     ends = points + radius * directions
     # The distance as it was rounded, which is what the network sees.
@@ -197,33 +184,15 @@ def _ratios(network, points, directions, radius):
     return np.where(np.isfinite(ratios), ratios, 0.0)  # outputs that are not finite show nothing
 
 
-class _Climber(keras.Model):
-    """Gradients with respect to inputs on every backend: the inputs are the weights of a model that Keras trains."""
+class _Climber(Gradients):
+    """Gradients of Σ ‖f(x + r·d) − f(x)‖² / 2r² with respect to the points x and the directions d."""
 
     def __init__(self, network, points, radius):
-        super().__init__(name="climber", dtype="float64")
-        self.network = network
-        self.network.trainable = False
-        self.radius = radius
-        self.points, self.directions = (
-            self.add_weight(name=name, shape=points.shape, initializer="zeros", dtype="float64")
-            for name in ("points", "directions")
-        )
-        # A step of length 1 downhill on the negative ratio: what the weights moved by is the gradient.
-        self.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=keras.backend.backend() == "jax")
+        super().__init__(network, [points.shape] * 2, [points.shape] * 2, often=True)
+        self._radius = radius
 
-    def call(self, inputs):
-        points = ops.convert_to_tensor(self.points)
-        ends = points + self.radius * ops.convert_to_tensor(self.directions)
-        with settled(self.network):
-            change = self.network(ends, training=False) - self.network(points, training=False)
-        self.add_loss(-ops.sum(ops.square(change)) / (2 * self.radius**2))
-        return inputs
-
-    def gradients(self, points, directions):
-        """Gradients of Σ ‖f(x + r·d) − f(x)‖² / 2r² with respect to the points x and the directions d."""
-        self.points.assign(points)
-        self.directions.assign(directions)
-        self.train_on_batch(np.zeros((1, 1)))
-        moved = (to_numpy(self.points), to_numpy(self.directions))
-        return moved[0] - points, moved[1] - directions
+    def value(self, given, offsets):
+        points, directions = (values + offset for values, offset in zip(given, offsets, strict=True))
+        ends = points + self._radius * directions
+        change = self.network(ends, training=False) - self.network(points, training=False)
+        return ops.sum(ops.square(change)) / (2 * self._radius**2)

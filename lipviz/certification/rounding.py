@@ -18,8 +18,8 @@ import numpy as np
 
 from lipviz import layers as lip
 from lipviz.layers import ConstrainedKernel, PadConv2D
-from lipviz.operators.linear import used_kernel
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
+from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.algebra import constrained_class
 from lipviz.rules.registry import find_rule
 

@@ -9,7 +9,8 @@ from keras import ops
 
 from lipviz import layers
 from lipviz.explorers.shell.ahead import Remembered
-from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.measure.activation_shapes import RANGE, ActivationProbe, ActivationShape
 from lipviz.plots import alt_text

@@ -1,12 +1,15 @@
 """Where two classes part: a small network that learns before your eyes."""
 
+import functools
+
 import numpy as np
 
 from lipviz.certification.radii import class_numbers
-from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider, toggle
+from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
-    Shelf,
+    KEPT_TRAINERS,
     activation_choice,
     between_pictures,
     labelled_points,
@@ -15,8 +18,9 @@ from lipviz.explorers.shell.toys import (
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.measure.fields import planar
 from lipviz.plots import plot_decision_field
+from lipviz.plots.alt import alt_text
 from lipviz.plots.style import number
-from lipviz.plots.toy_training import alt_text, plot_toy_loss
+from lipviz.plots.toy_training import plot_toy_loss
 from lipviz.toys.training import ToyTrainer, boundary_training
 
 _TOYS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians")]
@@ -45,7 +49,7 @@ class BoundaryExplorer(Explorer):
 
     def __init__(self, x=None, y=None):
         self._own = None if x is None and y is None else _own_points(x, y)
-        self._trainers, self._run = Shelf(_trainer), None
+        self._trainers, self._run = functools.lru_cache(KEPT_TRAINERS)(_trainer), None
         super().__init__()
 
     def make_controls(self):
@@ -83,7 +87,7 @@ class BoundaryExplorer(Explorer):
             train, test = self._points(points, noise, seed)
             classes = int(train[1].max()) + 1
             key = (activation, width, depth, constrained, k if constrained else 1.0, 1 if classes == 2 else classes)
-            trainer = self._trainers[key]
+            trainer = self._trainers(*key)
             trainer.set_loss(tau=tau)
             trainer.restart(seed)
             self._run = trainer, train, test, _frame(np.concatenate([train[0], test[0]]))

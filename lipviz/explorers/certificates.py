@@ -7,7 +7,8 @@ import numpy as np
 from lipviz import certification
 from lipviz import data as data_sets
 from lipviz.explorers.shell import page
-from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.controls import choice, slider
 from lipviz.losses import TauCategoricalCrossentropy
 from lipviz.measure.certified_image import ImageCertifier
 from lipviz.plots import alt_text

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 
 from lipviz.explorers.shell.ahead import Remembered
-from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
-from lipviz.measure.convolution_claims import (
+from lipviz.measure.claims import (
     KERNEL_KINDS,
     SPECTRUM_SIDE,
     ConvolutionClaims,

@@ -9,7 +9,8 @@ import numpy as np
 
 from lipviz import certification, measure
 from lipviz.explorers.shell.ahead import Remembered
-from lipviz.explorers.shell.base import Explorer, choice, slider
+from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.controls import choice, slider
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
 from lipviz.plots.style import number

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from lipviz import data as data_sets
-from lipviz.explorers.shell.base import Explorer, choice, log_slider, slider, toggle
+from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.plots import alt_text
 from lipviz.plots.style import number
 from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves

@@ -6,7 +6,7 @@ Two losses, eight and nine settings of each, two seeds: some four minutes on two
 import sys
 
 from lipviz import data
-from lipviz.toys.tradeoff import _TABLE, tradeoff_run, write_runs
+from lipviz.toys.tradeoff import TABLE, tradeoff_run, write_runs
 
 # (loss, its number, margin of the hinge)
 DIALS = (
@@ -35,7 +35,7 @@ def runs(dials=DIALS, seeds=SEEDS, **settings):
             yield tradeoff_run(train, test, dataset="digits", **chosen)
 
 
-def main(path=_TABLE):
+def main(path=TABLE):
     """Make the table, and write it."""
     made = []
     for run in runs():

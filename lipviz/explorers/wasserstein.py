@@ -1,15 +1,17 @@
 """How far two clouds are apart: a 1-Lipschitz network that learns the potential between them."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 
-from lipviz.explorers.shell.base import Explorer, choice, slider, toggle
+from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.controls import choice, slider, toggle
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
-    Shelf,
+    KEPT_TRAINERS,
     activation_choice,
     between_pictures,
     clouds,
@@ -19,8 +21,8 @@ from lipviz.losses import HKR, kr
 from lipviz.measure import Transport, wasserstein_distance
 from lipviz.measure.fields import planar
 from lipviz.plots import plot_potential, plot_wasserstein_training
+from lipviz.plots.alt import alt_text
 from lipviz.plots.style import number
-from lipviz.plots.toy_training import alt_text
 from lipviz.toys.training import ToyTrainer, WassersteinTraining, wasserstein_training
 
 _CLOUDS = [
@@ -61,7 +63,7 @@ class WassersteinExplorer(Explorer):
 
     def __init__(self, x=None, y=None):
         self._own = None if x is None and y is None else _own_clouds(x, y)
-        self._trainers, self._run = Shelf(_trainer), None
+        self._trainers, self._run = functools.lru_cache(KEPT_TRAINERS)(_trainer), None
         super().__init__()
 
     def make_controls(self):
@@ -98,7 +100,7 @@ class WassersteinExplorer(Explorer):
         if self._run is None:
             x, y = self._clouds(clouds, distance, noise, seed)
             transport = wasserstein_distance(x, y)
-            trainer = self._trainers[activation, width, depth]
+            trainer = self._trainers(activation, width, depth)
             trainer.set_loss(alpha=alpha, min_margin=min_margin)
             trainer.restart(seed)
             self._run = trainer, transport, _frame(x, y)

@@ -10,7 +10,7 @@ image leave of it (`lipviz.normalizers.patch_coverage`). A transposed convolutio
 reads its output, so the same factor makes it sound, with the kernel reshaped to (height · width · out, in).
 
 With `bound="tight"` the kernel is divided by a bound of the norm of the convolution itself instead, which is never
-worse: by Fourier transform, at the size that the layer is built for (`lipviz.convolution_norms`).
+worse: by Fourier transform, at the size that the layer is built for (`lipviz.normalizers.fourier`).
 
 Reference: Serrurier et al. (2021), Achieving robustness in classification using optimal transport with hinge
 regularization, appendix C. Its averaged factor is no upper bound for stride 1; here it is `bound="unsound_average"`.
@@ -22,9 +22,9 @@ import keras
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.convolution_norms import ConvolutionNorm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers.base_layer import ConstrainedKernel, check_shape, given, with_channels_last
+from lipviz.normalizers.fourier import ConvolutionNorm
 from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
 
 BOUNDS = ("coverage", "tight", "unsound_average")
@@ -158,7 +158,7 @@ def _patches(sizes, kernel_size, strides, padding, transposed):
 
 
 def averaged_factor(sizes, kernel_size, strides):
-    """The reference's factor, for comparison: the mean number of patches per pixel in place of the largest one."""
+    """The reference's factor, by its formula, for comparison: the mean number of patches per pixel, not the largest."""
     if max(strides) > 1:
         return math.prod(math.ceil(k / s) for k, s in zip(kernel_size, strides, strict=True)) ** -0.5
     if None in sizes:

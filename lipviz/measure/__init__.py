@@ -5,7 +5,7 @@ from lipviz.measure.activation_shapes import ActivationPlane, ActivationProbe, A
 from lipviz.measure.bjorck import BjorckConvergence, bjorck_convergence
 from lipviz.measure.bjorck_map import BjorckMap, BjorckPaths, bjorck_iterations_map, bjorck_paths, divergence_limit
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
-from lipviz.measure.convolution_claims import ConvolutionClaims, convolution_claims, convolution_norm, sample_kernel
+from lipviz.measure.claims import ConvolutionClaims, convolution_claims, convolution_norm, sample_kernel
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
 from lipviz.measure.gradients import (
     DEPTH_ACTIVATIONS,

@@ -14,7 +14,7 @@ import numpy as np
 from lipviz import layers
 from lipviz import normalizers as nm
 from lipviz.measure.layer_playground import float64_layer
-from lipviz.operators.linear import _Pullback
+from lipviz.operators.autodiff import Pullback
 from lipviz.operators.precision import float64_scope, outputs
 from lipviz.rules.used import as_float64
 
@@ -119,7 +119,7 @@ class ActivationProbe:
             shape = self._network.output_shape
             if len(shape) != 2 or None in shape[1:]:
                 raise ValueError(f"Expected an activation of vectors. '{self._layer.name}' gives the shape {shape}")
-            self._pullback = _Pullback(self._network, (points * shape[1], channels), shape[1])
+            self._pullback = Pullback(self._network, (points * shape[1], channels), shape[1])
         self.name = name or self._layer.name
 
     def measure(self, angle=None, slope=None, seed=0):

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.certification.radii import check_epsilons
+from lipviz.certification.results import check_epsilons
 from lipviz.operators.weights import SPECTRA, random_kernel
 from lipviz.rules.used import as_float64
 

@@ -7,14 +7,8 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.attacks import Attack
-from lipviz.certification.radii import (
-    CertifiedAccuracy,
-    certified_radius,
-    check_epsilons,
-    checked,
-    class_numbers,
-    logits,
-)
+from lipviz.certification.radii import certified_radius, checked, class_numbers, logits
+from lipviz.certification.results import CertifiedAccuracy, check_epsilons
 from lipviz.measure.saliency_maps import saliency
 
 _CURVE = 61  # sizes of changes, from 0 to beyond the largest radius

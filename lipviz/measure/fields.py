@@ -10,7 +10,8 @@ import numpy as np
 from lipviz import normalizers as nm
 from lipviz.certification.certificate import Certificate
 from lipviz.certification.classifiers import LOOKED_THROUGH, logits_model
-from lipviz.certification.radii import CertifiedRadii, certified_radius, class_numbers, decisions, logits
+from lipviz.certification.radii import certified_radius, class_numbers, decisions, logits
+from lipviz.certification.results import CertifiedRadii
 from lipviz.measure.saliency_maps import input_gradients
 from lipviz.operators.precision import check_varies
 from lipviz.rules.used import as_float64
@@ -119,7 +120,7 @@ def decision_field(model, bounds=None, resolution=150, x=None, y=None, constant=
     points = None if x is None else planar(x, "The samples")
     if y is not None and points is None:
         raise ValueError("Expected samples `x` with the labels `y`. Received: x=None")
-    x0, x1, grid = grid_points(_box(bounds, points), resolution)
+    x0, x1, grid = grid_points(box_of(bounds, points), resolution)
     scores = predicted_outputs(model, grid)
     count = scores.shape[1]
     labels = None if y is None else class_numbers(y, len(points), count)
@@ -171,7 +172,7 @@ def linear_regions(model, bounds=((-2.0, 2.0), (-2.0, 2.0)), resolution=150, nam
     """
     check_planar(model)
     seed = nm.check_seed("seed", seed)
-    box = _box(bounds, None)
+    box = box_of(bounds, None)
     x0, x1, _ = grid_points(box, resolution)
     extent = box[:, 1] - box[:, 0]
     shift = extent / resolution * np.array([math.sqrt(2), -math.sqrt(3)]) / 150
@@ -269,7 +270,7 @@ def _crossed(x0, x1):
     return np.stack(np.meshgrid(x0, x1), axis=-1).reshape(-1, 2)
 
 
-def _box(bounds, points):
+def box_of(bounds, points):
     """Bounds as an array ((low, high), (low, high))."""
     if bounds is not None:
         box = as_float64(bounds, "`bounds`")

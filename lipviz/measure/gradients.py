@@ -17,12 +17,11 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.certification.radii import check_sample_shape
-from lipviz.certification.ratios import unit_vectors
 from lipviz.model import KerasFunctional
-from lipviz.operators.linear import _GRADIENTS, _ROWS, _Pullback
-from lipviz.operators.precision import check_varies, float64_copy, float64_scope, follow, outputs, settled
-from lipviz.rules.used import as_float64, to_numpy
+from lipviz.operators.autodiff import GRADIENTS, ROWS, Gradients, Jacobians, padded
+from lipviz.operators.precision import Twin, check_varies, float64_copy, float64_scope, outputs
+from lipviz.operators.samples import checked_samples, unit_vectors
+from lipviz.rules.used import as_float64
 
 _KERNELS = 2**25  # entries of random kernels, 256 MiB
 
@@ -156,15 +155,11 @@ class GradientMeter:
     """
 
     def __init__(self, model, x, output=None, compiled=True):
-        self._network = float64_copy(model)
+        self._twin = Twin(model)
         check_varies(model)
-        self._model, self._x = model, _checked_samples(model, x)
-        size = outputs(self._network, self._x[:1]).shape[1]
-        self._covectors, self._words = _covectors(output, size)
-        count = len(self._covectors)
-        self._group = max(1, min(len(self._x), _GRADIENTS // (count * (self._x[0].size + size))))
-        with float64_scope():
-            self._pullback = _Pullback(self._network, (self._group * count, *self._x.shape[1:]), size, compiled)
+        x, network = checked_samples(model, x), self._twin.network
+        covectors, self._words = _covectors(output, outputs(network, x[:1]).shape[1])
+        self._jacobians = Jacobians(network, x, covectors, compiled)
 
     def jacobians(self):
         """Gradients of the outputs at all samples, a group of samples at a time.
@@ -175,14 +170,8 @@ class GradientMeter:
         Raises:
             ValueError: If a weight holds NaN or Inf.
         """
-        follow(self._network, self._model)
-        count, group = len(self._covectors), self._group
-        covectors = np.tile(self._covectors, (group, 1))
-        for start in range(0, len(self._x), group):
-            points, real = _padded(self._x[start : start + group], group)
-            with float64_scope():
-                rows = self._pullback.gradients(np.repeat(points, count, axis=0), covectors)
-            yield rows.reshape(group, count, -1)[:real]
+        self._twin.follow()
+        yield from self._jacobians.groups()
 
     def measure(self):
         """Measure the model as it is now.
@@ -197,7 +186,7 @@ class GradientMeter:
         for jacobian in self.jacobians():
             rows.append(np.linalg.norm(jacobian, axis=2))
             norms.append(rows[-1][:, 0] if jacobian.shape[1] == 1 else np.linalg.norm(jacobian, 2, axis=(1, 2)))
-        return GradientNorms(self._model.name, self._words, np.concatenate(norms), np.concatenate(rows))
+        return GradientNorms(self._twin.model.name, self._words, np.concatenate(norms), np.concatenate(rows))
 
 
 def input_gradient_norms(model, x, output=None):
@@ -268,86 +257,59 @@ def gradient_flow(model, x, output=None, seed=0):
         ValueError: See `GradientMeter`; or if the model computes in a `call` of its own, or the direction is 0.
     """
     seed = nm.check_seed("seed", seed)
-    network, x = float64_copy(model), _checked_samples(model, x)
+    network, x = float64_copy(model), checked_samples(model, x)
     check_varies(model)
     if not _has_graph(network):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
     size = outputs(network, x[:1]).shape[1]
     if output is None:
-        drawn, words = np.random.default_rng(seed).standard_normal((len(x), size)), "random directions"
-        covectors = unit_vectors(drawn)
+        covectors = unit_vectors(np.random.default_rng(seed).standard_normal((len(x), size)))
+        words = "random directions"
     else:
         covectors, words = _covectors(output, size)
         if len(covectors) > 1 or not covectors.any():
             raise ValueError(f"Expected one direction of the outputs that is not 0. Received: output={output!r}")
         covectors = np.repeat(unit_vectors(covectors), len(x), axis=0)
     with float64_scope():
-        taps = _Taps(network, x[:1], size)
-        group = max(1, min(len(x), _GRADIENTS // taps.entries))
-        taps.prepare(group)
+        shapes, places = _values_along(network, x[:1])
+        group = max(1, min(len(x), GRADIENTS // sum(map(math.prod, shapes))))
+        taps = _Taps(network, shapes, group, size)
         norms = []
         for start in range(0, len(x), group):
-            points, real = _padded(x[start : start + group], group)
-            norms.append(taps.norms(points, _padded(covectors[start : start + group], group)[0])[:, :real])
-    return GradientFlow(model.name, words, taps.places, np.concatenate(norms, axis=1))
+            points, real = padded(x[start : start + group], group)
+            norms.append(taps.norms(points, padded(covectors[start : start + group], group)[0])[:, :real])
+    return GradientFlow(model.name, words, places, np.concatenate(norms, axis=1))
 
 
-class _Taps(keras.Model):
-    """Gradients with respect to all values along a network: to each an offset is added, and the offsets are trained.
+class _Taps(Gradients):
+    """Gradients with respect to all values along a network: to each an offset is added.
 
     Args:
         network: Sequential or functional model in float64.
-        point: One sample, of shape (1, ...).
+        shapes: Those of the values, see `_values_along`.
+        group: Number of samples.
         size: Number of outputs.
     """
 
-    def __init__(self, network, point, size):
-        super().__init__(name="taps", dtype="float64")
-        self.network = network
-        self.network.trainable = False
-        self.size = size
-        seen = [("input", point.shape[1:])]
-        _walk(network, ops.convert_to_tensor(point), lambda op, y: (seen.append((op.name, tuple(y.shape[1:]))), y)[1])
-        self.shapes = [shape for _, shape in seen]
-        self.places = _told_apart([name for name, _ in seen])
+    def __init__(self, network, shapes, group, size):
+        super().__init__(network, [(group, *shapes[0]), (group, size)], [(group, *shape) for shape in shapes])
 
-    @property
-    def entries(self):
-        """Number of all values of a sample."""
-        return sum(map(math.prod, self.shapes))
-
-    def prepare(self, group):
-        """Create what holds the values of a group of samples."""
-        self.points = self._weight("points", (group, *self.shapes[0]))
-        self.covectors = self._weight("covectors", (group, self.size))
-        self.offsets = [
-            self._weight(f"offset_{i}", (group, *shape), trainable=True) for i, shape in enumerate(self.shapes)
-        ]
-        # A step of length 1 downhill from 0, as `_Pullback` takes it.
-        jax = keras.backend.backend() == "jax"
-        self.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=jax, run_eagerly=not jax)
-
-    def _weight(self, name, shape, trainable=False):
-        return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64", trainable=trainable)
-
-    def call(self, inputs):
-        offsets = iter([ops.convert_to_tensor(offset) for offset in self.offsets])
-        points = ops.convert_to_tensor(self.points) + next(offsets)
-        with settled(self.network):
-            values = _walk(self.network, points, lambda op, y: y + next(offsets))
-        values = ops.reshape(values, self.covectors.shape)
-        self.add_loss(ops.sum(values * ops.convert_to_tensor(self.covectors)))
-        return inputs
+    def value(self, given, offsets):
+        (points, covectors), left = given, iter(offsets)
+        values = _walk(self.network, points + next(left), lambda op, y: y + next(left))
+        return ops.sum(ops.reshape(values, covectors.shape) * covectors)
 
     def norms(self, points, covectors):
         """Norms of all gradients, of shape (places, samples)."""
-        self.points.assign(points)
-        self.covectors.assign(covectors)
-        for offset in self.offsets:
-            offset.assign(np.zeros(offset.shape))
-        self.train_on_batch(np.zeros((1, 1)))
-        moved = [to_numpy(offset) for offset in self.offsets]
-        return np.array([np.linalg.norm(values.reshape(len(values), -1), axis=1) for values in moved])
+        found = self.at(points, covectors)
+        return np.array([np.linalg.norm(values.reshape(len(values), -1), axis=1) for values in found])
+
+
+def _values_along(network, point):
+    """Shapes of all values along a network, of a sample, and where they are: its input, and what each step gives."""
+    seen = [("input", point.shape[1:])]
+    _walk(network, ops.convert_to_tensor(point), lambda op, y: (seen.append((op.name, tuple(y.shape[1:]))), y)[1])
+    return [shape for _, shape in seen], _told_apart([name for name, _ in seen])
 
 
 def _has_graph(model):
@@ -508,24 +470,11 @@ DEPTH_ACTIVATIONS = {
 # --- checks ---
 
 
-def _checked_samples(model, x):
-    """Float64 samples that fit a model of one input and one output."""
-    for kind in ("inputs", "outputs"):
-        count = len(keras.tree.flatten(getattr(model, kind, None) or [None]))
-        if count != 1:
-            raise ValueError(f"Expected a model with one of its {kind}. Received: '{model.name}' with {count}")
-    x = as_float64(x, "The samples")
-    if x.ndim < 2 or x.size == 0:
-        raise ValueError(f"Expected samples of shape (n, ...), at least one. Received shape: {x.shape}")
-    check_sample_shape(model, x.shape)
-    return x
-
-
 def _covectors(output, size):
     """Directions of the outputs, of shape (directions, size), and which these are in words."""
     if output is None or (isinstance(output, str) and output == "all"):
-        if size > _ROWS:
-            raise ValueError(f"Expected at most {_ROWS} outputs, or the choice of one by `output`. Received: {size}")
+        if size > ROWS:
+            raise ValueError(f"Expected at most {ROWS} outputs, or the choice of one by `output`. Received: {size}")
         return np.eye(size), "the output" if size == 1 else f"all {size} outputs"
     if isinstance(output, str | bool):
         raise ValueError(f"`output` must be None, 'all', an integer or an array. Received: output={output!r}")
@@ -537,11 +486,6 @@ def _covectors(output, size):
     if projection.shape != (size,):
         raise ValueError(f"`output` must have the shape ({size},) of an output. Received shape: {projection.shape}")
     return projection[None], "a projection"
-
-
-def _padded(rows, count):
-    """Rows, the first one repeated up to a count, and how many are real: one shape for all groups."""
-    return np.concatenate([rows, np.repeat(rows[:1], count - len(rows), axis=0)]), len(rows)
 
 
 def _at_least_one(name, value):

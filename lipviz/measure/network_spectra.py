@@ -15,17 +15,17 @@ from lipviz.certification.graph import Trace, input_flows
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientMeter
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
-from lipviz.operators.convolution_bounds import conv_singular_values, untransposed
+from lipviz.operators.convolution import untransposed
+from lipviz.operators.convolution_spectrum import conv_singular_values
 from lipviz.operators.linear import (
     CONVOLUTIONS,
     DEPTHWISE,
     SEPARABLE,
     TRANSPOSED,
-    Convolution,
-    _channels_first,
-    _probed,
     input_shape,
+    is_channels_first,
     linear_operator,
+    probed,
 )
 from lipviz.operators.weights import layers_with_kernel
 from lipviz.rules.used import as_float64, to_numpy
@@ -161,7 +161,7 @@ def _cropped(layer, shape, largest):
     if largest is None or not isinstance(layer, _WINDOWED):
         return shape
     shape = input_shape(layer) if shape is None else shape
-    channel = 0 if _channels_first(layer) else len(shape) - 1
+    channel = 0 if is_channels_first(layer) else len(shape) - 1
     cropped = tuple(size if axis == channel else min(size, largest) for axis, size in enumerate(shape))
     return None if cropped == shape else cropped
 
@@ -202,9 +202,8 @@ def _with_kernel(layer, operator, shape, kernel):
         base = untransposed(operator)
     except TypeError:  # the algebra is someone else's
         other = types.SimpleNamespace(name=layer.name, linear=layer.linear, kernel=kernel, compute_dtype="float64")
-        return _probed(other, shape)
-    geometry = (base.sizes, base.strides, base.padding, base.dilations, base.groups, base.channels_first)
-    return Convolution(kernel.reshape(base.kernel.shape), *geometry)
+        return probed(other, shape)
+    return base.with_kernel(kernel.reshape(base.kernel.shape))
 
 
 def _normalization(layer, kernel):

@@ -6,11 +6,10 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.radii import checked, decisions, logits
-from lipviz.operators.linear import _Pullback
+from lipviz.operators.autodiff import GRADIENTS, Pullback
 from lipviz.operators.precision import check_varies, float64_scope
 from lipviz.rules.used import as_float64, to_numpy
 
-_GRADIENTS = 2**22  # entries of gradients at a time
 _PAIRS = 6  # shown where nobody says which
 
 
@@ -133,13 +132,13 @@ def input_gradients(network, points, covectors):
     Returns:
         A float64 array with the shape of the points.
     """
-    group = max(1, _GRADIENTS // (points[0].size + covectors.shape[1]))
+    group = max(1, GRADIENTS // (points[0].size + covectors.shape[1]))
     parts, pullbacks = [], {}
     with float64_scope():
         for start in range(0, len(points), group):
             part, covector = points[start : start + group], covectors[start : start + group]
             if part.shape not in pullbacks:  # at most two shapes
-                pullbacks[part.shape] = _Pullback(network, part.shape, covectors.shape[1])
+                pullbacks[part.shape] = Pullback(network, part.shape, covectors.shape[1])
             parts.append(pullbacks[part.shape].gradients(part, covector))
     return np.concatenate(parts)
 

@@ -10,7 +10,7 @@ from lipviz import losses
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientHistory
 from lipviz.measure.spectra import spectrum
-from lipviz.operators.linear import used_kernel
+from lipviz.operators.used_weights import used_kernel
 from lipviz.operators.weights import layers_with_kernel
 from lipviz.rules.used import as_float64
 

@@ -22,7 +22,7 @@ from scipy.optimize import linear_sum_assignment, linprog
 from scipy.spatial.distance import cdist
 
 from lipviz import _moved
-from lipviz.measure.fields import _box, check_planar, grid_points, planar, predicted_outputs
+from lipviz.measure.fields import box_of, check_planar, grid_points, planar, predicted_outputs
 from lipviz.rules.used import as_float64
 
 _SMALLEST = 1e-13  # mass: less is rounding
@@ -140,7 +140,7 @@ def potential_field(model, x, y, bounds=None, resolution=150, name=None):
     check_planar(model)
     x, y = planar(x, "The cloud x"), planar(y, "The cloud y")
     clouds = np.concatenate([x, y])
-    x0, x1, grid = grid_points(_box(bounds, clouds), resolution)
+    x0, x1, grid = grid_points(box_of(bounds, clouds), resolution)
     values = predicted_outputs(model, np.concatenate([grid, clouds]))
     if values.shape[1] != 1:
         raise ValueError(f"Expected a model with one output, the potential. Received: {values.shape[1]}")

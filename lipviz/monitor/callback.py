@@ -11,7 +11,7 @@ import warnings
 import keras
 
 from lipviz import normalizers as nm
-from lipviz.callbacks import _Callback, _flag
+from lipviz.callbacks import ConfiguredCallback, check_flag
 from lipviz.monitor.displays import Files, Notebook, terminal
 from lipviz.monitor.progress import Progress
 from lipviz.monitor.record import Record
@@ -23,7 +23,7 @@ _PATIENCE = 9  # a picture waits this many times as long as the last one took
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class TrainingMonitor(_Callback):
+class TrainingMonitor(ConfiguredCallback):
     """Draw what happens while `fit` runs: losses, metrics, terms of the loss, gradient norms and singular values.
 
     Works with any Keras model, and changes nothing about its training. Give a sample to see more than losses, metrics
@@ -69,7 +69,7 @@ class TrainingMonitor(_Callback):
         self.folder = None if folder is None else os.fspath(folder)
         self.every = nm.check_positive("every", every)
         self.output = output
-        self.spectra = _flag("spectra", spectra)
+        self.spectra = check_flag("spectra", spectra)
         self.overhead = 0.0
         self._record = self._watched = self._displays = self._previous_handler = None
         self._status = "finished"

@@ -21,8 +21,6 @@ from lipviz.normalizers.bounds import (
     bound_squarings,
     deflated_bound,
     floating,
-    patch_coverage,
-    patches_per_entry,
     rounding_margin,
     schatten_bound,
     unit_scaled,
@@ -43,6 +41,7 @@ from lipviz.normalizers.checks import (
 )
 from lipviz.normalizers.convolution import get_conv_operators, spectral_normalization_conv
 from lipviz.normalizers.eigenvalues import decomposing_pays, without_eigenvalues
+from lipviz.normalizers.gram import GramIteration
 from lipviz.normalizers.iterations import (
     as_matrix,
     bjorck_direction,
@@ -53,6 +52,7 @@ from lipviz.normalizers.iterations import (
     set_stop_grad_spectral,
     spectral_normalization,
 )
+from lipviz.normalizers.patches import image_size, patch_coverage, patches_along, shared_patches
 from lipviz.normalizers.sound import (
     sound_normalization,
     sound_orthogonalization,
@@ -65,6 +65,7 @@ __all__ = [
     "DEFAULT_EPS_SPECTRAL",
     "DEFAULT_MAXITER_BJORCK",
     "DEFAULT_MAXITER_SPECTRAL",
+    "GramIteration",
     "as_matrix",
     "as_number",
     "as_one_call",
@@ -84,14 +85,16 @@ __all__ = [
     "deflated_bound",
     "floating",
     "get_conv_operators",
+    "image_size",
     "in_numpy",
     "l2_normalize",
     "patch_coverage",
-    "patches_per_entry",
+    "patches_along",
     "reshaped_kernel_orthogonalization",
     "rounding_margin",
     "schatten_bound",
     "set_stop_grad_spectral",
+    "shared_patches",
     "sound_normalization",
     "sound_orthogonalization",
     "sound_orthogonalization_of_values",

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from keras.backend import standardize_dtype
 
+from lipviz import _moved
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.iterations import frobenius_norm
 
@@ -13,43 +14,6 @@ def floating(x):
     """Return `x` as a tensor in float64 where it has that dtype, else in float32."""
     x = ops.convert_to_tensor(x)
     return x if standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
-
-
-def patch_coverage(size, kernel_size, stride, padding, transposed=False):
-    """Count how many patches of a convolution share one entry of its input, along one axis, at the most.
-
-    Args:
-        size: Length of the axis of the layer's input; None where it is not known, which counts for every size.
-        kernel_size: Length of a patch.
-        stride: Distance of neighbouring patches.
-        padding: "same" or "valid".
-        transposed: Whether the layer is a transposed convolution, and the patches lie in its output.
-
-    Returns:
-        A positive int that holds for `size` and for everything shorter, at most ceil(kernel_size / stride).
-    """
-    most = -(-kernel_size // stride)
-    found = 1
-    for length in range(1, (size or 0) + 1):
-        if found == most:
-            break
-        found = max(found, patches_per_entry(length, kernel_size, stride, padding, transposed))
-    return most if size is None else found
-
-
-def patches_per_entry(length, kernel_size, stride, padding, transposed=False):
-    """The same for one length and no other, by counting; at least 1."""
-    if transposed:
-        patches = length
-        length = length * stride + (max(kernel_size - stride, 0) if padding == "valid" else 0)
-    elif padding == "same":
-        patches = -(-length // stride)
-    else:
-        patches = max((length - kernel_size) // stride + 1, 0)
-    before = max((patches - 1) * stride + kernel_size - length, 0) // 2 if padding == "same" else 0
-    starts = np.arange(patches) * stride - before
-    entries = np.arange(length)[:, None]
-    return int(((starts <= entries) & (entries < starts + kernel_size)).sum(axis=1).max(initial=1))
 
 
 def rounding_margin(shape, dtype):
@@ -99,6 +63,9 @@ def schatten_bound(gram, squarings):
 
     Repeated squaring (Gram iteration, Delattre et al. 2023): with q = 2^squarings,
     λ1(A) ≤ ‖A^q‖_F^(1/q) ≤ rank(A)^(1/2q) λ1(A), sound after every squaring.
+
+    `GramIteration` takes a norm and its logarithm after each squaring; this one, which every training step without
+    Björck runs and differentiates, a norm after three, and no logarithm.
 
     Args:
         gram: Matrix of shape (n, n).
@@ -152,3 +119,7 @@ def bound_squarings(eps_bjorck, beta, maxiter_bjorck):
     Without Björck the bound alone decides how tight the result is.
     """
     return 3 if eps_bjorck is not None and beta is not None and maxiter_bjorck > 5 else 6
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -1,19 +1,12 @@
 """The linear maps that layers are: their matrices, singular values and norms, exactly and in float64."""
 
-from lipviz.operators.convolution_bounds import (
-    ConvolutionBound,
-    conv_singular_values,
-    convolution_bound,
-    size_free_bound,
-)
-from lipviz.operators.linear import (
-    Convolution,
-    explicit_matrix,
-    extreme_singular_values,
-    jacobian_norms,
-    linear_operator,
-)
+from lipviz.operators.autodiff import jacobian_norms
+from lipviz.operators.convolution import Convolution
+from lipviz.operators.convolution_bounds import ConvolutionBound, convolution_bound, size_free_bound
+from lipviz.operators.convolution_spectrum import conv_singular_values
+from lipviz.operators.linear import linear_operator
 from lipviz.operators.precision import float64_copy
+from lipviz.operators.singular_values import explicit_matrix, extreme_singular_values
 from lipviz.operators.weights import kernels, random_kernel
 
 __all__ = [

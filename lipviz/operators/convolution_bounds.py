@@ -1,4 +1,4 @@
-"""Proved bounds on the norm of a convolution, and its whole spectrum, in float64.
+"""Proved bounds on the norm of a convolution, in float64.
 
 A power or Lanczos iteration knows a norm from below only, and a plain FFT of an image's size is no bound at all: zero
 padding is not circular, and σ may be twice what the FFT says. What is proved here rests on three facts:
@@ -9,31 +9,24 @@ padding is not circular, and σ may be twice what the FFT says. What is proved h
 * *Compression.* A circulant matrix of size N whose entries are multiplied by exp(iφ) where they wrap around holds the
   matrix of the convolution, once no entry of it wraps: it is a block of the circulant, so its norm is no larger. The
   circulant's is max σ(K̂(ω)) over ω = (2πj + φ)/N, for every φ that one likes, one per axis. For few outputs the
-  section of `lipviz.convolution_norms` is closer.
+  section of `lipviz.normalizers.fourier` is closer.
 * *Cholesky.* Where the factorization of t²I − AᵀA runs through in floating point, the matrix has no eigenvalue below
   minus its backward error (Rump 2006, Verification of positive definiteness, BIT 46): ‖A‖ ≤ t up to that.
 """
 
-import collections
 import dataclasses
 import itertools
 import math
 import time
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse.linalg as sla
 
-from lipviz import convolution_norms as cn
-from lipviz.layers.unconstrained import PadConv2D
-from lipviz.operators.linear import (
-    EXPLICIT_SIDE,
-    Convolution,
-    explicit_matrix,
-    input_shape,
-    linear_operator,
-    used_kernel,
-)
+from lipviz import _moved
+from lipviz import normalizers as nm
+from lipviz.normalizers import fourier
+from lipviz.operators.cholesky import Band, proved
+from lipviz.operators.convolution import Convolution, untransposed
+from lipviz.operators.singular_values import explicit_matrix
 from lipviz.rules.used import as_float64
 
 MODES = ("fast", "exact")
@@ -45,7 +38,6 @@ CHOLESKY_ENTRIES = 2**27  # of the band, 1 GiB
 CHOLESKY_OPERATIONS = 3e11  # multiplications, about ten seconds on two cores
 
 _EPS = float(np.finfo(np.float64).eps)
-_EXPLICIT_SIZE = 2**25  # entries of an explicit matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,17 +105,6 @@ def convolution_bound(operator, mode="fast"):
     return ConvolutionBound(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
 
 
-def untransposed(operator):
-    """The convolution that an operator is, or whose transpose it is."""
-    found = operator
-    # SciPy does not take a transpose of a transpose for the operator itself; transposes have one argument.
-    while not isinstance(found, Convolution) and len(getattr(found, "args", ())) == 1:
-        found = found.args[0]
-    if not isinstance(found, Convolution):
-        raise TypeError(f"Expected a `Convolution`, or the transpose of one. Received: {type(operator).__name__}")
-    return found
-
-
 def _scaled(operator):
     """The operator over a power of two such that its largest entry is about 1, and that power; 0 for a zero kernel."""
     kernel = as_float64(operator.kernel, "The kernel")
@@ -131,12 +112,7 @@ def _scaled(operator):
     if largest == 0:
         return operator, 0.0
     exponent = int(np.frexp(largest)[1])
-    return _like(operator, np.ldexp(kernel, -exponent)), math.ldexp(1.0, exponent)
-
-
-def _like(operator, kernel):
-    """The same convolution with another kernel."""
-    return Convolution(kernel, operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups)
+    return operator.with_kernel(np.ldexp(kernel, -exponent)), math.ldexp(1.0, exponent)
 
 
 # --- "fast" ---
@@ -159,24 +135,14 @@ def _explicit(block):
     norm = math.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0))
     # LAPACK's eigenvalues are those of a matrix that is off by a small multiple of n ε; the Gram matrix is a sum of
     # as many products as a patch has entries.
-    margin = 4 * (len(gram) + _terms(block)) * _EPS
+    margin = 4 * (len(gram) + block.terms) * _EPS
     return norm * (1 - margin), norm * (1 + margin), "explicit"
-
-
-def _terms(block):
-    """Largest number of products that an output is the sum of, either way."""
-    return math.prod(block.kernel.shape[:-2]) * max(block.kernel.shape[-2:])
 
 
 def _coverage(block):
     """σ(W)·√P, with P the largest number of patches that share an entry, counted."""
-    taps = block.kernel.shape[:-2]
-    patches = 1
-    for size, count, k, stride, dilation, before in zip(
-        block.sizes, block.counts, taps, block.strides, block.dilations, block.before, strict=True
-    ):
-        entries = (np.arange(count)[:, None] * stride + np.arange(k) * dilation - before).ravel()
-        patches *= int(np.bincount(entries[(entries >= 0) & (entries < size)], minlength=1).max())
+    axes = zip(block.sizes, block.kernel.shape[:-2], block.strides, block.dilations, strict=True)
+    patches = math.prod(nm.shared_patches(n, k, s, block.padding, d) for n, k, s, d in axes)
     return _matrix_norm(block.kernel) * math.sqrt(patches)
 
 
@@ -192,7 +158,7 @@ def _axes(block):
     geometry = zip(
         block.kernel.shape[:-2], block.strides, block.dilations, block.sizes, block.counts, block.before, strict=True
     )
-    return [cn.polyphase(*values) for values in geometry]
+    return [fourier.polyphase(*values) for values in geometry]
 
 
 def _circulant(block):
@@ -202,7 +168,7 @@ def _circulant(block):
     best, place = math.inf, None
     for twists in itertools.product((0.0, np.pi), repeat=len(axes)):
         grids = [(2 * np.pi * np.arange(n) + twist) / n for n, twist in zip(sizes, twists, strict=True)]
-        found, where = cn.largest_symbol(block.kernel, axes, grids, cn.halved(grids, twists), best)
+        found, where = fourier.largest_symbol(block.kernel, axes, grids, fourier.halved(grids, twists), best)
         if found < best:
             best, place = found, where
     return best, _wave(block, axes, place)
@@ -210,13 +176,13 @@ def _circulant(block):
 
 def _section(block):
     """The bound by the section's matrix on the window of outputs; infinite where it would take long."""
-    axes = cn.roomy(_axes(block), block.counts)
+    axes = fourier.roomy(_axes(block), block.counts)
     channels = min(block.kernel.shape[-1], block.kernel.shape[-2] * math.prod(len(axis.values) for axis in axes))
     work = math.prod(axis.size for axis in axes) * channels**3
     if math.prod(block.counts) > SECTION_OUTPUTS or work > SECTION_OPERATIONS:
         return math.inf
-    grids = cn.twisted(axes)
-    return cn.section_norm(block.kernel, axes, grids, cn.features_of(axes, grids, block.counts))
+    grids = fourier.twisted(axes)
+    return fourier.section_norm(block.kernel, axes, grids, fourier.features_of(axes, grids, block.counts))
 
 
 # --- from below ---
@@ -228,7 +194,7 @@ def _wave(block, axes, place):
     noise = rng.standard_normal((*block.sizes, block.kernel.shape[-2]))
     if place is None:
         return noise.ravel()
-    ((_, symbols),) = cn.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
+    ((_, symbols),) = fourier.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
     vector = np.linalg.svd(symbols[0], full_matrices=False)[0][:, 0].conj()
     vector = vector.reshape(*(len(axis.values) for axis in axes), -1)
     wave = np.ones(block.sizes)
@@ -269,7 +235,7 @@ def _ratio(block, x):
     length = np.linalg.norm(x)
     if length == 0:
         return 0.0
-    return float(np.linalg.norm(block @ x) / length) * (1 - 4 * _terms(block) * _EPS)
+    return float(np.linalg.norm(block @ x) / length) * (1 - 4 * block.terms * _EPS)
 
 
 # --- "exact" ---
@@ -282,12 +248,12 @@ def _exact(block, simple):
     lower, upper, method = _fast(block, simple, steps=40)
     if upper <= lower * (1 + 2e-4):
         return lower, upper, method
-    plan = _Band(_ordered(block))
+    plan = Band(_ordered(block))
     if plan.entries > CHOLESKY_ENTRIES or plan.operations > CHOLESKY_OPERATIONS:
         return lower, upper, f"{method}, too large for Cholesky"
     gram = plan.gram()
     for room in (2e-4, 8e-4, 5e-3):
-        bound = _proved(gram, lower * (1 + room), plan)
+        bound = proved(gram, lower * (1 + room), plan)
         if bound is not None:
             return lower, min(bound, upper), "Cholesky"
         if lower * (1 + room) > upper:
@@ -306,128 +272,6 @@ def _ordered(block):
         block.padding,
         [block.dilations[axis] for axis in order],
     )
-
-
-class _Band:
-    """The smaller-banded Gram matrix of a convolution, of images or of outputs, entries ordered (pixels, channels).
-
-    Attributes:
-        side: Its size.
-        width: Its half-bandwidth: entries further from the diagonal are zero.
-    """
-
-    def __init__(self, block):
-        self.block = block
-        sides = [self._extent(block, outputs) for outputs in (False, True)]
-        self.outputs = sides[1][0] * sides[1][1] ** 2 < sides[0][0] * sides[0][1] ** 2
-        self.side, self.width = sides[self.outputs]
-
-    @staticmethod
-    def _extent(block, outputs):
-        """Size and half-bandwidth."""
-        sizes, channels = (block.counts if outputs else block.sizes), block.kernel.shape[-1 if outputs else -2]
-        far = 0
-        for size, k, stride, dilation in zip(
-            sizes, block.kernel.shape[:-2], block.strides, block.dilations, strict=True
-        ):
-            reach = (k - 1) * dilation // (stride if outputs else 1)
-            far = far * size + min(reach, size - 1)
-        side = math.prod(sizes) * channels
-        return side, min((far + 1) * channels - 1, side - 1)
-
-    @property
-    def entries(self):
-        """Numbers to hold."""
-        return self.side * (self.width + 1)
-
-    @property
-    def operations(self):
-        """Multiplications of its Cholesky factorization."""
-        return self.side * float(self.width) ** 2
-
-    @property
-    def rounding(self):
-        """Bound of ‖computed − exact‖ of the Gram matrix: γ_m ‖ ``|A|`` ‖², and ‖B‖² ≤ ‖B‖₁ ‖B‖_∞."""
-        magnitudes = _like(self.block, np.abs(self.block.kernel))
-        rows, columns = magnitudes @ np.ones(magnitudes.shape[1]), magnitudes.T @ np.ones(magnitudes.shape[0])
-        return 2 * (_terms(self.block) + 2) * _EPS * rows.max() * columns.max()
-
-    def gram(self):
-        """The lower half as LAPACK stores bands: an array of shape (width + 1, side)."""
-        sizes = self.block.counts if self.outputs else self.block.sizes
-        channels = self.block.kernel.shape[-1 if self.outputs else -2]
-        band = np.zeros((self.width + 1, math.prod(sizes), channels))
-        lanes = np.arange(channels)
-        below = lanes[:, None] - lanes[None, :]  # row − column, less that of the pixels
-        for far, blocks in self._blocks(sizes, channels).items():
-            rows = far * channels + below
-            for row, column in zip(*np.nonzero(rows >= 0), strict=True):
-                band[rows[row, column], :, column] = blocks[:, row, column]
-        return band.reshape(self.width + 1, -1)
-
-    def _blocks(self, sizes, channels):
-        """For each distance of two pixels, the block (row channels, column channels) of each pixel: {int: array}."""
-        kernel, taps = self.block.kernel, list(np.ndindex(*self.block.kernel.shape[:-2]))
-        found = collections.defaultdict(lambda: np.zeros((*sizes, channels, channels)))
-        for one, other in itertools.product(taps, taps):
-            ends = self._pairs(one, other)
-            if ends is None:
-                continue
-            step, places = ends
-            if step < (0,) * len(step):  # the upper half
-                continue
-            product = kernel[other].T @ kernel[one] if self.outputs else kernel[other] @ kernel[one].T
-            found[step][places] += product
-        flat = {}
-        for step, blocks in found.items():
-            far = 0
-            for size, way in zip(sizes, step, strict=True):
-                far = far * size + way
-            blocks = blocks.reshape(-1, channels, channels)
-            flat[far] = flat[far] + blocks if far in flat else blocks  # two steps may have one distance
-        return flat
-
-    def _pairs(self, one, other):
-        """Where two taps meet: from a pixel to the other the step, and which pixels it starts from, as slices.
-
-        Of images: both taps of an output exist. Of outputs: both read one pixel, that exists.
-        """
-        steps, places = [], []
-        block = self.block
-        for size, count, stride, dilation, before, t, u in zip(
-            block.sizes, block.counts, block.strides, block.dilations, block.before, one, other, strict=True
-        ):
-            if self.outputs:
-                step, rest = divmod((t - u) * dilation, stride)
-                first = max(0, -step, -((t * dilation - before) // stride))
-                last = min(count - 1, count - 1 - step, (size - 1 - t * dilation + before) // stride)
-                place = slice(first, last + 1)
-            else:
-                step, rest = (u - t) * dilation, 0
-                near, far = sorted((t * dilation - before, u * dilation - before))
-                first, last = max(0, -(near // stride)), min(count - 1, (size - 1 - far) // stride)
-                start = t * dilation - before
-                place = slice(first * stride + start, last * stride + start + 1, stride)
-            if rest or last < first:
-                return None
-            steps.append(step)
-            places.append(place)
-        return tuple(steps), tuple(places)
-
-
-def _proved(gram, t, plan):
-    """A bound of ‖A‖ that the Cholesky factorization of t²I − AᵀA proves, or None where it breaks down."""
-    band = -gram
-    band[0] += t * t
-    diagonal = band[0].max()
-    try:
-        scipy.linalg.cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        return None
-    # Rump: the factor is that of a matrix off by at most γ √(aᵢᵢ aⱼⱼ) in entry (i, j), zero outside of the band.
-    gamma = (plan.width + 3) * _EPS / (1 - (plan.width + 3) * _EPS)
-    backward = 2 * gamma * diagonal * min(2 * plan.width + 1, plan.side)
-    return math.sqrt(t * t * (1 + 4 * _EPS) + backward + plan.rounding) * (1 + 4 * _EPS)
 
 
 # --- images of any size ---
@@ -465,17 +309,14 @@ def size_free_bound(kernel, strides=None, dilations=None, groups=1, points=None)
     operator, scale = _scaled(operator)
     if scale == 0:
         return 0.0
-    return scale * max(_size_free(part, operator.strides, operator.dilations, points) for part in _groups(operator))
-
-
-def _groups(operator):
-    return np.split(operator.kernel, operator.groups, axis=-1)
+    return scale * max(_size_free(part, operator.strides, operator.dilations, points) for part in operator.parts)
 
 
 def _size_free(kernel, strides, dilations, points):
     # With stride 1 a dilation only stretches the frequencies.
     steps = [(s, 1 if s == 1 else d) for s, d in zip(strides, dilations, strict=True)]
-    axes = [cn.polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
+    axes = [fourier.polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
+    # On an image without end those taps meet in an entry that read the same phase.
     patches = math.prod(int(np.bincount(axis.phases).max()) for axis in axes)
     simple = _matrix_norm(kernel) * math.sqrt(patches)
     factor, grids = 1.0, []
@@ -488,101 +329,9 @@ def _size_free(kernel, strides, dilations, points):
             raise ValueError(f"`points` must exceed the kernel's reach of {spread}. Received: points={points!r}")
         factor /= math.cos(math.pi * spread / (2 * count))
         grids.append(2 * np.pi * np.arange(count) / count)
-    bound, _ = cn.largest_symbol(kernel, axes, grids, cn.halved(grids, [0.0] * len(grids)))
+    bound, _ = fourier.largest_symbol(kernel, axes, grids, fourier.halved(grids, [0.0] * len(grids)))
     return min(simple, bound * factor)
 
 
-# --- all singular values ---
-
-
-def conv_singular_values(layer):
-    """All singular values of a convolution, descending: min(outputs, inputs) of them.
-
-    By Fourier transform where that is exact: circular padding with odd kernels, and strides that divide the image
-    (Sedghi, Gupta and Long 2019, The singular values of convolutional layers). Else from explicit matrices, one per
-    group.
-
-    Args:
-        layer: Built Keras layer, see `linear_operator`, or an operator of SciPy such as `Convolution`.
-
-    Returns:
-        A float64 array.
-
-    Raises:
-        TypeError: If the layer's type is not known to be linear.
-        ValueError: If no group has a side of at most 2048, or the layer is not built for a known size.
-    """
-    if isinstance(layer, sla.LinearOperator):
-        operator = layer
-    elif _is_circular(layer):
-        return _circular_values(layer)
-    else:
-        operator = linear_operator(layer)
-    parts = _parts(operator)
-    values = np.concatenate([np.tile(_values(part), times) for part, times in parts])
-    # Entries that no patch reads have none of their own.
-    values = np.concatenate([values, np.zeros(max(0, min(operator.shape) - len(values)))])
-    return np.sort(values)[::-1][: min(operator.shape)]
-
-
-def _is_circular(layer):
-    """Whether a layer is block circulant in polyphase form."""
-    if type(layer) is not PadConv2D or layer.padding != "circular":
-        return False
-    spatial = _spatial_sizes(layer)
-    odd = all((k - 1) * d % 2 == 0 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True))
-    return odd and all(n % s == 0 for n, s in zip(spatial, layer.strides, strict=True))
-
-
-def _spatial_sizes(layer):
-    shape = input_shape(layer)
-    return shape[1:] if layer.data_format == "channels_first" else shape[:-1]
-
-
-def _circular_values(layer):
-    kernel, groups = used_kernel(layer), getattr(layer, "groups", 1)
-    axes, grids = [], []
-    for k, s, d, n in zip(layer.kernel_size, layer.strides, layer.dilation_rate, _spatial_sizes(layer), strict=True):
-        axes.append(cn.polyphase(k, s, d))
-        grids.append(2 * np.pi * np.arange(n // s) / (n // s))
-    values = []
-    for part in np.split(kernel, groups, axis=-1):
-        for _, symbols in cn.symbols_on(part, axes, grids):
-            values.append(np.linalg.svd(symbols, compute_uv=False).ravel())
-    values = np.concatenate(values)
-    places = math.prod(len(grid) for grid in grids)
-    inputs = places * math.prod(layer.strides) * kernel.shape[-2] * groups
-    full = min(inputs, places * kernel.shape[-1])
-    values = np.concatenate([values, np.zeros(max(0, full - len(values)))])
-    return np.sort(values)[::-1]
-
-
-def _parts(operator):
-    """Operators of which a direct sum consists, each with how often."""
-    try:
-        operator = untransposed(operator)
-    except TypeError:
-        return [(operator, 1)]
-    kernels = collections.Counter(part.tobytes() for part in _groups(operator))
-    shape = _groups(operator)[0].shape
-    alone = math.prod(shape[:-2]) == 1 and set(operator.strides) <= {1}
-    parts = []
-    for data, times in kernels.items():
-        kernel = np.frombuffer(data).reshape(shape)
-        if alone:  # pixels do not meet
-            parts.append((Convolution(kernel.reshape(shape[-2:])), times * math.prod(operator.sizes)))
-        else:
-            geometry = (operator.sizes, operator.strides, operator.padding, operator.dilations)
-            parts.append((Convolution(kernel, *geometry), times))
-    return parts
-
-
-def _values(operator):
-    side = min(operator.shape)
-    if side > EXPLICIT_SIDE or math.prod(operator.shape) > 4 * _EXPLICIT_SIZE:
-        raise ValueError(
-            f"All singular values of an operator of shape {operator.shape} are too many to compute: expected a side of "
-            f"at most {EXPLICIT_SIDE}. Build the layer for smaller images, or ask for the largest one "
-            "(`convolution_bound`) or both extremes (`extreme_singular_values`)."
-        )
-    return np.linalg.svd(explicit_matrix(operator), compute_uv=False)
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -182,3 +182,28 @@ def outputs(network, x, batch_size=1024):
     with float64_scope():
         parts = [at_inference(network, x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
         return np.concatenate([ops.convert_to_numpy(part).reshape(len(part), -1) for part in parts])
+
+
+class Twin:
+    """A `float64_copy` of a model that follows its weights, without being rebuilt.
+
+    Args:
+        model: Built Keras model.
+
+    Attributes:
+        model: The model.
+        network: The copy, with the weights of when it was made or last followed.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.network = float64_copy(model)
+
+    def follow(self):
+        """Write the present variables of the model into the copy, see `follow`."""
+        follow(self.network, self.model)
+
+    def outputs(self, x):
+        """Outputs of the model as it is now, in float64: of shape (n, number of outputs)."""
+        self.follow()
+        return outputs(self.network, x)

@@ -25,7 +25,7 @@ from lipviz.plots.gradients import (
 )
 from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
-from lipviz.plots.picture import LiveFigure, Picture, picture
+from lipviz.plots.rendering import LiveFigure, Picture, picture
 from lipviz.plots.robustness import plot_certified_accuracy, plot_radii
 from lipviz.plots.saliency import plot_adversarial_pairs, plot_saliency
 from lipviz.plots.spectra import plot_singular_values

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from lipviz.measure.convolution_claims import ConvolutionClaims
+from lipviz.measure.claims import ConvolutionClaims
 from lipviz.plots import style
 from lipviz.plots.activation_shapes import note, subtitle
 from lipviz.plots.alt import alt_text

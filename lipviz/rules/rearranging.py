@@ -11,6 +11,8 @@ from lipviz.rules.bound import ISOMETRY, Bound, exactly, unknown
 from lipviz.rules.registry import layer_bound, rule
 from lipviz.rules.used import used_factor
 
+_EXPLICIT_SIDE = 1024
+
 
 @rule(
     keras.layers.InputLayer,

@@ -17,7 +17,7 @@ from lipviz import normalizers as nm
 from lipviz.certification.radii import class_numbers
 from lipviz.initializers import SpectralInitializer
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
-from lipviz.operators.precision import float64_copy, follow, outputs
+from lipviz.operators.precision import Twin
 from lipviz.rules.used import as_float64
 
 # Activations by the names that the course uses: what makes each layer.
@@ -152,7 +152,7 @@ def toy_classifier(
     x = as_float64(x, "The samples")
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"Expected samples of shape (n, d), at least one. Received shape: {x.shape}")
-    targets = _targets(y, len(x))
+    targets = class_targets(y, len(x))
     count = targets.shape[1]
     model = toy_network(
         activation, width, depth, inputs=x.shape[1], outputs=count, k=k, constrained=constrained, seed=seed
@@ -164,7 +164,7 @@ def toy_classifier(
     return model
 
 
-def _targets(y, samples):
+def class_targets(y, samples):
     """Labels as a loss takes them: 0 and 1 of shape (n, 1) for two classes, one-hot rows for more."""
     y = as_float64(y, "The labels")
     one_hot = y.ndim == 2 and y.shape[1] > 1
@@ -199,35 +199,47 @@ def training(model, x, y, loss, steps, every, learning_rate=0.01):
     steps, every = _check_at_least_one("steps", steps), _check_at_least_one("every", every)
     rate = keras.optimizers.schedules.CosineDecay(nm.check_positive("learning_rate", learning_rate), steps)
     model.compile(optimizer=keras.optimizers.Adam(rate), loss=loss)
-    return _trained(model, np.asarray(x, np.float32), np.asarray(y, np.float32), steps, every)
+    return _trained(model, x, y, steps, every)
 
 
 def _trained(model, x, y, steps, every):
     losses = []
-    for step in range(1, steps + 1):
-        losses.append(float(np.ravel(model.train_on_batch(x, y))[0]))
-        if not np.isfinite(losses[-1]):
-            raise ValueError(f"Training diverged at step {step}: the loss is {losses[-1]}. Lower the `learning_rate`.")
-        if step % every == 0 or step == steps:
-            lipviz.model.refresh(model)
-            yield np.array(losses)
+    for _ in full_batches(model, x, y, steps, every, losses):
+        lipviz.model.refresh(model)
+        yield np.array(losses)
 
 
-class Twin:
-    """A float64 copy of a model that follows its weights, without being rebuilt.
+def full_batches(model, x, y, steps, every, losses, watched=None, rates=None):
+    """Train a compiled model on all samples at once, one step after the other, and come back every few steps.
 
     Args:
-        model: Built Keras model.
+        model: Compiled Keras model.
+        x: Samples of shape (n, ...).
+        y: What the loss takes as labels.
+        steps: Number of steps in the end, those before included.
+        every: Number of steps after which it comes back; the last step counts too.
+        losses: List of the losses before, one for each step that was made; it grows.
+        watched: List that the first metric's values go to, if there is one.
+        rates: Function from the number of steps so far to the learning rate of the next; None leaves it alone.
+
+    Yields:
+        Number of steps so far.
+
+    Raises:
+        ValueError: If training diverged.
     """
-
-    def __init__(self, model):
-        self._model = model
-        self._copy = float64_copy(model)
-
-    def outputs(self, x):
-        """Outputs of the model as it is now, in float64: of shape (n, number of outputs)."""
-        follow(self._copy, self._model)
-        return outputs(self._copy, x)
+    x, y = np.asarray(x, np.float32), np.asarray(y, np.float32)
+    while (step := len(losses)) < steps:
+        if rates is not None:
+            model.optimizer.learning_rate = rates(step)
+        loss, *metrics = np.ravel(model.train_on_batch(x, y)).tolist()
+        losses.append(loss)
+        if watched is not None:
+            watched += metrics
+        if not np.isfinite(loss):
+            raise ValueError(f"Training diverged at step {step + 1}: the loss is {loss}. Lower the `learning_rate`.")
+        if (step + 1) % every == 0 or step + 1 == steps:
+            yield step + 1
 
 
 # --- functions of one number ---

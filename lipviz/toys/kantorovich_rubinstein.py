@@ -12,7 +12,8 @@ from lipviz import normalizers as nm
 from lipviz.certification.upper_bounds import upper_bound
 from lipviz.losses import HKR
 from lipviz.measure.transport import as_cloud, wasserstein_distance
-from lipviz.toys.fitting import Twin, check_weight_seed, toy_network, training
+from lipviz.operators.precision import Twin
+from lipviz.toys.fitting import check_weight_seed, toy_network, training
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

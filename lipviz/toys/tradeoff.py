@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from lipviz import normalizers as nm
-from lipviz.certification.radii import certified_radius, check_epsilons
+from lipviz.certification.radii import certified_radius
+from lipviz.certification.results import check_epsilons
 from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64
-from lipviz.toys.fitting import _targets, toy_network, training
+from lipviz.toys.fitting import class_targets, toy_network, training
 
 LOSSES = {"crossentropy": "τ", "hkr": "α"}
 EPSILONS = tuple(np.round(np.linspace(0, 1.5, 31), 3).tolist())
-_TABLE = Path(__file__).with_name("tradeoff_digits.json")
+TABLE = Path(__file__).with_name("tradeoff_digits.json")
 _ARRAYS = ("epsilons", "certified")
 
 
@@ -193,7 +194,7 @@ def tradeoff_steps(
     epsilons = check_epsilons(epsilons)
     if (np.diff(epsilons) <= 0).any():
         raise ValueError(f"`epsilons` must be ascending. Received: {epsilons}")
-    targets = _targets(y, len(x))
+    targets = class_targets(y, len(x))
     objective = _loss(loss, dial, min_margin, targets.shape[1])
     network = toy_network(activation, width, depth, inputs=x.shape[1], outputs=targets.shape[1], seed=seed)
     start = TradeoffRun(
@@ -246,10 +247,10 @@ def tradeoff_table():
     Returns:
         A tuple of `TradeoffRun`.
     """
-    return read_runs(_TABLE)
+    return read_runs(TABLE)
 
 
-def write_runs(runs, path=_TABLE):
+def write_runs(runs, path=TABLE):
     """Write runs as JSON, one a line.
 
     Args:

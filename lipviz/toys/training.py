@@ -12,7 +12,7 @@ from lipviz.certification.radii import class_numbers, decisions
 from lipviz.certification.upper_bounds import upper_bound
 from lipviz.measure.fields import DecisionField, decision_field, planar, predicted_outputs
 from lipviz.measure.transport import PotentialField, potential_field
-from lipviz.toys.fitting import check_weight_seed, toy_network
+from lipviz.toys.fitting import check_weight_seed, full_batches, toy_network
 from lipviz.toys.kantorovich_rubinstein import KRTraining
 
 
@@ -98,7 +98,8 @@ class ToyTrainer:
             weight.assign(value)
         for variable in self.model.optimizer.variables:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
-        self.losses, self.watched = [], []
+        self.losses.clear()  # in place: pieces that are under way begin again, too
+        self.watched.clear()
         self._update()
 
     def pieces(self, x, targets, steps=300, every=10):
@@ -116,17 +117,14 @@ class ToyTrainer:
         Raises:
             ValueError: If training diverged.
         """
-        x, targets = np.asarray(x, np.float32), np.asarray(targets, np.float32)
-        while (step := len(self.losses)) < steps:
-            self.model.optimizer.learning_rate = self._rate * (1 + np.cos(np.pi * step / steps)) / 2
-            loss, *watched = np.ravel(self.model.train_on_batch(x, targets)).tolist()
-            self.losses.append(loss)
-            self.watched += watched
-            if not np.isfinite(self.losses[-1]):
-                raise ValueError(f"Training diverged at step {step + 1}: the loss is {self.losses[-1]}.")
-            if (step + 1) % every == 0 or step + 1 == steps:
-                self._update()
-                yield step + 1
+
+        # Set for each step, and not a schedule in the compiled one: after a restart the number of steps may be another.
+        def rates(step):
+            return self._rate * (1 + np.cos(np.pi * step / steps)) / 2
+
+        for done in full_batches(self.model, x, targets, steps, every, self.losses, self.watched, rates):
+            self._update()
+            yield done
 
     def _update(self):
         """Bring `wbar` and the plain copy up to date."""

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from keras import ops
 
 import lipviz
-from lipviz import certification, data, layers, losses
+from lipviz import certification, data, layers, losses, operators
 from lipviz.certification import matrices as bounds_of_linear
 from lipviz.certification.classifiers import pairwise_bounds_and_errors
-from lipviz.operators import linear as operators
 from lipviz.operators.precision import outputs
 from tests.support import examples
 

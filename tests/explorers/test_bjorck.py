@@ -7,7 +7,8 @@ import pytest
 
 from lipviz import data, layers, measure, operators
 from lipviz import normalizers as nm
-from lipviz.explorers import BjorckExplorer, _digits
+from lipviz.explorers import _digits
+from lipviz.explorers.bjorck import BjorckExplorer
 
 
 @pytest.fixture(scope="module")

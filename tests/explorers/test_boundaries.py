@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lipviz import data
-from lipviz.explorers import BoundaryExplorer
+from lipviz.explorers.boundaries import BoundaryExplorer
 from lipviz.explorers.shell import toys
-from lipviz.explorers.shell.toys import Shelf, labelled_points
+from lipviz.explorers.shell.toys import labelled_points
 
 SMALL = {"width": 4, "depth": 1, "steps": 50}
 
@@ -187,15 +187,3 @@ def test_points_that_cannot_be_used_give_a_message(x, y, words, monkeypatch):
     assert words in str(explorer.error)
     assert 'role="alert"' in explorer._alert.value
     explorer.close()
-
-
-def test_a_shelf_keeps_the_last_few():
-    made = []
-    shelf = Shelf(lambda key: made.append(key) or [key], most=2)
-    first = shelf[1,]
-    shelf[2,]
-    assert shelf[1,] is first
-    shelf[3,]  # 2 is forgotten
-    assert shelf[1,] is first
-    shelf[2,]
-    assert made == [1, 2, 3, 2]

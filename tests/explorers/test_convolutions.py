@@ -7,7 +7,7 @@ import pytest
 
 from lipviz import layers
 from lipviz.explorers.convolutions import ConvolutionExplorer
-from lipviz.measure.convolution_claims import sample_kernel
+from lipviz.measure.claims import sample_kernel
 from tests.support import convolution_matrix
 
 

@@ -6,7 +6,8 @@ import textwrap
 
 import pytest
 
-from lipviz.explorers import Explorer, entries
+from lipviz.explorers import entries
+from lipviz.explorers.shell.base import Explorer
 
 # What is given to the explorer or made once, before its first picture.
 LASTING = {"figure"}

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lipviz import Sequential, convolution_norms, vanillaModel
+from lipviz import Sequential, vanillaModel
 from lipviz import normalizers as nm
-from lipviz.convolution_norms import ConvolutionNorm
 from lipviz.layers import (
     FrobeniusConv2D,
     GroupSort2,
@@ -21,6 +20,8 @@ from lipviz.layers import (
     SpectralConv2DTranspose,
     SpectralDense,
 )
+from lipviz.normalizers import fourier
+from lipviz.normalizers.fourier import ConvolutionNorm
 from lipviz.operators.precision import float64_scope
 from tests.support import (
     KINDS,
@@ -194,7 +195,7 @@ def set_kernel(layer, kind, scale=1.0, seed=0):
 def test_no_kernel_exceeds_k_with_the_tight_bound(
     cls, sizes, kernel_size, strides, padding, channels, further, kind, less, sites
 ):
-    with mock.patch.object(convolution_norms, "_SECTION_SITES", sites):  # by circulants alone, or by a section
+    with mock.patch.object(fourier, "_SECTION_SITES", sites):  # by circulants alone, or by a section
         check_tight(cls, sizes, kernel_size, strides, padding, channels, further, kind, less)
 
 
@@ -322,7 +323,7 @@ def test_a_kernel_of_nan_leaves_the_tight_kernel_as_it_was():
 )
 @pytest.mark.parametrize("sites", [0, 400])
 def test_the_tight_bound_has_the_gradient_of_the_norm(kernel_shape, sizes, strides, transposed, sites, monkeypatch):
-    monkeypatch.setattr(convolution_norms, "_SECTION_SITES", sites)
+    monkeypatch.setattr(fourier, "_SECTION_SITES", sites)
     bounds = ConvolutionNorm(kernel_shape[:2], sizes, strides, "same", transposed)
     kernel = with_spectrum((int(np.prod(kernel_shape[:-1])), kernel_shape[-1]), np.ones(kernel_shape[-1]))
     kernel = (kernel / 2).reshape(kernel_shape)  # coverage has no say
@@ -344,7 +345,7 @@ def test_the_tight_bound_has_the_gradient_of_the_norm(kernel_shape, sizes, strid
 
 @pytest.mark.parametrize("sites", [0, 400])
 def test_the_bound_in_keras_ops_is_that_in_numpy(sites, monkeypatch):
-    monkeypatch.setattr(convolution_norms, "_SECTION_SITES", sites)
+    monkeypatch.setattr(fourier, "_SECTION_SITES", sites)
     for shape, sizes, strides in (
         ((3, 3, 5, 4), (9, 9), (1, 1)),
         ((4, 3, 2, 9), (30, 6), (1, 2)),

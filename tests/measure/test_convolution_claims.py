@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse.linalg as sla
 
 from lipviz import layers
-from lipviz.measure.convolution_claims import (
+from lipviz.measure.claims import (
     KERNEL_KINDS,
     METHODS,
     convolution_claims,

@@ -87,7 +87,7 @@ def test_a_softmax_is_looked_through(plain, images):
 
 def test_many_samples_go_in_parts(plain, images, monkeypatch):
     want = sal.saliency(plain, images).maps
-    monkeypatch.setattr(sal, "_GRADIENTS", 2 * (16 + 3))
+    monkeypatch.setattr(sal, "GRADIENTS", 2 * (16 + 3))
     np.testing.assert_allclose(sal.saliency(plain, images).maps, want, atol=1e-12)
 
 

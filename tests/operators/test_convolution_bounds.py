@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -5,11 +7,19 @@ import scipy.sparse.linalg as sla
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lipviz import convolution_norms as cn
-from lipviz import layers
-from lipviz.operators import Convolution, conv_singular_values, convolution_bound, size_free_bound
+from lipviz import layers, operators
+from lipviz import normalizers as nm
+from lipviz.normalizers import fourier
+from lipviz.operators import (
+    Convolution,
+    cholesky,
+    conv_singular_values,
+    convolution,
+    convolution_bound,
+    convolution_spectrum,
+    size_free_bound,
+)
 from lipviz.operators import convolution_bounds as convolutions
-from lipviz.operators import linear as operators
 from tests.random_convolutions import (
     bounds_of,
     is_broken,
@@ -30,10 +40,22 @@ def norm(operator):
 # --- products ---
 
 
+@pytest.mark.parametrize("padding", ["same", "causal", "valid"])
+def test_patches_that_share_an_entry_are_counted(padding):
+    for size, taps, stride, dilation in itertools.product((1, 2, 5, 9), (1, 2, 3, 5), (1, 2, 3), (1, 2)):
+        reach = (taps - 1) * dilation + 1
+        counted = nm.shared_patches(size, taps, stride, padding, dilation)
+        if padding == "valid" and size < reach:
+            assert counted == 0
+            continue
+        reads = Convolution(np.ones((taps, 1, 1)), (size,), (stride,), padding, (dilation,))
+        assert counted == (matrix_of(reads) != 0).sum(axis=0).max()
+
+
 @pytest.mark.parametrize("entries", [0, 2**21])
 def test_a_product_is_that_of_the_matrix(entries, monkeypatch):
     """Tap by tap, and with all patches laid out at once."""
-    monkeypatch.setattr(operators, "_PATCH_ENTRIES", entries)
+    monkeypatch.setattr(convolution, "_PATCH_ENTRIES", entries)
     together = 0
     for seed in range(80):
         operator = random_convolution(seed)
@@ -186,7 +208,7 @@ def test_the_circulant_holds_the_convolution(seed):
                 held[o, i] = _at(circulant, o, list(axis.values).index(value), entry, twist)
     np.testing.assert_allclose(held, matrix_of(operator), atol=1e-12)
     grid = [(2 * np.pi * np.arange(size) + twist) / size]
-    found, _ = cn.largest_symbol(operator.kernel, [axis], grid, grid)
+    found, _ = fourier.largest_symbol(operator.kernel, [axis], grid, grid)
     exact = np.linalg.norm(circulant.reshape(size, -1), 2)
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-12)
 
@@ -199,7 +221,7 @@ def _at(circulant, o, phase, entry, twist):
 @given(st.integers(0, 10**6))
 def test_the_band_is_the_gram_matrix(seed):
     (block, *_) = random_convolution(seed).blocks()
-    band = convolutions._Band(convolutions._ordered(block))
+    band = cholesky.Band(convolutions._ordered(block))
     matrix = operators.explicit_matrix(band.block)
     gram = matrix @ matrix.T if band.outputs else matrix.T @ matrix
     assert gram.shape == (band.side, band.side)
@@ -214,10 +236,10 @@ def test_the_band_is_the_gram_matrix(seed):
 
 def test_cholesky_proves_no_bound_that_does_not_hold():
     operator = Convolution(RNG.standard_normal((3, 3, 2, 2)), (6, 6), padding="same")
-    band = convolutions._Band(operator)
+    band = cholesky.Band(operator)
     exact = norm(operator)
-    assert convolutions._proved(band.gram(), exact * (1 - 1e-9), band) is None
-    assert exact < convolutions._proved(band.gram(), exact * (1 + 1e-6), band) < exact * (1 + 2e-6)
+    assert cholesky.proved(band.gram(), exact * (1 - 1e-9), band) is None
+    assert exact < cholesky.proved(band.gram(), exact * (1 + 1e-6), band) < exact * (1 + 2e-6)
 
 
 def test_what_is_too_large_for_cholesky_falls_back_and_says_so(monkeypatch):
@@ -237,17 +259,17 @@ def test_pruning_keeps_the_largest_eigenvalue(side, count):
     roots = RNG.standard_normal((count, side, side)) + 1j * RNG.standard_normal((count, side, side))
     grams = roots @ roots.conj().transpose(0, 2, 1)
     exact = np.linalg.eigvalsh(grams)[:, -1]
-    value, index = cn.largest_eigenvalue(grams, -1.0)
+    value, index = fourier.largest_eigenvalue(grams, -1.0)
     np.testing.assert_allclose(value, exact.max(), rtol=1e-12)
     assert index == exact.argmax()
-    assert cn.largest_eigenvalue(grams, 2 * exact.max())[0] <= 2 * exact.max()
+    assert fourier.largest_eigenvalue(grams, 2 * exact.max())[0] <= 2 * exact.max()
 
 
 def test_many_equal_eigenvalues_are_bounded_by_their_powers(monkeypatch):
-    monkeypatch.setattr(cn, "_EIGENVALUES", 0)
-    monkeypatch.setattr(cn, "_FEW_EIGENVALUES", 0)
+    monkeypatch.setattr(fourier, "_EIGENVALUES", 0)
+    monkeypatch.setattr(fourier, "_FEW_EIGENVALUES", 0)
     grams = np.repeat(np.eye(16)[None], 50, axis=0)
-    assert 1 <= cn.largest_eigenvalue(grams, -1.0)[0] < 1.01
+    assert 1 <= fourier.largest_eigenvalue(grams, -1.0)[0] < 1.01
 
 
 # --- images of any size ---
@@ -310,7 +332,7 @@ def test_the_whole_spectrum(seed):
 def test_circular_padding_is_a_fourier_transform(strides, dilation, kernel_size, fourier):
     layer = layers.PadConv2D(3, kernel_size, strides, "circular", dilation_rate=dilation)
     layer.build((None, 6, 12, 2))
-    assert convolutions._is_circular(layer) == fourier
+    assert convolution_spectrum._is_circular(layer) == fourier
     expected = spectrum_of(operators.explicit_matrix(operators.linear_operator(layer)))
     np.testing.assert_allclose(conv_singular_values(layer), expected, atol=1e-12)
 

@@ -6,7 +6,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure.convolution_claims import convolution_claims, sample_kernel
+from lipviz.measure.claims import convolution_claims, sample_kernel
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 
 LYING = convolution_claims(sample_kernel("random", 3, 1, 16, orthogonal=True), 6)

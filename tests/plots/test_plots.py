@@ -255,7 +255,7 @@ def rendered(figure, renderer):
 
 def test_backgrounds_go_that_were_not_used_for_longest(monkeypatch):
     # The function of that name hides the module.
-    monkeypatch.setattr(importlib.import_module("lipviz.plots.picture"), "_FRAMES", 2)
+    monkeypatch.setattr(importlib.import_module("lipviz.plots.rendering"), "_FRAMES", 2)
     figure = plots.new_figure()
     (ax,) = figure.axes
     drawn_anew = []

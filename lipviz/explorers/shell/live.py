@@ -3,7 +3,7 @@
 import io
 
 from lipviz.plots import LiveFigure
-from lipviz.plots.picture import chosen_palette
+from lipviz.plots.rendering import chosen_palette
 
 
 class ExplorerFigure(LiveFigure):

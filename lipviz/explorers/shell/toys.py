@@ -1,7 +1,5 @@
 """Points of the plane to learn from, and trainers that are compiled once for each kind of network."""
 
-import collections
-
 import numpy as np
 
 from lipviz import data
@@ -16,6 +14,7 @@ ACTIVATION_NAMES = {
     "prelulip": "PReLUlip",
     "relu": "ReLU",
 }
+KEPT_TRAINERS = 3  # those used last: making one takes seconds
 POINTS = 250  # four fifths to learn from, the rest to test
 
 
@@ -78,22 +77,3 @@ def clouds(kind, distance, noise, seed, count=150):
         return upper - [0.5, 0.25] + up + scatter[0], -lower + [0.5, 0.25] - up + scatter[1]
     cloud = rng.uniform(-1, 1, (count, 2)) * [0.3, 1.0] + 0.5 * noise * rng.standard_normal((count, 2))
     return cloud + move, cloud - move
-
-
-class Shelf:
-    """Keeps the few things that were used last, since making one takes seconds.
-
-    Args:
-        make: Makes one from its key.
-        most: Number that is kept.
-    """
-
-    def __init__(self, make, most=3):
-        self._make, self._most, self._kept = make, most, collections.OrderedDict()
-
-    def __getitem__(self, key):
-        made = self._kept.pop(key) if key in self._kept else self._make(*key)
-        self._kept[key] = made
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return made

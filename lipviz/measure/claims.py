@@ -10,10 +10,11 @@ import math
 import numpy as np
 import scipy.sparse.linalg as sla
 
-from lipviz import convolution_norms as cn
 from lipviz import normalizers as nm
 from lipviz.layers.convolutional import averaged_factor, coverage_factor
-from lipviz.operators.linear import Convolution, explicit_matrix
+from lipviz.normalizers import fourier
+from lipviz.operators.convolution import Convolution
+from lipviz.operators.singular_values import explicit_matrix
 from lipviz.rules.used import as_float64
 
 KERNEL_KINDS = ("all ones", "random", "smooth", "checkerboard", "edge")
@@ -79,7 +80,7 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
     """Measure the norm of a 2-D convolution with zero padding, and hold claims against it.
 
     - "counting patches": σ(W)·√P, with the largest number P of patches that share a pixel: `bound="coverage"`.
-    - "lipviz's Fourier bound": that of `lipviz.convolution_norms`: `bound="tight"`.
+    - "lipviz's Fourier bound": that of `lipviz.normalizers.fourier`: `bound="tight"`.
     - "plain FFT": the largest gain at the frequencies of an FFT of the image's size, as if padding were circular.
     - "reference's average": σ(W) times the root of the average number of patches per pixel:
       `bound="unsound_average"`.
@@ -112,7 +113,7 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
     grid_gains = _gains(kernel, strides, grids)
     geometry = (image, kernel.shape[:2], strides)
     factors = coverage_factor(*geometry, padding), averaged_factor(*geometry)
-    tight = cn.ConvolutionNorm(kernel.shape[:2], image, strides, padding).exact(kernel)
+    tight = fourier.ConvolutionNorm(kernel.shape[:2], image, strides, padding).exact(kernel)
     claims = [kernel_norm / factors[0], float(tight), grid_gains.max(), kernel_norm / factors[1]]
     is_small = min(operator.shape) <= SPECTRUM_SIDE
     values = _all_values(operator) if spectrum and is_small else None
@@ -198,9 +199,9 @@ def _frequencies(count):
 
 def _gains(kernel, strides, grids):
     """Largest σ(K̂(ω)) at each frequency of the first axis, over all those of the second."""
-    axes = [cn.polyphase(taps, stride, 1) for taps, stride in zip(kernel.shape[:2], strides, strict=True)]
+    axes = [fourier.polyphase(taps, stride, 1) for taps, stride in zip(kernel.shape[:2], strides, strict=True)]
     values = []
-    for _, symbols in cn.symbols_on(kernel, axes, grids):
+    for _, symbols in fourier.symbols_on(kernel, axes, grids):
         adjoint = symbols.conj().transpose(0, 2, 1)
         grams = symbols @ adjoint if symbols.shape[1] < symbols.shape[2] else adjoint @ symbols
         values.append(_largest_eigenvalues(grams))

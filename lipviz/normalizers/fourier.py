@@ -24,7 +24,11 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
-from lipviz import normalizers as nm
+from lipviz.normalizers._operations import in_numpy
+from lipviz.normalizers.bounds import rounding_margin
+from lipviz.normalizers.gram import GramIteration
+from lipviz.normalizers.iterations import as_matrix
+from lipviz.normalizers.patches import image_size, patch_coverage, patches_along
 
 _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
@@ -32,6 +36,7 @@ _EIGENVALUES = 5e9  # frequencies times channels³ up to which the last candidat
 _FEW_EIGENVALUES = 3e5  # the same, before squaring has had a chance to leave fewer
 _SECTION_SITES = 400  # outputs up to which the section's matrix is set up; above, a circulant is within 1 % or so
 _SECTION_ROUNDING = 168  # units in the last place that the rounding of that matrix may cost: 2e-5 in float32
+_SLACK = 1e-4  # of a logarithm, far above the rounding of squares in float32
 _TWISTED_SIZE = 24  # where an axis is longer, one φ is as good as two: its frequencies lie that close
 
 TWISTS = (0.0, math.pi)  # with these, ω and −ω are both on the grid
@@ -200,42 +205,44 @@ def largest_eigenvalue(grams, floor):
         values = grams[:, 0, 0].real
         index = int(np.argmax(values))
         return float(values[index]), index
-    alive, power = np.arange(len(grams)), 1.0
-    scale = np.abs(grams).max(initial=0.0)
+    traces = np.einsum("nii->n", grams).real
+    scale = traces.max(initial=0.0)
     if scale == 0:
         return 0.0, 0
+    # λ1 lies between tr/n and tr.
+    (alive,) = np.nonzero(traces >= 0.99 / side * scale)
     # Single precision is enough to choose; what is chosen is decomposed in double.
-    squares = (grams / scale).astype(np.complex64 if np.iscomplexobj(grams) else np.float32)
-    slack = 1e-4  # of a logarithm, far above the rounding of the squares
-    logs = np.full(len(grams), math.log(scale))
-    for squarings in range(9):
-        norms = np.linalg.norm(squares.reshape(len(squares), -1), axis=1).astype(np.float64)
-        traces = np.einsum("nii->n", squares).real
-        alive, logs, squares, norms, traces = _where(norms > 0, alive, logs, squares, norms, traces)
-        if not len(alive):
-            return 0.0, 0
-        upper = logs + power * np.log(norms)
-        lower = upper + power * np.log(norms / traces)
-        least = max(lower.max(), math.log(floor) if floor > 0 else -math.inf)
-        alive, logs, squares, norms, upper = _where(upper >= least - slack, alive, logs, squares, norms, upper)
-        if not len(alive):
-            return floor, 0
-        few = len(alive) * float(side) ** 3 <= (_EIGENVALUES if squarings >= 4 else _FEW_EIGENVALUES)
-        if few or squarings == 8:
-            break
-        logs = logs + power * np.log(norms)
-        squares = squares / norms[:, None, None].astype(np.float32)
-        squares, power = squares @ squares, power / 2
-    if few:
-        values = np.linalg.eigvalsh(grams[alive])[:, -1]
-        index = int(np.argmax(values))
-        return float(values[index]), int(alive[index])
+    with in_numpy():
+        iteration = GramIteration(*_parts(grams[alive] / scale))
+        for squarings in range(9):
+            upper = iteration.upper
+            least = max(
+                float(iteration.lower.max(initial=-math.inf)), math.log(floor / scale) if floor > 0 else -math.inf
+            )
+            (kept,) = np.nonzero(upper >= least - _SLACK)
+            if not len(kept):
+                return floor, 0
+            alive, upper = alive[kept], upper[kept]
+            if _is_few(len(alive), side, squarings):
+                values = np.linalg.eigvalsh(grams[alive])[:, -1]
+                index = int(np.argmax(values))
+                return float(values[index]), int(alive[index])
+            if squarings < 8:
+                iteration.keep(kept)
+                iteration.square()
     index = int(np.argmax(upper))
-    return math.exp(upper[index] + slack), int(alive[index])
+    return float(scale) * math.exp(upper[index] + _SLACK), int(alive[index])
 
 
-def _where(kept, *arrays):
-    return [array[kept] for array in arrays]
+def _is_few(count, side, squarings):
+    """Whether so few matrices are left that all are decomposed."""
+    return count * float(side) ** 3 <= (_EIGENVALUES if squarings >= 4 else _FEW_EIGENVALUES)
+
+
+def _parts(matrices):
+    """Real and, of complex matrices, imaginary part in float32."""
+    parts = (matrices.real, matrices.imag) if np.iscomplexobj(matrices) else (matrices,)
+    return [np.ascontiguousarray(part, np.float32) for part in parts]
 
 
 # --- what the layers use: the bound in keras.ops, at sizes that are known ---
@@ -276,7 +283,7 @@ class ConvolutionNorm:
         if self.transposed:
             return self.sizes
         axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
-        return tuple(max(_count_and_before(n, k, s, self.padding)[0], 1) for n, k, s in axes)
+        return tuple(max(patches_along(n, k, s, self.padding)[0], 1) for n, k, s in axes)
 
     @functools.cached_property
     def is_section(self):
@@ -292,7 +299,7 @@ class ConvolutionNorm:
     def coverage(self):
         """Norm of the convolution over that of the kernel's matrix, at the most: √(patches that share an entry)."""
         axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
-        return math.sqrt(math.prod(nm.patch_coverage(*axis, self.padding, self.transposed) for axis in axes))
+        return math.sqrt(math.prod(patch_coverage(*axis, self.padding, self.transposed) for axis in axes))
 
     @functools.cached_property
     def grids(self):
@@ -341,11 +348,11 @@ class ConvolutionNorm:
         Returns:
             A tensor of the kernel's shape.
         """
-        matrix = nm.as_matrix(kernel).shape
+        matrix = as_matrix(kernel).shape
         dtype = standardize_dtype(kernel.dtype)
         # No circulant's norm is below that of the kernel's matrix (N ≥ P), whose entries' norm is at most 1.
         least = 0.5 / math.sqrt(min(matrix)) if min(matrix) else 1.0
-        margin = 1 - 4 * nm.rounding_margin(matrix, dtype)
+        margin = 1 - 4 * rounding_margin(matrix, dtype)
         return kernel * (margin / ops.maximum(self.bound(kernel), least))
 
     def bound(self, kernel):
@@ -366,14 +373,16 @@ class ConvolutionNorm:
         features = ops.convert_to_tensor(self.features, dtype=kernel.dtype)
         weighted = ops.reshape(features * ops.sqrt(values)[:, None], (-1, features.shape[-1]))
         section = ops.matmul(ops.transpose(weighted), weighted)
-        bound, first = _schatten(section, squarings=9)
-        shares = ops.sum(ops.square(ops.matmul(features, first)), axis=(0, 2))
+        iteration = GramIteration(section)
+        iteration.square(9)
+        (first,) = iteration.eigenvectors()
+        shares = ops.sum(ops.square(ops.matmul(features, first[:, None])), axis=(0, 2))
         real, imaginary = self._symbols(kernel, self.waves[:, 0])
         squares = ops.sum(_squared_lengths(real, imaginary, *vectors), axis=(-2, -1))
         total = ops.sum(shares * squares)
         moving = ops.sqrt((total + 1e-30) / ops.stop_gradient(total + 1e-30))
         margin = _SECTION_ROUNDING * float(np.finfo(standardize_dtype(kernel.dtype)).eps)
-        return ops.sqrt(bound) * (1 + margin), moving
+        return ops.sqrt(ops.exp(iteration.upper)) * (1 + margin), moving
 
     def _of_circulants(self, kernel):
         """The same for the circulants."""
@@ -425,19 +434,11 @@ def _axis_up_to(size, taps, stride, padding, transposed):
     axis = polyphase(taps, stride, 1)
     least = int(axis.shifts.max()) + 1  # no tap falls onto another
     for length in range(1, size + 1):
-        image = length * stride + (max(taps - stride, 0) if padding == "valid" else 0) if transposed else length
-        count, before = _count_and_before(image, taps, stride, padding)
+        image = image_size(length, taps, stride, padding, transposed)
+        count, before = patches_along(image, taps, stride, padding)
         if count > 0:
             least = max(least, polyphase(taps, stride, 1, image, count, before).size)
     return dataclasses.replace(axis, size=least)
-
-
-def _count_and_before(size, taps, stride, padding):
-    """Number of patches along an axis, and of zeros before the first entry."""
-    if padding == "valid":
-        return (size - taps) // stride + 1, 0
-    count = -(-size // stride)
-    return count, max((count - 1) * stride + taps - size, 0) // 2
 
 
 def _gram(real, imaginary):
@@ -455,14 +456,6 @@ def _squared_lengths(real, imaginary, v_real, v_imaginary):
     return squares + ops.square(ops.matmul(real, v_imaginary) + ops.matmul(imaginary, v_real))
 
 
-def _longest_columns(p, q):
-    """Of many P + iQ, over their length: the eigenvector of a high power of a matrix, which is λ1 v vᴴ."""
-    column = ops.argmax(ops.diagonal(p, axis1=-2, axis2=-1), axis=-1)[:, None, None]
-    real, imaginary = (ops.take_along_axis(part, column, axis=2)[:, :, 0] for part in (p, q))
-    length = ops.rsqrt(ops.sum(ops.square(real) + ops.square(imaginary), axis=-1, keepdims=True) + 1e-30)
-    return real * length, imaginary * length
-
-
 def _gram_values(real, imaginary, squarings=9):
     """Bound λ1(K̂ᴴK̂) at every frequency.
 
@@ -478,26 +471,9 @@ def _gram_values(real, imaginary, squarings=9):
     if p.shape[-1] == 1:
         ones = ops.ones_like(p[:, :, 0])
         return p[:, 0, 0], (ones, ops.zeros_like(ones))
-    norms, power = _log_norm(p, q), 1.0
-    logs = ops.zeros_like(norms)
-    for _ in range(squarings):
-        p, q = _squared(*(part * ops.exp(-norms)[:, None, None] for part in (p, q)))
-        logs, power = logs + power * norms, power / 2
-        norms = _log_norm(p, q)
-    return ops.exp(logs + power * norms), _longest_columns(p, q)
-
-
-def _schatten(matrix, squarings):
-    """Bound λ1 of a positive semi-definite matrix, and a vector near its eigenvector, of shape (n, 1)."""
-    norm, power = _log_norm(matrix, ops.zeros_like(matrix)), 1.0
-    log = ops.zeros_like(norm)
-    for _ in range(squarings):
-        matrix = matrix * ops.exp(-norm)
-        matrix = ops.matmul(matrix, matrix)
-        log, power = log + power * norm, power / 2
-        norm = 0.5 * ops.log(ops.sum(ops.square(matrix)) + 1e-30)
-    vector = ops.take(matrix, ops.argmax(ops.diagonal(matrix)), axis=1)[:, None]
-    return ops.exp(log + power * norm), vector * ops.rsqrt(ops.sum(ops.square(vector)) + 1e-30)
+    iteration = GramIteration(p, q)
+    iteration.square(squarings)
+    return ops.exp(iteration.upper), iteration.eigenvectors()
 
 
 def _gram_bounds(real, imaginary):
@@ -521,38 +497,24 @@ def _gram_bounds(real, imaginary):
         return ops.max(values, axis=1), ops.argmax(values, axis=1), (ones, ops.zeros_like(ones))
     p, q = (ops.reshape(part, (sets * count, side, side)) for part in (p, q))
     places = ops.tile(ops.arange(count, dtype="int32"), [sets])
-    norms = _log_norm(p, q)
-    logs, power = ops.zeros_like(norms), 1.0
+    iteration = GramIteration(p, q)
     left = ops.full((sets,), -1e30, p.dtype)
     for kept, squarings in _stages(count, side):
-        for _ in range(squarings):
-            p, q = _squared(*(part * ops.exp(-norms)[:, None, None] for part in (p, q)))
-            logs, power = logs + power * norms, power / 2
-            norms = _log_norm(p, q)
-        bounds = ops.reshape(logs + power * norms, (sets, -1))
+        iteration.square(squarings)
+        bounds = ops.reshape(iteration.upper, (sets, -1))
         if kept < count:
             first, order = ops.top_k(bounds, kept + 1)
             left = ops.maximum(left, first[:, -1])
             order = order[:, :kept] + count * ops.arange(sets, dtype=order.dtype)[:, None]
             order = ops.reshape(order, (-1,))
-            p, q, places, logs, norms = (ops.take(part, order, axis=0) for part in (p, q, places, logs, norms))
+            iteration.keep(order)
+            places = ops.take(places, order, axis=0)
             bounds, count = first[:, :kept], kept
     bound = ops.exp(ops.maximum(left, bounds[:, 0]))
-    return bound, places, _longest_columns(p, q)
+    return bound, places, iteration.eigenvectors()
 
 
 def _stages(count, side):
     """How many frequencies go on after how many squarings; one at the end."""
     stages = [(count // 4, 3 if side <= 64 else 4), (count // 16, 2), (3, 2), (1, 4)]
     return [(min(max(kept, 1), count), squarings) for kept, squarings in stages]
-
-
-def _log_norm(p, q):
-    """Logarithm of the Frobenius norm of P + iQ."""
-    return 0.5 * ops.log(ops.sum(ops.square(p) + ops.square(q), axis=(-2, -1)) + 1e-30)
-
-
-def _squared(p, q):
-    """(P + iQ)² of a Hermitian matrix: QP is −(PQ)ᵀ."""
-    mixed = ops.matmul(p, q)
-    return ops.matmul(p, p) - ops.matmul(q, q), mixed - ops.swapaxes(mixed, -1, -2)

@@ -1,0 +1,170 @@
+"""What certificates hold: bounds of layers and certified radii, as data. Nothing here computes what is proved."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from lipviz.certification.provenance import RadiiOrigin
+from lipviz.rules.bound import Bound
+from lipviz.rules.used import to_numpy
+
+EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerBound:
+    """The Lipschitz constant of one step of a model, from below and from above, with respect to its own input.
+
+    Attributes:
+        name: Name of the layer, with those of the models that it lies in; its activation is a step of its own.
+        kind: Class of the layer or of the operation.
+        lower: The constant is at least this.
+        upper: It is at most this; infinite where nothing is known.
+        method: How the upper bound was found, or why there is none.
+        milliseconds: Time that it took.
+    """
+
+    name: str
+    kind: str
+    lower: float
+    upper: float
+    method: str
+    milliseconds: float
+
+    @property
+    def attained(self):
+        """Whether the upper bound is the constant itself, to 1e-6."""
+        return Bound(self.lower, self.upper, self.method).attained
+
+    def to_dict(self):
+        """All of it as a dict; infinity is None."""
+        return {**dataclasses.asdict(self), "upper": finite_or_none(self.upper), "attained": self.attained}
+
+
+def finite_or_none(value):
+    """A number for JSON, which has no infinity."""
+    return None if value == math.inf else value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CertifiedRadii:
+    """Certified radius of each of n samples.
+
+    Attributes:
+        radii: Of shape (n,), float64, in the units of the input: no change of a smaller l2 norm changes the decision.
+            0 for a misclassified sample, where labels are known, and for a tie. Infinite where two logits differ by a
+            constant.
+        predicted: Class that is decided for, of shape (n,); 0 or 1 with one output.
+        margins: Difference of the largest and the second largest logit, or magnitude of the one output: (n,), float64.
+        labels: True classes, of shape (n,); None where they are not known.
+        bounds: Lipschitz constants of the differences of logits, of shape (C, C).
+        origin: Of which model and samples they speak; None where `certified_radius` did not make them.
+    """
+
+    radii: np.ndarray = dataclasses.field(repr=False)
+    predicted: np.ndarray = dataclasses.field(repr=False)
+    margins: np.ndarray = dataclasses.field(repr=False)
+    labels: np.ndarray | None = dataclasses.field(repr=False)
+    bounds: np.ndarray = dataclasses.field(repr=False)
+    origin: RadiiOrigin | None = dataclasses.field(default=None, repr=False)
+
+    def __len__(self):
+        return len(self.radii)
+
+    @property
+    def correct(self):
+        """Whether each sample is classified correctly, of shape (n,); None where labels are not known."""
+        return None if self.labels is None else self.predicted == self.labels
+
+    @property
+    def accuracy(self):
+        """Share of the samples that are classified correctly.
+
+        Raises:
+            ValueError: If labels are not known.
+        """
+        if self.labels is None:
+            raise ValueError("The accuracy needs labels. Expected certified_radius(model, x, y). Received: no y.")
+        return float(self.correct.mean())
+
+    @property
+    def mean_radius(self):
+        """Mean of the radii; where labels are known, a misclassified sample counts 0."""
+        return float(self.radii.mean())
+
+    @property
+    def median_radius(self):
+        """Median of the radii."""
+        return float(np.median(self.radii))
+
+    def accuracy_at(self, epsilons=EPSILONS):
+        """Certified accuracy: share of samples that are correct, and stay so for every change up to ε.
+
+        Args:
+            epsilons: Sizes of changes in the l2 norm, finite and at least 0: a number or an array of shape (m,).
+
+        Returns:
+            A `CertifiedAccuracy`.
+
+        Raises:
+            TypeError: If the sizes are not real numbers.
+            ValueError: If labels are not known, or a size is out of its range.
+        """
+        epsilons = check_epsilons(epsilons)
+        accuracy = self.accuracy
+        safe = self.correct & (self.radii > epsilons[:, None])
+        return CertifiedAccuracy(epsilons, safe.mean(axis=1), accuracy, len(self))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CertifiedAccuracy:
+    """Share of samples that no change up to ε can misclassify, for several ε.
+
+    Attributes:
+        epsilons: Of shape (m,), in the units of the input.
+        certified: Share of samples that are correct and whose radius exceeds ε, of shape (m,). At ε = 0 that is the
+            accuracy with ties counted as wrong.
+        accuracy: Share of samples that are correct.
+        samples: Number of samples.
+        empirical: Share of samples that an attack up to ε left correct, of shape (m,); None where there was none. The
+            share that no attack can break lies between the two.
+    """
+
+    epsilons: np.ndarray
+    certified: np.ndarray
+    accuracy: float
+    samples: int
+    empirical: np.ndarray | None = None
+
+    def beside(self, attacked):
+        """The same with the accuracy under attack beside it.
+
+        Args:
+            attacked: An `Attack` on the same samples with their labels, which reached for every ε.
+
+        Returns:
+            A `CertifiedAccuracy`.
+
+        Raises:
+            ValueError: If it has another number of samples.
+        """
+        if len(attacked) != self.samples:
+            raise ValueError(f"Expected an attack on the same {self.samples} samples. Received: {len(attacked)}")
+        return dataclasses.replace(self, empirical=attacked.accuracy_at(self.epsilons))
+
+
+def check_epsilons(epsilons, owner="epsilons"):
+    """Sizes of changes as a float64 array of shape (m,).
+
+    Raises:
+        TypeError: If they are not real numbers.
+        ValueError: If there is none, or one is negative, infinite or NaN.
+    """
+    array = to_numpy(epsilons)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"`{owner}` must hold real numbers. Received: {epsilons!r}")
+    array = np.atleast_1d(array.astype(np.float64))
+    if array.ndim != 1 or array.size == 0 or not np.all((array >= 0) & np.isfinite(array)):
+        raise ValueError(f"`{owner}` must hold finite numbers of at least 0, in one axis. Received: {epsilons!r}")
+    return array

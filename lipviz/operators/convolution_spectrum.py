@@ -1,0 +1,109 @@
+"""All singular values of a convolution."""
+
+import collections
+import math
+
+import numpy as np
+import scipy.sparse.linalg as sla
+
+from lipviz.layers.unconstrained import PadConv2D
+from lipviz.normalizers import fourier
+from lipviz.operators.convolution import Convolution, untransposed
+from lipviz.operators.linear import input_shape, linear_operator
+from lipviz.operators.singular_values import EXPLICIT_SIDE, explicit_matrix
+from lipviz.operators.used_weights import used_kernel
+
+_EXPLICIT_SIZE = 2**27  # entries of an explicit matrix, 1 GiB
+
+
+def conv_singular_values(layer):
+    """All singular values of a convolution, descending: min(outputs, inputs) of them.
+
+    By Fourier transform where that is exact: circular padding with odd kernels, and strides that divide the image
+    (Sedghi, Gupta and Long 2019, The singular values of convolutional layers). Else from explicit matrices, one per
+    group.
+
+    Args:
+        layer: Built Keras layer, see `linear_operator`, or an operator of SciPy such as `Convolution`.
+
+    Returns:
+        A float64 array.
+
+    Raises:
+        TypeError: If the layer's type is not known to be linear.
+        ValueError: If no group has a side of at most 2048, or the layer is not built for a known size.
+    """
+    if isinstance(layer, sla.LinearOperator):
+        operator = layer
+    elif _is_circular(layer):
+        return _circular_values(layer)
+    else:
+        operator = linear_operator(layer)
+    parts = _parts(operator)
+    values = np.concatenate([np.tile(_values(part), times) for part, times in parts])
+    # Entries that no patch reads have none of their own.
+    values = np.concatenate([values, np.zeros(max(0, min(operator.shape) - len(values)))])
+    return np.sort(values)[::-1][: min(operator.shape)]
+
+
+def _is_circular(layer):
+    """Whether a layer is block circulant in polyphase form."""
+    if type(layer) is not PadConv2D or layer.padding != "circular":
+        return False
+    spatial = _spatial_sizes(layer)
+    odd = all((k - 1) * d % 2 == 0 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True))
+    return odd and all(n % s == 0 for n, s in zip(spatial, layer.strides, strict=True))
+
+
+def _spatial_sizes(layer):
+    shape = input_shape(layer)
+    return shape[1:] if layer.data_format == "channels_first" else shape[:-1]
+
+
+def _circular_values(layer):
+    kernel, groups = used_kernel(layer), getattr(layer, "groups", 1)
+    axes, grids = [], []
+    for k, s, d, n in zip(layer.kernel_size, layer.strides, layer.dilation_rate, _spatial_sizes(layer), strict=True):
+        axes.append(fourier.polyphase(k, s, d))
+        grids.append(2 * np.pi * np.arange(n // s) / (n // s))
+    values = []
+    for part in np.split(kernel, groups, axis=-1):
+        for _, symbols in fourier.symbols_on(part, axes, grids):
+            values.append(np.linalg.svd(symbols, compute_uv=False).ravel())
+    values = np.concatenate(values)
+    places = math.prod(len(grid) for grid in grids)
+    inputs = places * math.prod(layer.strides) * kernel.shape[-2] * groups
+    full = min(inputs, places * kernel.shape[-1])
+    values = np.concatenate([values, np.zeros(max(0, full - len(values)))])
+    return np.sort(values)[::-1]
+
+
+def _parts(operator):
+    """Operators of which a direct sum consists, each with how often."""
+    try:
+        operator = untransposed(operator)
+    except TypeError:
+        return [(operator, 1)]
+    kernels = collections.Counter(part.tobytes() for part in operator.parts)
+    shape = operator.parts[0].shape
+    alone = math.prod(shape[:-2]) == 1 and set(operator.strides) <= {1}
+    parts = []
+    for data, times in kernels.items():
+        kernel = np.frombuffer(data).reshape(shape)
+        if alone:  # pixels do not meet
+            parts.append((Convolution(kernel.reshape(shape[-2:])), times * math.prod(operator.sizes)))
+        else:
+            geometry = (operator.sizes, operator.strides, operator.padding, operator.dilations)
+            parts.append((Convolution(kernel, *geometry), times))
+    return parts
+
+
+def _values(operator):
+    side = min(operator.shape)
+    if side > EXPLICIT_SIDE or math.prod(operator.shape) > _EXPLICIT_SIZE:
+        raise ValueError(
+            f"All singular values of an operator of shape {operator.shape} are too many to compute: expected a side of "
+            f"at most {EXPLICIT_SIDE}. Build the layer for smaller images, or ask for the largest one "
+            "(`convolution_bound`) or both extremes (`extreme_singular_values`)."
+        )
+    return np.linalg.svd(explicit_matrix(operator), compute_uv=False)
