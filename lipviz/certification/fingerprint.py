@@ -76,7 +76,7 @@ class _Walk:
     """Visits each layer of a model once, however often it is used."""
 
     def __init__(self):
-        self._known = {}
+        self._known = {}  # by identity: layers need not be hashable
 
     def of(self, layer):
         """The `Fingerprint` of a layer or model."""
