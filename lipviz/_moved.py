@@ -104,14 +104,6 @@ NAMES = {
     "lipviz.certification.certificate": {"LayerBound": "lipviz.certification"},
     "lipviz.certification.radii": {"CertifiedAccuracy": "lipviz.certification"},
     "lipviz.normalizers.bounds": {"patch_coverage": "lipviz.normalizers"},
-    "lipviz.operators.convolution_bounds": {"conv_singular_values": "lipviz.operators"},
-    "lipviz.operators.linear": {
-        **dict.fromkeys(("explicit_matrix", "extreme_singular_values", "jacobian_norms"), "lipviz.operators"),
-        **dict.fromkeys(
-            ("HALF", "as_computed", "largest_rounding", "residual_shares", "rounded", "used_factor"),
-            "lipviz.operators.used_weights",
-        ),
-    },
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
 }
 

@@ -21,7 +21,6 @@ import time
 
 import numpy as np
 
-from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.normalizers import fourier
 from lipviz.operators.cholesky import Band, proved
@@ -331,7 +330,3 @@ def _size_free(kernel, strides, dilations, points):
         grids.append(2 * np.pi * np.arange(count) / count)
     bound, _ = fourier.largest_symbol(kernel, axes, grids, fourier.halved(grids, [0.0] * len(grids)))
     return min(simple, bound * factor)
-
-
-def __getattr__(name):
-    return _moved.name_of(__name__, name)

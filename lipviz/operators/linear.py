@@ -13,7 +13,6 @@ import scipy.sparse
 import scipy.sparse.linalg as sla
 from keras import ops
 
-from lipviz import _moved
 from lipviz.layers import ConstrainedKernel
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.operators.convolution import Convolution
@@ -289,7 +288,3 @@ _OPERATORS = (
     ((keras.layers.Flatten,), _flatten),
     (_IDENTITIES, _identity),
 )
-
-
-def __getattr__(name):
-    return _moved.name_of(__name__, name)
