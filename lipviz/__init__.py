@@ -34,7 +34,8 @@ _SUBMODULES = (
 # What a room hands out at the top, by the name of the room.
 _FROM = {
     **dict.fromkeys(("Model", "Sequential", "vanillaModel"), "model"),
-    **dict.fromkeys(("certify", "certified_radius", "register_bound"), "certification"),
+    **dict.fromkeys(("certify", "certified_radius"), "certification"),
+    "register_bound": "rules",
 }
 
 __all__ = ["__version__", *_SUBMODULES, *_FROM]

@@ -59,7 +59,6 @@ NAMES = {
         **dict.fromkeys(
             (
                 "Attack",
-                "Bound",
                 "Certificate",
                 "CertificateCheck",
                 "CertifiedAccuracy",
@@ -76,7 +75,6 @@ NAMES = {
                 "logit_errors",
                 "logits_model",
                 "pairwise_bounds",
-                "register_bound",
                 "secant_ratios",
             ),
             "lipviz.certification",
@@ -100,6 +98,7 @@ NAMES = {
             ),
             "lipviz.toys",
         ),
+        **dict.fromkeys(("Bound", "register_bound"), "lipviz.rules"),
     },
     "lipviz.certification.certificate": {"LayerBound": "lipviz.certification"},
     "lipviz.certification.radii": {"CertifiedAccuracy": "lipviz.certification"},

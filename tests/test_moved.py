@@ -53,7 +53,7 @@ def test_what_lies_below_a_package_that_has_moved_is_run_once(monkeypatch):
     monkeypatch.delitem(sys.modules, "lipviz.measure.bounds.registry", raising=False)
     with pytest.warns(DeprecationWarning, match="`lipviz.measure.bounds"):
         from lipviz.measure.bounds.registry import register_bound
-    from lipviz.certification import register_bound as new
+    from lipviz.rules import register_bound as new
 
     assert register_bound is new
 

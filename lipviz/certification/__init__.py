@@ -1,6 +1,7 @@
 """What can be proved of a model: its Lipschitz constant, certified radii, and attacks that put both to the test.
 
-`lipviz.certify`, `lipviz.certified_radius` and `lipviz.register_bound` are those of this package.
+`lipviz.certify` and `lipviz.certified_radius` are those of this package. What is known of each kind of layer is in
+`lipviz.rules`.
 """
 
 from lipviz.certification import matrices  # noqa: F401 - enters its rules
@@ -12,12 +13,9 @@ from lipviz.certification.radii import certified_accuracy, certified_radius, log
 from lipviz.certification.ratios import RatioAscent, SecantRatios, gradient_ascent_ratio, secant_ratios
 from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, LayerBound
 from lipviz.certification.upper_bounds import certify, certify_file
-from lipviz.rules.bound import Bound
-from lipviz.rules.registry import register_bound
 
 __all__ = [
     "Attack",
-    "Bound",
     "Certificate",
     "CertificateCheck",
     "CertifiedAccuracy",
@@ -34,6 +32,5 @@ __all__ = [
     "logit_errors",
     "logits_model",
     "pairwise_bounds",
-    "register_bound",
     "secant_ratios",
 ]

@@ -8,13 +8,13 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.certification import Bound
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.network_spectra import operator_spectra
 from lipviz.measure.spectra import LayerSpectrum
 from lipviz.operators.convolution_spectrum import conv_singular_values
 from lipviz.operators.linear import input_shape, linear_operator
 from lipviz.operators.precision import float64_scope
+from lipviz.rules import Bound
 from lipviz.rules.registry import layer_bound
 from lipviz.rules.used import as_float64, to_numpy
 
