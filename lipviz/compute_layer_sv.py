@@ -11,6 +11,7 @@ import numpy as np
 from lipviz.certification import merging
 from lipviz.certification.graph import Trace, input_flows
 from lipviz.operators import linear as operators
+from lipviz.operators.singular_values import extreme_singular_values
 from lipviz.rules.registry import find_rule, sample_shape, why_unknown
 from lipviz.rules.used import as_float64, known_input_shape, named
 
@@ -142,7 +143,7 @@ def _of_matrix(layer, shape):
         blocks = operators.operator_blocks(layer, None if shape is None or None in shape[1:] else shape[1:])
     except operators.NotLinearError:  # a constrained layer of someone else's
         return _UNKNOWN
-    extremes = [operators.extreme_singular_values(block) for block in blocks]
+    extremes = [extreme_singular_values(block) for block in blocks]
     return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 

@@ -88,7 +88,7 @@ def _max_pooling(layer, shape, norm, exact):
     axes = list(zip(spatial(layer, shape), layer.pool_size, layer.strides, strict=True))
     most = math.prod(nm.patch_coverage(*axis, layer.padding) for axis in axes)
     is_known = None not in spatial(layer, shape)
-    here = math.prod(nm.patches_per_entry(*axis, layer.padding) for axis in axes) if is_known else 0
+    here = math.prod(nm.shared_patches(*axis, layer.padding) for axis in axes) if is_known else 0
     singular_values = ISOMETRY if most == 1 else (0.0, math.sqrt(most))
     # Attained where the entry in most windows is the largest of each by far.
     lower, upper = (count if norm == 1 else math.sqrt(count) for count in (here, most))
