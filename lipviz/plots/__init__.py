@@ -7,6 +7,7 @@ Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` s
 readers who cannot see it.
 """
 
+from lipviz.plots import toy_training  # noqa: F401 - enters what it says in words
 from lipviz.plots.activation_shapes import plot_activation_jacobian, plot_activation_outputs, plot_activation_plane
 from lipviz.plots.alt import alt_text
 from lipviz.plots.bjorck import plot_bjorck_convergence

@@ -3,6 +3,7 @@
 import importlib
 import io
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -398,3 +399,13 @@ def test_words_for_every_measurement():
 )
 def test_numbers_are_short(value, text):
     assert style.number(value) == text
+
+
+def test_whatever_has_words_has_them_once_the_package_is_imported():
+    package = Path(plots.__file__)
+    entering = [path.stem for path in package.parent.glob("*.py") if "@alt_text.register" in path.read_text("utf-8")]
+    imports = package.read_text("utf-8")
+    assert len(entering) > 10
+    assert [
+        name for name in entering if not re.search(rf"^from lipviz\.plots(\.| import ){name}\b", imports, re.M)
+    ] == []
