@@ -31,7 +31,7 @@ _SUBMODULES = (
     "toys",
     "utils",
 )
-# What a room hands out at the top, by the name of the room.
+# What a package hands out at the top, by the name of the package.
 _FROM = {
     **dict.fromkeys(("Model", "Sequential", "vanillaModel"), "model"),
     **dict.fromkeys(("certify", "certified_radius"), "certification"),

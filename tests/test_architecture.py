@@ -10,7 +10,8 @@ import pytest
 from lipviz.layers import ConstrainedKernel
 from tests.support import singular_values
 
-PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +46,10 @@ def test_a_layer_of_ones_own_has_the_whole_mechanism(example, tmp_path):
     assert type(export) is keras.layers.EinsumDense
     np.testing.assert_allclose(export(x), want, atol=1e-5)
     assert layer.get_config()["k_coef_lip"] == 2.0
+
+
+def test_every_file_that_is_named_exists():
+    named = set(re.findall(r"`([\w./]+/\w+\.py)`", PAGE.read_text(encoding="utf-8")))
+    assert len(named) > 10
+    places = (ROOT, ROOT / "lipviz", ROOT / "tools" / "red_team")
+    assert [name for name in sorted(named) if not any((place / name).is_file() for place in places)] == []
