@@ -68,7 +68,7 @@ import keras
 import numpy as np
 
 from lipviz import Sequential, certification, course, data, measure, plots
-from lipviz.explorers.bjorck import BjorckExplorer
+from lipviz.explorers import BjorckExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 
 keras.utils.set_random_seed(0)

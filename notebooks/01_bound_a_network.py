@@ -56,7 +56,7 @@ import numpy as np
 
 import lipviz
 from lipviz import certification, course, data, measure, plots
-from lipviz.explorers.layers import LayerExplorer
+from lipviz.explorers import LayerExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 from lipviz.losses import TauSparseCategoricalCrossentropy
 

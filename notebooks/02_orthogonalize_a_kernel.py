@@ -56,7 +56,7 @@ import numpy as np
 
 from lipviz import course, measure, operators, plots
 from lipviz import normalizers as nm
-from lipviz.explorers.bjorck import BjorckExplorer
+from lipviz.explorers import BjorckExplorer
 from lipviz.layers import SpectralDense
 
 keras.utils.set_random_seed(0)

@@ -57,7 +57,7 @@ import numpy as np
 
 import lipviz
 from lipviz import course, measure, plots, toys
-from lipviz.explorers.activations import ActivationExplorer
+from lipviz.explorers import ActivationExplorer
 from lipviz.layers import GroupSort2
 
 keras.utils.set_random_seed(0)

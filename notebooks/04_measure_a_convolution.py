@@ -57,7 +57,7 @@ import numpy as np
 
 from lipviz import course, measure, operators, plots
 from lipviz import normalizers as nm
-from lipviz.explorers.convolutions import ConvolutionExplorer
+from lipviz.explorers import ConvolutionExplorer
 from lipviz.layers import SpectralConv2D
 
 keras.utils.set_random_seed(0)

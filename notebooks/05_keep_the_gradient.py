@@ -57,7 +57,7 @@ import numpy as np
 
 import lipviz
 from lipviz import certification, course, data, measure, plots
-from lipviz.explorers.gradients import GradientDepthExplorer
+from lipviz.explorers import GradientDepthExplorer
 from lipviz.layers import (
     GroupSort2,
     InvertibleDownSampling,

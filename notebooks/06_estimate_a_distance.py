@@ -56,7 +56,7 @@ import keras
 import numpy as np
 
 from lipviz import Sequential, course, data, measure, plots, toys
-from lipviz.explorers.wasserstein import WassersteinExplorer
+from lipviz.explorers import WassersteinExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 from lipviz.losses import HKR
 

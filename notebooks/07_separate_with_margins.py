@@ -60,7 +60,7 @@ import numpy as np
 
 import lipviz
 from lipviz import course, data, measure, plots, toys
-from lipviz.explorers.wasserstein import WassersteinExplorer
+from lipviz.explorers import WassersteinExplorer
 from lipviz.losses import HKR
 
 keras.utils.set_random_seed(0)

@@ -59,7 +59,7 @@ from scipy.spatial.distance import cdist
 from tqdm.keras import TqdmCallback
 
 from lipviz import Sequential, certification, course, data, measure, plots
-from lipviz.explorers.tradeoff import TradeoffExplorer
+from lipviz.explorers import TradeoffExplorer
 from lipviz.layers import FrobeniusDense, GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
 from lipviz.losses import TauSparseCategoricalCrossentropy
 

@@ -66,7 +66,7 @@ import keras
 import numpy as np
 
 from lipviz import Sequential, certification, course, data, losses, measure, operators, plots
-from lipviz.explorers.certificates import CertificateExplorer
+from lipviz.explorers import CertificateExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 
 keras.utils.set_random_seed(0)

@@ -70,7 +70,7 @@ import numpy as np
 
 from lipviz import Sequential, certification, course, data, losses, measure, plots
 from lipviz.command import cli
-from lipviz.explorers.layers import LayerExplorer
+from lipviz.explorers import LayerExplorer
 from lipviz.layers import GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
 
 keras.utils.set_random_seed(0)

@@ -58,10 +58,10 @@ import numpy as np
 import lipviz
 from lipviz import certification, course, data, losses, measure, operators, plots
 from lipviz.callbacks import LossParamScheduler
-from lipviz.explorers.tradeoff import TradeoffExplorer
+from lipviz.explorers import TradeoffExplorer
 from lipviz.layers import GroupSort2, SpectralDense
-from lipviz.losses import process_labels_for_multi_gpu
 from lipviz.monitor import TrainingMonitor
+from lipviz.utils import process_labels_for_multi_gpu
 
 keras.utils.set_random_seed(0)
 

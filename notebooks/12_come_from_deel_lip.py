@@ -63,9 +63,9 @@ from tqdm.keras import TqdmCallback
 import lipviz
 from lipviz import certification, course, data, measure, metrics, operators, plots
 from lipviz import normalizers as nm
-from lipviz.explorers.convolutions import ConvolutionExplorer
+from lipviz.activations import GroupSort2, Householder, PReLUlip
+from lipviz.explorers import ConvolutionExplorer
 from lipviz.layers import FrobeniusDense, SpectralConv2D, SpectralConv2DTranspose, SpectralDense
-from lipviz.layers.activations import GroupSort2, Householder, PReLUlip
 from lipviz.losses import TauCategoricalCrossentropy
 from lipviz.metrics import CategoricalProvableRobustAccuracy
 

@@ -5,7 +5,7 @@ import pytest
 
 from lipviz import certification, course
 from lipviz.course import certificates
-from lipviz.explorers.tradeoff import TradeoffExplorer
+from lipviz.explorers import TradeoffExplorer
 
 
 def test_the_numbers():

@@ -42,7 +42,7 @@ def test_a_narrow_layer_keeps_half_of_the_squares():
 
 
 def test_the_explorer_gives_the_answer_of_the_narrow_layer():
-    from lipviz.explorers.layers import LayerExplorer
+    from lipviz.explorers import LayerExplorer
 
     explorer = LayerExplorer()
     explorer.state = {"layer": "SpectralDense", "inputs": 64, "units": 32}

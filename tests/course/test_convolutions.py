@@ -36,7 +36,7 @@ def test_the_norm_after_the_average_is_that_of_the_layer(size):
 
 
 def test_the_answer_is_what_the_explorer_says():
-    from lipviz.explorers.convolutions import ConvolutionExplorer
+    from lipviz.explorers import ConvolutionExplorer
 
     explorer = ConvolutionExplorer()
     explorer.state = {"image": 16}

@@ -42,7 +42,7 @@ def test_so_many_directions_are_lost():
 
 @pytest.mark.slow
 def test_the_explorer_gives_the_answer_of_the_leak():
-    from lipviz.explorers.gradients import GradientDepthExplorer
+    from lipviz.explorers import GradientDepthExplorer
 
     explorer = GradientDepthExplorer()
     shares = {}

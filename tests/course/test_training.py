@@ -7,7 +7,7 @@ import pytest
 
 from lipviz import course, losses
 from lipviz.course import training
-from lipviz.losses import process_labels_for_multi_gpu
+from lipviz.utils import process_labels_for_multi_gpu
 
 NUMBERS = {"training.pairs": 3, "training.rounding": 0.240416, "training.devices": 5 / 3}
 

@@ -7,8 +7,7 @@ import pytest
 
 from lipviz import data, layers, measure, operators
 from lipviz import normalizers as nm
-from lipviz.explorers import _digits
-from lipviz.explorers.bjorck import BjorckExplorer
+from lipviz.explorers import BjorckExplorer, _digits
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lipviz import data
-from lipviz.explorers.boundaries import BoundaryExplorer
+from lipviz.explorers import BoundaryExplorer
 from lipviz.explorers.shell import toys
 from lipviz.explorers.shell.toys import labelled_points
 

@@ -6,8 +6,7 @@ import textwrap
 
 import pytest
 
-from lipviz.explorers import entries
-from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers import Explorer, entries
 
 # What is given to the explorer or made once, before its first picture.
 LASTING = {"figure"}

@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from lipviz.explorers import WassersteinExplorer
 from lipviz.explorers.shell.toys import clouds
-from lipviz.explorers.wasserstein import WassersteinExplorer
 
 SMALL = {"width": 4, "depth": 1, "steps": 50}
 
