@@ -65,7 +65,7 @@ from lipviz.losses import TauSparseCategoricalCrossentropy
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"EPOCHS": 4, "BATCH": 128, "TRAIN": 2048, "TEST": 800, "ATTACKED": 12, "ATTACK_STEPS": 10}}
+# %% nbmake={"mock": {"EPOCHS": 4, "BATCH": 64, "TRAIN": 1024, "TEST": 800, "ATTACKED": 12, "ATTACK_STEPS": 10}}
 EPOCHS = 3
 BATCH = 256
 TRAIN = None  # all 60,000

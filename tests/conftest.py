@@ -1,5 +1,6 @@
 """What all tests share: seeds, and how hypothesis behaves."""
 
+import gc
 import os
 import shutil
 import signal
@@ -89,6 +90,17 @@ def _keep(config, items, kept):
     """Deselect all other items."""
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays to the end: no search for garbage looks at it, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.browser.lab import find_chromium, launched
+from tests.browser.lab import find_chromium, launched, serve
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +31,16 @@ def browser(chromium):
     """
     with launched(chromium) as browser:
         yield browser
+
+
+@pytest.fixture(scope="package")
+def course(tmp_path_factory):
+    """The folder of a course, in a reader's home. Tests of this folder may add a lesson of their own."""
+    return tmp_path_factory.mktemp("home") / "course"
+
+
+@pytest.fixture(scope="package")
+def lab_server(course):
+    """One JupyterLab on the course, for all tests that leave its settings alone."""
+    with serve(course, "--LabApp.expose_app_in_browser=True", home=course.parent) as server:
+        yield server

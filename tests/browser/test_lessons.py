@@ -2,19 +2,15 @@
 
 import pytest
 
-from tests.browser.lab import LabSession, expect, serve
+from tests.browser.lab import LabSession, expect
 
 pytestmark = pytest.mark.browser
 
 LESSON = "02_orthogonalize_a_kernel.py"
 
 
-def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, tmp_path):
-    course = tmp_path / "course"
-    with (
-        serve(course, "--LabApp.expose_app_in_browser=True", home=tmp_path) as server,
-        LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab,
-    ):
+def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, course, lab_server, tmp_path):
+    with LabSession.visit(lab_server.address, browser, on_failure=tmp_path / "failure.png") as lab:
         lab.go("/lab")
         lab.open_by_click(LESSON)
         laid_out = (course / LESSON).read_bytes()
