@@ -19,6 +19,8 @@ def test_every_explorer_is_pinned_at_24_states():
     from lipviz.explorers import entries
 
     pinned = storage.read(storage.FOLDER / explorers.FILE)
+    missing = [entry.name for entry in entries() if f"{entry.name}, controls" not in pinned]
+    assert not missing, "run `python -m tools.pins explorers`"
     for entry in entries():
         shown = [pinned[f"{entry.name}, state {i}"] for i in range(24)]
         assert sum("alt" in state for state in shown) >= 16  # others are refused

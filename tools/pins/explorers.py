@@ -1,4 +1,4 @@
-"""Words and numbers of the nine explorers, at 24 states each, without a figure.
+"""Words and numbers of all explorers, at 24 states each, without a figure.
 
 The first state is the explorer's own (with a smaller network where it has one that trains). In some more each number
 stands at one of its ends, then follow draws; a choice goes through all that it offers. The state stands beside what it
