@@ -237,6 +237,13 @@ def test_every_plot_has_data_here():
     assert found == expected, "enter data of the plot in CASES of this file, and a step of a slider in STEPS"
 
 
+def test_every_measurement_that_is_drawn_has_words():
+    kinds = {type(data) for cases in CASES.values() for data, _ in cases if type(data).__module__.startswith("lipviz.")}
+    assert len(kinds) > 20
+    wordless = {kind.__name__ for kind in kinds if plots.alt_text.dispatch(kind) is plots.alt_text.dispatch(object)}
+    assert not wordless, "say in the plot's module, by @alt_text.register, what the picture shows"
+
+
 def walk(count):
     """Numbers below `count` in an order in which each of them comes right after itself, and after each other one."""
     yield from (0, 0)
