@@ -49,6 +49,7 @@ def test_a_layer_of_ones_own_has_the_whole_mechanism(example, tmp_path):
     assert layer.get_config()["k_coef_lip"] == 2.0
 
 
+@pytest.mark.lists
 def test_every_layer_says_what_is_exact():
     rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     named = set(re.findall(r"`(\w+)", " ".join(row.split(" | ")[0] for row in rows)))

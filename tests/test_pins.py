@@ -16,6 +16,7 @@ from tools.pins.comparing import differences, texts_agree
 from tools.pins.rounding import EXACT, Tolerance
 
 
+@pytest.mark.lists
 def test_names_and_signatures():
     assert_unchanged(names)
 
@@ -25,6 +26,7 @@ def test_wbar_of_fixed_kernels():
     assert_unchanged(kernels)
 
 
+@pytest.mark.lists
 def test_every_layer_with_a_kernel_is_pinned():
     classes = [getattr(layers, name) for name in layers.__all__]
     constrained = {kind.__name__ for kind in classes if issubclass(kind, layers.ConstrainedKernel)}

@@ -15,6 +15,7 @@ def test_words_and_numbers():
     assert_unchanged(explorers)
 
 
+@pytest.mark.lists
 def test_every_explorer_is_pinned_at_24_states():
     from lipviz.explorers import entries
 

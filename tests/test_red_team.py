@@ -306,6 +306,7 @@ def test_what_a_program_does_not_show_is_said():
     assert "seen once" in str(shrinking.shorter(fault, 1))
 
 
+@pytest.mark.lists
 def test_every_layer_and_operation_with_a_rule_is_drawn():
     ruled = {cls for cls in (*registry.RULES, *merging.MERGES) if cls.__module__.startswith(("keras.", "lipviz."))}
     ruled |= {cls for cls in vars(lip).values() if inspect.isclass(cls) and issubclass(cls, lip.ConstrainedKernel)}

@@ -621,6 +621,7 @@ def operations_of_keras():
     }
 
 
+@pytest.mark.lists
 def test_every_layer_of_keras_has_a_rule_or_is_listed_as_unknown():
     ruled = {name for name, cls in layers_of_keras().items() if cls in registry.RULES or cls in merging.MERGES}
     listed = names_in("unknown_layers.txt")
@@ -628,6 +629,7 @@ def test_every_layer_of_keras_has_a_rule_or_is_listed_as_unknown():
     assert ruled & listed == set(), "it has a rule: take it out of unknown_layers.txt"
 
 
+@pytest.mark.lists
 def test_every_operation_of_keras_has_a_rule_or_is_listed_as_unknown():
     ruled, listed = set(merging.OPERATIONS), names_in("unknown_operations.txt")
     assert operations_of_keras() - ruled - listed == set(), "no rule: write one, or add it to unknown_operations.txt"
@@ -635,6 +637,7 @@ def test_every_operation_of_keras_has_a_rule_or_is_listed_as_unknown():
     assert ruled <= operations_of_keras(), "a rule for what Keras does not have"
 
 
+@pytest.mark.lists
 def test_every_rule_has_a_recipe():
     ours = {cls for cls in registry.RULES if cls.__module__.startswith(("keras.", "lipviz."))}
     ours |= {cls for cls in vars(lip).values() if inspect.isclass(cls) and issubclass(cls, lip.ConstrainedKernel)}

@@ -12,6 +12,7 @@ from lipviz.explorers import static
 PAGE = Path(__file__).parents[2] / "docs" / "explorers"
 
 
+@pytest.mark.lists
 def test_the_page_shows_every_explorer_with_its_words():
     page = (PAGE / "index.md").read_text(encoding="utf-8")
     pictures = re.findall(

@@ -105,6 +105,7 @@ def test_every_copy_predicts_the_same(case, tmp_path):
         close(model(x), want, layer.compute_dtype)
 
 
+@pytest.mark.lists
 def test_no_layer_is_left_out():
     bases = {"LipschitzLayer", "Condensable", "ConstrainedKernel"}
     of_two_inputs = {"LipResidual"}  # see its own test

@@ -230,6 +230,7 @@ def differences(ax, words):
     return [pair for pair in itertools.zip_longest(described(ax), words) if pair[0] != pair[1]]
 
 
+@pytest.mark.lists
 def test_every_plot_has_data_here():
     modules = [importlib.import_module(f"lipviz.plots.{found.name}") for found in pkgutil.iter_modules(plots.__path__)]
     found = {name for module in modules for name in vars(module) if name.startswith("plot_")}
@@ -237,6 +238,7 @@ def test_every_plot_has_data_here():
     assert found == expected, "enter data of the plot in CASES of this file, and a step of a slider in STEPS"
 
 
+@pytest.mark.lists
 def test_every_measurement_that_is_drawn_has_words():
     kinds = {type(data) for cases in CASES.values() for data, _ in cases if type(data).__module__.startswith("lipviz.")}
     assert len(kinds) > 20
