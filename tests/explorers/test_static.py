@@ -24,8 +24,8 @@ def test_the_page_shows_every_explorer_with_its_words():
     for name, width, alt, statement in pictures:
         with Image.open(PAGE / f"{name}.png") as image:
             assert image.width == pytest.approx(1.5 * int(width), abs=1)
-        assert len(alt) > 80
-        assert len(statement) > 40
+        assert len(alt) > 80, f"`alt_text` of '{name}' is too short for who does not see the picture"
+        assert len(statement) > 40, f"`statement` of '{name}' is too short"
 
 
 @pytest.mark.slow
