@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from lipviz import layers
 from lipviz.layers import ConstrainedKernel
 from tests.support import singular_values
 
@@ -46,6 +47,15 @@ def test_a_layer_of_ones_own_has_the_whole_mechanism(example, tmp_path):
     assert type(export) is keras.layers.EinsumDense
     np.testing.assert_allclose(export(x), want, atol=1e-5)
     assert layer.get_config()["k_coef_lip"] == 2.0
+
+
+@pytest.mark.lists
+def test_every_layer_says_what_is_exact():
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"`(\w+)", " ".join(row.split(" | ")[0] for row in rows)))
+    promise_none = {"Condensable", "ConstrainedKernel", "LipschitzLayer", "PadConv2D"}
+    missing = set(layers.__all__) - promise_none - named
+    assert not missing, "give the layer a row in the table of docs/architecture.md, section 'The constraint'"
 
 
 def test_every_file_that_is_named_exists():

@@ -3,9 +3,11 @@
 python -m lipviz.explorers.static FOLDER [NAME ...]
 
 Writes NAME.png for each explorer, as it is after its work where it has some, and a page `index.md` that shows them.
+With names it leaves the pictures of others alone, and what the page says of them.
 """
 
 import argparse
+import re
 import textwrap
 from pathlib import Path
 
@@ -51,14 +53,15 @@ def write(folder, names=()):
 
     Args:
         folder: Where to; it is made where it does not exist.
-        names: Short names of explorers; all by default, and only then the page.
+        names: Short names of explorers; all by default. With names, a page that is there gets what is new of these, and
+            none is made.
 
     Raises:
         ValueError: If a name is unknown.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sections = []
+    page, sections = folder / "index.md", {}
     for entry in [find(name) for name in names] or entries():
         explorer = shown(entry)
         try:
@@ -66,9 +69,19 @@ def write(folder, names=()):
         finally:
             explorer.close()
         (folder / f"{entry.name}.png").write_bytes(picture.png)
-        sections.append(_section(entry, picture, statement))
-    if not names:
-        (folder / "index.md").write_text("\n".join([_introduction(len(sections)), *sections]), encoding="utf-8")
+        sections[entry.title] = _section(entry, picture, statement)
+    if names and not page.exists():
+        return
+    if names:
+        sections = _sections_of(page.read_text(encoding="utf-8")) | sections
+    ordered = [sections[entry.title] for entry in entries() if entry.title in sections]
+    page.write_text("\n".join([_introduction(len(ordered)), *ordered]), encoding="utf-8")
+
+
+def _sections_of(page):
+    """The sections of a page by their titles."""
+    parts = re.split(r"\n(?=## )", page)[1:]
+    return {part.partition("\n")[0].removeprefix("## "): part for part in parts}
 
 
 def _introduction(count):

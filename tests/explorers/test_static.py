@@ -12,17 +12,20 @@ from lipviz.explorers import static
 PAGE = Path(__file__).parents[2] / "docs" / "explorers"
 
 
+@pytest.mark.lists
 def test_the_page_shows_every_explorer_with_its_words():
     page = (PAGE / "index.md").read_text(encoding="utf-8")
     pictures = re.findall(
         r"```\{figure\} (\w+)\.png\n---\nwidth: (\d+)px\nalt: >-\n  (.+?)\n---\n(.+?)\n```", page, re.S
     )
-    assert [name for name, *_ in pictures] == [entry.name for entry in explorers.entries()]
+    names = [name for name, *_ in pictures]
+    expected = [entry.name for entry in explorers.entries()]
+    assert names == expected, "run `python -m lipviz.explorers.static docs/explorers NAME`"
     for name, width, alt, statement in pictures:
         with Image.open(PAGE / f"{name}.png") as image:
             assert image.width == pytest.approx(1.5 * int(width), abs=1)
-        assert len(alt) > 80
-        assert len(statement) > 40
+        assert len(alt) > 80, f"`alt_text` of '{name}' is too short for who does not see the picture"
+        assert len(statement) > 40, f"`statement` of '{name}' is too short"
 
 
 @pytest.mark.slow
@@ -36,6 +39,22 @@ def test_the_page_says_how_many_there_are(tmp_path, monkeypatch):
     assert page.startswith("# Explorers\n\nTwo ways to take hold")
     assert page.count("```{figure}") == 2
     assert "13 ways" in static._introduction(13)
+
+
+@pytest.mark.slow
+def test_one_explorer_is_written_into_the_page_and_the_rest_stays(tmp_path, monkeypatch):
+    before = (PAGE / "index.md").read_text(encoding="utf-8")
+    path = tmp_path / "index.md"
+    path.write_text(before, encoding="utf-8")
+    static.write(tmp_path, ["activations"])
+    assert [found.name for found in tmp_path.glob("*.png")] == ["activations.png"]
+    section = static._sections_of(path.read_text(encoding="utf-8"))["Activations"]
+    assert path.read_text(encoding="utf-8") == before.replace(static._sections_of(before)["Activations"], section)
+
+    path.write_text(before.replace(static._sections_of(before)["Activations"] + "\n", ""), encoding="utf-8")
+    static.write(tmp_path, ["activations"])  # it comes to its place
+    assert static._sections_of(path.read_text(encoding="utf-8"))["Activations"] == section
+    assert path.read_text(encoding="utf-8").index(section) == before.index("## Activations")
 
 
 @pytest.mark.slow

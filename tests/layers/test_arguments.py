@@ -1,5 +1,7 @@
 """What every layer says to a factor that it cannot multiply by, and to an input that it cannot be built for."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -9,34 +11,20 @@ import lipviz
 from lipviz import constraints, initializers
 from lipviz import layers as lip
 from lipviz.layers.base_layer import inverse_root
+from tests.layers.citizenship import WITH_KERNEL, WITHOUT
 
-KERNELS = {
-    "SpectralDense": (lambda **given: lip.SpectralDense(3, **given), (2, 4)),
-    "FrobeniusDense": (lambda **given: lip.FrobeniusDense(3, **given), (2, 4)),
-    "SpectralConv1D": (lambda **given: lip.SpectralConv1D(3, 2, **given), (2, 4, 4)),
-    "SpectralConv2D": (lambda **given: lip.SpectralConv2D(3, 2, **given), (2, 4, 4, 4)),
-    "tight": (lambda **given: lip.SpectralConv2D(3, 2, bound="tight", **given), (2, 4, 4, 4)),
-    "SpectralConv2DTranspose": (lambda **given: lip.SpectralConv2DTranspose(3, 2, **given), (2, 4, 4, 4)),
-    "FrobeniusConv2D": (lambda **given: lip.FrobeniusConv2D(3, 2, **given), (2, 4, 4, 4)),
-}
-OTHERS = {
-    "GroupSort": (lip.GroupSort, (2, 4)),
-    "GroupSort2": (lip.GroupSort2, (2, 4)),
-    "FullSort": (lip.FullSort, (2, 4)),
-    "MaxMin": (lip.MaxMin, (2, 4)),
-    "Householder": (lip.Householder, (2, 4)),
-    "PReLUlip": (lip.PReLUlip, (2, 4)),
-    "ScaledAveragePooling2D": (lip.ScaledAveragePooling2D, (2, 4, 4, 4)),
-    "ScaledL2NormPooling2D": (lip.ScaledL2NormPooling2D, (2, 4, 4, 4)),
-    "ScaledGlobalAveragePooling2D": (lip.ScaledGlobalAveragePooling2D, (2, 4, 4, 4)),
-    "ScaledGlobalL2NormPooling2D": (lip.ScaledGlobalL2NormPooling2D, (2, 4, 4, 4)),
-    "InvertibleDownSampling": (lambda **given: lip.InvertibleDownSampling(2, **given), (2, 4, 4, 4)),
-    "InvertibleUpSampling": (lambda **given: lip.InvertibleUpSampling(2, **given), (2, 4, 4, 4)),
-    "LayerCentering": (lip.LayerCentering, (2, 4, 4, 4)),
-    "BatchCentering": (lip.BatchCentering, (2, 4)),
-    "BatchLipNorm": (lip.BatchLipNorm, (2, 4)),
-}
-LAYERS = {**KERNELS, **OTHERS}
+
+def made_as(name, **more):
+    """A function that makes a layer as the citizenship test does, and the shape of a batch."""
+    needed, shape = {**WITH_KERNEL, **WITHOUT}[name]
+    arguments = {**needed, **more}
+    arguments.pop("kernel_initializer", None)  # Keras draws no orthogonal kernel in bfloat16
+    return functools.partial(getattr(lip, name), **arguments), (2, *shape)
+
+
+NO_FACTOR = "PadConv2D"
+LAYERS = {name: made_as(name) for name in (*WITH_KERNEL, *WITHOUT) if name != NO_FACTOR}
+LAYERS["tight"] = made_as("SpectralConv2D", bound="tight")
 PAIR = {"LipResidual": (lip.LipResidual, [(2, 4), (2, 4)])}
 EXTREMES = {  # of each dtype: what it can just multiply by, and what it cannot
     "float32": ([1e-31, 1e38], [9e-32, 1e-38, 1e-46, 3.5e38]),
@@ -112,9 +100,9 @@ def test_drawn_and_projected_kernels_hold_k(made):
         made()((0, 3) if made is initializers.SpectralInitializer else np.ones((0, 3), "float32"))
 
 
-@pytest.mark.parametrize("name", [*LAYERS, "PadConv2D"])
+@pytest.mark.parametrize("name", [*LAYERS, NO_FACTOR])
 def test_shapes_that_no_layer_can_be_built_for(name):
-    make, shape = {**LAYERS, "PadConv2D": (lambda: lip.PadConv2D(3, 2), (2, 4, 4, 4))}[name]
+    make, shape = LAYERS.get(name) or made_as(name)
     shapes = [(), (None,), None, 5, (None, 0), (None, *shape[1:-1], 0), (None, "a"), (None, -1)]
     for bad in shapes:
         with pytest.raises(ValueError, match=r"expects an input of .* axes, with the batch axis first.* Received"):

@@ -230,10 +230,20 @@ def differences(ax, words):
     return [pair for pair in itertools.zip_longest(described(ax), words) if pair[0] != pair[1]]
 
 
+@pytest.mark.lists
 def test_every_plot_has_data_here():
     modules = [importlib.import_module(f"lipviz.plots.{found.name}") for found in pkgutil.iter_modules(plots.__path__)]
     found = {name for module in modules for name in vars(module) if name.startswith("plot_")}
-    assert found - NO_AXES == {plot.__name__ for plot in CASES}
+    expected = {plot.__name__ for plot in CASES} | NO_AXES
+    assert found == expected, "enter data of the plot in CASES of this file, and a step of a slider in STEPS"
+
+
+@pytest.mark.lists
+def test_every_measurement_that_is_drawn_has_words():
+    kinds = {type(data) for cases in CASES.values() for data, _ in cases if type(data).__module__.startswith("lipviz.")}
+    assert len(kinds) > 20
+    wordless = {kind.__name__ for kind in kinds if plots.alt_text.dispatch(kind) is plots.alt_text.dispatch(object)}
+    assert not wordless, "say in the plot's module, by @alt_text.register, what the picture shows"
 
 
 def walk(count):

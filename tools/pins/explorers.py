@@ -1,4 +1,4 @@
-"""Words and numbers of the nine explorers, at 24 states each, without a figure.
+"""Words and numbers of all explorers, at 24 states each, without a figure.
 
 The first state is the explorer's own (with a smaller network where it has one that trains). In some more each number
 stands at one of its ends, then follow draws; a choice goes through all that it offers. The state stands beside what it
@@ -159,7 +159,7 @@ def _at(control, share):
 # --- tolerance ---
 
 # Dtype of the computation, matrix products, and length of their sums.
-_COMPUTED = {
+COMPUTED = {
     "bjorck": ("float32", 4, 128),
     "layers": ("float32", 12, 100),
     "activations": ("float32", 4, 8),
@@ -176,4 +176,4 @@ def tolerance(name, key):
     """That of the explorer's products; for numbers that are zero but for rounding, of terms of size 1."""
     if key in ("state", "error") or name.endswith("controls"):
         return rounding.of_products("float64", 4, 1)
-    return rounding.of_products(*_COMPUTED[name.split(",")[0]], size=1.0)
+    return rounding.of_products(*COMPUTED[name.split(",")[0]], size=1.0)

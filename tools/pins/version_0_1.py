@@ -1,9 +1,9 @@
 """Five models that version 0.1 has written: every later version loads them, and predicts the same.
 
-Together they hold every layer, a `lipviz.Sequential`, a `lipviz.Model` with a residual and a shared layer, a plain
-`keras.Sequential`, compiled losses and metrics, float64 and bfloat16, an initializer, a regularizer and a constraint,
-and factors k of each layer. Each was trained for a few steps, so that no weight is what it was at the beginning. Beside
-each file lie inputs with the outputs and the losses of version 0.1.
+Together they hold every layer of that version, a `lipviz.Sequential`, a `lipviz.Model` with a residual and a shared
+layer, a plain `keras.Sequential`, compiled losses and metrics, float64 and bfloat16, an initializer, a regularizer and
+a constraint, and factors k of each layer. Each was trained for a few steps, so that no weight is what it was at the
+beginning. Beside each file lie inputs with the outputs and the losses of version 0.1.
 
 `python -m tools.pins version_0_1` writes them where there are none, and never again. What `certify` proves of them may
 become better, and is pinned in `certificates.json`.
@@ -19,6 +19,32 @@ from tools.pins import draws, rounding, storage
 
 FILE = "version_0_1"
 SAMPLES = 8
+# All layers of version 0.1. It never grows: a layer that came later is in no file of that version.
+LAYERS = (
+    "BatchCentering",
+    "BatchLipNorm",
+    "FrobeniusConv2D",
+    "FrobeniusDense",
+    "FullSort",
+    "GroupSort",
+    "GroupSort2",
+    "Householder",
+    "InvertibleDownSampling",
+    "InvertibleUpSampling",
+    "LayerCentering",
+    "LipResidual",
+    "MaxMin",
+    "PReLUlip",
+    "PadConv2D",
+    "ScaledAveragePooling2D",
+    "ScaledGlobalAveragePooling2D",
+    "ScaledGlobalL2NormPooling2D",
+    "ScaledL2NormPooling2D",
+    "SpectralConv1D",
+    "SpectralConv2D",
+    "SpectralConv2DTranspose",
+    "SpectralDense",
+)
 
 
 def present(names=None):
