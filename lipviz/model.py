@@ -13,12 +13,9 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.copies import check_same_function, same_lambda, take_state, with_functions
+from lipviz.keras_internals import KerasFunctional, compiled_metrics, inner_layers, is_distributed, replace_base
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 from lipviz.parametrizations import are_known_current, known_current
-
-# The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
-KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
-
 
 # From a Lipschitz layer to the stack that gave it its share of k first.
 _owners = weakref.WeakKeyDictionary()
@@ -47,7 +44,7 @@ def _second(batch):
 
 def _layers_of(model, kind):
     """All layers of a kind, nested models included, each once."""
-    return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind)]
+    return [layer for layer in inner_layers(model) if isinstance(layer, kind)]
 
 
 def parametrizations(model):
@@ -161,9 +158,9 @@ class _LipschitzModel:
 
     def _build_metrics(self, x, y):
         """Create the metrics' variables ahead, for the same reason, where their targets and outputs can be seen."""
-        metrics, outputs = getattr(self, "_compile_metrics", None), getattr(self, "outputs", None)
+        metrics, outputs = compiled_metrics(self), getattr(self, "outputs", None)
         # Keras itself builds ahead on other backends, and where a strategy distributes.
-        if keras.backend.backend() != "tensorflow" or self._distribute_strategy is not None:
+        if keras.backend.backend() != "tensorflow" or is_distributed(self):
             return
         if metrics is None or metrics.built or len(outputs or ()) != 1 or not self._has_steps_of_keras():
             return
@@ -376,7 +373,7 @@ def layers_from_config(config, custom_objects=None):
     """
     config = {key: value for key, value in config.items() if key != "build_input_shape"}
     unbuilt = _Unbuilt.from_config(config, custom_objects=custom_objects)
-    return keras.Model.layers.fget(unbuilt)  # unlike `unbuilt.layers`, with the input layer
+    return inner_layers(unbuilt, deep=False)  # unlike `unbuilt.layers`, with the input layer
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -392,7 +389,8 @@ class Model(_LipschitzModel, keras.Model):
 
     def __init__(self, *args, **kwargs):
         if _is_graph(args, kwargs):
-            _make_functional(type(self))
+            # Keras would exchange the bases of `Model` itself, for every other subclass too.
+            replace_base(type(self), Model, Functional)
             KerasFunctional.__init__(self, *args, **kwargs)
         else:
             super().__init__(*args, **kwargs)
@@ -406,17 +404,6 @@ class Functional(Model, KerasFunctional):
 def _is_graph(args, kwargs):
     """Whether a model is constructed from inputs and outputs, rather than subclassed."""
     return len(args) + sum(name in kwargs for name in ("inputs", "outputs")) >= 2
-
-
-def _make_functional(cls):
-    """Put `Functional` in the place of `Model` below a subclass.
-
-    Keras would exchange the bases of `Model` itself, for every other subclass too.
-    """
-    if not issubclass(cls, KerasFunctional):
-        swap = (Functional if base is Model else base for base in cls.__bases__)
-        cls.__bases__ = tuple(_make_functional(base) if issubclass(base, Model) else base for base in swap)
-    return cls
 
 
 def vanillaModel(model):
@@ -471,11 +458,12 @@ class _Export:
 
     def _graph(self, model):
         if isinstance(model, keras.Sequential):
-            layers = keras.Model.layers.fget(model)  # unlike `model.layers`, with the input layer
+            layers = inner_layers(model, deep=False)  # unlike `model.layers`, with the input layer
             return keras.Sequential([self.plain(layer) for layer in layers], name=model.name)
         if isinstance(model, KerasFunctional):
             graph = keras.Model(model.input, model.output, name=model.name)  # a plain class, not compiled
-            inputs = keras.tree.map_structure(_same_input, model.input)
+            optional = {id(layer.output) for layer in _input_layers(graph) if layer.optional}
+            inputs = keras.tree.map_structure(lambda x: _same_input(x, optional=id(x) in optional), model.input)
             return keras.models.clone_model(graph, input_tensors=inputs, clone_function=self.plain)
         raise ValueError(
             f"vanillaModel expects a Sequential or functional model. Received '{model.name}', a subclassed "
@@ -499,7 +487,7 @@ class _Export:
         if type(operation) is keras.layers.Lambda:
             return same_lambda(operation)
         config, held = with_functions(operation.get_config(), operation)
-        inside = [layer for layer in operation._flatten_layers(include_self=False) if isinstance(layer, Condensable)]
+        inside = [layer for layer in inner_layers(operation) if isinstance(layer, Condensable)]
         with held:
             clone = type(operation).from_config(self._plain_inside(config, inside) if inside else config)
         self._pairs.append((operation, clone))
@@ -519,14 +507,17 @@ class _Export:
         return {key: self._plain_inside(value, layers) for key, value in config.items()}
 
 
-def _same_input(tensor):
-    layer = tensor._keras_history.operation
+def _input_layers(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer)]
+
+
+def _same_input(tensor, optional):
     return keras.Input(
         batch_shape=tensor.shape,
         dtype=tensor.dtype,
         name=tensor.name,
         sparse=tensor.sparse,
-        optional=getattr(layer, "optional", False),
+        optional=optional,
     )
 
 
