@@ -23,10 +23,10 @@ def inner_layers(layer, deep=True):
 
     Args:
         layer: Keras layer or model; it is not itself in the list.
-        deep: Whether to list what those layers hold as well, before the next of them.
+        deep: Whether to list what those layers hold as well, right behind them.
 
     Returns:
-        A list of layers in the order in which they were attached.
+        A list of layers. Where it is not deep, they are in the order in which they were attached.
     """
     return layer._flatten_layers(include_self=False, recursive=deep)
 
