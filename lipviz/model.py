@@ -245,10 +245,16 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
 
     def __init__(self, layers=None, name=None, k_coef_lip=1.0):
         self._sharing = False
-        super().__init__(layers=layers, name=name)
+        super().__init__(name=name)
+        for layer in layers or ():
+            self.add(layer, rebuild=False)
         self._warned = set()
         self._sharing = True
-        self.set_klip_factor(k_coef_lip)
+        came_with = _factors(self.layers)
+        self._share_out(k_coef_lip)
+        if self.layers:  # now they are built, each constrained once, for its share
+            super().add(super().pop(rebuild=False))
+        self._warn_about(came_with, stacklevel=3)
 
     def add(self, layer, rebuild=True):
         super().add(layer, rebuild=rebuild)
@@ -278,10 +284,13 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
             ValueError: If k is not positive and finite, a layer's dtype cannot multiply by its share, or another stack
                 holds a layer to another share. Nothing is changed then.
         """
+        came_with = _factors(self.layers if added is None else added)
+        self._share_out(klip_factor)
+        self._warn_about(came_with, stacklevel=4)
+
+    def _share_out(self, klip_factor):
         share, changed = self._changes(klip_factor)
         LipschitzLayer.set_klip_factor(self, klip_factor)
-        for layer in self.layers if added is None else added:
-            self._warn_about(layer, share if layer in changed else getattr(layer, "k_coef_lip", share))
         for layer in changed:  # each change recomputes a wbar
             layer.set_klip_factor(share)
         for layer in self._lipschitz_layers():
@@ -314,24 +323,13 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         if isinstance(layer, Sequential):
             layer._changes(share)
 
-    def _warn_about(self, layer, share):
-        if layer.name in self._warned:
-            return
-        if isinstance(layer, LipschitzLayer):
-            own = layer.k_coef_lip
-            if getattr(layer, "bound", None) == "unsound_average":
-                message = f"Layer '{layer.name}' has the factor bound='unsound_average': its norm exceeds its k."
-            elif own != 1 and not math.isclose(own, share):
-                message = f"Layer '{layer.name}' came with k_coef_lip={own}; this model gives it {share:.6g}."
-            else:
-                message = None
-        elif _never_stretches(layer):
-            message = None
-        else:
-            message = f"Layer '{layer.name}' ({type(layer).__name__}) is not known to be 1-Lipschitz."
-        self._warned.add(layer.name)
-        if message:
-            warnings.warn(message, UserWarning, stacklevel=4)
+    def _warn_about(self, came_with, stacklevel):
+        """Warn once of each layer that came with another factor than it has now, or may stretch."""
+        for layer, own in came_with:
+            message = None if layer.name in self._warned else _warning(layer, own)
+            self._warned.add(layer.name)
+            if message:
+                warnings.warn(message, UserWarning, stacklevel=stacklevel)
 
     def get_config(self):
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
@@ -347,6 +345,23 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         if shape and not model.built:  # a file of an older Keras may have no input layer
             model.build(shape)
         return model
+
+
+def _factors(layers):
+    """Pairs of each layer with its factor now, or None."""
+    return [(layer, getattr(layer, "k_coef_lip", None)) for layer in layers]
+
+
+def _warning(layer, own):
+    """What a stack says of a layer that came with the factor `own`, or None."""
+    if not isinstance(layer, LipschitzLayer):
+        is_known = _never_stretches(layer)
+        return None if is_known else f"Layer '{layer.name}' ({type(layer).__name__}) is not known to be 1-Lipschitz."
+    if getattr(layer, "bound", None) == "unsound_average":
+        return f"Layer '{layer.name}' has the factor bound='unsound_average': its norm exceeds its k."
+    if own != 1 and not math.isclose(own, layer.k_coef_lip):
+        return f"Layer '{layer.name}' came with k_coef_lip={own}; this model gives it {layer.k_coef_lip:.6g}."
+    return None
 
 
 class _Unbuilt(keras.Sequential):
