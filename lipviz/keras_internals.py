@@ -5,6 +5,7 @@ which then says where to look and what to change. Whoever needs another private 
 """
 
 import dataclasses
+import functools
 
 import keras
 
@@ -65,6 +66,26 @@ def is_bookkeeping(name):
         name: Name of an attribute.
     """
     return name.startswith(("_auto_config", "_self_"))
+
+
+# What TensorFlow's export leaves in every layer, as if it were a model.
+STEP_FUNCTIONS = ("train_function", "test_function", "predict_function")
+
+
+@functools.cache
+def attributes_of_models():
+    """Names of the attributes that Keras itself keeps in models, whether they were compiled and run or not.
+
+    Keras promises some of them, such as `optimizer`, and no list. Compiling a model tells most; running one adds few.
+
+    Returns:
+        A frozenset of names.
+    """
+    model = keras.Model()
+    model.compile("sgd", "mse")
+    of_runs = {"stop_training", "stop_evaluating", "stop_predicting", "_eval_epoch_iterator"}
+    of_runs |= {"_jax_state", "_jax_state_synced"}
+    return frozenset(vars(model)) | of_runs
 
 
 # --- graphs ---

@@ -27,6 +27,9 @@ def _owner(layer):
     return None if reference is None else reference()
 
 
+# Attributes in which models remember of steps for what they were compiled, and what came of it.
+STEP_NOTES = ("_compiled_factors", "_made")
+
 # Whether the constructor of a stack leaves the factors of its layers as they are: they were saved with it.
 _keeps_factors = contextvars.ContextVar("lipviz_keeps_factors", default=False)
 

@@ -18,9 +18,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lipviz.keras_internals import KerasFunctional, graph_calls, inner_layers, is_bookkeeping
+from lipviz.keras_internals import (
+    STEP_FUNCTIONS,
+    KerasFunctional,
+    attributes_of_models,
+    graph_calls,
+    inner_layers,
+    is_bookkeeping,
+)
 from lipviz.layers import ConstrainedKernel
+from lipviz.model import STEP_NOTES
 from lipviz.parametrizations import Parametrization
+from lipviz.rules.algebra import used_names
 from lipviz.rules.used import to_numpy
 
 _IDENTITY = keras.layers.Identity()
@@ -202,8 +211,16 @@ def _attributes(layer):
     Keras says a class without a `get_config` as it was constructed, whatever became of its attributes.
     """
     kinds = (np.ndarray,) if _package(type(layer)) in ("keras", "lipviz") else _PLAIN
-    names = [name for name in vars(layer) if name not in _OF_EVERY_LAYER and not is_bookkeeping(name)]
+    names = [name for name in vars(layer) if not (is_bookkeeping(name) or _is_of_base(layer, name))]
     return {name: _plain(value) for name in sorted(names) if _consists_of(value := vars(layer)[name], kinds)}
+
+
+def _is_of_base(layer, name):
+    """Whether Keras or lipviz keeps an attribute of that name in layers or models, and no run of this one reads it."""
+    if name in _OF_EVERY_LAYER:
+        return True
+    kept = {*attributes_of_models(), *STEP_NOTES} if isinstance(layer, keras.Model) else STEP_FUNCTIONS
+    return name in kept and name not in used_names(type(layer))
 
 
 def _consists_of(value, kinds):
