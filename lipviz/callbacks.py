@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.keras_internals import inner_layers
 from lipviz.layers import Condensable, ConstrainedKernel
 from lipviz.measure.spectra import spectrum
 from lipviz.operators.weights import layers_with_kernel
@@ -62,7 +63,7 @@ class CondenseCallback(ConfiguredCallback):
 
     def _condense(self):
         """Layer by layer: a plain model has no `condense`."""
-        for layer in self.model._flatten_layers(include_self=False):
+        for layer in inner_layers(self.model):
             if isinstance(layer, Condensable) and not isinstance(layer, keras.Model):
                 layer.condense()
 

@@ -9,6 +9,7 @@ import warnings
 import keras
 import numpy as np
 
+from lipviz.keras_internals import KerasFunctional, graph_calls, inner_layers, output_shape_argument
 from lipviz.layers.base_layer import ConstrainedKernel
 from lipviz.parametrizations import Parametrization
 
@@ -47,7 +48,7 @@ def layer_pairs(original, copy, instead=None):
 
 
 def _inside(layer):
-    return list(layer._flatten_layers(include_self=False, recursive=False))
+    return inner_layers(layer, deep=False)
 
 
 def variable_pairs(original, copy, instead=None):
@@ -157,7 +158,7 @@ def with_functions(config, original):
     Raises:
         NotCopiedError: If two layers with different functions cannot be told apart by their names and configurations.
     """
-    holders = [layer for layer in original._flatten_layers() if _is_lambda(layer) or _functions(layer)]
+    holders = [layer for layer in (original, *inner_layers(original)) if _is_lambda(layer) or _functions(layer)]
     lambdas = [layer for layer in holders if _is_lambda(layer)]
 
     class Held:
@@ -183,7 +184,7 @@ def same_lambda(layer, dtype=None):
     dtype = layer.dtype_policy if dtype is None else keras.dtype_policies.get(dtype)
     return keras.layers.Lambda(
         layer.function,
-        output_shape=layer._output_shape,
+        output_shape=output_shape_argument(layer),
         mask=layer.mask,
         arguments=layer.arguments,
         dtype=dtype,
@@ -348,7 +349,7 @@ class _Draw:
 
     def _words(self):
         """What its lookups know, and a word that they do not."""
-        lookups = [layer for layer in self._model._flatten_layers() if hasattr(layer, "get_vocabulary")]
+        lookups = [layer for layer in inner_layers(self._model) if hasattr(layer, "get_vocabulary")]
         return ["lipviz", *(str(word) for layer in lookups for word in layer.get_vocabulary())]
 
 
@@ -367,9 +368,9 @@ def _numbers(values):
 
 def _coarsest(model):
     """Unit of the coarsest float dtype in which anything of a model is computed."""
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
-    for operation in getattr(model, "operations", ()):
-        dtypes |= {tensor.dtype for node in operation._inbound_nodes for tensor in node.output_tensors}
+    dtypes = {layer.compute_dtype for layer in (model, *inner_layers(model))}
+    calls = graph_calls(model) if isinstance(model, KerasFunctional) else ()
+    dtypes |= {tensor.dtype for call in calls for tensor in call.outputs}
     eps = [_EPS.get(dtype, 2.0**-2) for dtype in dtypes if "float" in str(dtype)]  # else of eight bits or fewer
     if keras.backend.backend() == "jax":  # a few functions of Keras are float32 there in float64 too
         eps.append(_EPS["float32"])

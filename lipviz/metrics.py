@@ -28,6 +28,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.keras_internals import set_direction_up
 
 # --- per sample ---
 
@@ -212,7 +213,7 @@ class _RobustnessMetric(keras.metrics.MeanMetricWrapper):
                 f"call `lipviz.metrics.{self.function.__name__}`. Received: reduction={reduction!r}"
             )
         super().__init__(self._per_sample, name=name)
-        self._direction = "up"  # for EarlyStopping and ModelCheckpoint with mode="auto"
+        set_direction_up(self)
         self.reduction = reduction
         self._arguments = tuple(arguments)
         for key, value in arguments.items():

@@ -13,12 +13,9 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.copies import check_same_function, same_lambda, take_state, with_functions
+from lipviz.keras_internals import KerasFunctional, compiled_metrics, inner_layers, is_distributed, replace_base
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 from lipviz.parametrizations import are_known_current, known_current
-
-# The public API has no name for the class that `keras.Model(inputs, outputs)` returns.
-KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
-
 
 # From a Lipschitz layer to the stack that gave it its share of k first.
 _owners = weakref.WeakKeyDictionary()
@@ -29,6 +26,9 @@ def _owner(layer):
     reference = _owners.get(layer)
     return None if reference is None else reference()
 
+
+# Attributes in which models remember of steps for what they were compiled, and what came of it.
+STEP_NOTES = ("_compiled_factors", "_made")
 
 # Whether the constructor of a stack leaves the factors of its layers as they are: they were saved with it.
 _keeps_factors = contextvars.ContextVar("lipviz_keeps_factors", default=False)
@@ -47,7 +47,7 @@ def _second(batch):
 
 def _layers_of(model, kind):
     """All layers of a kind, nested models included, each once."""
-    return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind)]
+    return [layer for layer in inner_layers(model) if isinstance(layer, kind)]
 
 
 def parametrizations(model):
@@ -161,9 +161,9 @@ class _LipschitzModel:
 
     def _build_metrics(self, x, y):
         """Create the metrics' variables ahead, for the same reason, where their targets and outputs can be seen."""
-        metrics, outputs = getattr(self, "_compile_metrics", None), getattr(self, "outputs", None)
+        metrics, outputs = compiled_metrics(self), getattr(self, "outputs", None)
         # Keras itself builds ahead on other backends, and where a strategy distributes.
-        if keras.backend.backend() != "tensorflow" or self._distribute_strategy is not None:
+        if keras.backend.backend() != "tensorflow" or is_distributed(self):
             return
         if metrics is None or metrics.built or len(outputs or ()) != 1 or not self._has_steps_of_keras():
             return
@@ -248,10 +248,16 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
 
     def __init__(self, layers=None, name=None, k_coef_lip=1.0):
         self._sharing = False
-        super().__init__(layers=layers, name=name)
+        super().__init__(name=name)
+        for layer in layers or ():
+            self.add(layer, rebuild=False)
         self._warned = set()
         self._sharing = True
-        self.set_klip_factor(k_coef_lip)
+        came_with = _factors(self.layers)
+        self._share_out(k_coef_lip)
+        if self.layers:  # now they are built, each constrained once, for its share
+            super().add(super().pop(rebuild=False))
+        self._warn_about(came_with, stacklevel=3)
 
     def add(self, layer, rebuild=True):
         super().add(layer, rebuild=rebuild)
@@ -281,10 +287,13 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
             ValueError: If k is not positive and finite, a layer's dtype cannot multiply by its share, or another stack
                 holds a layer to another share. Nothing is changed then.
         """
+        came_with = _factors(self.layers if added is None else added)
+        self._share_out(klip_factor)
+        self._warn_about(came_with, stacklevel=4)
+
+    def _share_out(self, klip_factor):
         share, changed = self._changes(klip_factor)
         LipschitzLayer.set_klip_factor(self, klip_factor)
-        for layer in self.layers if added is None else added:
-            self._warn_about(layer, share if layer in changed else getattr(layer, "k_coef_lip", share))
         for layer in changed:  # each change recomputes a wbar
             layer.set_klip_factor(share)
         for layer in self._lipschitz_layers():
@@ -317,24 +326,13 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         if isinstance(layer, Sequential):
             layer._changes(share)
 
-    def _warn_about(self, layer, share):
-        if layer.name in self._warned:
-            return
-        if isinstance(layer, LipschitzLayer):
-            own = layer.k_coef_lip
-            if getattr(layer, "bound", None) == "unsound_average":
-                message = f"Layer '{layer.name}' has the factor bound='unsound_average': its norm exceeds its k."
-            elif own != 1 and not math.isclose(own, share):
-                message = f"Layer '{layer.name}' came with k_coef_lip={own}; this model gives it {share:.6g}."
-            else:
-                message = None
-        elif _never_stretches(layer):
-            message = None
-        else:
-            message = f"Layer '{layer.name}' ({type(layer).__name__}) is not known to be 1-Lipschitz."
-        self._warned.add(layer.name)
-        if message:
-            warnings.warn(message, UserWarning, stacklevel=4)
+    def _warn_about(self, came_with, stacklevel):
+        """Warn once of each layer that came with another factor than it has now, or may stretch."""
+        for layer, own in came_with:
+            message = None if layer.name in self._warned else _warning(layer, own)
+            self._warned.add(layer.name)
+            if message:
+                warnings.warn(message, UserWarning, stacklevel=stacklevel)
 
     def get_config(self):
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
@@ -350,6 +348,23 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         if shape and not model.built:  # a file of an older Keras may have no input layer
             model.build(shape)
         return model
+
+
+def _factors(layers):
+    """Pairs of each layer with its factor now, or None."""
+    return [(layer, getattr(layer, "k_coef_lip", None)) for layer in layers]
+
+
+def _warning(layer, own):
+    """What a stack says of a layer that came with the factor `own`, or None."""
+    if not isinstance(layer, LipschitzLayer):
+        is_known = _never_stretches(layer)
+        return None if is_known else f"Layer '{layer.name}' ({type(layer).__name__}) is not known to be 1-Lipschitz."
+    if getattr(layer, "bound", None) == "unsound_average":
+        return f"Layer '{layer.name}' has the factor bound='unsound_average': its norm exceeds its k."
+    if own != 1 and not math.isclose(own, layer.k_coef_lip):
+        return f"Layer '{layer.name}' came with k_coef_lip={own}; this model gives it {layer.k_coef_lip:.6g}."
+    return None
 
 
 class _Unbuilt(keras.Sequential):
@@ -376,7 +391,7 @@ def layers_from_config(config, custom_objects=None):
     """
     config = {key: value for key, value in config.items() if key != "build_input_shape"}
     unbuilt = _Unbuilt.from_config(config, custom_objects=custom_objects)
-    return keras.Model.layers.fget(unbuilt)  # unlike `unbuilt.layers`, with the input layer
+    return inner_layers(unbuilt, deep=False)  # unlike `unbuilt.layers`, with the input layer
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -392,7 +407,8 @@ class Model(_LipschitzModel, keras.Model):
 
     def __init__(self, *args, **kwargs):
         if _is_graph(args, kwargs):
-            _make_functional(type(self))
+            # Keras would exchange the bases of `Model` itself, for every other subclass too.
+            replace_base(type(self), Model, Functional)
             KerasFunctional.__init__(self, *args, **kwargs)
         else:
             super().__init__(*args, **kwargs)
@@ -406,17 +422,6 @@ class Functional(Model, KerasFunctional):
 def _is_graph(args, kwargs):
     """Whether a model is constructed from inputs and outputs, rather than subclassed."""
     return len(args) + sum(name in kwargs for name in ("inputs", "outputs")) >= 2
-
-
-def _make_functional(cls):
-    """Put `Functional` in the place of `Model` below a subclass.
-
-    Keras would exchange the bases of `Model` itself, for every other subclass too.
-    """
-    if not issubclass(cls, KerasFunctional):
-        swap = (Functional if base is Model else base for base in cls.__bases__)
-        cls.__bases__ = tuple(_make_functional(base) if issubclass(base, Model) else base for base in swap)
-    return cls
 
 
 def vanillaModel(model):
@@ -471,11 +476,12 @@ class _Export:
 
     def _graph(self, model):
         if isinstance(model, keras.Sequential):
-            layers = keras.Model.layers.fget(model)  # unlike `model.layers`, with the input layer
+            layers = inner_layers(model, deep=False)  # unlike `model.layers`, with the input layer
             return keras.Sequential([self.plain(layer) for layer in layers], name=model.name)
         if isinstance(model, KerasFunctional):
             graph = keras.Model(model.input, model.output, name=model.name)  # a plain class, not compiled
-            inputs = keras.tree.map_structure(_same_input, model.input)
+            optional = {id(layer.output) for layer in _input_layers(graph) if layer.optional}
+            inputs = keras.tree.map_structure(lambda x: _same_input(x, optional=id(x) in optional), model.input)
             return keras.models.clone_model(graph, input_tensors=inputs, clone_function=self.plain)
         raise ValueError(
             f"vanillaModel expects a Sequential or functional model. Received '{model.name}', a subclassed "
@@ -499,7 +505,7 @@ class _Export:
         if type(operation) is keras.layers.Lambda:
             return same_lambda(operation)
         config, held = with_functions(operation.get_config(), operation)
-        inside = [layer for layer in operation._flatten_layers(include_self=False) if isinstance(layer, Condensable)]
+        inside = [layer for layer in inner_layers(operation) if isinstance(layer, Condensable)]
         with held:
             clone = type(operation).from_config(self._plain_inside(config, inside) if inside else config)
         self._pairs.append((operation, clone))
@@ -519,14 +525,17 @@ class _Export:
         return {key: self._plain_inside(value, layers) for key, value in config.items()}
 
 
-def _same_input(tensor):
-    layer = tensor._keras_history.operation
+def _input_layers(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer)]
+
+
+def _same_input(tensor, optional):
     return keras.Input(
         batch_shape=tensor.shape,
         dtype=tensor.dtype,
         name=tensor.name,
         sparse=tensor.sparse,
-        optional=getattr(layer, "optional", False),
+        optional=optional,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import lipviz
 from lipviz import Sequential, copies, vanillaModel
 from lipviz import layers as lip
+from lipviz.keras_internals import inner_layers
 from lipviz.operators import float64_copy, twins
 from lipviz.operators.precision import float64_scope
 from tests.layers.citizenship import WITHOUT
@@ -221,9 +222,9 @@ def test_functions_that_cannot_be_told_apart_are_refused():
 def test_nothing_constrained_is_left_in_an_export():
     for make in (operators, by_name, arguments, masks, shared, wrapped):
         export = vanillaModel(make()[0])
-        assert not [layer for layer in export._flatten_layers() if isinstance(layer, lip.Condensable)]
+        assert not [layer for layer in inner_layers(export) if isinstance(layer, lip.Condensable)]
     export = vanillaModel(shared()[0])
-    assert len([layer for layer in export._flatten_layers() if isinstance(layer, L.Dense)]) == 1
+    assert len([layer for layer in inner_layers(export) if isinstance(layer, L.Dense)]) == 1
 
 
 @pytest.mark.slow
@@ -426,5 +427,5 @@ def test_a_copy_in_float64_is_in_float64_as_a_whole(policy):
         copy = float64_copy(model)
     finally:
         keras.config.set_dtype_policy(before)
-    assert {layer.compute_dtype for layer in copy._flatten_layers()} == {"float64"}
+    assert {layer.compute_dtype for layer in (copy, *inner_layers(copy))} == {"float64"}
     assert not any("computes in" in note for note in lipviz.certify(copy, search=False).notes)

@@ -9,6 +9,7 @@ import pytest
 
 import lipviz
 from lipviz import Model, Sequential, vanillaModel
+from lipviz.keras_internals import compiled_metrics, inner_layers
 from lipviz.layers import ConstrainedKernel, FrobeniusDense, GroupSort2, MaxMin, SpectralDense
 from lipviz.model import refresh
 from tests.support import predicted, singular_values
@@ -31,7 +32,7 @@ def small(k=1.0, **arguments):
 
 
 def constrained(model):
-    return [layer for layer in model._flatten_layers() if isinstance(layer, ConstrainedKernel)]
+    return [layer for layer in inner_layers(model) if isinstance(layer, ConstrainedKernel)]
 
 
 def assert_fresh(model):
@@ -396,7 +397,7 @@ def test_a_step_is_traced_once(kind, targets, metric, as_dataset):
     history = model.fit(*data, verbose=0, shuffle=False).history
     if keras.backend.backend() == "tensorflow":
         assert len(calls) == (1 if kind is Sequential else 2)
-    chosen = [type(m).__name__ for m in model._compile_metrics.metrics] if metric else [None]
+    chosen = [type(m).__name__ for m in compiled_metrics(model).metrics] if metric else [None]
     assert chosen == [metric]
     # Of inputs of 0 both classes are as likely, and of the two the first is chosen.
     found, want = history["accuracy" if metric else "loss"][0], 0.5 if metric else np.log(2)
@@ -442,7 +443,7 @@ def test_a_metric_is_the_one_for_the_targets_that_it_gets(kind):
     model = relabelled(kind)
     model.compile("sgd", "mse", metrics=["accuracy"])
     model.fit(np.ones((4, 2)), Y_ONE_HOT, verbose=0)
-    assert [type(m).__name__ for m in model._compile_metrics.metrics] == ["SparseCategoricalAccuracy"]
+    assert [type(m).__name__ for m in compiled_metrics(model).metrics] == ["SparseCategoricalAccuracy"]
 
 
 def test_what_is_wrong_with_targets_is_said_by_keras():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lipviz import layers
+from lipviz.keras_internals import inner_layers
 from tests.pins_support import assert_unchanged
 from tools import pins
 from tools.pins import __main__ as command
@@ -47,7 +48,7 @@ def test_a_file_of_version_0_1_loads_and_predicts_the_same(name):
 @pytest.mark.slow
 def test_the_files_hold_every_layer_of_version_0_1():
     models = [version_0_1.loaded(name) for name in version_0_1.MODELS]
-    found = [layer for model in models for layer in model._flatten_layers()]
+    found = [layer for model in models for layer in (model, *inner_layers(model))]
     activations = [getattr(layer, "activation", None) for layer in found]
     kinds = {type(layer).__name__ for layer in (*found, *activations)}
     assert set(version_0_1.LAYERS) <= kinds

@@ -18,6 +18,7 @@ LAYERS = (
     {
         "_version": "the version",
         "_moved": "import paths of the last release, which warn of the new ones",
+        "keras_internals": "what Keras does not promise and lipviz needs: one function for each private name",
     },
     {"normalizers": "pure numerics on kernels, in `keras.ops` or, for measurements, in NumPy"},
     {"parametrizations": "raw kernel → constrained kernel; owns `u`, `sig`, `wbar`, `origin`, `k`"},

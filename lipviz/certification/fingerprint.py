@@ -18,9 +18,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from lipviz.keras_internals import (
+    STEP_FUNCTIONS,
+    KerasFunctional,
+    attributes_of_models,
+    graph_calls,
+    inner_layers,
+    is_bookkeeping,
+)
 from lipviz.layers import ConstrainedKernel
-from lipviz.model import KerasFunctional
+from lipviz.model import STEP_NOTES
 from lipviz.parametrizations import Parametrization
+from lipviz.rules.algebra import used_names
 from lipviz.rules.used import to_numpy
 
 _IDENTITY = keras.layers.Identity()
@@ -111,7 +120,7 @@ class _Walk:
         described = {"class": _class_name(type(layer)), "config": _settings(type(layer), layer.get_config())}
         if not isinstance(layer, keras.layers.Layer):
             return self._joined(described, [], [])
-        inside = list(layer._flatten_layers(include_self=False, recursive=False))
+        inside = inner_layers(layer, deep=False)
         inside = [part for part in inside if not isinstance(part, Parametrization)]
         described["built for"] = _without_batch(layer.get_build_config() or {})
         described["attributes"] = _attributes(layer)
@@ -132,49 +141,44 @@ class _Graph:
     def __init__(self, model):
         self._model = model
         self._inputs = keras.tree.flatten(model.input)
-        self._places = {_place(tensor): i for i, tensor in enumerate(self._inputs)}
-        self._nodes = []
+        self._made_by = {id(x): (call, i) for call in graph_calls(model) for i, x in enumerate(call.outputs)}
+        self._places = {id(self._call(tensor)): i for i, tensor in enumerate(self._inputs)}
+        self._calls = []
         for tensor in keras.tree.flatten(model.output):
             self._visit(tensor)
-        self.operations = [node.operation for node in self._nodes]
+        self.operations = [call.operation for call in self._calls]
+
+    def _call(self, tensor):
+        return self._made_by[id(tensor)][0]
 
     def _visit(self, tensor):
-        waiting = [_node(tensor)]
+        waiting = [self._call(tensor)]
         while waiting:
-            node, place = waiting[-1]
-            needed = [] if place in self._places else node.input_tensors
-            missing = [found for found in map(_node, needed) if found[1] not in self._places]
+            call = waiting[-1]
+            needed = [] if id(call) in self._places else call.inputs
+            missing = [found for found in map(self._call, needed) if id(found) not in self._places]
             if missing:
                 waiting.append(missing[0])
                 continue
             waiting.pop()
-            if place not in self._places:
-                self._places[place] = len(self._inputs) + len(self._nodes)
-                self._nodes.append(node)
+            if id(call) not in self._places:
+                self._places[id(call)] = len(self._inputs) + len(self._calls)
+                self._calls.append(call)
 
     def described(self):
         """All but the operations, as what JSON knows."""
         return {
             "inputs": [_input(tensor) for tensor in self._inputs],
             # What is called with a dict finds its inputs by their names.
-            "names": [tensor._keras_history.operation.name for tensor in self._inputs] if len(self._inputs) > 1 else [],
+            "names": [self._call(x).operation.name for x in self._inputs] if len(self._inputs) > 1 else [],
             "taken": _plain(self._model.input, self._reference),
-            "calls": [_plain([node.arguments.args, node.arguments.kwargs], self._reference) for node in self._nodes],
+            "calls": [_plain([call.args, call.kwargs], self._reference) for call in self._calls],
             "returned": _plain(self._model.output, self._reference),
         }
 
     def _reference(self, tensor):
-        return {"of call": self._places[_place(tensor)], "output": tensor._keras_history.tensor_index}
-
-
-def _place(tensor):
-    history = tensor._keras_history
-    return id(history.operation), history.node_index
-
-
-def _node(tensor):
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index], _place(tensor)
+        call, output = self._made_by[id(tensor)]
+        return {"of call": self._places[id(call)], "output": output}
 
 
 def _input(tensor):
@@ -207,8 +211,16 @@ def _attributes(layer):
     Keras says a class without a `get_config` as it was constructed, whatever became of its attributes.
     """
     kinds = (np.ndarray,) if _package(type(layer)) in ("keras", "lipviz") else _PLAIN
-    names = [name for name in vars(layer) if name not in _OF_EVERY_LAYER and not name.startswith("_auto_config")]
+    names = [name for name in vars(layer) if not (is_bookkeeping(name) or _is_of_base(layer, name))]
     return {name: _plain(value) for name in sorted(names) if _consists_of(value := vars(layer)[name], kinds)}
+
+
+def _is_of_base(layer, name):
+    """Whether Keras or lipviz keeps an attribute of that name in layers or models, and no run of this one reads it."""
+    if name in _OF_EVERY_LAYER:
+        return True
+    kept = {*attributes_of_models(), *STEP_NOTES} if isinstance(layer, keras.Model) else STEP_FUNCTIONS
+    return name in kept and name not in used_names(type(layer))
 
 
 def _consists_of(value, kinds):
@@ -228,7 +240,7 @@ def _is_array(value):
 
 def _own_arrays(layer):
     """Values of a layer's own weights, random seeds left out, and of what it saves in their place."""
-    inside = {id(weight) for part in layer._flatten_layers(include_self=False) for weight in part.weights}
+    inside = {id(weight) for part in inner_layers(layer) for weight in part.weights}
     own = [weight for weight in layer.weights if id(weight) not in inside]
     if type(layer).save_own_variables is not keras.layers.Layer.save_own_variables:
         store, known = {}, {id(weight) for weight in own}

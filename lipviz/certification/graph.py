@@ -13,7 +13,8 @@ from lipviz.certification import masks as masking
 from lipviz.certification.merging import Flow
 from lipviz.certification.results import LayerBound
 from lipviz.copies import in_order
-from lipviz.model import Functional, KerasFunctional, Sequential
+from lipviz.keras_internals import KerasFunctional, run_graph
+from lipviz.model import Functional, Sequential
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.bound import unknown
 from lipviz.rules.pointwise import broadcast_shape
@@ -62,10 +63,8 @@ class Trace:
             return self._opaque(prefix, Step(model, (inputs,), others, inputs, others))
         inputs = _masked(inputs, others.pop("mask", None))
         if not is_sequential:
-            return model._run_through_graph(
-                self._entered(prefix, model, in_order(model, inputs)),
-                operation_fn=lambda op: functools.partial(self.visit, prefix, op),
-            )
+            entered = self._entered(prefix, model, in_order(model, inputs))
+            return run_graph(model, entered, functools.partial(self.visit, prefix))
         (flow,) = self._entered(prefix, model, keras.tree.flatten(inputs)[:1])
         for layer in model.layers:
             flow = self.visit(prefix, layer, flow)

@@ -5,7 +5,11 @@ that no layer uses changes nothing. Which layers make, hand on, drop and use mas
 as `keras.layers.Layer.__call__` does.
 """
 
+import inspect
+
 import keras
+
+from lipviz.keras_internals import inner_layers
 
 # Keras attaches this to a value whose mask cannot be computed here.
 UNKNOWN = "a mask"
@@ -22,10 +26,10 @@ def uses(layer):
     Args:
         layer: Keras layer.
     """
-    takes = any(name == "mask" or name.endswith("_mask") for name in layer.call_signature_parameters)
+    takes = any(name == "mask" or name.endswith("_mask") for name in inspect.signature(layer.call).parameters)
     if takes and type(layer).call not in (_BATCH_NORMALIZATION, _TIME_DISTRIBUTED):
         return True
-    return any(uses(inner) for inner in layer._flatten_layers(include_self=False, recursive=False))
+    return any(uses(inner) for inner in inner_layers(layer, deep=False))
 
 
 def behind_layer(layer, inputs, masks, outputs):

@@ -259,7 +259,7 @@ def operate(operation, args, kwargs, output, norm):
 def _operate(operation, flows, args, output, norm):
     name = type(operation).__name__
     rule = OPERATIONS.get(name)
-    if not type(operation).__module__.startswith("keras.src.") or rule is None:
+    if not type(operation).__module__.startswith("keras.") or rule is None:
         raise UnboundedError(f"the operation {name} is not known")
     if not all(is_float(flow.tensor.dtype) for flow in flows):
         converts = name in _CONVERTING and is_float(output.dtype)

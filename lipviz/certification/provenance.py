@@ -10,6 +10,7 @@ import numpy as np
 
 from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint, array_hash, fingerprint
+from lipviz.keras_internals import inner_layers
 from lipviz.parametrizations import Parametrization
 from lipviz.rules.bound import ROUNDING
 from lipviz.rules.used import to_numpy
@@ -131,7 +132,7 @@ def versions():
 
 def _computing(model):
     idle = (keras.Model, keras.layers.InputLayer, Parametrization)
-    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, idle)]
+    layers = [layer for layer in [model, *inner_layers(model)] if not isinstance(layer, idle)]
     return layers or [model]
 
 

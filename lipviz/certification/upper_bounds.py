@@ -13,6 +13,7 @@ from lipviz.certification.model_file import load_model_file
 from lipviz.certification.provenance import data_of, origin_of
 from lipviz.certification.ratios import gradient_ascent_ratio
 from lipviz.copies import NotCopiedError
+from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
 from lipviz.rules.bound import check_norm
 from lipviz.rules.registry import is_float
@@ -116,7 +117,7 @@ def _notes(model, trace):
     unbounded = [row for row in trace.rows if row.upper == math.inf]
     if unbounded:
         yield "Without a bound: " + "; ".join(f"'{row.name}' ({row.method})" for row in unbounded) + "."
-    half = sorted({layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype in HALF})
+    half = sorted({layer.compute_dtype for layer in (model, *inner_layers(model)) if layer.compute_dtype in HALF})
     if half:
         yield (
             f"It computes in {' and '.join(half)}: the bounds are those of the weights as rounded to that, and do not "
@@ -141,7 +142,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
         why = "the search needs a model of one input and one output"
     elif not isinstance(model, keras.Model):
         why = "the search needs a model, not a layer"
-    elif any(layer.compute_dtype in HALF for layer in model._flatten_layers()):
+    elif any(layer.compute_dtype in HALF for layer in (model, *inner_layers(model))):
         why = "the search computes in float64, and the model in half precision"
     elif not is_float(input_dtypes(model)[0]):
         why = f"the search needs inputs that vary, and these are of dtype {input_dtypes(model)[0]}"

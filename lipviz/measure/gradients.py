@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.model import KerasFunctional
+from lipviz.keras_internals import KerasFunctional, run_graph
 from lipviz.operators.autodiff import GRADIENTS, ROWS, Gradients, Jacobians, padded
 from lipviz.operators.precision import Twin, check_varies, float64_copy, float64_scope, outputs
 from lipviz.operators.samples import checked_samples, unit_vectors
@@ -321,14 +321,14 @@ def _walk(model, inputs, see):
     """Run a network at inference step by step; `see(op, value)` returns what the next step receives."""
     if isinstance(model, keras.Sequential):
         for layer in model.layers:
-            inputs = _step(layer, see, inputs)
+            inputs = _step(see, layer, inputs)
         return inputs
-    found = model._run_through_graph(inputs, operation_fn=lambda op: functools.partial(_step, op, see))
+    found = run_graph(model, inputs, functools.partial(_step, see))
     leaves = keras.tree.flatten(found)
     return leaves[0] if len(leaves) == 1 else found
 
 
-def _step(op, see, *args, **kwargs):
+def _step(see, op, *args, **kwargs):
     if isinstance(op, keras.Model) and _has_graph(op):
         return _walk(op, args[0], see)
     if isinstance(op, keras.layers.Layer):

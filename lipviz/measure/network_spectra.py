@@ -12,6 +12,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.graph import Trace, input_flows
+from lipviz.keras_internals import inner_layers
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.gradients import GradientMeter
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, normalized_matrix
@@ -137,10 +138,10 @@ def operator_spectra(target, input_shape=None, largest_image=None):
 
 def _linear_layers(target):
     """`layers_with_kernel`, and separable convolutions, which have two."""
-    separable = [layer for layer in target._flatten_layers(include_self=True) if isinstance(layer, SEPARABLE)]
+    separable = [layer for layer in [target, *inner_layers(target)] if isinstance(layer, SEPARABLE)]
     if not separable or not target.built:
         return layers_with_kernel(target)
-    layers = [layer for layer in target._flatten_layers(include_self=True) if layer.built]
+    layers = [layer for layer in [target, *inner_layers(target)] if layer.built]
     return {layer.path: layer for layer in layers if layer in separable or getattr(layer, "kernel", None) is not None}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from lipviz.copies import NotCopiedError, check_same_function, take_state, variable_pairs, with_functions
+from lipviz.keras_internals import inner_layers
 from lipviz.model import layers_from_config, parametrizations
 from lipviz.operators import twins
 from lipviz.parametrizations import known_current, unfilled
@@ -66,7 +67,7 @@ def float64_copy(model):
                 copy = _from_config(type(model), _in_float64(config))
         except ValueError as error:
             raise NotCopiedError(f"'{model.name}' cannot be rebuilt from its configuration: {error}") from error
-        for layer in copy._flatten_layers():
+        for layer in [copy, *inner_layers(copy)]:
             # They have theirs from the policy of the day, and compute nothing in it.
             if isinstance(layer, keras.Model | keras.layers.InputLayer):
                 layer.dtype_policy = "float64"

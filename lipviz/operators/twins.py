@@ -15,13 +15,14 @@ import keras
 import numpy as np
 
 from lipviz.copies import layer_pairs
+from lipviz.keras_internals import KerasFunctional, graph_calls, is_bookkeeping
 from lipviz.rules.algebra import used_names
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 _DEPTH = 4  # to which objects within objects are opened
 _CLOSE = 1e-6  # relative: a number that one of the two has in float32
-_FUNCTIONAL = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
 # What every layer, model or operation of Keras has, and no configuration needs to hold.
+_any = keras.Input((1,))
 _THEIRS = frozenset().union(
     *map(vars, (keras.layers.Layer(), keras.Sequential(), keras.Model(_any, _any), keras.Operation()))
 )
@@ -44,13 +45,13 @@ def difference(original, copy):
         for name in names:
             if not _is_theirs(name) and not _alike(_value(layer, name), _value(twin, name)):
                 return f"'{layer.name}' has another {name}"
-        if isinstance(layer, _FUNCTIONAL) and not _alike(_steps(layer), _steps(twin)):
+        if isinstance(layer, KerasFunctional) and not _alike(_steps(layer), _steps(twin)):
             return f"the graph of '{layer.name}' has other steps"
     return None
 
 
 def _is_theirs(name):
-    return name in _THEIRS or name.startswith("_self_")
+    return name in _THEIRS or is_bookkeeping(name)
 
 
 def _value(thing, name):
@@ -60,23 +61,27 @@ def _value(thing, name):
 
 def _steps(model):
     """The steps of a graph: by the name of each layer or operation what it is called with, and its own attributes."""
-    nodes = {id(node) for level in model._nodes_by_depth.values() for node in level}
-    places = {}
-    for operation in model.operations:
-        own = [node for node in operation._inbound_nodes if id(node) in nodes]
-        places |= {
-            id(tensor): (operation.name, i, j) for i, node in enumerate(own) for j, tensor in enumerate(node.outputs)
-        }
+    calls = {id(operation): [] for operation in model.operations}
+    for call in graph_calls(model):
+        calls[id(call.operation)].append(call)
+    places = {
+        id(tensor): (call.operation.name, i, j)
+        for own in calls.values()
+        for i, call in enumerate(own)
+        for j, tensor in enumerate(call.outputs)
+    }
 
     def described(leaf):
         return places.get(id(leaf), "an input") if isinstance(leaf, keras.KerasTensor) else leaf
 
     steps = {}
     for operation in model.operations:
-        calls = [node.arguments for node in operation._inbound_nodes if id(node) in nodes]
-        calls = [keras.tree.map_structure(described, [list(call.args), call.kwargs]) for call in calls]
+        given = [[list(call.args), call.kwargs] for call in calls[id(operation)]]
         own = {} if isinstance(operation, keras.layers.Layer) else vars(operation)
-        steps[operation.name] = [calls, {name: value for name, value in own.items() if not _is_theirs(name)}]
+        steps[operation.name] = [
+            keras.tree.map_structure(described, given),
+            {name: value for name, value in own.items() if not _is_theirs(name)},
+        ]
     return steps
 
 

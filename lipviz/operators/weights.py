@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
+from lipviz.keras_internals import inner_layers
 from lipviz.rules.used import as_float64, named
 
 SPECTRA = ("even", "geometric", "one small")
@@ -37,7 +38,7 @@ def layers_with_kernel(target):
     """
     if not target.built:
         raise ValueError(f"{named(target)} must be built before it is measured: call it on data, or `build` it.")
-    layers = list(target._flatten_layers(include_self=True))
+    layers = [target, *inner_layers(target)]
     layers = [layer for layer in layers if layer.built and getattr(layer, "kernel", None) is not None]
     if not layers:
         raise ValueError(f"{named(target)} has no kernel to measure. Expected one, as of a Dense layer.")

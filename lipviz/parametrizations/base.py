@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.keras_internals import outermost_layer
 from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled
 from lipviz.parametrizations.sharing import Constrained
 from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
@@ -284,7 +285,7 @@ class Parametrization(keras.layers.Layer):
 
     def _is_compiled_by_xla(self):
         """Within a call: whether TensorFlow's XLA compiles the model that runs this layer."""
-        outermost = self._get_call_context().entry_layer
+        outermost = outermost_layer(self)
         return keras.backend.backend() == "tensorflow" and getattr(outermost, "jit_compile", False) is True
 
     def compute_output_shape(self, kernel_shape):

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from lipviz.keras_internals import RestoredVariable
+
 
 def check_finite(value, owner):
     """Return `value` as a NumPy array, or None where it is a symbol of a trace.
@@ -39,7 +41,7 @@ def copied(variable):
     return np.array(value.numpy() if hasattr(value, "numpy") else value, copy=True)
 
 
-class Factor(keras.Variable):
+class Factor(RestoredVariable):
     """The variable of a factor that has its home elsewhere: whatever is assigned, it takes the value from there.
 
     Keras's ways to load weights assign every variable. On JAX, so does the end of a step, whose buffers are new.
@@ -52,16 +54,15 @@ class Factor(keras.Variable):
     def assign(self, value):
         return super().assign(self._home())
 
-    def _restore_from_tensors(self, restored_tensors):
-        """What `tf.train.Checkpoint` calls instead of `assign`."""
-        return self.assign(restored_tensors)
+    def restore(self, tensors):
+        return self.assign(tensors)
 
 
-class Origin(keras.Variable):
+class Origin(RestoredVariable):
     """The kernel that another variable was made of. A checkpoint of TensorFlow does not prove that it is the one."""
 
-    def _restore_from_tensors(self, restored_tensors):
-        super()._restore_from_tensors(restored_tensors)
+    def restore(self, tensors):
+        super().restore(tensors)
         return self.assign(ops.full(self.shape, -np.inf, self.dtype))
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
+from lipviz.keras_internals import call_inputs
 from lipviz.parametrizations import check_finite
 
 HALF = ("float16", "bfloat16")  # dtypes that round a weight by more than a bound may ignore
@@ -107,7 +108,7 @@ def known_input_shape(layer):
     built_for = (layer.get_build_config() or {}).get("input_shape")
     if built_for is not None:
         return built_for
-    shapes = {tuple((None, *x.shape[1:]) for x in node.input_tensors) for node in layer._inbound_nodes}
+    shapes = {tuple((None, *x.shape[1:]) for x in inputs) for inputs in call_inputs(layer)}
     if len(shapes) != 1:
         return None
     (shapes,) = shapes

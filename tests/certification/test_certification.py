@@ -15,6 +15,7 @@ import lipviz
 from lipviz import certification, operators
 from lipviz import layers as lip
 from lipviz.certification import sizes
+from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import float64_scope, outputs
 from lipviz.rules import registry
 from tests.support import convolution_matrix, examples
@@ -28,7 +29,7 @@ def randomized(model, seed=0, scale=1.0):
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(scale * rng.standard_normal(weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1]))))
-    for layer in model._flatten_layers():
+    for layer in (model, *inner_layers(model)):
         if isinstance(layer, K.BatchNormalization):
             layer.moving_variance.assign(rng.uniform(0.2, 2, layer.moving_variance.shape))
     lipviz.model.refresh(model)
@@ -553,7 +554,7 @@ def test_bounds_of_dense_layers_are_computed_in_float64(outside):
         for layer in layers:
             layer.build((None, 5))
             layer.kernel.assign(rng.standard_normal((5, 6)))
-        exact = [np.linalg.norm(np.asarray(layer.kernel._value), 2) for layer in layers]
+        exact = [np.linalg.norm(np.asarray(layer.kernel.value), 2) for layer in layers]
     with in_float32(outside):
         for layer, norm in zip(layers, exact, strict=True):
             assert lipviz.certify(layer, search=False).upper_bound == pytest.approx(norm, rel=1e-11)

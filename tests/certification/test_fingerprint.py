@@ -315,6 +315,59 @@ def test_attributes_of_a_class_of_your_own_count(change):
     assert changed(model, lambda m: change(m.layers[0])) == {"configuration"}
 
 
+class Plain(keras.Model):
+    """A model with a `call` of its own, which lipviz sees from outside only."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor, self.dense = 2.0, L.Dense(3)
+
+    def call(self, inputs):
+        return self.factor * self.dense(inputs)
+
+
+class Refreshing(Plain, lipviz.Model):
+    """The same, of lipviz."""
+
+
+@pytest.mark.slow
+def test_compiling_and_running_a_model_of_your_own_do_not_count():
+    new = "Where Keras keeps something new in models, enter it in lipviz.keras_internals.attributes_of_models."
+    model, x = Refreshing(), np.ones((2, 4), "float32")
+    model(x)
+    before = fingerprint(model)
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"], run_eagerly=keras.backend.backend() != "jax")
+    assert fingerprint(model) == before
+    model.fit(x, np.ones((2, 3)), validation_data=(x, np.ones((2, 3))), verbose=0)
+    assert fingerprint(model) == before, new
+    model.predict(x, verbose=0)
+    assert fingerprint(model) == before, new
+    model.factor = 3.0
+    assert fingerprint(model).configuration != before.configuration
+
+
+def test_what_a_call_reads_counts_also_under_a_name_of_keras():
+    class Named(Plain):
+        def call(self, inputs):
+            return self.loss * super().call(inputs)
+
+    model = Named()
+    model.loss = 2.0
+    model(np.ones((2, 4)))
+    before = fingerprint(model)
+    model.loss = 3.0
+    assert fingerprint(model).configuration != before.configuration
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="what is exported is TensorFlow's")
+def test_an_export_does_not_count(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), Halve()])
+    before = fingerprint(model)
+    model.export(tmp_path / "model", verbose=False)
+    assert fingerprint(model) == before
+
+
 def test_a_class_of_the_same_name_is_another():
     def of(kind):
         return fingerprint(keras.Sequential([keras.Input((2,)), kind()])).configuration

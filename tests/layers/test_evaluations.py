@@ -15,6 +15,7 @@ from lipviz.certification.model_file import load_model_file
 from lipviz.layers import FrobeniusDense, SpectralDense
 from lipviz.normalizers import sound
 from lipviz.parametrizations import Parametrization, check_finite, sharing
+from tests.support import singular_values
 
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 X = np.random.default_rng(0).standard_normal((4, 6)).astype("float32")
@@ -77,6 +78,16 @@ def test_a_layer_is_built_by_one_orthogonalization_of_its_first_kernel_and_one_c
     assert counts.read() == (0, 0)
     layer(X, training=True)
     assert counts.read() == (1, 1)
+
+
+@pytest.mark.parametrize("shape", [[keras.Input((6,))], []], ids=["input", "no input"])
+def test_a_stack_shares_out_its_k_before_its_layers_are_built(shape, counts):
+    model = lipviz.Sequential([*shape, *(SpectralDense(5) for _ in range(3))], k_coef_lip=8.0)
+    model(X)
+    assert counts.read() == (3, 6)  # as with k = 1
+    for layer in model.layers:
+        assert layer.k_coef_lip == pytest.approx(2)
+        np.testing.assert_allclose(singular_values(layer.wbar), 2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("inside", [False, True])

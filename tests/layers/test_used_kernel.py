@@ -7,6 +7,7 @@ from keras import layers as L
 from keras import ops
 
 import lipviz
+from lipviz.keras_internals import inner_layers
 from lipviz.layers import ConstrainedKernel, FrobeniusDense, GroupSort2, SpectralConv2D, SpectralDense
 from lipviz.model import refresh
 
@@ -41,7 +42,7 @@ def network(kind=keras.Sequential, k=1.0, convolution=True):
 
 
 def constrained(model):
-    return [layer for layer in model._flatten_layers() if isinstance(layer, ConstrainedKernel)]
+    return [layer for layer in (model, *inner_layers(model)) if isinstance(layer, ConstrainedKernel)]
 
 
 def moved(model, seed=1):

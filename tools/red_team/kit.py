@@ -11,6 +11,7 @@ from keras import ops
 import lipviz
 from lipviz import certification, losses, operators  # noqa: F401
 from lipviz import layers as lip
+from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import float64_scope
 
 STATE = ("u", "sig", "wbar", "origin", "k", "count", "seed_generator_state", "momentum", "iteration", "learning_rate")
@@ -52,7 +53,9 @@ def twin(make, model, rounded=None):
         model: The model.
         rounded: A dtype that weights are rounded to first; optional.
     """
-    single = any(layer.__class__.__name__ in ("MaxPooling3D", "AveragePooling3D") for layer in model._flatten_layers())
+    single = any(
+        layer.__class__.__name__ in ("MaxPooling3D", "AveragePooling3D") for layer in (model, *inner_layers(model))
+    )
     with float64_scope():
         other = make("float32" if single else "float64")  # TensorFlow pools volumes in no other dtype
         if len(other.variables) < len(model.variables):  # Keras builds activations that are layers when they are called
@@ -66,7 +69,7 @@ def twin(make, model, rounded=None):
                 if rounded is not None and theirs.name not in STATE[1:]:
                     value = np.asarray(ops.convert_to_numpy(ops.cast(ops.cast(value, rounded), "float64")))
             theirs.assign(value)
-        for layer in other._flatten_layers():
+        for layer in (other, *inner_layers(other)):
             if hasattr(layer, "finalize_state"):
                 layer.finalize_state()
     return other
@@ -122,7 +125,7 @@ def operator_norm(layer):
 
 def assert_k(model):
     """Each constrained layer of a model is held to its k, if its kernel is finite: float16 has no 1e6."""
-    for layer in model._flatten_layers():
+    for layer in (model, *inner_layers(model)):
         if isinstance(layer, lip.ConstrainedKernel) and layer.is_sound and np.isfinite(np.asarray(layer.kernel)).all():
             norm, k = operator_norm(layer), layer.k_coef_lip
             assert norm <= k * (1 + 1e-9), f"the norm of '{layer.name}' is {norm:.9g}, and its k_coef_lip {k:.9g}"
@@ -154,7 +157,7 @@ def close(wanted):
 
 def half(model):
     """The half-precision dtype that anything of a model computes in, or None."""
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers()} & {"float16", "bfloat16"}
+    dtypes = {layer.compute_dtype for layer in (model, *inner_layers(model))} & {"float16", "bfloat16"}
     return "bfloat16" if "bfloat16" in dtypes else next(iter(dtypes), None)
 
 
@@ -194,7 +197,7 @@ def norms(rows):
 
 def constrained(model):
     """The constrained layers of a model, nested ones included."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, lip.ConstrainedKernel)]
+    return [layer for layer in (model, *inner_layers(model)) if isinstance(layer, lip.ConstrainedKernel)]
 
 
 def cloned(model):
@@ -263,7 +266,7 @@ def with_loaded_weights(model, make, dtype, seed):
 
 def another_stack(model, k):
     """Put a layer of each stack into a second one: that may refuse, but not change the first behind its back."""
-    for stack in [layer for layer in model._flatten_layers() if isinstance(layer, lipviz.Sequential)]:
+    for stack in [layer for layer in (model, *inner_layers(model)) if isinstance(layer, lipviz.Sequential)]:
         dense = [layer for layer in stack.layers if isinstance(layer, lip.ConstrainedKernel)][:1]
         before = [layer.k_coef_lip for layer in dense]
         try:

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lipviz.certification.graph import Trace, input_flows
+from lipviz.keras_internals import KerasFunctional, graph_calls, inner_layers
 from tools.red_team import attacks, drawing, kit
 from tools.red_team.faults import FaultError, UnusableError
 from tools.red_team.recipes import yes
@@ -123,9 +124,8 @@ def attained(script, certificate):
 
 def merges(model):
     """Whether a step in a model has several inputs."""
-    parts = [part for part in model._flatten_layers() if isinstance(part, keras.Function)]
-    steps = [step for part in (model, *parts) for step in getattr(part, "operations", ())]
-    return any(len(node.input_tensors) > 1 for step in steps for node in step._inbound_nodes)
+    parts = [part for part in (model, *inner_layers(model)) if isinstance(part, KerasFunctional)]
+    return any(len(call.inputs) > 1 for part in parts for call in graph_calls(part))
 
 
 def is_coarse(plan):
@@ -187,7 +187,7 @@ def beaten(script, bounds, rng):
     others, rounded = twins(script)
     functions = [function_of(plan, other) for other in others]
     coarse = is_coarse(plan)
-    depth = 1 + len(list(others[0]._flatten_layers()))
+    depth = 2 + len(inner_layers(others[0]))
     room = (1 + 2.0**-6) ** depth if rounded else 1 + (1e-4 if coarse else 1e-9)
     best = attacks.search(functions[0], sum(parts_of(plan)), snapper(plan), rng, coarse)
     for norm, (ratio, x, y) in best.items():

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
+from lipviz.keras_internals import graph_calls
 from tools.red_team import attacks, drawing, kit
 from tools.red_team.claims.bound import function_of, parts_of, runs, snapper
 
@@ -69,11 +70,16 @@ def flips(scores, chosen, middle):
     return rivals > scores[:, chosen]
 
 
+def maker(tensor, model):
+    """The layer or operation that returns a symbolic tensor of a functional model."""
+    return next(call.operation for call in graph_calls(model) if any(x is tensor for x in call.outputs))
+
+
 def middle_of(model):
     """The number that divides the two classes of one output: ½ behind a sigmoid, which is looked through."""
     last = model
     while isinstance(last, keras.Model):
-        last = last.outputs[0]._keras_history.operation
+        last = last.layers[-1] if isinstance(last, keras.Sequential) else maker(last.outputs[0], last)
     return 0.5 if getattr(last, "activation", None) is keras.activations.sigmoid else 0.0
 
 
