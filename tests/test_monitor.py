@@ -388,7 +388,7 @@ def test_a_notebook_has_one_bar_and_one_picture_updated_in_place(monkeypatch):
     monkeypatch.setattr(IPython.display, "display", lambda object_, display_id: Handle(handles, object_))
     monkeypatch.setattr(callback_module, "_TICK", 0.0)
     model, monitor = constrained(), TrainingMonitor(mode="notebook", every=1e-3)
-    monkeypatch.setattr(callback_module, "_PATIENCE", 0)
+    monkeypatch.setattr(callback_module, "_WAIT_PER_DRAWING", 0)
     fit(model, monitor, epochs=3)
     assert len(handles) == 2
     bar, picture = handles

@@ -28,7 +28,7 @@ from lipviz.plots import new_figure, picture
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
-_PATIENCE = 20  # seconds for a worker to come to its next yield
+_CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 
 
@@ -415,7 +415,7 @@ class Explorer(abc.ABC):
     def close(self):
         """End the work, and remove the widgets from the page and from memory."""
         self.stop()
-        self.wait(_PATIENCE)
+        self.wait(_CLOSE_TIMEOUT)
         if self._foresight is not None:
             self._foresight.expect(None)
         for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):

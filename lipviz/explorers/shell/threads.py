@@ -9,7 +9,7 @@ from threadpoolctl import ThreadpoolController
 
 from lipviz.explorers.shell.work import THREAD
 
-_PATIENCE = 0.05  # seconds that other Python threads wait for their turn
+_SWITCH_INTERVAL = 0.05  # seconds that other Python threads wait for their turn
 _TURN = threading.Lock()  # held while an answer is made
 _AHEAD = threading.Lock()  # held while something is computed ahead
 
@@ -41,7 +41,7 @@ def undisturbed():
         interval = sys.getswitchinterval()
         with _libraries().limit(limits=1):
             if not _AHEAD.locked() and not any(thread.name == THREAD for thread in threading.enumerate()):
-                sys.setswitchinterval(_PATIENCE)
+                sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
                 yield
             finally:
