@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import layers
-from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.prefetching import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended

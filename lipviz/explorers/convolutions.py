@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.prefetching import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from lipviz import certification, measure
-from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.prefetching import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms

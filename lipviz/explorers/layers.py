@@ -11,7 +11,7 @@ import numpy as np
 
 from lipviz import layers
 from lipviz import normalizers as nm
-from lipviz.explorers.shell.ahead import Remembered
+from lipviz.explorers.shell.prefetching import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.measure.layer_playground import measure_layer

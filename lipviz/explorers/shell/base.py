@@ -9,7 +9,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from lipviz.explorers.shell import page, saving
-from lipviz.explorers.shell.ahead import Foresight
+from lipviz.explorers.shell.prefetching import Foresight
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lipviz import explorers
-from lipviz.explorers.shell import ahead
-from lipviz.explorers.shell.ahead import THREAD, Foresight, Remembered
+from lipviz.explorers.shell import prefetching
+from lipviz.explorers.shell.prefetching import THREAD, Foresight, Remembered
 from lipviz.explorers.shell.controls import log_slider, next_value, slider, toggle
 from lipviz.explorers.shell.threads import undisturbed
 
