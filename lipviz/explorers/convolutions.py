@@ -5,10 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 
-from lipviz.explorers.shell.prefetching import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
+from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.claims import (
     KERNEL_KINDS,
     SPECTRUM_SIDE,
@@ -53,7 +53,7 @@ class ConvolutionExplorer(Explorer):
 
     def __init__(self, convolution=None):
         self._own = None if convolution is None else _own_operator(convolution)
-        self._measured = Remembered(self._measure)
+        self._measured = ResultCache(self._measure)
         super().__init__()
 
     def make_controls(self):

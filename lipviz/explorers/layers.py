@@ -11,9 +11,9 @@ import numpy as np
 
 from lipviz import layers
 from lipviz import normalizers as nm
-from lipviz.explorers.shell.prefetching import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, log_slider, slider
+from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.layer_playground import measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text
@@ -72,7 +72,7 @@ class LayerExplorer(Explorer):
 
     def __init__(self, layer=None):
         self._own = layer
-        self._measured = Remembered(_measured, size=128)
+        self._measured = ResultCache(_measured, size=128)
         super().__init__()
 
     def make_controls(self):

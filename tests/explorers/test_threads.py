@@ -23,7 +23,7 @@ def two_threads():
     threads._libraries.cache_clear()
     with threadpool_limits(2, user_api="blas"):
         yield
-    assert not threads._TURN.locked()
+    assert not threads._ANSWER_LOCK.locked()
 
 
 def test_one_thread_and_long_turns():
