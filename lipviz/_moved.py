@@ -42,7 +42,6 @@ NAMES = {
         **dict.fromkeys(
             (
                 "Convolution",
-                "ConvolutionBound",
                 "conv_singular_values",
                 "convolution_bound",
                 "explicit_matrix",
@@ -105,6 +104,15 @@ NAMES = {
     "lipviz.normalizers.bounds": {"patch_coverage": "lipviz.normalizers"},
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
 }
+# Old full names, and the new ones of what has been renamed.
+RENAMED = {
+    "lipviz.measure.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+    "lipviz.measure.claims.convolution_norm": "lipviz.measure.claims.largest_singular_value",
+    "lipviz.measure.convolution_norm": "lipviz.measure.largest_singular_value",
+    "lipviz.normalizers.fourier.ConvolutionNorm": "lipviz.normalizers.fourier.FourierBound",
+    "lipviz.operators.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+    "lipviz.operators.convolution_bounds.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+}
 
 
 def warn(old, new, level):
@@ -119,7 +127,7 @@ def warn(old, new, level):
 
 
 def name_of(module, name):
-    """What has moved out of a module, a value or a module in it, for the old one's `__getattr__`.
+    """What has moved out of a module or has another name, for the old one's `__getattr__`.
 
     Raises:
         AttributeError: If nothing of that name has.
@@ -128,11 +136,14 @@ def name_of(module, name):
     if old in MODULES:
         warn(old, MODULES[old], 3)
         return importlib.import_module(MODULES[old])
-    new = NAMES.get(module, {}).get(name)
+    new = RENAMED.get(old)
+    if new is None and name in NAMES.get(module, {}):
+        new = f"{NAMES[module][name]}.{name}"
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warn(old, f"{new}.{name}", 3)
-    return getattr(importlib.import_module(new), name)
+    warn(old, new, 3)
+    home, _, name = new.rpartition(".")
+    return getattr(importlib.import_module(home), name)
 
 
 def new_module(name):

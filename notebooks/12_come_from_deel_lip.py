@@ -238,7 +238,7 @@ up_here = SpectralConv2DTranspose(4, 2, strides=2, use_bias=False)
 for layer in (up_there, up_here):
     layer.build((None, 8, 8, 1))
 up_there.kernel.assign(orthogonal.reshape(up_there.kernel.shape))
-there, here = (measure.convolution_norm(operators.linear_operator(layer)) for layer in (up_there, up_here))
+there, here = (measure.largest_singular_value(operators.linear_operator(layer)) for layer in (up_there, up_here))
 table.append(("transposed convolution, stride 2, norm", 1.0, there, here))
 print(f"there: {there:.4f}    here: {here:.6f}")
 assert abs(there - 2) < 1e-6

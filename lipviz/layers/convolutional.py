@@ -24,7 +24,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers.base_layer import ConstrainedKernel, check_shape, given, with_channels_last
-from lipviz.normalizers.fourier import ConvolutionNorm
+from lipviz.normalizers.fourier import FourierBound
 from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
 
 BOUNDS = ("coverage", "tight", "unsound_average")
@@ -76,7 +76,7 @@ class _ConstrainedConv(ConstrainedKernel):
                 f"{type(self).__name__} '{self.name}' has bound='tight', which needs the size of the image: expected "
                 f"an input of known sizes. Received the sizes {sizes}. With bound='coverage' it takes every size."
             )
-        return ConvolutionNorm(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
+        return FourierBound(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
 
     def lip_coef(self, input_shape):
         sizes = self._spatial(input_shape)

@@ -21,7 +21,7 @@ from lipviz.layers import (
     SpectralDense,
 )
 from lipviz.normalizers import fourier
-from lipviz.normalizers.fourier import ConvolutionNorm
+from lipviz.normalizers.fourier import FourierBound
 from lipviz.operators.precision import float64_scope
 from tests.support import (
     KINDS,
@@ -324,7 +324,7 @@ def test_a_kernel_of_nan_leaves_the_tight_kernel_as_it_was():
 @pytest.mark.parametrize("sites", [0, 400])
 def test_the_tight_bound_has_the_gradient_of_the_norm(kernel_shape, sizes, strides, transposed, sites, monkeypatch):
     monkeypatch.setattr(fourier, "_SECTION_SITES", sites)
-    bounds = ConvolutionNorm(kernel_shape[:2], sizes, strides, "same", transposed)
+    bounds = FourierBound(kernel_shape[:2], sizes, strides, "same", transposed)
     kernel = with_spectrum((int(np.prod(kernel_shape[:-1])), kernel_shape[-1]), np.ones(kernel_shape[-1]))
     kernel = (kernel / 2).reshape(kernel_shape)  # coverage has no say
     weights = RNG.standard_normal(kernel_shape)
@@ -351,7 +351,7 @@ def test_the_bound_in_keras_ops_is_that_in_numpy(sites, monkeypatch):
         ((4, 3, 2, 9), (30, 6), (1, 2)),
         ((5, 2, 2), (9,), (1,)),
     ):
-        bounds = ConvolutionNorm(shape[:-2], sizes, strides, "same")
+        bounds = FourierBound(shape[:-2], sizes, strides, "same")
         kernel = make_kernel("gaussian", (int(np.prod(shape[:-1])), shape[-1])).reshape(shape)
         kernel /= np.linalg.norm(kernel)
         found = float(bounds.bound(keras.ops.convert_to_tensor(kernel, dtype="float32")))
