@@ -34,6 +34,7 @@ MODULES = {
     "lipviz.measure.ratios": "lipviz.certification.ratios",
     "lipviz.measure.robustness": "lipviz.certification.radii",
     "lipviz.measure.toy_training": "lipviz.toys.training",
+    "lipviz.operators.twins": "lipviz.operators.copy_comparison",
     "lipviz.measure.tradeoff": "lipviz.toys.tradeoff",
 }
 # Old names, by their module.

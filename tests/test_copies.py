@@ -10,7 +10,7 @@ import pytest
 import lipviz
 from lipviz import Sequential, copies, vanillaModel
 from lipviz import layers as lip
-from lipviz.operators import float64_copy, twins
+from lipviz.operators import copy_comparison, float64_copy
 from lipviz.operators.precision import float64_scope
 from tests.layers.citizenship import WITHOUT
 
@@ -365,8 +365,8 @@ def test_a_graph_with_another_argument_is_seen():
     x = keras.Input((6,))
     model = keras.Model(x, L.Dense(6)(x) * 2.53125)
     same, other = (json.dumps(model.get_config()).replace("2.53125", number) for number in ("2.53125", "3.5"))
-    assert twins.difference(model, keras.Model.from_config(json.loads(same))) is None
-    assert "other steps" in twins.difference(model, keras.Model.from_config(json.loads(other)))
+    assert copy_comparison.difference(model, keras.Model.from_config(json.loads(same))) is None
+    assert "other steps" in copy_comparison.difference(model, keras.Model.from_config(json.loads(other)))
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float32"])

@@ -9,7 +9,7 @@ from keras import ops
 
 from lipviz.copies import NotCopiedError, check_same_function, take_state, variable_pairs, with_functions
 from lipviz.model import layers_from_config, parametrizations
-from lipviz.operators import twins
+from lipviz.operators import copy_comparison
 from lipviz.parametrizations import known_current, unfilled
 from lipviz.rules.used import as_float64, to_numpy
 
@@ -71,7 +71,7 @@ def float64_copy(model):
             if isinstance(layer, keras.Model | keras.layers.InputLayer):
                 layer.dtype_policy = "float64"
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
-    differs = twins.difference(model, copy)
+    differs = copy_comparison.difference(model, copy)
     if differs is not None:
         check_same_function(model, copy, f"The copy in float64, in which {differs},", float64_scope)
     return copy
