@@ -113,6 +113,8 @@ RENAMED = {
     "lipviz.normalizers.fourier.ConvolutionNorm": "lipviz.normalizers.fourier.FourierBound",
     "lipviz.operators.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
     "lipviz.operators.convolution_bounds.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+    "lipviz.operators.precision.Twin": "lipviz.operators.precision.SyncedFloat64Copy",
+    "lipviz.operators.precision.follow": "lipviz.operators.precision.sync_copy",
 }
 
 

@@ -271,9 +271,9 @@ def test_factors_of_layers_survive(how, tmp_path):
     with float64_scope():
         np.testing.assert_allclose(values(copy, X)[0], want, rtol=0, atol=1e-5 * np.abs(want).max())
     if how != "vanillaModel":
-        for layer, twin in copies.layer_pairs(model, copy):
+        for layer, counterpart in copies.layer_pairs(model, copy):
             if how != "clone_model" or not isinstance(layer, Sequential):  # Keras makes a plain stack
-                assert getattr(twin, "k_coef_lip", None) == getattr(layer, "k_coef_lip", None)
+                assert getattr(counterpart, "k_coef_lip", None) == getattr(layer, "k_coef_lip", None)
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT.keys() - {"PadConv2D"}))

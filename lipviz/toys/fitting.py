@@ -17,7 +17,7 @@ from lipviz import normalizers as nm
 from lipviz.certification.radii import class_numbers
 from lipviz.initializers import SpectralInitializer
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
-from lipviz.operators.precision import Twin
+from lipviz.operators.precision import SyncedFloat64Copy
 from lipviz.rules.used import as_float64
 
 # Activations by the names that the course uses: what makes each layer.
@@ -363,12 +363,12 @@ def fit_steps(
     every = steps if every is None else every
     losses = training(model, x[:, None], values[:, None], keras.losses.MeanSquaredError(), steps, every, learning_rate)
     start = FunctionFit(activation, name, constrained, float(k), width, depth, x, values, values, np.zeros(0), steps)
-    return _fits(Twin(model), losses, start)
+    return _fits(SyncedFloat64Copy(model), losses, start)
 
 
-def _fits(twin, training_losses, start):
+def _fits(copy, training_losses, start):
     for losses in training_losses:
-        yield dataclasses.replace(start, prediction=twin.outputs(start.x[:, None])[:, 0], losses=losses)
+        yield dataclasses.replace(start, prediction=copy.outputs(start.x[:, None])[:, 0], losses=losses)
 
 
 # --- checks ---

@@ -4,6 +4,7 @@ import pytest
 
 import lipviz
 from lipviz import certification
+from lipviz.operators.precision import SyncedFloat64Copy
 from lipviz.toys import fitting
 
 SMALL = {"width": 4, "depth": 1}
@@ -130,13 +131,13 @@ def test_the_targets_have_slope_one():
     np.testing.assert_allclose(fitting.TARGETS["sawtooth"](x), [0, 0.25, 0.5, 0.25, 0, 0.25, 0.5, 0.25, 0])
 
 
-def test_a_twin_follows_its_model():
+def test_a_synced_copy_has_the_weights_of_its_model():
     model = fitting.toy_network("groupsort2", **SMALL)
-    twin, x = fitting.Twin(model), np.eye(2)
-    before = twin.outputs(x)
+    copy, x = SyncedFloat64Copy(model), np.eye(2)
+    before = copy.outputs(x)
     model.layers[0].bias.assign(np.ones(4))
-    assert np.any(twin.outputs(x) != before)
-    np.testing.assert_allclose(twin.outputs(x), np.asarray(model(x, training=False)), atol=1e-6)
+    assert np.any(copy.outputs(x) != before)
+    np.testing.assert_allclose(copy.outputs(x), np.asarray(model(x, training=False)), atol=1e-6)
 
 
 @pytest.mark.slow
