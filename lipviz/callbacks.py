@@ -35,7 +35,7 @@ def check_flag(name, value):
 
 @keras.saving.register_keras_serializable("lipviz")
 class CondenseCallback(ConfiguredCallback):
-    """Write the constrained kernels into the free ones, of any model that holds lipviz layers; see `condense`.
+    """Write the constrained kernels into the raw ones, of any model that holds lipviz layers; see `condense`.
 
     Training goes on from there, with the optimizer's momenta as they were.
 
@@ -84,7 +84,7 @@ class MonitorCallback(ConfiguredCallback):
     Args:
         monitored_layers: List of names of layers with a kernel, those of nested models included.
         logdir: Folder to write to.
-        target: "kernel" for the free kernel, or "wbar" for the constrained one, as it is stored: the one of the last
+        target: "kernel" for the raw kernel, or "wbar" for the constrained one, as it is stored: the one of the last
             training step's forward pass.
         what: "max" for the largest singular value, or "all" for a histogram of all.
         on_epoch: Whether at the end of each epoch.

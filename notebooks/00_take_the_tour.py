@@ -149,7 +149,7 @@ assert accuracy >= 0.9
 # ## Look inside
 #
 # A matrix stretches an input by at most its largest **singular value**, and by at least its smallest. Dotted: what
-# the optimizer trains, free to be anything. Solid: what the network uses. Training pulled the free kernels about;
+# the optimizer trains, free to be anything. Solid: what the network uses. Training pulled the raw kernels about;
 # what is used did not move from 1.
 
 # %%
@@ -162,7 +162,7 @@ plots.picture(
 
 # %%
 for layer in spectra:
-    print(f"{layer.name:18s} free: up to {layer.raw.max():5.2f}    used: {layer.smallest:.6f} to {layer.largest:.6f}")
+    print(f"{layer.name:18s} raw: up to {layer.raw.max():5.2f}    used: {layer.smallest:.6f} to {layer.largest:.6f}")
     assert layer.largest <= 1  # the promise, exactly
     assert layer.smallest > 0.999  # and hardly anything is lost
 

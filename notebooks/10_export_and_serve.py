@@ -118,18 +118,18 @@ assert accuracy > 0.85
 # %% [markdown]
 # ## Two kernels in every layer
 #
-# A constrained layer holds a **free** kernel, which the optimizer moves, and the **constrained** one, `wbar`, which is
+# A constrained layer holds a **raw** kernel, which the optimizer moves, and the **constrained** one, `wbar`, which is
 # derived from it and predicts. `condense` writes the second over the first. Nothing that is predicted changes; what
 # training dragged along is gone, and further training starts from a tidy kernel. Look at the largest singular value,
 # the largest factor by which the kernel's matrix stretches a vector:
 
 # %%
 before = model.predict(x_test, verbose=0)
-free = [layer.raw.max() for layer in measure.singular_values(model)]
+raw = [layer.raw.max() for layer in measure.singular_values(model)]
 model.condense()
 condensed = [layer.raw.max() for layer in measure.singular_values(model)]
-for layer, old, new in zip(measure.singular_values(model), free, condensed, strict=True):
-    print(f"{layer.name:20s} free kernel: {old:6.3f}, condensed: {new:6.3f}, used: {layer.largest:6.3f}")
+for layer, old, new in zip(measure.singular_values(model), raw, condensed, strict=True):
+    print(f"{layer.name:20s} raw kernel: {old:6.3f}, condensed: {new:6.3f}, used: {layer.largest:6.3f}")
 
 assert np.abs(model.predict(x_test, verbose=0) - before).max() < 1e-5
 

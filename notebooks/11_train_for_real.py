@@ -315,13 +315,13 @@ assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
 # %% [markdown]
 # **Surprise**: such a rate kills the ordinary network (no gradient is left to learn from), or makes it wild. The
 # Lipschitz network has forgotten some of what it knew, but it is intact: still every singular value is 1, still every
-# gradient passes. What did grow are its *free* kernels, behind the constraint:
+# gradient passes. What did grow are its *raw* kernels, behind the constraint:
 
 # %%
-free = [layer.raw.max() for layer in measure.singular_values(model)]
+raw = [layer.raw.max() for layer in measure.singular_values(model)]
 used = [layer.largest for layer in measure.singular_values(model)]
-print("largest singular values, free:", np.round(free, 1), "  used:", np.round(used, 6))
-assert max(used) <= 1 < min(free)
+print("largest singular values, raw:", np.round(raw, 1), "  used:", np.round(used, 6))
+assert max(used) <= 1 < min(raw)
 
 # %% [markdown]
 # The network does not see their size, only their direction: ten times the kernel gives the same `wbar`. But a step of

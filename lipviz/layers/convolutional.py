@@ -209,12 +209,12 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
         groups: Only 1.
         activation: Name, function or layer, such as `GroupSort2()`.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: Tolerance of the power iteration.
@@ -290,12 +290,12 @@ class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
         groups: Only 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: See `SpectralConv2D`.
@@ -363,12 +363,12 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
         dilation_rate: Only 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: See `SpectralConv2D`.
@@ -441,12 +441,12 @@ class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
         groups: Only 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         bound: See `SpectralConv2D`.

@@ -22,7 +22,7 @@ def plot_singular_values(data, *, ax=None):
     """Draw singular values against their rank, largest first, on a logarithmic axis.
 
     Of one kernel: before normalization, after it, and after Björck, as far as they exist. Of a network: of the
-    kernel that each layer uses, and dotted in the same colour the free one.
+    kernel that each layer uses, and dotted in the same colour the raw one.
 
     Args:
         data: `LayerSpectrum`, `NetworkSpectrum` or `BjorckConvergence` of `lipviz.measure`.

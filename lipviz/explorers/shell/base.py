@@ -5,9 +5,11 @@ import contextlib
 import functools
 import threading
 from pathlib import Path
+from types import MappingProxyType
 
 import ipywidgets as widgets
 
+from lipviz import _moved
 from lipviz.explorers.shell import page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
@@ -79,6 +81,7 @@ class Explorer(abc.ABC):
     panels = 1
     has_work = False
     restarts = frozenset()
+    _renamed = MappingProxyType({})  # old names of controls, which the state takes for one release, and the new ones
     measured = None
 
     def __init__(self):
@@ -163,8 +166,15 @@ class Explorer(abc.ABC):
     @state.setter
     def state(self, values):
         before = self.state
-        if self._set(values):
+        if self._set(self._by_present_names(values)):
             self._respond_to({name for name, value in self.state.items() if before[name] != value})
+
+    def _by_present_names(self, values):
+        values = dict(values)
+        for old in self._renamed.keys() & values.keys():
+            _moved.warn(old, self._renamed[old], 3)
+            values[self._renamed[old]] = values.pop(old)
+        return values
 
     def _set(self, values):
         """Set controls without a reaction; False, with a message, where one of the values cannot be used."""
