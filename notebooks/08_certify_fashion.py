@@ -277,7 +277,7 @@ assert far[0] > far[2]  # at 1.0, the least accurate network beats the most accu
 figure = plots.new_figure()
 ax = plots.style.prepared(
     figure.axes[0],
-    title="One network, three temperatures",
+    title="One network, three inverse temperatures",
     xlabel="size ε of the change (l2 norm, units of the input)",
     ylabel="certified accuracy (share, no unit)",
 )
@@ -383,7 +383,7 @@ course.check("certificates.share", share)
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training: scalable certification of perturbation invariance for
 #   deep neural networks*, NeurIPS 2018: radii from margins.
 # * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
-#   NeurIPS 2022: the temperature.
+#   NeurIPS 2022: the inverse temperature.
 # * S.-M. Moosavi-Dezfooli, A. Fawzi, P. Frossard: *DeepFool: a simple and accurate method to fool deep neural
 #   networks*, CVPR 2016.
 # * A. Madry et al.: *Towards deep learning models resistant to adversarial attacks*, ICLR 2018: projected gradient

@@ -82,7 +82,7 @@ _BEGIN, _DIAL = 1.0, 100.0
 
 
 def _mean_radius(tau):
-    """Mean certified radius of the run that the explorer chooses at that temperature: the last of equal ones."""
+    """Mean certified radius of the run that the explorer chooses at that τ: the last of equal ones."""
     path = Path(__file__).parents[1] / "toys" / "tradeoff_digits.json"
     runs = json.loads(path.read_text(encoding="utf-8"))
     return [run["mean_radius"] for run in runs if (run["loss"], run["dial"]) == ("crossentropy", tau)][-1]
@@ -91,7 +91,7 @@ def _mean_radius(tau):
 DIAL = Exercise(
     id="certificates.dial",
     question=(
-        f"Set the explorer to the loss `crossentropy` and the temperature τ = {_DIAL:g}, by the sliders or by "
+        f"Set the explorer to the loss `crossentropy` and the inverse temperature τ = {_DIAL:g}, by the sliders or by "
         f'`explorer.state = {{"loss": "crossentropy", "tau": {_DIAL}}}`. What is the mean certified radius of the run '
         "that it chooses, to two digits after the point? Read it off, or ask for "
         "`explorer.data.runs[explorer.data.chosen].mean_radius`."

@@ -12,7 +12,7 @@ from lipviz.plots.style import number
 from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves
 from lipviz.toys.tradeoff import Tradeoff, tradeoff_steps, tradeoff_table
 
-_LOSS_NAMES = {"crossentropy": "crossentropy with temperature", "hkr": "HKR"}
+_LOSS_NAMES = {"crossentropy": "crossentropy with inverse temperature", "hkr": "HKR"}
 _PICTURES = 10  # of a training: each certifies the whole test set
 _FEWEST = 10  # steps between two of them
 
@@ -47,7 +47,9 @@ class TradeoffExplorer(Explorer):
         return {
             "Loss": {
                 "loss": choice("loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "What is made small"),
-                "tau": log_slider("temperature τ", 1.0, -1, 2, "The larger, the more only samples at the border count"),
+                "tau": log_slider(
+                    "inverse temperature τ", 1.0, -1, 2, "The larger, the more only samples at the border count"
+                ),
                 "alpha": log_slider("hinge weight α", 10.0, 0, 2, "Weight of the hinge, of samples without the margin"),
                 "margin": slider("margin", 1.0, 0.1, 2.0, 0.1, "Margin of the hinge, in units of the input"),
             },

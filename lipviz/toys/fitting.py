@@ -136,8 +136,8 @@ def toy_classifier(
         k: See `toy_network`.
         constrained: See `toy_network`.
         loss: Keras loss of one-hot labels, or of labels 0 and 1 of shape (n, 1); by default the crossentropy with
-            temperature 1/τ (`TauCategoricalCrossentropy`, or `TauBinaryCrossentropy`).
-        tau: τ of the default loss, positive.
+            inverse temperature τ (`TauCategoricalCrossentropy`, or `TauBinaryCrossentropy`).
+        tau: Inverse temperature of the default loss, positive.
         steps: Number of steps.
         learning_rate: That of the first step; it falls to 0 along a cosine.
         seed: Seed of all weights.

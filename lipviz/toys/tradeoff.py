@@ -1,8 +1,8 @@
 """Accuracy against robustness: what the number of a loss decides for a 1-Lipschitz classifier.
 
 A 1-Lipschitz network cannot buy margins by large weights, so its loss has to say what margins are worth: by the
-temperature of a crossentropy, or by the weight α of the hinge in HKR. Large τ or α favour accuracy, small ones large
-margins, hence certified radii (Béthune et al. 2022, Pay attention to your loss, section 4).
+inverse temperature τ of a crossentropy, or by the weight α of the hinge in HKR. Large τ or α favour accuracy, small
+ones large margins, hence certified radii (Béthune et al. 2022, Pay attention to your loss, section 4).
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class TradeoffRun:
 
     Attributes:
         dataset: Name of the data.
-        loss: "crossentropy" (with temperature) or "hkr".
+        loss: "crossentropy" (with inverse temperature τ) or "hkr".
         dial: The loss's number: τ of the crossentropy, or α of HKR.
         min_margin: Margin of the hinge of HKR, in the units of the logits; of no matter to the crossentropy.
         activation: See `toy_network`.
