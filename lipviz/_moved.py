@@ -28,14 +28,16 @@ MODULES = {
     "lipviz.measure.certification": "lipviz.certification",
     "lipviz.measure.convolution_claims": "lipviz.measure.claims",
     "lipviz.measure.convolutions": "lipviz.operators",
-    "lipviz.measure.fitting": "lipviz.toys.fitting",
+    "lipviz.measure.fitting": "lipviz.toys.networks",
     "lipviz.measure.operators": "lipviz.operators",
     "lipviz.measure.precision": "lipviz.operators.precision",
     "lipviz.measure.ratios": "lipviz.certification.ratios",
     "lipviz.measure.robustness": "lipviz.certification.radii",
     "lipviz.measure.toy_training": "lipviz.toys.training",
-    "lipviz.operators.twins": "lipviz.operators.copy_comparison",
     "lipviz.measure.tradeoff": "lipviz.toys.tradeoff",
+    "lipviz.operators.twins": "lipviz.operators.copy_comparison",
+    "lipviz.plots.fitting": "lipviz.plots.function_fits",
+    "lipviz.toys.fitting": "lipviz.toys.networks",
 }
 # Old names, by their module.
 NAMES = {

@@ -13,7 +13,7 @@ from lipviz.certification.upper_bounds import upper_bound
 from lipviz.losses import HKR
 from lipviz.measure.transport import as_cloud, wasserstein_distance
 from lipviz.operators.precision import SyncedFloat64Copy
-from lipviz.toys.fitting import check_weight_seed, toy_network, training
+from lipviz.toys.networks import check_weight_seed, toy_network, training
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

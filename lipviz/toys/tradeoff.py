@@ -16,7 +16,7 @@ from lipviz.certification.radii import certified_radius
 from lipviz.certification.results import check_epsilons
 from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64
-from lipviz.toys.fitting import class_targets, toy_network, training
+from lipviz.toys.networks import class_targets, toy_network, training
 
 LOSSES = {"crossentropy": "τ", "hkr": "α"}
 EPSILONS = tuple(np.round(np.linspace(0, 1.5, 31), 3).tolist())

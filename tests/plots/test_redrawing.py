@@ -19,7 +19,7 @@ from tests.plots import test_bjorck_map as maps
 from tests.plots import test_certification as certification
 from tests.plots import test_convolutions as convolutions
 from tests.plots import test_fields as fields
-from tests.plots import test_fitting as fitting
+from tests.plots import test_function_fits as function_fits
 from tests.plots import test_gradients as gradients
 from tests.plots import test_layer_playground as playground
 from tests.plots import test_network_spectra as network_spectra
@@ -108,11 +108,11 @@ CASES = {
         (fields.regions(), {"by": "slope"}),
     ],
     plots.plot_function_fit: [
-        (fitting.fit(), {}),
-        (fitting.fit("groupsort2", 0.9), {}),
-        (fitting.ALL, {}),
-        ([fitting.fit(), fitting.fit(constrained=False)], {}),
-        (fitting.fit(target=np.zeros_like, name="zero"), {}),
+        (function_fits.fit(), {}),
+        (function_fits.fit("groupsort2", 0.9), {}),
+        (function_fits.ALL, {}),
+        ([function_fits.fit(), function_fits.fit(constrained=False)], {}),
+        (function_fits.fit(target=np.zeros_like, name="zero"), {}),
     ],
     plots.plot_log_norms: [
         (playground.NORMS, {}),
@@ -199,7 +199,7 @@ STEPS = [
     (plots.plot_convolution_gains, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_spectrum, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_claims, convolutions.LYING, convolutions.HOLDING),
-    (plots.plot_function_fit, fitting.fit(), fitting.fit(shrink=0.9)),
+    (plots.plot_function_fit, function_fits.fit(), function_fits.fit(shrink=0.9)),
     (plots.plot_gradient_depth, gradients.DEPTH, gradient_depth(gradients.DEPTH.activations, (2, 12), 6, 30)),
     (plots.plot_gradient_flow, gradients.flow(), gradients.flow("a", 7, 1e-5)),
     (plots.plot_gradient_history, gradients.history(), gradients.history("a", 12)),

@@ -7,7 +7,7 @@ from lipviz import data
 from lipviz.certification import certified_radius
 from lipviz.measure import certified_image as images
 from lipviz.measure import saliency
-from lipviz.toys.fitting import toy_classifier
+from lipviz.toys.networks import toy_classifier
 from lipviz.toys.tradeoff import (
     LOSSES,
     Tradeoff,
