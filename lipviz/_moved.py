@@ -106,6 +106,9 @@ NAMES = {
     "lipviz.certification.radii": {"CertifiedAccuracy": "lipviz.certification"},
     "lipviz.normalizers.bounds": {"patch_coverage": "lipviz.normalizers"},
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
+    "lipviz.toys.networks": dict.fromkeys(
+        ("FunctionFit", "TARGETS", "fit_function", "fit_steps"), "lipviz.toys.function_fits"
+    ),
 }
 # Old full names, and the new ones of what has been renamed.
 RENAMED = {

@@ -5,7 +5,7 @@ import numpy as np
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.toys.networks import FunctionFit
+from lipviz.toys.function_fits import FunctionFit
 
 # An activation looks the same in every plot.
 _LOOKS = {

@@ -1,8 +1,9 @@
 """Small networks and small trainings: fits of functions, classifiers of the plane, Wasserstein distances."""
 
 from lipviz import _moved
+from lipviz.toys.function_fits import FunctionFit, fit_function, fit_steps
 from lipviz.toys.kantorovich_rubinstein import KRTraining, kr_steps, kr_training
-from lipviz.toys.networks import ACTIVATIONS, FunctionFit, fit_function, fit_steps, toy_classifier, toy_network
+from lipviz.toys.networks import ACTIVATIONS, toy_classifier, toy_network
 from lipviz.toys.tradeoff import Tradeoff, TradeoffRun, tradeoff_run, tradeoff_steps, tradeoff_table
 
 __all__ = [

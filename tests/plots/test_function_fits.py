@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from lipviz import plots
 from lipviz.plots.function_fits import plot_function_fit
-from lipviz.toys.networks import ACTIVATIONS, FunctionFit
+from lipviz.toys.function_fits import FunctionFit
+from lipviz.toys.networks import ACTIVATIONS
 from tests.plots.pictures import left_title
 
 X = np.linspace(-1, 1, 21)

@@ -5,7 +5,7 @@ import pytest
 import lipviz
 from lipviz import certification
 from lipviz.operators.precision import SyncedFloat64Copy
-from lipviz.toys import networks
+from lipviz.toys import function_fits, networks
 
 SMALL = {"width": 4, "depth": 1}
 
@@ -13,7 +13,7 @@ SMALL = {"width": 4, "depth": 1}
 @pytest.fixture(scope="module")
 def abs_fits():
     """The same small budget for an activation that cuts norms off, and one that keeps them."""
-    return {name: networks.fit_function("abs", name, 8, 3, steps=150) for name in ("relu", "groupsort2")}
+    return {name: function_fits.fit_function("abs", name, 8, 3, steps=150) for name in ("relu", "groupsort2")}
 
 
 # --- networks ---
@@ -113,22 +113,22 @@ def test_the_prediction_is_that_of_the_trained_weights(abs_fits):
 @pytest.mark.slow
 def test_fits_come_every_few_steps_and_may_be_left():
     seen = []
-    for fit in networks.fit_steps(np.sin, "relu", **SMALL, steps=10, every=4, constrained=False):
+    for fit in function_fits.fit_steps(np.sin, "relu", **SMALL, steps=10, every=4, constrained=False):
         seen.append(fit)
     assert [len(fit.losses) for fit in seen] == [4, 8, 10]
     assert {fit.target_name for fit in seen} == {"sin"}
     np.testing.assert_array_equal(seen[1].losses[:4], seen[0].losses)
     assert np.any(seen[0].prediction != seen[2].prediction)
     assert not seen[0].constrained
-    left = networks.fit_steps("sawtooth", "relu", **SMALL, steps=10**9, every=1, constrained=False)
+    left = function_fits.fit_steps("sawtooth", "relu", **SMALL, steps=10**9, every=1, constrained=False)
     assert len(next(left).losses) == 1
     left.close()
 
 
 def test_the_targets_have_slope_one():
     x = np.linspace(-1, 1, 9)
-    np.testing.assert_allclose(networks.TARGETS["abs"](x), np.abs(x))
-    np.testing.assert_allclose(networks.TARGETS["sawtooth"](x), [0, 0.25, 0.5, 0.25, 0, 0.25, 0.5, 0.25, 0])
+    np.testing.assert_allclose(function_fits.TARGETS["abs"](x), np.abs(x))
+    np.testing.assert_allclose(function_fits.TARGETS["sawtooth"](x), [0, 0.25, 0.5, 0.25, 0, 0.25, 0.5, 0.25, 0])
 
 
 def test_a_synced_copy_has_the_weights_of_its_model():
@@ -142,7 +142,7 @@ def test_a_synced_copy_has_the_weights_of_its_model():
 
 @pytest.mark.slow
 def test_divergence_is_said():
-    diverging = networks.fit_steps("abs", "relu", **SMALL, constrained=False, learning_rate=1e30, steps=50)
+    diverging = function_fits.fit_steps("abs", "relu", **SMALL, constrained=False, learning_rate=1e30, steps=50)
     with pytest.raises(ValueError, match="diverged"):
         list(diverging)
 
@@ -171,7 +171,7 @@ def test_divergence_is_said():
 )
 def test_bad_input_is_named_at_once(arguments, error, words):
     with pytest.raises(error, match=words):
-        networks.fit_steps(**{"width": 4, "depth": 1, **arguments})
+        function_fits.fit_steps(**{"width": 4, "depth": 1, **arguments})
 
 
 @pytest.mark.parametrize(
