@@ -3,9 +3,11 @@
 A finder goes before Python's own, since a submodule of a package that has moved would be found, and run, twice.
 """
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
+import inspect
 import sys
 import types
 import warnings
@@ -112,6 +114,7 @@ NAMES = {
 }
 # Old full names, and the new ones of what has been renamed.
 RENAMED = {
+    "lipviz.explorers.tradeoff_table.DIALS": "lipviz.explorers.tradeoff_table.LOSSES",
     "lipviz.measure.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
     "lipviz.measure.claims.convolution_norm": "lipviz.measure.claims.largest_singular_value",
     "lipviz.measure.convolution_norm": "lipviz.measure.largest_singular_value",
@@ -152,6 +155,31 @@ def name_of(module, name):
     warn(old, new, 3)
     home, _, name = new.rpartition(".")
     return getattr(importlib.import_module(home), name)
+
+
+def renamed_argument(old, new):
+    """Let a function take an argument by its old name as well, and warn.
+
+    Args:
+        old: Name that the argument had.
+        new: Name that it has.
+
+    Returns:
+        A decorator; the signature of what it gives does not show the old name.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def accepting(*args, **named):
+            if old in named:
+                warn(old, new, 2)
+                named[new] = named.pop(old)
+            return function(*args, **named)
+
+        accepting.__signature__ = inspect.signature(function)
+        return accepting
+
+    return decorate
 
 
 def new_module(name):

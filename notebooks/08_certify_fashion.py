@@ -22,7 +22,7 @@
 # # Certify Fashion-MNIST: accuracy that no attack can take away
 #
 # **You will learn** to train a convolutional network whose decisions come with a certificate, to read off how much of
-# its accuracy no attack can take away, to set it against real attacks, and to turn the dial between accuracy and
+# its accuracy no attack can take away, to set it against real attacks, and to choose between accuracy and
 # robustness.
 #
 # **You need** Keras (`Sequential`, `compile`, `fit`) and the idea of a 1-Lipschitz network: moving the image by a
@@ -252,7 +252,7 @@ plots.picture(
 )
 
 # %% [markdown]
-# ## Turn the dial
+# ## Change the inverse temperature
 #
 # One number was chosen without saying why: $\tau = 3$. Train the same network with 0.5 and with 1, everything else
 # equal.
@@ -302,9 +302,9 @@ plots.picture(
 # on 4,000 images $\tau = 100$ reached .743 and .731 (two seeds), $\tau = 10$ .751 and .763, $\tau = 3$ .769 and .759.
 # Which one is right most often depends on how long you train; which one holds furthest did not, as far as we tried.
 #
-# ## Another dial
+# ## Another parameter
 #
-# HKR, the loss of lesson 07, has a dial of its own: the weight $\alpha$ of the hinge. Below are networks for the
+# HKR, the loss of lesson 07, has a parameter of its own: the weight $\alpha$ of the hinge. Below are networks for the
 # digits that were trained with both losses. Choose HKR and move $\alpha$ from 1 to 100; then look where the
 # crossentropies lie.
 
@@ -319,7 +319,7 @@ explorer.state = {"alpha": 1.0}
 careful = explorer.data.runs[explorer.data.chosen]
 print(explorer.statement(explorer.data))
 assert explorer.error is None
-assert eager.dial > careful.dial
+assert eager.loss_parameter > careful.loss_parameter
 
 # %% [markdown]
 # ## What can be reached?
@@ -356,12 +356,12 @@ course.check("certificates.pair", answer)
 # ### Exercise 3: change
 
 # %%
-course.exercise("certificates.dial")
+course.exercise("certificates.tau")
 
 # %%
 answer = ...
 
-course.check("certificates.dial", answer)
+course.check("certificates.tau", answer)
 
 # %% [markdown]
 # ### Exercise 4: build

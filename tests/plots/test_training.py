@@ -60,7 +60,7 @@ def drawn(ax):
 def run(accuracy=0.9, radius=0.5, loss="hkr", **values):
     epsilons = np.linspace(0, 1, 5)
     given = dict.fromkeys((field.name for field in dataclasses.fields(TradeoffRun)), 1)
-    given |= {"loss": loss, "accuracy": accuracy, "mean_radius": radius, "epsilons": epsilons, "dial": 2.0}
+    given |= {"loss": loss, "accuracy": accuracy, "mean_radius": radius, "epsilons": epsilons, "loss_parameter": 2.0}
     return TradeoffRun(**{**given, "certified": accuracy * (1 - epsilons), **values})
 
 
