@@ -1,4 +1,4 @@
-"""One image with its gradient and its attacked twin; its logits; and where it lies among all certificates."""
+"""One image with its gradient and its adversarial example; its logits; and where it lies among all certificates."""
 
 import numpy as np
 

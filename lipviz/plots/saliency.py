@@ -1,4 +1,4 @@
-"""Images beside their saliency maps, and beside their attacked twins."""
+"""Images beside their saliency maps, and beside their adversarial examples."""
 
 import contextlib
 
@@ -66,7 +66,7 @@ def plot_adversarial_pairs(data, *, ax=None, most=_MOST, title=None):
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
     changes = changes if changes.ndim == 3 else changes.sum(axis=-1)
     captions = [_pair_caption(data, place) for place in range(len(images))]
-    title = title or "Images and their attacked twins"
+    title = title or "Images and adversarial examples"
     limits = float(images.min()), float(images.max())
     with _tiles(ax, title, ("image", "attacked", "change"), captions, images) as ax:
         _draw(ax, 0, images, "image", limits)
@@ -176,4 +176,4 @@ def _(data: AdversarialPairs):
         )
         certified = "" if data.radii is None else f", certified up to {style.number(float(data.radii[place]))}"
         words.append(f"sample {data.indices[place]}: {result} {style.number(float(data.distances[place]))}{certified}")
-    return f"{len(data)} images beside their attacked twins. " + "; ".join(words) + "."
+    return f"{len(data)} images beside their adversarial examples. " + "; ".join(words) + "."

@@ -242,7 +242,7 @@ def test_no_runs_at_all():
 # --- one image ---
 
 
-def test_an_image_stands_beside_its_gradient_and_its_attacked_twin():
+def test_an_image_stands_beside_its_gradient_and_its_adversarial_example():
     data = image()
     ax = image_plots.plot_certified_image(data)
     tiles = {artist.get_gid(): artist for artist in ax.images}
