@@ -1,4 +1,4 @@
-"""Where a network looks: gradients of its logits with respect to an input; and samples beside their adversarial examples."""
+"""Where a network looks: gradients of its logits with respect to an input; and adversarial examples."""
 
 import dataclasses
 

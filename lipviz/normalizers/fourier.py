@@ -120,7 +120,7 @@ def largest_symbol(kernel, axes, grids, needed, ceiling=math.inf):
     return math.sqrt(max(largest, 0.0)) * (1 + rounding), place
 
 
-def roomy(axes, counts):
+def enlarged(axes, counts):
     """The axes with somewhat larger circulants, on which a section is closer."""
     sizes = [count + int(axis.shifts.max()) for axis, count in zip(axes, counts, strict=True)]
     return [dataclasses.replace(axis, size=max(axis.size, n)) for axis, n in zip(axes, sizes, strict=True)]
@@ -276,7 +276,7 @@ class FourierBound:
         """The `Axis` of each. A section is closer on a somewhat larger circulant."""
         geometry = zip(self.sizes, self.kernel_size, self.strides, strict=True)
         axes = [_axis_up_to(*values, self.padding, self.transposed) for values in geometry]
-        return roomy(axes, self.counts) if self.is_section else axes
+        return enlarged(axes, self.counts) if self.is_section else axes
 
     @functools.cached_property
     def counts(self):

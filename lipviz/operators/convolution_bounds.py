@@ -176,7 +176,7 @@ def _circulant(block):
 
 def _section(block):
     """The bound by the section's matrix on the window of outputs; infinite where it would take long."""
-    axes = fourier.roomy(_axes(block), block.counts)
+    axes = fourier.enlarged(_axes(block), block.counts)
     channels = min(block.kernel.shape[-1], block.kernel.shape[-2] * math.prod(len(axis.values) for axis in axes))
     work = math.prod(axis.size for axis in axes) * channels**3
     if math.prod(block.counts) > SECTION_OUTPUTS or work > SECTION_OPERATIONS:
