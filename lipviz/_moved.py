@@ -32,6 +32,7 @@ MODULES = {
     "lipviz.measure.convolution_claims": "lipviz.measure.claims",
     "lipviz.measure.convolutions": "lipviz.operators",
     "lipviz.measure.fitting": "lipviz.toys.networks",
+    "lipviz.measure.layer_playground": "lipviz.measure.layer_measurement",
     "lipviz.measure.operators": "lipviz.operators",
     "lipviz.measure.precision": "lipviz.operators.precision",
     "lipviz.measure.ratios": "lipviz.certification.ratios",
@@ -39,6 +40,7 @@ MODULES = {
     "lipviz.measure.toy_training": "lipviz.toys.training",
     "lipviz.measure.tradeoff": "lipviz.toys.tradeoff",
     "lipviz.operators.twins": "lipviz.operators.copy_comparison",
+    "lipviz.plots.layer_playground": "lipviz.plots.layer_measurement",
     "lipviz.plots.fitting": "lipviz.plots.function_fits",
     "lipviz.toys.fitting": "lipviz.toys.networks",
 }
@@ -117,6 +119,8 @@ NAMES = {
 RENAMED = {
     "lipviz.explorers.tradeoff_table.DIALS": "lipviz.explorers.tradeoff_table.LOSSES",
     "lipviz.measure.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+    "lipviz.measure.LayerPlay": "lipviz.measure.LayerMeasurement",
+    "lipviz.measure.layer_measurement.LayerPlay": "lipviz.measure.LayerMeasurement",
     "lipviz.measure.claims.convolution_norm": "lipviz.measure.claims.largest_singular_value",
     "lipviz.measure.convolution_norm": "lipviz.measure.largest_singular_value",
     "lipviz.monitor.displays.sparks": "lipviz.monitor.displays.sparkline",

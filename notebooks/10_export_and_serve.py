@@ -363,7 +363,7 @@ for dtype in ("float16", "bfloat16"):
 # %% [markdown]
 # ## Look at a layer of the file
 #
-# The layer playground opens any layer, also one of a file. Left: all singular values of the layer that was trained on
+# The layer explorer opens any layer, also one of a file. Left: all singular values of the layer that was trained on
 # without its constraint. How many are above 1? Then choose `SpectralDense` for comparison.
 
 # %%

@@ -1,4 +1,4 @@
-"""A playground for one layer: any layer, its arguments, its exact spectrum."""
+"""Explore one layer: any layer, its arguments, its exact spectrum."""
 
 import contextlib
 import functools
@@ -15,10 +15,10 @@ from lipviz import normalizers as nm
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.explorers.shell.prefetching import ResultCache
-from lipviz.measure.layer_playground import measure_layer
+from lipviz.measure.layer_measurement import measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text
-from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
+from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.style import number
 
 _BJORCK = ("bjorck", "maxiter", "beta")
@@ -64,7 +64,7 @@ class LayerExplorer(Explorer):
     A layer that cannot be measured gives a message in the explorer.
     """
 
-    title = "Layer playground: what a layer promises, and what it does"
+    title = "Layer explorer: what a layer promises, and what it does"
     help_text = (
         "Choose a layer and its arguments. Left are the singular values of the whole layer as a map of its inputs, "
         "right how much random inputs are stretched, and up to where nothing can be."

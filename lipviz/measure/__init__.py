@@ -19,7 +19,7 @@ from lipviz.measure.gradients import (
     gradient_history,
     input_gradient_norms,
 )
-from lipviz.measure.layer_playground import LayerPlay, float64_layer, measure_layer
+from lipviz.measure.layer_measurement import LayerMeasurement, float64_layer, measure_layer
 from lipviz.measure.network_spectra import JacobianSpectra, jacobian_singular_values, operator_spectra
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency, adversarial_pairs, saliency
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, singular_values
@@ -45,7 +45,7 @@ __all__ = [
     "GradientNorms",
     "ImageCertifier",
     "JacobianSpectra",
-    "LayerPlay",
+    "LayerMeasurement",
     "LayerSpectrum",
     "LinearRegions",
     "NetworkSpectrum",

@@ -25,7 +25,7 @@ from lipviz.plots.gradients import (
     plot_gradient_history,
     plot_gradient_norms,
 )
-from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
+from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.rendering import LiveFigure, Picture, picture
 from lipviz.plots.robustness import plot_certified_accuracy, plot_radii

@@ -13,7 +13,7 @@ from lipviz.certification import Certificate
 from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths
 from lipviz.measure.gradients import gradient_depth
 from lipviz.measure.transport import wasserstein_distance
-from lipviz.plots import layer_playground, style, toy_training
+from lipviz.plots import layer_measurement, style, toy_training
 from tests.plots import test_activation_shapes as shapes
 from tests.plots import test_bjorck_map as maps
 from tests.plots import test_certification as certification
@@ -21,7 +21,7 @@ from tests.plots import test_convolutions as convolutions
 from tests.plots import test_fields as fields
 from tests.plots import test_function_fits as function_fits
 from tests.plots import test_gradients as gradients
-from tests.plots import test_layer_playground as playground
+from tests.plots import test_layer_measurement as measurements
 from tests.plots import test_network_spectra as network_spectra
 from tests.plots import test_plots as spectra
 from tests.plots import test_robustness as robustness
@@ -115,9 +115,9 @@ CASES = {
         (function_fits.fit(target=np.zeros_like, name="zero"), {}),
     ],
     plots.plot_log_norms: [
-        (playground.NORMS, {}),
-        ([playground.norms("c", 0.1)], {"bottom": 1e-3}),
-        ([playground.norms("c", 0.1), playground.norms("a", 0.2)], {}),
+        (measurements.NORMS, {}),
+        ([measurements.norms("c", 0.1)], {"bottom": 1e-3}),
+        ([measurements.norms("c", 0.1), measurements.norms("a", 0.2)], {}),
     ],
     plots.plot_gradient_norms: [
         (gradients.norms(), {}),
@@ -136,11 +136,11 @@ CASES = {
         (gradients.history("c"), {"labels": ["median"]}),
     ],
     plots.plot_jacobian_spectra: [(network_spectra.spectra(), {}), (network_spectra.spectra(30, 4, 7.0), {})],
-    layer_playground.plot_layer_spectrum: [
-        (data, {}) for data in (playground.DENSE, playground.POOLING, playground.PLAIN)
+    layer_measurement.plot_layer_spectrum: [
+        (data, {}) for data in (measurements.DENSE, measurements.POOLING, measurements.PLAIN)
     ],
-    layer_playground.plot_layer_gains: [
-        (data, {}) for data in (playground.DENSE, playground.POOLING, playground.PLAIN)
+    layer_measurement.plot_layer_gains: [
+        (data, {}) for data in (measurements.DENSE, measurements.POOLING, measurements.PLAIN)
     ],
     plots.plot_saliency: [
         (saliency.saliency(), {}),
@@ -204,9 +204,9 @@ STEPS = [
     (plots.plot_gradient_flow, gradients.flow(), gradients.flow("a", 7, 1e-5)),
     (plots.plot_gradient_history, gradients.history(), gradients.history("a", 12)),
     (plots.plot_jacobian_spectra, network_spectra.spectra(), network_spectra.spectra(30, 4, 7.0)),
-    (plots.plot_log_norms, playground.NORMS, [playground.norms("a", 0.1), playground.norms("b", 1e-3)]),
-    (layer_playground.plot_layer_gains, playground.DENSE, playground.POOLING),
-    (layer_playground.plot_layer_spectrum, playground.DENSE, playground.measured(layers.SpectralDense(3), 5)),
+    (plots.plot_log_norms, measurements.NORMS, [measurements.norms("a", 0.1), measurements.norms("b", 1e-3)]),
+    (layer_measurement.plot_layer_gains, measurements.DENSE, measurements.POOLING),
+    (layer_measurement.plot_layer_spectrum, measurements.DENSE, measurements.measured(layers.SpectralDense(3), 5)),
     (plots.plot_tradeoff, trainings.compared(chosen=1), trainings.compared(epsilon=0.5, live=(3,))),
     (plots.plot_tradeoff_curves, trainings.compared(chosen=1), trainings.compared(epsilon=0.5)),
     (plots.plot_training_loss, trainings.log(3), trainings.log(5)),
