@@ -194,8 +194,8 @@ plots.picture(
 # %%
 fft = claims.methods.index("plain FFT")
 print(f"FFT: {claims.claims[fft]:.4f}, norm: {claims.norm:.4f}, after dividing: {claims.after[fft]:.4f}")
-assert claims.lies[fft]
-assert not claims.lies[claims.is_proved].any()
+assert claims.is_below_norm[fft]
+assert not claims.is_below_norm[claims.is_proved].any()
 
 # %% [markdown]
 # Too small. An FFT of size 5 knows the frequencies 0, ⅕ and ⅖ (and their negatives), and this kernel, a chess board, is
@@ -244,7 +244,7 @@ explorer
 explorer.state = {"kernel": "random", "image": 4}
 print(explorer.statement(explorer.data))
 assert explorer.error is None
-assert not explorer.data.lies[explorer.data.is_proved].any()
+assert not explorer.data.is_below_norm[explorer.data.is_proved].any()
 explorer.reset()
 
 # %% [markdown]

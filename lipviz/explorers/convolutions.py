@@ -134,7 +134,7 @@ class ConvolutionExplorer(Explorer):
         if data.norm == 0:
             return f"{data.name} is zero, and so is its convolution."
         (height, width), (rows, columns) = data.image, data.kernel_size
-        lies = [name for name, lie in zip(data.methods, data.lies, strict=True) if lie]
+        lies = [name for name, lie in zip(data.methods, data.is_below_norm, strict=True) if lie]
         after = dict(zip(data.methods, data.after, strict=True))
         words = (
             f"{data.name}, {rows} × {columns} on {height} × {width}: lipviz's Fourier bound leaves the norm "
@@ -162,7 +162,13 @@ class ConvolutionExplorer(Explorer):
 
     def table(self, data):
         columns = ["method", "claim", "norm after division by it", "is a bound for every kernel", "lies"]
-        values = (data.methods, data.claims.tolist(), data.after.tolist(), data.is_proved.tolist(), data.lies.tolist())
+        values = (
+            data.methods,
+            data.claims.tolist(),
+            data.after.tolist(),
+            data.is_proved.tolist(),
+            data.is_below_norm.tolist(),
+        )
         return columns, [list(row) for row in zip(*values, strict=True)]
 
 

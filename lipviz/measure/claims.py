@@ -72,9 +72,15 @@ class ConvolutionClaims:
         return np.divide(self.norm, self.claims, out=np.zeros_like(self.claims), where=self.claims > 0)
 
     @property
-    def lies(self):
+    def is_below_norm(self):
         """Which claims are below the norm, of shape (methods,)."""
         return self.claims < self.norm * (1 - _ROUNDING)
+
+    @property
+    def lies(self):
+        """Old name of `is_below_norm`, for one release."""
+        _moved.warn("ConvolutionClaims.lies", "ConvolutionClaims.is_below_norm", 2)
+        return self.is_below_norm
 
 
 def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum=True):
