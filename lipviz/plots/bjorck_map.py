@@ -50,7 +50,7 @@ def plot_bjorck_paths(data, *, ax=None, norm="frobenius"):
     errors = np.minimum(data.frobenius_errors if norm == "frobenius" else data.errors, 1e3 * _CEILING)
     labels = {"title": "Björck by step size", "xlabel": "iteration"}
     labels["ylabel"] = f"‖I − WᵀW‖ ({'Frobenius' if norm == 'frobenius' else 'spectral'} norm, no unit)"
-    with style.drawing(ax, **labels, dress=(style.whole_ticks, style.log_y)) as ax:
+    with style.drawing(ax, **labels, setup=(style.whole_ticks, style.log_y)) as ax:
         style.log_scale(ax, [errors], bottom=_FLOOR, top=_CEILING)
         style.x_limits(ax, -0.03 * max(data.iterations, 1), 1.03 * max(data.iterations, 1))
         for i in range(len(data.betas)):
@@ -119,7 +119,7 @@ def plot_bjorck_map(data, *, ax=None):
         title=f"Björck: iterations to ‖I − WᵀW‖ ≤ {style.number(data.tol)}",
         xlabel="step size β (no unit)",
         ylabel="singular value σ at the start (no unit)",
-        dress=(style.no_grid, style.log_y) if is_log else (style.no_grid,),
+        setup=(style.no_grid, style.log_y) if is_log else (style.no_grid,),
     ) as ax:
         sheet_of(ax).narrow(_SHARE * sheet_of(ax).box.width)  # the figure may have no other room
         _color_bar(ax, norm, bounds)

@@ -37,7 +37,7 @@ def plot_certificate(data, *, ax=None):
         title=f"Lipschitz constants of '{data.model}'",
         xlabel=f"Lipschitz constant ({_norm(data.norm)}, no unit)",
         ylabel="",
-        dress=(_log_x,),
+        setup=(_log_x,),
     ) as ax:
         style.x_limits(ax, left, right)
         ax.xaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if right / left <= 100 else (1.0,))

@@ -35,7 +35,7 @@ def plot_convolution_claims(data, *, ax=None):
         title="Norm that the convolution really has",
         xlabel="norm after division by what a method says (no unit)",
         ylabel="",
-        dress=(_rows,),
+        setup=(_rows,),
     ) as ax:
         style.x_limits(ax, 0, 1.5 if most <= 1.45 else style.round_number(1.02 * most))
         style.y_limits(ax, len(places) - 0.5, -0.75)

@@ -220,7 +220,7 @@ def plane(ax, data, title):
         The Axes.
     """
     labels = {"xlabel": "x₀ (units of the input)", "ylabel": "x₁ (units of the input)"}
-    with style.drawing(ax, title=title, **labels, dress=(style.no_grid, style.equal_aspect)) as ax:
+    with style.drawing(ax, title=title, **labels, setup=(style.no_grid, style.equal_aspect)) as ax:
         style.x_limits(ax, data.x0[0], data.x0[-1])
         style.y_limits(ax, data.x1[0], data.x1[-1])
         yield ax

@@ -116,8 +116,8 @@ def _tiles(ax, title, names, captions, images):
     if ax is None:
         size = (max(4.6, _TILE * width + 2.2), _TILE * height + 1.5)
         ax = Figure(figsize=size, dpi=style.DPI, layout="constrained").add_subplot()
-    dress = (style.bare_tiles, style.equal_aspect, _no_ticks)
-    with style.drawing(ax, title=title, xlabel="", ylabel="", dress=dress) as ax:
+    setup = (style.bare_tiles, style.equal_aspect, _no_ticks)
+    with style.drawing(ax, title=title, xlabel="", ylabel="", setup=setup) as ax:
         style.x_limits(ax, 0, width)
         style.y_limits(ax, height, 0)
         ax.set_xticks(np.arange(len(images)) * (1 + _GAP) + 0.5, captions, fontsize=style.SMALL)

@@ -61,14 +61,14 @@ class Sheet:
         ax: Axes.
 
     Attributes:
-        dress: The functions that made the Axes what they are, see `style.drawing`.
+        setup: The functions that made the Axes what they are, see `style.drawing`.
         title_pad: Distance of this drawing's title from the Axes, in points.
         shown_pad: The same of the title that is there.
         legend_key: What tells the present legend from others.
     """
 
     def __init__(self, ax):
-        self.dress = self.title_pad = self.shown_pad = self.legend_key = None
+        self.setup = self.title_pad = self.shown_pad = self.legend_key = None
         self._ax, self._pieces, self._place = ax, [], None
         self._title_of_clear = self._legend = self._box = None
         self._has_legend = self._is_narrow = False
@@ -80,26 +80,26 @@ class Sheet:
         """Whether a drawing is under way."""
         return self._place is not None
 
-    def begin(self, dress):
-        """Begin a drawing. Where the Axes wear another dress, all that is on them goes.
+    def begin(self, setup):
+        """Begin a drawing. Where the Axes were set up otherwise, all that is on them goes.
 
         Args:
-            dress: Tuple of functions of an Axes.
+            setup: Tuple of functions of an Axes.
 
         Returns:
-            Whether the Axes are bare: the caller dresses them.
+            Whether the Axes are bare: the caller sets them up.
 
         Raises:
             RuntimeError: If a drawing is under way.
         """
         if self.is_drawing:
             raise RuntimeError("A plot is being drawn on these Axes already: share what it calls, not the plot itself.")
-        if not self._is_bare() and dress != self.dress:
+        if not self._is_bare() and setup != self.setup:
             self._clear()
         is_bare = self._is_bare()
         if is_bare:
             self._pieces, self._legend, self.shown_pad = [], None, None
-        self.dress, self._title_of_clear = dress, self._ax.title
+        self.setup, self._title_of_clear = setup, self._ax.title
         self._place, self._has_legend, self._is_narrow = 0, False, False
         return is_bare
 

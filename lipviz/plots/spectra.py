@@ -49,7 +49,7 @@ def drawing_of_spectra(ax):
         title="Singular values",
         xlabel="rank of the singular value, largest first",
         ylabel="singular value (gain, no unit)",
-        dress=(style.whole_ticks, style.log_y),
+        setup=(style.whole_ticks, style.log_y),
     )
 
 

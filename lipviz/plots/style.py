@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from lipviz import _moved
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.sheet import artist, sheet_of
 
@@ -44,20 +45,21 @@ def new_figure(panels=1, dpi=DPI):
     return figure
 
 
+@_moved.renamed_argument("dress", "setup")
 @contextlib.contextmanager
-def drawing(ax, *, title, xlabel, ylabel, dress=()):
+def drawing(ax, *, title, xlabel, ylabel, setup=()):
     """Draw a picture on Axes in place of the one that lipviz drew there before, if any.
 
     Within it, draw by `line`, `note` and the like, or `sheet.artist`, the same things in the same order each time; and
-    set each time whatever depends on the data, as limits do. What does not is the dress: Axes in another dress are
-    cleared first.
+    set each time whatever depends on the data, as limits do. What does not is the setup: Axes that were set up
+    otherwise are cleared first.
 
     Args:
         ax: Axes to draw on; None makes a figure.
         title: What the plot shows.
         xlabel: Quantity and unit.
         ylabel: Quantity and unit.
-        dress: Functions of the Axes that give them what stays, as `whole_ticks` and `log_y` do.
+        setup: Functions of the Axes that give them what stays, as `whole_ticks` and `log_y` do.
 
     Yields:
         The Axes.
@@ -68,12 +70,12 @@ def drawing(ax, *, title, xlabel, ylabel, dress=()):
     if ax is None:
         (ax,) = new_figure().axes
     sheet = sheet_of(ax)
-    is_bare = sheet.begin(tuple(dress))
+    is_bare = sheet.begin(tuple(setup))
     try:
         if is_bare:
-            _dress(ax)
-            for put_on in dress:
-                put_on(ax)
+            _format(ax)
+            for set_up in setup:
+                set_up(ax)
         _label(ax, xlabel, ylabel)
         sheet.title_pad = _PAD
         yield ax
@@ -101,7 +103,7 @@ def prepared(ax, *, title, xlabel, ylabel):
         (ax,) = new_figure().axes
     set_title(ax, title, _PAD)
     _label(ax, xlabel, ylabel)
-    _dress(ax)
+    _format(ax)
     return ax
 
 
@@ -112,7 +114,7 @@ def _label(ax, xlabel, ylabel):
         ax.set_ylabel(ylabel, fontsize=TEXT)
 
 
-def _dress(ax):
+def _format(ax):
     ax.tick_params(labelsize=SMALL)
     ax.grid(True, color="#DDDDDD", linewidth=0.6)
     ax.set_axisbelow(True)
@@ -257,7 +259,7 @@ def log_scale(ax, values, *, bottom=None, top=None):
     `MOST_DECADES` below the largest, fall below the frame.
 
     Args:
-        ax: Axes. In a `drawing`, `log_y` belongs to their dress.
+        ax: Axes. In a `drawing`, `log_y` belongs to their setup.
         values: List of arrays.
         bottom: Lower end; the next round number by default.
         top: Upper end; the next round number by default.
@@ -272,7 +274,7 @@ def log_scale(ax, values, *, bottom=None, top=None):
     lower, upper = bottom or round_number(smallest, math.floor), top or round_number(largest)
     if ax.get_yscale() != "log":
         if sheet_of(ax).is_drawing:
-            raise RuntimeError("A logarithmic axis is a part of the dress: drawing(..., dress=(log_y,)).")
+            raise RuntimeError("A logarithmic axis is a part of the setup: drawing(..., setup=(log_y,)).")
         log_y(ax)
     lower = min(lower, upper / 10)
     # Within two decades powers of ten alone would leave an axis with a single label.

@@ -337,11 +337,13 @@ def test_what_could_not_be_drawn_again_is_refused(ax):
     labels = {"title": "x", "xlabel": "x", "ylabel": "y"}
     with style.drawing(ax, **labels), pytest.raises(RuntimeError, match="already"):
         plots.plot_radii(robustness.radii(), ax=ax)
-    with pytest.raises(RuntimeError, match="dress"), style.drawing(ax, **labels):
+    with pytest.raises(RuntimeError, match="setup"), style.drawing(ax, **labels):
         style.log_scale(ax, [np.ones(2)])
     with pytest.raises(ValueError, match="colour of the line 'a'"), style.drawing(ax, **labels):
         style.line(ax, "a", [0], [0], marker="o")
-    with style.drawing(ax, **labels, dress=(style.log_y,)):
+    with pytest.warns(DeprecationWarning, match="use `setup`"), style.drawing(ax, **labels, dress=(style.log_y,)):
+        pass
+    with style.drawing(ax, **labels, setup=(style.log_y,)):
         style.log_scale(ax, [np.ones(2)])
     assert ax.get_yscale() == "log"
 
