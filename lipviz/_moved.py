@@ -41,6 +41,7 @@ MODULES = {
     "lipviz.measure.tradeoff": "lipviz.toys.tradeoff",
     "lipviz.operators.twins": "lipviz.operators.copy_comparison",
     "lipviz.plots.layer_playground": "lipviz.plots.layer_measurement",
+    "lipviz.plots.sheet": "lipviz.plots.redrawing",
     "lipviz.plots.fitting": "lipviz.plots.function_fits",
     "lipviz.toys.fitting": "lipviz.toys.networks",
 }
@@ -126,6 +127,8 @@ RENAMED = {
     "lipviz.monitor.displays.sparks": "lipviz.monitor.displays.sparkline",
     "lipviz.normalizers.fourier.roomy": "lipviz.normalizers.fourier.enlarged",
     "lipviz.normalizers.fourier.ConvolutionNorm": "lipviz.normalizers.fourier.FourierBound",
+    "lipviz.plots.redrawing.Sheet": "lipviz.plots.redrawing.DrawnArtists",
+    "lipviz.plots.redrawing.sheet_of": "lipviz.plots.redrawing.drawn_on",
     "lipviz.operators.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
     "lipviz.operators.convolution_bounds.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
     "lipviz.operators.precision.Twin": "lipviz.operators.precision.SyncedFloat64Copy",

@@ -6,7 +6,7 @@ from lipviz.measure.activation_shapes import RANGE, ActivationShape
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 _PLACE = {"color": style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "zorder": 1.5}
 _LATTICE = (

@@ -11,7 +11,7 @@ from lipviz.measure.bjorck_map import BjorckMap, BjorckPaths
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist, sheet_of
+from lipviz.plots.redrawing import artist, drawn_on
 
 _DASHES = ("-", "--", "-.", ":")
 _FLOOR, _CEILING = 1e-9, 10.0  # a frame that stays lets pictures be compared
@@ -121,7 +121,7 @@ def plot_bjorck_map(data, *, ax=None):
         ylabel="singular value σ at the start (no unit)",
         setup=(style.no_grid, style.log_y) if is_log else (style.no_grid,),
     ) as ax:
-        sheet_of(ax).narrow(_SHARE * sheet_of(ax).box.width)  # the figure may have no other room
+        drawn_on(ax).narrow(_SHARE * drawn_on(ax).box.width)  # the figure may have no other room
         _color_bar(ax, norm, bounds)
         counts = np.ma.masked_less(data.iterations.T, 0)
         artist(ax, None, lambda: ax.pcolormesh(*edges, counts, cmap=_COLORS, norm=norm, gid="iterations"))

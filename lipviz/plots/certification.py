@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lipviz.plots import style
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 _UPPER = {"color": style.BLUE, "marker": "D", "markersize": 5, "linestyle": "none"}
 _LOWER = {"color": style.VERMILLION, "marker": "|", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}

@@ -8,7 +8,7 @@ from lipviz.plots import style
 from lipviz.plots.activation_shapes import note, subtitle
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 _HEIGHT = 0.5
 _HOLDS, _HAPPENS, _LIES = style.BLUE, style.GREY, style.VERMILLION

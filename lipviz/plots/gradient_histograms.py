@@ -4,7 +4,7 @@ import numpy as np
 
 from lipviz.plots import style
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 TOP = 2.0  # right end of the axis: a 1-Lipschitz network has norms up to 1
 _BINS = 45

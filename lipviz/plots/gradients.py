@@ -10,7 +10,7 @@ from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.gradient_histograms import steps
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 BAND = (0.05, 0.95)  # quantiles over the samples that a band reaches between
 _TOLD = 10  # places of a flow that alternative text names

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib import colormaps
 
-from lipviz.plots import sheet, style
+from lipviz.plots import redrawing, style
 from lipviz.plots.deprecation import without_update
 
 # (attribute of the data, label, look): each line has a colour, a dash and a marker of its own.
@@ -94,7 +94,7 @@ def _network(ax, layers):
             values.append(layer.raw)
     if any(layer.constrained is not None for layer in layers):
         look = {"color": style.GREY, "linestyle": ":", "label": "raw kernels"}
-        sheet.artist(ax, ("raw kernels",), lambda: ax.plot([], [], **look)[0])
+        redrawing.artist(ax, ("raw kernels",), lambda: ax.plot([], [], **look)[0])
     style.inner_legend(ax)  # names of layers are long: inside, where they hide least
     _frame(ax, values)
 

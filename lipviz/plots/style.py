@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from lipviz import _moved
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist, sheet_of
+from lipviz.plots.redrawing import artist, drawn_on
 
 # Okabe and Ito (2008), Color universal design; without its yellow, sky blue and orange, too pale for lines on white.
 BLUE, VERMILLION, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
@@ -50,8 +50,8 @@ def new_figure(panels=1, dpi=DPI):
 def drawing(ax, *, title, xlabel, ylabel, setup=()):
     """Draw a picture on Axes in place of the one that lipviz drew there before, if any.
 
-    Within it, draw by `line`, `note` and the like, or `sheet.artist`, the same things in the same order each time; and
-    set each time whatever depends on the data, as limits do. What does not is the setup: Axes that were set up
+    Within it, draw by `line`, `note` and the like, or `redrawing.artist`, the same things in the same order each time;
+    and set each time whatever depends on the data, as limits do. What does not is the setup: Axes that were set up
     otherwise are cleared first.
 
     Args:
@@ -69,22 +69,22 @@ def drawing(ax, *, title, xlabel, ylabel, setup=()):
     """
     if ax is None:
         (ax,) = new_figure().axes
-    sheet = sheet_of(ax)
-    is_bare = sheet.begin(tuple(setup))
+    drawn = drawn_on(ax)
+    is_bare = drawn.begin(tuple(setup))
     try:
         if is_bare:
             _format(ax)
             for set_up in setup:
                 set_up(ax)
         _label(ax, xlabel, ylabel)
-        sheet.title_pad = _PAD
+        drawn.title_pad = _PAD
         yield ax
-        sheet.end()
-        if (ax.get_title(loc="left"), sheet.shown_pad) != (title, sheet.title_pad):
-            set_title(ax, title, sheet.title_pad)
-            sheet.shown_pad = sheet.title_pad
+        drawn.end()
+        if (ax.get_title(loc="left"), drawn.shown_pad) != (title, drawn.title_pad):
+            set_title(ax, title, drawn.title_pad)
+            drawn.shown_pad = drawn.title_pad
     finally:
-        sheet.leave()
+        drawn.leave()
 
 
 def prepared(ax, *, title, xlabel, ylabel):
@@ -137,7 +137,7 @@ def legend(ax, columns=3):
         borderaxespad=0.1,
     )
     if not hasattr(made, STAYS):
-        setattr(made, STAYS, repr(sheet_of(ax).legend_key) if sheet_of(ax).is_drawing else object())
+        setattr(made, STAYS, repr(drawn_on(ax).legend_key) if drawn_on(ax).is_drawing else object())
 
 
 def inner_legend(ax, loc="best", **look):
@@ -152,15 +152,15 @@ def inner_legend(ax, loc="best", **look):
 
 
 def _legend(ax, **look):
-    sheet = sheet_of(ax)
-    return sheet.legend(**look) if sheet.is_drawing else ax.legend(**look)
+    drawn = drawn_on(ax)
+    return drawn.legend(**look) if drawn.is_drawing else ax.legend(**look)
 
 
 def make_room_above(ax):
     """Move the title up, for a row between it and the Axes."""
-    sheet = sheet_of(ax)
-    if sheet.is_drawing:
-        sheet.title_pad = _PAD_OF_LEGEND
+    drawn = drawn_on(ax)
+    if drawn.is_drawing:
+        drawn.title_pad = _PAD_OF_LEGEND
     else:
         set_title(ax, ax.get_title(loc="left"), _PAD_OF_LEGEND)
 
@@ -189,7 +189,7 @@ def line(ax, gid, x, y, *, markevery=None, **look):
     Raises:
         ValueError: If it has no colour in a drawing: Matplotlib would take another one each time that it is made anew.
     """
-    if "color" not in look and sheet_of(ax).is_drawing:
+    if "color" not in look and drawn_on(ax).is_drawing:
         raise ValueError(f"Expected a colour of the line '{gid}'. Received: {', '.join(look) or 'no look'}")
 
     def move(drawn):
@@ -273,7 +273,7 @@ def log_scale(ax, values, *, bottom=None, top=None):
     smallest = max(values.min(initial=largest), largest * 10.0**-MOST_DECADES)
     lower, upper = bottom or round_number(smallest, math.floor), top or round_number(largest)
     if ax.get_yscale() != "log":
-        if sheet_of(ax).is_drawing:
+        if drawn_on(ax).is_drawing:
             raise RuntimeError("A logarithmic axis is a part of the setup: drawing(..., setup=(log_y,)).")
         log_y(ax)
     lower = min(lower, upper / 10)

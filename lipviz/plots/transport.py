@@ -11,7 +11,7 @@ from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.fields import DIVERGING, contour, draw_field, markers, plane
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 from lipviz.toys.kantorovich_rubinstein import KRTraining
 
 _LOOKS = (

@@ -9,14 +9,16 @@ import dataclasses
 
 from matplotlib import rcParams
 
-_SHEET = "lipviz_sheet"  # attribute of an Axes
+from lipviz import _moved
+
+_ATTRIBUTE = "lipviz_drawn"  # attribute of an Axes
 
 
-def sheet_of(ax):
-    """The `Sheet` of an Axes."""
-    if not hasattr(ax, _SHEET):
-        setattr(ax, _SHEET, Sheet(ax))
-    return getattr(ax, _SHEET)
+def drawn_on(ax):
+    """The `DrawnArtists` of an Axes."""
+    if not hasattr(ax, _ATTRIBUTE):
+        setattr(ax, _ATTRIBUTE, DrawnArtists(ax))
+    return getattr(ax, _ATTRIBUTE)
 
 
 def artist(ax, key, make, move=None):
@@ -31,7 +33,7 @@ def artist(ax, key, make, move=None):
     Returns:
         The artist.
     """
-    return sheet_of(ax).draw(key, make, move)
+    return drawn_on(ax).draw(key, make, move)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ def _are_equal(one, other):
         return False
 
 
-class Sheet:
+class DrawnArtists:
     """All that lipviz has drawn on an Axes, in its order. What others draw there stays, until another plot is drawn.
 
     Args:
@@ -189,3 +191,7 @@ class Sheet:
         self._is_narrow, self._box = True, self.box
         if self._ax.get_position(original=True).width != width:
             self._ax.set_position((self._box.x0, self._box.y0, width, self._box.height))
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)
