@@ -42,6 +42,7 @@ MODULES = {
     "lipviz.operators.twins": "lipviz.operators.copy_comparison",
     "lipviz.plots.layer_playground": "lipviz.plots.layer_measurement",
     "lipviz.plots.sheet": "lipviz.plots.redrawing",
+    "lipviz.plots.letters": "lipviz.plots.text_rendering",
     "lipviz.plots.fitting": "lipviz.plots.function_fits",
     "lipviz.toys.fitting": "lipviz.toys.networks",
 }
@@ -129,6 +130,7 @@ RENAMED = {
     "lipviz.normalizers.fourier.ConvolutionNorm": "lipviz.normalizers.fourier.FourierBound",
     "lipviz.plots.redrawing.Sheet": "lipviz.plots.redrawing.DrawnArtists",
     "lipviz.plots.redrawing.sheet_of": "lipviz.plots.redrawing.drawn_on",
+    "lipviz.plots.text_rendering.LetterRenderer": "lipviz.plots.text_rendering.CachedTextRenderer",
     "lipviz.operators.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
     "lipviz.operators.convolution_bounds.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
     "lipviz.operators.precision.Twin": "lipviz.operators.precision.SyncedFloat64Copy",

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 import lipviz
 from lipviz import plots
 from lipviz.explorers.shell.controls import is_set_by_page, slider
-from lipviz.plots.letters import LetterRenderer
+from lipviz.plots.text_rendering import CachedTextRenderer
 
 SOURCES = Path(lipviz.__file__).parent
 # (file, name): ours, or a protocol that is open to everybody, as IPython's is.
@@ -19,8 +19,8 @@ KNOWN = {
     ("explorers/shell/controls.py", "_property_lock"),
     ("explorers/shell/base.py", "_repr_mimebundle_"),
     ("explorers/shell/gallery.py", "_repr_mimebundle_"),
-    ("plots/letters.py", "_stamps"),
-    ("plots/letters.py", "_heights"),
+    ("plots/text_rendering.py", "_texts"),
+    ("plots/text_rendering.py", "_heights"),
 }
 
 
@@ -38,16 +38,17 @@ def test_ipywidgets_tells_what_a_page_sets_from_what_code_sets():
 
 
 def test_matplotlib_asks_a_renderer_for_the_heights_of_its_font(monkeypatch):
-    asked, answer = [], LetterRenderer._get_font_height_metrics
+    asked, answer = [], CachedTextRenderer._get_font_height_metrics
     monkeypatch.setattr(
-        LetterRenderer, "_get_font_height_metrics", lambda self, prop: (asked.append(prop), answer(self, prop))[1]
+        CachedTextRenderer, "_get_font_height_metrics", lambda self, prop: (asked.append(prop), answer(self, prop))[1]
     )
     text = Text(20, 50, "two\nlines", figure=plots.new_figure())
-    text.get_window_extent(LetterRenderer(100, 100, 100))
+    text.get_window_extent(CachedTextRenderer(100, 100, 100))
     assert asked, (
         "Matplotlib no longer asks a renderer for `_get_font_height_metrics`: pictures are right, and each text takes "
         "twice as long. See where `Text._get_layout` (matplotlib/text.py) finds the height of a line now, and answer "
-        "there in lipviz.plots.letters.LetterRenderer; or remove the method if Matplotlib remembers heights itself."
+        "there in lipviz.plots.text_rendering.CachedTextRenderer; or remove the method if Matplotlib remembers heights "
+        "itself."
     )
 
 
