@@ -34,10 +34,11 @@ start) or on [Colab]. To read: [the documentation][site].
 
 LESSON_CELLS = """\
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: {binder}
 # [Colab]: {colab}
+# [glossary]: {site}glossary.html
 
 # %% jupyter={{"source_hidden": true}} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.

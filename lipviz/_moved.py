@@ -3,9 +3,11 @@
 A finder goes before Python's own, since a submodule of a package that has moved would be found, and run, twice.
 """
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
+import inspect
 import sys
 import types
 import warnings
@@ -15,6 +17,7 @@ MODULES = {
     "lipviz.app": "lipviz.command.app",
     "lipviz.bench": "lipviz.command.bench",
     "lipviz.cli": "lipviz.command.cli",
+    "lipviz.certification.entering": "lipviz.certification.input_conversion",
     "lipviz.convolution_norms": "lipviz.normalizers.fourier",
     "lipviz.doctor": "lipviz.command.doctor",
     "lipviz.lab": "lipviz.command.lab",
@@ -28,13 +31,20 @@ MODULES = {
     "lipviz.measure.certification": "lipviz.certification",
     "lipviz.measure.convolution_claims": "lipviz.measure.claims",
     "lipviz.measure.convolutions": "lipviz.operators",
-    "lipviz.measure.fitting": "lipviz.toys.fitting",
+    "lipviz.measure.fitting": "lipviz.toys.networks",
+    "lipviz.measure.layer_playground": "lipviz.measure.layer_measurement",
     "lipviz.measure.operators": "lipviz.operators",
     "lipviz.measure.precision": "lipviz.operators.precision",
     "lipviz.measure.ratios": "lipviz.certification.ratios",
     "lipviz.measure.robustness": "lipviz.certification.radii",
     "lipviz.measure.toy_training": "lipviz.toys.training",
     "lipviz.measure.tradeoff": "lipviz.toys.tradeoff",
+    "lipviz.operators.twins": "lipviz.operators.copy_comparison",
+    "lipviz.plots.layer_playground": "lipviz.plots.layer_measurement",
+    "lipviz.plots.sheet": "lipviz.plots.redrawing",
+    "lipviz.plots.letters": "lipviz.plots.text_rendering",
+    "lipviz.plots.fitting": "lipviz.plots.function_fits",
+    "lipviz.toys.fitting": "lipviz.toys.networks",
 }
 # Old names, by their module.
 NAMES = {
@@ -42,7 +52,6 @@ NAMES = {
         **dict.fromkeys(
             (
                 "Convolution",
-                "ConvolutionBound",
                 "conv_singular_values",
                 "convolution_bound",
                 "explicit_matrix",
@@ -104,6 +113,28 @@ NAMES = {
     "lipviz.certification.radii": {"CertifiedAccuracy": "lipviz.certification"},
     "lipviz.normalizers.bounds": {"patch_coverage": "lipviz.normalizers"},
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
+    "lipviz.toys.networks": dict.fromkeys(
+        ("FunctionFit", "TARGETS", "fit_function", "fit_steps"), "lipviz.toys.function_fits"
+    ),
+}
+# Old full names, and the new ones of what has been renamed.
+RENAMED = {
+    "lipviz.explorers.tradeoff_table.DIALS": "lipviz.explorers.tradeoff_table.LOSSES",
+    "lipviz.measure.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+    "lipviz.measure.LayerPlay": "lipviz.measure.LayerMeasurement",
+    "lipviz.measure.layer_measurement.LayerPlay": "lipviz.measure.LayerMeasurement",
+    "lipviz.measure.claims.convolution_norm": "lipviz.measure.claims.largest_singular_value",
+    "lipviz.measure.convolution_norm": "lipviz.measure.largest_singular_value",
+    "lipviz.monitor.displays.sparks": "lipviz.monitor.displays.sparkline",
+    "lipviz.normalizers.fourier.roomy": "lipviz.normalizers.fourier.enlarged",
+    "lipviz.normalizers.fourier.ConvolutionNorm": "lipviz.normalizers.fourier.FourierBound",
+    "lipviz.plots.redrawing.Sheet": "lipviz.plots.redrawing.DrawnArtists",
+    "lipviz.plots.redrawing.sheet_of": "lipviz.plots.redrawing.drawn_on",
+    "lipviz.plots.text_rendering.LetterRenderer": "lipviz.plots.text_rendering.CachedTextRenderer",
+    "lipviz.operators.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+    "lipviz.operators.convolution_bounds.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
+    "lipviz.operators.precision.Twin": "lipviz.operators.precision.SyncedFloat64Copy",
+    "lipviz.operators.precision.follow": "lipviz.operators.precision.sync_copy",
 }
 
 
@@ -119,7 +150,7 @@ def warn(old, new, level):
 
 
 def name_of(module, name):
-    """What has moved out of a module, a value or a module in it, for the old one's `__getattr__`.
+    """What has moved out of a module or has another name, for the old one's `__getattr__`.
 
     Raises:
         AttributeError: If nothing of that name has.
@@ -128,11 +159,39 @@ def name_of(module, name):
     if old in MODULES:
         warn(old, MODULES[old], 3)
         return importlib.import_module(MODULES[old])
-    new = NAMES.get(module, {}).get(name)
+    new = RENAMED.get(old)
+    if new is None and name in NAMES.get(module, {}):
+        new = f"{NAMES[module][name]}.{name}"
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warn(old, f"{new}.{name}", 3)
-    return getattr(importlib.import_module(new), name)
+    warn(old, new, 3)
+    home, _, name = new.rpartition(".")
+    return getattr(importlib.import_module(home), name)
+
+
+def renamed_argument(old, new):
+    """Let a function take an argument by its old name as well, and warn.
+
+    Args:
+        old: Name that the argument had.
+        new: Name that it has.
+
+    Returns:
+        A decorator; the signature of what it gives does not show the old name.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def accepting(*args, **named):
+            if old in named:
+                warn(old, new, 2)
+                named[new] = named.pop(old)
+            return function(*args, **named)
+
+        accepting.__signature__ = inspect.signature(function)
+        return accepting
+
+    return decorate
 
 
 def new_module(name):

@@ -1,4 +1,4 @@
-"""Keras callbacks: condense while training, watch singular values in TensorBoard, schedule and report a loss's number.
+"""Keras callbacks: condense while training, watch singular values in TensorBoard, change and report loss parameters.
 
 On JAX the state of a model is not attached to it in the middle of an epoch. Each access to `self.model` brings it up to
 date, and the next step reads what a callback assigned: callbacks that act on batches cost a synchronization each.
@@ -36,7 +36,7 @@ def check_flag(name, value):
 
 @keras.saving.register_keras_serializable("lipviz")
 class CondenseCallback(ConfiguredCallback):
-    """Write the constrained kernels into the free ones, of any model that holds lipviz layers; see `condense`.
+    """Write the constrained kernels into the raw ones, of any model that holds lipviz layers; see `condense`.
 
     Training goes on from there, with the optimizer's momenta as they were.
 
@@ -85,7 +85,7 @@ class MonitorCallback(ConfiguredCallback):
     Args:
         monitored_layers: List of names of layers with a kernel, those of nested models included.
         logdir: Folder to write to.
-        target: "kernel" for the free kernel, or "wbar" for the constrained one, as it is stored: the one of the last
+        target: "kernel" for the raw kernel, or "wbar" for the constrained one, as it is stored: the one of the last
             training step's forward pass.
         what: "max" for the largest singular value, or "all" for a histogram of all.
         on_epoch: Whether at the end of each epoch.
@@ -193,7 +193,7 @@ def _plugin(name):
 
 
 class _LossCallback(ConfiguredCallback):
-    """Base: a callback that knows a number of the loss, a Keras variable, by its name."""
+    """Base: a callback that knows a parameter of the loss, a Keras variable, by its name."""
 
     def __init__(self, param_name):
         super().__init__()
@@ -220,7 +220,7 @@ class _LossCallback(ConfiguredCallback):
 
 @keras.saving.register_keras_serializable("lipviz")
 class LossParamScheduler(_LossCallback):
-    """Change a number of the loss while training: linear interpolation over training steps.
+    """Change a parameter of the loss while training: linear interpolation over training steps.
 
     Before step i the number is set to that of the broken line through the points (xp, fp), constant before the first
     and after the last. Where several losses have it, all are set.
@@ -293,7 +293,7 @@ class LossParamScheduler(_LossCallback):
 
 @keras.saving.register_keras_serializable("lipviz")
 class LossParamLog(_LossCallback):
-    """Report a number of the loss at the end of each epoch: printed, and in the logs, hence in the `History` of `fit`.
+    """Report a parameter of the loss at the end of each epoch: printed, and in the logs, hence in `History`.
 
     Args:
         param_name: Name of a variable of the loss, such as "alpha". The logs have it under this name.

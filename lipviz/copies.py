@@ -57,12 +57,12 @@ def variable_pairs(original, copy, instead=None):
     Raises:
         NotCopiedError: If the two do not have the same variables.
     """
-    for layer, twin in layer_pairs(original, copy, instead):
-        yield from _own_pairs(layer, twin)
+    for layer, counterpart in layer_pairs(original, copy, instead):
+        yield from _own_pairs(layer, counterpart)
 
 
-def _own_pairs(layer, twin):
-    ours, theirs = _own_variables(layer), _own_variables(twin)
+def _own_pairs(layer, counterpart):
+    ours, theirs = _own_variables(layer), _own_variables(counterpart)
     shapes, others = ([tuple(v.shape) for v in variables] for variables in (ours, theirs))
     if shapes != others:
         raise NotCopiedError(
@@ -92,26 +92,26 @@ def take_state(copy, original, instead=None):
     Raises:
         NotCopiedError: If the two are not made of the same layers and variables.
     """
-    for layer, twin in layer_pairs(original, copy, instead):
-        if not twin.built and layer.built:
-            twin.build_from_config(layer.get_build_config())
+    for layer, counterpart in layer_pairs(original, copy, instead):
+        if not counterpart.built and layer.built:
+            counterpart.build_from_config(layer.get_build_config())
         if not isinstance(layer, ConstrainedKernel | Parametrization):  # all of their state is variables
-            _load(twin, layer)
-        for source, target in _own_pairs(layer, twin):
+            _load(counterpart, layer)
+        for source, target in _own_pairs(layer, counterpart):
             target.assign(_value(source, target.dtype))
         if isinstance(layer, Parametrization):
-            twin.take_over(layer)
+            counterpart.take_over(layer)
 
 
-def _load(twin, layer):
+def _load(counterpart, layer):
     if type(layer).load_own_variables is not keras.layers.Layer.load_own_variables:
         store = {}
         layer.save_own_variables(store)
-        twin.load_own_variables({name: _value(value) for name, value in store.items()})
+        counterpart.load_own_variables({name: _value(value) for name, value in store.items()})
     if hasattr(layer, "save_assets"):
         with tempfile.TemporaryDirectory() as folder:
             layer.save_assets(folder)
-            twin.load_assets(folder)
+            counterpart.load_assets(folder)
 
 
 def _value(variable, dtype=None):

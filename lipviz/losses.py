@@ -1,4 +1,4 @@
-"""Losses that make use of a Lipschitz constraint: Kantorovich-Rubinstein, hinge, their mixtures, and temperatures.
+"""Losses that make use of a Lipschitz constraint: Kantorovich-Rubinstein, hinge, mixtures, scaled cross-entropies.
 
 Each loss is a pure function with one value per sample, and a thin `keras.Loss` around it. What all share:
 
@@ -285,7 +285,7 @@ def categorical_hinge(y_true, y_pred, min_margin):
     return ops.relu(min_margin - true[..., 0] + ops.max(rivals, axis=-1))
 
 
-# --- crossentropies with a temperature ---
+# --- crossentropies with an inverse temperature ---
 
 
 def _probabilities(labels, dtype):
@@ -393,7 +393,7 @@ def soft_hkr_multiclass(y_true, y_pred, alpha=0.9, min_margin=1.0, temperature=1
         y_pred: Predictions of shape (batch, C).
         alpha: Weight of the hinge, in [0, 1].
         min_margin: See `hinge_margin`; positive.
-        temperature: Factor of T, positive.
+        temperature: Factor of T, positive: an inverse temperature, under the name of the reference.
         mean_magnitude: Mean of ``|ŷ|``; None takes that of these predictions.
 
     Returns:
@@ -420,7 +420,7 @@ def soft_hkr_multiclass(y_true, y_pred, alpha=0.9, min_margin=1.0, temperature=1
 def lse_hkr_multiclass(y_true, y_pred, alpha=1.0, temperature=1.0, penalty=1.0, min_margin=1.0):
     """HKR between the true class and the soft maximum n of the others.
 
-    On ŷ times the temperature, n = log(Σ over i ≠ true of exp(t·ŷ_i))/t with t = log(C−1)/(min_margin·penalty/2), so
+    On ŷ times `temperature`, n = log(Σ over i ≠ true of exp(t·ŷ_i))/t with t = log(C−1)/(min_margin·penalty/2), so
     that n exceeds the largest by at most min_margin·penalty/2; the loss is
     (1−α)·(n − ŷ_true) + α·(relu(min_margin/2 − ŷ_true) + relu(min_margin/2 + n)).
 
@@ -431,7 +431,7 @@ def lse_hkr_multiclass(y_true, y_pred, alpha=1.0, temperature=1.0, penalty=1.0, 
         y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
         y_pred: Predictions of shape (batch, C).
         alpha: Weight of the hinges, in [0, 1].
-        temperature: Factor of the predictions, positive.
+        temperature: Factor of the predictions, positive: an inverse temperature, under the name of the reference.
         penalty: How far n may exceed the maximum, positive; in units of min_margin/2.
         min_margin: See `hinge_margin`; positive.
 
@@ -767,7 +767,7 @@ class SoftHKRMulticlassLoss(_VariableLoss):
         alpha: Weight of the hinge, in [0, 1]. A variable.
         min_margin: Margin of the hinge, positive. A variable.
         alpha_mean: Decay of the running mean, in [0, 1]; 1 keeps it as it is. A variable.
-        temperature: Factor of the softmax's sharpness, positive. A variable.
+        temperature: Factor of the softmax's sharpness, an inverse temperature, positive. A variable.
         reduction: As in Keras.
         name: Name of the loss.
 
@@ -824,7 +824,7 @@ class LseHKRMulticlassLoss(_VariableLoss):
 
     Args:
         alpha: Weight of the hinges, in [0, 1]. A variable.
-        temperature: Factor of the predictions, positive. A variable.
+        temperature: Factor of the predictions, an inverse temperature, positive. A variable.
         penalty: How far the soft maximum may exceed the maximum, positive. A variable.
         min_margin: Margin of the hinges, positive. A variable.
         reduction: As in Keras.

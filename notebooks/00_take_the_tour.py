@@ -29,10 +29,11 @@
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F00_take_the_tour.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/00_take_the_tour.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
@@ -149,7 +150,7 @@ assert accuracy >= 0.9
 # ## Look inside
 #
 # A matrix stretches an input by at most its largest **singular value**, and by at least its smallest. Dotted: what
-# the optimizer trains, free to be anything. Solid: what the network uses. Training pulled the free kernels about;
+# the optimizer trains, free to be anything. Solid: what the network uses. Training pulled the raw kernels about;
 # what is used did not move from 1.
 
 # %%
@@ -162,7 +163,7 @@ plots.picture(
 
 # %%
 for layer in spectra:
-    print(f"{layer.name:18s} free: up to {layer.raw.max():5.2f}    used: {layer.smallest:.6f} to {layer.largest:.6f}")
+    print(f"{layer.name:18s} raw: up to {layer.raw.max():5.2f}    used: {layer.smallest:.6f} to {layer.largest:.6f}")
     assert layer.largest <= 1  # the promise, exactly
     assert layer.smallest > 0.999  # and hardly anything is lost
 

@@ -29,10 +29,11 @@
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F02_orthogonalize_a_kernel.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/02_orthogonalize_a_kernel.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.

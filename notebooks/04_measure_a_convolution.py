@@ -30,10 +30,11 @@
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F04_measure_a_convolution.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/04_measure_a_convolution.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
@@ -118,7 +119,7 @@ print(f"on average {patches.mean():.2f}, at most {patches.max()}")
 for size in (4, 8, 28):
     layer = SpectralConv2D(16, 3, padding="same", bound="unsound_average")
     layer.build((None, size, size, 1))
-    norm = measure.convolution_norm(operators.linear_operator(layer))
+    norm = measure.largest_singular_value(operators.linear_operator(layer))
     average = (3 - 2 / size) ** 2
     print(f"{size:2d} × {size:<2d} divided by √{average:.3f}: norm {norm:.4f}    is_sound: {layer.is_sound}")
     assert norm > 1.02
@@ -156,7 +157,7 @@ for channels in (1, 16):
     for bound in ("unsound_average", "coverage", "tight"):
         layer = SpectralConv2D(16, 3, padding="same", bound=bound)
         layer.build((None, 8, 8, channels))
-        norm = measure.convolution_norm(operators.linear_operator(layer))
+        norm = measure.largest_singular_value(operators.linear_operator(layer))
         print(f"{channels:2d} → 16 channels, {bound:16s} norm {norm:.4f}")
         if bound != "unsound_average":
             assert norm <= 1 + 1e-9
@@ -193,8 +194,8 @@ plots.picture(
 # %%
 fft = claims.methods.index("plain FFT")
 print(f"FFT: {claims.claims[fft]:.4f}, norm: {claims.norm:.4f}, after dividing: {claims.after[fft]:.4f}")
-assert claims.lies[fft]
-assert not claims.lies[claims.is_proved].any()
+assert claims.is_below_norm[fft]
+assert not claims.is_below_norm[claims.is_proved].any()
 
 # %% [markdown]
 # Too small. An FFT of size 5 knows the frequencies 0, ⅕ and ⅖ (and their negatives), and this kernel, a chess board, is
@@ -243,7 +244,7 @@ explorer
 explorer.state = {"kernel": "random", "image": 4}
 print(explorer.statement(explorer.data))
 assert explorer.error is None
-assert not explorer.data.lies[explorer.data.is_proved].any()
+assert not explorer.data.is_below_norm[explorer.data.is_proved].any()
 explorer.reset()
 
 # %% [markdown]

@@ -22,7 +22,7 @@
 # # Certify Fashion-MNIST: accuracy that no attack can take away
 #
 # **You will learn** to train a convolutional network whose decisions come with a certificate, to read off how much of
-# its accuracy no attack can take away, to set it against real attacks, and to turn the dial between accuracy and
+# its accuracy no attack can take away, to set it against real attacks, and to choose between accuracy and
 # robustness.
 #
 # **You need** Keras (`Sequential`, `compile`, `fit`) and the idea of a 1-Lipschitz network: moving the image by a
@@ -31,10 +31,11 @@
 # **It takes** about six minutes of computing on two CPU cores, and an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F08_certify_fashion.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/08_certify_fashion.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
@@ -251,7 +252,7 @@ plots.picture(
 )
 
 # %% [markdown]
-# ## Turn the dial
+# ## Change the inverse temperature
 #
 # One number was chosen without saying why: $\tau = 3$. Train the same network with 0.5 and with 1, everything else
 # equal.
@@ -277,7 +278,7 @@ assert far[0] > far[2]  # at 1.0, the least accurate network beats the most accu
 figure = plots.new_figure()
 ax = plots.style.prepared(
     figure.axes[0],
-    title="One network, three temperatures",
+    title="One network, three inverse temperatures",
     xlabel="size ε of the change (l2 norm, units of the input)",
     ylabel="certified accuracy (share, no unit)",
 )
@@ -301,9 +302,9 @@ plots.picture(
 # on 4,000 images $\tau = 100$ reached .743 and .731 (two seeds), $\tau = 10$ .751 and .763, $\tau = 3$ .769 and .759.
 # Which one is right most often depends on how long you train; which one holds furthest did not, as far as we tried.
 #
-# ## Another dial
+# ## Another parameter
 #
-# HKR, the loss of lesson 07, has a dial of its own: the weight $\alpha$ of the hinge. Below are networks for the
+# HKR, the loss of lesson 07, has a parameter of its own: the weight $\alpha$ of the hinge. Below are networks for the
 # digits that were trained with both losses. Choose HKR and move $\alpha$ from 1 to 100; then look where the
 # crossentropies lie.
 
@@ -318,7 +319,7 @@ explorer.state = {"alpha": 1.0}
 careful = explorer.data.runs[explorer.data.chosen]
 print(explorer.statement(explorer.data))
 assert explorer.error is None
-assert eager.dial > careful.dial
+assert eager.loss_parameter > careful.loss_parameter
 
 # %% [markdown]
 # ## What can be reached?
@@ -355,12 +356,12 @@ course.check("certificates.pair", answer)
 # ### Exercise 3: change
 
 # %%
-course.exercise("certificates.dial")
+course.exercise("certificates.tau")
 
 # %%
 answer = ...
 
-course.check("certificates.dial", answer)
+course.check("certificates.tau", answer)
 
 # %% [markdown]
 # ### Exercise 4: build
@@ -383,7 +384,7 @@ course.check("certificates.share", share)
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training: scalable certification of perturbation invariance for
 #   deep neural networks*, NeurIPS 2018: radii from margins.
 # * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
-#   NeurIPS 2022: the temperature.
+#   NeurIPS 2022: the inverse temperature.
 # * S.-M. Moosavi-Dezfooli, A. Fawzi, P. Frossard: *DeepFool: a simple and accurate method to fool deep neural
 #   networks*, CVPR 2016.
 # * A. Madry et al.: *Towards deep learning models resistant to adversarial attacks*, ICLR 2018: projected gradient

@@ -29,10 +29,11 @@
 # **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F09_explain_with_gradients.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/09_explain_with_gradients.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
@@ -318,7 +319,7 @@ assert np.median(reached["ordinary"]) > 1.5
 # Predict: which of the two networks will draw?
 
 # %%
-twins = {}
+pairs = {}
 for model in (ordinary, lipschitz):
     x = x_test[shown].astype("float64")
     goal = -np.asarray(exact[model.name](x, training=False))[:, 0]
@@ -326,7 +327,7 @@ for model in (ordinary, lipschitz):
         score, look = np.asarray(exact[model.name](x, training=False))[:, 0], measure.saliency(model, x, output=0)
         x = x - ((score - goal) / look.norms**2)[:, None, None, None] * look.maps
     after = certification.certified_radius(model, x).predicted
-    twins[model.name] = measure.AdversarialPairs(
+    pairs[model.name] = measure.AdversarialPairs(
         indices=shown,
         inputs=x_test[shown].astype("float64"),
         attacked=x,
@@ -336,23 +337,26 @@ for model in (ordinary, lipschitz):
         distances=np.linalg.norm((x - x_test[shown]).reshape(len(x), -1), axis=1),
         radii=certain[model.name].radii[shown],
     )
-    assert twins[model.name].success.all()
+    assert pairs[model.name].success.all()
 
 plots.picture(
-    plots.plot_adversarial_pairs(twins["ordinary"], title="Ordinary network: attacked twins"),
-    "The ordinary network. " + plots.alt_text(twins["ordinary"]),
+    plots.plot_adversarial_pairs(pairs["ordinary"], title="Ordinary network, attacked"),
+    "The ordinary network. " + plots.alt_text(pairs["ordinary"]),
     caption="The ordinary network calls the second row the opposite of the first, with equal conviction.",
 )
 
 # %%
 plots.picture(
-    plots.plot_adversarial_pairs(twins["1-Lipschitz"], title="1-Lipschitz network: attacked twins"),
-    "The 1-Lipschitz network. " + plots.alt_text(twins["1-Lipschitz"]),
+    plots.plot_adversarial_pairs(pairs["1-Lipschitz"], title="1-Lipschitz network, attacked"),
+    "The 1-Lipschitz network. " + plots.alt_text(pairs["1-Lipschitz"]),
     caption="The 1-Lipschitz network: shafts and soles are taken off the boots, and put onto the sneakers.",
 )
 
 # %%
-way, certified = twins["1-Lipschitz"].distances, 2 * twins["1-Lipschitz"].radii  # to the boundary, and as far again
+way, certified = (
+    pairs["1-Lipschitz"].distances,
+    2 * pairs["1-Lipschitz"].radii,
+)  # to the boundary, and as far again
 print("way to the mirrored score, over twice the certificate:", np.round(way / certified, 3))
 # What the score lacks at the end of the walk would take this way at least:
 missing = np.abs(np.asarray(exact["1-Lipschitz"](x, training=False))[:, 0] - goal) / certain["1-Lipschitz"].bounds[0, 0]

@@ -29,10 +29,11 @@
 # **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F10_export_and_serve.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/10_export_and_serve.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
@@ -118,18 +119,18 @@ assert accuracy > 0.85
 # %% [markdown]
 # ## Two kernels in every layer
 #
-# A constrained layer holds a **free** kernel, which the optimizer moves, and the **constrained** one, `wbar`, which is
+# A constrained layer holds a **raw** kernel, which the optimizer moves, and the **constrained** one, `wbar`, which is
 # derived from it and predicts. `condense` writes the second over the first. Nothing that is predicted changes; what
 # training dragged along is gone, and further training starts from a tidy kernel. Look at the largest singular value,
 # the largest factor by which the kernel's matrix stretches a vector:
 
 # %%
 before = model.predict(x_test, verbose=0)
-free = [layer.raw.max() for layer in measure.singular_values(model)]
+raw = [layer.raw.max() for layer in measure.singular_values(model)]
 model.condense()
 condensed = [layer.raw.max() for layer in measure.singular_values(model)]
-for layer, old, new in zip(measure.singular_values(model), free, condensed, strict=True):
-    print(f"{layer.name:20s} free kernel: {old:6.3f}, condensed: {new:6.3f}, used: {layer.largest:6.3f}")
+for layer, old, new in zip(measure.singular_values(model), raw, condensed, strict=True):
+    print(f"{layer.name:20s} raw kernel: {old:6.3f}, condensed: {new:6.3f}, used: {layer.largest:6.3f}")
 
 assert np.abs(model.predict(x_test, verbose=0) - before).max() < 1e-5
 
@@ -362,7 +363,7 @@ for dtype in ("float16", "bfloat16"):
 # %% [markdown]
 # ## Look at a layer of the file
 #
-# The layer playground opens any layer, also one of a file. Left: all singular values of the layer that was trained on
+# The layer explorer opens any layer, also one of a file. Left: all singular values of the layer that was trained on
 # without its constraint. How many are above 1? Then choose `SpectralDense` for comparison.
 
 # %%

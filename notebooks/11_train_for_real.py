@@ -30,10 +30,11 @@
 # **It takes** about a minute of computing on two CPU cores, and an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F11_train_for_real.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/11_train_for_real.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
@@ -315,13 +316,13 @@ assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
 # %% [markdown]
 # **Surprise**: such a rate kills the ordinary network (no gradient is left to learn from), or makes it wild. The
 # Lipschitz network has forgotten some of what it knew, but it is intact: still every singular value is 1, still every
-# gradient passes. What did grow are its *free* kernels, behind the constraint:
+# gradient passes. What did grow are its *raw* kernels, behind the constraint:
 
 # %%
-free = [layer.raw.max() for layer in measure.singular_values(model)]
+raw = [layer.raw.max() for layer in measure.singular_values(model)]
 used = [layer.largest for layer in measure.singular_values(model)]
-print("largest singular values, free:", np.round(free, 1), "  used:", np.round(used, 6))
-assert max(used) <= 1 < min(free)
+print("largest singular values, raw:", np.round(raw, 1), "  used:", np.round(used, 6))
+assert max(used) <= 1 < min(raw)
 
 # %% [markdown]
 # The network does not see their size, only their direction: ten times the kernel gives the same `wbar`. But a step of

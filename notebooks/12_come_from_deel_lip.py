@@ -30,10 +30,11 @@
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
 
 # %% [markdown] tags=["launch"]
-# Run it in your browser, without installing anything: on [Binder] or on [Colab].
+# Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
 #
 # [Binder]: https://mybinder.org/v2/gh/lipviz/lipviz/HEAD?labpath=notebooks%2F12_come_from_deel_lip.py
 # [Colab]: https://colab.research.google.com/github/lipviz/lipviz/blob/gh-pages/notebooks/12_come_from_deel_lip.ipynb
+# [glossary]: https://lipviz.github.io/lipviz/glossary.html
 
 # %% jupyter={"source_hidden": true} tags=["launch", "remove-cell"]
 # Where lipviz is missing, as on Colab, this installs it. The notebook server stays as it is.
@@ -238,7 +239,7 @@ up_here = SpectralConv2DTranspose(4, 2, strides=2, use_bias=False)
 for layer in (up_there, up_here):
     layer.build((None, 8, 8, 1))
 up_there.kernel.assign(orthogonal.reshape(up_there.kernel.shape))
-there, here = (measure.convolution_norm(operators.linear_operator(layer)) for layer in (up_there, up_here))
+there, here = (measure.largest_singular_value(operators.linear_operator(layer)) for layer in (up_there, up_here))
 table.append(("transposed convolution, stride 2, norm", 1.0, there, here))
 print(f"there: {there:.4f}    here: {here:.6f}")
 assert abs(there - 2) < 1e-6
@@ -250,10 +251,10 @@ assert here <= 1
 #
 # ## Which weights predict?
 #
-# A Lipschitz layer has two kernels: a free one that the optimizer moves, and the constrained one, `wbar`. In the
+# A Lipschitz layer has two kernels: a raw one that the optimizer moves, and the constrained one, `wbar`. In the
 # reference, on today's Keras with TensorFlow, the two share their memory: a training step writes the constrained
 # kernel, the optimizer moves it away again, and `predict` uses what is there. Play that with our model, as if you
-# wanted to fine-tune it: condense it (write `wbar` into the free kernels), compile it anew, make *one* step of Adam,
+# wanted to fine-tune it: condense it (write `wbar` into the raw kernels), compile it anew, make *one* step of Adam,
 # and look at both. (`run_eagerly` only spares Keras the compiling.)
 
 # %%
@@ -261,18 +262,18 @@ model.condense()
 model.compile(keras.optimizers.Adam(1e-2), loss=TauCategoricalCrossentropy(tau=20.0), run_eagerly=True)
 model.train_on_batch(x_train[:128], one_hot_train[:128])
 lipviz.model.refresh(model)
-free = [layer.raw.max() for layer in measure.singular_values(model)]
+raw = [layer.raw.max() for layer in measure.singular_values(model)]
 used = [layer.largest for layer in measure.singular_values(model)]
-table.append(("three layers after one step of Adam, product of σ", 1.0, np.prod(free), np.prod(used)))
-print("there, what predicts:", np.round(free, 3), f"   product {np.prod(free):.3f}")
+table.append(("three layers after one step of Adam, product of σ", 1.0, np.prod(raw), np.prod(used)))
+print("there, what predicts:", np.round(raw, 3), f"   product {np.prod(raw):.3f}")
 print("here,  what predicts:", np.round(used, 6), f"   product {np.prod(used):.6f}")
-assert np.prod(free) > 1.05
+assert np.prod(raw) > 1.05
 assert np.prod(used) <= 1
 
 # %% [markdown]
 # One step is enough. How much it is depends on the length of the last step: most where Adam begins, next to nothing
 # after a long training that has come to rest. But nothing tells you which of the two you have. Here a prediction
-# compares the free kernel with the one that `wbar` was made of, and constrains it anew where they differ. `fit` of a
+# compares the raw kernel with the one that `wbar` was made of, and constrains it anew where they differ. `fit` of a
 # `lipviz.Sequential` stores the result at its end. After a loop of your own, or with a plain `keras.Model`,
 # `lipviz.model.refresh(model)` does, so that the next predictions need not.
 #

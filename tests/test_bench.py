@@ -188,7 +188,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     command += ["--json", str(tmp_path / "figures.json")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stderr) == (0, "poolings …\n")  # no greeting of TensorFlow
+    assert (done.returncode, done.stderr) == (0, "poolings …\n")  # no import message of TensorFlow
     assert "backend tensorflow" in done.stdout
     assert "ScaledL2NormPooling2D / average" in done.stdout
     assert json.loads((tmp_path / "figures.json").read_text())["setting"]["backend"] == "tensorflow"

@@ -665,7 +665,7 @@ def test_certify_as_a_command_knows_our_classes_and_names_others(tmp_path, capsy
     environment = clean_environment(tmp_path)
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     done = run_command([LIPVIZ, "certify", tmp_path / "ours.keras", "--json", "--no-search"], env=environment)
-    assert (done.returncode, done.stderr) == (0, "")  # no greeting of TensorFlow either
+    assert (done.returncode, done.stderr) == (0, "")  # no import message of TensorFlow either
     assert json.loads(done.stdout)["upper_bound"] <= 1.0
 
     assert cli.main(["certify", str(tmp_path / "other.keras"), "--no-search"]) == 1
@@ -762,11 +762,11 @@ def test_certify_says_in_one_line_what_is_wrong(saved, tmp_path, capsys):
         assert message in captured.err
 
 
-# --- TensorFlow's greeting ---
+# --- TensorFlow's import messages ---
 
 
 @pytest.mark.slow
-def test_no_greeting_interrupts_the_doctor(tmp_path):
+def test_no_import_message_interrupts_the_doctor(tmp_path):
     environment = clean_environment(tmp_path)
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     done = run_command([LIPVIZ, "doctor"], env=environment, cwd=tmp_path)
@@ -775,9 +775,9 @@ def test_no_greeting_interrupts_the_doctor(tmp_path):
 
 SPEAKING = """
 import os, sys
-from lipviz.command.greeting import without_greeting
+from lipviz.command.import_messages import without_import_messages
 assert "keras" not in sys.modules
-with without_greeting():
+with without_import_messages():
     os.write(2, b"I0000 port.cc:153] oneDNN custom operations are on. You may see\\n")
     print("from Python", file=sys.stderr)
     os.write(2, b"F0000 compiled to use AVX\\nno end of line")
@@ -789,7 +789,7 @@ print(", afterwards", file=sys.stderr)
 @pytest.mark.parametrize(
     ("end", "status", "last"), [("pass", 0, ", afterwards\n"), ("os.abort()", -6, ""), ("os._exit(3)", 3, "")]
 )
-def test_all_but_the_greeting_passes_even_from_a_process_that_crashes(end, status, last):
+def test_all_but_the_import_messages_passes_even_from_a_process_that_crashes(end, status, last):
     program = f"import sys; sys.argv[0] = 'lipviz'\n{SPEAKING.format(end=end)}"
     done = run_command([sys.executable, "-c", program])
     assert done.returncode == status

@@ -11,7 +11,7 @@ import lipviz
 from lipviz import Sequential, copies, vanillaModel
 from lipviz import layers as lip
 from lipviz.keras_internals import inner_layers
-from lipviz.operators import float64_copy, twins
+from lipviz.operators import copy_comparison, float64_copy
 from lipviz.operators.precision import float64_scope
 from tests.layers.citizenship import WITHOUT
 
@@ -272,9 +272,9 @@ def test_factors_of_layers_survive(how, tmp_path):
     with float64_scope():
         np.testing.assert_allclose(values(copy, X)[0], want, rtol=0, atol=1e-5 * np.abs(want).max())
     if how != "vanillaModel":
-        for layer, twin in copies.layer_pairs(model, copy):
+        for layer, counterpart in copies.layer_pairs(model, copy):
             if how != "clone_model" or not isinstance(layer, Sequential):  # Keras makes a plain stack
-                assert getattr(twin, "k_coef_lip", None) == getattr(layer, "k_coef_lip", None)
+                assert getattr(counterpart, "k_coef_lip", None) == getattr(layer, "k_coef_lip", None)
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT.keys() - {"PadConv2D"}))
@@ -366,8 +366,8 @@ def test_a_graph_with_another_argument_is_seen():
     x = keras.Input((6,))
     model = keras.Model(x, L.Dense(6)(x) * 2.53125)
     same, other = (json.dumps(model.get_config()).replace("2.53125", number) for number in ("2.53125", "3.5"))
-    assert twins.difference(model, keras.Model.from_config(json.loads(same))) is None
-    assert "other steps" in twins.difference(model, keras.Model.from_config(json.loads(other)))
+    assert copy_comparison.difference(model, keras.Model.from_config(json.loads(same))) is None
+    assert "other steps" in copy_comparison.difference(model, keras.Model.from_config(json.loads(other)))
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float32"])

@@ -20,7 +20,7 @@ from lipviz.measure.training_log import TrainingLog, hkr_terms, used_extremes
 from lipviz.model import Sequential
 from lipviz.monitor import TrainingMonitor, displays
 from lipviz.monitor import callback as callback_module
-from lipviz.monitor.displays import Lines, Notebook, RichTerminal, sparks
+from lipviz.monitor.displays import Lines, Notebook, RichTerminal, sparkline
 from lipviz.monitor.progress import Progress, duration
 
 X = np.random.default_rng(0).standard_normal((24, 4)).astype("float32")
@@ -356,15 +356,15 @@ def test_a_terminal_gets_a_table_in_place(monkeypatch):
     fit(plain(), monitor, epochs=3)
     text = stream.getvalue()
     assert "Finished: 3 of 3 epochs" in text
-    assert re.search(rf"loss +{sparks(monitor.log.metrics['loss'])} ", text)
+    assert re.search(rf"loss +{sparkline(monitor.log.metrics['loss'])} ", text)
     assert text.rstrip().endswith("\x1b[?25h")  # the cursor is back
 
 
-def test_sparks():
-    assert sparks([0, 2, 7, np.nan]) == "▁▃█×"
-    assert sparks([]) == ""
-    assert sparks([3, 3]) == "▁▁"
-    assert len(sparks(range(100))) == 24
+def test_sparkline():
+    assert sparkline([0, 2, 7, np.nan]) == "▁▃█×"
+    assert sparkline([]) == ""
+    assert sparkline([3, 3]) == "▁▁"
+    assert len(sparkline(range(100))) == 24
 
 
 # --- notebook ---
@@ -388,7 +388,7 @@ def test_a_notebook_has_one_bar_and_one_picture_updated_in_place(monkeypatch):
     monkeypatch.setattr(IPython.display, "display", lambda object_, display_id: Handle(handles, object_))
     monkeypatch.setattr(callback_module, "_TICK", 0.0)
     model, monitor = constrained(), TrainingMonitor(mode="notebook", every=1e-3)
-    monkeypatch.setattr(callback_module, "_PATIENCE", 0)
+    monkeypatch.setattr(callback_module, "_WAIT_PER_DRAWING", 0)
     fit(model, monitor, epochs=3)
     assert len(handles) == 2
     bar, picture = handles

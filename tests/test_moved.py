@@ -68,6 +68,15 @@ def test_a_name_that_has_moved_is_the_new_one(module, name, new):
     assert [warning.filename for warning in found] == [__file__]
 
 
+@pytest.mark.parametrize(("old", "new"), _moved.RENAMED.items())
+def test_a_name_that_has_been_replaced_is_the_new_one(old, new):
+    (module, _, name), (home, _, present) = old.rpartition("."), new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"`{old}` has moved and will be removed: use `{new}`") as found:
+        value = getattr(importlib.import_module(module), name)
+    assert value is getattr(importlib.import_module(home), present)
+    assert [warning.filename for warning in found] == [__file__]
+
+
 def test_other_names_are_no_names():
     with pytest.raises(AttributeError, match=r"module 'lipviz\.measure' has no attribute 'certifi'"):
         importlib.import_module("lipviz.measure").certifi  # noqa: B018

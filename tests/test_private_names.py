@@ -23,7 +23,7 @@ import lipviz
 from lipviz import keras_internals as internals
 from lipviz import plots
 from lipviz.explorers.shell.controls import is_set_by_page, slider
-from lipviz.plots.letters import LetterRenderer
+from lipviz.plots.text_rendering import CachedTextRenderer
 from tools import arrows
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +46,7 @@ KNOWN = {
     # lipviz's own, of another module, and on layers.
     ("model.py", "_factor_dtypes"),
     ("certification/classifiers.py", "_ended_a_model"),
+    ("explorers/shell/base.py", "_renamed"),
 }
 # (module, class, name): what a class overrides of a base of another package.
 OVERRIDDEN = {("keras_internals", "RestoredVariable", "_restore_from_tensors")}
@@ -318,16 +319,17 @@ def test_ipywidgets_tells_what_a_page_sets_from_what_code_sets():
 
 
 def test_matplotlib_asks_a_renderer_for_the_heights_of_its_font(monkeypatch):
-    asked, answer = [], LetterRenderer._get_font_height_metrics
+    asked, answer = [], CachedTextRenderer._get_font_height_metrics
     monkeypatch.setattr(
-        LetterRenderer, "_get_font_height_metrics", lambda self, prop: (asked.append(prop), answer(self, prop))[1]
+        CachedTextRenderer, "_get_font_height_metrics", lambda self, prop: (asked.append(prop), answer(self, prop))[1]
     )
     text = Text(20, 50, "two\nlines", figure=plots.new_figure())
-    text.get_window_extent(LetterRenderer(100, 100, 100))
+    text.get_window_extent(CachedTextRenderer(100, 100, 100))
     assert asked, (
         "Matplotlib no longer asks a renderer for `_get_font_height_metrics`: pictures are right, and each text takes "
         "twice as long. See where `Text._get_layout` (matplotlib/text.py) finds the height of a line now, and answer "
-        "there in lipviz.plots.letters.LetterRenderer; or remove the method if Matplotlib remembers heights itself."
+        "there in lipviz.plots.text_rendering.CachedTextRenderer; or remove the method if Matplotlib remembers heights "
+        "itself."
     )
 
 

@@ -50,14 +50,14 @@ LAYERS = (
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Those that stand apart: what each is for, and what it may import beside its own modules.
-_COMMANDS = ("app", "bench", "greeting", "lab", "doctor")
+_COMMANDS = ("app", "bench", "import_messages", "lab", "doctor")
 APART = {
     "": ("hands the packages out when they are asked for", set(HEIGHT)),
     "data": ("data sets", {"_version"}),
     "course": ("exercises of the lessons, and their checks", {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]}),
     "command": ("the parts of the `lipviz` command", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version"}),
-    "command.greeting": ("keeps TensorFlow's greeting from the terminal", set()),
+    "command.import_messages": ("keeps TensorFlow's import messages from the terminal", set()),
     "command.doctor": ("examines an installation", {"_version", "data"}),
     "command.app": ("serves explorers as pages of their own", {"explorers", "command.lab"}),
     "command.bench": (

@@ -1,4 +1,4 @@
-"""What a certified network reaches on Fashion-MNIST: accuracy against certified accuracy, for several temperatures.
+"""What a certified network reaches on Fashion-MNIST: accuracy against certified accuracy, for several values of τ.
 
     python -m tools.fashion_frontier [--taus T ...] [--epochs N] [--seeds S ...] [--validate] [--json FILE] ...
 

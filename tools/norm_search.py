@@ -58,7 +58,7 @@ def norm_and_direction(layer, matrices):
 
 
 def ascend(layer, matrices, steps):
-    """The largest norm along a path of gradient ascent on the free kernel."""
+    """The largest norm along a path of gradient ascent on the raw kernel."""
     largest = 0.0
     for step in range(steps + 1):
         layer.refresh()

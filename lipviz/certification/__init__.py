@@ -4,6 +4,7 @@
 `lipviz.rules`.
 """
 
+from lipviz import _moved
 from lipviz.certification import matrices  # noqa: F401 - enters its rules
 from lipviz.certification.attacks import Attack, attack
 from lipviz.certification.certificate import Certificate
@@ -34,3 +35,7 @@ __all__ = [
     "pairwise_bounds",
     "secant_ratios",
 ]
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -3,7 +3,7 @@
 A model has three hashes. The configuration is its graph, and the class and settings of each step. Names of layers, what
 only training sees (initializers, regularizers, `trainable`, seeds, compilation) and the size of the batch are left out.
 The weights are the variables, and what layers save beside them, such as a vocabulary. The constrained kernels are those
-that inference uses. They are derived from free kernels and settings, but not bit by bit: a training step and `refresh`
+that inference uses. They are derived from raw kernels and settings, but not bit by bit: a training step and `refresh`
 round in different ways.
 
 Equal hashes mean the same function; different ones mean only that nobody has shown the functions to be the same.
@@ -44,7 +44,7 @@ class Fingerprint:
 
     Attributes:
         configuration: Of the graph, and of the class and settings of each step.
-        weights: Of the variables, and of what layers save beside them; of constrained layers the free ones.
+        weights: Of the variables, and of what layers save beside them; of constrained layers the raw ones.
         constrained: Of the constrained kernels that inference uses.
     """
 

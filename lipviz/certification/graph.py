@@ -8,7 +8,7 @@ import time
 import keras
 import numpy as np
 
-from lipviz.certification import entering, merging, rounding, sizes
+from lipviz.certification import input_conversion, merging, rounding, sizes
 from lipviz.certification import masks as masking
 from lipviz.certification.merging import Flow
 from lipviz.certification.results import LayerBound
@@ -113,7 +113,7 @@ class Trace:
     def _entered(self, prefix, model, flows):
         """What the layers of a model are given, and a row where Keras converts it in a way that has no bound."""
         self._since = time.perf_counter()
-        taken = entering.entered(model, flows)
+        taken = input_conversion.converted(model, flows)
         for _, bound in taken:
             if bound is not None:
                 self._row(f"{prefix}input", model, bound)

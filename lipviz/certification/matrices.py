@@ -10,7 +10,7 @@ import numpy as np
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel, PadConv2D
 from lipviz.operators.convolution import Convolution
-from lipviz.operators.convolution_bounds import ConvolutionBound, convolution_bound, size_free_bound
+from lipviz.operators.convolution_bounds import ConvolutionNormBounds, convolution_bound, size_free_bound
 from lipviz.operators.linear import (
     AVERAGES,
     CONVOLUTIONS,
@@ -163,7 +163,7 @@ def _settings(operator):
 _DUAL = {1: math.inf, math.inf: 1}
 
 
-def _from(bound: ConvolutionBound):
+def _from(bound: ConvolutionNormBounds):
     return Bound(min(bound.lower, bound.upper), bound.upper, bound.method)
 
 

@@ -204,7 +204,7 @@ def _changes(old, new, other_keras):
         yield "its weights have changed"
     elif old.configuration == new.configuration and old.constrained != new.constrained:
         yield (
-            "its constrained kernels are not those that were certified, though its free kernels are (a call in "
+            "its constrained kernels are not those that were certified, though its raw kernels are (a call in "
             "training may round them in another way: `lipviz.model.refresh` it, and compare or certify it again)"
         )
 

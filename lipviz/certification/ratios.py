@@ -126,9 +126,9 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
     best = [points, directions, ratios]
     path = [ratios.max()]
     with float64_scope():
-        climber = _Climber(network, points, radius)
+        gradients = _RatioGradients(network, points, radius)
         for step in range(steps):
-            uphill_points, uphill_directions = climber.at(points, directions)
+            uphill_points, uphill_directions = gradients.at(points, directions)
             directions = unit_vectors(uphill_directions, directions)
             # Long moves first to reach other regions, short ones last to settle.
             points = points + 0.1 * spread * (1 - step / steps) * unit_vectors(uphill_points)
@@ -184,7 +184,7 @@ def _ratios(network, points, directions, radius):
     return np.where(np.isfinite(ratios), ratios, 0.0)  # outputs that are not finite show nothing
 
 
-class _Climber(Gradients):
+class _RatioGradients(Gradients):
     """Gradients of Σ ‖f(x + r·d) − f(x)‖² / 2r² with respect to the points x and the directions d."""
 
     def __init__(self, network, points, radius):

@@ -216,9 +216,9 @@ def _notebooks(arguments):
 
 def _doctor(arguments):
     from lipviz.command import doctor
-    from lipviz.command.greeting import without_greeting
+    from lipviz.command.import_messages import without_import_messages
 
-    with without_greeting():
+    with without_import_messages():
         report = doctor.examine()
     for title, findings in report.items():
         print(f"{title}:")
@@ -229,12 +229,12 @@ def _doctor(arguments):
 
 
 def _certify(arguments):
-    from lipviz.command.greeting import without_greeting
+    from lipviz.command.import_messages import without_import_messages
 
     if arguments.check and (unused := [name for name in arguments.given if name.split("=")[0] in _OF_CERTIFYING]):
         arguments.error(f"argument --check: not allowed with {', '.join(unused)}, as nothing is certified")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with without_greeting():
+    with without_import_messages():
         from lipviz import certification  # noqa: F401 - with Keras, whose backend greets
 
     work = _make_certificate if arguments.check is None else _check_certificate
@@ -281,7 +281,7 @@ def _check_certificate(arguments):
 
 
 def _bench(arguments):
-    from lipviz.command.greeting import without_greeting
+    from lipviz.command.import_messages import without_import_messages
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if arguments.backend and os.environ.get("KERAS_BACKEND") != arguments.backend:
@@ -289,7 +289,7 @@ def _bench(arguments):
         environment = {**os.environ, "KERAS_BACKEND": arguments.backend}
         return subprocess.call([sys.executable, "-c", _AGAIN, "bench", *arguments.given], env=environment)
 
-    with without_greeting():
+    with without_import_messages():
         from lipviz.command import bench
 
     def tell(title):

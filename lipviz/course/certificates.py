@@ -1,4 +1,4 @@
-"""Exercises of lesson 08: what a certificate leaves, which constant it needs, what a loss's dial does."""
+"""Exercises of lesson 08: what a certificate leaves, which constant it needs, what the parameter of a loss does."""
 
 import json
 import math
@@ -78,29 +78,29 @@ PAIR = Exercise(
     ),
 )
 
-_BEGIN, _DIAL = 1.0, 100.0
+_FIRST_TAU, _TAU = 1.0, 100.0
 
 
 def _mean_radius(tau):
-    """Mean certified radius of the run that the explorer chooses at that temperature: the last of equal ones."""
+    """Mean certified radius of the run that the explorer chooses at that τ: the last of equal ones."""
     path = Path(__file__).parents[1] / "toys" / "tradeoff_digits.json"
     runs = json.loads(path.read_text(encoding="utf-8"))
-    return [run["mean_radius"] for run in runs if (run["loss"], run["dial"]) == ("crossentropy", tau)][-1]
+    return [run["mean_radius"] for run in runs if (run["loss"], run["loss_parameter"]) == ("crossentropy", tau)][-1]
 
 
-DIAL = Exercise(
-    id="certificates.dial",
+TAU = Exercise(
+    id="certificates.tau",
     question=(
-        f"Set the explorer to the loss `crossentropy` and the temperature τ = {_DIAL:g}, by the sliders or by "
-        f'`explorer.state = {{"loss": "crossentropy", "tau": {_DIAL}}}`. What is the mean certified radius of the run '
+        f"Set the explorer to the loss `crossentropy` and the inverse temperature τ = {_TAU:g}, by the sliders or by "
+        f'`explorer.state = {{"loss": "crossentropy", "tau": {_TAU}}}`. What is the mean certified radius of the run '
         "that it chooses, to two digits after the point? Read it off, or ask for "
         "`explorer.data.runs[explorer.data.chosen].mean_radius`."
     ),
     kind=Number(
         tolerance=0.0051,
         mistakes={
-            round(_mean_radius(_BEGIN), 2): "That is the run with τ = 1, where the explorer begins. Move τ to 100.",
-            _DIAL: "That is τ. Which mean certified radius does the run with that τ have?",
+            round(_mean_radius(_FIRST_TAU), 2): "That is the run with τ = 1, where the explorer begins. Move τ to 100.",
+            _TAU: "That is τ. Which mean certified radius does the run with that τ have?",
         },
     ),
     hints=(
@@ -108,11 +108,11 @@ DIAL = Exercise(
         "The chosen run has a ring in the left picture; the mean certified radius is its place on the lower axis.",
         "Run the line of the question, then print `explorer.data.runs[explorer.data.chosen].mean_radius`.",
     ),
-    solution=_mean_radius(_DIAL),
+    solution=_mean_radius(_TAU),
     explanation=(
-        f"With τ = 100 the mean certified radius is {_mean_radius(_DIAL):.2f}, with τ = 1 it is "
-        f"{_mean_radius(_BEGIN):.2f}: once an image is right by a hundredth, a cross-entropy at that scale is content, "
-        "and stops asking for margin."
+        f"With τ = 100 the mean certified radius is {_mean_radius(_TAU):.2f}, with τ = 1 it is "
+        f"{_mean_radius(_FIRST_TAU):.2f}: once an image is right by a hundredth, a cross-entropy at that scale is "
+        "content, and stops asking for margin."
     ),
 )
 
@@ -187,4 +187,4 @@ SHARE = Exercise(
     ),
 )
 
-EXERCISES = (LEFT, PAIR, DIAL, SHARE)
+EXERCISES = (LEFT, PAIR, TAU, SHARE)

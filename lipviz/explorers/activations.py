@@ -8,10 +8,10 @@ import numpy as np
 from keras import ops
 
 from lipviz import layers
-from lipviz.explorers.shell.ahead import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
+from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.activation_shapes import RANGE, ActivationProbe, ActivationShape
 from lipviz.plots import alt_text
 from lipviz.plots.activation_shapes import (
@@ -66,7 +66,7 @@ class ActivationExplorer(Explorer):
     def __init__(self, activation=None):
         self._own = activation
         self._probe = functools.lru_cache(maxsize=32)(self._new_probe)
-        self._known, self._probing = Remembered(self._measure), threading.Lock()
+        self._known, self._probing = ResultCache(self._measure), threading.Lock()
         super().__init__()
 
     def make_controls(self):

@@ -22,7 +22,7 @@ class BjorckExplorer(Explorer):
 
     Args:
         kernel: Your own kernels, besides those that the explorer offers: an array of two axes or more, or a built
-            layer or model, whose free kernels are taken. Shown first where given.
+            layer or model, whose raw kernels are taken. Shown first where given.
 
     A kernel that cannot be used (NaN, no matrix, a model that is not built) gives a message in the explorer.
     """

@@ -69,7 +69,9 @@ class BoundaryExplorer(Explorer):
                 "k": log_slider("k", 1.0, -1, 1, "Lipschitz constant that a constrained network is held to"),
             },
             "Training": {
-                "tau": log_slider("temperature τ", 10.0, 0, 2, "The larger, the more the loss asks of close samples"),
+                "tau": log_slider(
+                    "inverse temperature τ", 10.0, 0, 2, "The larger, the more the loss asks of close samples"
+                ),
                 "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all samples at once"),
             },
         }

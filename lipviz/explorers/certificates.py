@@ -14,7 +14,7 @@ from lipviz.measure.certified_image import ImageCertifier
 from lipviz.plots import alt_text
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
 from lipviz.plots.style import number
-from lipviz.toys.fitting import toy_network, training
+from lipviz.toys.networks import toy_network, training
 
 _STEPS, _PICTURES = 150, 6  # of the training on digits
 _TAU = 5.0

@@ -5,10 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 
-from lipviz.explorers.shell.ahead import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
+from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.claims import (
     KERNEL_KINDS,
     SPECTRUM_SIDE,
@@ -53,7 +53,7 @@ class ConvolutionExplorer(Explorer):
 
     def __init__(self, convolution=None):
         self._own = None if convolution is None else _own_operator(convolution)
-        self._measured = Remembered(self._measure)
+        self._measured = ResultCache(self._measure)
         super().__init__()
 
     def make_controls(self):
@@ -134,7 +134,7 @@ class ConvolutionExplorer(Explorer):
         if data.norm == 0:
             return f"{data.name} is zero, and so is its convolution."
         (height, width), (rows, columns) = data.image, data.kernel_size
-        lies = [name for name, lie in zip(data.methods, data.lies, strict=True) if lie]
+        lies = [name for name, lie in zip(data.methods, data.is_below_norm, strict=True) if lie]
         after = dict(zip(data.methods, data.after, strict=True))
         words = (
             f"{data.name}, {rows} × {columns} on {height} × {width}: lipviz's Fourier bound leaves the norm "
@@ -162,7 +162,13 @@ class ConvolutionExplorer(Explorer):
 
     def table(self, data):
         columns = ["method", "claim", "norm after division by it", "is a bound for every kernel", "lies"]
-        values = (data.methods, data.claims.tolist(), data.after.tolist(), data.is_proved.tolist(), data.lies.tolist())
+        values = (
+            data.methods,
+            data.claims.tolist(),
+            data.after.tolist(),
+            data.is_proved.tolist(),
+            data.is_below_norm.tolist(),
+        )
         return columns, [list(row) for row in zip(*values, strict=True)]
 
 

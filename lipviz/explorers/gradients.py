@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from lipviz import certification, measure
-from lipviz.explorers.shell.ahead import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
+from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
 from lipviz.plots.style import number
@@ -60,7 +60,7 @@ class GradientDepthExplorer(Explorer):
     def __init__(self, model=None, x=None):
         self._model, self._x = model, x
         self._meters, self._known = {}, {}
-        self._random = Remembered(_random_networks)
+        self._random = ResultCache(_random_networks)
         super().__init__()
 
     def make_controls(self):

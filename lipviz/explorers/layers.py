@@ -1,33 +1,34 @@
-"""A playground for one layer: any layer, its arguments, its exact spectrum."""
+"""Explore one layer: any layer, its arguments, its exact spectrum."""
 
 import contextlib
 import functools
 import math
 import random
 import threading
+from types import MappingProxyType
 
 import keras
 import numpy as np
 
 from lipviz import layers
 from lipviz import normalizers as nm
-from lipviz.explorers.shell.ahead import Remembered
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, log_slider, slider
-from lipviz.measure.layer_playground import measure_layer
+from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.measure.layer_measurement import measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text
-from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
+from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.style import number
 
 _BJORCK = ("bjorck", "maxiter", "beta")
 _DENSE, _IMAGE = ("inputs", "units"), ("image", "channels")
-_CONV = (*_IMAGE, "units", "kernel_size", "stride", "padding", "free", "seed")
+_CONV = (*_IMAGE, "units", "kernel_size", "stride", "padding", "raw_kernel", "seed")
 
 # Which controls matter to which layer.
 _LAYERS = {
-    "SpectralDense": (*_DENSE, "free", "seed", "k", *_BJORCK),
-    "FrobeniusDense": (*_DENSE, "free", "seed", "k", "disjoint"),
+    "SpectralDense": (*_DENSE, "raw_kernel", "seed", "k", *_BJORCK),
+    "FrobeniusDense": (*_DENSE, "raw_kernel", "seed", "k", "disjoint"),
     "SpectralConv2D": (*_CONV, "k", "bound", *_BJORCK),
     "SpectralConv1D": (*_CONV, "k", "bound", *_BJORCK),
     "SpectralConv2DTranspose": (*_CONV, "k", "bound", *_BJORCK),
@@ -41,7 +42,7 @@ _LAYERS = {
     "LayerCentering": (*_IMAGE, "k"),
     "BatchCentering": (*_IMAGE, "k"),
     "BatchLipNorm": (*_IMAGE, "k", "variance"),
-    "Dense": (*_DENSE, "free", "seed"),
+    "Dense": (*_DENSE, "raw_kernel", "seed"),
     "Conv2D": _CONV,
 }
 _PLAIN = ("Dense", "Conv2D")  # of Keras, for comparison
@@ -63,16 +64,17 @@ class LayerExplorer(Explorer):
     A layer that cannot be measured gives a message in the explorer.
     """
 
-    title = "Layer playground: what a layer promises, and what it does"
+    title = "Layer explorer: what a layer promises, and what it does"
     help_text = (
         "Choose a layer and its arguments. Left are the singular values of the whole layer as a map of its inputs, "
         "right how much random inputs are stretched, and up to where nothing can be."
     )
     panels = 2
+    _renamed = MappingProxyType({"free": "raw_kernel"})
 
     def __init__(self, layer=None):
         self._own = layer
-        self._measured = Remembered(_measured, size=128)
+        self._measured = ResultCache(_measured, size=128)
         super().__init__()
 
     def make_controls(self):
@@ -101,8 +103,8 @@ class LayerExplorer(Explorer):
                 "stride": slider("strides", 1, 1, 3, 1, "Of a convolution"),
                 "padding": choice("padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border"),
                 "pool": slider("pool_size", 2, 1, 4, 1, "Window of poolings and resamplings"),
-                "free": choice(
-                    "free kernel",
+                "raw_kernel": choice(
+                    "raw kernel",
                     [("Glorot uniform", "glorot"), ("all ones", "ones"), ("orthogonal", "orthogonal")],
                     "What the constraint starts from",
                 ),
@@ -145,7 +147,7 @@ class LayerExplorer(Explorer):
             ("k", "none" if data.k is None else number(data.k, 5)),
             ("largest singular value", f"{data.largest:.7f}"),
             ("smallest singular value", f"{data.smallest:.7f}"),
-            ("largest of the free kernel", f"{data.spectrum.raw[0]:.7f}" if data.has_kernel else "no kernel"),
+            ("largest of the raw kernel", f"{data.spectrum.raw[0]:.7f}" if data.has_kernel else "no kernel"),
             (f"certified ({data.bound.method})", _bound(data.bound.upper)),
             ("gain of random inputs, median", f"{middle:.4f}"),
             ("the same, 5 to 95 %", f"{low:.4f} to {high:.4f}"),
@@ -186,7 +188,7 @@ def _built(
     stride=1,
     padding="same",
     pool=1,
-    free="glorot",
+    raw_kernel="glorot",
     variance=1.0,
     **own,
 ):
@@ -204,9 +206,9 @@ def _built(
     if "Sampling" in name or ("Pooling" in name and "Global" not in name):
         settings["pool_size"] = pool
     if "Spectral" in name:
-        return _spectral(kind, settings, shape, free, seed, own)
+        return _spectral(kind, settings, shape, raw_kernel, seed, own)
     if "Dense" in name or "Conv" in name:
-        settings["kernel_initializer"] = _initializer(free, seed)
+        settings["kernel_initializer"] = _initializer(raw_kernel, seed)
     layer = kind(**settings)
     layer.build((None, *shape))
     if name == "BatchLipNorm":
@@ -214,11 +216,11 @@ def _built(
     return layer
 
 
-def _spectral(kind, settings, shape, free, seed, own):
+def _spectral(kind, settings, shape, raw_kernel, seed, own):
     """A layer with Björck. To build one takes time: one of each shape is kept, and set anew."""
     k = settings.pop("k_coef_lip")
     layer = _blank(kind, tuple(settings.items()), shape)
-    layer.kernel.assign(_initializer(free, seed)(layer.kernel.shape, layer.kernel.dtype))
+    layer.kernel.assign(_initializer(raw_kernel, seed)(layer.kernel.shape, layer.kernel.dtype))
     p = layer.parametrization
     p.maxiter_spectral = nm.DEFAULT_MAXITER_SPECTRAL
     p.eps_bjorck, p.beta_bjorck = nm.DEFAULT_EPS_BJORCK, nm.check_beta(own["beta"]) if own["bjorck"] else None
@@ -238,12 +240,12 @@ def _blank(kind, settings, shape):
     return layer
 
 
-def _initializer(free, seed):
+def _initializer(raw_kernel, seed):
     return {
         "glorot": lambda: keras.initializers.GlorotUniform(seed=seed),
         "ones": keras.initializers.Ones,
         "orthogonal": lambda: keras.initializers.Orthogonal(seed=seed),
-    }[free]()
+    }[raw_kernel]()
 
 
 def _shape(shape):

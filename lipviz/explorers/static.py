@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lipviz.explorers.shell.registry import entries, find
 
-_PATIENCE = 600  # seconds for the work of an explorer
+_WORK_TIMEOUT = 600  # seconds for the work of an explorer
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
 _PAGE = """\
@@ -41,8 +41,8 @@ def shown(entry):
     explorer = entry.load()()
     if explorer.has_work and explorer.work_state == "idle":
         explorer.start()
-    if explorer.has_work and not explorer.wait(_PATIENCE):
-        raise TimeoutError(f"The work of the explorer '{entry.name}' takes longer than {_PATIENCE} seconds.")
+    if explorer.has_work and not explorer.wait(_WORK_TIMEOUT):
+        raise TimeoutError(f"The work of the explorer '{entry.name}' takes longer than {_WORK_TIMEOUT} seconds.")
     if explorer.error is not None:
         raise ValueError(f"The explorer '{entry.name}' shows an error: {explorer.error}")
     return explorer

@@ -1,4 +1,4 @@
-"""Accuracy against robustness, as the number of a loss decides: runs that come with lipviz, and runs of your own."""
+"""Accuracy against robustness, as the parameter of a loss decides: runs that come with lipviz, and runs of your own."""
 
 import dataclasses
 
@@ -12,13 +12,13 @@ from lipviz.plots.style import number
 from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves
 from lipviz.toys.tradeoff import Tradeoff, tradeoff_steps, tradeoff_table
 
-_LOSS_NAMES = {"crossentropy": "crossentropy with temperature", "hkr": "HKR"}
+_LOSS_NAMES = {"crossentropy": "crossentropy with inverse temperature", "hkr": "HKR"}
 _PICTURES = 10  # of a training: each certifies the whole test set
 _FEWEST = 10  # steps between two of them
 
 
 class TradeoffExplorer(Explorer):
-    """Choose a loss and its number, see what networks trained with it reach, and train one more.
+    """Choose a loss and its parameter, see what networks trained with it reach, and train one more.
 
     Args:
         train: Your own samples and labels (x, y), as of `lipviz.data.digits`; labels are class numbers of shape (n,).
@@ -29,8 +29,8 @@ class TradeoffExplorer(Explorer):
 
     title = "Trade-off explorer: accuracy against robustness"
     help_text = (
-        "Every point is a 1-Lipschitz network, trained with one loss. Choose a loss and its number to see the run that "
-        "is nearest; press Start to train one with exactly these settings."
+        "Every point is a 1-Lipschitz network, trained with one loss. Choose a loss and its parameter to see the run "
+        "that is nearest; press Start to train one with exactly these settings."
     )
     panels = 2
     has_work = True
@@ -47,7 +47,9 @@ class TradeoffExplorer(Explorer):
         return {
             "Loss": {
                 "loss": choice("loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "What is made small"),
-                "tau": log_slider("temperature τ", 1.0, -1, 2, "The larger, the more only samples at the border count"),
+                "tau": log_slider(
+                    "inverse temperature τ", 1.0, -1, 2, "The larger, the more only samples at the border count"
+                ),
                 "alpha": log_slider("hinge weight α", 10.0, 0, 2, "Weight of the hinge, of samples without the margin"),
                 "margin": slider("margin", 1.0, 0.1, 2.0, 0.1, "Margin of the hinge, in units of the input"),
             },
@@ -91,7 +93,7 @@ class TradeoffExplorer(Explorer):
             train,
             test,
             loss=loss,
-            dial=tau if loss == "crossentropy" else alpha,
+            loss_parameter=tau if loss == "crossentropy" else alpha,
             min_margin=1.0 if loss == "crossentropy" else margin,
             steps=steps,
             every=max(_FEWEST, steps // _PICTURES),
@@ -151,19 +153,19 @@ class TradeoffExplorer(Explorer):
 
     def table(self, data):
         """All runs: settings, accuracy and radii."""
-        names = ["dataset", "loss", "dial", "min_margin", "activation", "width", "depth", "step", "seed", "accuracy"]
-        names += ["mean_radius", "median_radius"]
+        names = ["dataset", "loss", "loss_parameter", "min_margin", "activation", "width", "depth", "step", "seed"]
+        names += ["accuracy", "mean_radius", "median_radius"]
         return names, [[getattr(run, name) for name in names] for run in data.runs]
 
 
 def _setting(run):
-    return run.dial_name + (f", margin {number(run.min_margin)}" if run.loss == "hkr" else "")
+    return run.loss_parameter_label + (f", margin {number(run.min_margin)}" if run.loss == "hkr" else "")
 
 
-def _nearest(runs, loss, dial, margin):
-    """Number of the run of a loss whose numbers are nearest, by their ratios; the latest of equals; None for none."""
+def _nearest(runs, loss, parameter, margin):
+    """Number of the run of a loss with the nearest parameters, by their ratios; the latest of equals; None for none."""
     distances = [
-        abs(np.log(run.dial / dial)) + (abs(np.log(run.min_margin / margin)) if loss == "hkr" else 0.0)
+        abs(np.log(run.loss_parameter / parameter)) + (abs(np.log(run.min_margin / margin)) if loss == "hkr" else 0.0)
         if run.loss == loss
         else np.inf
         for run in runs

@@ -127,9 +127,9 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     A subclass lists this class before its Keras base, names the two classes below and writes its algebra in
     `linear`. Its constructor takes the arguments of both, and `get_config`, saving, `condense` and
-    `vanilla_export` follow. `kernel` is the free weight, `wbar` the constrained one.
+    `vanilla_export` follow. `kernel` is the raw kernel, `wbar` the constrained one.
 
-    Regularizers and constraints passed by `kernel_regularizer` and `kernel_constraint` see the free `kernel`.
+    Regularizers and constraints passed by `kernel_regularizer` and `kernel_constraint` see the raw `kernel`.
 
     Attributes:
         vanilla_class: Plain Keras class, the base of the layer.
@@ -328,7 +328,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         input_shape = self.get_build_config()["input_shape"]
         config = self.vanilla_class.get_config(self)
         for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
-            config.pop(name, None)  # they speak of the free kernel, which the export no longer has
+            config.pop(name, None)  # they speak of the raw kernel, which the export no longer has
         follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
         if follows:
             config["activation"] = None

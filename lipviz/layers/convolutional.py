@@ -21,10 +21,11 @@ import math
 import keras
 from keras import ops
 
+from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers.base_layer import ConstrainedKernel, check_shape, given, with_channels_last
-from lipviz.normalizers.fourier import ConvolutionNorm
+from lipviz.normalizers.fourier import FourierBound
 from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
 
 BOUNDS = ("coverage", "tight", "unsound_average")
@@ -35,6 +36,12 @@ class _ConstrainedConv(ConstrainedKernel):
 
     transposed = False
     _bounds = BOUNDS
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "convolve" in vars(cls):  # by a subclass of the last release
+            _moved.warn(f"{cls.__name__}.convolve", f"{cls.__name__}.convolution_op", 2)
+            cls.convolution_op = _by_convolve
 
     def __init__(self, *args, bound="coverage", **kwargs):
         if bound not in self._bounds:
@@ -76,7 +83,7 @@ class _ConstrainedConv(ConstrainedKernel):
                 f"{type(self).__name__} '{self.name}' has bound='tight', which needs the size of the image: expected "
                 f"an input of known sizes. Received the sizes {sizes}. With bound='coverage' it takes every size."
             )
-        return ConvolutionNorm(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
+        return FourierBound(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
 
     def lip_coef(self, input_shape):
         sizes = self._spatial(input_shape)
@@ -117,11 +124,22 @@ class _ConstrainedConv(ConstrainedKernel):
         return f"was built for images no larger than its kernel: {factor}"
 
     def linear(self, inputs, kernel):
-        return with_channels_last(lambda x: self.convolve(x, kernel), inputs, self.data_format)
+        return self.convolution_op(inputs, kernel)
+
+    def convolution_op(self, inputs, kernel):
+        """The convolution itself, without bias and activation, in the layer's data format."""
+        return with_channels_last(lambda x: self._convolved(x, kernel), inputs, self.data_format)
+
+    def _convolved(self, inputs, kernel):
+        convolution = ops.conv_transpose if self.transposed else ops.conv
+        return convolution(
+            inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last"
+        )
 
     def convolve(self, inputs, kernel):
-        """The convolution itself, channels last."""
-        raise TypeError(f"{type(self).__name__} must implement `convolve(inputs, kernel)`")
+        """The same with channels last, under the name that it had."""
+        _moved.warn("convolve", "convolution_op", 2)
+        return self._convolved(inputs, kernel)
 
     def add_bias(self, outputs):
         if self.data_format == "channels_last":
@@ -130,6 +148,10 @@ class _ConstrainedConv(ConstrainedKernel):
 
     def get_config(self):
         return {**super().get_config(), "bound": self.bound}
+
+
+def _by_convolve(layer, inputs, kernel):
+    return with_channels_last(lambda x: layer.convolve(x, kernel), inputs, layer.data_format)
 
 
 def coverage_factor(sizes, kernel_size, strides, padding, transposed=False):
@@ -168,13 +190,8 @@ def averaged_factor(sizes, kernel_size, strides):
     return math.sqrt(math.prod(sizes) / math.prod(patches))
 
 
-class _Conv(_ConstrainedConv):
-    def convolve(self, inputs, kernel):
-        return ops.conv(inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last")
-
-
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv2D(_Conv, keras.layers.Conv2D):
+class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
     """2-D convolution that is k-Lipschitz: RKO of the kernel, times a factor that counts overlapping patches.
 
     What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting (`bound="coverage"`).
@@ -192,12 +209,12 @@ class SpectralConv2D(_Conv, keras.layers.Conv2D):
         groups: Only 1.
         activation: Name, function or layer, such as `GroupSort2()`.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: Tolerance of the power iteration.
@@ -260,7 +277,7 @@ class SpectralConv2D(_Conv, keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv1D(_Conv, keras.layers.Conv1D):
+class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
     """1-D convolution that is k-Lipschitz: `SpectralConv2D` in one dimension.
 
     Args:
@@ -273,12 +290,12 @@ class SpectralConv1D(_Conv, keras.layers.Conv1D):
         groups: Only 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: See `SpectralConv2D`.
@@ -346,12 +363,12 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
         dilation_rate: Only 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: See `SpectralConv2D`.
@@ -407,14 +424,9 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
     ):
         super().__init__(**given(locals()))
 
-    def convolve(self, inputs, kernel):
-        return ops.conv_transpose(
-            inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last"
-        )
-
 
 @keras.saving.register_keras_serializable("lipviz")
-class FrobeniusConv2D(_Conv, keras.layers.Conv2D):
+class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
     """2-D convolution whose kernel is divided by its Frobenius norm: cheap, and tight for kernels of rank one only.
 
     What is exact: the layer's norm is at most k, for every input size, stride and kernel.
@@ -429,12 +441,12 @@ class FrobeniusConv2D(_Conv, keras.layers.Conv2D):
         groups: Only 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         bound: See `SpectralConv2D`.

@@ -32,12 +32,12 @@ class SpectralDense(_ConstrainedDense):
         units: Dimension of the output.
         activation: Name, function or layer, such as `GroupSort2()`.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         lora_rank: Only None.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
@@ -94,12 +94,12 @@ class FrobeniusDense(_ConstrainedDense):
         units: Dimension of the output.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
-        kernel_initializer: Initializer of the free kernel.
+        kernel_initializer: Initializer of the raw kernel.
         bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the free kernel.
+        kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the free kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, applied before ours.
         bias_constraint: Constraint on the bias.
         lora_rank: Only None.
         disjoint_neurons: Divide each column by its own norm (True), or all by the Frobenius norm.

@@ -5,7 +5,7 @@ from lipviz.measure.activation_shapes import ActivationPlane, ActivationProbe, A
 from lipviz.measure.bjorck import BjorckConvergence, bjorck_convergence
 from lipviz.measure.bjorck_map import BjorckMap, BjorckPaths, bjorck_iterations_map, bjorck_paths, divergence_limit
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
-from lipviz.measure.claims import ConvolutionClaims, convolution_claims, convolution_norm, sample_kernel
+from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest_singular_value, sample_kernel
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
 from lipviz.measure.gradients import (
     DEPTH_ACTIVATIONS,
@@ -19,7 +19,7 @@ from lipviz.measure.gradients import (
     gradient_history,
     input_gradient_norms,
 )
-from lipviz.measure.layer_playground import LayerPlay, float64_layer, measure_layer
+from lipviz.measure.layer_measurement import LayerMeasurement, float64_layer, measure_layer
 from lipviz.measure.network_spectra import JacobianSpectra, jacobian_singular_values, operator_spectra
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency, adversarial_pairs, saliency
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, singular_values
@@ -45,7 +45,7 @@ __all__ = [
     "GradientNorms",
     "ImageCertifier",
     "JacobianSpectra",
-    "LayerPlay",
+    "LayerMeasurement",
     "LayerSpectrum",
     "LinearRegions",
     "NetworkSpectrum",
@@ -59,7 +59,6 @@ __all__ = [
     "bjorck_iterations_map",
     "bjorck_paths",
     "convolution_claims",
-    "convolution_norm",
     "decision_field",
     "divergence_limit",
     "float64_layer",
@@ -69,6 +68,7 @@ __all__ = [
     "hkr_terms",
     "input_gradient_norms",
     "jacobian_singular_values",
+    "largest_singular_value",
     "linear_regions",
     "measure_layer",
     "operator_spectra",

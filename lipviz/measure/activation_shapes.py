@@ -13,7 +13,7 @@ import numpy as np
 
 from lipviz import layers
 from lipviz import normalizers as nm
-from lipviz.measure.layer_playground import float64_layer
+from lipviz.measure.layer_measurement import float64_layer
 from lipviz.operators.autodiff import Pullback
 from lipviz.operators.precision import float64_scope, outputs
 from lipviz.rules.used import as_float64

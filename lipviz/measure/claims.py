@@ -10,6 +10,7 @@ import math
 import numpy as np
 import scipy.sparse.linalg as sla
 
+from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.layers.convolutional import averaged_factor, coverage_factor
 from lipviz.normalizers import fourier
@@ -71,9 +72,15 @@ class ConvolutionClaims:
         return np.divide(self.norm, self.claims, out=np.zeros_like(self.claims), where=self.claims > 0)
 
     @property
-    def lies(self):
+    def is_below_norm(self):
         """Which claims are below the norm, of shape (methods,)."""
         return self.claims < self.norm * (1 - _ROUNDING)
+
+    @property
+    def lies(self):
+        """Old name of `is_below_norm`, for one release."""
+        _moved.warn("ConvolutionClaims.lies", "ConvolutionClaims.is_below_norm", 2)
+        return self.is_below_norm
 
 
 def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum=True):
@@ -113,7 +120,7 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
     grid_gains = _gains(kernel, strides, grids)
     geometry = (image, kernel.shape[:2], strides)
     factors = coverage_factor(*geometry, padding), averaged_factor(*geometry)
-    tight = fourier.ConvolutionNorm(kernel.shape[:2], image, strides, padding).exact(kernel)
+    tight = fourier.FourierBound(kernel.shape[:2], image, strides, padding).exact(kernel)
     claims = [kernel_norm / factors[0], float(tight), grid_gains.max(), kernel_norm / factors[1]]
     is_small = min(operator.shape) <= SPECTRUM_SIDE
     values = _all_values(operator) if spectrum and is_small else None
@@ -124,7 +131,7 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
         strides=strides,
         padding=padding,
         kernel_norm=kernel_norm * unit,
-        norm=unit * (convolution_norm(operator) if values is None else float(values[0])),
+        norm=unit * (largest_singular_value(operator) if values is None else float(values[0])),
         methods=METHODS,
         claims=np.array(claims) * unit,
         is_proved=np.array([True, True, False, False]),
@@ -149,7 +156,7 @@ def _checked_padding(padding):
     return padding
 
 
-def convolution_norm(operator):
+def largest_singular_value(operator):
     """Largest singular value of an operator, to 1e-9: by its Gram matrix up to a side of 200, else by Lanczos' method.
 
     `extreme_singular_values` computes the smallest as well, which takes most of its time, and
@@ -265,3 +272,7 @@ def _pattern(kind, size):
         return np.ones((size, 1)) * np.sign(places - (size - 1) / 2 + (0.5 if size == 1 else 0))
     row = np.array([math.comb(size - 1, place) for place in places], float)
     return np.outer(row, row)
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -19,7 +19,7 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.keras_internals import KerasFunctional, run_graph
 from lipviz.operators.autodiff import GRADIENTS, ROWS, Gradients, Jacobians, padded
-from lipviz.operators.precision import Twin, check_varies, float64_copy, float64_scope, outputs
+from lipviz.operators.precision import SyncedFloat64Copy, check_varies, float64_copy, float64_scope, outputs
 from lipviz.operators.samples import checked_samples, unit_vectors
 from lipviz.rules.used import as_float64
 
@@ -155,9 +155,9 @@ class GradientMeter:
     """
 
     def __init__(self, model, x, output=None, compiled=True):
-        self._twin = Twin(model)
+        self._copy = SyncedFloat64Copy(model)
         check_varies(model)
-        x, network = checked_samples(model, x), self._twin.network
+        x, network = checked_samples(model, x), self._copy.network
         covectors, self._words = _covectors(output, outputs(network, x[:1]).shape[1])
         self._jacobians = Jacobians(network, x, covectors, compiled)
 
@@ -170,7 +170,7 @@ class GradientMeter:
         Raises:
             ValueError: If a weight holds NaN or Inf.
         """
-        self._twin.follow()
+        self._copy.sync()
         yield from self._jacobians.groups()
 
     def measure(self):
@@ -186,7 +186,7 @@ class GradientMeter:
         for jacobian in self.jacobians():
             rows.append(np.linalg.norm(jacobian, axis=2))
             norms.append(rows[-1][:, 0] if jacobian.shape[1] == 1 else np.linalg.norm(jacobian, 2, axis=(1, 2)))
-        return GradientNorms(self._twin.model.name, self._words, np.concatenate(norms), np.concatenate(rows))
+        return GradientNorms(self._copy.model.name, self._words, np.concatenate(norms), np.concatenate(rows))
 
 
 def input_gradient_norms(model, x, output=None):

@@ -102,7 +102,7 @@ def operator_spectra(target, input_shape=None, largest_image=None):
     """Decompose each layer's linear map, of an input as a whole: before normalization, before Björck and after.
 
     Convolutions are decomposed as operators on images, with their padding and strides. "normalized" is what the layer
-    would use if it left out Björck: the free kernel over its first bound, times k and, of a convolution, times the
+    would use if it left out Björck: the raw kernel over its first bound, times k and, of a convolution, times the
     factor that its geometry asks for. What inference uses is measured as it is stored.
 
     Args:
@@ -208,7 +208,7 @@ def _with_kernel(layer, operator, shape, kernel):
 
 
 def _normalization(layer, kernel):
-    """What the free kernel is multiplied by before Björck; None where the layer has no such step."""
+    """What the raw kernel is multiplied by before Björck; None where the layer has no such step."""
     normalized = normalized_matrix(layer)
     if normalized is None:
         return None

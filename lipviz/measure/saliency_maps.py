@@ -1,4 +1,4 @@
-"""Where a network looks: gradients of its logits with respect to an input; and samples beside their attacked twins."""
+"""Where a network looks: gradients of its logits with respect to an input; and adversarial examples."""
 
 import dataclasses
 
@@ -144,7 +144,7 @@ def input_gradients(network, points, covectors):
 
 
 def adversarial_pairs(attack, x, radii=None, indices=None):
-    """Put samples beside their attacked twins, with what is certified and what was found.
+    """Put samples beside their adversarial examples, with what is certified and what was found.
 
     Args:
         attack: `Attack` on n samples.

@@ -1,4 +1,4 @@
-"""Singular values of kernels, by SVD in float64: the free kernel's, and those of what a layer uses."""
+"""Singular values of kernels, by SVD in float64: the raw kernel's, and those of what a layer uses."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ class LayerSpectrum:
     Attributes:
         name: Name of the layer.
         shape: Shape of the kernel; (outputs, inputs) of an operator.
-        raw: Of the free kernel, of shape (min(rows, columns),).
-        normalized: Times k, of the free kernel over the layer's bound of its norm: before Björck. None where the
+        raw: Of the raw kernel, of shape (min(rows, columns),).
+        normalized: Times k, of the raw kernel over the layer's bound of its norm: before Björck. None where the
             layer has no such step.
         constrained: Of the constrained kernel that inference uses. None for a layer without a constraint.
         k: The layer's Lipschitz factor; 1 without a constraint.

@@ -19,7 +19,7 @@ from lipviz.rules.used import to_numpy
 
 MODES = ("auto", "notebook", "terminal", "files")
 _TICK = 0.25  # seconds between two words on the progress
-_PATIENCE = 9  # a picture waits this many times as long as the last one took
+_WAIT_PER_DRAWING = 9  # a picture waits this many times as long as the last one took
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -154,7 +154,7 @@ class TrainingMonitor(ConfiguredCallback):
             return
         self._tell("draw", self.log, self._progress())
         end = time.perf_counter()
-        self._next_picture = end + max(self.every, _PATIENCE * (end - now))
+        self._next_picture = end + max(self.every, _WAIT_PER_DRAWING * (end - now))
 
     def _tell(self, method, *news):
         """Tell all displays. One that fails is left out from here on: training shall not end because of it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lipviz import _moved
 from lipviz.plots import LiveFigure, alt_text
 from lipviz.plots.style import new_figure, number
 from lipviz.plots.training import plot_training_log, training_figure, training_panels
@@ -16,7 +17,7 @@ from lipviz.plots.training import plot_training_log, training_figure, training_p
 _SHARPNESS = 1.5  # image pixels per CSS pixel, as in the explorers
 _FLOW = "flex:1 1 380px;min-width:0;max-width:min(460px,100%);"  # panels side by side, as many as a page has room for
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_SPARKS = 24  # characters of a line of blocks
+_SPARKLINE_LENGTH = 24  # characters of a line of blocks
 
 
 class Display:
@@ -190,7 +191,7 @@ class RichTerminal(Display):
         line.add_row(ProgressBar(total=1.0, completed=progress.share, width=30), str(progress))
         table = Table.grid(padding=(0, 2))
         for name, values in self._rows:
-            table.add_row(name, sparks(values), number(values[-1]) if len(values) else "")
+            table.add_row(name, sparkline(values), number(values[-1]) if len(values) else "")
         self._live.update(Group(line, table, *progress.remarks), refresh=True)
 
     def draw(self, log, progress):
@@ -214,7 +215,7 @@ def summary(log):
     return rows
 
 
-def sparks(values, most=_SPARKS):
+def sparkline(values, most=_SPARKLINE_LENGTH):
     """The last values as a line of blocks, from the smallest to the largest of them; × where one is not finite."""
     values = np.asarray(values, float)[-most:]
     finite = values[np.isfinite(values)]
@@ -277,3 +278,7 @@ def _write_csv(path, columns, rows):
         writer = csv.writer(stream)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

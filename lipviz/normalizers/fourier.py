@@ -24,6 +24,7 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
+from lipviz import _moved
 from lipviz.normalizers._operations import in_numpy
 from lipviz.normalizers.bounds import rounding_margin
 from lipviz.normalizers.gram import GramIteration
@@ -119,7 +120,7 @@ def largest_symbol(kernel, axes, grids, needed, ceiling=math.inf):
     return math.sqrt(max(largest, 0.0)) * (1 + rounding), place
 
 
-def roomy(axes, counts):
+def enlarged(axes, counts):
     """The axes with somewhat larger circulants, on which a section is closer."""
     sizes = [count + int(axis.shifts.max()) for axis, count in zip(axes, counts, strict=True)]
     return [dataclasses.replace(axis, size=max(axis.size, n)) for axis, n in zip(axes, sizes, strict=True)]
@@ -249,8 +250,8 @@ def _parts(matrices):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ConvolutionNorm:
-    """Bounds the norm of a convolution on images up to a size, from its kernel.
+class FourierBound:
+    """An upper bound of the norm of a convolution on images up to a size, as a function of its kernel.
 
     The bound is that of this module's section for up to 400 outputs, that of the circulants, the smallest over φ, for
     more; or what `coverage` says of a kernel whose matrix has a norm of at most 1, if that is smaller. It holds for
@@ -275,7 +276,7 @@ class ConvolutionNorm:
         """The `Axis` of each. A section is closer on a somewhat larger circulant."""
         geometry = zip(self.sizes, self.kernel_size, self.strides, strict=True)
         axes = [_axis_up_to(*values, self.padding, self.transposed) for values in geometry]
-        return roomy(axes, self.counts) if self.is_section else axes
+        return enlarged(axes, self.counts) if self.is_section else axes
 
     @functools.cached_property
     def counts(self):
@@ -518,3 +519,7 @@ def _stages(count, side):
     """How many frequencies go on after how many squarings; one at the end."""
     stages = [(count // 4, 3 if side <= 64 else 4), (count // 16, 2), (3, 2), (1, 4)]
     return [(min(max(kept, 1), count), squarings) for kept, squarings in stages]
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -21,6 +21,7 @@ import time
 
 import numpy as np
 
+from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.normalizers import fourier
 from lipviz.operators.cholesky import Band, proved
@@ -40,8 +41,8 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvolutionBound:
-    """What is proved of the norm of a convolution: lower ≤ norm ≤ upper.
+class ConvolutionNormBounds:
+    """What is proved of the norm of a convolution from both sides: lower ≤ norm ≤ upper.
 
     Attributes:
         lower: ‖Ax‖/‖x‖ of some x, less what rounding may have added.
@@ -79,7 +80,7 @@ def convolution_bound(operator, mode="fast"):
         mode: "fast" or "exact".
 
     Returns:
-        A `ConvolutionBound`.
+        A `ConvolutionNormBounds`.
 
     Raises:
         TypeError: If `operator` is not a convolution.
@@ -90,7 +91,7 @@ def convolution_bound(operator, mode="fast"):
     start = time.perf_counter()
     operator, scale = _scaled(untransposed(operator))
     if scale == 0:
-        return ConvolutionBound(0.0, 0.0, "zero", 1e3 * (time.perf_counter() - start))
+        return ConvolutionNormBounds(0.0, 0.0, "zero", 1e3 * (time.perf_counter() - start))
     lower, upper, proof = 0.0, 0.0, "zero"
     # The norm of a direct sum is the largest of its blocks': one whose simple bound is below that is left out.
     for simple, block in sorted(((_coverage(b), b) for b in operator.blocks()), key=lambda pair: -pair[0]):
@@ -101,7 +102,7 @@ def convolution_bound(operator, mode="fast"):
             high, method = simple, "coverage"
         if high > upper:
             upper, proof = high, method
-    return ConvolutionBound(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
+    return ConvolutionNormBounds(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
 
 
 def _scaled(operator):
@@ -175,7 +176,7 @@ def _circulant(block):
 
 def _section(block):
     """The bound by the section's matrix on the window of outputs; infinite where it would take long."""
-    axes = fourier.roomy(_axes(block), block.counts)
+    axes = fourier.enlarged(_axes(block), block.counts)
     channels = min(block.kernel.shape[-1], block.kernel.shape[-2] * math.prod(len(axis.values) for axis in axes))
     work = math.prod(axis.size for axis in axes) * channels**3
     if math.prod(block.counts) > SECTION_OUTPUTS or work > SECTION_OPERATIONS:
@@ -330,3 +331,7 @@ def _size_free(kernel, strides, dilations, points):
         grids.append(2 * np.pi * np.arange(count) / count)
     bound, _ = fourier.largest_symbol(kernel, axes, grids, fourier.halved(grids, [0.0] * len(grids)))
     return min(simple, bound * factor)
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

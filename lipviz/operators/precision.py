@@ -7,10 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from lipviz import _moved
 from lipviz.copies import NotCopiedError, check_same_function, take_state, variable_pairs, with_functions
 from lipviz.keras_internals import inner_layers
 from lipviz.model import layers_from_config, parametrizations
-from lipviz.operators import twins
+from lipviz.operators import copy_comparison
 from lipviz.parametrizations import known_current, unfilled
 from lipviz.rules.used import as_float64, to_numpy
 
@@ -72,7 +73,7 @@ def float64_copy(model):
             if isinstance(layer, keras.Model | keras.layers.InputLayer):
                 layer.dtype_policy = "float64"
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
-    differs = twins.difference(model, copy)
+    differs = copy_comparison.difference(model, copy)
     if differs is not None:
         check_same_function(model, copy, f"The copy in float64, in which {differs},", float64_scope)
     return copy
@@ -93,7 +94,7 @@ def check_varies(model):
             )
 
 
-def follow(copy, model):
+def sync_copy(copy, model):
     """Write the present variables of a model, weights and seeds, into its `float64_copy`.
 
     Args:
@@ -139,7 +140,7 @@ def settled(network):
     """The context in which a `float64_copy` that nobody trains runs: its constrained kernels are taken as copied.
 
     Args:
-        network: A copy as `float64_copy` and `follow` leave it. What is no copy is compared as always.
+        network: A copy as `float64_copy` and `sync_copy` leave it. What is no copy is compared as always.
     """
     return known_current([each for each in parametrizations(network) if each.has_taken_over])
 
@@ -185,26 +186,30 @@ def outputs(network, x, batch_size=1024):
         return np.concatenate([ops.convert_to_numpy(part).reshape(len(part), -1) for part in parts])
 
 
-class Twin:
-    """A `float64_copy` of a model that follows its weights, without being rebuilt.
+class SyncedFloat64Copy:
+    """A `float64_copy` of a model that takes over its present weights, without being rebuilt.
 
     Args:
         model: Built Keras model.
 
     Attributes:
         model: The model.
-        network: The copy, with the weights of when it was made or last followed.
+        network: The copy, with the weights of when it was made or last synced.
     """
 
     def __init__(self, model):
         self.model = model
         self.network = float64_copy(model)
 
-    def follow(self):
-        """Write the present variables of the model into the copy, see `follow`."""
-        follow(self.network, self.model)
+    def sync(self):
+        """Write the present variables of the model into the copy, see `sync_copy`."""
+        sync_copy(self.network, self.model)
 
     def outputs(self, x):
         """Outputs of the model as it is now, in float64: of shape (n, number of outputs)."""
-        self.follow()
+        self.sync()
         return outputs(self.network, x)
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

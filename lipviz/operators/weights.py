@@ -49,7 +49,7 @@ def layers_with_kernel(target):
 
 
 def kernels(target):
-    """The free kernels of a layer, of a model, or an array itself, as matrices.
+    """The raw kernels of a layer, of a model, or an array itself, as matrices.
 
     Args:
         target: Keras layer or model, or an array of two axes or more.

@@ -37,7 +37,7 @@ class Parametrization(keras.layers.Layer):
         k: Scalar variable.
         coef_lip: Factor that the shape of the layer's input asks for, on top of k.
         operator_norm: What bounds the norm of the layer's whole operator where that is divided by it, such as a
-            `lipviz.normalizers.fourier.ConvolutionNorm`; None where `coef_lip` says all. Set before `attach`.
+            `lipviz.normalizers.fourier.FourierBound`; None where `coef_lip` says all. Set before `attach`.
         has_taken_over: Whether `wbar` came from another layer, see `take_over`.
         state: Names of the variables that `normalize` keeps from step to step, each with what it is.
         warm_start: Those of them that `normalize` starts from.

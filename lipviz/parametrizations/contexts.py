@@ -23,7 +23,7 @@ def is_unfilled():
 
 
 def kernel_initializer(initializer):
-    """The initializer that a free kernel is built with: zeros within `unfilled`, else the one that was given."""
+    """The initializer that a raw kernel is built with: zeros within `unfilled`, else the one that was given."""
     return "zeros" if is_unfilled() else initializer
 
 

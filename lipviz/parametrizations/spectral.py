@@ -29,7 +29,7 @@ class SpectralParametrization(Parametrization):
 
     state = {  # noqa: RUF012
         "u": "The vector that the power iteration follows, a variable of shape (1, out).",
-        "sig": "The power iteration's estimate of the free kernel's σ1, a variable of shape (1, 1).",
+        "sig": "The power iteration's estimate of the raw kernel's σ1, a variable of shape (1, 1).",
     }
     warm_start = ("u",)
 

@@ -7,6 +7,7 @@ Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` s
 readers who cannot see it.
 """
 
+from lipviz import _moved
 from lipviz.plots import toy_training  # noqa: F401 - enters what it says in words
 from lipviz.plots.activation_shapes import plot_activation_jacobian, plot_activation_outputs, plot_activation_plane
 from lipviz.plots.alt import alt_text
@@ -16,7 +17,7 @@ from lipviz.plots.certification import plot_certificate
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.fields import plot_decision_field, plot_decision_fields, plot_linear_regions
-from lipviz.plots.fitting import plot_function_fit
+from lipviz.plots.function_fits import plot_function_fit
 from lipviz.plots.gradient_histograms import plot_log_norms
 from lipviz.plots.gradients import (
     plot_gradient_depth,
@@ -24,7 +25,7 @@ from lipviz.plots.gradients import (
     plot_gradient_history,
     plot_gradient_norms,
 )
-from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
+from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.rendering import LiveFigure, Picture, picture
 from lipviz.plots.robustness import plot_certified_accuracy, plot_radii
@@ -88,3 +89,7 @@ __all__ = [
     "plot_training_terms",
     "plot_wasserstein_training",
 ]
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -6,7 +6,7 @@ from lipviz.measure.activation_shapes import RANGE, ActivationShape
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 _PLACE = {"color": style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "zorder": 1.5}
 _LATTICE = (
@@ -118,7 +118,7 @@ def plot_activation_plane(data, *, ax=None, place=None):
     limit = 1.1 * RANGE
     more = "" if plane.outputs == 2 else f"\n2 of {plane.outputs} outputs"
     labels = {"xlabel": "first output (units of the input)", "ylabel": "second output"}
-    with style.drawing(ax, title="Image of the plane", **labels, dress=(style.equal_aspect,)) as ax:
+    with style.drawing(ax, title="Image of the plane", **labels, setup=(style.equal_aspect,)) as ax:
         for order, (images, look) in enumerate(zip(plane.images, _LATTICE, strict=True)):
             style.line(ax, f"lattice {order}", *_joined(images).T, linewidth=0.9, alpha=0.8, **look)
         style.line(ax, "letter", *plane.letter.T, **_LETTER)

@@ -30,7 +30,7 @@ def plot_bjorck_convergence(data, *, ax=None):
     steps = np.arange(data.iterations + 1)
     marks = style.spread_markers(len(steps), 0, most=26)
     labels = {"title": "Björck's iteration", "xlabel": "iteration", "ylabel": "Frobenius norm (no unit)"}
-    with style.drawing(ax, **labels, dress=(style.whole_ticks, style.log_y)) as ax:
+    with style.drawing(ax, **labels, setup=(style.whole_ticks, style.log_y)) as ax:
         style.log_scale(ax, [data.errors, data.increments, [data.eps_bjorck]], bottom=floor)
         style.x_limits(ax, -0.03 * end, 1.03 * end)
         # It stops below eps_bjorck, at the latest at maxiter_bjorck.

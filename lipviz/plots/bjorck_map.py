@@ -11,7 +11,7 @@ from lipviz.measure.bjorck_map import BjorckMap, BjorckPaths
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist, sheet_of
+from lipviz.plots.redrawing import artist, drawn_on
 
 _DASHES = ("-", "--", "-.", ":")
 _FLOOR, _CEILING = 1e-9, 10.0  # a frame that stays lets pictures be compared
@@ -50,7 +50,7 @@ def plot_bjorck_paths(data, *, ax=None, norm="frobenius"):
     errors = np.minimum(data.frobenius_errors if norm == "frobenius" else data.errors, 1e3 * _CEILING)
     labels = {"title": "Björck by step size", "xlabel": "iteration"}
     labels["ylabel"] = f"‖I − WᵀW‖ ({'Frobenius' if norm == 'frobenius' else 'spectral'} norm, no unit)"
-    with style.drawing(ax, **labels, dress=(style.whole_ticks, style.log_y)) as ax:
+    with style.drawing(ax, **labels, setup=(style.whole_ticks, style.log_y)) as ax:
         style.log_scale(ax, [errors], bottom=_FLOOR, top=_CEILING)
         style.x_limits(ax, -0.03 * max(data.iterations, 1), 1.03 * max(data.iterations, 1))
         for i in range(len(data.betas)):
@@ -119,9 +119,9 @@ def plot_bjorck_map(data, *, ax=None):
         title=f"Björck: iterations to ‖I − WᵀW‖ ≤ {style.number(data.tol)}",
         xlabel="step size β (no unit)",
         ylabel="singular value σ at the start (no unit)",
-        dress=(style.no_grid, style.log_y) if is_log else (style.no_grid,),
+        setup=(style.no_grid, style.log_y) if is_log else (style.no_grid,),
     ) as ax:
-        sheet_of(ax).narrow(_SHARE * sheet_of(ax).box.width)  # the figure may have no other room
+        drawn_on(ax).narrow(_SHARE * drawn_on(ax).box.width)  # the figure may have no other room
         _color_bar(ax, norm, bounds)
         counts = np.ma.masked_less(data.iterations.T, 0)
         artist(ax, None, lambda: ax.pcolormesh(*edges, counts, cmap=_COLORS, norm=norm, gid="iterations"))

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lipviz.plots import style
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 _UPPER = {"color": style.BLUE, "marker": "D", "markersize": 5, "linestyle": "none"}
 _LOWER = {"color": style.VERMILLION, "marker": "|", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
@@ -37,7 +37,7 @@ def plot_certificate(data, *, ax=None):
         title=f"Lipschitz constants of '{data.model}'",
         xlabel=f"Lipschitz constant ({_norm(data.norm)}, no unit)",
         ylabel="",
-        dress=(_log_x,),
+        setup=(_log_x,),
     ) as ax:
         style.x_limits(ax, left, right)
         ax.xaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if right / left <= 100 else (1.0,))

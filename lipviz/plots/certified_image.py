@@ -1,4 +1,4 @@
-"""One image with its gradient and its attacked twin; its logits; and where it lies among all certificates."""
+"""One image with its gradient and its adversarial example; its logits; and where it lies among all certificates."""
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def plot_certified_image(data, *, ax=None):
     Returns:
         The Axes.
     """
-    with style.drawing(ax, title="The image", xlabel="", ylabel="", dress=(style.bare_tiles, _at_the_left)) as ax:
+    with style.drawing(ax, title="The image", xlabel="", ylabel="", setup=(style.bare_tiles, _at_the_left)) as ax:
         for place, (gid, values, caption) in enumerate(zip(_TILES, _values(data), _captions(data), strict=True)):
             left, top = (place % 2) * _STEP_X, (place // 2) * _STEP_Y
             look = {"va": "bottom", "transform": ax.transData, "zorder": 3}
@@ -96,7 +96,7 @@ def plot_class_distances(data, *, ax=None):
     stems[others, 0], stems[others, 1] = 0, finite[others]
     top = 1.06 * max(data.reach, data.epsilon)
     labels = {"xlabel": "class", "ylabel": "distance (l2, units of the input)"}
-    with style.drawing(ax, title="Certified distance to each class", **labels, dress=(style.whole_ticks,)) as ax:
+    with style.drawing(ax, title="Certified distance to each class", **labels, setup=(style.whole_ticks,)) as ax:
         style.line(ax, "stems", np.repeat(classes, 3), stems.ravel(), **_STEMS)
         style.line(ax, "distances", classes[others], finite[others], **_DISTANCES)
         style.line(ax, "decision", [data.predicted], [0.0], **_DECISION)

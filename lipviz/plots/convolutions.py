@@ -8,7 +8,7 @@ from lipviz.plots import style
 from lipviz.plots.activation_shapes import note, subtitle
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 _HEIGHT = 0.5
 _HOLDS, _HAPPENS, _LIES = style.BLUE, style.GREY, style.VERMILLION
@@ -35,12 +35,12 @@ def plot_convolution_claims(data, *, ax=None):
         title="Norm that the convolution really has",
         xlabel="norm after division by what a method says (no unit)",
         ylabel="",
-        dress=(_rows,),
+        setup=(_rows,),
     ) as ax:
         style.x_limits(ax, 0, 1.5 if most <= 1.45 else style.round_number(1.02 * most))
         style.y_limits(ax, len(places) - 0.5, -0.75)
         style.line(ax, "asked", np.ones(len(gaps)), gaps, color=style.BLACK, linewidth=2.2, label="_asked", zorder=4)
-        for claim in zip(places, data.methods, data.after, data.lies, data.is_proved, strict=True):
+        for claim in zip(places, data.methods, data.after, data.is_below_norm, data.is_proved, strict=True):
             _claim(ax, *claim)
         subtitle(ax, None, "black: 1, which was asked for; hatched: more than that")
     return ax
@@ -144,7 +144,7 @@ def _(data: ConvolutionClaims):
     (height, width), (rows, columns), (inputs, outputs) = data.image, data.kernel_size, data.channels
     claims = "; ".join(
         f"{name} {style.number(after, 4)}{', which lies' if lies else ''}"
-        for name, after, lies in zip(data.methods, data.after, data.lies, strict=True)
+        for name, after, lies in zip(data.methods, data.after, data.is_below_norm, strict=True)
     )
     return (
         f"A convolution of kernel {rows} × {columns}, {inputs} → {outputs} channels, strides "

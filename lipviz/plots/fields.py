@@ -13,7 +13,7 @@ from lipviz.measure.fields import DecisionField, LinearRegions
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist, sheet_of
+from lipviz.plots.redrawing import artist, drawn_on
 
 # From blue over white to vermillion: two signs that colour-blind readers tell apart.
 DIVERGING = LinearSegmentedColormap.from_list("lipviz_diverging", [style.BLUE, "#F7F7F7", style.VERMILLION])
@@ -220,7 +220,7 @@ def plane(ax, data, title):
         The Axes.
     """
     labels = {"xlabel": "x₀ (units of the input)", "ylabel": "x₁ (units of the input)"}
-    with style.drawing(ax, title=title, **labels, dress=(style.no_grid, style.equal_aspect)) as ax:
+    with style.drawing(ax, title=title, **labels, setup=(style.no_grid, style.equal_aspect)) as ax:
         style.x_limits(ax, data.x0[0], data.x0[-1])
         style.y_limits(ax, data.x1[0], data.x1[-1])
         yield ax
@@ -252,8 +252,8 @@ def draw_field(ax, data, values, cmap, norm, label):
 def _make_room(ax):
     """Narrow Axes with fixed margins for the scale at their right; a layout engine makes room by itself."""
     if ax.figure.get_layout_engine() is None:
-        width = sheet_of(ax).box.width
-        sheet_of(ax).narrow(max(0.5 * width, width - _ROOM / ax.figure.get_figwidth()))
+        width = drawn_on(ax).box.width
+        drawn_on(ax).narrow(max(0.5 * width, width - _ROOM / ax.figure.get_figwidth()))
 
 
 def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=style.TEXT):

@@ -4,7 +4,7 @@ import numpy as np
 
 from lipviz.plots import style
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 TOP = 2.0  # right end of the axis: a 1-Lipschitz network has norms up to 1
 _BINS = 45
@@ -38,7 +38,7 @@ def plot_log_norms(data, *, ax=None, bottom=1e-9):
         title="Norms at the input, deepest network",
         xlabel="norm of the gradient (no unit)",
         ylabel="number of samples",
-        dress=(_log_x,),
+        setup=(_log_x,),
     ) as ax:
         for order, norms in enumerate(data):
             counts, _ = np.histogram(np.maximum(norms.norms, bottom), edges)

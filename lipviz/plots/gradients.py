@@ -10,13 +10,13 @@ from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.gradient_histograms import steps
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 BAND = (0.05, 0.95)  # quantiles over the samples that a band reaches between
 _TOLD = 10  # places of a flow that alternative text names
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _BINS = 40
-_DRESS = (style.whole_ticks, style.log_y)
+_SETUP = (style.whole_ticks, style.log_y)
 _IN_A_ROW = 3  # entries of a legend
 
 
@@ -53,7 +53,7 @@ def plot_gradient_norms(data, *, ax=None, constant=None, labels=None):
         title="Norms of input gradients",
         xlabel="norm of the gradient (output per input, l2 norm)",
         ylabel="number of samples",
-        dress=(_whole_counts,),
+        setup=(_whole_counts,),
     ) as ax:
         for order, (count, label) in enumerate(zip(counts, labels, strict=True)):
             color = style.PALETTE[order]
@@ -105,7 +105,7 @@ def plot_gradient_flow(data, *, ax=None, labels=None):
         title="A gradient on its way back",
         xlabel="step of the network (0 is its input)",
         ylabel="norm over that at the output (no unit)",
-        dress=_DRESS,
+        setup=_SETUP,
     ) as ax:
         _banded(ax, lines)
         style.x_limits(ax, -0.03 * end, 1.03 * end)
@@ -136,7 +136,7 @@ def plot_gradient_depth(data, *, ax=None, labels=None):
         title="Gradients of random networks",
         xlabel="depth (orthogonal layers, each with an activation)",
         ylabel="norm of the gradient (no unit)",
-        dress=_DRESS,
+        setup=_SETUP,
     ) as ax:
         _beside_title(ax, f"width {data.width}", len(data.activations))
         _banded(ax, lines)
@@ -184,7 +184,7 @@ def drawing_of_history(ax):
         title="Input gradients while training",
         xlabel="epoch",
         ylabel="norm of the gradient (output per input)",
-        dress=_DRESS,
+        setup=_SETUP,
     )
 
 

@@ -34,7 +34,7 @@ def plot_jacobian_spectra(data, *, ax=None):
         title="Singular values of the Jacobian",
         xlabel="rank of the singular value, largest first",
         ylabel="singular value (gain, no unit)",
-        dress=(style.whole_ticks, style.log_y),
+        setup=(style.whole_ticks, style.log_y),
     ) as ax:
         style.level(ax, 1.0, color="#999999", linewidth=0.8, zorder=1)
         style.log_scale(ax, [least, most], top=style.round_number(1.2 * max(1.0, most.max())))

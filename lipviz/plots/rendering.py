@@ -14,8 +14,8 @@ from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from lipviz.plots.letters import LetterRenderer
 from lipviz.plots.style import DPI, GREY, PALETTE, STAYS
+from lipviz.plots.text_rendering import CachedTextRenderer
 
 _FRAMES = 12  # backgrounds that a panel keeps, about 1.5 MB each
 _STEPS = (7, 5, 3, 2)  # from a pixel to the next one whose colour is asked for
@@ -85,9 +85,9 @@ def picture(figure, alt, sharpness=2, *, caption=""):
 class LiveFigure:
     """Renders one figure again and again, for sliders: what did not change since the last time is not drawn again.
 
-    Text is what costs time in a figure, so each is drawn once, see `LetterRenderer`. And everything in a panel but its
-    artists of data (those with a `gid`, see `style.line`) is kept as a background for each frame, that is, for each set
-    of limits, labels and artists without a `gid`: those that were used last, as a slider that moves back and forth
+    Text is what costs time in a figure, so each is drawn once, see `CachedTextRenderer`. And everything in a panel but
+    its artists of data (those with a `gid`, see `style.line`) is kept as a background for each frame, that is, for each
+    set of limits, labels and artists without a `gid`: those that were used last, as a slider that moves back and forth
     comes by again.
 
     Args:
@@ -98,7 +98,7 @@ class LiveFigure:
         self._figure = figure
         self._canvas = FigureCanvasAgg(figure)
         # Its own, not that of the canvas: files are written with that one.
-        self._renderer = LetterRenderer(*self._canvas.get_width_height(), figure.dpi)
+        self._renderer = CachedTextRenderer(*self._canvas.get_width_height(), figure.dpi)
         self._known = {}
 
     def panels(self, alt):

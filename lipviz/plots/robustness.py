@@ -6,7 +6,7 @@ from lipviz.certification import CertifiedAccuracy, CertifiedRadii
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.gradient_histograms import steps
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 
 _CERTIFIED = {"color": style.BLUE, "linestyle": "-", "marker": "o"}
 _EMPIRICAL = {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}

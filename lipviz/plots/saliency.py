@@ -1,4 +1,4 @@
-"""Images beside their saliency maps, and beside their attacked twins."""
+"""Images beside their saliency maps, and beside their adversarial examples."""
 
 import contextlib
 
@@ -66,7 +66,7 @@ def plot_adversarial_pairs(data, *, ax=None, most=_MOST, title=None):
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
     changes = changes if changes.ndim == 3 else changes.sum(axis=-1)
     captions = [_pair_caption(data, place) for place in range(len(images))]
-    title = title or "Images and their attacked twins"
+    title = title or "Images and adversarial examples"
     limits = float(images.min()), float(images.max())
     with _tiles(ax, title, ("image", "attacked", "change"), captions, images) as ax:
         _draw(ax, 0, images, "image", limits)
@@ -116,8 +116,8 @@ def _tiles(ax, title, names, captions, images):
     if ax is None:
         size = (max(4.6, _TILE * width + 2.2), _TILE * height + 1.5)
         ax = Figure(figsize=size, dpi=style.DPI, layout="constrained").add_subplot()
-    dress = (style.bare_tiles, style.equal_aspect, _no_ticks)
-    with style.drawing(ax, title=title, xlabel="", ylabel="", dress=dress) as ax:
+    setup = (style.bare_tiles, style.equal_aspect, _no_ticks)
+    with style.drawing(ax, title=title, xlabel="", ylabel="", setup=setup) as ax:
         style.x_limits(ax, 0, width)
         style.y_limits(ax, height, 0)
         ax.set_xticks(np.arange(len(images)) * (1 + _GAP) + 0.5, captions, fontsize=style.SMALL)
@@ -176,4 +176,4 @@ def _(data: AdversarialPairs):
         )
         certified = "" if data.radii is None else f", certified up to {style.number(float(data.radii[place]))}"
         words.append(f"sample {data.indices[place]}: {result} {style.number(float(data.distances[place]))}{certified}")
-    return f"{len(data)} images beside their attacked twins. " + "; ".join(words) + "."
+    return f"{len(data)} images beside their adversarial examples. " + "; ".join(words) + "."

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib import colormaps
 
-from lipviz.plots import sheet, style
+from lipviz.plots import redrawing, style
 from lipviz.plots.deprecation import without_update
 
 # (attribute of the data, label, look): each line has a colour, a dash and a marker of its own.
@@ -22,7 +22,7 @@ def plot_singular_values(data, *, ax=None):
     """Draw singular values against their rank, largest first, on a logarithmic axis.
 
     Of one kernel: before normalization, after it, and after Björck, as far as they exist. Of a network: of the
-    kernel that each layer uses, and dotted in the same colour the free one.
+    kernel that each layer uses, and dotted in the same colour the raw one.
 
     Args:
         data: `LayerSpectrum`, `NetworkSpectrum` or `BjorckConvergence` of `lipviz.measure`.
@@ -49,7 +49,7 @@ def drawing_of_spectra(ax):
         title="Singular values",
         xlabel="rank of the singular value, largest first",
         ylabel="singular value (gain, no unit)",
-        dress=(style.whole_ticks, style.log_y),
+        setup=(style.whole_ticks, style.log_y),
     )
 
 
@@ -94,7 +94,7 @@ def _network(ax, layers):
             values.append(layer.raw)
     if any(layer.constrained is not None for layer in layers):
         look = {"color": style.GREY, "linestyle": ":", "label": "raw kernels"}
-        sheet.artist(ax, ("raw kernels",), lambda: ax.plot([], [], **look)[0])
+        redrawing.artist(ax, ("raw kernels",), lambda: ax.plot([], [], **look)[0])
     style.inner_legend(ax)  # names of layers are long: inside, where they hide least
     _frame(ax, values)
 

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from lipviz import _moved
 from lipviz.plots.deprecation import without_update
-from lipviz.plots.sheet import artist, sheet_of
+from lipviz.plots.redrawing import artist, drawn_on
 
 # Okabe and Ito (2008), Color universal design; without its yellow, sky blue and orange, too pale for lines on white.
 BLUE, VERMILLION, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
@@ -44,20 +45,21 @@ def new_figure(panels=1, dpi=DPI):
     return figure
 
 
+@_moved.renamed_argument("dress", "setup")
 @contextlib.contextmanager
-def drawing(ax, *, title, xlabel, ylabel, dress=()):
+def drawing(ax, *, title, xlabel, ylabel, setup=()):
     """Draw a picture on Axes in place of the one that lipviz drew there before, if any.
 
-    Within it, draw by `line`, `note` and the like, or `sheet.artist`, the same things in the same order each time; and
-    set each time whatever depends on the data, as limits do. What does not is the dress: Axes in another dress are
-    cleared first.
+    Within it, draw by `line`, `note` and the like, or `redrawing.artist`, the same things in the same order each time;
+    and set each time whatever depends on the data, as limits do. What does not is the setup: Axes that were set up
+    otherwise are cleared first.
 
     Args:
         ax: Axes to draw on; None makes a figure.
         title: What the plot shows.
         xlabel: Quantity and unit.
         ylabel: Quantity and unit.
-        dress: Functions of the Axes that give them what stays, as `whole_ticks` and `log_y` do.
+        setup: Functions of the Axes that give them what stays, as `whole_ticks` and `log_y` do.
 
     Yields:
         The Axes.
@@ -67,22 +69,22 @@ def drawing(ax, *, title, xlabel, ylabel, dress=()):
     """
     if ax is None:
         (ax,) = new_figure().axes
-    sheet = sheet_of(ax)
-    is_bare = sheet.begin(tuple(dress))
+    drawn = drawn_on(ax)
+    is_bare = drawn.begin(tuple(setup))
     try:
         if is_bare:
-            _dress(ax)
-            for put_on in dress:
-                put_on(ax)
+            _format(ax)
+            for set_up in setup:
+                set_up(ax)
         _label(ax, xlabel, ylabel)
-        sheet.title_pad = _PAD
+        drawn.title_pad = _PAD
         yield ax
-        sheet.end()
-        if (ax.get_title(loc="left"), sheet.shown_pad) != (title, sheet.title_pad):
-            set_title(ax, title, sheet.title_pad)
-            sheet.shown_pad = sheet.title_pad
+        drawn.end()
+        if (ax.get_title(loc="left"), drawn.shown_pad) != (title, drawn.title_pad):
+            set_title(ax, title, drawn.title_pad)
+            drawn.shown_pad = drawn.title_pad
     finally:
-        sheet.leave()
+        drawn.leave()
 
 
 def prepared(ax, *, title, xlabel, ylabel):
@@ -101,7 +103,7 @@ def prepared(ax, *, title, xlabel, ylabel):
         (ax,) = new_figure().axes
     set_title(ax, title, _PAD)
     _label(ax, xlabel, ylabel)
-    _dress(ax)
+    _format(ax)
     return ax
 
 
@@ -112,7 +114,7 @@ def _label(ax, xlabel, ylabel):
         ax.set_ylabel(ylabel, fontsize=TEXT)
 
 
-def _dress(ax):
+def _format(ax):
     ax.tick_params(labelsize=SMALL)
     ax.grid(True, color="#DDDDDD", linewidth=0.6)
     ax.set_axisbelow(True)
@@ -135,7 +137,7 @@ def legend(ax, columns=3):
         borderaxespad=0.1,
     )
     if not hasattr(made, STAYS):
-        setattr(made, STAYS, repr(sheet_of(ax).legend_key) if sheet_of(ax).is_drawing else object())
+        setattr(made, STAYS, repr(drawn_on(ax).legend_key) if drawn_on(ax).is_drawing else object())
 
 
 def inner_legend(ax, loc="best", **look):
@@ -150,15 +152,15 @@ def inner_legend(ax, loc="best", **look):
 
 
 def _legend(ax, **look):
-    sheet = sheet_of(ax)
-    return sheet.legend(**look) if sheet.is_drawing else ax.legend(**look)
+    drawn = drawn_on(ax)
+    return drawn.legend(**look) if drawn.is_drawing else ax.legend(**look)
 
 
 def make_room_above(ax):
     """Move the title up, for a row between it and the Axes."""
-    sheet = sheet_of(ax)
-    if sheet.is_drawing:
-        sheet.title_pad = _PAD_OF_LEGEND
+    drawn = drawn_on(ax)
+    if drawn.is_drawing:
+        drawn.title_pad = _PAD_OF_LEGEND
     else:
         set_title(ax, ax.get_title(loc="left"), _PAD_OF_LEGEND)
 
@@ -187,7 +189,7 @@ def line(ax, gid, x, y, *, markevery=None, **look):
     Raises:
         ValueError: If it has no colour in a drawing: Matplotlib would take another one each time that it is made anew.
     """
-    if "color" not in look and sheet_of(ax).is_drawing:
+    if "color" not in look and drawn_on(ax).is_drawing:
         raise ValueError(f"Expected a colour of the line '{gid}'. Received: {', '.join(look) or 'no look'}")
 
     def move(drawn):
@@ -257,7 +259,7 @@ def log_scale(ax, values, *, bottom=None, top=None):
     `MOST_DECADES` below the largest, fall below the frame.
 
     Args:
-        ax: Axes. In a `drawing`, `log_y` belongs to their dress.
+        ax: Axes. In a `drawing`, `log_y` belongs to their setup.
         values: List of arrays.
         bottom: Lower end; the next round number by default.
         top: Upper end; the next round number by default.
@@ -271,8 +273,8 @@ def log_scale(ax, values, *, bottom=None, top=None):
     smallest = max(values.min(initial=largest), largest * 10.0**-MOST_DECADES)
     lower, upper = bottom or round_number(smallest, math.floor), top or round_number(largest)
     if ax.get_yscale() != "log":
-        if sheet_of(ax).is_drawing:
-            raise RuntimeError("A logarithmic axis is a part of the dress: drawing(..., dress=(log_y,)).")
+        if drawn_on(ax).is_drawing:
+            raise RuntimeError("A logarithmic axis is a part of the setup: drawing(..., setup=(log_y,)).")
         log_y(ax)
     lower = min(lower, upper / 10)
     # Within two decades powers of ten alone would leave an axis with a single label.

@@ -26,7 +26,7 @@ def plot_toy_loss(data, *, ax=None):
     smallest = float(np.min(data.losses, initial=0.0))
     top = style.round_number(largest) if largest > 0 else 1.0
     labels = {"title": "Loss", "xlabel": "training steps", "ylabel": "loss (no unit)"}
-    with style.drawing(ax, **labels, dress=(style.whole_ticks,)) as ax:
+    with style.drawing(ax, **labels, setup=(style.whole_ticks,)) as ax:
         style.line(ax, "loss", steps, data.losses, markevery=marks, **look)
         # The frame is that of the whole training, so that it stays while the line grows.
         style.x_limits(ax, -0.02 * data.steps, 1.02 * data.steps)

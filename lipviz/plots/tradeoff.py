@@ -113,8 +113,8 @@ def _(data: Tradeoff):
     if data.chosen is not None:
         run = data.runs[data.chosen]
         words += (
-            f". The chosen one, {_LOSSES[run.loss][0]} with {run.dial_name}, has accuracy {style.number(run.accuracy)} "
-            f"and mean certified radius {style.number(run.mean_radius)}"
+            f". The chosen one, {_LOSSES[run.loss][0]} with {run.loss_parameter_label}, has accuracy "
+            f"{style.number(run.accuracy)} and mean certified radius {style.number(run.mean_radius)}"
         )
     return words + "."
 

@@ -239,8 +239,8 @@ def _drawn(ax, title, ylabel, data, lines, watched, framed=None, span=1e-3):
     values = np.concatenate([*([y for _, _, y, _ in lines] if framed is None else framed), np.zeros(0)])
     values = values[np.isfinite(values)]
     is_log = values.size > 0 and values.min() > 0 and values.max() > _SPAN * values.min()
-    dress = (style.whole_ticks, style.log_y if is_log else _short_numbers)
-    with style.drawing(ax, title=title, xlabel="epoch", ylabel=ylabel, dress=dress) as ax:
+    setup = (style.whole_ticks, style.log_y if is_log else _short_numbers)
+    with style.drawing(ax, title=title, xlabel="epoch", ylabel=ylabel, setup=setup) as ax:
         for order, (gid, x, y, look) in enumerate(lines):
             style.line(ax, gid, x, y, markevery=style.spread_markers(max(len(x), 1), order), **look)
         if broken:

@@ -11,7 +11,7 @@ from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.fields import DIVERGING, contour, draw_field, markers, plane
-from lipviz.plots.sheet import artist
+from lipviz.plots.redrawing import artist
 from lipviz.toys.kantorovich_rubinstein import KRTraining
 
 _LOOKS = (
@@ -121,7 +121,7 @@ def plot_wasserstein_training(data, *, ax=None):
     ends = -0.03 * end, 1.03 * end
     values = np.concatenate([[0.0, limits[0]], *(run.estimates for run in runs)])
     labels = {"xlabel": "training steps", "ylabel": "distance (units of the input)"}
-    with style.drawing(ax, title="Wasserstein-1 distance", **labels, dress=(style.whole_ticks,)) as ax:
+    with style.drawing(ax, title="Wasserstein-1 distance", **labels, setup=(style.whole_ticks,)) as ax:
         style.line(ax, "exact", ends, [limits[0], limits[0]], label=_exact_label(runs[0]), **_EXACT)
         for order, run in enumerate(runs):
             look = {"label": run.name, "linewidth": 1.6, "markersize": 4.5, **_LOOKS[order]}

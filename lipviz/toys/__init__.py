@@ -1,7 +1,9 @@
 """Small networks and small trainings: fits of functions, classifiers of the plane, Wasserstein distances."""
 
-from lipviz.toys.fitting import ACTIVATIONS, FunctionFit, fit_function, fit_steps, toy_classifier, toy_network
+from lipviz import _moved
+from lipviz.toys.function_fits import FunctionFit, fit_function, fit_steps
 from lipviz.toys.kantorovich_rubinstein import KRTraining, kr_steps, kr_training
+from lipviz.toys.networks import ACTIVATIONS, toy_classifier, toy_network
 from lipviz.toys.tradeoff import Tradeoff, TradeoffRun, tradeoff_run, tradeoff_steps, tradeoff_table
 
 __all__ = [
@@ -20,3 +22,7 @@ __all__ = [
     "tradeoff_steps",
     "tradeoff_table",
 ]
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

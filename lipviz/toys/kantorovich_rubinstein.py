@@ -12,8 +12,8 @@ from lipviz import normalizers as nm
 from lipviz.certification.upper_bounds import upper_bound
 from lipviz.losses import HKR
 from lipviz.measure.transport import as_cloud, wasserstein_distance
-from lipviz.operators.precision import Twin
-from lipviz.toys.fitting import check_weight_seed, toy_network, training
+from lipviz.operators.precision import SyncedFloat64Copy
+from lipviz.toys.networks import check_weight_seed, toy_network, training
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,29 +110,29 @@ def kr_steps(
     name = name or (activation if model is None else getattr(model, "name", ""))
     if model is None:
         model = toy_network(activation, width, depth, inputs=x.shape[1], k=k, seed=seed)
-    twin = Twin(model)
+    copy = SyncedFloat64Copy(model)
     samples = np.concatenate([x, y])
-    _check_potential(model, twin, samples)
+    _check_potential(model, copy, samples)
     exact = wasserstein_distance(x, y).distance if exact is None else nm.check_positive("exact", exact)
     labels = np.repeat([[1.0], [0.0]], [len(x), len(y)], axis=0)
     every = steps if every is None else every
     # Without its hinge, HKR is the negative of the estimate.
     losses = training(model, samples, labels, HKR(alpha=0.0), steps, every, learning_rate)
-    return _estimates(model, twin, samples, len(x), losses, name, exact)
+    return _estimates(model, copy, samples, len(x), losses, name, exact)
 
 
-def _estimates(model, twin, samples, count, training_losses, name, exact):
+def _estimates(model, copy, samples, count, training_losses, name, exact):
     for losses in training_losses:
-        values = twin.outputs(samples)[:, 0]
+        values = copy.outputs(samples)[:, 0]
         estimates = np.append(-losses, values[:count].mean() - values[count:].mean())
         k = upper_bound(model, samples.shape[1:])
         yield KRTraining(name, np.arange(len(estimates)), estimates, exact, k)
 
 
-def _check_potential(model, twin, samples):
+def _check_potential(model, copy, samples):
     shapes = [tuple(tensor.shape[1:]) for tensor in getattr(model, "inputs", None) or ()]
     if shapes and shapes != [samples.shape[1:]]:
         raise ValueError(f"Expected a model with inputs of shape (batch, {samples.shape[1]}). Received: {shapes}")
-    count = twin.outputs(samples[:1]).shape[1]
+    count = copy.outputs(samples[:1]).shape[1]
     if count != 1:
         raise ValueError(f"Expected a model with one output, the potential. Received: {count}")

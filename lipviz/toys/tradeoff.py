@@ -1,8 +1,8 @@
-"""Accuracy against robustness: what the number of a loss decides for a 1-Lipschitz classifier.
+"""Accuracy against robustness: what the parameter of a loss decides for a 1-Lipschitz classifier.
 
 A 1-Lipschitz network cannot buy margins by large weights, so its loss has to say what margins are worth: by the
-temperature of a crossentropy, or by the weight α of the hinge in HKR. Large τ or α favour accuracy, small ones large
-margins, hence certified radii (Béthune et al. 2022, Pay attention to your loss, section 4).
+inverse temperature τ of a crossentropy, or by the weight α of the hinge in HKR. Large τ or α favour accuracy, small
+ones large margins, hence certified radii (Béthune et al. 2022, Pay attention to your loss, section 4).
 """
 
 import dataclasses
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.certification.radii import certified_radius
 from lipviz.certification.results import check_epsilons
 from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64
-from lipviz.toys.fitting import class_targets, toy_network, training
+from lipviz.toys.networks import class_targets, toy_network, training
 
 LOSSES = {"crossentropy": "τ", "hkr": "α"}
 EPSILONS = tuple(np.round(np.linspace(0, 1.5, 31), 3).tolist())
@@ -30,8 +31,8 @@ class TradeoffRun:
 
     Attributes:
         dataset: Name of the data.
-        loss: "crossentropy" (with temperature) or "hkr".
-        dial: The loss's number: τ of the crossentropy, or α of HKR.
+        loss: "crossentropy" (with inverse temperature τ) or "hkr".
+        loss_parameter: τ of the crossentropy, or α of HKR.
         min_margin: Margin of the hinge of HKR, in the units of the logits; of no matter to the crossentropy.
         activation: See `toy_network`.
         width: See `toy_network`.
@@ -51,7 +52,7 @@ class TradeoffRun:
 
     dataset: str
     loss: str
-    dial: float
+    loss_parameter: float
     min_margin: float
     activation: str
     width: int
@@ -72,9 +73,24 @@ class TradeoffRun:
         return float(np.interp(epsilon, self.epsilons, self.certified, right=np.nan))
 
     @property
+    def loss_parameter_label(self):
+        """The loss's parameter as text, such as "τ = 10"."""
+        return f"{LOSSES[self.loss]} = {self.loss_parameter:.3g}"
+
+    @property
+    def dial(self):
+        """Old name of `loss_parameter`, for one release."""
+        _moved.warn("TradeoffRun.dial", "TradeoffRun.loss_parameter", 2)
+        return self.loss_parameter
+
+    @property
     def dial_name(self):
-        """The loss's number as text, such as "τ = 10"."""
-        return f"{LOSSES[self.loss]} = {self.dial:.3g}"
+        """Old name of `loss_parameter_label`, for one release."""
+        _moved.warn("TradeoffRun.dial_name", "TradeoffRun.loss_parameter_label", 2)
+        return self.loss_parameter_label
+
+
+TradeoffRun.__init__ = _moved.renamed_argument("dial", "loss_parameter")(TradeoffRun.__init__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,6 +140,7 @@ class Tradeoff:
 # --- runs ---
 
 
+@_moved.renamed_argument("dial", "loss_parameter")
 def tradeoff_run(train, test, **settings):
     """Train a small 1-Lipschitz network with one loss, and measure accuracy and certified radii on a test set.
 
@@ -144,12 +161,13 @@ def tradeoff_run(train, test, **settings):
     return run
 
 
+@_moved.renamed_argument("dial", "loss_parameter")
 def tradeoff_steps(
     train,
     test,
     *,
     loss="crossentropy",
-    dial=10.0,
+    loss_parameter=10.0,
     min_margin=1.0,
     activation="groupsort2",
     width=64,
@@ -168,7 +186,7 @@ def tradeoff_steps(
         test: Samples and labels to measure on.
         loss: "crossentropy" for `TauCategoricalCrossentropy` (of two classes `TauBinaryCrossentropy`), or "hkr" for
             `MulticlassHKR` (`HKR`).
-        dial: τ or α, positive.
+        loss_parameter: τ or α, positive.
         min_margin: Margin of the hinge of HKR, positive.
         activation: See `toy_network`.
         width: See `toy_network`.
@@ -195,11 +213,11 @@ def tradeoff_steps(
     if (np.diff(epsilons) <= 0).any():
         raise ValueError(f"`epsilons` must be ascending. Received: {epsilons}")
     targets = class_targets(y, len(x))
-    objective = _loss(loss, dial, min_margin, targets.shape[1])
+    objective = _loss(loss, loss_parameter, min_margin, targets.shape[1])
     network = toy_network(activation, width, depth, inputs=x.shape[1], outputs=targets.shape[1], seed=seed)
     start = TradeoffRun(
-        dataset, loss, float(dial), float(min_margin), activation, width, depth, steps, 0, float(learning_rate), seed,
-        len(x_test), np.nan, np.nan, np.nan, epsilons, np.full(len(epsilons), np.nan),
+        dataset, loss, float(loss_parameter), float(min_margin), activation, width, depth, steps, 0,
+        float(learning_rate), seed, len(x_test), np.nan, np.nan, np.nan, epsilons, np.full(len(epsilons), np.nan),
     )  # fmt: skip
     made = training(network, x, targets, objective, steps, steps if every is None else every, learning_rate)
     return _measured(network, made, start, x_test, y_test)
@@ -227,13 +245,14 @@ def _data(pair, name):
     return x.reshape(len(x), -1), as_float64(pair[1], f"The labels of `{name}`")
 
 
-def _loss(loss, dial, min_margin, outputs):
+def _loss(loss, parameter, min_margin, outputs):
     if loss not in LOSSES:
         raise ValueError(f"`loss` must be one of {', '.join(map(repr, LOSSES))}. Received: {loss!r}")
-    dial, min_margin = nm.check_positive("dial", dial), nm.check_positive("min_margin", min_margin)
+    parameter = nm.check_positive("loss_parameter", parameter)
+    min_margin = nm.check_positive("min_margin", min_margin)
     if loss == "crossentropy":
-        return (TauBinaryCrossentropy if outputs == 1 else TauCategoricalCrossentropy)(dial)
-    return (HKR if outputs == 1 else MulticlassHKR)(alpha=dial, min_margin=min_margin)
+        return (TauBinaryCrossentropy if outputs == 1 else TauCategoricalCrossentropy)(parameter)
+    return (HKR if outputs == 1 else MulticlassHKR)(alpha=parameter, min_margin=min_margin)
 
 
 # --- the table of runs ---
@@ -271,6 +290,9 @@ def read_runs(path):
         A tuple of `TradeoffRun`.
     """
     rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    for row in rows:
+        if "dial" in row:  # as the last release wrote it
+            row["loss_parameter"] = row.pop("dial")
     return tuple(TradeoffRun(**{**row, **{name: np.array(row[name], float) for name in _ARRAYS}}) for row in rows)
 
 

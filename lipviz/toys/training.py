@@ -12,8 +12,8 @@ from lipviz.certification.radii import class_numbers, decisions
 from lipviz.certification.upper_bounds import upper_bound
 from lipviz.measure.fields import DecisionField, decision_field, planar, predicted_outputs
 from lipviz.measure.transport import PotentialField, potential_field
-from lipviz.toys.fitting import check_weight_seed, full_batches, toy_network
 from lipviz.toys.kantorovich_rubinstein import KRTraining
+from lipviz.toys.networks import check_weight_seed, full_batches, toy_network
 
 
 class ToyTrainer:

@@ -159,9 +159,9 @@ def test_one_bit_of_any_weight_changes_the_hash_of_weights():
         model = make()
         constrained = [layer.parametrization for layer in model.layers if isinstance(layer, ConstrainedKernel)]
         derived = {id(variable) for owner in constrained for variable in owner.variables}
-        free = [variable for variable in model.weights if id(variable) not in derived]
-        assert len(free) >= 4, make
-        for variable in free:
+        raw = [variable for variable in model.weights if id(variable) not in derived]
+        assert len(raw) >= 4, make
+        for variable in raw:
             found = changed(model, lambda _, variable=variable: flip(variable))
             assert found - {"constrained"} == {"weights"}, variable.path
     assert "weights" in changed(stack(), flip_by_set_weights)

@@ -502,7 +502,7 @@ OTHERWISE = {
     "the slopes": lambda: (sub(lip.PReLUlip, limited=lambda self, slopes: 7 * slopes)(), (4,)),
     "the mean of a pooling": lambda: (sub(lip.ScaledAveragePooling2D, average=lambda self, x: 7 * x)(), IMAGE),
     "a property": lambda: (sub(lip.ScaledAveragePooling2D, root_of_size=property(lambda self: 99.0))(), IMAGE),
-    "a convolution of ours": lambda: (sub(lip.SpectralConv2D, convolve=lambda self, x, k: 6 * x)(2, 3), IMAGE),
+    "a convolution of ours": lambda: (sub(lip.SpectralConv2D, convolution_op=lambda self, x, k: 6 * x)(2, 3), IMAGE),
     "the linear part of one": lambda: (sub(lip.SpectralConv2D, linear=lambda self, x, k: 6 * x)(2, 3), IMAGE),
     "a bias": lambda: (sub(lip.SpectralDense, add_bias=lambda self, x: 6 * x)(2), (4,)),
     "a linear part that is not linear": lambda: (

@@ -22,15 +22,20 @@ def test_the_pair_is_where_the_features_of_two_classes_meet():
     assert 0.5 / falls.max() == pytest.approx(course.exercise("certificates.pair").solution, rel=1e-6)
 
 
-def test_the_dial_is_what_the_explorer_shows():
+def test_the_run_of_a_tau_is_what_the_explorer_shows():
     explorer = TradeoffExplorer()
     begins = explorer.data.runs[explorer.data.chosen].mean_radius
     explorer.state = {"loss": "crossentropy", "tau": 100.0}
     shown = explorer.data.runs[explorer.data.chosen].mean_radius
     explorer.close()
-    assert course.check("certificates.dial", shown)
-    assert course.check("certificates.dial", round(shown, 2))
-    assert "where the explorer begins" in course.check("certificates.dial", round(begins, 2)).message
+    assert course.check("certificates.tau", shown)
+    assert course.check("certificates.tau", round(shown, 2))
+    assert "where the explorer begins" in course.check("certificates.tau", round(begins, 2)).message
+
+
+def test_a_copy_of_the_last_release_finds_the_exercise_by_its_old_id():
+    with pytest.warns(DeprecationWarning, match=r"use `certificates\.tau`"):
+        assert course.exercise("certificates.dial") is course.exercise("certificates.tau")
 
 
 def test_the_share_is_that_of_the_library():

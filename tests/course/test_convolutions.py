@@ -23,7 +23,7 @@ def test_the_factor_is_sound_and_none_larger_is():
     assert factor == pytest.approx(1 / counts.max())  # 1/√P in the plane, P being a square
     # A wide kernel keeps every patch's length, so the pixel in most patches is stretched by √P.
     wide = np.eye(49).reshape(7, 7, 1, 49)
-    norm = measure.convolution_norm(operators.Convolution(factor * wide, (21, 21), (3, 3), "same"))
+    norm = measure.largest_singular_value(operators.Convolution(factor * wide, (21, 21), (3, 3), "same"))
     assert norm == pytest.approx(1)
 
 

@@ -141,7 +141,7 @@ def test_the_same_state_gives_the_same_training(explorer):
 
 
 @pytest.mark.slow
-def test_the_temperature_reaches_the_loss(explorer):
+def test_the_inverse_temperature_reaches_the_loss(explorer):
     assert not np.isclose(first_losses(explorer)[0], first_losses(explorer, tau=1.0)[0])
 
 

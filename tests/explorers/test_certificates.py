@@ -8,7 +8,7 @@ from lipviz import certification, data
 from lipviz.explorers import certificates
 from lipviz.explorers.certificates import CertificateExplorer
 from lipviz.plots import style
-from lipviz.toys.fitting import toy_classifier
+from lipviz.toys.networks import toy_classifier
 
 X, Y = data.digits(100, 40)[1]
 FLAT = X.reshape(40, -1)

@@ -73,7 +73,7 @@ def test_every_corner(explorer):
 def test_the_largest_image(explorer):
     explorer.state = {"image": 32, "channels": 2, "filters": 2}
     assert explorer.error is None
-    assert not explorer.data.lies[:2].any()
+    assert not explorer.data.is_below_norm[:2].any()
     explorer.state = {"view": "spectrum"}
     assert "up to 600" in str(explorer.error)
     explorer.state = {"image": 10}

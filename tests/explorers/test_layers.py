@@ -90,10 +90,17 @@ def test_layers_that_are_kept_are_measured_by_one_at_a_time(monkeypatch):
     assert most == 1
 
 
+def test_a_state_of_the_last_release_names_the_raw_kernel_otherwise(explorer):
+    with pytest.warns(DeprecationWarning, match="use `raw_kernel`") as found:
+        explorer.state = {"layer": "Dense", "free": "ones"}
+    assert [warning.filename for warning in found] == [__file__]
+    assert (explorer.state["raw_kernel"], explorer.error) == ("ones", None)
+
+
 @pytest.mark.parametrize("name", list(_LAYERS))
 def test_every_layer_and_what_is_said_of_it(explorer, name):
-    for k, free in ((1.0, "glorot"), (0.1, "ones")):
-        explorer.state = {"layer": name, **SMALL, "k": k, "free": free}
+    for k, kernel in ((1.0, "glorot"), (0.1, "ones")):
+        explorer.state = {"layer": name, **SMALL, "k": k, "raw_kernel": kernel}
         assert explorer.error is None
         data = explorer.data
         assert data.kind == name
@@ -145,7 +152,7 @@ def test_a_promise_that_is_not_kept(explorer):
 def test_moves_change_the_picture_and_come_back(explorer):
     before = source(explorer)
     for name, value in (("layer", "LayerCentering"), ("k", 10.0), ("bjorck", False), ("maxiter", 1), ("beta", 0.1),
-                        ("inputs", 7), ("units", 30), ("free", "ones"), ("seed", 2)):  # fmt: skip
+                        ("inputs", 7), ("units", 30), ("raw_kernel", "ones"), ("seed", 2)):  # fmt: skip
         explorer.controls[name].value = value
         assert explorer.error is None
         assert source(explorer) != before, name

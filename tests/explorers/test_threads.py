@@ -23,7 +23,7 @@ def two_threads():
     threads._libraries.cache_clear()
     with threadpool_limits(2, user_api="blas"):
         yield
-    assert not threads._TURN.locked()
+    assert not threads._ANSWER_LOCK.locked()
 
 
 def test_one_thread_and_long_turns():
@@ -31,7 +31,7 @@ def test_one_thread_and_long_turns():
     assert set(before[0]) == {2}
     with undisturbed():
         assert set(blas()) == {1}
-        assert sys.getswitchinterval() == pytest.approx(threads._PATIENCE)
+        assert sys.getswitchinterval() == pytest.approx(threads._SWITCH_INTERVAL)
         with undisturbed():
             pass
         assert set(blas()) == {1}

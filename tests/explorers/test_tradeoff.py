@@ -35,18 +35,18 @@ def chosen(explorer):
 def test_it_starts_with_the_table(explorer):
     assert len(explorer.data) == len(tradeoff_table())
     assert explorer.work_state == "idle"
-    assert (chosen(explorer).loss, chosen(explorer).dial) == ("crossentropy", 1.0)
+    assert (chosen(explorer).loss, chosen(explorer).loss_parameter) == ("crossentropy", 1.0)
     assert f"{100 * chosen(explorer).accuracy:.1f} %" in words(explorer)
 
 
 @pytest.mark.parametrize(
-    ("state", "dial"),
+    ("state", "parameter"),
     [({"tau": 80.0}, 100.0), ({"loss": "hkr", "alpha": 2.0, "margin": 0.3}, 1.0), ({"tau": 0.1}, 0.1)],
 )
-def test_the_nearest_run_is_chosen(explorer, state, dial):
+def test_the_nearest_run_is_chosen(explorer, state, parameter):
     explorer.state = state
     assert explorer.error is None
-    assert chosen(explorer).dial == dial
+    assert chosen(explorer).loss_parameter == parameter
     assert chosen(explorer).loss == state.get("loss", "crossentropy")
     if "margin" in state:
         assert chosen(explorer).min_margin == 0.3
@@ -83,7 +83,7 @@ def test_a_live_run_is_added_and_dropped_by_a_reset():
     assert explorer.wait(300)
     assert explorer.error is None
     assert explorer.data.live == (0,)
-    assert (chosen(explorer).step, chosen(explorer).dial, chosen(explorer).dataset) == (20, 10.0, "yours")
+    assert (chosen(explorer).step, chosen(explorer).loss_parameter, chosen(explorer).dataset) == (20, 10.0, "yours")
     explorer.state = {"alpha": 20.0}
     assert len(explorer.data) == 1  # moving a control keeps it
     columns, rows = explorer.table(explorer.data)
@@ -106,11 +106,11 @@ def test_data_that_cannot_be_used_are_explained():
 
 @pytest.mark.slow
 def test_the_table_is_made_by_a_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(table_module, "DIALS", (("crossentropy", 3.0, 1.0),))
+    monkeypatch.setattr(table_module, "LOSSES", (("crossentropy", 3.0, 1.0),))
     monkeypatch.setattr(table_module, "SEEDS", (5,))
     monkeypatch.setattr(table_module, "SETTINGS", {"width": 8, "depth": 1, "steps": 2})
-    monkeypatch.setattr(table_module.runs, "__defaults__", (table_module.DIALS, table_module.SEEDS))
+    monkeypatch.setattr(table_module.runs.__wrapped__, "__defaults__", (table_module.LOSSES, table_module.SEEDS))
     table_module.main(tmp_path / "runs.json")
     (run,) = read_runs(tmp_path / "runs.json")
-    assert (run.dial, run.seed, run.dataset, run.step) == (3.0, 5, "digits", 2)
+    assert (run.loss_parameter, run.seed, run.dataset, run.step) == (3.0, 5, "digits", 2)
     assert "τ = 3, seed 5" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from lipviz.layers import (
     SpectralDense,
 )
 from lipviz.normalizers import fourier
-from lipviz.normalizers.fourier import ConvolutionNorm
+from lipviz.normalizers.fourier import FourierBound
 from lipviz.operators.precision import float64_scope
 from tests.support import (
     KINDS,
@@ -324,7 +324,7 @@ def test_a_kernel_of_nan_leaves_the_tight_kernel_as_it_was():
 @pytest.mark.parametrize("sites", [0, 400])
 def test_the_tight_bound_has_the_gradient_of_the_norm(kernel_shape, sizes, strides, transposed, sites, monkeypatch):
     monkeypatch.setattr(fourier, "_SECTION_SITES", sites)
-    bounds = ConvolutionNorm(kernel_shape[:2], sizes, strides, "same", transposed)
+    bounds = FourierBound(kernel_shape[:2], sizes, strides, "same", transposed)
     kernel = with_spectrum((int(np.prod(kernel_shape[:-1])), kernel_shape[-1]), np.ones(kernel_shape[-1]))
     kernel = (kernel / 2).reshape(kernel_shape)  # coverage has no say
     weights = RNG.standard_normal(kernel_shape)
@@ -351,7 +351,7 @@ def test_the_bound_in_keras_ops_is_that_in_numpy(sites, monkeypatch):
         ((4, 3, 2, 9), (30, 6), (1, 2)),
         ((5, 2, 2), (9,), (1,)),
     ):
-        bounds = ConvolutionNorm(shape[:-2], sizes, strides, "same")
+        bounds = FourierBound(shape[:-2], sizes, strides, "same")
         kernel = make_kernel("gaussian", (int(np.prod(shape[:-1])), shape[-1])).reshape(shape)
         kernel /= np.linalg.norm(kernel)
         found = float(bounds.bound(keras.ops.convert_to_tensor(kernel, dtype="float32")))
@@ -502,3 +502,35 @@ def test_channels_first_is_the_same_transposed(cls):
 def test_bad_arguments_are_refused_at_construction(cls, arguments, message):
     with pytest.raises(ValueError, match=message):
         cls(**{"filters": 3, "kernel_size": 3, **arguments})
+
+
+# --- names ---
+
+
+@two_d
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_the_convolution_has_the_name_that_keras_gives_it(cls, data_format):
+    layer = cls(2, 3, data_format=data_format)
+    shape = (5, 4, 2) if data_format == "channels_last" else (2, 5, 4)
+    layer.build((None, *shape))
+    x = tensor(RNG.standard_normal((1, *shape)), "float32")
+    images = layer.convolution_op(x, layer.wbar)
+    np.testing.assert_array_equal(images, layer.linear(x, layer.wbar))
+    last = x if data_format == "channels_last" else keras.ops.moveaxis(x, 1, -1)
+    with pytest.warns(DeprecationWarning, match="use `convolution_op`") as found:
+        old = layer.convolve(last, layer.wbar)
+    assert [warning.filename for warning in found] == [__file__]
+    np.testing.assert_array_equal(images, old if data_format == "channels_last" else keras.ops.moveaxis(old, -1, 1))
+
+
+def test_a_subclass_may_override_the_convolution_by_its_old_name():
+    with pytest.warns(DeprecationWarning, match=r"`Twice\.convolve` .* use `Twice\.convolution_op`"):
+
+        class Twice(SpectralConv2D):
+            def convolve(self, inputs, kernel):
+                return 2 * keras.ops.conv(inputs, kernel, padding="same", data_format="channels_last")
+
+    layers = [built(cls, data_format="channels_first", sizes=(2, 5), channels=4) for cls in (Twice, SpectralConv2D)]
+    layers[1].set_weights(layers[0].get_weights())
+    x = tensor(RNG.standard_normal((1, 2, 5, 4)), "float32")
+    np.testing.assert_allclose(layers[0](x), 2 * np.asarray(layers[1](x)), rtol=1e-6)

@@ -9,7 +9,7 @@ from lipviz.measure.claims import (
     KERNEL_KINDS,
     METHODS,
     convolution_claims,
-    convolution_norm,
+    largest_singular_value,
     sample_kernel,
 )
 from lipviz.operators import Convolution
@@ -37,8 +37,10 @@ def test_the_norm_and_the_spectrum_are_those_of_the_matrix(kind, size, image, st
     assert data.kernel_norm == pytest.approx(1, rel=1e-12)
     # What is proved holds.
     assert (data.claims[data.is_proved] >= values[0] * (1 - 1e-9)).all()
-    assert not data.lies[data.is_proved].any()
-    np.testing.assert_array_equal(data.lies, data.claims < data.norm * (1 - 1e-9))
+    assert not data.is_below_norm[data.is_proved].any()
+    np.testing.assert_array_equal(data.is_below_norm, data.claims < data.norm * (1 - 1e-9))
+    with pytest.warns(DeprecationWarning, match="use `ConvolutionClaims.is_below_norm`"):
+        np.testing.assert_array_equal(data.lies, data.is_below_norm)
     np.testing.assert_allclose(data.after * data.claims, data.norm)
     # Zero padding never gains more than an image without borders. Of each axis there are 16 frequencies or more for
     # each step of the reach, of which one is so close to the largest gain.
@@ -55,12 +57,12 @@ def test_a_layer_normalized_so_has_the_norm_that_is_said():
         matrix = convolution_matrix(np.asarray(layer.wbar), (8, 8), (1, 1), "same")
         data = convolution_claims(kernel, 8)
         assert by_name(data, data.after)[name] == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-3)
-    assert by_name(data, data.lies) == {COUNT: False, FOURIER: False, FFT: False, AVERAGE: True}
+    assert by_name(data, data.is_below_norm) == {COUNT: False, FOURIER: False, FFT: False, AVERAGE: True}
 
 
 def test_a_plain_fft_may_lie():
     data = convolution_claims(sample_kernel("checkerboard", 3), 5)
-    assert by_name(data, data.lies)[FFT]
+    assert by_name(data, data.is_below_norm)[FFT]
     frequencies = 2 * np.pi * np.arange(5) / 5
     row = np.abs([np.sum((-1.0) ** np.arange(3) * np.exp(1j * w * np.arange(3))) for w in frequencies]) / np.sqrt(3)
     np.testing.assert_allclose(data.grid_gains, (row * row.max())[:3] / np.sqrt(1), rtol=1e-9)
@@ -82,14 +84,14 @@ def test_gains_over_frequencies_are_those_of_waves():
 def test_large_operators_are_measured_by_lanczos():
     kernel = sample_kernel("random", 3, 2, 2, seed=2)
     operator = Convolution(kernel, (13, 13), padding="same")
-    assert convolution_norm(operator) == pytest.approx(sla.svds(operator, k=1, return_singular_vectors=False)[0])
-    assert convolution_norm(Convolution(np.zeros((3, 3, 2, 2)), (13, 13), padding="same")) == 0
+    assert largest_singular_value(operator) == pytest.approx(sla.svds(operator, k=1, return_singular_vectors=False)[0])
+    assert largest_singular_value(Convolution(np.zeros((3, 3, 2, 2)), (13, 13), padding="same")) == 0
 
 
 def test_zero_and_extreme_kernels():
     data = convolution_claims(np.zeros((3, 3, 1, 2)), 5)
     assert data.norm == 0
-    assert not data.lies.any()
+    assert not data.is_below_norm.any()
     np.testing.assert_array_equal(data.after, 0)
 
 
@@ -106,9 +108,9 @@ def test_scale_changes_nothing_else(scale, image):
             np.testing.assert_allclose(getattr(scaled, name) / scale, want, rtol=1e-9, atol=3e-8 * data.norm)
     operator = Convolution(kernel, (image,) * 2, padding="same")
     want = np.linalg.norm(convolution_matrix(kernel, (image,) * 2, (1, 1), "same"), 2)
-    assert convolution_norm(operator) == pytest.approx(want, rel=1e-9)
+    assert largest_singular_value(operator) == pytest.approx(want, rel=1e-9)
     operator = Convolution(scale * kernel, (image,) * 2, padding="same")
-    assert convolution_norm(operator) / scale == pytest.approx(want, rel=1e-9)
+    assert largest_singular_value(operator) / scale == pytest.approx(want, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KERNEL_KINDS)

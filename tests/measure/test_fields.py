@@ -7,7 +7,7 @@ import pytest
 from lipviz import certification, layers, operators
 from lipviz.measure import fields
 from lipviz.operators.precision import outputs
-from lipviz.toys import fitting
+from lipviz.toys import networks
 
 BOX = ((-1.0, 2.0), (0.0, 4.0))
 RNG = np.random.default_rng(0)
@@ -23,7 +23,7 @@ def linear(kernel, bias=0.0, **settings):
 
 @pytest.fixture(scope="module")
 def classifier():
-    return fitting.toy_network("groupsort2", 6, 1, outputs=3)
+    return networks.toy_network("groupsort2", 6, 1, outputs=3)
 
 
 def at(data, values):
@@ -164,7 +164,7 @@ def test_each_region_has_the_slope_of_its_map():
 
 @pytest.mark.parametrize("activation", ["relu", "groupsort2", "householder"])
 def test_regions_have_one_affine_map_each(activation):
-    model = fitting.toy_network(activation, 4, 1, outputs=2)
+    model = networks.toy_network(activation, 4, 1, outputs=2)
     data = fields.linear_regions(model, resolution=25, name=activation)
     assert data.name == activation
     lines = 4 if activation == "relu" else 2  # a kink for each neuron, or for each pair

@@ -23,7 +23,7 @@ def built(layer, *shape):
 
 
 def with_kernel(layer, *shape, scale=3.0):
-    """A constrained layer whose free kernel is random, not orthogonal as it is from the start."""
+    """A constrained layer whose raw kernel is random, not orthogonal as it is from the start."""
     built(layer, *shape)
     layer.kernel.assign(scale * RNG.standard_normal(layer.kernel.shape))
     layer.refresh()

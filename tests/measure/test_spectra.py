@@ -12,7 +12,7 @@ finite = st.floats(-1e12, 1e12, allow_subnormal=False)
 
 
 def dense(kernel, **settings):
-    """A SpectralDense whose free kernel is the given one."""
+    """A SpectralDense whose raw kernel is the given one."""
     kernel = np.asarray(kernel, "float32")
     layer = layers.SpectralDense(kernel.shape[1], **settings)
     layer.build((None, kernel.shape[0]))

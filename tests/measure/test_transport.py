@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lipviz.certification import certify
 from lipviz.measure import transport
-from lipviz.toys import fitting, kantorovich_rubinstein
+from lipviz.toys import kantorovich_rubinstein, networks
 from tests.support import examples
 
 RNG = np.random.default_rng(0)
@@ -145,7 +145,7 @@ def clouds():
 
 @pytest.fixture(scope="module")
 def trained(clouds):
-    model = fitting.toy_network("groupsort2", 8, 1, k=2.0)
+    model = networks.toy_network("groupsort2", 8, 1, k=2.0)
     runs = list(kantorovich_rubinstein.kr_steps(*clouds, model, steps=60, every=25, learning_rate=0.05, name="net"))
     return model, runs
 
@@ -161,7 +161,7 @@ def linear(*kernel):
 def test_no_network_exceeds_the_exact_distance(activation, seed):
     rng = np.random.default_rng(seed)
     x, y = 10.0 ** rng.integers(-3, 4) * rng.standard_normal((2, 25, 2))
-    model = fitting.toy_network(activation, 8, 2, k=0.5 + seed, seed=seed)
+    model = networks.toy_network(activation, 8, 2, k=0.5 + seed, seed=seed)
     bound = certify(model, search=False).upper_bound
     exact = transport.wasserstein_distance(x, y).distance
     field = transport.potential_field(model, x, y, resolution=2)
@@ -225,7 +225,7 @@ def test_training_on_clouds_of_other_dimensions():
         (lambda x, y: kantorovich_rubinstein.kr_steps(x, y, "net"), TypeError, "Keras model"),
         (lambda x, y: kantorovich_rubinstein.kr_steps(x, y, linear(1.0)), ValueError, "inputs"),
         (
-            lambda x, y: kantorovich_rubinstein.kr_steps(x, y, fitting.toy_network("relu", 2, 1, outputs=2)),
+            lambda x, y: kantorovich_rubinstein.kr_steps(x, y, networks.toy_network("relu", 2, 1, outputs=2)),
             ValueError,
             "one output",
         ),

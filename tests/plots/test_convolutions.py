@@ -34,14 +34,14 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_names_everything(plot):
 
 def test_bars_show_what_the_claims_leave():
     ax = plot_convolution_claims(LYING)
-    for place, (name, after, lies) in enumerate(zip(LYING.methods, LYING.after, LYING.lies, strict=True)):
+    for place, (name, after, lies) in enumerate(zip(LYING.methods, LYING.after, LYING.is_below_norm, strict=True)):
         bar = drawn(ax)[f"after {place}"]
         assert bar.get_width() == after
         assert bool(bar.get_hatch()) is bool(lies)
         assert drawn(ax)[f"value {place}"].get_text() == f"{after:.3f}"
         assert any(text.get_text().startswith(name) for text in ax.texts)
         assert ("lies" in drawn(ax)[f"verdict {place}"].get_text()) is bool(lies)
-    assert LYING.lies.any()
+    assert LYING.is_below_norm.any()
     assert ax.get_xlim()[1] > LYING.after.max()
     assert "lies" in plots.alt_text(LYING)
     assert "lies" not in plots.alt_text(HOLDING).replace("gain lies", "")

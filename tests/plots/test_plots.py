@@ -19,7 +19,7 @@ from PIL import Image
 import lipviz
 from lipviz import measure, operators, plots
 from lipviz.plots import style
-from lipviz.plots.letters import LetterRenderer
+from lipviz.plots.text_rendering import CachedTextRenderer
 from tests.plots.pictures import left_title
 
 SOURCES = Path(lipviz.__file__).parent
@@ -238,7 +238,7 @@ def test_a_live_figure_shows_what_a_fresh_one_would():
             assert np.abs(a.astype(int) - b).mean() < 1
             assert (np.abs(a.astype(int) - b).max(axis=2) > 60).mean() < 1e-3
         new = np.concatenate(new, axis=1).astype(int)
-        assert np.abs(new - rendered(fresh, LetterRenderer)).mean() < 1
+        assert np.abs(new - rendered(fresh, CachedTextRenderer)).mean() < 1
         # Files have their letters between pixels, here they stand on whole ones.
         difference = (new - rendered(fresh, RendererAgg)).astype(float)
         assert np.abs(scipy.ndimage.uniform_filter(difference, (5, 5, 0))).mean() < 1

@@ -13,15 +13,15 @@ from lipviz.certification import Certificate
 from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths
 from lipviz.measure.gradients import gradient_depth
 from lipviz.measure.transport import wasserstein_distance
-from lipviz.plots import layer_playground, style, toy_training
+from lipviz.plots import layer_measurement, style, toy_training
 from tests.plots import test_activation_shapes as shapes
 from tests.plots import test_bjorck_map as maps
 from tests.plots import test_certification as certification
 from tests.plots import test_convolutions as convolutions
 from tests.plots import test_fields as fields
-from tests.plots import test_fitting as fitting
+from tests.plots import test_function_fits as function_fits
 from tests.plots import test_gradients as gradients
-from tests.plots import test_layer_playground as playground
+from tests.plots import test_layer_measurement as measurements
 from tests.plots import test_network_spectra as network_spectra
 from tests.plots import test_plots as spectra
 from tests.plots import test_robustness as robustness
@@ -108,16 +108,16 @@ CASES = {
         (fields.regions(), {"by": "slope"}),
     ],
     plots.plot_function_fit: [
-        (fitting.fit(), {}),
-        (fitting.fit("groupsort2", 0.9), {}),
-        (fitting.ALL, {}),
-        ([fitting.fit(), fitting.fit(constrained=False)], {}),
-        (fitting.fit(target=np.zeros_like, name="zero"), {}),
+        (function_fits.fit(), {}),
+        (function_fits.fit("groupsort2", 0.9), {}),
+        (function_fits.ALL, {}),
+        ([function_fits.fit(), function_fits.fit(constrained=False)], {}),
+        (function_fits.fit(target=np.zeros_like, name="zero"), {}),
     ],
     plots.plot_log_norms: [
-        (playground.NORMS, {}),
-        ([playground.norms("c", 0.1)], {"bottom": 1e-3}),
-        ([playground.norms("c", 0.1), playground.norms("a", 0.2)], {}),
+        (measurements.NORMS, {}),
+        ([measurements.norms("c", 0.1)], {"bottom": 1e-3}),
+        ([measurements.norms("c", 0.1), measurements.norms("a", 0.2)], {}),
     ],
     plots.plot_gradient_norms: [
         (gradients.norms(), {}),
@@ -136,11 +136,11 @@ CASES = {
         (gradients.history("c"), {"labels": ["median"]}),
     ],
     plots.plot_jacobian_spectra: [(network_spectra.spectra(), {}), (network_spectra.spectra(30, 4, 7.0), {})],
-    layer_playground.plot_layer_spectrum: [
-        (data, {}) for data in (playground.DENSE, playground.POOLING, playground.PLAIN)
+    layer_measurement.plot_layer_spectrum: [
+        (data, {}) for data in (measurements.DENSE, measurements.POOLING, measurements.PLAIN)
     ],
-    layer_playground.plot_layer_gains: [
-        (data, {}) for data in (playground.DENSE, playground.POOLING, playground.PLAIN)
+    layer_measurement.plot_layer_gains: [
+        (data, {}) for data in (measurements.DENSE, measurements.POOLING, measurements.PLAIN)
     ],
     plots.plot_saliency: [
         (saliency.saliency(), {}),
@@ -199,14 +199,14 @@ STEPS = [
     (plots.plot_convolution_gains, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_spectrum, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_claims, convolutions.LYING, convolutions.HOLDING),
-    (plots.plot_function_fit, fitting.fit(), fitting.fit(shrink=0.9)),
+    (plots.plot_function_fit, function_fits.fit(), function_fits.fit(shrink=0.9)),
     (plots.plot_gradient_depth, gradients.DEPTH, gradient_depth(gradients.DEPTH.activations, (2, 12), 6, 30)),
     (plots.plot_gradient_flow, gradients.flow(), gradients.flow("a", 7, 1e-5)),
     (plots.plot_gradient_history, gradients.history(), gradients.history("a", 12)),
     (plots.plot_jacobian_spectra, network_spectra.spectra(), network_spectra.spectra(30, 4, 7.0)),
-    (plots.plot_log_norms, playground.NORMS, [playground.norms("a", 0.1), playground.norms("b", 1e-3)]),
-    (layer_playground.plot_layer_gains, playground.DENSE, playground.POOLING),
-    (layer_playground.plot_layer_spectrum, playground.DENSE, playground.measured(layers.SpectralDense(3), 5)),
+    (plots.plot_log_norms, measurements.NORMS, [measurements.norms("a", 0.1), measurements.norms("b", 1e-3)]),
+    (layer_measurement.plot_layer_gains, measurements.DENSE, measurements.POOLING),
+    (layer_measurement.plot_layer_spectrum, measurements.DENSE, measurements.measured(layers.SpectralDense(3), 5)),
     (plots.plot_tradeoff, trainings.compared(chosen=1), trainings.compared(epsilon=0.5, live=(3,))),
     (plots.plot_tradeoff_curves, trainings.compared(chosen=1), trainings.compared(epsilon=0.5)),
     (plots.plot_training_loss, trainings.log(3), trainings.log(5)),
@@ -347,11 +347,13 @@ def test_what_could_not_be_drawn_again_is_refused(ax):
     labels = {"title": "x", "xlabel": "x", "ylabel": "y"}
     with style.drawing(ax, **labels), pytest.raises(RuntimeError, match="already"):
         plots.plot_radii(robustness.radii(), ax=ax)
-    with pytest.raises(RuntimeError, match="dress"), style.drawing(ax, **labels):
+    with pytest.raises(RuntimeError, match="setup"), style.drawing(ax, **labels):
         style.log_scale(ax, [np.ones(2)])
     with pytest.raises(ValueError, match="colour of the line 'a'"), style.drawing(ax, **labels):
         style.line(ax, "a", [0], [0], marker="o")
-    with style.drawing(ax, **labels, dress=(style.log_y,)):
+    with pytest.warns(DeprecationWarning, match="use `setup`"), style.drawing(ax, **labels, dress=(style.log_y,)):
+        pass
+    with style.drawing(ax, **labels, setup=(style.log_y,)):
         style.log_scale(ax, [np.ones(2)])
     assert ax.get_yscale() == "log"
 

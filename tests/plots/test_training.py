@@ -60,7 +60,7 @@ def drawn(ax):
 def run(accuracy=0.9, radius=0.5, loss="hkr", **values):
     epsilons = np.linspace(0, 1, 5)
     given = dict.fromkeys((field.name for field in dataclasses.fields(TradeoffRun)), 1)
-    given |= {"loss": loss, "accuracy": accuracy, "mean_radius": radius, "epsilons": epsilons, "dial": 2.0}
+    given |= {"loss": loss, "accuracy": accuracy, "mean_radius": radius, "epsilons": epsilons, "loss_parameter": 2.0}
     return TradeoffRun(**{**given, "certified": accuracy * (1 - epsilons), **values})
 
 
@@ -242,7 +242,7 @@ def test_no_runs_at_all():
 # --- one image ---
 
 
-def test_an_image_stands_beside_its_gradient_and_its_attacked_twin():
+def test_an_image_stands_beside_its_gradient_and_its_adversarial_example():
     data = image()
     ax = image_plots.plot_certified_image(data)
     tiles = {artist.get_gid(): artist for artist in ax.images}

@@ -7,7 +7,7 @@ from lipviz import data
 from lipviz.certification import certified_radius
 from lipviz.measure import certified_image as images
 from lipviz.measure import saliency
-from lipviz.toys.fitting import toy_classifier
+from lipviz.toys.networks import toy_classifier
 from lipviz.toys.tradeoff import (
     LOSSES,
     Tradeoff,
@@ -25,8 +25,8 @@ SMALL = {"width": 8, "depth": 1, "steps": 4}
 
 def run(accuracy=0.9, radius=0.5, **values):
     given = {
-        "dataset": "d", "loss": "hkr", "dial": 2.0, "min_margin": 1.0, "activation": "relu", "width": 8, "depth": 1,
-        "steps": 4, "step": 4, "learning_rate": 0.01, "seed": 0, "samples": 10, "accuracy": accuracy,
+        "dataset": "d", "loss": "hkr", "loss_parameter": 2.0, "min_margin": 1.0, "activation": "relu", "width": 8,
+        "depth": 1, "steps": 4, "step": 4, "learning_rate": 0.01, "seed": 0, "samples": 10, "accuracy": accuracy,
         "mean_radius": radius, "median_radius": radius, "epsilons": np.array([0.0, 1.0]),
         "certified": np.array([accuracy, 0.0]),
     }  # fmt: skip
@@ -38,14 +38,14 @@ def run(accuracy=0.9, radius=0.5, **values):
 
 @pytest.fixture(scope="module")
 def made():
-    return list(tradeoff_steps(TRAIN, TEST, loss="hkr", dial=10.0, every=2, dataset="digits", **SMALL))
+    return list(tradeoff_steps(TRAIN, TEST, loss="hkr", loss_parameter=10.0, every=2, dataset="digits", **SMALL))
 
 
 @pytest.mark.slow
 def test_a_run_says_how_it_was_made_and_what_it_reached(made):
     assert [step.step for step in made] == [2, 4]
     last = made[-1]
-    assert (last.dataset, last.loss, last.dial, last.samples) == ("digits", "hkr", 10.0, 60)
+    assert (last.dataset, last.loss, last.loss_parameter, last.samples) == ("digits", "hkr", 10.0, 60)
     assert 0 <= last.accuracy <= 1
     assert 0 <= last.mean_radius <= last.epsilons[-1]
     assert last.certified[0] == pytest.approx(last.accuracy, abs=1e-9)
@@ -55,7 +55,7 @@ def test_a_run_says_how_it_was_made_and_what_it_reached(made):
 
 @pytest.mark.slow
 def test_a_run_can_be_repeated(made):
-    again = tradeoff_run(TRAIN, TEST, loss="hkr", dial=10.0, dataset="digits", **SMALL)
+    again = tradeoff_run(TRAIN, TEST, loss="hkr", loss_parameter=10.0, dataset="digits", **SMALL)
     assert again.step == 4
     np.testing.assert_allclose(again.certified, made[-1].certified, atol=0.02)
     assert again.mean_radius == pytest.approx(made[-1].mean_radius, abs=1e-3)
@@ -64,15 +64,29 @@ def test_a_run_can_be_repeated(made):
 @pytest.mark.slow
 def test_two_classes_have_one_output():
     train, test = data.two_moons(100)
-    last = tradeoff_run(train, test, dial=5.0, learning_rate=0.05, **{**SMALL, "steps": 20})
+    last = tradeoff_run(train, test, loss_parameter=5.0, learning_rate=0.05, **{**SMALL, "steps": 20})
     assert last.accuracy > 0.78  # of ten seeds the mean is 0.92, and three standard deviations are 0.14
+
+
+def test_the_parameter_of_the_loss_has_its_old_name_for_one_release(tmp_path):
+    with pytest.warns(DeprecationWarning, match="use `loss_parameter`") as found:
+        run = next(tradeoff_steps(TRAIN, TEST, dial=7.0, **{**SMALL, "steps": 1}))
+    with pytest.warns(DeprecationWarning, match="use `TradeoffRun.loss_parameter`") as read:
+        assert (run.dial, run.loss_parameter) == (7.0, 7.0)
+    with pytest.warns(DeprecationWarning, match="use `TradeoffRun.loss_parameter_label`") as named:
+        assert run.dial_name == run.loss_parameter_label == "τ = 7"
+    assert {warnings[0].filename for warnings in (found, read, named)} == {__file__}
+    write_runs([run], tmp_path / "runs.json")
+    text = (tmp_path / "runs.json").read_text(encoding="utf-8")
+    (tmp_path / "runs.json").write_text(text.replace("loss_parameter", "dial"), encoding="utf-8")
+    assert read_runs(tmp_path / "runs.json")[0].loss_parameter == 7.0
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"loss": "mse"}, "mse"),
-        ({"dial": 0.0}, "dial"),
+        ({"loss_parameter": 0.0}, "loss_parameter"),
         ({"min_margin": -1.0}, "min_margin"),
         ({"epsilons": (1.0, 0.5)}, "ascending"),
         ({"epsilons": ()}, "epsilons"),
@@ -124,8 +138,8 @@ def test_the_table_has_both_losses_and_shows_a_tradeoff():
     table = tradeoff_table()
     assert {entry.loss for entry in table} == set(LOSSES)
     assert len({entry.seed for entry in table}) > 1
-    temperatures = sorted((entry for entry in table if entry.loss == "crossentropy"), key=lambda entry: entry.dial)
-    assert temperatures[0].mean_radius > 1.5 * temperatures[-1].mean_radius
+    by_tau = sorted((run for run in table if run.loss == "crossentropy"), key=lambda run: run.loss_parameter)
+    assert by_tau[0].mean_radius > 1.5 * by_tau[-1].mean_radius
     assert max(entry.accuracy for entry in table) > 0.97
     for entry in table:
         assert entry.certified[0] == pytest.approx(entry.accuracy, abs=1e-4)

@@ -5,11 +5,12 @@ import contextlib
 import functools
 import threading
 from pathlib import Path
+from types import MappingProxyType
 
 import ipywidgets as widgets
 
+from lipviz import _moved
 from lipviz.explorers.shell import page, saving
-from lipviz.explorers.shell.ahead import Foresight
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -21,6 +22,7 @@ from lipviz.explorers.shell.controls import (
     toggle,
 )
 from lipviz.explorers.shell.live import ExplorerFigure
+from lipviz.explorers.shell.prefetching import Prefetcher
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import new_figure, picture
@@ -28,7 +30,7 @@ from lipviz.plots import new_figure, picture
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
-_PATIENCE = 20  # seconds for a worker to come to its next yield
+_CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 
 
@@ -47,7 +49,7 @@ class Explorer(abc.ABC):
 
     A subclass whose computation takes long enough to be felt writes it as
 
-    - `measured(**state)`: pure, and remembered (`shell.ahead.Remembered`); `compute` calls it.
+    - `measured(**state)`: pure, and remembered (`shell.prefetching.ResultCache`); `compute` calls it.
 
     While nobody waits, it is called in a thread for the value that a slider on a page would get next; no lock is held
     then. It returns None for what it must not be called for unasked, such as the reader's own objects.
@@ -79,6 +81,7 @@ class Explorer(abc.ABC):
     panels = 1
     has_work = False
     restarts = frozenset()
+    _renamed = MappingProxyType({})  # old names of controls, which the state takes for one release, and the new ones
     measured = None
 
     def __init__(self):
@@ -93,7 +96,7 @@ class Explorer(abc.ABC):
         self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
         self.buttons = self._made_buttons()
-        self._foresight = None if self.measured is None else Foresight(lambda state: self.measured(**state))
+        self._prefetcher = None if self.measured is None else Prefetcher(lambda state: self.measured(**state))
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled(groups)
         for name, control in self.controls.items():
@@ -163,8 +166,15 @@ class Explorer(abc.ABC):
     @state.setter
     def state(self, values):
         before = self.state
-        if self._set(values):
+        if self._set(self._by_present_names(values)):
             self._respond_to({name for name, value in self.state.items() if before[name] != value})
+
+    def _by_present_names(self, values):
+        values = dict(values)
+        for old in self._renamed.keys() & values.keys():
+            _moved.warn(old, self._renamed[old], 3)
+            values[self._renamed[old]] = values.pop(old)
+        return values
 
     def _set(self, values):
         """Set controls without a reaction; False, with a message, where one of the values cannot be used."""
@@ -218,17 +228,17 @@ class Explorer(abc.ABC):
     def _changed(self, name, change):
         if not self._is_quiet:
             self._respond_to({name})
-            self._look_ahead(name, change["old"])
+            self._prefetch_next(name, change["old"])
 
-    def _look_ahead(self, name, before):
+    def _prefetch_next(self, name, before):
         """Compute for the next value of a slider that a page has moved, if it goes on as it went."""
         control = self.controls[name]
         # Where code has set a value, no thread shall go on beside that.
-        if self._foresight is None or not is_set_by_page(control):
+        if self._prefetcher is None or not is_set_by_page(control):
             return
         value = next_value(control, before)
         if value is not None:
-            self._foresight.expect({**self.state, name: value})
+            self._prefetcher.prefetch({**self.state, name: value})
 
     def _respond_to(self, changed):
         """Compute and draw after controls have changed, and begin work anew where it depends on them."""
@@ -249,8 +259,8 @@ class Explorer(abc.ABC):
         """
         self._asked += 1
         mine = self._asked
-        if self._foresight is not None:
-            self._foresight.expect(None)
+        if self._prefetcher is not None:
+            self._prefetcher.prefetch(None)
         with self._lock:
             if mine < self._asked:
                 return
@@ -415,9 +425,9 @@ class Explorer(abc.ABC):
     def close(self):
         """End the work, and remove the widgets from the page and from memory."""
         self.stop()
-        self.wait(_PATIENCE)
-        if self._foresight is not None:
-            self._foresight.expect(None)
+        self.wait(_CLOSE_TIMEOUT)
+        if self._prefetcher is not None:
+            self._prefetcher.prefetch(None)
         for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
             widget.close()
 

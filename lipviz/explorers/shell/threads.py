@@ -9,9 +9,9 @@ from threadpoolctl import ThreadpoolController
 
 from lipviz.explorers.shell.work import THREAD
 
-_PATIENCE = 0.05  # seconds that other Python threads wait for their turn
-_TURN = threading.Lock()  # held while an answer is made
-_AHEAD = threading.Lock()  # held while something is computed ahead
+_SWITCH_INTERVAL = 0.05  # seconds that other Python threads wait for their turn
+_ANSWER_LOCK = threading.Lock()  # held while an answer is made
+_PREFETCH_LOCK = threading.Lock()  # held while something is computed ahead
 
 
 @functools.cache
@@ -34,20 +34,20 @@ def undisturbed():
     Both are settings of the whole process. Whoever begins first sets them, and sets them back at its own end: with
     OpenBLAS no other thread can. To those that come in between it does nothing.
     """
-    if not _TURN.acquire(blocking=False):
+    if not _ANSWER_LOCK.acquire(blocking=False):
         yield
         return
     try:
         interval = sys.getswitchinterval()
         with _libraries().limit(limits=1):
-            if not _AHEAD.locked() and not any(thread.name == THREAD for thread in threading.enumerate()):
-                sys.setswitchinterval(_PATIENCE)
+            if not _PREFETCH_LOCK.locked() and not any(thread.name == THREAD for thread in threading.enumerate()):
+                sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
                 yield
             finally:
                 sys.setswitchinterval(interval)
     finally:
-        _TURN.release()
+        _ANSWER_LOCK.release()
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def in_background():
 
     BLAS is left as it is: whoever computes in the foreground meanwhile may have set it.
     """
-    with _AHEAD:
-        with _TURN:
+    with _PREFETCH_LOCK:
+        with _ANSWER_LOCK:
             pass
         yield

@@ -5,7 +5,7 @@ import time
 
 IDLE, RUNNING, PAUSED = "idle", "running", "paused"
 THREAD = "lipviz-explorer"  # name of all workers
-_BREATH = 0.002  # seconds between two pieces of work, in which whoever waits for the lock gets it
+_PAUSE = 0.002  # seconds between two pieces of work, in which whoever waits for the lock gets it
 
 
 class Worker:
@@ -116,7 +116,7 @@ class Worker:
                     if self._job is job:
                         self._show(*piece)
                 self._rest()
-                time.sleep(_BREATH)
+                time.sleep(_PAUSE)
         finally:
             self._rest()
             if hasattr(pieces, "close"):

@@ -7,8 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.plots.fitting import plot_function_fit
-from lipviz.toys.fitting import ACTIVATIONS, FunctionFit
+from lipviz.plots.function_fits import plot_function_fit
+from lipviz.toys.function_fits import FunctionFit
+from lipviz.toys.networks import ACTIVATIONS
 from tests.plots.pictures import left_title
 
 X = np.linspace(-1, 1, 21)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
 from lipviz.measure.network_spectra import operator_spectra
@@ -24,7 +25,7 @@ _LINEAR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LayerPlay:
+class LayerMeasurement:
     """A layer as a map at inference, its activation left out.
 
     Attributes:
@@ -81,7 +82,7 @@ def measure_layer(layer, samples=300, seed=0):
         seed: Seed of the inputs.
 
     Returns:
-        A `LayerPlay`. Singular values are exact to about 1e-15·σ1 for layers with a kernel, poolings and
+        A `LayerMeasurement`. Singular values are exact to about 1e-15·σ1 for layers with a kernel, poolings and
         normalizations known to be linear, and to 1e-9 for others.
 
     Raises:
@@ -102,7 +103,7 @@ def measure_layer(layer, samples=300, seed=0):
     operator, spectrum, is_linear = _decomposed(layer, shape, rng)
     x = rng.standard_normal((operator.shape[1], samples))
     promised = hasattr(layer, "k_coef_lip")
-    return LayerPlay(
+    return LayerMeasurement(
         name=layer.name,
         kind=type(layer).__name__,
         input_shape=tuple(shape),
@@ -183,3 +184,7 @@ def float64_layer(layer, shape):
         for variable, value in zip(copy.weights, values, strict=bool(values)):
             variable.assign(value.astype(variable.dtype))
     return copy
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -34,8 +34,8 @@ for line in sys.stdin.buffer:
 
 
 @contextlib.contextmanager
-def without_greeting():
-    """Drops TensorFlow's greeting from this process's stderr, where Keras has not been imported yet."""
+def without_import_messages():
+    """Drops TensorFlow's import messages from this process's stderr, where Keras has not been imported yet."""
     if "keras" in sys.modules or sys.stderr is None:
         yield
         return

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from lipviz import layers, plots
 from lipviz.measure import GradientNorms
-from lipviz.measure.layer_playground import measure_layer
+from lipviz.measure.layer_measurement import measure_layer
 from lipviz.plots.gradient_histograms import plot_log_norms
-from lipviz.plots.layer_playground import plot_layer_gains, plot_layer_spectrum
+from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 
 
 def measured(layer, *shape):

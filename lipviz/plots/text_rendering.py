@@ -1,6 +1,6 @@
-"""Letters that are drawn once, and stamped from then on: they are what costs time in a figure.
+"""Texts that are rendered once, and copied from then on: they are what costs time in a figure.
 
-Matplotlib lays out and renders each text anew, glyph by glyph, which takes 3 to 10 ms for a line of words; to stamp
+Matplotlib lays out and renders each text anew, glyph by glyph, which takes 3 to 10 ms for a line of words; to copy
 what it drew before takes 0.05 ms. Where a slider moves, nearly all texts have been there before: titles, labels,
 legends, and most labels of ticks.
 """
@@ -12,16 +12,18 @@ import numpy as np
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import findfont, get_font
 
-_STAMPS = 400  # texts that a renderer keeps, about 15 kB each
-_PIECES = 24  # the same of larger pieces, as legends, about 40 kB each
-_MARGIN = 8  # pixels around a text, for what letters put beyond their box
+from lipviz import _moved
+
+_KEPT_TEXTS = 400  # texts that a renderer keeps, about 15 kB each
+_KEPT_PIECES = 24  # the same of larger pieces, as legends, about 40 kB each
+_MARGIN = 8  # pixels around a text, for what glyphs put beyond their box
 _TABLES = (("OS/2", "sTypoAscender", "sTypoDescender", "sTypoLineGap"), ("hhea", "ascent", "descent", "lineGap"))
 
 
-class LetterRenderer(RendererAgg):
+class CachedTextRenderer(RendererAgg):
     """Matplotlib's renderer of pixels, which keeps the texts that it drew last.
 
-    Texts stand on whole pixels, so that one stamp fits wherever a text comes to stand: at most half a pixel from where
+    Texts stand on whole pixels, so that one copy fits wherever a text comes to stand: at most half a pixel from where
     other renderers put it.
 
     Args:
@@ -32,7 +34,7 @@ class LetterRenderer(RendererAgg):
 
     def __init__(self, width, height, dpi):
         super().__init__(width, height, dpi)
-        self._stamps, self._pieces = collections.OrderedDict(), collections.OrderedDict()
+        self._texts, self._pieces = collections.OrderedDict(), collections.OrderedDict()
         self._heights = {}
 
     def _get_font_height_metrics(self, prop):
@@ -47,46 +49,46 @@ class LetterRenderer(RendererAgg):
         return self._heights[key]
 
     def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
-        """Draw a text, or stamp it where it has been drawn before; see `RendererBase.draw_text`."""
+        """Draw a text, or copy it where it has been drawn before; see `RendererBase.draw_text`."""
         color = gc.get_rgb()
         is_special = mtext is not None and (mtext.get_fontfeatures() or mtext.get_language())
         if is_special or gc.get_alpha() != 1 or (len(color) == 4 and color[3] != 1) or not math.isfinite(x + y):
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
             return
         key = s, hash(prop), angle, ismath, tuple(color), gc.get_antialiased()
-        stamp = _kept(self._stamps, key, lambda: self._stamped(gc, s, prop, angle, ismath), _STAMPS)
-        self._stamp(gc, stamp, round(x), round(self.height - y))
+        pixels = _kept(self._texts, key, lambda: self._rendered(gc, s, prop, angle, ismath), _KEPT_TEXTS)
+        self._paste(gc, pixels, round(x), round(self.height - y))
 
     def draw_once(self, key, draw):
-        """Draw a piece of a picture, or stamp it where it has been drawn before, at the same place.
+        """Draw a piece of a picture, or copy it where it has been drawn before, at the same place.
 
         Args:
             key: What tells the piece from others.
             draw: Function that draws it on the renderer that it is given.
         """
-        self._stamp(self.new_gc(), _kept(self._pieces, key, lambda: self._piece(draw), _PIECES), 0, 0)
+        self._paste(self.new_gc(), _kept(self._pieces, key, lambda: self._piece(draw), _KEPT_PIECES), 0, 0)
 
     def _piece(self, draw):
-        sheet = LetterRenderer(int(self.width), int(self.height), self.dpi)
-        sheet._stamps, sheet._heights = self._stamps, self._heights
-        draw(sheet)
-        return _cut_out(sheet)
+        canvas = CachedTextRenderer(int(self.width), int(self.height), self.dpi)
+        canvas._texts, canvas._heights = self._texts, self._heights
+        draw(canvas)
+        return _cut_out(canvas)
 
-    def _stamp(self, gc, stamp, x, y):
-        left, bottom, pixels = stamp
+    def _paste(self, gc, piece, x, y):
+        left, bottom, pixels = piece
         if pixels.size:
             self.draw_image(gc, x + left, y + bottom, pixels)
 
-    def _stamped(self, gc, s, prop, angle, ismath):
+    def _rendered(self, gc, s, prop, angle, ismath):
         """Place of a text's lower left corner beside its anchor, and its pixels, the lowest row first."""
         width, height, _ = self.get_text_width_height_descent(s, prop, ismath)
         middle = math.ceil(width + height) + _MARGIN  # room for every angle
-        sheet = RendererAgg(2 * middle, 2 * middle, self.dpi)
-        ink = sheet.new_gc()
-        ink.set_foreground(gc.get_rgb(), isRGBA=True)
-        ink.set_antialiased(gc.get_antialiased())
-        sheet.draw_text(ink, middle, middle, s, prop, angle, ismath)
-        left, low, pixels = _cut_out(sheet)
+        canvas = RendererAgg(2 * middle, 2 * middle, self.dpi)
+        context = canvas.new_gc()
+        context.set_foreground(gc.get_rgb(), isRGBA=True)
+        context.set_antialiased(gc.get_antialiased())
+        canvas.draw_text(context, middle, middle, s, prop, angle, ismath)
+        left, low, pixels = _cut_out(canvas)
         return left - middle, low - middle, pixels
 
 
@@ -100,9 +102,9 @@ def _kept(known, key, make, most):
     return known[key]
 
 
-def _cut_out(sheet):
+def _cut_out(canvas):
     """Left and lower end of what is drawn on a renderer, and its pixels, the lowest row first."""
-    pixels = np.asarray(sheet.buffer_rgba())[::-1]
+    pixels = np.asarray(canvas.buffer_rgba())[::-1]
     rows, columns = (np.flatnonzero(pixels[..., 3].any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return 0, 0, pixels[:0, :0]
@@ -119,3 +121,7 @@ def _line_metrics(prop, dpi):
             scale = prop.get_size_in_points() * dpi / 72 / font.get_sfnt_table("head")["unitsPerEm"]
             return values[ascent] * scale, -values[descent] * scale, values[gap] * scale
     return None, None, None
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

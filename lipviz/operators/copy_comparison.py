@@ -38,14 +38,14 @@ def difference(original, copy):
         original: Keras model or layer.
         copy: One that was made from its configuration, perhaps in another float dtype.
     """
-    for layer, twin in layer_pairs(original, copy):
-        if type(layer) is not type(twin):
-            return f"'{layer.name}' is a {type(twin).__name__}"
-        names = (vars(layer).keys() | vars(twin).keys()) & used_names(type(layer))
+    for layer, counterpart in layer_pairs(original, copy):
+        if type(layer) is not type(counterpart):
+            return f"'{layer.name}' is a {type(counterpart).__name__}"
+        names = (vars(layer).keys() | vars(counterpart).keys()) & used_names(type(layer))
         for name in names:
-            if not _is_theirs(name) and not _alike(_value(layer, name), _value(twin, name)):
+            if not _is_theirs(name) and not _alike(_value(layer, name), _value(counterpart, name)):
                 return f"'{layer.name}' has another {name}"
-        if isinstance(layer, KerasFunctional) and not _alike(_steps(layer), _steps(twin)):
+        if isinstance(layer, KerasFunctional) and not _alike(_steps(layer), _steps(counterpart)):
             return f"the graph of '{layer.name}' has other steps"
     return None
 

@@ -5,7 +5,7 @@ import numpy as np
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
-from lipviz.toys.fitting import FunctionFit
+from lipviz.toys.function_fits import FunctionFit
 
 # An activation looks the same in every plot.
 _LOOKS = {
@@ -41,7 +41,7 @@ def plot_function_fit(data, *, ax=None):
         raise ValueError(f"Expected fits of one target. Received: {[fit.target_name for fit in fits]}")
     title = f"Fit of {_title(first.target_name)}"
     with style.drawing(
-        ax, title=title, xlabel="input x (no unit)", ylabel="output (no unit)", dress=(_few_ticks,)
+        ax, title=title, xlabel="input x (no unit)", ylabel="output (no unit)", setup=(_few_ticks,)
     ) as ax:
         style.line(ax, "target", first.x, first.target, label="target", **_TARGET)
         for order, fit in enumerate(fits):

@@ -10,7 +10,7 @@ from lipviz.operators.precision import float64_scope
 from lipviz.rules.bound import unknown
 
 
-def entered(model, flows):
+def converted(model, flows):
     """What the layers of a functional or Sequential model are given.
 
     Args:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from lipviz.measure.layer_playground import LayerPlay
+from lipviz.measure.layer_measurement import LayerMeasurement
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
@@ -19,7 +19,7 @@ def plot_layer_spectrum(data, *, ax=None):
     """Draw the singular values of a layer as a map; of one with a kernel, also before its constraint.
 
     Args:
-        data: `LayerPlay` of `lipviz.measure`.
+        data: `LayerMeasurement` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
 
     Returns:
@@ -48,7 +48,7 @@ def plot_layer_gains(data, *, ax=None):
     """Draw how much random inputs are stretched, beside k, the largest singular value and what is certified.
 
     Args:
-        data: `LayerPlay` of `lipviz.measure`.
+        data: `LayerMeasurement` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
 
     Returns:
@@ -81,7 +81,7 @@ def plot_layer_gains(data, *, ax=None):
 
 
 @alt_text.register
-def _(data: LayerPlay):
+def _(data: LayerMeasurement):
     upper = "infinity" if data.bound.upper == math.inf else style.number(data.bound.upper, 5)
     low, middle, high = (style.number(value) for value in np.quantile(data.gains, (0, 0.5, 1)))
     return (

@@ -11,29 +11,29 @@ import numpy as np
 import pytest
 
 from lipviz import explorers
-from lipviz.explorers.shell import ahead
-from lipviz.explorers.shell.ahead import THREAD, Foresight, Remembered
+from lipviz.explorers.shell import prefetching
 from lipviz.explorers.shell.controls import log_slider, next_value, slider, toggle
+from lipviz.explorers.shell.prefetching import THREAD, Prefetcher, ResultCache
 from lipviz.explorers.shell.threads import undisturbed
 
 
-def ahead_threads():
+def prefetching_threads():
     return [thread for thread in threading.enumerate() if thread.name == THREAD]
 
 
 def settle():
     """Wait until nothing is computed ahead any more."""
-    for thread in ahead_threads():
+    for thread in prefetching_threads():
         thread.join(300)
-    assert not ahead_threads()
+    assert not prefetching_threads()
 
 
-# --- memory ---
+# --- cache ---
 
 
 def test_results_are_kept_and_the_oldest_goes():
     asked = []
-    squares = Remembered(lambda x: asked.append(x) or x * x, size=2)
+    squares = ResultCache(lambda x: asked.append(x) or x * x, size=2)
     assert [squares(x) for x in (1, 2, 1, 3, 1, 2)] == [1, 4, 1, 9, 1, 4]
     assert asked == [1, 2, 3, 2]  # 2 was not asked for longest when 3 came
 
@@ -47,10 +47,10 @@ def test_errors_are_not_kept():
             raise answer
         return answer
 
-    memory = Remembered(fails_once)
+    cache = ResultCache(fails_once)
     with pytest.raises(ValueError, match="no"):
-        memory(1)
-    assert memory(1) == 5
+        cache(1)
+    assert cache(1) == 5
 
 
 def test_who_asks_for_what_is_under_way_waits_for_it():
@@ -62,8 +62,8 @@ def test_who_asks_for_what_is_under_way_waits_for_it():
         go_on.wait(300)
         return [x]
 
-    memory = Remembered(slow)
-    threads = [threading.Thread(target=lambda: got.append(memory(3))) for _ in range(3)]
+    cache = ResultCache(slow)
+    threads = [threading.Thread(target=lambda: got.append(cache(3))) for _ in range(3)]
     for thread in threads:
         thread.start()
     assert begun.wait(300)
@@ -75,31 +75,31 @@ def test_who_asks_for_what_is_under_way_waits_for_it():
     assert all(result is got[0] for result in got)
 
 
-# --- foresight ---
+# --- prefetching ---
 
 
 def test_the_newest_guess_wins_and_the_thread_ends():
     seen = []
-    foresight = Foresight(seen.append)
+    prefetcher = Prefetcher(seen.append)
     with undisturbed():  # whatever the machine does meanwhile, nothing is computed ahead
         for guess in range(5):
-            foresight.expect(guess)
+            prefetcher.prefetch(guess)
     settle()
     assert seen == [4]
     with undisturbed():
-        foresight.expect(7)
-        foresight.expect(None)
+        prefetcher.prefetch(7)
+        prefetcher.prefetch(None)
     settle()
     assert seen == [4]
 
 
 def test_a_guess_that_waits_for_an_answer_can_be_replaced():
     seen = []
-    foresight = Foresight(seen.append)
+    prefetcher = Prefetcher(seen.append)
     with undisturbed():
-        foresight.expect(1)
-        time.sleep(5 * ahead._REST)  # it has rested, and waits
-        foresight.expect(2)
+        prefetcher.prefetch(1)
+        time.sleep(5 * prefetching._IDLE_TIME)  # it has rested, and waits
+        prefetcher.prefetch(2)
     settle()
     assert seen == [2]
 
@@ -113,9 +113,9 @@ def test_an_error_is_left_to_who_asks(error):
         seen.append(guess)
         raise error(guess)
 
-    foresight = Foresight(fails)
+    prefetcher = Prefetcher(fails)
     for guess in (1, 2):  # the second one needs a new thread
-        foresight.expect(guess)
+        prefetcher.prefetch(guess)
         settle()
     assert seen == [1, 2]
 
@@ -179,20 +179,20 @@ def move(control, value):
 def test_the_next_answer_is_there_and_the_same(name, slider_name):
     explorer, other = (explorers.find(name).load()() for _ in range(2))
     control = explorer.controls[slider_name]
-    memory = next(value for value in vars(explorer).values() if isinstance(value, Remembered))
-    inner, computed = memory._function, []
+    cache = next(value for value in vars(explorer).values() if isinstance(value, ResultCache))
+    inner, computed = cache._function, []
 
     def function(*arguments):
         computed.append(threading.current_thread().name)
         return inner(*arguments)
 
-    memory._function = function
+    cache._function = function
     move(control, control.value - control.step)
     settle()
     assert computed == [threading.current_thread().name, THREAD]
     with undisturbed():  # nothing is computed ahead before that is called off
         move(control, control.value - control.step)
-        explorer._foresight.expect(None)
+        explorer._prefetcher.prefetch(None)
     assert len(computed) == 2  # it was there
     other.state = explorer.state
     assert explorer.error is None
@@ -215,7 +215,7 @@ def test_nothing_is_computed_ahead_of_code_or_for_own_objects():
     assert len(called) == asked
     explorer.state = {"activation": "relu"}
     explorer.controls["channels"].value = 3
-    assert not ahead_threads()
+    assert not prefetching_threads()
     explorer.close()
 
 
@@ -233,7 +233,7 @@ def test_moves_while_the_next_answers_are_computed_give_what_a_new_explorer_give
                 move(control, float(np.clip(control.value * 10 ** (0.1 * sign), 0.1, 10)))
             else:
                 move(control, int(np.clip(control.value + sign, control.min, control.max)))
-            time.sleep(rng.uniform(0, 3 * ahead._REST))
+            time.sleep(rng.uniform(0, 3 * prefetching._IDLE_TIME))
         fresh.state = explorer.state
         settle()
     finally:

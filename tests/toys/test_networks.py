@@ -4,7 +4,8 @@ import pytest
 
 import lipviz
 from lipviz import certification
-from lipviz.toys import fitting
+from lipviz.operators.precision import SyncedFloat64Copy
+from lipviz.toys import function_fits, networks
 
 SMALL = {"width": 4, "depth": 1}
 
@@ -12,15 +13,15 @@ SMALL = {"width": 4, "depth": 1}
 @pytest.fixture(scope="module")
 def abs_fits():
     """The same small budget for an activation that cuts norms off, and one that keeps them."""
-    return {name: fitting.fit_function("abs", name, 8, 3, steps=150) for name in ("relu", "groupsort2")}
+    return {name: function_fits.fit_function("abs", name, 8, 3, steps=150) for name in ("relu", "groupsort2")}
 
 
 # --- networks ---
 
 
-@pytest.mark.parametrize("activation", list(fitting.ACTIVATIONS))
+@pytest.mark.parametrize("activation", list(networks.ACTIVATIONS))
 def test_a_toy_network_is_lipschitz_and_as_wide_as_it_says(activation):
-    model = fitting.toy_network(activation, 6, 2, inputs=3, outputs=2, k=2.0)
+    model = networks.toy_network(activation, 6, 2, inputs=3, outputs=2, k=2.0)
     assert isinstance(model, lipviz.Sequential)
     assert certification.certify(model, search=False).upper_bound <= 2 * (1 + 1e-5)
     assert [layer.output.shape[1] for layer in model.layers[1::2]] == [6, 6]
@@ -28,20 +29,20 @@ def test_a_toy_network_is_lipschitz_and_as_wide_as_it_says(activation):
 
 
 def test_a_plain_network_of_the_same_shape():
-    model = fitting.toy_network("relu", 6, 2, constrained=False)
+    model = networks.toy_network("relu", 6, 2, constrained=False)
     assert type(model) is keras.Sequential
     assert {type(layer) for layer in model.layers} == {keras.layers.Dense, keras.layers.ReLU}
 
 
 def test_seeds_decide_on_all_weights():
-    one, same, other = (fitting.toy_network("groupsort2", **SMALL, seed=seed).get_weights() for seed in (1, 1, 2))
+    one, same, other = (networks.toy_network("groupsort2", **SMALL, seed=seed).get_weights() for seed in (1, 1, 2))
     for a, b in zip(one, same, strict=True):
         np.testing.assert_array_equal(a, b)
     assert any(np.any(a != b) for a, b in zip(one, other, strict=True))
 
 
 def test_a_width_of_one():
-    assert fitting.toy_network("fullsort", 1, 1, inputs=1).output_shape == (None, 1)
+    assert networks.toy_network("fullsort", 1, 1, inputs=1).output_shape == (None, 1)
 
 
 # --- classifiers ---
@@ -58,7 +59,7 @@ def test_a_width_of_one():
     ],
 )
 def test_labels_decide_on_the_outputs(labels, outputs):
-    model = fitting.toy_classifier(np.eye(4, 2), labels, "relu", **SMALL, constrained=False, steps=1)
+    model = networks.toy_classifier(np.eye(4, 2), labels, "relu", **SMALL, constrained=False, steps=1)
     assert model.output_shape == (None, outputs)
 
 
@@ -67,7 +68,7 @@ def test_a_classifier_learns_and_its_wbar_is_fresh():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     x = rng.standard_normal((60, 2)) + 3 * y[:, None]
-    model = fitting.toy_classifier(x, y, **SMALL, steps=60, learning_rate=0.05)
+    model = networks.toy_classifier(x, y, **SMALL, steps=60, learning_rate=0.05)
     # Of ten seeds the mean is 0.98, and three standard deviations are 0.05. The line between the classes has 0.98.
     assert certification.certified_radius(model, x, y).accuracy > 0.93
     for layer in model.layers[::2]:
@@ -78,7 +79,7 @@ def test_a_classifier_learns_and_its_wbar_is_fresh():
 
 @pytest.mark.slow
 def test_a_loss_of_ones_own():
-    model = fitting.toy_classifier(np.eye(4, 2), [0, 1, 0, 1], **SMALL, steps=1, loss=lipviz.losses.HKR(alpha=1.0))
+    model = networks.toy_classifier(np.eye(4, 2), [0, 1, 0, 1], **SMALL, steps=1, loss=lipviz.losses.HKR(alpha=1.0))
     assert isinstance(model.loss, lipviz.losses.HKR)
 
 
@@ -112,36 +113,36 @@ def test_the_prediction_is_that_of_the_trained_weights(abs_fits):
 @pytest.mark.slow
 def test_fits_come_every_few_steps_and_may_be_left():
     seen = []
-    for fit in fitting.fit_steps(np.sin, "relu", **SMALL, steps=10, every=4, constrained=False):
+    for fit in function_fits.fit_steps(np.sin, "relu", **SMALL, steps=10, every=4, constrained=False):
         seen.append(fit)
     assert [len(fit.losses) for fit in seen] == [4, 8, 10]
     assert {fit.target_name for fit in seen} == {"sin"}
     np.testing.assert_array_equal(seen[1].losses[:4], seen[0].losses)
     assert np.any(seen[0].prediction != seen[2].prediction)
     assert not seen[0].constrained
-    left = fitting.fit_steps("sawtooth", "relu", **SMALL, steps=10**9, every=1, constrained=False)
+    left = function_fits.fit_steps("sawtooth", "relu", **SMALL, steps=10**9, every=1, constrained=False)
     assert len(next(left).losses) == 1
     left.close()
 
 
 def test_the_targets_have_slope_one():
     x = np.linspace(-1, 1, 9)
-    np.testing.assert_allclose(fitting.TARGETS["abs"](x), np.abs(x))
-    np.testing.assert_allclose(fitting.TARGETS["sawtooth"](x), [0, 0.25, 0.5, 0.25, 0, 0.25, 0.5, 0.25, 0])
+    np.testing.assert_allclose(function_fits.TARGETS["abs"](x), np.abs(x))
+    np.testing.assert_allclose(function_fits.TARGETS["sawtooth"](x), [0, 0.25, 0.5, 0.25, 0, 0.25, 0.5, 0.25, 0])
 
 
-def test_a_twin_follows_its_model():
-    model = fitting.toy_network("groupsort2", **SMALL)
-    twin, x = fitting.Twin(model), np.eye(2)
-    before = twin.outputs(x)
+def test_a_synced_copy_has_the_weights_of_its_model():
+    model = networks.toy_network("groupsort2", **SMALL)
+    copy, x = SyncedFloat64Copy(model), np.eye(2)
+    before = copy.outputs(x)
     model.layers[0].bias.assign(np.ones(4))
-    assert np.any(twin.outputs(x) != before)
-    np.testing.assert_allclose(twin.outputs(x), np.asarray(model(x, training=False)), atol=1e-6)
+    assert np.any(copy.outputs(x) != before)
+    np.testing.assert_allclose(copy.outputs(x), np.asarray(model(x, training=False)), atol=1e-6)
 
 
 @pytest.mark.slow
 def test_divergence_is_said():
-    diverging = fitting.fit_steps("abs", "relu", **SMALL, constrained=False, learning_rate=1e30, steps=50)
+    diverging = function_fits.fit_steps("abs", "relu", **SMALL, constrained=False, learning_rate=1e30, steps=50)
     with pytest.raises(ValueError, match="diverged"):
         list(diverging)
 
@@ -170,7 +171,7 @@ def test_divergence_is_said():
 )
 def test_bad_input_is_named_at_once(arguments, error, words):
     with pytest.raises(error, match=words):
-        fitting.fit_steps(**{"width": 4, "depth": 1, **arguments})
+        function_fits.fit_steps(**{"width": 4, "depth": 1, **arguments})
 
 
 @pytest.mark.parametrize(
@@ -186,4 +187,4 @@ def test_bad_input_is_named_at_once(arguments, error, words):
 )
 def test_bad_samples_are_named(x, y, error, words):
     with pytest.raises(error, match=words):
-        fitting.toy_classifier(x, y, **SMALL)
+        networks.toy_classifier(x, y, **SMALL)

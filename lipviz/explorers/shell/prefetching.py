@@ -7,11 +7,11 @@ from concurrent.futures import Future
 
 from lipviz.explorers.shell.threads import in_background
 
-THREAD = "lipviz-ahead"  # name of all threads of foresight
-_REST = 0.1  # seconds without a question: long enough for the last answer to get to the page
+THREAD = "lipviz-prefetch"  # name of all threads that prefetch
+_IDLE_TIME = 0.1  # seconds without a question: long enough for the last answer to get to the page
 
 
-class Remembered:
+class ResultCache:
     """A pure function whose latest results are kept. Who asks for one that is under way waits for it.
 
     Args:
@@ -46,7 +46,7 @@ class Remembered:
             result.set_exception(error)
 
 
-class Foresight:
+class Prefetcher:
     """Computes in a thread what is likely to be asked for next. The newest guess wins.
 
     Args:
@@ -57,7 +57,7 @@ class Foresight:
         self._compute, self._changed = compute, threading.Condition()
         self._guess = self._thread = None
 
-    def expect(self, guess):
+    def prefetch(self, guess):
         """Compute for a guess, in a moment; None only drops one that has not been begun."""
         with self._changed:
             self._guess = guess
@@ -69,25 +69,25 @@ class Foresight:
 
     def _run(self):
         try:
-            while (guess := self._rested()) is not None:
+            while (guess := self._settled_guess()) is not None:
                 with in_background(), contextlib.suppress(Exception):
-                    if self._takes(guess):
+                    if self._take(guess):
                         self._compute(guess)
         finally:
             with self._changed:
                 if self._thread is threading.current_thread():
                     self._thread = None
 
-    def _rested(self):
+    def _settled_guess(self):
         """The guess, once no newer one has come for a while; None ends the thread."""
         with self._changed:
-            while self._changed.wait(_REST):
+            while self._changed.wait(_IDLE_TIME):
                 pass
             if self._guess is None:
                 self._thread = None
             return self._guess
 
-    def _takes(self, guess):
+    def _take(self, guess):
         """Whether it is still the newest one: an answer may have been waited for."""
         with self._changed:
             is_newest = self._guess is guess

@@ -9,14 +9,16 @@ import dataclasses
 
 from matplotlib import rcParams
 
-_SHEET = "lipviz_sheet"  # attribute of an Axes
+from lipviz import _moved
+
+_ATTRIBUTE = "lipviz_drawn"  # attribute of an Axes
 
 
-def sheet_of(ax):
-    """The `Sheet` of an Axes."""
-    if not hasattr(ax, _SHEET):
-        setattr(ax, _SHEET, Sheet(ax))
-    return getattr(ax, _SHEET)
+def drawn_on(ax):
+    """The `DrawnArtists` of an Axes."""
+    if not hasattr(ax, _ATTRIBUTE):
+        setattr(ax, _ATTRIBUTE, DrawnArtists(ax))
+    return getattr(ax, _ATTRIBUTE)
 
 
 def artist(ax, key, make, move=None):
@@ -31,7 +33,7 @@ def artist(ax, key, make, move=None):
     Returns:
         The artist.
     """
-    return sheet_of(ax).draw(key, make, move)
+    return drawn_on(ax).draw(key, make, move)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,21 +56,21 @@ def _are_equal(one, other):
         return False
 
 
-class Sheet:
+class DrawnArtists:
     """All that lipviz has drawn on an Axes, in its order. What others draw there stays, until another plot is drawn.
 
     Args:
         ax: Axes.
 
     Attributes:
-        dress: The functions that made the Axes what they are, see `style.drawing`.
+        setup: The functions that made the Axes what they are, see `style.drawing`.
         title_pad: Distance of this drawing's title from the Axes, in points.
         shown_pad: The same of the title that is there.
         legend_key: What tells the present legend from others.
     """
 
     def __init__(self, ax):
-        self.dress = self.title_pad = self.shown_pad = self.legend_key = None
+        self.setup = self.title_pad = self.shown_pad = self.legend_key = None
         self._ax, self._pieces, self._place = ax, [], None
         self._title_of_clear = self._legend = self._box = None
         self._has_legend = self._is_narrow = False
@@ -80,26 +82,26 @@ class Sheet:
         """Whether a drawing is under way."""
         return self._place is not None
 
-    def begin(self, dress):
-        """Begin a drawing. Where the Axes wear another dress, all that is on them goes.
+    def begin(self, setup):
+        """Begin a drawing. Where the Axes were set up otherwise, all that is on them goes.
 
         Args:
-            dress: Tuple of functions of an Axes.
+            setup: Tuple of functions of an Axes.
 
         Returns:
-            Whether the Axes are bare: the caller dresses them.
+            Whether the Axes are bare: the caller sets them up.
 
         Raises:
             RuntimeError: If a drawing is under way.
         """
         if self.is_drawing:
             raise RuntimeError("A plot is being drawn on these Axes already: share what it calls, not the plot itself.")
-        if not self._is_bare() and dress != self.dress:
+        if not self._is_bare() and setup != self.setup:
             self._clear()
         is_bare = self._is_bare()
         if is_bare:
             self._pieces, self._legend, self.shown_pad = [], None, None
-        self.dress, self._title_of_clear = dress, self._ax.title
+        self.setup, self._title_of_clear = setup, self._ax.title
         self._place, self._has_legend, self._is_narrow = 0, False, False
         return is_bare
 
@@ -189,3 +191,7 @@ class Sheet:
         self._is_narrow, self._box = True, self.box
         if self._ax.get_position(original=True).width != width:
             self._ax.set_position((self._box.x0, self._box.y0, width, self._box.height))
+
+
+def __getattr__(name):
+    return _moved.name_of(__name__, name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lipviz import layers
-from lipviz.measure.layer_playground import float64_layer, measure_layer
+from lipviz.measure.layer_measurement import float64_layer, measure_layer
 from tests.support import convolution_matrix
 
 

@@ -1,4 +1,4 @@
-"""Letters that are stamped, against those that Matplotlib draws."""
+"""Letters that are copied, against those that Matplotlib draws."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, Bbox
 
 from lipviz import plots
-from lipviz.plots import letters
-from lipviz.plots.letters import LetterRenderer
+from lipviz.plots import text_rendering
+from lipviz.plots.text_rendering import CachedTextRenderer
 
 WIDTH, HEIGHT = 300, 200
 
@@ -43,13 +43,13 @@ LEVELS = 4
 
 
 def same(texts, **look):
-    stamped = written(LetterRenderer, texts, **look)
-    assert (stamped < 200).any()
-    np.testing.assert_allclose(stamped, written(RendererAgg, texts, **look), rtol=0, atol=LEVELS)
+    copied = written(CachedTextRenderer, texts, **look)
+    assert (copied < 200).any()
+    np.testing.assert_allclose(copied, written(RendererAgg, texts, **look), rtol=0, atol=LEVELS)
 
 
 @pytest.mark.parametrize("angle", [0, 90, 33, 180, -45])
-def test_stamps_look_like_what_was_drawn(angle):
+def test_copies_look_like_what_was_drawn(angle):
     same([(x, y, "gain, ‖I − WᵀW‖ Ág", 11, angle, False) for x, y in ((150, 100), (120, 80), (150, 100), (8, 180))])
 
 
@@ -64,12 +64,12 @@ def test_what_crosses_the_border_is_whole_elsewhere():
 
 def test_a_clip_holds():
     texts, clip = [(20, 60, "clipped words", 12, 0, False)] * 2, Bbox.from_bounds(60, 20, 40, 150)
-    stamped, drawn = (written(kind, texts, clip=clip) for kind in (LetterRenderer, RendererAgg))
+    copied, drawn = (written(kind, texts, clip=clip) for kind in (CachedTextRenderer, RendererAgg))
     inside = slice(61, 100)  # its edges may differ by a pixel
-    np.testing.assert_allclose(stamped[:, inside], drawn[:, inside], rtol=0, atol=LEVELS)
-    assert (stamped[:, inside] < 200).any()
-    assert (stamped[:, :60] == 255).all()
-    assert (stamped[:, 101:] == 255).all()
+    np.testing.assert_allclose(copied[:, inside], drawn[:, inside], rtol=0, atol=LEVELS)
+    assert (copied[:, inside] < 200).any()
+    assert (copied[:, :60] == 255).all()
+    assert (copied[:, 101:] == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_every_colour(look):
 def test_sizes_weights_and_words_are_told_apart():
     for first, second in (((9, "normal", "a"), (10, "normal", "a")), ((9, "normal", "a"), (9, "bold", "a")),
                           ((9, "normal", "a"), (9, "normal", "b"))):  # fmt: skip
-        renderer, pixels = paper(LetterRenderer), []
+        renderer, pixels = paper(CachedTextRenderer), []
         for size, weight, words in (first, second):
             before = np.array(renderer.buffer_rgba()).astype(int)
             renderer.draw_text(renderer.new_gc(), 50, 100, words, FontProperties(size=size, weight=weight), 0)
@@ -92,29 +92,29 @@ def test_sizes_weights_and_words_are_told_apart():
 
 def test_between_pixels_a_text_moves_to_the_next_one():
     np.testing.assert_array_equal(
-        written(LetterRenderer, [(50.4, 60.3, "words", 12, 0, False)]),
-        written(LetterRenderer, [(50, 60, "words", 12, 0, False)]),
+        written(CachedTextRenderer, [(50.4, 60.3, "words", 12, 0, False)]),
+        written(CachedTextRenderer, [(50, 60, "words", 12, 0, False)]),
     )
 
 
 @pytest.mark.parametrize("words", ["", "  "])
 def test_what_has_no_ink_leaves_none(words):
-    assert (written(LetterRenderer, [(50, 60, words, 12, 0, False)] * 2) == 255).all()
+    assert (written(CachedTextRenderer, [(50, 60, words, 12, 0, False)] * 2) == 255).all()
 
 
 def test_a_text_is_drawn_once_and_old_ones_go(monkeypatch):
     drawn = []
     plain = RendererAgg.draw_text
     monkeypatch.setattr(RendererAgg, "draw_text", lambda self, *args: (drawn.append(args[3]), plain(self, *args)))
-    monkeypatch.setattr(letters, "_STAMPS", 2)
-    renderer = paper(LetterRenderer)
+    monkeypatch.setattr(text_rendering, "_KEPT_TEXTS", 2)
+    renderer = paper(CachedTextRenderer)
     for words in ("a", "b", "a", "c", "a", "b"):  # "b" went when "c" came: "a" had been used after it
         renderer.draw_text(renderer.new_gc(), 20, 50, words, FontProperties(size=10), 0)
     assert drawn == ["a", "b", "c", "b"]
 
 
 def test_a_text_of_special_features_is_left_to_matplotlib():
-    renderers = [paper(kind) for kind in (LetterRenderer, RendererAgg)]
+    renderers = [paper(kind) for kind in (CachedTextRenderer, RendererAgg)]
     for renderer in renderers:
         figure = plots.new_figure()
         text = Text(20.3, 50.2, "office fi", figure=figure)
@@ -131,24 +131,24 @@ def test_a_piece_is_drawn_once_and_stamped_where_it_was(monkeypatch):
         calls.append(renderer)
         renderer.draw_text(renderer.new_gc(), 40, 120, "a legend", FontProperties(size=10), 0)
 
-    monkeypatch.setattr(letters, "_PIECES", 1)
-    stamped = paper(LetterRenderer)
-    stamped.draw_once("key", words)
-    expected = written(LetterRenderer, [(40, 120, "a legend", 10, 0, False)], color=(0, 0, 0, 1))
-    np.testing.assert_allclose(np.asarray(stamped.buffer_rgba())[..., :3].astype(int), expected, rtol=0, atol=LEVELS)
-    stamped.clear()
-    stamped.draw_once("key", words)
+    monkeypatch.setattr(text_rendering, "_KEPT_PIECES", 1)
+    copied = paper(CachedTextRenderer)
+    copied.draw_once("key", words)
+    expected = written(CachedTextRenderer, [(40, 120, "a legend", 10, 0, False)], color=(0, 0, 0, 1))
+    np.testing.assert_allclose(np.asarray(copied.buffer_rgba())[..., :3].astype(int), expected, rtol=0, atol=LEVELS)
+    copied.clear()
+    copied.draw_once("key", words)
     assert len(calls) == 1
-    assert np.asarray(stamped.buffer_rgba())[105:125, 40:80, 3].any()
+    assert np.asarray(copied.buffer_rgba())[105:125, 40:80, 3].any()
     for key in ("other", "key"):  # the first one went when the other came
-        stamped.draw_once(key, words)
+        copied.draw_once(key, words)
     assert len(calls) == 3
-    stamped.draw_once("empty", lambda renderer: None)
+    copied.draw_once("empty", lambda renderer: None)
 
 
 @pytest.mark.parametrize(("size", "words"), [(9, "one line"), (11, "two\nlines, Ág"), (14, "$10^3$")])
 def test_a_text_is_as_high_as_matplotlib_says(size, words):
     figure = plots.new_figure()
     text = Text(20, 50, words, figure=figure, fontsize=size)
-    extents = [text.get_window_extent(paper(kind)).bounds for kind in (LetterRenderer, RendererAgg)]
+    extents = [text.get_window_extent(paper(kind)).bounds for kind in (CachedTextRenderer, RendererAgg)]
     assert extents[0] == pytest.approx(extents[1])

@@ -1,23 +1,14 @@
-"""Small networks to compare activations with: built, trained as classifiers, and fitted to functions of one number.
-
-A 1-Lipschitz network of ReLUs cannot even represent |x|: wherever a ReLU cuts off, the gradient loses norm, and a
-network that keeps slope 1 everywhere must be linear. Activations that sort or reflect keep norms, and can.
-
-Reference: Anil, Lucas and Grosse (2019), Sorting out Lipschitz function approximation, theorems 1 to 3.
-"""
-
-import dataclasses
+"""Small networks to compare activations with: built, and trained on all samples at once."""
 
 import keras
 import numpy as np
 
 import lipviz.model
-from lipviz import layers
+from lipviz import _moved, layers
 from lipviz import normalizers as nm
 from lipviz.certification.radii import class_numbers
 from lipviz.initializers import SpectralInitializer
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
-from lipviz.operators.precision import Twin
 from lipviz.rules.used import as_float64
 
 # Activations by the names that the course uses: what makes each layer.
@@ -32,14 +23,6 @@ ACTIVATIONS = {
 _PAIRED = ("maxmin", "groupsort2", "householder")  # these need an even number of channels
 # Kinks of all neurons lie at the origin where biases start at 0.
 _BIAS = 0.5
-
-
-def _sawtooth(x):
-    return np.abs(x - np.round(x))
-
-
-# Functions of slope 1 and −1 that can be fitted by name.
-TARGETS = {"abs": np.abs, "sawtooth": _sawtooth}
 
 
 # --- networks ---
@@ -65,7 +48,7 @@ def toy_network(activation="groupsort2", width=16, depth=2, *, inputs=2, outputs
     Raises:
         ValueError: If an argument is out of range.
     """
-    _check_name("activation", activation, ACTIVATIONS)
+    check_name("activation", activation, ACTIVATIONS)
     for name, value in (("width", width), ("depth", depth), ("inputs", inputs), ("outputs", outputs)):
         _check_at_least_one(name, value)
     if activation in _PAIRED and width % 2:
@@ -136,8 +119,8 @@ def toy_classifier(
         k: See `toy_network`.
         constrained: See `toy_network`.
         loss: Keras loss of one-hot labels, or of labels 0 and 1 of shape (n, 1); by default the crossentropy with
-            temperature 1/τ (`TauCategoricalCrossentropy`, or `TauBinaryCrossentropy`).
-        tau: τ of the default loss, positive.
+            inverse temperature τ (`TauCategoricalCrossentropy`, or `TauBinaryCrossentropy`).
+        tau: Inverse temperature of the default loss, positive.
         steps: Number of steps.
         learning_rate: That of the first step; it falls to 0 along a cosine.
         seed: Seed of all weights.
@@ -242,139 +225,11 @@ def full_batches(model, x, y, steps, every, losses, watched=None, rates=None):
             yield step + 1
 
 
-# --- functions of one number ---
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FunctionFit:
-    """A network fitted to a function of one number.
-
-    Attributes:
-        activation: Name of the activation.
-        target_name: Name of the function.
-        constrained: Whether the network is held to k.
-        k: Lipschitz constant that it is held to.
-        width: Number of channels of a hidden layer.
-        depth: Number of hidden layers.
-        x: Where both are compared, ascending, of shape (n,).
-        target: Values of the function, of shape (n,).
-        prediction: Values of the network, in float64, of shape (n,).
-        losses: Mean squared error before each step so far, of shape (steps,).
-        steps: Number of steps that it will have made in the end.
-    """
-
-    activation: str
-    target_name: str
-    constrained: bool
-    k: float
-    width: int
-    depth: int
-    x: np.ndarray = dataclasses.field(repr=False)
-    target: np.ndarray = dataclasses.field(repr=False)
-    prediction: np.ndarray = dataclasses.field(repr=False)
-    losses: np.ndarray = dataclasses.field(repr=False)
-    steps: int
-
-    @property
-    def error(self):
-        """Root of the mean squared difference of prediction and target."""
-        return float(np.sqrt(np.mean((self.prediction - self.target) ** 2)))
-
-    @property
-    def largest_error(self):
-        """Largest difference of prediction and target."""
-        return float(np.abs(self.prediction - self.target).max())
-
-    @property
-    def slope(self):
-        """Steepest slope of the prediction between neighbouring x; at most k where the network is k-Lipschitz."""
-        return float(np.abs(np.diff(self.prediction) / np.diff(self.x)).max())
-
-
-def fit_function(target="abs", activation="groupsort2", width=16, depth=3, **settings):
-    """Fit a network to a function of one number, by full-batch steps of Adam on the mean squared error.
-
-    Args:
-        target: "abs", ``|x|``; "sawtooth", the distance of x to the nearest whole number; or a function that takes an
-            array of shape (n,) and returns one.
-        activation: See `toy_network`.
-        width: See `toy_network`.
-        depth: See `toy_network`.
-        **settings: Those of `fit_steps`.
-
-    Returns:
-        A `FunctionFit`.
-
-    Raises:
-        TypeError: See `fit_steps`.
-        ValueError: See `fit_steps`.
-    """
-    fits = fit_steps(target, activation, width, depth, **settings)
-    for last in fits:
-        fit = last
-    return fit
-
-
-def fit_steps(
-    target="abs",
-    activation="groupsort2",
-    width=16,
-    depth=3,
-    *,
-    k=1.0,
-    constrained=True,
-    steps=400,
-    every=None,
-    learning_rate=0.01,
-    bounds=(-1.0, 1.0),
-    points=257,
-    seed=0,
-):
-    """Fit as `fit_function` does, and show how far it is every few steps: for drawing while it learns.
-
-    Args:
-        target: See `fit_function`.
-        activation: See `toy_network`.
-        width: See `toy_network`.
-        depth: See `toy_network`.
-        k: See `toy_network`.
-        constrained: See `toy_network`.
-        steps: Number of steps.
-        every: Number of steps between two results; None gives the last one only.
-        learning_rate: That of the first step; it falls to 0 along a cosine.
-        bounds: Interval (lowest, highest) of x.
-        points: Number of points of the interval, evenly spaced, at least 2.
-        seed: Seed of all weights.
-
-    Returns:
-        An iterator of `FunctionFit`. It may be left at any time.
-
-    Raises:
-        TypeError: If the target does not give real numbers.
-        ValueError: If an argument is out of range, or the target gives NaN, Inf or another shape (all at once); or
-            training diverged (in the iteration).
-    """
-    low, high = _interval(bounds)
-    if nm.check_count("points", points) < 2:
-        raise ValueError(f"`points` must be at least 2. Received: points={points}")
-    x = np.linspace(low, high, points)
-    name, values = _target(target, x)
-    model = toy_network(activation, width, depth, inputs=1, k=k, constrained=constrained, seed=seed)
-    every = steps if every is None else every
-    losses = training(model, x[:, None], values[:, None], keras.losses.MeanSquaredError(), steps, every, learning_rate)
-    start = FunctionFit(activation, name, constrained, float(k), width, depth, x, values, values, np.zeros(0), steps)
-    return _fits(Twin(model), losses, start)
-
-
-def _fits(twin, training_losses, start):
-    for losses in training_losses:
-        yield dataclasses.replace(start, prediction=twin.outputs(start.x[:, None])[:, 0], losses=losses)
-
-
 # --- checks ---
 
 
-def _check_name(name, value, known):
+def check_name(name, value, known):
+    """Raise ValueError unless an argument is one of the names that are known."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {value!r}")
 
@@ -385,21 +240,5 @@ def _check_at_least_one(name, value):
     return int(value)
 
 
-def _interval(bounds):
-    ends = as_float64(bounds, "`bounds`")
-    if ends.shape != (2,) or not ends[0] < ends[1]:
-        raise ValueError(f"`bounds` must be (lowest, highest) of an interval. Received: {bounds!r}")
-    return ends
-
-
-def _target(target, x):
-    """Name of a function, and its values."""
-    if callable(target):
-        name, function = getattr(target, "__name__", type(target).__name__), target
-    else:
-        _check_name("target", target, TARGETS)
-        name, function = target, TARGETS[target]
-    values = as_float64(function(x), f"The target '{name}'")
-    if values.shape != x.shape:
-        raise ValueError(f"Expected a target that maps shape {x.shape} to the same. Received shape: {values.shape}")
-    return name, values
+def __getattr__(name):
+    return _moved.name_of(__name__, name)
