@@ -5,6 +5,10 @@
 
 import importlib
 
+from lipviz import _extras
+
+_extras.need("lipviz.explorers")
+
 from lipviz.explorers.shell.registry import entries, find
 
 _MODULES = {entry.class_name: entry.name for entry in entries()} | {

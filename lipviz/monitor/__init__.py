@@ -1,5 +1,9 @@
 """Watch a model while it trains: `TrainingMonitor`, a Keras callback that draws in a notebook, a terminal and files."""
 
+from lipviz import _extras
+
+_extras.need("lipviz.monitor")
+
 from lipviz.monitor.callback import TrainingMonitor
 
 __all__ = ["TrainingMonitor"]

@@ -7,6 +7,10 @@ Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` s
 readers who cannot see it.
 """
 
+from lipviz import _extras
+
+_extras.need("lipviz.plots")
+
 from lipviz.plots import toy_training  # noqa: F401 - enters what it says in words
 from lipviz.plots.activation_shapes import plot_activation_jacobian, plot_activation_outputs, plot_activation_plane
 from lipviz.plots.alt import alt_text
