@@ -193,7 +193,7 @@ def test_each_part_says_in_one_line_what_to_type(part, module, hide, monkeypatch
     line = f'{part} needs {name}, which is not installed. Type: {sys.executable} -m pip install "lipviz[lab]"'
     if part.startswith("lipviz "):
         assert cli.main(part.split()[1:]) == 1
-        assert capsys.readouterr() == ("", f"lipviz: {line}\n")
+        assert capsys.readouterr() == ("", f"{line}\n")
     else:
         with pytest.raises(_extras.MissingExtraError) as caught:
             enter(part, monkeypatch)

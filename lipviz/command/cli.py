@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(list(sys.argv[1:] if argv is None else argv))
     try:
         return arguments.run(arguments)
-    except _extras.MissingExtraError as error:
-        print(f"lipviz: {error}", file=sys.stderr)
+    except _extras.MissingExtraError as error:  # whose message begins with "lipviz"
+        print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
