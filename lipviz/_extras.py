@@ -25,6 +25,8 @@ LAB = {
 }
 TRANSPORT = {"POT": "ot"}
 EXTRAS = {"lab": LAB, "transport": TRANSPORT}
+# What Keras computes with, and imports where KERAS_BACKEND or its settings ask for it.
+BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 
 _EXPLORERS = ("matplotlib", "ipywidgets", "threadpoolctl")
 # What does not work without them, by the name that the reader knows it by. The commands need all that a lesson or an
@@ -63,8 +65,13 @@ def missing(part: str) -> list[str]:
 
 def command(extra: str) -> str:
     """What to type for an extra. pip takes it from the lipviz that is installed, wherever it is called."""
+    return installing(f'"lipviz[{extra}]"')
+
+
+def installing(package: str) -> str:
+    """What to type for a package, with this Python."""
     python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
-    return f'{python} -m pip install "lipviz[{extra}]"'
+    return f"{python} -m pip install {package}"
 
 
 def need(part: str) -> None:

@@ -200,6 +200,26 @@ def test_each_part_says_in_one_line_what_to_type(part, module, hide, monkeypatch
         assert (str(caught.value), caught.value.name) == (line, module)
 
 
+@pytest.mark.parametrize("arguments", [["bench"], ["certify", "model.keras"]])
+def test_a_missing_backend_is_one_line_too(arguments, monkeypatch, capsys):
+    def importing(arguments):
+        raise ModuleNotFoundError("No module named 'jax'", name="jax")
+
+    monkeypatch.setattr(cli, f"_{arguments[0]}", importing)
+    assert cli.main(arguments) == 1
+    line = f"lipviz: Keras's backend jax is not installed. Type: {sys.executable} -m pip install jax\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_another_missing_module_is_a_fault_and_shown_whole(monkeypatch):
+    def importing(arguments):
+        raise ModuleNotFoundError("No module named 'lipviz.gone'", name="lipviz.gone")
+
+    monkeypatch.setattr(cli, "_doctor", importing)
+    with pytest.raises(ModuleNotFoundError, match=r"lipviz\.gone"):
+        cli.main(["doctor"])
+
+
 def test_all_that_is_missing_is_named_at_once(hide, capsys):
     hide("voila", "art", "ipywidgets")
     assert cli.main(["app"]) == 1

@@ -34,6 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _extras.MissingExtraError as error:  # whose message begins with "lipviz"
         print(error, file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _extras.BACKENDS:
+            raise
+        words = f"Keras's backend {error.name} is not installed. Type: {_extras.installing(error.name)}"
+        print(f"lipviz: {words}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
