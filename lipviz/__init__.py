@@ -1,7 +1,8 @@
 """Learn and explore Lipschitz-constrained neural networks.
 
 Importing the package registers every layer with Keras, so that ``keras.models.load_model`` finds them. It
-imports neither matplotlib nor ipywidgets: ``lipviz.plots`` and ``lipviz.explorers`` are loaded when first used.
+imports neither matplotlib nor ipywidgets: ``lipviz.plots``, ``lipviz.monitor`` and ``lipviz.explorers`` are loaded when
+first used, and come with the extra ``lab``.
 """
 
 import importlib

@@ -1,6 +1,8 @@
 """Explorers: controls that drive a measurement and its picture. The only part of lipviz that needs ipywidgets.
 
 `gallery()` shows all of them. Each is imported when it is first asked for.
+
+Explorers come with the extra ``lab``: ``pip install "lipviz[lab]"``.
 """
 
 import importlib

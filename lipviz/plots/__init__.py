@@ -5,6 +5,8 @@ on them then is what would be on new ones.
 
 Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` shows one in a notebook, with words for
 readers who cannot see it.
+
+Plots come with the extra ``lab``: ``pip install "lipviz[lab]"``.
 """
 
 from lipviz import _extras
