@@ -476,8 +476,16 @@ def test_port_that_is_lost_after_all_is_one_line_too(tmp_path):
 # --- lipviz doctor ---
 
 
+@pytest.fixture(scope="module")
+def art():
+    """ART, imported before capsys replaces stderr: its import closes all log handlers, and absl's then its stream."""
+    import lipviz.certification.attacks
+
+    lipviz.certification.attacks._toolbox()
+
+
 @pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--lab"]])
-def test_doctor_finds_everything(arguments, capsys):
+def test_doctor_finds_everything(arguments, art, capsys):
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
     assert re.search(rf"^  lipviz +{re.escape(__version__)}$", out, re.MULTILINE)
@@ -486,7 +494,7 @@ def test_doctor_finds_everything(arguments, capsys):
     assert out.endswith("All that lipviz needs is here.\n")
 
 
-def test_doctor_names_what_is_broken(monkeypatch, tmp_path, capsys):
+def test_doctor_names_what_is_broken(art, monkeypatch, tmp_path, capsys):
     (tmp_path / "jupytext.py").write_text("import a_module_that_went_away")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "jupytext")
@@ -499,7 +507,7 @@ def test_doctor_names_what_is_broken(monkeypatch, tmp_path, capsys):
     assert out.endswith("Broken, and needed: scipy, jupytext, plots.\n")
 
 
-def test_doctor_says_what_to_do_about_missing_data(monkeypatch, capsys):
+def test_doctor_says_what_to_do_about_missing_data(art, monkeypatch, capsys):
     from lipviz import data
 
     missing = SimpleNamespace(name="fashion_mnist", available=False, source="", hint="apt install it")
@@ -508,7 +516,7 @@ def test_doctor_says_what_to_do_about_missing_data(monkeypatch, capsys):
     assert "  fashion_mnist  missing: apt install it" in capsys.readouterr().out
 
 
-def test_doctor_survives_broken_data(monkeypatch, capsys):
+def test_doctor_survives_broken_data(art, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lipviz.data", None)
     monkeypatch.delattr("lipviz.data", raising=False)
     assert cli.main(["doctor"]) == 1
