@@ -46,7 +46,10 @@ NEEDS = {
 
 
 class MissingExtraError(ModuleNotFoundError):
-    """A package is not installed that an extra of lipviz brings; the message is one line that says what to type."""
+    """A package is not installed that an extra of lipviz brings; the message is one line that says what to type.
+
+    Its `name` is that of the part: so `python -m lipviz.explorers.static` ends with the line too, without a traceback.
+    """
 
 
 def is_here(module: str) -> bool:
@@ -88,4 +91,4 @@ def need(part: str) -> None:
         words = " and ".join(filter(None, (", ".join(absent[:-1]), absent[-1])))
         are = "is" if len(absent) == 1 else "are"
         message = f"{part} needs {words}, which {are} not installed. Type: {command('lab')}"
-        raise MissingExtraError(message, name=LAB[absent[0]])
+        raise MissingExtraError(message, name=part)

@@ -6,6 +6,7 @@ Where a package is missing, each part of lipviz that needs it says in one line w
 import ast
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -197,7 +198,15 @@ def test_each_part_says_in_one_line_what_to_type(part, module, hide, monkeypatch
     else:
         with pytest.raises(_extras.MissingExtraError) as caught:
             enter(part, monkeypatch)
-        assert (str(caught.value), caught.value.name) == (line, module)
+        assert (str(caught.value), caught.value.name) == (line, part)
+
+
+def test_a_module_that_is_run_says_it_without_a_traceback(hide, monkeypatch):
+    hide("matplotlib")
+    for module in ("lipviz.explorers", "lipviz.explorers.static"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(SystemExit, match=r"lipviz\.explorers needs matplotlib, which is not installed\. Type: "):
+        runpy._run_module_as_main("lipviz.explorers.static")  # what `python -m` calls
 
 
 @pytest.mark.parametrize("arguments", [["bench"], ["certify", "model.keras"]])
