@@ -18,6 +18,7 @@ LAYERS = (
     {
         "_version": "the version",
         "_moved": "import paths of the last release, which warn of the new ones",
+        "types": "names of types for signatures",
         "keras_internals": "what Keras does not promise and lipviz needs: one function for each private name",
         "_extras": "which part needs which package of an extra, and the error that says what to type",
     },
@@ -71,7 +72,7 @@ APART = {
     ),
 }
 # Of the packages in layers, only explorers import one that stands apart.
-MAY_IMPORT = {name: allowed for name, (_, allowed) in APART.items()} | {
+MAY_IMPORT = {name: {*allowed, "types"} for name, (_, allowed) in APART.items()} | {
     name: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[name]} | ({"data"} if name == "explorers" else set())
     for name in HEIGHT
 }

@@ -23,18 +23,23 @@ FILE = "names.txt"
 
 def present():
     """{name: {"is": the rest of its line}}."""
-    import lipviz
-
     lines, first = {}, {}
-    public = [(module, name) for module in _modules(lipviz) for name in _public(module)]
-    for module, name in sorted(public, key=lambda pair: (pair[0].__name__.count("."), pair[0].__name__, pair[1])):
-        path, value = f"{module.__name__}.{name}", getattr(module, name)
+    for path, value in public_objects():
         if isinstance(value, type | types.FunctionType) and first.setdefault(value, path) != path:
             lines[path] = f" is {first[value]}"
         else:
             lines.update(_described(path, value))
     lines.update(_command())
     return {name: {"is": lines[name]} for name in sorted(lines)}
+
+
+def public_objects():
+    """All public names with what they stand for, those of the outer modules first."""
+    import lipviz
+
+    public = [(module, name) for module in _modules(lipviz) for name in _public(module)]
+    for module, name in sorted(public, key=lambda pair: (pair[0].__name__.count("."), pair[0].__name__, pair[1])):
+        yield f"{module.__name__}.{name}", getattr(module, name)
 
 
 def tolerance(name, key):
