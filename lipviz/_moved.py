@@ -11,6 +11,8 @@ import inspect
 import sys
 import types
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 # Old modules, and the new ones that hold their public names. What lies below an old one lies below the new one.
 MODULES = {
@@ -138,7 +140,7 @@ RENAMED = {
 }
 
 
-def warn(old, new, level):
+def warn(old: str, new: str, level: int) -> None:
     """Warn that something has another name now.
 
     Args:
@@ -149,7 +151,7 @@ def warn(old, new, level):
     warnings.warn(f"`{old}` has moved and will be removed: use `{new}`.", DeprecationWarning, stacklevel=level + 1)
 
 
-def name_of(module, name):
+def name_of(module: str, name: str) -> Any:
     """What has moved out of a module or has another name, for the old one's `__getattr__`.
 
     Raises:
@@ -169,7 +171,7 @@ def name_of(module, name):
     return getattr(importlib.import_module(home), name)
 
 
-def renamed_argument(old, new):
+def renamed_argument(old: str, new: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a function take an argument by its old name as well, and warn.
 
     Args:
@@ -188,13 +190,13 @@ def renamed_argument(old, new):
                 named[new] = named.pop(old)
             return function(*args, **named)
 
-        accepting.__signature__ = inspect.signature(function)
+        vars(accepting)["__signature__"] = inspect.signature(function)
         return accepting
 
     return decorate
 
 
-def new_module(name):
+def new_module(name: str) -> str | None:
     """The full name that a module has now; None where it has not moved."""
     if name in MODULES:
         return MODULES[name]
@@ -205,18 +207,19 @@ def new_module(name):
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives the new module where the old one is asked for."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if fullname.startswith("lipviz.") and new_module(fullname) is not None:
             return importlib.machinery.ModuleSpec(fullname, self)
         return None
 
-    def create_module(self, spec):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None
 
-    def exec_module(self, module):
+    def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
-        warn(name, new_module(name), _frames_of_import())
-        sys.modules[name] = importlib.import_module(new_module(name))  # which Python takes then
+        new = str(new_module(name))  # `find_spec` has seen that there is one
+        warn(name, new, _frames_of_import())
+        sys.modules[name] = importlib.import_module(new)  # which Python takes then
         sys.modules[name.rpartition(".")[0]].__class__ = _Package
 
 
@@ -230,13 +233,14 @@ class _Package(types.ModuleType):
 
 def _frames_of_import():
     """Number of frames from `warn` up to the one that imports; `warnings` leaves out those of the import system."""
-    depth, frame = 1, sys._getframe(1)
+    depth = 1
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and (frame.f_code.co_filename == __file__ or "importlib" in frame.f_code.co_filename):
         depth, frame = depth + ("_bootstrap" not in frame.f_code.co_filename), frame.f_back
     return depth
 
 
-def install():
+def install() -> None:
     """Let old modules be imported; once."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

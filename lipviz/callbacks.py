@@ -6,6 +6,8 @@ date, and the next step reads what a callback assigned: callbacks that act on ba
 
 import os
 import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
@@ -17,17 +19,18 @@ from lipviz.layers import Condensable, ConstrainedKernel
 from lipviz.measure.spectra import spectrum
 from lipviz.operators.weights import layers_with_kernel
 from lipviz.rules.used import to_numpy
+from lipviz.types import ArrayLike
 
 
 class ConfiguredCallback(keras.callbacks.Callback):
     """Base: a callback that can be rebuilt from its configuration."""
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def check_flag(name, value):
+def check_flag(name: str, value: Any) -> bool:
     """Return True or False; ValueError for anything else."""
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
@@ -48,16 +51,16 @@ class CondenseCallback(ConfiguredCallback):
         ValueError: If an argument is no bool; in `fit`, if a kernel holds NaN or Inf.
     """
 
-    def __init__(self, on_epoch=True, on_batch=False):
+    def __init__(self, on_epoch: bool = True, on_batch: bool = False) -> None:
         super().__init__()
         self.on_epoch = check_flag("on_epoch", on_epoch)
         self.on_batch = check_flag("on_batch", on_batch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.on_batch:
             self._condense()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.on_epoch:
             self._condense()
 
@@ -67,7 +70,7 @@ class CondenseCallback(ConfiguredCallback):
             if isinstance(layer, Condensable) and not isinstance(layer, keras.Model):
                 layer.condense()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"on_epoch": self.on_epoch, "on_batch": self.on_batch}
 
 
@@ -97,7 +100,15 @@ class MonitorCallback(ConfiguredCallback):
         ImportError: When training begins, if TensorFlow is not installed.
     """
 
-    def __init__(self, monitored_layers, logdir, target="kernel", what="max", on_epoch=True, on_batch=False):
+    def __init__(
+        self,
+        monitored_layers: Sequence[str],
+        logdir: str | os.PathLike[str],
+        target: Literal["kernel", "wbar"] = "kernel",
+        what: Literal["max", "all"] = "max",
+        on_epoch: bool = True,
+        on_batch: bool = False,
+    ) -> None:
         super().__init__()
         named = isinstance(monitored_layers, list | tuple) and all(isinstance(name, str) for name in monitored_layers)
         if not named or not monitored_layers:
@@ -114,12 +125,13 @@ class MonitorCallback(ConfiguredCallback):
         self.what = what
         self.on_epoch = check_flag("on_epoch", on_epoch)
         self.on_batch = check_flag("on_batch", on_batch)
-        self._layers = {}
-        self._warned = set()
+        self._layers: dict[str, keras.Layer] = {}
+        self._warned: set[str] = set()
         self._batches = 0
-        self._summary = self._writer = None
+        self._summary: Any = None
+        self._writer: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         found = layers_with_kernel(self.model)
         unknown = [name for name in self.monitored_layers if name not in found]
         if unknown:
@@ -132,16 +144,16 @@ class MonitorCallback(ConfiguredCallback):
         self._summary = _tensorflow_summary()
         self._writer = self._summary.create_file_writer(os.path.join(self.logdir, "metrics"))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches += 1
         if self.on_batch:
             self._write("batch", self._batches)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.on_epoch:
             self._write("epoch", epoch)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._writer.close()
 
     def _write(self, when, step):
@@ -169,7 +181,7 @@ class MonitorCallback(ConfiguredCallback):
             buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
             self._summary.write(f"{tag}/{name}", buckets, metadata=_plugin("histograms"))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("monitored_layers", "logdir", "target", "what", "on_epoch", "on_batch")
         return {name: getattr(self, name) for name in names}
 
@@ -195,15 +207,15 @@ def _plugin(name):
 class _LossCallback(ConfiguredCallback):
     """Base: a callback that knows a parameter of the loss, a Keras variable, by its name."""
 
-    def __init__(self, param_name):
+    def __init__(self, param_name: str) -> None:
         super().__init__()
         if not isinstance(param_name, str):
             raise TypeError(f"`param_name` must be a string. Received: param_name={param_name!r}")
         self.param_name = param_name
-        self._variables = []
-        self._owner = None
+        self._variables: list[keras.Variable] = []
+        self._owner: str | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the number in the losses that the model was compiled with."""
         losses = [loss for loss in keras.tree.flatten(self.model.loss) if isinstance(loss, keras.Loss)]
         found = {id(loss): loss for loss in losses}.values()
@@ -237,7 +249,7 @@ class LossParamScheduler(_LossCallback):
             no such variable.
     """
 
-    def __init__(self, param_name, fp, xp, step=0):
+    def __init__(self, param_name: str, fp: ArrayLike, xp: ArrayLike, step: int = 0) -> None:
         super().__init__(param_name)
         self.fp, self.xp = (np.atleast_1d(np.asarray(points, np.float64)) for points in (fp, xp))
         flat = self.fp.ndim == 1 and self.fp.shape == self.xp.shape and self.fp.size > 0
@@ -248,19 +260,19 @@ class LossParamScheduler(_LossCallback):
             )
         self.step = nm.check_count("step", step)
         self._first = 0
-        self._assigned = None
+        self._assigned: float | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         self._warn_of_a_fixed_loss()
         self._assigned = None
         self._assign()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._first = batch
         self._assign()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += batch - self._first + 1  # more than one with `steps_per_execution`
 
     def _assign(self):
@@ -287,7 +299,7 @@ class LossParamScheduler(_LossCallback):
                 stacklevel=2,
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"param_name": self.param_name, "fp": self.fp.tolist(), "xp": self.xp.tolist(), "step": self.step}
 
 
@@ -304,13 +316,13 @@ class LossParamLog(_LossCallback):
         ValueError: If the rate is no positive integer; when training begins, if the loss has no such variable.
     """
 
-    def __init__(self, param_name, rate=1):
+    def __init__(self, param_name: str, rate: int = 1) -> None:
         super().__init__(param_name)
         self.rate = nm.check_count("rate", rate)
         if self.rate < 1:
             raise ValueError(f"`rate` must be a positive integer. Received: rate={rate!r}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.model  # noqa: B018 - brings variables up to date on JAX
         value = float(ops.convert_to_numpy(ops.convert_to_tensor(self._variables[0])))
         if logs is not None:
@@ -318,5 +330,5 @@ class LossParamLog(_LossCallback):
         if epoch % self.rate == 0:
             print(f"\n{self._owner} {self.param_name}: {value:.6g}")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"param_name": self.param_name, "rate": self.rate}

@@ -5,6 +5,9 @@ size that the layer was built for: bias and activation, also one passed by `acti
 is not linear it is the range that the singular values of its Jacobian lie in, over all inputs.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -18,7 +21,9 @@ from lipviz.rules.used import as_float64, known_input_shape, named
 _UNKNOWN = (None, None)
 
 
-def compute_layer_sv(layer, supplementary_type2sv={}):  # noqa: B006 - the reference's default, never changed
+def compute_layer_sv(
+    layer: keras.Layer, supplementary_type2sv: Mapping[type, Callable[[Any], Sequence[float]]] = {}
+) -> tuple[float, float] | tuple[None, None]:
     """Smallest and largest singular value of a layer, in float64.
 
     * Dense layers, convolutions (transposed, depthwise, separable; any stride, padding, dilation, groups and data
@@ -49,7 +54,9 @@ def compute_layer_sv(layer, supplementary_type2sv={}):  # noqa: B006 - the refer
     return _given(layer, supplementary_type2sv) or _singular_values(layer)
 
 
-def compute_model_sv(model, supplementary_type2sv={}):  # noqa: B006 - the reference's default, never changed
+def compute_model_sv(
+    model: keras.Model, supplementary_type2sv: Mapping[type, Callable[[Any], Sequence[float]]] = {}
+) -> dict[str, tuple[float, float] | tuple[None, None]]:
     """Smallest and largest singular value of every layer of a model, see `compute_layer_sv`.
 
     Args:
@@ -68,8 +75,9 @@ def compute_model_sv(model, supplementary_type2sv={}):  # noqa: B006 - the refer
         raise TypeError(f"compute_model_sv expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
-    found = {id(layer): (path, layer) for path, layer in reversed(list(_leaves(model, (), supplementary_type2sv)))}
-    found = list(reversed(found.values()))
+    leaves = reversed(list(_leaves(model, (), supplementary_type2sv)))
+    once = {id(layer): (path, layer) for path, layer in leaves}
+    found = list(reversed(once.values()))
     names = [layer.name for _, layer in found]
     if len(set(names)) < len(names):
         names = ["/".join(path) for path, _ in found]

@@ -6,6 +6,7 @@ so the kernel that an initializer drew is what it is until then.
 """
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from lipviz import normalizers as nm
+from lipviz.types import ArrayLike, Tensor
 
 
 def _working(w):
@@ -43,15 +45,15 @@ class WeightClipConstraint(keras.constraints.Constraint):
         ValueError: If c is not positive and finite.
     """
 
-    def __init__(self, c=2):
+    def __init__(self, c: float = 2) -> None:
         self.c = nm.check_positive("c", c)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Clip a weight of any shape."""
         w = ops.convert_to_tensor(w)
         return ops.clip(w, -self.c, self.c)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"c": self.c}
 
 
@@ -66,17 +68,17 @@ class AutoWeightClipConstraint(keras.constraints.Constraint):
         ValueError: If the scale is not positive and finite.
     """
 
-    def __init__(self, scale=1):
+    def __init__(self, scale: float = 1) -> None:
         self.scale = nm.check_positive("scale", scale)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Clip a weight of any shape."""
         w, finish = _working(w)
         # Rounding c up would break the bound: a few units in the last place less are enough.
         c = (1 - nm.rounding_margin((1,), standardize_dtype(w.dtype))) / (math.sqrt(math.prod(w.shape)) * self.scale)
         return finish(ops.clip(w, -c, c))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"scale": self.scale}
 
 
@@ -91,10 +93,10 @@ class FrobeniusConstraint(keras.constraints.Constraint):
         ValueError: If eps is not positive and finite.
     """
 
-    def __init__(self, eps=1e-7):
+    def __init__(self, eps: float = 1e-7) -> None:
         self.eps = nm.check_positive("eps", eps)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Normalize a weight of any shape."""
         w, finish = _working(w)
         scaled, factor = nm.unit_scaled(w)  # no square over- or underflows
@@ -102,7 +104,7 @@ class FrobeniusConstraint(keras.constraints.Constraint):
         margin = 1 - nm.rounding_margin((math.prod(w.shape),), standardize_dtype(w.dtype))
         return finish(scaled * (margin / (norm + self.eps / factor)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"eps": self.eps}
 
 
@@ -127,18 +129,18 @@ class SpectralConstraint(keras.constraints.Constraint):
 
     def __init__(
         self,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        u=None,
-    ):
+        k_coef_lip: float = 1.0,
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        u: ArrayLike | None = None,
+    ) -> None:
         self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
         checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
         self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.u = None if u is None else _start(u)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Orthogonalize a kernel of shape (..., out)."""
         w, finish = _working(w)
         if len(w.shape) < 2 or 0 in w.shape:
@@ -156,7 +158,7 @@ class SpectralConstraint(keras.constraints.Constraint):
         )
         return finish(ops.reshape(matrix * self.k_coef_lip, w.shape))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "k_coef_lip": self.k_coef_lip,
             "eps_spectral": self.eps_spectral,

@@ -5,6 +5,9 @@ import itertools
 import tempfile
 import types
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ import numpy as np
 from lipviz.keras_internals import KerasFunctional, graph_calls, inner_layers, output_shape_argument
 from lipviz.layers.base_layer import ConstrainedKernel
 from lipviz.parametrizations import Parametrization
+from lipviz.types import Array
 
 
 class NotCopiedError(ValueError):
@@ -21,7 +25,9 @@ class NotCopiedError(ValueError):
 # --- state ---
 
 
-def layer_pairs(original, copy, instead=None):
+def layer_pairs(
+    original: keras.Layer, copy: keras.Layer, instead: Mapping[int, keras.Layer] | None = None
+) -> Iterator[tuple[keras.Layer, keras.Layer]]:
     """Yield each layer of a model, itself first, with the one that stands in its place in a copy.
 
     Args:
@@ -51,7 +57,9 @@ def _inside(layer):
     return inner_layers(layer, deep=False)
 
 
-def variable_pairs(original, copy, instead=None):
+def variable_pairs(
+    original: keras.Layer, copy: keras.Layer, instead: Mapping[int, keras.Layer] | None = None
+) -> Iterator[tuple[keras.Variable, keras.Variable]]:
     """Yield each variable of a model, seeds included, with that of its copy; see `layer_pairs`.
 
     Raises:
@@ -78,7 +86,7 @@ def _own_variables(layer):
     return [variable for variable in layer.variables if id(variable) not in inside]
 
 
-def take_state(copy, original, instead=None):
+def take_state(copy: keras.Layer, original: keras.Layer, instead: Mapping[int, keras.Layer] | None = None) -> None:
     """Give a copy the state of its original: variables, and what layers save beside them.
 
     A layer that overrides Keras's `load_own_variables` or has `load_assets` makes more of its state than variables,
@@ -105,7 +113,7 @@ def take_state(copy, original, instead=None):
 
 def _load(counterpart, layer):
     if type(layer).load_own_variables is not keras.layers.Layer.load_own_variables:
-        store = {}
+        store: dict[str, Any] = {}
         layer.save_own_variables(store)
         counterpart.load_own_variables({name: _value(value) for name, value in store.items()})
     if hasattr(layer, "save_assets"):
@@ -122,7 +130,7 @@ def _value(variable, dtype=None):
     return value.astype(np.float32) if value.dtype.name == "bfloat16" and dtype is None else np.array(value)
 
 
-def in_order(model, inputs):
+def in_order(model: keras.Model, inputs: Any) -> list[Any]:
     """Put what a functional model is called with in the order of its inputs: by name where a dict names them.
 
     Args:
@@ -143,7 +151,7 @@ def in_order(model, inputs):
 _HELD = "lipviz_held"  # the class that stands for a `Lambda` in a configuration
 
 
-def with_functions(config, original):
+def with_functions(config: dict[str, Any], original: keras.Layer) -> tuple[dict[str, Any], AbstractContextManager[Any]]:
     """A configuration with the very Python functions of its original, which no configuration can hold.
 
     Keras saves a function of Python as its name, or as code that it refuses to run, without the names that this uses.
@@ -173,7 +181,7 @@ def with_functions(config, original):
     return config, keras.saving.custom_object_scope({_HELD: Held})
 
 
-def same_lambda(layer, dtype=None):
+def same_lambda(layer: keras.layers.Lambda, dtype: Any = None) -> keras.layers.Lambda:
     """A copy of a `Lambda`: Keras would rebuild its function without the names that it uses.
 
     Args:
@@ -246,7 +254,12 @@ _RANGES = (256, 16, 2)  # of integers
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
-def check_same_function(model, copy, what, scope=contextlib.nullcontext):
+def check_same_function(
+    model: keras.Model,
+    copy: keras.Model,
+    what: str,
+    scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> None:
     """Run a model and its copy in inference on drawn inputs, and compare.
 
     Nothing is changed: what a run would store, such as the next seed, is dropped. Two computations of one function
@@ -327,13 +340,14 @@ def _input_specs(model):
 class _Draw:
     """Draws an input: numbers of few bits, which every dtype holds exactly, and zeros at the end, which masks see."""
 
-    def __init__(self, model, size, high, positive):
+    def __init__(self, model: keras.Model, size: int, high: int, positive: bool) -> None:
         self._rng = np.random.default_rng(0)
         self._size, self._high, self._positive = size, high, positive
         self._model = model
 
-    def __call__(self, spec):
+    def __call__(self, spec: Any) -> Array:
         shape = [self._size if size is None else size for size in spec.shape]
+        values: Array
         if spec.shape and spec.shape[0] is None:
             shape[0] = 2
         if spec.dtype == "string":

@@ -1,10 +1,14 @@
 """Initializers that draw kernels which already satisfy the spectral constraint."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 from keras.backend import standardize_dtype
 
 from lipviz import normalizers as nm
+from lipviz.types import DType, Tensor
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -24,19 +28,19 @@ class SpectralInitializer(keras.initializers.Initializer):
 
     def __init__(
         self,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        k_coef_lip=1.0,
-        base_initializer="orthogonal",
-    ):
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        k_coef_lip: float = 1.0,
+        base_initializer: str | dict[str, Any] | Callable[..., Any] = "orthogonal",
+    ) -> None:
         checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
         self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
         keras.initializers.get(base_initializer)  # an unknown name fails here, not at build
         self.base_initializer = base_initializer
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: DType | None = None) -> Tensor:
         """Draw a kernel.
 
         Args:
@@ -64,7 +68,7 @@ class SpectralInitializer(keras.initializers.Initializer):
         )
         return ops.cast(ops.reshape(w * self.k_coef_lip, shape), dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         base = self.base_initializer
         return {
             "eps_spectral": self.eps_spectral,

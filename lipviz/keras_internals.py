@@ -6,6 +6,8 @@ which then says where to look and what to change. Whoever needs another private 
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
@@ -16,7 +18,7 @@ KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Ident
 # --- layers ---
 
 
-def inner_layers(layer, deep=True):
+def inner_layers(layer: keras.Layer, deep: bool = True) -> list[keras.Layer]:
     """The layers inside of a layer or model, each once.
 
     Keras promises `layers` of models, without the input layer of a `Sequential`. What wrappers and layers of your own
@@ -32,7 +34,7 @@ def inner_layers(layer, deep=True):
     return layer._flatten_layers(include_self=False, recursive=deep)
 
 
-def outermost_layer(layer):
+def outermost_layer(layer: keras.Layer) -> keras.Layer:
     """The layer or model whose call is running and led to this layer's.
 
     Keras hands `training` down the calls, and promises no way to ask who was called first. It notes that in the object
@@ -47,7 +49,7 @@ def outermost_layer(layer):
     return layer._get_call_context().entry_layer
 
 
-def output_shape_argument(layer):
+def output_shape_argument(layer: keras.layers.Lambda) -> Any:
     """What a `keras.layers.Lambda` was given as `output_shape`: a tuple, a function or None.
 
     Keras promises no attribute of that name, unlike those of the other arguments, and its configuration has no
@@ -56,7 +58,7 @@ def output_shape_argument(layer):
     return layer._output_shape
 
 
-def is_bookkeeping(name):
+def is_bookkeeping(name: str) -> bool:
     """Whether an attribute of that name is a note that Keras or TensorFlow makes in a layer, for its own use.
 
     Neither promises which attributes layers have. Keras keeps in `_auto_config` the arguments of layers without a
@@ -73,7 +75,7 @@ STEP_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
 @functools.cache
-def attributes_of_models():
+def attributes_of_models() -> frozenset[str]:
     """Names of the attributes that Keras itself keeps in models, whether they were compiled and run or not.
 
     Keras promises some of them, such as `optimizer`, and no list. Compiling a model tells most; running one adds few.
@@ -109,7 +111,7 @@ class Call:
     inputs: list
     outputs: list
 
-    def filled(self, values):
+    def filled(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Its arguments and named ones, where `values` is a dict from the id of a symbolic tensor to its value."""
         if not self.kwargs and len(self.args) == 1 and isinstance(self.args[0], keras.KerasTensor):
             return (values[id(self.args[0])],), {}  # quick, and nearly every call
@@ -120,7 +122,7 @@ class Call:
         return keras.tree.map_structure(value, (self.args, self.kwargs))
 
 
-def graph_calls(model):
+def graph_calls(model: keras.Model) -> list[Call]:
     """The calls in the graph of a functional model, in an order in which they can be run.
 
     Keras promises `model.operations`, each once, however often it is called and with whatever. The calls are in
@@ -141,7 +143,7 @@ def _call(node):
     return Call(node.operation, given.args, given.kwargs, given.keras_tensors, node.outputs)
 
 
-def run_graph(model, inputs, step):
+def run_graph(model: keras.Model, inputs: Any, step: Callable[..., Any]) -> Any:
     """Follow the graph of a functional model with values of any kind.
 
     Keras promises only to run it on tensors, and to copy it (`keras.models.clone_model`).
@@ -164,7 +166,7 @@ def run_graph(model, inputs, step):
     return keras.tree.map_structure(lambda tensor: values[id(tensor)], model.output)
 
 
-def call_inputs(layer):
+def call_inputs(layer: keras.Operation) -> list[list[keras.KerasTensor]]:
     """What a layer was called with, in whatever graphs.
 
     Keras promises `layer.input`, of the first call only. All of them are in `Operation._inbound_nodes`.
@@ -178,7 +180,7 @@ def call_inputs(layer):
     return [node.arguments.keras_tensors for node in layer._inbound_nodes]
 
 
-def replace_base(cls, old, new):
+def replace_base(cls: type, old: type, new: type) -> type:
     """Put `new` in the place of `old` among the bases of a class, and of those bases that derive from `old`.
 
     Keras promises that an instance of `keras.Model` is functional where it is constructed from inputs and outputs, and
@@ -203,7 +205,7 @@ def replace_base(cls, old, new):
 # --- training and files ---
 
 
-def compiled_metrics(model):
+def compiled_metrics(model: keras.Model) -> keras.Metric | None:
     """The metrics that `compile` was given, as the one metric that updates them all, or None.
 
     Keras promises `model.metrics`, which has that one in it, among others and under no class that has a public name.
@@ -212,7 +214,7 @@ def compiled_metrics(model):
     return getattr(model, "_compile_metrics", None)
 
 
-def is_distributed(model):
+def is_distributed(model: keras.Model) -> bool:
     """Whether a model was made within the scope of a strategy of TensorFlow; on other backends it is not.
 
     Keras promises `distribute_strategy`, which is the default strategy where there is none, and so hides whether there
@@ -221,7 +223,7 @@ def is_distributed(model):
     return getattr(model, "_distribute_strategy", model) is not None
 
 
-def set_direction_up(metric):
+def set_direction_up(metric: keras.Metric) -> None:
     """Say of a metric that more is better, for callbacks with `mode="auto"`.
 
     Keras promises that `EarlyStopping` and `ModelCheckpoint` know that of its own metrics, and no way to say it of
@@ -237,7 +239,7 @@ class RestoredVariable(keras.Variable):
     other backends neither have nor call.
     """
 
-    def restore(self, tensors):
+    def restore(self, tensors: Mapping[str, Any]) -> Any:
         """Take the value of a checkpoint.
 
         Args:
