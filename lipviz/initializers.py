@@ -13,14 +13,14 @@ from lipviz.types import DType, Tensor
 
 @keras.saving.register_keras_serializable("lipviz")
 class SpectralInitializer(keras.initializers.Initializer):
-    """Draw from `base_initializer`, then orthogonalize: all singular values of the kernel are k, or at most k.
+    """Draw a kernel from `base_initializer` and orthogonalize it: all its singular values are k, or at most k.
 
     Args:
         eps_spectral: Tolerance of the power iteration.
         eps_bjorck: Tolerance of Björck; None skips it.
         beta_bjorck: Step size of Björck in ]0, 0.5]; None skips it.
         k_coef_lip: Largest singular value.
-        base_initializer: Any Keras initializer (name, config or instance). Named ones draw anew at every call.
+        base_initializer: Any Keras initializer. If it is given by its name, each call draws another kernel.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -45,7 +45,7 @@ class SpectralInitializer(keras.initializers.Initializer):
 
         Args:
             shape: Shape (..., out) of at least two axes.
-            dtype: Floating dtype; below float32 the work is done in float32.
+            dtype: Floating dtype. Kernels of less than float32 are computed in float32.
 
         Returns:
             A tensor of this shape and dtype.
