@@ -36,7 +36,7 @@ def _methods(cls):
 
 def without_annotation(function):
     """Names of the parameters that say no type, and "return" where the result does not."""
-    signature = inspect.signature(function, follow_wrapped=False)
+    signature = inspect.signature(function)  # of a wrapped function, the one that `help` shows
     missing = [
         name
         for i, (name, parameter) in enumerate(signature.parameters.items())
