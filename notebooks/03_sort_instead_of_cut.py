@@ -63,7 +63,7 @@ from lipviz.layers import GroupSort2
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"DEPTH": 2, "SIZES": [[16, 1]], "RIVALS": ["relu", "fullsort"], "RIVAL_STEPS": 200}}
+# %% nbmake={"mock": {"DEPTH": 2, "SIZES": [[16, 1]], "RIVALS": ["relu", "fullsort"], "RIVAL_STEPS": 200, "STEPS": 250}}
 STEPS = 400
 DEPTH = 3  # hidden layers
 SIZES = [(16, 1), (64, 3), (16, 8)]  # (width, depth) of ReLU networks

@@ -72,7 +72,7 @@ from lipviz.layers import GroupSort2, SpectralDense
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"EPOCHS": 4, "STEPS": 4, "IMAGES": 8000, "TESTS": 600}}
+# %% nbmake={"mock": {"EPOCHS": 4, "STEPS": 4, "IMAGES": 5000, "TESTS": 600}}
 EPOCHS = 10
 STEPS = 6  # of each walk along the gradient
 IMAGES = 20_000  # of Fashion-MNIST; a fifth of them are shoes of the two kinds below

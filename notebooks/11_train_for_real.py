@@ -66,7 +66,7 @@ from lipviz.utils import process_labels_for_multi_gpu
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"EPOCHS": 6, "IMAGES": 8000}}
+# %% nbmake={"mock": {"EPOCHS": 6, "IMAGES": 4000}}
 EPOCHS = 20
 IMAGES = 40_000
 
