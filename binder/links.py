@@ -4,8 +4,8 @@
     python binder/links.py --check    only says which files are out of date
 
 The address of the repository is set once: `Repository` under `[project.urls]` in pyproject.toml. Packages come from its
-dependencies. Binder starts from the repository itself, Colab from the notebooks that the site publishes, because it
-opens `.ipynb` only.
+dependencies and its extra `lab`. Binder starts from the repository itself, Colab from the notebooks that the site
+publishes, because it opens `.ipynb` only.
 """
 
 import argparse
@@ -87,8 +87,10 @@ def addresses(lesson: str) -> dict[str, str]:
 
 
 def kernel_packages() -> list[str]:
-    """Lists what a kernel needs of lipviz's dependencies, with their bounds."""
-    return [r for r in project()["dependencies"] if re.match(r"[\w-]+", r)[0] not in SERVER_PACKAGES]
+    """Lists what a kernel needs of lipviz's dependencies and of the extra `lab`, with their bounds."""
+    table = project()
+    packages = [*table["dependencies"], *table["optional-dependencies"]["lab"]]
+    return [r for r in packages if re.match(r"[\w-]+", r)[0] not in SERVER_PACKAGES]
 
 
 def with_links(lesson: Path) -> str:

@@ -1,14 +1,15 @@
 """Learn and explore Lipschitz-constrained neural networks.
 
 Importing the package registers every layer with Keras, so that ``keras.models.load_model`` finds them. It
-imports neither matplotlib nor ipywidgets: ``lipviz.plots`` and ``lipviz.explorers`` are loaded when first used.
+imports neither matplotlib nor ipywidgets: ``lipviz.plots``, ``lipviz.monitor`` and ``lipviz.explorers`` are loaded when
+first used, and come with the extra ``lab``.
 """
 
 import importlib
 import sys
 from pathlib import Path
 
-from lipviz import _moved
+from lipviz import _extras, _moved
 from lipviz._version import __version__
 
 _REGISTERED = ("constraints", "initializers", "layers", "losses", "metrics", "model", "regularizers")
@@ -38,7 +39,10 @@ _FROM = {
     "register_bound": "rules",
 }
 
-__all__ = ["__version__", *_SUBMODULES, *_FROM]
+# Without what is not installed, so that `from lipviz import *` and `help(lipviz)` work all the same.
+_PRESENT = tuple(name for name in _SUBMODULES if not _extras.missing(f"lipviz.{name}"))
+
+__all__ = ["__version__", *_PRESENT, *_FROM]
 
 
 _moved.install()

@@ -9,7 +9,6 @@ neither read nor changed.
 
 import difflib
 import gzip
-import importlib.util
 import math
 import numbers
 import os
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from lipviz import _extras
 
 __all__ = [
     "Availability",
@@ -108,12 +109,14 @@ def two_moons(n: int = 1000, noise: float = 0.05, test_fraction: float = 0.2, se
         `class_names`).
 
     Raises:
+        ImportError: If scikit-learn is not installed.
         TypeError: If ``n`` or ``seed`` is not an integer, or another argument is not a number.
         ValueError: If an argument is out of range, or ``n`` too small for both classes to be on both sides.
     """
     n_test = _test_size(n, test_fraction, classes=2)
     _check_real("noise", noise, lambda v: v >= 0, "a number >= 0")
     rng = _generator(seed)
+    _extras.need("lipviz.data.two_moons")
     from sklearn.datasets import make_moons
 
     x, y = make_moons(n, noise=noise, random_state=_sklearn_seed(rng))
@@ -139,6 +142,7 @@ def circles(
         (inner).
 
     Raises:
+        ImportError: If scikit-learn is not installed.
         TypeError: If ``n`` or ``seed`` is not an integer, or another argument is not a number.
         ValueError: If an argument is out of range, or ``n`` too small for both classes to be on both sides.
     """
@@ -146,6 +150,7 @@ def circles(
     _check_real("noise", noise, lambda v: v >= 0, "a number >= 0")
     _check_real("factor", factor, lambda v: 0 < v < 1, "a number between 0 and 1, both excluded")
     rng = _generator(seed)
+    _extras.need("lipviz.data.circles")
     from sklearn.datasets import make_circles
 
     x, y = make_circles(n, noise=noise, factor=factor, random_state=_sklearn_seed(rng))
@@ -261,12 +266,14 @@ def digits(n_train: int | None = None, n_test: int | None = None, test_fraction:
         ``(x_train, y_train), (x_test, y_test)`` with ``x`` of shape (n, 8, 8, 1) in [0, 1], labels 0 … 9.
 
     Raises:
+        ImportError: If scikit-learn is not installed.
         TypeError: If a count or ``seed`` is not an integer, or ``test_fraction`` not a number.
         ValueError: If an argument is out of range, or more images are asked for than there are.
     """
     _check_subset_sizes(n_train, n_test)
     rng = _generator(seed)
     held_back = _test_size(1797, test_fraction, classes=10)
+    _extras.need("lipviz.data.digits")
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -324,8 +331,8 @@ def class_names(name: str) -> tuple[str, ...]:
 
 def availability() -> tuple[Availability, ...]:
     """Says which data sets can be loaded here, without loading, downloading or importing anything heavy."""
-    sklearn = importlib.util.find_spec("sklearn") is not None
-    hint = "" if sklearn else "`pip install scikit-learn`"
+    sklearn = _extras.is_here("sklearn")
+    hint = "" if sklearn else f"`{_extras.command('lab')}`"
     return (
         Availability("two_moons", sklearn, "scikit-learn", hint),
         Availability("circles", sklearn, "scikit-learn", hint),

@@ -118,8 +118,10 @@ def pytest_collection_modifyitems(config, items):
 def pytest_configure(config):
     config.stash[FOLDER] = Path(config.workerinput["jax"] if _is_worker(config) else tempfile.mkdtemp(prefix="lipviz-"))
     if _is_worker(config) and "numpy" not in sys.modules:
-        # Threads of LAPACK that wait for each other on busy cores take many times as long.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        # The processes of `-n` keep the cores busy. Threads that wait for each other there take longer, those of LAPACK
+        # many times as long. `python -m tools.nightly arithmetic` computes in one thread and in two.
+        for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
+            os.environ.setdefault(name, "1")
 
 
 def pytest_collection_finish(session):

@@ -1,7 +1,6 @@
 """Explorers as a page of their own; in a browser, see tests/browser/test_explorers.py."""
 
 import ast
-import importlib.util
 import json
 import os
 import socket
@@ -99,13 +98,6 @@ def test_an_unknown_name_lists_the_names(capsys):
     assert message.startswith("lipviz: there is no explorer of that name")
     assert all(entry.name in message for entry in explorers.entries())
     assert len(message.splitlines()) == 1
-
-
-def test_without_voila_it_says_how_to_get_it(monkeypatch, capsys):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "voila" else find(name, *a))
-    assert cli.main(["app"]) == 1
-    assert f"{sys.executable} -m pip install voila" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_refused(served, capsys):

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 BINDER = ROOT / "binder"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+ASKED = [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["lab"])]
+
 # repo2docker imports a package by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:pythonjsonlogger.jsonlogger has been moved:DeprecationWarning")
 
@@ -106,7 +108,7 @@ def pinned() -> dict[str, tuple[Requirement, bool]]:
     return found
 
 
-@pytest.mark.parametrize("dependency", [Requirement(text) for text in PROJECT["dependencies"]], ids=lambda r: r.name)
+@pytest.mark.parametrize("dependency", ASKED, ids=lambda r: r.name)
 def test_each_dependency_is_pinned_within_its_bounds(dependency):
     requirement, _ = pinned()[INSTEAD.get(dependency.name, canonicalize_name(dependency.name))]
     (clause,) = requirement.specifier
@@ -115,7 +117,7 @@ def test_each_dependency_is_pinned_within_its_bounds(dependency):
 
 
 def test_what_lipviz_does_not_ask_for_is_explained():
-    asked = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]} - INSTEAD.keys()
+    asked = {canonicalize_name(requirement.name) for requirement in ASKED} - INSTEAD.keys()
     assert [name for name, (_, explained) in pinned().items() if name not in asked and not explained] == []
     assert not INSTEAD.keys() & pinned().keys()
 
@@ -147,7 +149,7 @@ def test_post_build_installs_lipviz_alone_and_does_all_that_a_reader_would_wait_
     (install,) = re.findall(r"^python -m pip install (.*)$", calls, re.MULTILINE)
     assert {"--no-deps", "-e", "."} <= set(install.split())
     assert "python -m compileall" in calls
-    assert calls.endswith("lipviz doctor\n")
+    assert calls.endswith("lipviz doctor --lab\n")
 
 
 @pytest.mark.parametrize("failing", ["pip install", "sysconfig", "compileall", "write_kernelspec", "lipviz doctor"])

@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import stat
@@ -475,32 +476,38 @@ def test_port_that_is_lost_after_all_is_one_line_too(tmp_path):
 # --- lipviz doctor ---
 
 
-def test_doctor_finds_everything(capsys):
-    assert cli.main(["doctor"]) == 0
+@pytest.fixture(scope="module")
+def art():
+    """ART, imported before capsys replaces stderr: its import closes all log handlers, and absl's then its stream."""
+    import lipviz.certification.attacks
+
+    lipviz.certification.attacks._toolbox()
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--lab"]])
+def test_doctor_finds_everything(arguments, art, capsys):
+    assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    for name in (
-        f"lipviz        {__version__}",
-        "keras ",
-        "jupytext ",
-        "backend  ",
-        "GPU  ",
-        "digits ",
-        "fashion_mnist ",
-    ):
+    assert re.search(rf"^  lipviz +{re.escape(__version__)}$", out, re.MULTILINE)
+    for name in ("keras ", "jupytext ", "voila ", "backend  ", "GPU  ", "digits ", "fashion_mnist "):
         assert f"  {name}" in out
     assert out.endswith("All that lipviz needs is here.\n")
 
 
-def test_doctor_names_what_is_broken(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "jupytext", None)
+def test_doctor_names_what_is_broken(art, monkeypatch, tmp_path, capsys):
+    (tmp_path / "jupytext.py").write_text("import a_module_that_went_away")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "jupytext")
     monkeypatch.setitem(sys.modules, "lipviz.plots", None)
+    monkeypatch.setitem(sys.modules, "scipy", None)
     assert cli.main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert "  jupytext      BROKEN: ModuleNotFoundError" in out
-    assert out.endswith("Broken, and needed: jupytext, plots.\n")
+    assert re.search(r"^  jupytext +BROKEN: ModuleNotFoundError: No module named 'a_module_that", out, re.MULTILINE)
+    assert re.search(r"^  scipy +BROKEN: ", out, re.MULTILINE)
+    assert out.endswith("Broken, and needed: scipy, jupytext, plots.\n")
 
 
-def test_doctor_says_what_to_do_about_missing_data(monkeypatch, capsys):
+def test_doctor_says_what_to_do_about_missing_data(art, monkeypatch, capsys):
     from lipviz import data
 
     missing = SimpleNamespace(name="fashion_mnist", available=False, source="", hint="apt install it")
@@ -509,7 +516,7 @@ def test_doctor_says_what_to_do_about_missing_data(monkeypatch, capsys):
     assert "  fashion_mnist  missing: apt install it" in capsys.readouterr().out
 
 
-def test_doctor_survives_broken_data(monkeypatch, capsys):
+def test_doctor_survives_broken_data(art, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lipviz.data", None)
     monkeypatch.delattr("lipviz.data", raising=False)
     assert cli.main(["doctor"]) == 1

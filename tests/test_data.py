@@ -354,7 +354,7 @@ def test_availability_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     found = {a.name: a for a in data.availability()}
     assert not found["digits"].available
-    assert "pip install scikit-learn" in found["digits"].hint
+    assert '-m pip install "lipviz[lab]"' in found["digits"].hint
     assert found["squares"].available
 
 

@@ -119,7 +119,7 @@ def test_where_lipviz_is_missing_it_is_installed_but_not_the_notebook_server(lin
     assert package == [*install, "--no-deps", "git+https://github.com/lipviz/lipviz"]
     assert packages == [*install, *links.kernel_packages()]
     names = {name.partition(">")[0] for name in links.kernel_packages()}
-    assert {"tensorflow", "keras", "ipywidgets"} <= names
+    assert {"tensorflow", "keras", "matplotlib", "ipywidgets"} <= names
     assert not names & {"jupyterlab", "ipykernel", "jupytext"}
 
 

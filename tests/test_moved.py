@@ -1,12 +1,16 @@
 """Old import paths give what the new ones give, and name these."""
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lipviz import _moved
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(("old", "new"), _moved.MODULES.items())
@@ -97,3 +101,18 @@ def test_a_program_of_the_last_release_runs():
     assert done.stdout == "True lipviz.operators lipviz.command.bench.timing\n", done.stderr
     assert done.stderr.count("DeprecationWarning") == 5
     assert done.stderr.count("<string>:") == 5
+
+
+def test_what_comes_with_lipviz_uses_the_new_paths():
+    old = re.compile(rf"\b({'|'.join(map(re.escape, _moved.MODULES))})\b(?!\.py)")
+    paths = [
+        path for name in ("binder", "docs", "notebooks", "tools", ".ci", ".github") for path in (ROOT / name).rglob("*")
+    ]
+    paths += [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    files = [path for path in paths if path.suffix in _TEXTS and "_build" not in path.parts]
+    assert ROOT / "binder" / "postBuild" in files
+    found = {path: old.findall(path.read_text(encoding="utf-8")) for path in files if path.is_file()}
+    assert {str(path): names for path, names in found.items() if names} == {}
+
+
+_TEXTS = ("", ".md", ".py", ".sh", ".yml")

@@ -9,7 +9,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    "command", ["python -m pip install . && lipviz lab", 'python -m pip install -e ".[dev]" && python -m pytest -n 2']
+    "command",
+    ['python -m pip install ".[lab]" && lipviz lab', 'python -m pip install -e ".[dev]" && python -m pytest -n 2'],
 )
 def test_command_stands_in_a_block_of_its_own(command):
     assert f"```\n{command}\n```" in README

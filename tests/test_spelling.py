@@ -5,7 +5,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-READ = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "binder", "docs", "lipviz", "notebooks", "tests", "tools")
+READ = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "binder",
+    "docs",
+    "lipviz",
+    "notebooks",
+    "tests",
+    "tools",
+)
 
 
 def spelled(*paths, cwd=ROOT):

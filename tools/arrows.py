@@ -20,6 +20,7 @@ LAYERS = (
         "_moved": "import paths of the last release, which warn of the new ones",
         "types": "names of types for signatures",
         "keras_internals": "what Keras does not promise and lipviz needs: one function for each private name",
+        "_extras": "which part needs which package of an extra, and the error that says what to type",
     },
     {"normalizers": "pure numerics on kernels, in `keras.ops` or, for measurements, in NumPy"},
     {"parametrizations": "raw kernel → constrained kernel; owns `u`, `sig`, `wbar`, `origin`, `k`"},
@@ -54,12 +55,12 @@ HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 _COMMANDS = ("app", "bench", "import_messages", "lab", "doctor")
 APART = {
     "": ("hands the packages out when they are asked for", set(HEIGHT)),
-    "data": ("data sets", {"_version"}),
+    "data": ("data sets", {"_version", "_extras"}),
     "course": ("exercises of the lessons, and their checks", {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]}),
     "command": ("the parts of the `lipviz` command", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version"}),
     "command.import_messages": ("keeps TensorFlow's import messages from the terminal", set()),
-    "command.doctor": ("examines an installation", {"_version", "data"}),
+    "command.doctor": ("examines an installation", {"_version", "_extras", "data"}),
     "command.app": ("serves explorers as pages of their own", {"explorers", "command.lab"}),
     "command.bench": (
         "times lipviz against plain Keras and peers",
@@ -67,7 +68,7 @@ APART = {
     ),
     "command.cli": (
         "the arguments of the command",
-        {"_version", "certification", *(f"command.{name}" for name in _COMMANDS)},
+        {"_version", "_extras", "certification", *(f"command.{name}" for name in _COMMANDS)},
     ),
 }
 # Of the packages in layers, only explorers import one that stands apart.

@@ -22,6 +22,7 @@ import warnings
 
 import numpy as np
 
+from lipviz import _extras
 from lipviz import normalizers as nm
 from lipviz.certification.radii import checked, class_numbers, decisions, logits
 from lipviz.certification.results import check_epsilons
@@ -239,17 +240,12 @@ def _toolbox():
     Raises:
         ImportError: If ART is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what else could be installed
-            from art.attacks import evasion
-            from art.estimators import BaseEstimator, LossGradientsMixin
-            from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
-    except ImportError as error:
-        raise ImportError(
-            "lipviz.certification.attack needs the Adversarial Robustness Toolbox: pip install "
-            f"adversarial-robustness-toolbox. Import failed with: {error}"
-        ) from error
+    _extras.need("lipviz.certification.attack")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what else could be installed
+        from art.attacks import evasion
+        from art.estimators import BaseEstimator, LossGradientsMixin
+        from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
 
     class Classifier(ClassGradientsMixin, LossGradientsMixin, ClassifierMixin, BaseEstimator):
         """A batch of inputs ``origin + unit · z`` as a function of z: what ART calls an input is z."""

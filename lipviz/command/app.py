@@ -5,11 +5,9 @@ lies in a private folder, which goes when it ends.
 """
 
 import html
-import importlib.util
 import json
 import os
 import secrets
-import sys
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -92,11 +90,9 @@ def open_app(name: str | None, *, port: int | None, browser: bool) -> None:
         browser: whether to open one.
 
     Raises:
-        LabError: there is no such explorer, Voilà is missing, or no port is free.
+        LabError: there is no such explorer, or no port is free.
     """
     page_code(name)
-    if importlib.util.find_spec("voila") is None:
-        raise lab.LabError(f"Voilà is not installed; install it with: {sys.executable} -m pip install voila")
     port = lab.choose_port(port)
     with tempfile.TemporaryDirectory(prefix="lipviz-app-", ignore_cleanup_errors=True) as private:
         _serve(Path(private), name, port, browser)

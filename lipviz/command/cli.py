@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lipviz import _extras
 from lipviz._version import __version__
 
 # This command in a new process. Its name tells lipviz/__init__.py not to import Keras yet.
@@ -30,6 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(list(sys.argv[1:] if argv is None else argv))
     try:
         return arguments.run(arguments)
+    except _extras.MissingExtraError as error:  # whose message begins with "lipviz"
+        print(error, file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _extras.BACKENDS:
+            raise
+        words = f"Keras's backend {error.name} is not installed. Type: {_extras.installing(error.name)}"
+        print(f"lipviz: {words}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -91,6 +101,9 @@ def _build_parser():
     notebooks.set_defaults(run=_notebooks)
 
     doctor = commands.add_parser("doctor", help="look at the installation and the data sets", allow_abbrev=False)
+    doctor.add_argument(
+        "--lab", action="store_true", help="exit with 1 also where the course, plots or explorers lack something"
+    )
     doctor.set_defaults(run=_doctor)
 
     certify = commands.add_parser(
@@ -184,6 +197,7 @@ def _port(text):
 
 
 def _lab(arguments):
+    _extras.need("lipviz lab")
     from lipviz.command import lab
 
     try:
@@ -195,6 +209,7 @@ def _lab(arguments):
 
 
 def _app(arguments):
+    _extras.need("lipviz app")
     from lipviz.command import app, lab
 
     try:
@@ -206,6 +221,7 @@ def _app(arguments):
 
 
 def _notebooks(arguments):
+    _extras.need("lipviz notebooks")
     from lipviz.command import lab
 
     rows = [("file", "title", "minutes on 2 cores")]
@@ -223,9 +239,18 @@ def _doctor(arguments):
     for title, findings in report.items():
         print(f"{title}:")
         _print_table([(finding.name, finding.text) for finding in findings], indent="  ")
-    broken = [finding.name for findings in report.values() for finding in findings if finding.broken]
-    print(f"Broken, and needed: {', '.join(broken)}." if broken else "All that lipviz needs is here.")
-    return 1 if broken else 0
+    found = [finding for findings in report.values() for finding in findings]
+    broken = [finding.name for finding in found if finding.broken]
+    is_partial = any(finding.missing for finding in found)
+    if broken:
+        print(f"Broken, and needed: {', '.join(broken)}.")
+    elif is_partial:
+        print("All that layers, losses, certificates and measurements need is here.")
+    else:
+        print("All that lipviz needs is here.")
+    if is_partial:
+        print(f"For the course, plots, explorers and attacks, type: {_extras.command('lab')}")
+    return 1 if broken or (is_partial and arguments.lab) else 0
 
 
 def _certify(arguments):

@@ -6,24 +6,18 @@ import importlib.metadata
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 
+from lipviz import _extras
 from lipviz._version import __version__
 
-# What the course needs: the name of each distribution, and the module that must import.
-PACKAGES = {
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "scikit-learn": "sklearn",
-    "matplotlib": "matplotlib",
-    "ipywidgets": "ipywidgets",
-    "jupyterlab": "jupyterlab",
-    "jupytext": "jupytext",
-    "ipykernel": "ipykernel",
-    "tqdm": "tqdm",
-    "keras": "keras",
-}
-PARTS = ("layers", "model", "operators", "certification", "measure", "toys", "plots", "explorers", "data", "course")
+# The name of each distribution, and the module that must import. Keras's backend is looked at by itself.
+PACKAGES = {name: module for name, module in _extras.CORE.items() if name != "tensorflow"} | _extras.LAB
+PARTS = (
+    *("layers", "model", "operators", "certification", "measure", "toys", "data", "course"),
+    *("plots", "monitor", "explorers"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +28,13 @@ class Finding:
         name: what was looked at.
         text: what was found, or what to do.
         broken: whether lipviz cannot work like this.
+        missing: whether it, or what it needs, comes with the extra `lab` and is not installed.
     """
 
     name: str
     text: str
     broken: bool = False
+    missing: bool = False
 
 
 def examine() -> dict[str, list[Finding]]:
@@ -49,10 +45,10 @@ def examine() -> dict[str, list[Finding]]:
         "Versions": [
             Finding("python", f"{platform.python_version()} ({sys.executable})"),
             Finding("lipviz", __version__),
-            *(_look(name, _version, name, module) for name, module in PACKAGES.items()),
+            *(_package(name, module) for name, module in PACKAGES.items()),
         ],
         "Keras computes with": [_look("backend", _backend), _look("GPU", _gpus)],
-        "Parts of lipviz": [_look(part, _imports, f"lipviz.{part}") for part in PARTS],
+        "Parts of lipviz": [_part(name) for name in PARTS],
         "Data sets": _data_sets(),
     }
 
@@ -65,13 +61,28 @@ def _look(name: str, find: Callable[..., str], *arguments: str) -> Finding:
         return Finding(name, f"BROKEN: {type(error).__name__}: {error}", broken=True)
 
 
+def _package(name, module):
+    if name in _extras.LAB and not _extras.is_here(module):
+        return Finding(name, "missing: the extra lab brings it", missing=True)
+    return _look(name, _version, name, module)
+
+
+def _part(name):
+    absent = _extras.missing(f"lipviz.{name}")
+    if absent:
+        return Finding(name, f"missing: needs {', '.join(absent)}", missing=True)
+    return _look(name, _imports, f"lipviz.{name}")
+
+
 def _imports(module):
     importlib.import_module(module)
     return "imports"
 
 
 def _version(name, module):
-    importlib.import_module(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what else could be installed
+        importlib.import_module(module)
     return importlib.metadata.version(name)
 
 

@@ -19,8 +19,6 @@ import threading
 from pathlib import Path
 from urllib.parse import urljoin
 
-import yaml
-
 HOST = "127.0.0.1"
 PRIVATE = ".lipviz"
 
@@ -100,6 +98,8 @@ def read_header(path: Path) -> dict:
     Raises:
         ValueError: the file does not begin with such a header.
     """
+    import yaml
+
     lines = iter(path.read_text(encoding="utf-8").splitlines())
     if next(lines, None) != "# ---":
         raise ValueError(f"{path.name}: expected a notebook that begins with a '# ---' header")

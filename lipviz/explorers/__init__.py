@@ -1,9 +1,15 @@
 """Explorers: controls that drive a measurement and its picture. The only part of lipviz that needs ipywidgets.
 
 `gallery()` shows all of them. Each is imported when it is first asked for.
+
+Explorers come with the extra ``lab``: ``pip install "lipviz[lab]"``.
 """
 
 import importlib
+
+from lipviz import _extras
+
+_extras.need("lipviz.explorers")
 
 from lipviz.explorers.shell.registry import entries, find
 

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.spatial.distance import cdist
 
-from lipviz import _moved
+from lipviz import _extras, _moved
 from lipviz.measure.fields import box_of, check_planar, grid_points, planar, predicted_outputs
 from lipviz.rules.used import as_float64
 
@@ -200,8 +200,9 @@ def _program(costs, a, b):
     rows, columns = costs.shape
     if costs.size > _UNKNOWNS:
         raise ImportError(
-            f"Clouds of {rows} and {columns} weighted or unequal points need the package POT: pip install POT. "
-            f"Without it, up to {_UNKNOWNS} pairs of points, or as many points of equal weight in both clouds."
+            f"Clouds of {rows} and {columns} weighted or unequal points need the package POT. Without it, up to "
+            f"{_UNKNOWNS} pairs of points, or as many points of equal weight in both clouds. "
+            f"Type: {_extras.command('transport')}"
         )
     out = sp.kron(sp.eye_array(rows), np.ones((1, columns)))
     into = sp.kron(np.ones((1, rows)), sp.eye_array(columns))

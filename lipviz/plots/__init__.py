@@ -5,9 +5,14 @@ on them then is what would be on new ones.
 
 Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` shows one in a notebook, with words for
 readers who cannot see it.
+
+Plots come with the extra ``lab``: ``pip install "lipviz[lab]"``.
 """
 
-from lipviz import _moved
+from lipviz import _extras, _moved
+
+_extras.need("lipviz.plots")
+
 from lipviz.plots import toy_training  # noqa: F401 - enters what it says in words
 from lipviz.plots.activation_shapes import plot_activation_jacobian, plot_activation_outputs, plot_activation_plane
 from lipviz.plots.alt import alt_text

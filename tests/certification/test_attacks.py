@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 
 import keras
 import numpy as np
@@ -280,12 +279,3 @@ def test_bad_models_samples_and_labels_are_named():
         certification.attack(model, np.full((3, 2), np.nan), epsilon=1)
     with pytest.raises(ValueError, match="from 0 to 1"):
         certification.attack(model, np.ones((3, 2)), [0, 1, 2], epsilon=1)
-
-
-def test_without_the_toolbox_the_error_says_what_to_install(monkeypatch):
-    attacks._toolbox.cache_clear()
-    for name in [name for name in sys.modules if name.split(".")[0] == "art"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "art", None)
-    with pytest.raises(ImportError, match="pip install adversarial-robustness-toolbox"):
-        certification.attack(linear(np.ones((2, 2))), np.ones((3, 2)), epsilon=1)

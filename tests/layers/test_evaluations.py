@@ -197,6 +197,7 @@ def test_layers_alike_share_a_trace_of_a_step_from_the_second_on(counts):
     assert traced(counts, SpectralDense(6, eps_bjorck=1e-4)) == 1
     assert traced(counts, SpectralDense(3), FrobeniusDense(3)) == 2
     assert traced(counts, SpectralDense(6, dtype="float64")) == 1
+    assert traced(counts, SpectralDense(6, dtype="mixed_float16")) == 0  # its kernel is constrained in float32
 
 
 @in_graphs

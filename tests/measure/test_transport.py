@@ -95,12 +95,6 @@ def test_images_are_flattened():
     assert transport.wasserstein_distance(squares, np.zeros((2, 4, 4, 1))).distance == pytest.approx(3)
 
 
-def test_without_pot_large_programs_are_refused(monkeypatch):
-    monkeypatch.setattr(transport, "_network_simplex", lambda: None)
-    with pytest.raises(ImportError, match="pip install POT"):
-        transport.wasserstein_distance(np.zeros(500), np.zeros(400))
-
-
 @settings(max_examples=examples(20))
 @given(seed=st.integers(0, 2**16), n=st.integers(1, 12), m=st.integers(1, 12), power=st.integers(-6, 6))
 def test_it_is_a_distance(seed, n, m, power):

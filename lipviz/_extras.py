@@ -1,0 +1,94 @@
+"""Packages that only parts of lipviz need: which part needs which, and the one error that says what to type.
+
+``pip install lipviz`` brings what layers, losses, certificates and measurements need, ``lipviz[lab]`` what is needed
+to see and to play: plots, explorers, attacks and the course.
+"""
+
+import importlib.util
+import sys
+
+# What pyproject.toml lists: each distribution, and the module that it brings.
+CORE = {"tensorflow": "tensorflow", "keras": "keras", "numpy": "numpy", "scipy": "scipy"}
+LAB = {
+    "adversarial-robustness-toolbox": "art",
+    "scikit-learn": "sklearn",
+    "threadpoolctl": "threadpoolctl",
+    "matplotlib": "matplotlib",
+    "ipywidgets": "ipywidgets",
+    "jupyterlab": "jupyterlab",
+    "jupytext": "jupytext",
+    "ipykernel": "ipykernel",
+    "rich": "rich",
+    "voila": "voila",
+    "tqdm": "tqdm",
+    "pyyaml": "yaml",
+}
+TRANSPORT = {"POT": "ot"}
+EXTRAS = {"lab": LAB, "transport": TRANSPORT}
+# What Keras computes with, and imports where KERAS_BACKEND or its settings ask for it.
+BACKENDS = ("tensorflow", "jax", "torch", "openvino")
+
+_EXPLORERS = ("matplotlib", "ipywidgets", "threadpoolctl")
+# What does not work without them, by the name that the reader knows it by. The commands need all that a lesson or an
+# explorer may come to need, so that none begins and then stops.
+NEEDS = {
+    "lipviz.plots": ("matplotlib",),
+    "lipviz.monitor": ("matplotlib",),
+    "lipviz.explorers": _EXPLORERS,
+    "lipviz.certification.attack": ("art",),
+    "lipviz.data.two_moons": ("sklearn",),
+    "lipviz.data.circles": ("sklearn",),
+    "lipviz.data.digits": ("sklearn",),
+    "lipviz lab": (*_EXPLORERS, "art", "sklearn", "tqdm", "jupyterlab", "jupytext", "ipykernel"),
+    "lipviz app": (*_EXPLORERS, "art", "sklearn", "voila", "ipykernel"),
+    "lipviz notebooks": ("yaml",),
+}
+
+
+class MissingExtraError(ModuleNotFoundError):
+    """A package is not installed that an extra of lipviz brings; the message is one line that says what to type.
+
+    Its `name` is that of the part: so `python -m lipviz.explorers.static` ends with the line too, without a traceback.
+    """
+
+
+def is_here(module: str) -> bool:
+    """Says whether a module of the top level can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):  # what stands in sys.modules has no spec
+        return False
+
+
+def missing(part: str) -> list[str]:
+    """Lists the distributions that a part of lipviz needs, a name of `NEEDS`, and that are not installed."""
+    names = {module: name for extra in EXTRAS.values() for name, module in extra.items()}
+    return [names[module] for module in NEEDS.get(part, ()) if not is_here(module)]
+
+
+def command(extra: str) -> str:
+    """What to type for an extra. pip takes it from the lipviz that is installed, wherever it is called."""
+    return installing(f'"lipviz[{extra}]"')
+
+
+def installing(package: str) -> str:
+    """What to type for a package, with this Python."""
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return f"{python} -m pip install {package}"
+
+
+def need(part: str) -> None:
+    """Refuses to go on where a part of lipviz lacks a package.
+
+    Args:
+        part: A name of `NEEDS`.
+
+    Raises:
+        MissingExtraError: If one is not installed.
+    """
+    absent = missing(part)
+    if absent:
+        words = " and ".join(filter(None, (", ".join(absent[:-1]), absent[-1])))
+        are = "is" if len(absent) == 1 else "are"
+        message = f"{part} needs {words}, which {are} not installed. Type: {command('lab')}"
+        raise MissingExtraError(message, name=part)
