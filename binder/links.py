@@ -1,4 +1,4 @@
-"""Write the links that start a lesson on Binder and on Colab, and the cell that installs lipviz there.
+"""Write the links that open a lesson on Binder and on Colab, and the cell that installs lipviz there.
 
     python binder/links.py            writes them into README.md and into every lesson
     python binder/links.py --check    only says which files are out of date
@@ -25,8 +25,8 @@ SERVER_PACKAGES = {"jupyterlab", "jupytext", "ipykernel"}
 README_LINKS = re.compile(r"(?<=<!-- launch links -->\n).*?(?=\n<!-- end of launch links -->)", re.DOTALL)
 
 README_TEXT = """\
-Without installing anything, in your browser: the first lesson on [Binder] (JupyterLab; it takes a minute or two to
-start) or on [Colab]. To read: [the documentation][site].
+You can open the first lesson in your browser, without an installation: on [Binder] (in JupyterLab, which starts in a
+minute or two) or on [Colab]. [The documentation][site] is online as well.
 
 [Binder]: {binder}
 [Colab]: {colab}

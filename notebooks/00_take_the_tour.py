@@ -21,12 +21,12 @@
 # %% [markdown]
 # # A tour: train a network that keeps a promise
 #
-# **You will learn** what it means that a network is 1-Lipschitz, to train one that reads handwritten digits, to look
-# at the singular values that make it so, and to try hard to catch it breaking its promise.
+# **You will learn** what it means that a network is 1-Lipschitz, how to train one that reads handwritten digits, how to
+# look at the singular values that make it 1-Lipschitz, and how to search for inputs that break the promise.
 #
 # **You need** a little Keras (`Sequential`, `compile`, `fit`) and the idea of a matrix. No GPU.
 #
-# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -58,11 +58,11 @@ if importlib.util.find_spec("lipviz") is None:
 #
 # $$\|f(x) - f(y)\| \le k\,\|x - y\| \quad\text{for all } x, y.$$
 #
-# With $k = 1$, an image that moves by a distance of 0.3 moves the output by 0.3 at the most, whoever moves it, and
-# wherever. That is a promise about *every* pair of inputs, including the ones that nobody has tried. An ordinary
-# network makes no such promise.
+# With $k = 1$, a change of the image by a distance of 0.3 changes the output by at most 0.3, for every image and in
+# every direction. That is a promise about *every* pair of inputs, including the pairs that nobody has tried. An
+# ordinary network makes no such promise.
 #
-# (Should lines in red about CUDA or oneDNN come up below: TensorFlow introduces itself to your machine, no harm.)
+# (Red lines about CUDA or oneDNN may appear below. They are messages of TensorFlow, and do no harm.)
 
 # %%
 import keras
@@ -82,9 +82,9 @@ STEPS = 50
 # %% [markdown]
 # ## Real images
 #
-# Scikit-learn's digits: 1,797 scans of 8 × 8 pixels, grey levels from 0 to 1. Two images of different digits are
-# about 3 apart in Euclidean distance, two of the same digit about 2: remember these numbers, they are the ruler for
-# every distance below.
+# The data are scikit-learn's digits: 1,797 scans of 8 × 8 pixels, with grey levels from 0 to 1. The Euclidean distance
+# between two images of different digits is about 3, between two images of the same digit about 2. Remember these
+# numbers, and compare every distance below with them.
 
 # %%
 (x_train, y_train), (x_test, y_test) = data.digits()
@@ -96,17 +96,18 @@ print(f"mean distance, same digit: {distances[same & (distances > 0)].mean():.2f
 print(f"mean distance, different digits: {distances[~same].mean():.2f}")
 
 # %% [markdown]
-# ## A network that cannot break it
+# ## A network that cannot break the promise
 #
-# Three changes to an ordinary network:
+# We make three changes to an ordinary network:
 #
-# * `SpectralDense` in place of `Dense`: a matrix whose singular values are all at most 1, and brought up to 1. It
-#   turns and reflects its input, and never stretches it.
-# * `GroupSort2` in place of ReLU: it sorts pairs of neighbours. A sort only moves numbers around, so it keeps every
-#   distance that a ReLU would have thrown away.
-# * `lipviz.Sequential` in place of `keras.Sequential`: it keeps an eye on the whole.
+# * `SpectralDense` in place of `Dense`. It brings all singular values of its matrix up to 1, and none above 1. Such a
+#   matrix rotates and reflects its input, and never stretches it.
+# * `GroupSort2` in place of ReLU. It sorts pairs of neighbouring channels. A sort only changes the order of the
+#   numbers, so it keeps the length of every gradient. A ReLU loses a part of it.
+# * `lipviz.Sequential` in place of `keras.Sequential`. It divides the constant of the whole network among the layers,
+#   and warns of a layer that may stretch more.
 #
-# A chain of maps that never stretch never stretches.
+# If no layer stretches a distance, the whole network does not stretch it either.
 
 # %%
 model = Sequential(
@@ -122,9 +123,9 @@ model = Sequential(
 )
 
 # %% [markdown]
-# Logits that may move by no more than the image are small, so the loss has to be told at which scale to read them:
-# a cross-entropy of $\tau$ times the logits. The larger $\tau$, the more the training cares for accuracy; the
-# smaller, the more for wide margins.
+# The logits of such a network are small, because they change by no more than the image does. So the loss multiplies
+# them by a factor $\tau$ before it takes the cross-entropy. With a large $\tau$ the training favours accuracy. With a
+# small $\tau$ it favours wide margins.
 
 # %%
 TAU = 20.0
@@ -149,9 +150,9 @@ assert accuracy >= 0.9
 # %% [markdown]
 # ## Look inside
 #
-# A matrix stretches an input by at most its largest **singular value**, and by at least its smallest. Dotted: what
-# the optimizer trains, free to be anything. Solid: what the network uses. Training pulled the raw kernels about;
-# what is used did not move from 1.
+# A matrix stretches an input by at most its largest **singular value**, and by at least its smallest. Dotted lines
+# belong to the raw kernels, which the optimizer changes without any constraint. Solid lines belong to the kernels that
+# the network uses. Training has changed the singular values of the raw kernels. Those in use have stayed at 1.
 
 # %%
 spectra = measure.singular_values(model)
@@ -168,10 +169,11 @@ for layer in spectra:
     assert layer.smallest > 0.999  # and hardly anything is lost
 
 # %% [markdown]
-# ## Try to catch it
+# ## Search for a counterexample
 #
-# Measured in float64, so that the rounding of a logit is not mistaken for a broken promise. First with random pairs
-# of test images, then with a search: gradient ascent on $\|f(x) - f(y)\| / \|x - y\|$ itself.
+# Both methods below compute in float64, so that the rounding of a logit is not mistaken for a broken promise. The first
+# one takes random pairs of test images. The second one is a search: gradient ascent on $\|f(x) - f(y)\| / \|x - y\|$
+# itself.
 
 # %%
 secants = certification.secant_ratios(model, x_test, pairs=PAIRS)
@@ -182,12 +184,14 @@ assert secants.largest <= 1 + 1e-6
 assert ascent.largest <= 1 + 1e-6
 
 # %% [markdown]
-# The search comes close to 1 and stays below: the bound holds, and it is not a lazy one. The random pairs alone would
-# have left you with a much smaller number: a maximum over samples is a *lower* bound, and can prove nothing.
+# The search comes close to 1 and does not exceed it: the bound holds, and it is tight. The random pairs find a much
+# smaller number. A maximum over samples is only a *lower* bound of the constant. It cannot prove that the constant is
+# at most 1.
 #
 # ### And an ordinary network?
 #
-# The same sizes, ReLU, the same data. You may expect that a network which was trained on such tame images is tame.
+# This network has the same sizes and the same data, but plain layers with ReLU. The images are simple, so you may
+# expect that the network does not stretch them much.
 
 # %%
 plain = keras.Sequential(
@@ -211,15 +215,15 @@ print(f"largest ratio that the search found: {wild.largest:.1f}")
 assert wild.largest > 10
 
 # %% [markdown]
-# **Surprise**: at about the same accuracy, it stretches some tiny change of an image more than ten times. Nothing in
-# its training told it not to.
+# **Surprise**: its accuracy is about the same, but it stretches some tiny change of an image by a factor of more than
+# ten. Nothing in its training prevents that.
 
 # %% [markdown]
 # ## What the promise buys
 #
-# If the largest logit leads by a margin $m$, then no change of the image smaller than $m/\sqrt{2}$ can alter the
-# class: that is a **certificate**, and no attack, known or unknown, can break it. (Why $\sqrt 2$? That is an exercise
-# below.)
+# Suppose that the largest logit is larger than the second largest by a margin $m$. Then no change of the image smaller
+# than $m/\sqrt{2}$ can alter the class. That is a **certificate**: no attack, known or unknown, can break it. (Why
+# $\sqrt 2$? That is an exercise below.)
 
 # %%
 logits = np.sort(model.predict(x_test, verbose=0), axis=1)
@@ -233,16 +237,15 @@ assert (radius > 0.1).mean() > 0.5
 # %% [markdown]
 # ## Move the sliders
 #
-# How does a layer bring its singular values to 1, at every step of the training? Choose a kernel and turn the
-# screws. Which slider can you turn until the largest singular value exceeds 1? (None: look at the sentence below the
-# picture.)
+# How does a layer bring its singular values to 1 at every step of the training? Choose a kernel and move the sliders.
+# Can any slider bring the largest singular value above 1? (No. Read the sentence below the picture.)
 
 # %%
 explorer = BjorckExplorer()
 explorer
 
 # %% [markdown]
-# The sliders can be moved by code too, and what they show can be read:
+# Code can move the sliders too, and read what they show:
 
 # %%
 explorer.state = {"maxiter_bjorck": 3}
@@ -254,8 +257,8 @@ explorer.reset()
 # %% [markdown]
 # ## Take it away
 #
-# For serving, the constraint has done its work: `vanilla_export` gives plain `Dense` layers with the same
-# predictions.
+# A network that only predicts no longer needs the constraint. `vanilla_export` returns a network of plain `Dense`
+# layers with the same predictions.
 
 # %%
 export = model.vanilla_export()
@@ -306,7 +309,7 @@ course.check("tour.scale", scale)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 02 takes the orthogonalization apart, step by step.
+# * Lesson 02 explains the orthogonalization step by step.
 # * C. Anil, J. Lucas, R. Grosse: *Sorting out Lipschitz function approximation*, ICML 2019: GroupSort, and why ReLU
 #   is not enough.
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training*, NeurIPS 2018: the certificate.

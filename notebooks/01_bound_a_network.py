@@ -21,12 +21,12 @@
 # %% [markdown]
 # # Bound a network: what a Lipschitz constant is
 #
-# **You will learn** what a Lipschitz constant is, to hem it in from below (by trying) and from above (by proving),
-# why depth drives the two apart in an ordinary network, and how a network is built in which they meet.
+# **You will learn** what a Lipschitz constant is, how to bound it from below (by trying) and from above (by proof), why
+# the two bounds move apart with depth in an ordinary network, and how to build a network in which they meet.
 #
 # **You need** a little Keras and the idea of a matrix. Lesson 00 is a good start, but not needed.
 #
-# **It takes** about two minutes of computing on two CPU cores, and 40 minutes of yours.
+# **It takes** about two minutes of computing on two CPU cores, and 40 minutes of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -76,8 +76,8 @@ CONSTRAINED = 8  # layers of the constrained network
 #
 # $$|f(x) - f(y)| \le L\,|x - y| \quad\text{for all } x, y.$$
 #
-# Take $f(x) = x + \tfrac12\sin 3x$. Its slope is $1 + \tfrac32\cos 3x$, at most 2.5. So we know the answer, $L = 2.5$,
-# and can watch what secants through random points find.
+# Take $f(x) = x + \tfrac12\sin 3x$. Its slope is $1 + \tfrac32\cos 3x$, which is at most 2.5. So we know that
+# $L = 2.5$, and can compare it with the steepest secant through random points.
 
 # %%
 rng = np.random.default_rng(0)
@@ -89,23 +89,22 @@ for count in (5, 20, 100, 1000):
     assert steepest <= 2.5 + 1e-9  # whatever is tried stays below the constant
 
 # %% [markdown]
-# What you try comes from below, and so it is a **lower bound**: the constant is at least that. No number of secants
-# proves that there is no steeper one. For that it takes an argument about all pairs, such as the one with the slope: an
-# **upper bound**.
+# The steepest secant that you try is a **lower bound**: the constant is at least that. No number of secants proves that
+# there is no steeper one. An **upper bound** needs an argument about all pairs, such as the one with the slope.
 #
-# An upper bound is worth having, because it confines the graph. Stand on any point of it: the rest keeps out of a
-# double cone whose sides have the slope $\pm L$.
+# An upper bound is useful because it confines the graph. Choose any point of the graph. The rest of the graph stays
+# outside of a double cone at this point, whose sides have the slopes $\pm L$.
 
 # %%
 x = np.linspace(-2, 2, 401)
-ax = plots.style.prepared(None, title="A graph keeps out of its cone", xlabel="x (no unit)", ylabel="f(x) (no unit)")
+ax = plots.style.prepared(None, title="A graph outside of its cone", xlabel="x (no unit)", ylabel="f(x) (no unit)")
 at = 0.5
 top = at + np.sin(3 * at) / 2
 for side in (-1, 1):
     edge = top + side * 2.5 * np.abs(x - at)
     ax.fill_between(x, edge, side * 9, color="0.88", label="forbidden" if side == 1 else None)
 ax.plot(x, x + np.sin(3 * x) / 2, color=plots.PALETTE[0], label="f")
-ax.plot(at, top, "o", color=plots.PALETTE[1], label="where you stand")
+ax.plot(at, top, "o", color=plots.PALETTE[1], label="the point")
 ax.set_xlim(-2, 2)
 ax.set_ylim(-4, 4)
 plots.style.legend(ax)
@@ -113,12 +112,12 @@ plots.picture(
     ax,
     "The curve x + ½ sin 3x rises in waves from −1.9 to 1.9. A grey double cone with sides of slope ±2.5 opens upwards "
     "and downwards at the point x = 0.5 of the curve. The curve lies outside of the cone everywhere.",
-    caption="Move the point along the curve: the grey double cone never touches the rest of it.",
+    caption="The curve stays outside of the grey double cone, and so it does for the cone at every other point of it.",
 )
 
 # %% [markdown]
-# Some functions have no constant at all. The graph of $\sqrt x$ is vertical at 0, so the finer you look, the steeper it
-# gets:
+# Some functions have no Lipschitz constant at all. The graph of $\sqrt x$ is vertical at 0: the smaller the step from
+# 0, the steeper the secant.
 
 # %%
 for step in (1e-2, 1e-4, 1e-6):
@@ -129,11 +128,12 @@ for step in (1e-2, 1e-4, 1e-6):
 #
 # With many inputs and outputs, a distance is a Euclidean length: $\|f(x) - f(y)\| \le L\,\|x - y\|$. For a matrix,
 # $f(x) - f(y) = W(x - y)$, so that only the direction of $x - y$ matters. The direction that is stretched most is the
-# first **singular vector**, and its stretch is the largest **singular value** $\sigma_1$: the constant is $\sigma_1$,
-# known at once.
+# first **singular vector**. The factor of its stretch is the largest **singular value** $\sigma_1$. So the Lipschitz
+# constant of a matrix is $\sigma_1$, which a singular value decomposition computes.
 #
-# So here we can grade the method of trying. Draw 10,000 random pairs, keep the best, and compare it with $\sigma_1$.
-# **Predict first**: which share of the constant will it find, in 2 dimensions? In 64? In 512?
+# So for a matrix we can judge how well random pairs work. Draw 10,000 random pairs, keep the largest stretch, and
+# compare it with $\sigma_1$. **Predict first**: which share of the constant will it find, in 2 dimensions? In 64? In
+# 512?
 
 # %%
 rng = np.random.default_rng(0)
@@ -160,28 +160,29 @@ plots.picture(
     ax,
     "Largest stretch found so far against the number of random pairs, from 1 to 10,000, as a share of the constant. "
     + " ".join(f"In dimension {dimension} it ends at {found[-1]:.2f}." for dimension, found in best.items()),
-    caption="In high dimensions the curves are flat: a hundred times the pairs add next to nothing.",
+    caption="In high dimensions the curves are flat: with a hundred times as many pairs, the best is hardly larger.",
 )
 
 # %% [markdown]
-# **Surprise**: in 512 dimensions, ten thousand pairs find little more than half, and the first hundred found nearly as
-# much. A random direction has a little of every singular vector, so that all of them are stretched about equally, by
-# an average. An image has hundreds of dimensions or more: *a constant that was "measured" on random pairs says next to
-# nothing*.
+# **Surprise**: in 512 dimensions, ten thousand pairs find little more than half of the constant, and the first hundred
+# pairs find nearly as much. A random direction contains a little of every singular vector. So all random directions are
+# stretched by about the same factor, an average of the singular values. An image has hundreds of dimensions or more: *a
+# constant that was "measured" on random pairs tells almost nothing*.
 #
-# The cure is to search instead of to sample: turn the direction uphill. Three kinds of lower bound will compete below:
+# A search does better than a sample: it changes the direction so that the stretch grows. We will compare three kinds of
+# lower bounds below:
 #
 # * **secants** between pairs of test images (`certification.secant_ratios`);
-# * **Jacobian norms** at test images. The Jacobian is the matrix of all derivatives, the network seen through a
-#   magnifying glass: its largest singular value is the stretch there (`measure.input_gradient_norms`);
+# * **Jacobian norms** at test images. The Jacobian is the matrix of all derivatives. Its largest singular value is the
+#   largest stretch of very small changes of that image (`measure.input_gradient_norms`);
 # * **gradient ascent** on the ratio itself, from many starts (`certification.gradient_ascent_ratio`).
 
 # %% [markdown]
 # ## What does depth do to the bounds?
 #
-# From above there is a classic: layers that follow each other multiply what they stretch, and ReLU stretches nothing.
-# So the **product of all $\sigma_1$** bounds the whole network. `lipviz.certify` computes it, with the weights that
-# the network uses.
+# There is a classic upper bound. When layers follow each other, their factors of stretch multiply, and ReLU never
+# stretches. So the **product of all $\sigma_1$** is an upper bound for the whole network. `lipviz.certify` computes it
+# from the weights that the network uses.
 #
 # Let us train ordinary ReLU networks of several depths on scikit-learn's handwritten digits (8 × 8 pixels), and bound
 # each of them from both sides. **Predict**: how far apart will the two sides be for the deepest one?
@@ -226,7 +227,7 @@ rows = {"product (upper)": products, "ascent": ascents, "Jacobians": jacobians, 
 for order, (name, values) in enumerate(rows.items()):
     dashes = ("-", "--", "-.", ":")[order]
     ax.plot(DEPTHS, values, dashes, marker=plots.style.MARKERS[order], color=plots.PALETTE[order], label=name)
-ax.fill_between(DEPTHS, lower, products, color="0.9", label="nobody knows", zorder=1)
+ax.fill_between(DEPTHS, lower, products, color="0.9", label="unknown", zorder=1)
 ax.set_yscale("log")
 ax.set_xticks(DEPTHS)
 ax.legend(loc="upper left", fontsize=8)
@@ -234,22 +235,23 @@ plots.picture(
     ax,
     f"Bounds of ReLU networks of {DEPTHS[0]} to {DEPTHS[-1]} layers, logarithmic. The product of norms grows from "
     f"{products[0]:.3g} to {products[-1]:.3g}. The best lower bound grows from {lower[0]:.3g} to {lower[-1]:.3g} only.",
-    caption="The true constant lies somewhere in the grey. With depth the grey opens like a mouth.",
+    caption="The true constant lies somewhere in the grey area. The area grows with depth.",
 )
 
 # %% [markdown]
-# **Surprise**: for two layers the sides nearly meet. For the deepest network the proof says "up to" a number that is
-# many times anything that can be found, and nobody knows where in between the truth lies. A certificate from the
+# **Surprise**: for two layers the two bounds nearly meet. For the deepest network the proved bound is many times as
+# large as the largest ratio that was found. Nobody knows where between them the constant lies. A certificate from the
 # product would be true, and useless.
 #
-# Look at the lower bounds as well. Secants between test images see the least, and the search is not always the best of
-# the three: it is worth trying several, and keeping the largest.
+# Look at the lower bounds as well. Secants between test images find the least. The search is not always the best of the
+# three, so try several methods, and keep the largest result.
 #
 # ## Why is the product so loose?
 #
-# A product is attained only if the direction that one layer stretches most comes out as the direction that the next one
-# stretches most, and so on to the end. Trained layers have one strong direction and many weak ones, which do not line
-# up. (And ReLU cuts off a part on the way.) Multiply the matrices of two layers, and compare:
+# The product is attained only under one condition: the output of the direction that one layer stretches most must be
+# the direction that the next layer stretches most, and so on to the end. Trained layers stretch few directions strongly
+# and many weakly, and the strong directions of two layers do not agree. (ReLU also sets a part of each vector to zero.)
+# Multiply the matrices of two layers, and compare:
 
 # %%
 first, second = (np.asarray(keras.ops.convert_to_numpy(layer.kernel)) for layer in plain.layers[:2])
@@ -259,14 +261,14 @@ print(f"norm of the product {together:.2f}, product of the norms {separate:.2f}:
 assert together < separate
 
 # %% [markdown]
-# Lose such a share at every layer, and it is plain what sixteen of them do. Two ways out are open: to compute better,
-# or to build better.
+# The product bound is too large by such a factor at every layer, and over sixteen layers these factors multiply. There
+# are two ways out: compute a better bound, or build a better network.
 #
-# ## Compute better
+# ## Compute a better bound
 #
-# One can be more exact about each step. For a dense layer there is nothing to gain, $\sigma_1$ *is* its constant; a
-# convolution is a huge matrix, of which `certify` takes a quick sound bound. `exact=True` spends seconds to close that
-# gap, but the product of the steps stays a product:
+# The bound of each step can be more exact. For a dense layer there is nothing to gain, because $\sigma_1$ *is* its
+# constant. A convolution is a huge matrix, for which `certify` uses a quick and sound bound. `exact=True` takes some
+# seconds to close this gap. But the bound of the whole network is still a product:
 
 # %%
 keras.utils.set_random_seed(0)
@@ -280,15 +282,15 @@ print(f"whole network: at least {exact.lower_bound:.4f}, at most {fast.upper_bou
 assert exact.lower_bound <= exact.upper_bound <= fast.upper_bound
 
 # %% [markdown]
-# Even this small network, which has not been trained, has its two sides far apart. (There is no way around that in
-# general: to compute the constant of a ReLU network is NP-hard already for two layers.)
+# Even for this small network, which has not been trained, the two bounds are far apart. (There is no general way around
+# that: to compute the constant of a ReLU network is NP-hard, even for two layers.)
 
 # %% [markdown]
-# ## Build better
+# ## Build a better network
 #
-# If *every* direction is stretched by exactly 1, there is nothing that could fail to line up. That is what lipviz
-# builds: `SpectralDense` brings all singular values to 1, and `GroupSort2`, which sorts pairs of numbers, keeps every
-# length where ReLU cuts. (Lessons 02 and 03 open them.)
+# If a layer stretches *every* direction by exactly 1, it does not matter which directions of two layers agree. lipviz
+# builds such layers: `SpectralDense` brings all singular values to 1, and `GroupSort2` sorts pairs of numbers, which
+# keeps the length of a vector, while ReLU shortens it. (Lessons 02 and 03 explain them.)
 
 # %%
 keras.utils.set_random_seed(0)
@@ -306,18 +308,18 @@ assert certificate.lower_bound > 0.999 * certificate.upper_bound  # the sides me
 plots.picture(
     plots.plot_certificate(certificate),
     plots.alt_text(certificate),
-    caption="At every step, and for the whole, 'at least' (|) and 'at most' (◆) fall on the same place.",
+    caption="At every step, and for the whole network, 'at least' (|) and 'at most' (◆) coincide.",
 )
 
 # %% [markdown]
-# The same method of proof, a product of norms, is hopeless for the network above and exact for this one. The constant
-# is not measured after the fact, it is built in.
+# The method of proof is the same, a product of norms. For the network above its result is useless, for this one it is
+# exact to 0.1 %. The layers of this network are built so that the constant is known.
 #
 # ## Play with one layer
 #
-# Choose any layer. Left are its singular values, right how much random inputs are stretched, and the line that nothing
-# can pass. Where do the random inputs stand, for a plain `Dense` layer? For `SpectralDense` with as many units as
-# inputs?
+# Choose any layer. The left panel shows its singular values. The right panel shows the factors by which it stretches
+# random inputs, and the upper limit of these factors as a line. Where are the random inputs for a plain `Dense` layer?
+# Where are they for `SpectralDense` with as many units as inputs?
 
 # %%
 explorer = LayerExplorer()

@@ -21,12 +21,12 @@
 # %% [markdown]
 # # Orthogonalize a kernel: how a layer gets its singular values
 #
-# **You will learn** how a kernel is brought to a largest singular value of 1, and all others up to it; how fast that
-# converges, when it does not, and which of these statements are guarantees.
+# **You will learn** how a layer brings the largest singular value of its kernel to 1 and all others up to 1, how fast
+# that converges, when it does not converge, and which of these statements are guarantees.
 #
 # **You need** lesson 00, matrices and their singular value decomposition.
 #
-# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -65,9 +65,9 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## Step 1: divide by the largest singular value
 #
-# A kernel $W$ stretches by at most $\sigma_1$, so $W/\sigma_1$ is 1-Lipschitz. But a decomposition at every training
-# step is slow. The classic answer is a **power iteration**: multiply a vector by $W^\top W$ again and again, and it
-# turns towards the direction that is stretched most. `spectral_normalization` is that recipe, to the letter:
+# A kernel $W$ stretches by at most $\sigma_1$, so $W/\sigma_1$ is 1-Lipschitz. But a singular value decomposition at
+# every training step is slow. The classic method is the **power iteration**: multiply a vector by $W^\top W$ again and
+# again, and it turns towards the direction that is stretched most. `spectral_normalization` is exactly this method:
 
 # %%
 kernel = np.random.default_rng(0).standard_normal((64, 64)).astype("float32")
@@ -79,12 +79,16 @@ for steps in (1, 3, 10, 100):
     print(f"{steps:3d} steps: estimate {float(sigma[0, 0]):6.3f} of {true:.3f}, result {largest:.4f}")
 
 # %% [markdown]
-# **Surprise**: the result is *above* 1. A power iteration comes from below, so that dividing by its estimate always
-# leaves a little too much. A network of ten such layers is not 1-Lipschitz, and its certificates are not true.
+# **Surprise**: after 1, 3 and 10 steps the result is *above* 1. A power iteration estimates $\sigma_1$ from below, and
+# a kernel that is divided by too small a number is too large. (The last row is below 1: a hundred steps have nearly
+# converged for this kernel, and the function adds 0.001 to its estimate before it divides. A layer cannot do a hundred
+# steps at every training step.) A network of ten layers that exceed 1 is not proved to be 1-Lipschitz, and its
+# certificates can be false.
 #
 # lipviz divides by a bound from *above* instead. Split the space into the direction $v$ that the iteration has found,
-# and the rest. Along $v$ the stretch is known; over the rest it is bounded by repeated squaring,
-# $\lambda_1(B)^q \le \|B^q\|_F$. Both together bound $\sigma_1$ whatever $v$ is, and meet it once $v$ has arrived.
+# and all directions orthogonal to it. Let $B$ be $W^\top W$ restricted to the latter. Along $v$ the stretch is known.
+# On the rest it is bounded by repeated squaring, $\lambda_1(B)^q \le \|B^q\|_F$. Both together give an upper bound of
+# $\sigma_1$ for every $v$. The bound equals $\sigma_1$ once the iteration has converged.
 
 # %%
 for steps in (0, 1, 10, 100):
@@ -97,14 +101,14 @@ for steps in (0, 1, 10, 100):
 # %% [markdown]
 # ## Step 2: bring the others up
 #
-# One singular value of 1 and sixty-three small ones: such a layer forgets most of its input, and most of the gradient.
-# Björck's step mends that without any decomposition:
+# After the division one singular value is 1, and the other sixty-three are smaller. Such a layer loses a large part of
+# its input and of the gradient. A step of Björck's iteration makes them larger without any decomposition:
 #
 # $$W \leftarrow (1+\beta)\,W - \beta\,W W^\top W.$$
 #
-# It leaves the singular vectors alone, and sends every singular value $\sigma$ to
-# $(1+\beta)\,\sigma - \beta\,\sigma^3$. So the whole matrix iteration can be seen on one curve: the value after a step
-# against the value before.
+# It does not change the singular vectors. It maps every singular value $\sigma$ to
+# $(1+\beta)\,\sigma - \beta\,\sigma^3$. So one curve shows the whole iteration: the value after a step against the
+# value before it.
 
 # %%
 figure = plots.new_figure()
@@ -128,9 +132,10 @@ plots.picture(
 )
 
 # %% [markdown]
-# Between 0 and 1 the curve lies above the diagonal: every value climbs. At 1 it meets the diagonal, and for
-# $\beta = 0.5$ it is flat there, which makes the convergence quadratic. And, what the guarantee rests on: for
-# $\beta \le 0.5$ the interval $[0, 1]$ is mapped into itself. **Starting below 1, no step ever goes above it.**
+# Between 0 and 1 the curve lies above the diagonal, so every value grows. At 1 the curve meets the diagonal. For
+# $\beta = 0.5$ it is flat there, which makes the convergence quadratic. The guarantee rests on another fact: for
+# $\beta \le 0.5$ the interval $[0, 1]$ is mapped into itself. **A value that starts in $[0, 1]$ is never above 1 after
+# any step.**
 
 # %%
 for beta in (0.05, 0.25, 0.5):
@@ -145,7 +150,7 @@ moderate = measure.bjorck_convergence(operators.random_kernel(64, 64, smallest=0
 plots.picture(
     plots.plot_bjorck_convergence(moderate),
     plots.alt_text(moderate),
-    caption="The distance to an orthogonal matrix falls slowly at first, then at a stroke: quadratic convergence.",
+    caption="The distance to an orthogonal matrix falls slowly at first, then very fast: the convergence is quadratic.",
 )
 
 # %%
@@ -156,8 +161,8 @@ assert highest <= 1
 assert lowest > 1 - 1e-3
 
 # %% [markdown]
-# That is what lipviz promises at the default settings: kernels whose smallest singular value is at least a tenth of
-# the largest come out orthogonal, to a thousandth.
+# lipviz promises this at the default settings: if the smallest singular value of a raw kernel is at least a tenth of
+# the largest, then all singular values of the result are within a thousandth of 1.
 #
 # ## What eps does not promise
 #
@@ -171,9 +176,9 @@ assert stubborn.converged
 assert stubborn.orthogonality_error > 0.9
 
 # %% [markdown]
-# **Surprise**: it stopped because it was *slow*, not because it had arrived. A value of 0.0005 grows by half at every
-# step, and half of almost nothing is below eps. The bound holds all the same, since no value is above 1; what is
-# missing is orthogonality, and with a singular value of exactly 0 it never comes:
+# **Surprise**: the iteration stopped because its step was *short*, not because the matrix was orthogonal. A value of
+# 0.0005 grows by half at every step, and half of 0.0005 is below eps. The bound still holds, since no value is above 1.
+# Only the orthogonality is missing. A singular value of exactly 0 never grows:
 
 # %%
 rank_one = measure.bjorck_convergence(np.ones((8, 8)), eps_bjorck=1e-6, maxiter_bjorck=50)
@@ -182,10 +187,10 @@ assert rank_one.constrained.max() <= 1
 assert rank_one.constrained[1:].max() < 1e-3
 
 # %% [markdown]
-# ## Turn the screws yourself
+# ## Try the settings yourself
 #
-# Some things to try: how many iterations does a smallest σ of 0.0001 need? What does β = 0.05 cost? Where do the
-# kernels of a network that was trained on digits lie?
+# Some questions to try: how many iterations does a smallest σ of 0.0001 need? How many more does β = 0.05 need? What
+# singular values do the kernels of a network have that was trained on digits?
 
 # %%
 explorer = BjorckExplorer()

@@ -21,13 +21,13 @@
 # %% [markdown]
 # # Sort instead of cut: why ReLU is not enough
 #
-# **You will learn** why a 1-Lipschitz network of ReLUs cannot even learn $|x|$, what a sort does better, and to judge
-# any activation by one question: does it keep the length of a gradient?
+# **You will learn** why a 1-Lipschitz network with ReLU fails even to learn $|x|$, why sorting works better, and how to
+# judge any activation by one question: does it keep the length of a gradient?
 #
 # **You need** a little Keras and the idea of a derivative. A network is **1-Lipschitz** if it never moves two outputs
 # further apart than their inputs are: lesson 01 makes that precise.
 #
-# **It takes** about two minutes of computing on two CPU cores, and half an hour of yours.
+# **It takes** about two minutes of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -73,9 +73,9 @@ RIVAL_STEPS = 600
 # %% [markdown]
 # ## Can a 1-Lipschitz network learn |x|?
 #
-# The function $|x|$ is 1-Lipschitz: its slope is $-1$ or $+1$. It is also the simplest function that is not a straight
-# line. We fit it with networks of a few dense layers whose matrices stretch nothing (`SpectralDense`), once with ReLU
-# in between, once with **GroupSort2**, which sorts neighbouring channels in pairs.
+# The function $|x|$ is 1-Lipschitz: its slope is $-1$ or $+1$. It is also one of the simplest functions whose graph is
+# not a straight line. We fit it with networks of a few dense layers whose matrices do not stretch (`SpectralDense`).
+# One network has ReLU between them, the other **GroupSort2**, which sorts neighbouring channels in pairs.
 #
 # **Predict**: which of them will fit better, and by how much?
 
@@ -92,12 +92,13 @@ assert relu.slope < 0.75
 plots.picture(
     plots.plot_function_fit([relu, sort]),
     f"{plots.alt_text(relu)} {plots.alt_text(sort)}",
-    caption="GroupSort2 follows the dashed |x|. ReLU makes a flat dish of it, as if it were afraid of slopes.",
+    caption="The network with GroupSort2 follows the dashed |x|. The one with ReLU is much flatter.",
 )
 
 # %% [markdown]
-# ReLU is not to blame by itself. Let it off the leash, with plain `Dense` layers, and it learns $|x|$ with ease. (As
-# $|x| = \mathrm{relu}(x) + \mathrm{relu}(-x)$, two neurons would do.) But then nothing holds its slope:
+# ReLU alone is not the cause. Without the constraint, with plain `Dense` layers, a network with ReLU learns $|x|$
+# easily. (Two neurons are enough, since $|x| = \mathrm{relu}(x) + \mathrm{relu}(-x)$.) But then nothing bounds its
+# slope:
 
 # %%
 free = toys.fit_function("abs", "relu", width=16, depth=DEPTH, steps=STEPS, constrained=False)
@@ -107,7 +108,8 @@ assert free.error < 0.3 * relu.error
 # %% [markdown]
 # ## Is the ReLU network too small?
 #
-# That is what one would think first. **Predict**: how much do four times the width, or more layers, mend?
+# Perhaps the network only needs more neurons. **Predict**: how much smaller is the error with four times the width, or
+# with more layers?
 
 # %%
 for width, depth in SIZES:
@@ -120,14 +122,13 @@ for width, depth in SIZES:
         assert np.ptp(slopes) <= 1 + 1e-6  # never both −1 and +1: exercise 2
 
 # %% [markdown]
-# **Surprise**: size is not the matter. With one hidden layer, a 1-Lipschitz ReLU network cannot have two slopes that
-# are more than 1 apart, whatever its width: $\pm\tfrac12$ is the best that it can do (you will show it in exercise 2).
-# Depth helps, but slowly.
+# **Surprise**: the size is not the cause. With one hidden layer, the slopes of such a ReLU network differ by at most 1,
+# for every width. The best that it can do is $\pm\tfrac12$ (you will show that in exercise 2). Depth helps, but slowly.
 #
 # ## What does an activation do to a gradient?
 #
-# Look at what it does to a picture of the plane, its two channels being the coordinates. **Predict**: what becomes of
-# the letter F under a ReLU, and under a sort of the two coordinates?
+# Take two channels as the coordinates of a plane, and draw the letter F into it. **Predict**: what does the letter look
+# like after a ReLU, and what after a sort of the two coordinates?
 
 # %%
 cut = measure.activation_shape(keras.layers.ReLU(), channels=2, name="ReLU")
@@ -143,11 +144,12 @@ plots.picture(
 )
 
 # %% [markdown]
-# In formulas: the matrix of an activation's derivatives, its **Jacobian**, tells how a gradient passes through.
+# In formulas, the **Jacobian**, the matrix of an activation's derivatives, says how a gradient passes through.
 #
-# * Of **ReLU** it is diagonal, with a 1 where the channel is positive and a 0 where it is not: a *projection*. What
-#   lies in the dead channels is lost.
-# * Of a **sort** it has a single 1 in each row and column: a *permutation*. All is kept, in another order.
+# * The Jacobian of **ReLU** is diagonal, with 1 where the channel is positive and 0 where it is not. It is a
+#   *projection*: the part of the gradient in channels that are not positive is lost.
+# * The Jacobian of a **sort** has a single 1 in each row and column. It is a *permutation*: all entries of the gradient
+#   are kept, in another order.
 
 # %%
 for name, shape in (("ReLU", cut), ("GroupSort2", sorted_pair)):
@@ -156,9 +158,9 @@ assert sorted_pair.is_isometry.all()
 assert not cut.is_isometry.all()
 
 # %% [markdown]
-# Losses multiply with depth. Here are networks of six layers whose matrices are all orthogonal, so that nothing but the
-# activation can lose anything; the lines are the
-# singular values of the *whole* network's Jacobian, over 50 random inputs.
+# With depth, the losses of all layers multiply. Here are networks of six layers whose matrices are all orthogonal, so
+# that only the activations can shorten a gradient. The lines are the singular values of the *whole* network's Jacobian,
+# for 50 random inputs.
 
 # %%
 x = np.random.default_rng(0).standard_normal((50, 16)).astype("float32")
@@ -172,7 +174,7 @@ for ax, activation in zip(figure.axes, ("relu", "groupsort2"), strict=True):
 plots.picture(
     figure,
     f"Left, ReLU: {plots.alt_text(spectra[0])} Right, GroupSort2: {plots.alt_text(spectra[1])}",
-    caption="Left, with ReLU, a few directions survive and the rest is gone. Right, with GroupSort2, all are at 1.",
+    caption="Left, with ReLU, most singular values are small. Right, with GroupSort2, all are 1.",
 )
 
 # %%
@@ -183,17 +185,17 @@ assert np.median(relu_spectra.largest) < 0.8
 assert abs(sort_spectra.values - 1).max() < 1e-3
 
 # %% [markdown]
-# So a ReLU network faces a choice. To be steep, a gradient must pass through *active* neurons only; to bend, neurons
-# must switch off. Anil, Lucas and Grosse (2019) prove it: a network of matrices that stretch nothing and of ReLUs (or
-# any other monotone function of single channels), whose gradient has length 1 almost everywhere, **is linear**. And
-# they prove what sorts can do: networks with GroupSort2 come as close as you like to *every* 1-Lipschitz function on a
-# bounded set. (Their proof holds the matrices by the norm $\|\cdot\|_\infty$; for the spectral norm, as here, we rely
-# on what we see.)
+# So a ReLU network cannot have both. A slope of 1 needs a gradient that passes through *active* neurons only. A bend
+# needs neurons that switch off. Anil, Lucas and Grosse (2019) prove it. Take a network of matrices that do not stretch,
+# with ReLU or any other monotone function of single channels. If its gradient has length 1 almost everywhere, the
+# network **is linear**. They also prove that networks with GroupSort2 approximate *every* 1-Lipschitz function on a
+# bounded set as closely as you like. (The second proof bounds the matrices in the norm $\|\cdot\|_\infty$. For the
+# spectral norm, which is used here, we rely on experiments.)
 #
-# ## Does a sort contain the ReLU?
+# ## Can a sort express ReLU?
 #
-# It does, and no training is needed. Put a 0 beside $x$, sort the pair, and keep the larger: $\max(0, x)$. The weights
-# are $(1, 0)$ and $(0, 1)$, and `certify` proves that the whole is 1-Lipschitz.
+# Yes, and no training is needed. Put a 0 beside $x$, sort the pair, and keep the larger number: $\max(0, x)$. The
+# weights are $(1, 0)$ and $(0, 1)$, and `certify` proves that the whole network is 1-Lipschitz.
 
 # %%
 by_hand = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2), GroupSort2(), keras.layers.Dense(1)])
@@ -204,15 +206,15 @@ assert np.array_equal(by_hand.predict(points[:, None], verbose=0)[:, 0], np.maxi
 assert lipviz.certify(by_hand).upper_bound < 1 + 1e-9
 
 # %% [markdown]
-# So nothing is given up by sorting. You will build $|x|$ in this way in exercise 4.
+# So a sort can do everything that ReLU can do. You will build $|x|$ in this way in exercise 4.
 #
 # ## Which activation is the best?
 #
-# A harder test: a sawtooth with slopes of $\pm1$ and three kinks, for all activations of lipviz at equal width.
+# A harder test is a sawtooth with slopes of $\pm1$ and three kinks. All activations of lipviz learn it at equal width.
 #
 # * **MaxMin** gives $\max(x, 0)$ and $\max(-x, 0)$ of each channel; **FullSort** sorts all channels at once;
 # * **Householder** reflects a pair of channels at a line whose angle is learned; with 90° it sorts the pair;
-# * **PReLUlip** has a learned slope in $[-1, 1]$ for negative inputs.
+# * **PReLUlip** has a slope for negative inputs that is learned, in $[-1, 1]$.
 #
 # **Predict** an order, then run it.
 
@@ -234,19 +236,19 @@ ax.set_ylim(-0.1, 1.05)
 plots.picture(
     ax,
     " ".join(map(plots.alt_text, fits.values())),
-    caption="All keep the promise, but ReLU can use little of it: its teeth are the shallowest.",
+    caption="All slopes are at most 1. The network with ReLU has the flattest teeth.",
 )
 
 # %% [markdown]
-# ReLU comes last, at any number of steps that we tried. Among the others do not read too much into one seed. What they
-# have in common is that every piece of theirs is an orthogonal map, or can learn to be one: PReLUlip may learn the
-# slope $-1$, and so become $|x|$ itself. For a network with many inputs, GroupSort2 is the usual choice: it costs
-# little, and has nothing to learn.
+# ReLU is the worst, at every number of steps that we tried. The order of the others may depend on the seed. They have
+# one thing in common: each linear piece of them is an orthogonal map, or can learn to be one. PReLUlip can learn the
+# slope $-1$, and then it is $|x|$ itself. For a network with many inputs, GroupSort2 is the usual choice: it costs
+# little, and has no parameters.
 #
 # ## Fold the plane yourself
 #
-# Choose an activation, and look at the plane or at the outputs along a line. Which ones tear the letter F flat? Which
-# only fold it? What does `tanh` do to it, and far away from 0?
+# Choose an activation, and look at the plane or at the outputs along a line. Which activations flatten the letter F?
+# Which only fold it? What does `tanh` do near 0, and what far away from 0?
 
 # %%
 explorer = ActivationExplorer()
@@ -318,7 +320,7 @@ course.check("activations.fold", fold)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 02 takes the layers apart that keep lengths; lesson 05 builds fifty of them on top of each other.
+# * Lesson 02 explains the layers that keep lengths. Lesson 05 puts fifty of them on top of each other.
 # * C. Anil, J. Lucas, R. Grosse: *Sorting out Lipschitz function approximation*, ICML 2019: GroupSort, and both
 #   theorems.
 # * S. Singla, S. Singla, S. Feizi: *Improved deterministic $\ell_2$ robustness on CIFAR-10 and CIFAR-100*, ICLR 2022:

@@ -21,13 +21,13 @@
 # %% [markdown]
 # # Measure a convolution: why the usual factor is not a bound
 #
-# **You will learn** what the norm of a convolution is, why it is not that of its kernel, why the factor that is in use
-# to correct for that is too small, and three ways to a bound that holds.
+# **You will learn** what the norm of a convolution is, why it is not the norm of its kernel, why the usual correction
+# factor is too small, and three ways to compute a bound that holds.
 #
 # **You need** matrices, their singular values, and `Conv2D` of Keras. The **norm** of a linear map is the most that it
 # stretches any input: its largest singular value. A layer is 1-Lipschitz if its norm is at most 1.
 #
-# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -66,8 +66,8 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## A convolution is a matrix
 #
-# A large one, with few different numbers in it. Take images of 5 × 5 pixels and a kernel of 3 × 3, with zeros around
-# the border (`padding="same"`). `explicit_matrix` writes down what the convolution does to each pixel:
+# This matrix is large and contains few different numbers. Take images of 5 × 5 pixels and a kernel of 3 × 3, with zeros
+# around the border (`padding="same"`). `explicit_matrix` computes the matrix that maps input pixels to output pixels:
 
 # %%
 kernel = measure.sample_kernel("all ones", size=3)  # nine equal numbers, with a norm of 1 as a vector
@@ -90,8 +90,9 @@ assert singular_values[0] > 2
 # %% [markdown]
 # ## Why is it so much larger?
 #
-# Because patches overlap. A pixel is read once by *every* patch that contains it, and what happens to it counts each
-# time. How many patches contain which pixel? The adjoint of the convolution with a kernel of ones counts them:
+# The reason is that patches overlap. *Every* patch that contains a pixel reads it, so a change of the pixel counts once
+# for each of them. How many patches contain which pixel? The adjoint of the convolution with a kernel of ones counts
+# them:
 
 # %%
 ones = operators.Convolution(np.ones((3, 3, 1, 1)), (5, 5), padding="same")
@@ -110,10 +111,11 @@ print(f"on average {patches.mean():.2f}, at most {patches.max()}")
 #
 # ## The usual factor
 #
-# The reference library for such layers divides by the root of the *average* number instead: pixels at the border are in
-# fewer patches, so why pay for them? lipviz can do that too, for comparison.
+# deel-lip, the reference library for such layers, divides by the root of the *average* number instead, because pixels
+# at the border are in fewer patches. lipviz can do that too, for comparison.
 #
-# Predict: 16 filters of 3 × 3 on one channel, each patch kept at its length. Is the norm below 1, at 1, or above?
+# Predict: take 16 filters of 3 × 3 on one channel, such that the kernel's matrix keeps the length of each patch. After
+# the division by this factor, is the norm below 1, exactly 1, or above?
 
 # %%
 for size in (4, 8, 28):
@@ -126,13 +128,14 @@ for size in (4, 8, 28):
     assert abs(norm - 3 / np.sqrt(average)) < 1e-3
 
 # %% [markdown]
-# **Surprise**: above, at every size. On 4 × 4 the layer stretches by 20 %, and on the 28 × 28 of the usual images still
-# by 2.44 %. An average is no bound: an input may have all its weight where the patches are many, in the middle.
+# **Surprise**: the norm is above 1 at every size. It is too large by 20 % on 4 × 4 pixels, and by 2.44 % on 28 × 28
+# pixels, a usual size. An average is not a bound: all the weight of an input may lie in the middle of the image, where
+# each pixel is in many patches.
 #
-# In a chain of layers such factors multiply, and a certificate that counts on 1 is false.
+# In a network of many layers such factors multiply. A certificate that assumes the norm 1 can be false.
 #
-# Which input is stretched? Think of the count above, and predict: what does the layer for 4 × 4 do to an image with a
-# single white pixel, in the corner or in the middle?
+# Which input does the layer stretch? Predict from the counts above: how long is the output of the layer for 4 × 4 if
+# the image has a single white pixel, in the corner or in the middle?
 
 # %%
 layer = SpectralConv2D(16, 3, padding="same", use_bias=False, bound="unsound_average")
@@ -145,12 +148,13 @@ for name, row, column in (("corner", 0, 0), ("edge", 0, 1), ("middle", 1, 1)):
 assert abs(stretched - 1.2) < 1e-3
 
 # %% [markdown]
-# No search was needed: a single pixel in the middle is in 9 patches, and $\sqrt{9/6.25} = 1.2$.
+# So no search is needed to find such an input: a single pixel in the middle is in 9 patches, and $\sqrt{9/6.25} = 1.2$.
 #
 # ## Bounds that hold
 #
-# By default lipviz counts the largest number: `bound="coverage"`. That is a bound for every kernel, and costs nothing.
-# But is it a good one? With many channels, the directions that one patch stretches are not those of the next:
+# By default lipviz uses the largest number of patches: `bound="coverage"`. That is a bound for every kernel, and costs
+# no time. But is it tight? With many channels, an input that is stretched most in one patch is usually not stretched
+# most in the next patch:
 
 # %%
 for channels in (1, 16):
@@ -165,15 +169,16 @@ for channels in (1, 16):
             assert norm > 0.97
 
 # %% [markdown]
-# From one channel, the count of patches is exact. From sixteen it gives away more than a third of the slope: sound, but
-# timid. (And the average happens to hold there. Luck is no bound.) `bound="tight"` divides by a bound of the norm of
-# the convolution *itself*, found by a Fourier transform, and comes close to 1 in both cases, at some cost in time.
+# With one input channel, the count of patches gives a norm of exactly 1. With sixteen it gives less than two thirds:
+# the bound is sound, but not tight. (The factor from the average happens to give a norm below 1 there. It is still not
+# a bound.) `bound="tight"` divides by a bound of the norm of the convolution *itself*, which a Fourier transform gives.
+# The norm is close to 1 in both cases, and this takes some more time.
 #
 # ## A Fourier transform, but not the obvious one
 #
-# A convolution with *circular* padding is diagonal in Fourier space: its norm is the largest gain over the frequencies
-# of the image, and an FFT gives it in a line. Zero padding looks like a small change. Predict: for a zero-padded image,
-# is the largest gain of the FFT too large, right, or too small?
+# The Fourier transform turns a convolution with *circular* padding into a multiplication at each frequency. Its norm is
+# the largest gain over the frequencies of the image, and one line of code with an FFT computes it. Zero padding looks
+# like a small change. Predict: for a zero-padded image, is the largest gain of the FFT too large, right, or too small?
 
 # %%
 board = measure.sample_kernel("checkerboard", size=3)
@@ -181,14 +186,14 @@ claims = measure.convolution_claims(board, image=5)
 plots.picture(
     plots.plot_convolution_claims(claims),
     plots.alt_text(claims),
-    caption="What remains of the norm once a kernel is divided by what each method says. Hatched: more than 1.",
+    caption="The norm of the convolution after its kernel is divided by the claim of each method. Hatched: above 1.",
 )
 
 # %%
 plots.picture(
     plots.plot_convolution_gains(claims),
     plots.alt_text(claims),
-    caption="The gain is largest at frequency ½, between the frequencies that an FFT of size 5 looks at.",
+    caption="The gain is largest at frequency ½, which is not among the frequencies of an FFT of size 5.",
 )
 
 # %%
@@ -198,10 +203,11 @@ assert claims.is_below_norm[fft]
 assert not claims.is_below_norm[claims.is_proved].any()
 
 # %% [markdown]
-# Too small. An FFT of size 5 knows the frequencies 0, ⅕ and ⅖ (and their negatives), and this kernel, a chess board, is
-# loudest at ½. A circular image of 5 pixels cannot hold a chess board: black would meet black at the seam. The
-# zero-padded image has no seam. lipviz looks at a larger circle, in which nothing wraps around, and the small
-# convolution is a block of that large matrix, so its norm is no larger. That is a proof, not a measurement.
+# It is too small. An FFT of size 5 has the frequencies 0, ⅕ and ⅖ (and their negatives). This kernel is a checkerboard,
+# and its gain is largest at ½. A circular image of 5 pixels cannot contain a checkerboard: two black squares would meet
+# where the right border is joined to the left one. A zero-padded image has no such joint. lipviz uses a larger circular
+# image, so large that no output depends on pixels from the other side. The matrix of the zero-padded convolution is a
+# block of the matrix of this circular convolution, so its norm is at most as large. That is a proof, not a measurement.
 #
 # ## Strides
 #
@@ -218,8 +224,9 @@ for stride in (1, 2, 3):
 # %% [markdown]
 # ## Large images
 #
-# A convolution of 28 × 28 with 16 channels is a matrix of 12,544 columns: too large to take apart. `convolution_bound`
-# proves an upper bound all the same, and finds a lower one; `size_free_bound` holds for images of every size.
+# A convolution on 28 × 28 pixels with 16 channels is a matrix of 12,544 columns, which is too large for a singular
+# value decomposition. `convolution_bound` still proves an upper bound, and finds a lower bound. `size_free_bound`
+# proves a bound that holds for images of every size.
 
 # %%
 filters = measure.sample_kernel("random", size=3, channels=16, filters=16, orthogonal=True)
@@ -232,9 +239,10 @@ assert proved.gap < 0.03
 assert proved.lower <= free
 
 # %% [markdown]
-# ## Hold claims against the truth
+# ## Compare claims with the true norm
 #
-# Choose a kernel and how it moves over an image. Which method can you catch lying? Which one never?
+# Choose a kernel, the size of the image, and the other settings of the convolution. Which methods claim less than the
+# true norm? Which methods never do?
 
 # %%
 explorer = ConvolutionExplorer()
@@ -290,7 +298,7 @@ course.check("convolutions.matrix", convolution_matrix)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 05 stacks layers, and shows what the gradient has to do with it.
+# * Lesson 05 stacks many layers, and shows what this does to the gradient.
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the layer, with the averaged factor, in its appendix.
 # * H. Sedghi, V. Gupta, P. M. Long: *The singular values of convolutional layers*, ICLR 2019: the Fourier transform,

@@ -21,13 +21,13 @@
 # %% [markdown]
 # # Keep the gradient: through fifty layers, and through a pooling
 #
-# **You will learn** what depth and pooling do to a gradient, to build a network of fifty layers that hands it through
-# unharmed, and a convolutional one that loses nothing on the way down to ten classes.
+# **You will learn** what depth and pooling do to a gradient, how to build a network of fifty layers that keeps its
+# length, and how to build a convolutional network that keeps it as well, from the ten logits back to the image.
 #
 # **You need** a little Keras. A network is **1-Lipschitz** if it never moves two outputs further apart than their
-# inputs are. Lesson 03 tells why its activations sort.
+# inputs are. Lesson 03 explains why its activations sort.
 #
-# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -78,12 +78,12 @@ EPOCHS = 15
 # %% [markdown]
 # ## What is left of a gradient after fifty layers?
 #
-# The gradient of an output with respect to the input says how the output answers to a small change. It is computed from
-# the end to the beginning, layer by layer, and each layer hands on what it got, longer or shorter. In a 1-Lipschitz
-# network it can never get longer. So all that can go wrong is that it gets shorter, fifty times.
+# The gradient of an output with respect to the input says how a small change of the input changes the output. It is
+# computed backwards, from the last layer to the first. Each layer makes it longer or shorter, or keeps its length. A
+# layer of a 1-Lipschitz network never makes it longer. But each of fifty layers may make it shorter.
 #
-# Take the best matrices there are: orthogonal ones, all singular values exactly 1. They turn a gradient and keep its
-# length. **Predict** what fifty of them leave of it, with a ReLU after each.
+# Take the best matrices for this purpose: orthogonal ones, whose singular values are all exactly 1. They rotate a
+# gradient and keep its length. **Predict** how long the gradient is after fifty of them, with a ReLU after each.
 
 # %%
 depth = measure.gradient_depth(("relu", "groupsort2"))
@@ -101,18 +101,19 @@ plots.picture(
 )
 
 # %% [markdown]
-# **Surprise**: with perfect matrices the gradient is gone, down to a few hundred-millionths. A ReLU switches off half
-# of its neurons. That halves the *square* of the gradient, so each layer passes on $\sqrt{1/2} \approx 0.71$ of it, and
-# $0.71^{50}$ is next to nothing. GroupSort2 only swaps neighbours: nothing is lost, at any depth.
+# **Surprise**: although all matrices are orthogonal, only a few hundred-millionths of the gradient are left with ReLU.
+# A ReLU switches off half of its neurons. That halves the *square* of the gradient's length, so each layer passes on
+# $\sqrt{1/2} \approx 0.71$ of the length, and $0.71^{50}$ is almost 0. GroupSort2 only swaps neighbours, so it keeps
+# the length at any depth.
 #
-# (The usual cure is to make the matrices larger by $\sqrt2$. Then gradients keep their length *on average*, but the
-# network may stretch by up to $\sqrt2^{50} \approx 3 \cdot 10^7$. Lesson 01 shows what becomes of such a bound.)
+# (The usual remedy is to multiply the matrices by $\sqrt2$. Then gradients keep their length *on average*, but the
+# network may stretch by up to $\sqrt2^{50} \approx 3 \cdot 10^7$. Lesson 01 shows how little such a bound says.)
 #
-# ## Does a real network do it?
+# ## Is it the same in a real network?
 #
-# The same with Keras layers, on scikit-learn's handwritten digits (8 × 8 pixels). `SpectralDense` keeps its matrix
-# orthogonal during training too; here we look at the gradient that a training would start with. Both networks share the
-# same fifty matrices, and differ in nothing but what stands between them.
+# Now we use Keras layers, and scikit-learn's handwritten digits (8 × 8 pixels). `SpectralDense` keeps its matrix
+# orthogonal during training too. Here we look at the gradient before any training. Both networks share the same fifty
+# matrices, and differ only in their activations.
 
 # %%
 (x_train, y_train), (x_test, y_test) = data.digits()
@@ -127,8 +128,8 @@ for name, activation in (("ReLU", keras.layers.ReLU), ("GroupSort2", GroupSort2)
     deep.append(lipviz.Sequential([*steps, last], name=name))
 
 # %% [markdown]
-# `gradient_flow` sends a gradient back through a network, one for each image, and notes its length after every step.
-# `vanilla_export` hands out the same network made of plain Keras layers, which are quicker to take apart.
+# `gradient_flow` computes a gradient backwards through a network, one for each image, and records its length after
+# every step. `vanilla_export` returns the same network of plain Keras layers, for which this is faster.
 
 # %%
 flows = [measure.gradient_flow(model.vanilla_export(), pixels) for model in deep]
@@ -142,22 +143,24 @@ plots.picture(
     plots.plot_gradient_flow(flows),
     f"Norm of a gradient on its way back through {DEPTH} layers, logarithmic. With GroupSort2 it stays at 1. With ReLU "
     f"it falls in even stairs from 1 at the output to {flows[0].median[0]:.2g} at the input.",
-    caption="Read it from right to left, the way of a gradient. Flat is a matrix, each drop of the stairs is a ReLU.",
+    caption="Read it from right to left, as the gradient is computed: a matrix keeps its length, a ReLU shortens it.",
 )
 
 # %% [markdown]
 # ## What does a pooling do?
 #
-# Networks for images make the image smaller on their way: windows of 2 × 2 pixels become one. Five ways to do it:
+# Networks for images reduce the size of the image: they replace windows of 2 × 2 pixels by one pixel. There are five
+# ways to do that:
 #
-# * the **average** of a window. As a 1-Lipschitz map it is too cautious: it halves every gradient;
-# * the **scaled average**, twice that (√4 for 4 pixels), which uses the whole of the constant 1;
-# * the **l2 norm** of a window, scaled alike;
+# * the **average** of a window. It stretches by at most 1/2, so it halves every gradient;
+# * the **scaled average**: the average times 2 (√4 for 4 pixels). Its Lipschitz constant is exactly 1;
+# * the **l2 norm** of a window: the root of the sum of its squares;
 # * the **maximum** of a window;
-# * **invertible down-sampling**: the four pixels of a window become four channels of one pixel. Nothing is computed.
+# * **invertible down-sampling**: the four pixels of a window become four channels of one pixel. No number changes.
 #
-# All are 1-Lipschitz. We ask two questions: how much of a *gradient* comes back through, and how much of the *distance*
-# of two images goes through? **Predict**: which of the five keep all of a gradient? Which keep all distances?
+# All are 1-Lipschitz. We ask two questions. How much of the length of a *gradient* does each pass back? How much of the
+# *distance* between two images does each keep? **Predict**: which of the five keep all of a gradient? Which keep all
+# distances?
 
 # %%
 poolings = {
@@ -182,11 +185,11 @@ assert np.allclose(distance["invertible"], 1)
 assert all(distance[name].min() < 0.5 for name in poolings if name != "invertible")
 
 # %% [markdown]
-# **Surprise**: the scaled average and the maximum hand back *all* of a gradient, and still some pairs of images come
-# closer to each other by a factor of 3, 10 or more. The two questions are different ones. A matrix with few rows can
-# have orthonormal rows, so that gradients, which go through it backwards, keep their length; but from 64 numbers it
-# makes 16, and whatever lies in the other 48 directions is invisible behind it. For an average, that is all that
-# differs *within* a window:
+# **Surprise**: the scaled average and the maximum pass back *all* of a gradient's length, and still they reduce the
+# distance of some pairs of images by a factor of 3, 10 or more. These are two different properties. The rows of a
+# matrix with few rows can be orthonormal. Then gradients, which are multiplied by its transpose, keep their length. But
+# the matrix maps 64 numbers to 16, and loses every difference that lies in the other 48 directions. An average loses
+# all differences *within* a window:
 
 # %%
 image = x_test[:1]
@@ -197,18 +200,18 @@ for name, layer in poolings.items():
     assert moved < 1e-5 if "average" in name else moved > 0.1
 
 # %% [markdown]
-# (The l2 norm loses some of the gradient as well, on these images: where a window is black its slope is 0.)
+# (On these images the l2 norm loses a part of the gradient as well: its slope is 0 where a window is black.)
 #
 # ## How do I build a network that keeps everything?
 #
-# Use steps that keep both, distances and gradients, as long as there is room: square orthogonal matrices, sorts, and
-# invertible down-sampling. Behind it, a convolution with a window of 1 × 1 is one orthogonal matrix for all pixels.
-# Together they are a convolution with a window of 2 × 2 and stride 2 whose windows do not overlap. So 8 × 8 × 1 numbers
-# become 4 × 4 × 4, 2 × 2 × 16 and 1 × 1 × 64, always 64 of them; a dense layer may follow, and only the last one goes
-# down to 10.
+# Use steps that keep both gradients and small distances, as long as possible: square orthogonal matrices, sorts, and
+# invertible down-sampling. After the down-sampling, a convolution with a window of 1 × 1 applies one orthogonal matrix
+# to every pixel. Both together are a convolution with a window of 2 × 2 and stride 2, whose windows do not overlap. So
+# 8 × 8 × 1 numbers become 4 × 4 × 4, then 2 × 2 × 16, then 1 × 1 × 64. These are always 64 numbers. A dense layer may
+# follow, and only the last layer reduces them to 10.
 #
-# Beside it, the usual way: overlapping 3 × 3 convolutions, and average pooling. Both networks are 1-Lipschitz, both
-# sort.
+# We compare it with the usual kind of network: overlapping 3 × 3 convolutions, and average pooling. Both networks are
+# 1-Lipschitz, and both sort.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -257,11 +260,12 @@ for model in (usual, keeping):
 
 # %% [markdown]
 # The **Jacobian** of a network is the matrix of all its derivatives, here 10 logits by 64 pixels. Its singular values
-# say what the whole network keeps: the largest, how much the most effective change of an image moves the logits.
+# say how much the whole network stretches small changes of an image. The largest one belongs to the change that moves
+# the logits most.
 #
-# And there is something to win. If the largest logit leads by a margin $m$, no change of the image below $m/\sqrt2$ can
-# alter the class: that is the **certified radius** of the image. The more of its constant a network uses, the wider
-# the margins that it can have.
+# A network that keeps more of the gradient can also certify more. If the largest logit is larger than the second by a
+# margin $m$, no change of the image smaller than $m/\sqrt2$ can alter the class. This number is the **certified
+# radius** of the image. A network whose singular values are closer to 1 can have wider margins.
 
 # %%
 spectra, radius, accuracy = {}, {}, {}
@@ -280,14 +284,14 @@ assert radius["keeping"] > 1.3 * radius["usual"]
 assert min(accuracy.values()) > 0.85
 
 # %% [markdown]
-# Where does the usual network lose it? Follow the gradient back:
+# Where does the usual network lose the gradient? Follow it backwards:
 
 # %%
 flows = [measure.gradient_flow(model, x_test[:50]) for model in (usual, keeping)]
 plots.picture(
     plots.plot_gradient_flow(flows),
     " ".join(map(plots.alt_text, flows)),
-    caption="The way back, from right to left: 'keeping' stays on top, 'usual' falls twice.",
+    caption="From right to left, as the gradient is computed: 'keeping' stays at 1, 'usual' falls twice.",
 )
 
 # %%
@@ -297,15 +301,16 @@ for place, passed in zip(flows[0].places[1:], share, strict=True):
     assert passed < 0.7 if "conv" in place else passed > 0.99
 
 # %% [markdown]
-# Not the poolings: as we saw, the scaled average hands back every gradient in full. It is the convolutions. Their
-# windows overlap, so that each pixel is used up to nine times; to be safe against the worst image, the kernel is made
-# smaller, and every other image pays for it (lesson 04). Without overlap there is no such worst case.
+# It does not lose it in the poolings: as we saw, the scaled average keeps the length of every gradient. It loses it in
+# the convolutions. Their windows overlap, so that each pixel is used up to nine times. The layer must not stretch the
+# worst image, so it makes the kernel smaller, and that shortens all other images too much (lesson 04). Without overlap
+# there is no such worst case.
 #
-# The price is in the first column: 2 × 2 windows that never overlap see less of an image at a time, and after enough
-# training the usual network is the more accurate one. Accuracy or certainty: lesson 07 is about that choice.
-# Convolutions that overlap *and* are orthogonal exist, at a higher cost (Li et al., below).
+# The price is in the first column, the accuracy. Windows of 2 × 2 that never overlap see a smaller part of an image,
+# and after enough training the usual network is more accurate. Lesson 07 is about this choice between accuracy and
+# robustness. Convolutions that overlap *and* are orthogonal exist, but take more time (Li et al., below).
 #
-# ## See what depth leaves
+# ## Compare activations at every depth
 #
 # The explorer starts with the network that you have just trained. Then choose "random, orthogonal layers", and compare
 # activations. Which ones keep the gradient at depth 50? Which lose it fastest?
@@ -380,7 +385,7 @@ course.check("depth.downsample", downsample)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 04 looks into convolutions and their bounds; lesson 08 into certificates.
+# * Lesson 04 is about convolutions and their bounds, lesson 08 about certificates.
 # * C. Anil, J. Lucas, R. Grosse: *Sorting out Lipschitz function approximation*, ICML 2019: gradient norm preservation.
 # * Q. Li, S. Haque, C. Anil, J. Lucas, R. Grosse, J.-H. Jacobsen: *Preventing gradient attenuation in Lipschitz
 #   constrained convolutional networks*, NeurIPS 2019: networks such as 'keeping', with orthogonal convolutions.

@@ -27,7 +27,7 @@
 # **You need** a little Keras, and the idea of a mean. A network is **1-Lipschitz** when its output never changes by
 # more than its input does: $|f(x) - f(y)| \le \|x - y\|$ for all $x$ and $y$. Lesson 00 builds one.
 #
-# **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** about a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -69,14 +69,14 @@ STEPS = 300
 EXPLORED = 80
 
 # %% [markdown]
-# ## How much work is it to move a heap of sand?
+# ## How much does it cost to move heaps of sand?
 #
-# Ten heaps of sand, ten holes, all of the same size. Every heap has to go into some hole. The cost is the mean
-# distance that the sand travels, so it pays to choose well who goes where. The cheapest choice is the **optimal
-# transport**, and its cost is the **Wasserstein-1 distance**, $W_1$ for short.
+# There are ten heaps of sand and ten holes, all of the same size. Every heap has to be moved into a hole of its own.
+# The cost is the mean distance that the sand travels, and it depends on which heap goes into which hole. The cheapest
+# choice is the **optimal transport**. Its cost is the **Wasserstein-1 distance**, $W_1$ for short.
 #
-# With a few hundred points it can be computed exactly: matching heaps with holes is a classic problem, and a linear
-# program solves it.
+# For a few hundred points it can be computed exactly: to match heaps with holes is a classic problem, which a linear
+# program solves.
 
 # %%
 rng = np.random.default_rng(1)
@@ -89,7 +89,7 @@ print(f"the best match, W1: {exact.distance:.3f}")
 # %%
 figure = plots.new_figure()
 ax = plots.style.prepared(
-    figure.axes[0], title="Who goes where", xlabel="x₀ (units of the input)", ylabel="x₁ (units of the input)"
+    figure.axes[0], title="Heaps and their holes", xlabel="x₀ (units of the input)", ylabel="x₁ (units of the input)"
 )
 for i, j in exact.pairs:
     ax.plot(*np.array([heaps[i], holes[j]]).T, color="0.6", linewidth=1)
@@ -99,14 +99,14 @@ ax.legend(frameon=False, fontsize=8)
 plots.picture(
     figure,
     "Ten heaps on the left and ten holes on the right, joined in pairs by lines. No two lines cross.",
-    caption="The best match. No two lines cross: where two do, swapping their ends makes both together shorter.",
+    caption="The best match. No two lines cross: if two did, swapping their ends would make their sum shorter.",
 )
 
 # %% [markdown]
 # ## Can we know it without finding the match?
 #
-# Here is a second way to the same number. Take any 1-Lipschitz function $f$, and compare its mean on the heaps with
-# its mean on the holes. Whatever the match is, write the difference of the means pair by pair:
+# There is a second way to compute the same number. Take any 1-Lipschitz function $f$, and compare its mean on the heaps
+# with its mean on the holes. Whatever the match is, write the difference of the means pair by pair:
 #
 # $$\operatorname{mean} f(x) - \operatorname{mean} f(y) \;=\; \operatorname{mean}\,\bigl(f(x_i) - f(y_i)\bigr)
 # \;\le\; \operatorname{mean}\,\|x_i - y_i\|.$$
@@ -117,7 +117,10 @@ plots.picture(
 #
 # $$W_1 \;=\; \max_{f\ \text{1-Lipschitz}} \; \operatorname{mean} f(x) - \operatorname{mean} f(y).$$
 #
-# Predict, before you run the cell: which of these three guesses comes closest to $W_1$?
+# A 1-Lipschitz function $f$ that is used in this way is called a **potential**. Plots below use this name, and so does
+# `measure.potential_field`.
+#
+# Predict, before you run the cell: which of these three potentials comes closest to $W_1$?
 
 # %%
 guesses = {
@@ -131,16 +134,17 @@ for name, f in guesses.items():
     assert estimate <= exact.distance
 
 # %% [markdown]
-# The sand has to go to the right, so a function that falls to the right is a good guess. The first guess is negative,
-# which says nothing at all, except that $-f$ is the better guess.
+# The sand has to move to the right, so a function that decreases to the right is a good guess. The first guess gives a
+# negative number. That is a useless bound, and it shows that $-f$ is a better guess.
 #
 # ## Let a network search
 #
-# In high dimension nobody guesses $f$. A 1-Lipschitz network can search for it: train it to make the difference of
-# the means large. `HKR(alpha=0)` is that difference with a minus in front, since training makes a loss small.
-# (KR is for Kantorovich and Rubinstein. The H is for a hinge, which lesson 07 adds; `alpha` is its weight.)
+# In high dimension it is hard to guess $f$. A 1-Lipschitz network can search for it: train it so that the difference of
+# the means becomes large. `HKR(alpha=0)` is the negative of this difference, since training makes a loss small. (KR
+# stands for Kantorovich and Rubinstein. H stands for a hinge, which lesson 07 adds. `alpha` is its weight.)
 #
-# First on images where the truth is known: 64 × 64 pixels, all black, or black with a white square of side 35.
+# First we use images for which the distance is known. They have 64 × 64 pixels. One class is all black, the other is
+# black with a white square of side 35.
 #
 # Predict: how far apart are the two classes, in Euclidean distance between images? (There are 35 · 35 white pixels.)
 
@@ -165,13 +169,13 @@ assert abs(estimate - 35) <= 0.005 * 35  # within half a percent
 assert estimate <= 35 * (1 + 1e-5)  # and not above, but for the rounding of float32
 
 # %% [markdown]
-# The network has 262,000 weights and was never told of squares. It found the one direction in 4096 dimensions along
-# which the classes part, and climbs along it with slope 1.
+# The network has 262,000 weights, and knows nothing of squares before the training. It has found the one direction in
+# 4096 dimensions along which the two classes differ, and it grows along this direction with slope 1.
 #
 # ## What does it learn?
 #
-# In the plane we can look at $f$. Take a cloud of points, and the same cloud moved by a distance of 2. However a
-# cloud looks, to move all of it by $v$ costs exactly $\|v\|$: here 2.
+# In the plane we can look at $f$. Take a cloud of points, and the same cloud moved by a distance of 2. For every cloud,
+# it costs exactly $\|v\|$ to move all of it by $v$: here 2.
 #
 # The explorer trains a network on two clouds while you watch. Choose "a cloud, and the same moved", and press Start.
 
@@ -198,14 +202,15 @@ assert abs(learned.exact - 2) < 1e-9
 assert 0.9 * learned.exact < learned.estimates[-1] <= learned.exact * (1 + 1e-5)
 
 # %% [markdown]
-# They meet at right angles, and the lines are as far apart as the values that they stand for: $f$ falls along the
-# arrows, at a slope of 1. That is no accident. The estimate equals $W_1$ only if $f(x_i) - f(y_i) = \|x_i - y_i\|$
-# for *every* pair of the transport: the best $f$ must use all of the slope that it is allowed, all along each way.
+# They meet at right angles, and the distance between two lines equals the difference of their values: $f$ decreases
+# along the arrows with slope 1. There is a reason. The estimate equals $W_1$ only if $f(x_i) - f(y_i) = \|x_i - y_i\|$
+# for *every* pair of the transport. So the best $f$ must have the largest slope that it may have, 1, along the whole
+# line from $x_i$ to $y_i$.
 #
 # ## Two moons
 #
-# Now without a formula to compare with: 400 points, 200 on each moon. The exact distance is a matter of matching 200
-# with 200.
+# For two moons there is no simple formula. There are 400 points, 200 on each moon. The best match of 200 points with
+# 200 points gives the exact distance.
 
 # %%
 (x, y), _ = data.two_moons(500)
@@ -217,14 +222,14 @@ potential = measure.potential_field(moons_network, upper, lower, name="two moons
 plots.picture(
     plots.plot_potential(potential, transport=transport),
     plots.alt_text(potential),
-    caption="Nearly straight level lines, which cut across both moons.",
+    caption="The level lines are nearly straight, and cross both moons.",
 )
 
 # %%
 plots.picture(
     plots.plot_wasserstein_training(moons),
     plots.alt_text(moons),
-    caption="The estimate climbs towards the exact distance, quickly at first, and never passes it.",
+    caption="The estimate grows towards the exact distance, quickly at first, and never exceeds it.",
 )
 
 # %%
@@ -236,8 +241,9 @@ assert moons.estimates[-1] <= moons.exact * (1 + 1e-6)
 # %% [markdown]
 # ## Try to push it too high
 #
-# A training that goes wrong usually gives a wrong number. Let us train *badly*: at a learning rate of 3, three
-# hundred times what is usual for Adam. And let us train the same network without its constraint, at a sensible rate.
+# When a training goes wrong, its result is usually wrong too. Let us train *badly*, at a learning rate of 3, which is
+# three hundred times the usual rate of Adam. Then let us train the same network without its constraint, at a sensible
+# rate.
 #
 # Predict: which of the two estimates ends above the exact distance?
 
@@ -252,13 +258,12 @@ assert reckless.estimates.max() <= moons.exact * (1 + 1e-5)
 assert unconstrained.estimates[-1] > 10 * moons.exact
 
 # %% [markdown]
-# **Surprise**: no training, however reckless, gets the 1-Lipschitz network above the truth. It is not the training
-# that keeps the estimate down but the inequality above, and that holds at every step, for every set of weights. The
-# ordinary network is free to become steeper and steeper, and its "estimate" grows as long as you train: it measures
-# nothing.
+# **Surprise**: no training, however bad, brings the estimate of the 1-Lipschitz network above the exact distance. The
+# inequality above prevents it, and that holds at every step, for all weights. The unconstrained network can become
+# steeper and steeper. Its "estimate" grows as long as you train, and measures nothing.
 #
-# So each estimate is a certain **lower bound**. Of two trainings the larger number is the better one, always, and you
-# may stop at any time.
+# So each estimate of a 1-Lipschitz network is a guaranteed **lower bound**. Of two estimates the larger one is always
+# better, and you may stop the training at any time.
 #
 # ## Exercises
 #
@@ -324,7 +329,7 @@ course.check("wasserstein.line", distance_on_a_line)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 07 makes a classifier of such an $f$, and finds that the distance alone makes a poor one.
+# * Lesson 07 uses such an $f$ as a classifier, and shows that the distance alone makes a poor one.
 # * C. Villani: *Optimal Transport: Old and New*, Springer, 2009: the theory, with the duality as theorem 5.10.
 # * G. Peyré, M. Cuturi: *Computational Optimal Transport*, Foundations and Trends in Machine Learning, 2019: how to
 #   compute it.

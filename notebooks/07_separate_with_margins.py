@@ -21,13 +21,14 @@
 # %% [markdown]
 # # Separate with margins: a classifier that keeps its distance
 #
-# **You will learn** to train a classifier whose output is a *distance* to the other class, certified for each single
-# point; what the loss HKR trades against what; and why the largest distance makes a poor classifier.
+# **You will learn** how to train a classifier whose output is a certified *distance* to the other class for each single
+# point, which two goals the loss HKR balances, and why the largest distance between the classes makes a poor
+# classifier.
 #
 # **You need** a little Keras. A network is **1-Lipschitz** when its output never changes by more than its input does:
-# $|f(x) - f(y)| \le \|x - y\|$ for all $x$ and $y$. Lesson 00 builds one, lesson 06 measures with one.
+# $|f(x) - f(y)| \le \|x - y\|$ for all $x$ and $y$. Lesson 00 builds one, lesson 06 estimates a distance with one.
 #
-# **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** about a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -74,20 +75,22 @@ EXPLORED = 80
 # %% [markdown]
 # ## What is a margin?
 #
-# Two classes, one output $f$: the sign of $f(x)$ decides. If $f$ is 1-Lipschitz, then $|f(x)|$ is more than a score. To
-# change the class, the output has to come down to 0, and for that the *input* has to move by $|f(x)|$ at least. So
-# $|f(x)|$ is a **certified radius**: no change of $x$ shorter than that, by whomever, alters the decision.
+# There are two classes and one output $f$. The sign of $f(x)$ decides. If $f$ is 1-Lipschitz, then $|f(x)|$ is more
+# than a score. A change of class needs an output that reaches 0. For that the *input* has to move by at least $|f(x)|$.
+# So $|f(x)|$ is a **certified radius**: no change of $x$ that is shorter alters the decision.
 #
 # The loss HKR asks for two things at once. With labels $\pm 1$:
 #
 # $$\text{HKR} \;=\; -\underbrace{\bigl(\operatorname{mean}_{+} f - \operatorname{mean}_{-} f\bigr)}_{\text{KR}}
 # \;+\; \alpha\,\underbrace{\operatorname{mean}\,\max\bigl(0,\; \tfrac{m}{2} \mp f\bigr)}_{\text{hinge}}$$
 #
-# * **KR** (for Kantorovich and Rubinstein) pulls the two classes apart, on average.
-# * The **hinge** punishes each point whose output is not at least $m/2$ on its own side. $m$ is the margin that we ask
-#   for, `min_margin`.
+# * **KR** (for Kantorovich and Rubinstein) is the difference of the mean outputs of the two classes. It moves the
+#   classes apart, on average.
+# * The **hinge** adds a penalty for each point whose output is not at least $m/2$ on the correct side of 0. $m$ is the
+#   margin that we ask for, `min_margin`.
 #
-# $\alpha$ says how much the second counts. Here are two moons, a thousand points, a quarter of them kept for testing.
+# $\alpha$ is the weight of the hinge. The data are two moons with a thousand points. A quarter of them are kept for
+# testing.
 
 # %%
 (x, y), (x_test, y_test) = data.two_moons(1000, test_fraction=0.25, seed=0)
@@ -99,10 +102,11 @@ print(f"test accuracy: {accuracy:.3f}")
 assert accuracy >= 0.93
 
 # %% [markdown]
-# (How many test points lie at the tips of the moons is luck. Over ten draws, seeds 0 to 9, this network reached .952 to
-# .992, .969 in the mean, and .96 or more on nine of the ten. A share of .969 among 250 points has a standard deviation
-# of .011 from the draw alone, so the cell asks for three of them less than the mean. A network of half the width with a
-# layer less reached .944 to .984: .96 or more on six of them after 300 steps, and on five after 1,000.)
+# (The number of test points at the tips of the moons is random. Over ten draws, seeds 0 to 9, this network reached
+# accuracies from .952 to .992, with a mean of .969, and .96 or more on nine of the ten draws. A share of .969 among 250
+# points has a standard deviation of .011 from the draw alone. So the cell asks for the mean minus three standard
+# deviations. A network of half the width with one layer less reached .944 to .984. It reached .96 or more on six draws
+# after 300 steps, and on five after 1,000.)
 
 # %% [markdown]
 # ## See the margins
@@ -119,12 +123,12 @@ print(f"proved Lipschitz constant: at most {bound:.6f}")
 plots.picture(
     plots.plot_decision_field(field),
     plots.alt_text(field),
-    caption="The colour is the output f. Level lines are evenly spaced, as on a map of distances to the boundary.",
+    caption="The colour is the output f. The level lines are evenly spaced, as on a map of distances to the boundary.",
 )
 
 # %% [markdown]
-# No disc crosses it. Let us not trust the eye, but push: every one of these points, in 500 directions at random, by
-# 99.9 % of its radius.
+# No disc crosses it. To test this with numbers, move every one of these points in 500 random directions, by 99.9 % of
+# its radius.
 
 # %%
 rng = np.random.default_rng(0)
@@ -137,15 +141,16 @@ print(f"{certified.sum()} of {len(few)} points have a disc; median radius {np.me
 assert (signs[certified] == (few_classes[certified] == 1)[:, None]).all()
 
 # %% [markdown]
-# Not one of 25,000 pushes changed a decision. (A point that is classified wrongly has no disc: of a wrong answer there
-# is nothing to certify.)
+# Not one of the 25,000 moves changed a decision. (A point that is classified wrongly has no disc, because there is
+# nothing to certify about a wrong answer.)
 #
 # ## Which part of the loss does the work?
 #
-# Try the extremes: KR alone ($\alpha = 0$), which makes the mean distance between the classes as large as a
-# 1-Lipschitz function can; and the hinge alone ($\alpha = \infty$).
+# Try the two extremes. KR alone ($\alpha = 0$) makes the difference of the mean outputs as large as a 1-Lipschitz
+# function can. The other extreme is the hinge alone ($\alpha = \infty$).
 #
-# Predict: the best *distance* between the classes, or no care for distance at all: which one classifies better?
+# Predict which one classifies better: the network that only makes the *distance* between the classes large, or the one
+# that does not use this distance at all.
 
 # %%
 accuracies, distances, fields = [], [], []
@@ -169,13 +174,12 @@ for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.i
 plots.picture(
     plots.plot_decision_fields(fields),
     " ".join(map(plots.alt_text, fields)),
-    caption="From left to right: the boundary bends more and more, and the discs shrink.",
+    caption="From left to right, the boundary bends more and more, and the discs become smaller.",
 )
 
 # %% [markdown]
-# **Surprise**: the network that holds the classes furthest apart classifies worst, though it is *strictly better* at
-# what KR measures. It is not even a matter of where it cuts: with the best of all thresholds in place of 0, it does
-# hardly better.
+# **Surprise**: the network that moves the classes furthest apart classifies worst, although it is *strictly better* at
+# what KR measures. The threshold 0 is not the cause: with the best of all thresholds, its accuracy is hardly higher.
 
 # %%
 print(f"KR alone, with the best threshold: {best:.3f}")
@@ -184,20 +188,21 @@ assert accuracies[0] < accuracies[1] <= accuracies[2] + 0.01
 assert distances[0] > distances[1] > distances[2]
 
 # %% [markdown]
-# Why? KR is a mean. A point that is far on its right side and moves on by 0.1 counts as much as a point on the wrong
-# side that comes back by 0.1. And slope is scarce: $f$ may not be steeper than 1. So KR spends it where most of the
-# mass gains, along the straight way from one moon to the other, and gives up the tips, which lie on the wrong side of
-# any straight cut. (KR is also blind to a constant: $f + 5$ is as good as $f$. So nothing puts the boundary at 0.)
+# Why? KR is a mean. Suppose that an output far on the correct side moves further by 0.1. This counts as much as an
+# output on the wrong side that moves back by 0.1. And the slope is limited: $f$ may not be steeper than 1. So KR makes
+# $f$ steep where most points gain from it, along the straight line from one moon to the other. The tips of the moons
+# lie on the wrong side of any straight boundary, and KR accepts that. (KR also ignores constants: $f + 5$ has the same
+# KR as $f$. So nothing puts the boundary at 0.)
 #
-# The hinge alone has the opposite fault: a point beyond $m/2$ is good enough. Nobody asks for more, and so the discs
-# stay as small as they may be. HKR buys most of both: nearly the accuracy of the one, nearly the radius of the other.
-# With $\alpha$ you choose how much of the tips you sell.
+# The hinge alone has the opposite fault. It has no penalty for an output beyond $m/2$, so the training does not make
+# the discs any larger. HKR has nearly the accuracy of the hinge and nearly the radius of KR. With $\alpha$ you choose
+# between the two: the larger $\alpha$, the more the points at the tips count.
 #
 # ## Circles
 #
-# A second data set, to move the sliders on: an inner circle that is to be positive, an outer one negative, with $0.5$
-# between them. Press Start, then move α and the margin, and watch the last number below the picture, the points on
-# their side of 0. What does a margin do that is wider than the gap?
+# The explorer below uses a second data set: an inner circle, which should be positive, and an outer circle, which
+# should be negative. The gap between them is $0.5$. Press Start, then move α and the margin. Watch the last number
+# below the picture, the share of points on the correct side of 0. What happens when the margin is wider than the gap?
 
 # %%
 (inner_and_outer, ring), _ = data.circles(250)
@@ -205,7 +210,7 @@ explorer = WassersteinExplorer(inner_and_outer[ring == 1], inner_and_outer[ring 
 explorer
 
 # %% [markdown]
-# The same by code: HKR with $\alpha = 10$ and a margin of 0.3.
+# The next cell does the same by code: HKR with $\alpha = 10$ and a margin of 0.3.
 
 # %%
 explorer.state = {"alpha": 10.0, "min_margin": 0.3, "steps": EXPLORED, "arrows": False}
@@ -219,9 +224,9 @@ assert explorer.data.accuracy >= 0.95
 explorer.static()
 
 # %% [markdown]
-# The boundary closes around the inner circle. The best $f$ for KR on circles is a function of the distance to the
-# center, and its level lines are circles: here the distance and the classes want the same thing, and $\alpha$ has
-# hardly anything to trade. Moons are the harder case.
+# The boundary surrounds the inner circle. On circles the best $f$ for KR is a function of the distance to the center,
+# so its level lines are circles, and one of them separates the classes. So the two goals agree here, and $\alpha$
+# changes little. Moons are the harder case.
 #
 # ## Exercises
 #
@@ -276,9 +281,9 @@ course.check("margins.hkr", hkr)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 08 certifies networks with many classes, where a $\sqrt 2$ comes in.
+# * Lesson 08 certifies networks with many classes. The radius then contains a factor $\sqrt 2$.
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the loss of this lesson.
 # * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
-#   NeurIPS 2022: what is traded for what, and why the network is never the limit.
+#   NeurIPS 2022: accuracy against robustness, and why the network is never the limit.
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training*, NeurIPS 2018: margins as certificates.

@@ -21,14 +21,14 @@
 # %% [markdown]
 # # Certify Fashion-MNIST: accuracy that no attack can take away
 #
-# **You will learn** to train a convolutional network whose decisions come with a certificate, to read off how much of
-# its accuracy no attack can take away, to set it against real attacks, and to choose between accuracy and
+# **You will learn** how to train a convolutional network whose decisions have certificates, how to compute which part
+# of its accuracy no attack can take away, how to compare this with real attacks, and how to choose between accuracy and
 # robustness.
 #
 # **You need** Keras (`Sequential`, `compile`, `fit`) and the idea of a 1-Lipschitz network: moving the image by a
 # distance moves the output by no more than that (lesson 00 or 01).
 #
-# **It takes** about six minutes of computing on two CPU cores, and an hour of yours.
+# **It takes** about six minutes of computing on two CPU cores, and an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -77,8 +77,9 @@ ATTACK_STEPS = 40
 # %% [markdown]
 # ## What is to be certified?
 #
-# Fashion-MNIST: 28 × 28 pixels, grey levels from 0 to 1, ten kinds of clothes. All distances below are Euclidean, in
-# these units: to turn one pixel from black to white is a change of size 1, and so is to change every pixel by 1/28.
+# The data are Fashion-MNIST: images of ten kinds of clothes, with 28 × 28 pixels and grey levels from 0 to 1. All
+# distances below are Euclidean, in these units. A change of one pixel from black to white has size 1. A change of every
+# pixel by 1/28 has size 1 as well.
 
 # %%
 try:
@@ -93,14 +94,18 @@ print(f"{len(x_train)} images to train on, {len(x_test)} to test")
 print(f"from an image to the nearest of another class: {np.median(others.min(axis=1)):.2f} (median of 500)")
 
 # %% [markdown]
-# Keep that number in mind. If the nearest image of another class is about 5 away, then no classifier that is right on
-# both can be certified beyond half of it there; and a change of 0.5 is a tenth of that way, faint to the eye.
+# Remember that number. Suppose that the nearest image of another class is at a distance of about 5. A classifier that
+# is right on both images cannot have certified radii above half of that for both. A change of 0.5 is a tenth of that
+# distance, and hardly visible.
 #
 # ## A network with a constant
 #
-# Two convolutions, two poolings, two dense layers, each of which stretches no distance: a chain of such layers
-# stretches none either. `bound="tight"` measures the convolution itself and brings its norm up to 1 (lesson 04). The
-# last layer gives each class one direction of length 1.
+# The network has two convolutions, two poolings and two dense layers. All layers but the last are 1-Lipschitz: none of
+# them stretches a distance, so all of them together do not either. `bound="tight"` bounds the norm of the convolution
+# itself, and brings it up to nearly 1 (lesson 04).
+#
+# The last layer, `FrobeniusDense`, gives each class one direction of length 1. So each *single* logit is 1-Lipschitz.
+# The vector of all ten logits is not: one change of the image can move several logits at once.
 
 
 # %%
@@ -122,10 +127,10 @@ def network():
 # %% [markdown]
 # ## How should it be trained?
 #
-# A cross-entropy wants logits that are far apart. An ordinary network makes its weights large and gets them; this one
-# cannot. So the loss is told at which scale to read the logits: a cross-entropy of $\tau$ times the logits. With a
-# large $\tau$ an image that is right by a small margin is good enough; with a small $\tau$ every image goes on asking
-# for more margin.
+# A cross-entropy is small only if the logits are far apart. An ordinary network reaches that with large weights. This
+# one cannot. So the loss multiplies the logits by a factor $\tau$ before it takes the cross-entropy. With a large
+# $\tau$, a small margin already gives an image a small loss. With a small $\tau$, every image needs a wider margin for
+# a smaller loss.
 #
 # The learning rate rises in the first tenth of the training and falls to almost nothing at the end.
 
@@ -150,9 +155,10 @@ print(f"test accuracy: {accuracy:.3f}")
 # %% [markdown]
 # ## How far does each decision hold?
 #
-# If one logit leads another by the margin $m$, and no change of size $r$ can move their difference by more than
-# $c\,r$, then the class cannot change within $r = m / c$: the **certified radius**. It needs the constant $c$ of a
-# *difference* of two logits. First, is the network what it claims to be?
+# Suppose that the largest logit exceeds another one by the margin $m$, and that a change of size $r$ moves their
+# difference by at most $c\,r$. Then no change smaller than $r = m / c$ makes the other logit larger. The smallest of
+# these $r$ over all other classes is the **certified radius**. It needs the Lipschitz constant $c$ of a *difference* of
+# two logits. First, look at the constant of the whole network:
 
 # %%
 certificate = certification.certify(model, search=False)
@@ -160,10 +166,16 @@ print(f"Lipschitz constant of the whole network: at most {certificate.upper_boun
 assert certificate.upper_bound < np.inf
 
 # %% [markdown]
-# A bound from above, layer by layer, that holds for all images. (Lesson 01 searches for what is really reached, from
-# below.) The radius asks for less: the constants of *pairs* of classes, $c_{ij} = L\,\|w_i - w_j\|$, with the constant
-# $L$ of all that comes before the last layer, and the directions $w_i$ and $w_j$ of the two classes. The usual rule
-# takes $\sqrt 2$ times the constant of the whole, whatever the two directions are.
+# This is an upper bound that holds for all images, the product of the bounds of all layers. (Lesson 01 also searches
+# for lower bounds.) **Why can it exceed 1?** It counts all ten logits together. The last layer divides the direction of
+# each class by its own length, and does nothing about the ten directions together. If some of them are similar, one
+# change of the image moves several logits at once. With ten directions of length 1, the norm of this layer lies between
+# 1 and $\sqrt{10} \approx 3.16$. No promise is broken: `FrobeniusDense` promises 1 for each logit.
+#
+# The radius does not need this number. It needs the constants of *pairs* of classes, $c_{ij} = L\,\|w_i - w_j\|$. Here
+# $L$ is the constant of all layers before the last one, and $w_i$ and $w_j$ are the directions of the two classes. The
+# more similar two directions are, the smaller is $c_{ij}$. The usual rule takes $\sqrt 2$ times the constant of the
+# whole network for every pair.
 
 # %%
 pairs = certification.pairwise_bounds(model)
@@ -177,14 +189,15 @@ radii = certification.certified_radius(model, x_test, y_test, bounds=pairs)
 plots.picture(
     plots.plot_radii(radii),
     plots.alt_text(radii),
-    caption="Each test image has a radius of its own; those that are classified wrongly have 0.",
+    caption="Each test image has its own radius. Images that are classified wrongly have the radius 0.",
 )
 
 # %% [markdown]
 # ## What accuracy is left?
 #
-# An image counts at $\varepsilon$ if it is classified correctly and its radius is larger than $\varepsilon$. That
-# share is the **certified accuracy**: no change of size up to $\varepsilon$, by whatever attack, can leave less.
+# An image counts at $\varepsilon$ if it is classified correctly and its radius is larger than $\varepsilon$. The share
+# of these images is the **certified accuracy**. No attack with changes of size up to $\varepsilon$ can make the
+# accuracy smaller than that.
 
 # %%
 epsilons = np.linspace(0, 1.5, 61)
@@ -192,7 +205,7 @@ certified = radii.accuracy_at(epsilons)
 plots.picture(
     plots.plot_certified_accuracy(certified),
     plots.alt_text(radii.accuracy_at((0, 36 / 255, 0.5, 1.0))),
-    caption="Certified accuracy begins at the accuracy and can only fall; how slowly is what training decides.",
+    caption="Certified accuracy starts at the accuracy and can only fall. The training decides how fast it falls.",
 )
 
 # %%
@@ -202,11 +215,12 @@ assert np.all(np.diff(certified.certified) <= 0)
 assert certified.certified[0] <= radii.accuracy
 
 # %% [markdown]
-# ## Can it be broken?
+# ## Can an attack break a certificate?
 #
-# A certificate that an attack beats would be a lie. DeepFool walks to the nearest place where the class changes, step
-# by step along the gradients. What it finds is an upper bound of the true distance, the radius a lower one: **each
-# certificate must lie below each attack's distance**, for every single image.
+# If an attack changes the class within the certified radius, the certificate is false. DeepFool looks for the nearest
+# point where the class changes, step by step along the gradients. The distance that it finds is an upper bound of the
+# true distance, the radius is a lower bound. So **the certified radius must not exceed the distance of the attack**,
+# for every single image.
 
 # %%
 attack = certification.attack(model, x_test[:ATTACKED], y_test[:ATTACKED], method="deepfool")
@@ -221,12 +235,12 @@ assert np.all(attack.found[right] >= there.radii[right])
 plots.picture(
     plots.plot_certified_accuracy(there.accuracy_at(epsilons).beside(attack)),
     plots.alt_text(there.accuracy_at().beside(attack)),
-    caption="The truth lies in the grey band: no attack can leave less than its lower edge; this one left the upper.",
+    caption="The accuracy under the best attack lies in the grey band, between the proof and what DeepFool left.",
 )
 
 # %% [markdown]
-# And a second attack, of another kind, that stays inside: projected gradient descent within 0.999 of each image's own
-# radius. If the theory is right, it cannot succeed even once.
+# The second attack is projected gradient descent. It stays within 0.999 times the radius of each image. If the theory
+# is right, it never succeeds.
 
 # %%
 inside = certification.attack(
@@ -237,11 +251,11 @@ inside = certification.attack(
     steps=ATTACK_STEPS,
     starts=2,
 )
-print(f"attacks inside of the certified radius: {len(inside)}, of which succeeded: {inside.success.sum()}")
+print(f"attacks within the certified radius: {len(inside)}, successful: {inside.success.sum()}")
 assert not inside.success.any()
 
 # %% [markdown]
-# What does such an attack look like? For a network with a certificate, it has to draw.
+# What do the changes of an attack look like? For a network with certificates, they have to be large enough to see.
 
 # %%
 changed = measure.adversarial_pairs(attack, x_test[:ATTACKED], radii=None)
@@ -254,11 +268,10 @@ plots.picture(
 # %% [markdown]
 # ## Change the inverse temperature
 #
-# One number was chosen without saying why: $\tau = 3$. Train the same network with 0.5 and with 1, everything else
-# equal.
+# So far $\tau$ was 3, without a reason. Now train the same network with 0.5 and with 1, and keep everything else.
 #
-# **Before you look**: which of the three is right most often, and which has the largest share of images that are
-# certainly right under every change up to 1? Write down a guess.
+# **Predict**: which of the three has the highest accuracy, and which has the largest share of images that are certainly
+# right under every change up to 1?
 
 # %%
 TAUS = (0.5, 1, 3)
@@ -290,23 +303,24 @@ plots.picture(
     figure,
     "Certified accuracy against the size of a change for τ = 0.5, 1 and 3. The larger τ, the higher the line "
     "begins and the sooner it falls: the lines cross.",
-    caption="The lines cross: which network is best depends on how large a change you are afraid of.",
+    caption="The lines cross: the best network depends on the size of the changes that it has to resist.",
 )
 
 # %% [markdown]
-# **Surprise**: the network that is right *least* often is certified furthest. At a change of 1 it guarantees far more
-# images than the one that is right most often, and nothing in the test accuracy would have told you. No setting wins
-# everywhere: what can be had is a frontier, and $\tau$ walks along it.
+# **Surprise**: the network with the *lowest* accuracy has the largest certified radii. At changes up to 1 it guarantees
+# far more images than the network with the highest accuracy. The test accuracy does not show that. No setting is best
+# everywhere. The best pairs of accuracy and robustness form a frontier, and $\tau$ chooses a point on it.
 #
-# Does the accuracy grow with $\tau$ for ever? No: the larger $\tau$, the longer it takes to get there. After 48 steps
-# on 4,000 images $\tau = 100$ reached .743 and .731 (two seeds), $\tau = 10$ .751 and .763, $\tau = 3$ .769 and .759.
-# Which one is right most often depends on how long you train; which one holds furthest did not, as far as we tried.
+# Does the accuracy always grow with $\tau$? No: the larger $\tau$, the longer the training takes. After 48 steps on
+# 4,000 images $\tau = 100$ reached .743 and .731 (two seeds), $\tau = 10$ reached .751 and .763, and $\tau = 3$ reached
+# .769 and .759. Which $\tau$ has the highest accuracy depends on how long you train. Which one has the largest radii
+# did not depend on it, as far as we tried.
 #
 # ## Another parameter
 #
-# HKR, the loss of lesson 07, has a parameter of its own: the weight $\alpha$ of the hinge. Below are networks for the
-# digits that were trained with both losses. Choose HKR and move $\alpha$ from 1 to 100; then look where the
-# crossentropies lie.
+# HKR, the loss of lesson 07, has another parameter: the weight $\alpha$ of the hinge. The explorer below shows networks
+# for the digits that were trained with both losses. Choose HKR and move $\alpha$ from 1 to 100. Then compare with the
+# networks that were trained with a cross-entropy.
 
 # %%
 explorer = TradeoffExplorer()
@@ -324,8 +338,8 @@ assert eager.loss_parameter > careful.loss_parameter
 # %% [markdown]
 # ## What can be reached?
 #
-# Five epochs, the whole data set and this network: the documentation's page on Fashion-MNIST has the frontier, with
-# seeds, times and the command that made it.
+# The page on Fashion-MNIST in the documentation shows the frontier of this network after five and twenty epochs on the
+# whole data set, with seeds, times and the command that computes it.
 #
 # ## Exercises
 #
@@ -380,7 +394,7 @@ course.check("certificates.share", share)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 09 looks at the gradients of such a network; lesson 10 saves, exports and serves it.
+# * Lesson 09 looks at the gradients of such a network. Lesson 10 saves, exports and serves one.
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training: scalable certification of perturbation invariance for
 #   deep neural networks*, NeurIPS 2018: radii from margins.
 # * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,

@@ -21,12 +21,13 @@
 # %% [markdown]
 # # Explain with gradients: what would have to change?
 #
-# **You will learn** to ask a network *why* with its gradient, why the answer of a 1-Lipschitz network has length 1 and
-# can be read, and to turn it into a counterfactual: the same image, changed until the network decides otherwise.
+# **You will learn** how the gradient explains a decision of a network, why the gradient of a 1-Lipschitz network has
+# length 1 and shows meaningful shapes, and how to compute a counterfactual with it: the same image, changed until the
+# network decides otherwise.
 #
 # **You need** lesson 00, and the gradient of a function of several variables.
 #
-# **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** about a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -81,8 +82,8 @@ TESTS = 2_000
 # %% [markdown]
 # ## Two kinds of shoes
 #
-# Sneakers (class 0) and ankle boots (class 1) of Fashion-MNIST, 28 × 28 pixels, grey levels from 0 to 1. If you had to
-# turn a sneaker into a boot with a pencil, what would you draw? Remember your answer.
+# The data are sneakers (class 0) and ankle boots (class 1) of Fashion-MNIST, with 28 × 28 pixels and grey levels from 0
+# to 1. If you had to turn a sneaker into a boot with a pencil, what would you draw? Remember your answer.
 
 # %%
 try:
@@ -101,11 +102,11 @@ print(f"{len(x_train)} images to train on, {len(x_test)} to test: {names[0]} is 
 # %% [markdown]
 # ## Two networks
 #
-# The same widths, and one output $f(x)$: the sign decides. The ordinary network has ReLUs and is trained with
-# crossentropy. The 1-Lipschitz one has layers whose singular values are 1 (`SpectralDense`), sorts in place of ReLUs
-# (`GroupSort2`), and **HKR** as its loss: push the mean scores of the two classes as far apart as a 1-Lipschitz
-# function can (the Kantorovich-Rubinstein part), and penalize the images that stay within a margin of the boundary
-# (the hinge).
+# Both networks have the same widths and one output $f(x)$, whose sign decides. The ordinary network has ReLUs and is
+# trained with cross-entropy. The 1-Lipschitz network has layers whose singular values are 1 (`SpectralDense`) and sorts
+# in place of ReLUs (`GroupSort2`). Its loss is **HKR**, which has two parts. The Kantorovich-Rubinstein part moves the
+# mean scores of the two classes as far apart as a 1-Lipschitz function can. The hinge penalizes images whose score is
+# wrong or within a margin of the boundary.
 
 # %%
 lipschitz = Sequential(
@@ -148,8 +149,8 @@ for name, radii in certain.items():
     assert radii.accuracy > 0.85
 
 # %% [markdown]
-# The ordinary network is a little more accurate. That is the usual price, and lesson 07 is about it. Here we ask what
-# is bought with it.
+# The ordinary network is a little more accurate. That is the usual price of robustness, and lesson 07 is about it. Here
+# we ask what the 1-Lipschitz network gives in return.
 #
 # ## How long is the gradient?
 #
@@ -160,7 +161,7 @@ norms = [measure.input_gradient_norms(model, x_test) for model in (lipschitz, or
 plots.picture(
     plots.plot_gradient_norms(norms, constant=1.0),
     plots.alt_text(norms[0]) + " " + plots.alt_text(norms[1]),
-    caption="Every gradient of the 1-Lipschitz network is in the one bar at 1.",
+    caption="The norms of all gradients of the 1-Lipschitz network are in one bar at 1.",
 )
 
 # %%
@@ -171,18 +172,20 @@ assert norms[0].norms.min() > 0.99  # ... and here, never below it either
 assert norms[1].norms.max() > 2 * norms[1].norms.min()
 
 # %% [markdown]
-# *At most* 1 is the promise. *Exactly* 1, everywhere, is the architecture: on its way back the gradient meets matrices
-# that are at least as wide as the gradient is long, with all singular values 1, and sorts, which only change places.
-# None of them can shorten it. (The exercises try what a ReLU does.)
+# The constraint promises a norm of *at most* 1. The architecture makes it *exactly* 1 everywhere, up to rounding.
+# Computed backwards, the gradient is multiplied by matrices whose singular values are all 1 and which do not reduce its
+# dimension. The sorts only change the order of its entries. None of these steps makes it shorter. (The exercises try
+# what a ReLU does.)
 #
-# So the gradients of this network differ in nothing but their **direction**: all that is left to say is said by where
-# they point. And there the loss comes in. For the best possible Kantorovich-Rubinstein score, the gradient at $x$
-# points along the straight line on which optimal transport would move $x$ to the other class (Serrurier et al. 2023).
+# So the gradients of this network differ only in their **direction**. The loss decides about this direction. For the
+# best possible Kantorovich-Rubinstein score, the gradient at $x$ points along the straight line on which optimal
+# transport would move $x$ to the other class (Serrurier et al. 2023).
 #
 # ## Where does it point?
 #
-# Three images of each class that both networks decide rightly. The map shows the gradient of the *margin*, by which
-# the decision falls: vermillion is where more light would support the decision, blue where it would speak against it.
+# Take three images of each class that both networks classify correctly. The map shows the gradient of the *margin*, the
+# lead of the class that the network chooses. In vermillion places, brighter pixels would make the margin larger. In
+# blue places, they would make it smaller.
 
 # %%
 right = certain["1-Lipschitz"].correct & certain["ordinary"].correct
@@ -192,7 +195,7 @@ ordinary_maps = measure.saliency(ordinary, x_test[shown])
 plots.picture(
     plots.plot_saliency(ordinary_maps, title="Ordinary network: where the margin comes from"),
     "The ordinary network. " + plots.alt_text(ordinary_maps),
-    caption="The ordinary network. Could you tell from the maps which things it was trained on?",
+    caption="The ordinary network. Do the maps show what it was trained on?",
 )
 
 # %%
@@ -200,14 +203,14 @@ lipschitz_maps = measure.saliency(lipschitz, x_test[shown])
 plots.picture(
     plots.plot_saliency(lipschitz_maps, title="1-Lipschitz network: where the margin comes from"),
     "The 1-Lipschitz network. " + plots.alt_text(lipschitz_maps),
-    caption="The 1-Lipschitz network, same images: the shaft above the heel, and the sole below.",
+    caption="The 1-Lipschitz network, same images: the maps show the shaft above the heel, and the sole below.",
 )
 
 # %% [markdown]
-# Shaft and sole: what one would draw with a pencil. But a picture that pleases is no measurement. What should a good
-# direction look like, in numbers? Moving all sneakers to where the boots are takes, on average, the **difference of the
-# two mean images**. The cosine between a gradient and that difference is 1 if they point the same way, and 0 if they
-# have nothing to do with each other.
+# The shaft and the sole are what one would draw with a pencil. But a convincing picture is not a measurement. How can
+# we measure whether a direction is good? To move all sneakers to the boots, each has to move, on average, by the
+# **difference of the two mean images**. The cosine between a gradient and this difference is 1 if they point in the
+# same direction, and 0 if they are orthogonal.
 
 # %%
 between = (x_train[y_train == 1].mean(axis=0) - x_train[y_train == 0].mean(axis=0)).ravel()
@@ -223,8 +226,8 @@ assert agreement["1-Lipschitz"] > agreement["ordinary"] + 0.05
 # %% [markdown]
 # ## Is a stable map a better map?
 #
-# A fair objection: perhaps the ordinary map looks like noise because it *is* noise, and another picture would come out
-# if the image moved a little. Predict: add random noise of length 0.5 to every image. How similar, as a cosine, is the
+# Perhaps the map of the ordinary network looks like noise because it *is* noise, and a small change of the image would
+# give a different map. Let us add random noise of length 0.5 to every image. Predict: how similar, as a cosine, is the
 # new map to the old one, for each of the networks?
 
 # %%
@@ -239,21 +242,21 @@ for model in (lipschitz, ordinary):
     assert np.median(similar) > 0.9
 
 # %% [markdown]
-# **Surprise**: both hardly move. The ordinary network's map is not a picture of noise; it is a faithful picture of a
-# function that really does look at scattered pixels. Stability says nothing about sense: the map is right, and what it
-# shows is how the network decides.
+# **Surprise**: both maps hardly change. So the map of the ordinary network is not noise. It is a correct map of a
+# function that depends on scattered pixels. A stable map need not be a meaningful one: it shows how the network
+# decides, and this network decides by scattered pixels.
 
 # %% [markdown]
 # ## Follow it, one step
 #
-# How far is the boundary, where $f = 0$? A 1-Lipschitz score needs a way of at least $|f(x)|$ to fall to 0. That is the
-# image's **certificate**: no change that is shorter can alter the decision. And if the gradient has norm 1 and does not
-# turn on the way, then
+# How far is the boundary, where $f = 0$? The score is 1-Lipschitz, so an image has to move by at least $|f(x)|$ before
+# its score is 0. That is the image's **certificate**: no shorter change can alter the decision. If the gradient has
+# norm 1 and is constant along the way, then
 #
 # $$x' = x - f(x)\,\nabla f(x)$$
 #
-# gets there, with a step of exactly that length. Try the same formula on both networks. (`saliency` gives the gradient
-# of the margin $|f|$, so $|f|\,\nabla |f|$ is the same step, whichever the sign.)
+# lies on the boundary, after a step of exactly that length. Try the same formula on both networks. (`saliency` gives
+# the gradient of the margin $|f|$, so $|f|\,\nabla |f|$ is the same step, whichever the sign.)
 
 # %%
 for model in (lipschitz, ordinary):
@@ -266,24 +269,24 @@ for model in (lipschitz, ordinary):
     print(f"{'':12s} |f| is now {np.median(after.margins / before.margins):.3f} of what it was")
     if model is lipschitz:
         assert not changed.any()  # the certificate: a step of this length cannot cross
-        assert np.median(after.margins / before.margins) < 0.1  # and it all but arrives
+        assert np.median(after.margins / before.margins) < 0.1  # and it nearly reaches the boundary
 
 # %% [markdown]
-# The 1-Lipschitz network ends at the boundary or just before it, and not one of the steps crosses it: it must not, that
-# is the certificate. For the ordinary network the score is a number without a unit. The same formula throws the image
-# far beyond the boundary, to a place where no image is: the images themselves are vectors of length 9 or so.
+# For the 1-Lipschitz network the steps end at the boundary or just before it. None of them crosses it, as the
+# certificate says. For the ordinary network the score is not a distance. The same formula moves the image far beyond
+# the boundary, to a point that is no longer an image: the images themselves are vectors of length about 9.
 #
 # ## Follow it, all the way
 #
-# To compare the two fairly, divide by the squared norm, as Newton would, and correct a few times:
-# $x \leftarrow x - (f(x) - g)\,\nabla f(x) / \|\nabla f(x)\|^2$, where $g$ is the score that we want. With $g = 0$ this
-# is the attack that is known as DeepFool, here in four lines: it looks for the nearest point of the boundary.
+# For a fair comparison, divide by the squared norm of the gradient, as in Newton's method, and repeat the step a few
+# times: $x \leftarrow x - (f(x) - g)\,\nabla f(x) / \|\nabla f(x)\|^2$, where $g$ is the score that we want. With
+# $g = 0$ this is the attack DeepFool in four lines: it looks for the nearest point of the boundary.
 #
-# Such a walk ends close to the boundary, seldom right on it. How far may the boundary still be? At least as far as the
-# certificate of the *end* says. So nobody gets nearer than the certificate, if we count honestly: the way, and what is
-# certified at its end, are together at least as long as what was certified at the beginning. (Near the boundary the
-# score is a small difference of large numbers, and float32 would see little but its own rounding. So we compute in
-# float64. What rounding is left is about 1e-13, and 1e-9 allows for it.)
+# Such a walk ends close to the boundary, but seldom exactly on it. The remaining distance to the boundary is at least
+# the certified radius of the *last* point. So the cell checks this: the length of the walk plus the certified radius of
+# its last point is at least the certified radius of the first point. (Near the boundary the score is a small difference
+# of large numbers, and in float32 most of it would be rounding. So we compute in float64. The remaining rounding is
+# about 1e-13, and 1e-9 allows for it.)
 
 # %%
 exact = {model.name: operators.float64_copy(model) for model in (lipschitz, ordinary)}
@@ -304,19 +307,20 @@ assert np.median(reached["1-Lipschitz"]) < 1.1  # and the gradient nearly gets t
 assert np.median(reached["ordinary"]) > 1.5
 
 # %% [markdown]
-# For the 1-Lipschitz network the certificate (nothing can be nearer) and the walk (this near it is) meet within a few
-# percent: together they say where the boundary *is*. The ordinary network has a certificate as well, from the singular
-# values of its layers, but a lazy one: between it and what the walk finds there is a gap in which nothing is known.
+# For the 1-Lipschitz network, the certificate (the boundary is at least this far) and the walk (the boundary is at most
+# this far) agree within a few percent. Together they say how far the boundary *is*. The ordinary network has a
+# certificate as well, from the singular values of its layers, but it is loose: the true distance lies somewhere in the
+# gap between the certificate and the walk.
 
 # %% [markdown]
 # ## A counterfactual
 #
-# Do not stop at the boundary. Walk on until the network is as sure of the other class as it was of this one: $g =
-# -f(x)$. What comes out answers the question "what would have to be different, so that you would say the opposite?"
-# The first row is what we had, the second what we get, the third the change. Numbers below it: the distance within
-# which a change of class is impossible, and how far we walked.
+# Now do not stop at the boundary. Continue until the score has the same size for the other class: $g = -f(x)$. The
+# result answers the question: "what would have to be different, so that the network decides the opposite?" The first
+# row shows the images, the second row the changed images, and the third row the change. The numbers below are the
+# certified radius and the length of the change.
 #
-# Predict: which of the two networks will draw?
+# Predict: for which of the two networks does the change look like a drawing?
 
 # %%
 pairs = {}
@@ -342,14 +346,14 @@ for model in (ordinary, lipschitz):
 plots.picture(
     plots.plot_adversarial_pairs(pairs["ordinary"], title="Ordinary network, attacked"),
     "The ordinary network. " + plots.alt_text(pairs["ordinary"]),
-    caption="The ordinary network calls the second row the opposite of the first, with equal conviction.",
+    caption="The ordinary network gives the second row the opposite class, with a score of the same size.",
 )
 
 # %%
 plots.picture(
     plots.plot_adversarial_pairs(pairs["1-Lipschitz"], title="1-Lipschitz network, attacked"),
     "The 1-Lipschitz network. " + plots.alt_text(pairs["1-Lipschitz"]),
-    caption="The 1-Lipschitz network: shafts and soles are taken off the boots, and put onto the sneakers.",
+    caption="The 1-Lipschitz network: the change removes shafts and soles from boots, and adds them to sneakers.",
 )
 
 # %%
@@ -358,16 +362,16 @@ way, certified = (
     2 * pairs["1-Lipschitz"].radii,
 )  # to the boundary, and as far again
 print("way to the mirrored score, over twice the certificate:", np.round(way / certified, 3))
-# What the score lacks at the end of the walk would take this way at least:
+# The last point misses the wanted score by a little; to reach it would take at least this distance:
 missing = np.abs(np.asarray(exact["1-Lipschitz"](x, training=False))[:, 0] - goal) / certain["1-Lipschitz"].bounds[0, 0]
 assert (way + missing > certified - 1e-9).all()
 assert (way / certified).max() < 1.5
 
 # %% [markdown]
-# **Surprise**: both were made by the same algorithm, an *adversarial attack*. On the ordinary network it gives what the
-# word suggests: an image that we would still call by its old name. On the 1-Lipschitz network it is a drawing lesson.
-# Nobody told that network what a shaft is. But its score cannot move by more than the image does, so each change has to
-# be worth its length, and the way from sneakers to boots that pays best leads over the shaft.
+# **Surprise**: the same algorithm, an *adversarial attack*, has made both pictures. On the ordinary network it gives a
+# typical adversarial example: people would still see the old class. On the 1-Lipschitz network it draws. Nobody has
+# told this network what a shaft is. But its score cannot change by more than the image does. So a change should
+# increase the score as much as its length allows, and to change a sneaker into a boot, that is a change of the shaft.
 #
 # This is a statement about directions, not a proof of understanding: where the network is wrong, its map explains the
 # mistake.
@@ -375,9 +379,10 @@ assert (way / certified).max() < 1.5
 # %% [markdown]
 # ## Look at any image
 #
-# Go through the test images of your network: at the left the image and the gradient of the margin; in the middle how
-# far each class is, certified; at the right the accuracy that is certified up to each distance. Order them by radius
-# and look at the first ones: would you have known? (The button *Start* attacks the image.)
+# Look at the test images of your network. The left panel shows the image and the gradient of the margin. The middle
+# panel shows the certified distance to each other class. The right panel shows the certified accuracy for each
+# distance. Order the images by radius and look at the first ones: would you have known their class? (The button *Start*
+# attacks the image.)
 
 # %%
 explorer = CertificateExplorer(lipschitz, x_test, y_test)
@@ -446,8 +451,8 @@ course.check("explanations.walk", walk)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 06 has the Wasserstein distance, whose best witness has these gradients; lesson 07 the price in accuracy;
-#   lesson 08 the certificates.
+# * Lesson 06 is about the Wasserstein distance, whose best potential has such gradients. Lesson 07 is about the price
+#   in accuracy, lesson 08 about certificates.
 #
 # ## References
 #

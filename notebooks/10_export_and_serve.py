@@ -21,12 +21,12 @@
 # %% [markdown]
 # # Export and serve: take the promise along
 #
-# **You will learn** to turn a trained 1-Lipschitz network into a plain Keras model, to save, load and serve it, to read
-# the certificate off the *file*, and what must not be done to that file afterwards.
+# **You will learn** how to turn a trained 1-Lipschitz network into a plain Keras model, how to save, load and serve it,
+# how to compute the certificate from the *file*, and what must not be done to that file afterwards.
 #
-# **You need** lesson 00. Saving a Keras model once before helps.
+# **You need** lesson 00. It helps if you have saved a Keras model before.
 #
-# **It takes** about a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** about a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -83,8 +83,8 @@ ROUNDS = 30  # of timing
 # %% [markdown]
 # ## A small convolutional network
 #
-# It reads scikit-learn's digits, 8 × 8 pixels. Convolutions and dense layers are constrained; sorting and pooling by
-# the l2 norm stretch nothing by themselves.
+# The network classifies scikit-learn's digits, which have 8 × 8 pixels. Its convolutions and dense layers are
+# constrained. Sorting and pooling by the l2 norm are 1-Lipschitz without a constraint.
 
 # %%
 (x_train, y_train), (x_test, y_test) = data.digits()
@@ -119,10 +119,11 @@ assert accuracy > 0.85
 # %% [markdown]
 # ## Two kernels in every layer
 #
-# A constrained layer holds a **raw** kernel, which the optimizer moves, and the **constrained** one, `wbar`, which is
-# derived from it and predicts. `condense` writes the second over the first. Nothing that is predicted changes; what
-# training dragged along is gone, and further training starts from a tidy kernel. Look at the largest singular value,
-# the largest factor by which the kernel's matrix stretches a vector:
+# A constrained layer holds two kernels. The optimizer changes the **raw** kernel. The layer predicts with the
+# **constrained** kernel, `wbar`, which it computes from the raw one. `condense` overwrites the raw kernel with the
+# constrained one. The predictions do not change, and further training starts from a raw kernel that already satisfies
+# the constraint. Look at the largest singular values, the largest factors by which the matrices of the kernels stretch
+# a vector:
 
 # %%
 before = model.predict(x_test, verbose=0)
@@ -135,12 +136,12 @@ for layer, old, new in zip(measure.singular_values(model), raw, condensed, stric
 assert np.abs(model.predict(x_test, verbose=0) - before).max() < 1e-5
 
 # %% [markdown]
-# (The convolutions use 1/3 rather than 1: with 3 × 3 windows each pixel is seen up to nine times, so that the
-# convolution as a whole stretches three times as much as its kernel. Lesson 04 tells the story.)
+# (For the convolutions the value is 1/3 and not 1. With 3 × 3 windows each pixel is read up to nine times, so the
+# convolution may stretch three times as much as its kernel. Lesson 04 explains that.)
 #
 # ## Plain layers
 #
-# `vanilla_export` leaves the constrained kernel only, in a plain `Conv2D` or `Dense`:
+# `vanilla_export` keeps only the constrained kernels, in plain `Conv2D` and `Dense` layers:
 
 # %%
 export = model.vanilla_export()
@@ -152,8 +153,8 @@ print(f"largest difference of two predictions: {difference:.1e}")
 assert difference < 1e-5
 
 # %% [markdown]
-# And the promise? There is no constraint any more that could be asked. But `certify` does not ask: it decomposes the
-# weights that are there, layer by layer, and multiplies the bounds. It does so for plain Keras layers as well.
+# Does the promise still hold? The export has no constraint any more. But `certify` needs none: it computes a bound from
+# the weights of each layer, and multiplies these bounds. It does so for plain Keras layers as well.
 
 # %%
 promised = certification.certify(model, search=False)
@@ -164,12 +165,13 @@ assert exported.upper_bound <= 1
 assert abs(promised.upper_bound - exported.upper_bound) < 1e-5
 
 # %% [markdown]
-# Same weights, same certificate. It may be clearly below 1: that is what the convolutions leave unused.
+# The weights are the same, and so is the bound. It may be clearly below 1, because the norms of the convolutions may be
+# below 1.
 #
 # ## To a file, and back
 #
-# `.keras` holds the architecture and the weights. Loading it in safe mode (the default) refuses code from the file. Two
-# classes in ours are lipviz's own, sorting and pooling: `import lipviz` makes them known.
+# `.keras` holds the architecture and the weights. In safe mode (the default), loading refuses code from the file. Two
+# classes in our file belong to lipviz, sorting and pooling. `import lipviz` registers them with Keras.
 
 # %%
 model.save("digits_training.keras")
@@ -181,11 +183,11 @@ served = keras.models.load_model("digits.keras", safe_mode=True)
 assert np.abs(served.predict(x_test, verbose=0) - before).max() < 1e-5
 
 # %% [markdown]
-# Keep both files: the large one can be trained further (it has the optimizer's state too), the small one is for
+# Keep both files. The large one can be trained further, because it also has the optimizer's state. The small one is for
 # serving.
 #
-# Whoever receives `digits.keras` need not believe us. In a terminal, `lipviz certify digits.keras` proves the bound
-# from the file alone. Here is the first line of what it prints:
+# A person who receives `digits.keras` does not have to trust us. In a terminal, `lipviz certify digits.keras` proves
+# the bound from the file alone. Here is the first line of its output:
 
 # %%
 printed = io.StringIO()
@@ -198,8 +200,8 @@ assert status == 0
 assert abs(from_file.upper_bound - promised.upper_bound) < 1e-5
 
 # %% [markdown]
-# A certificate can travel beside the file. `save` writes it as JSON, with hashes of the weights and of the
-# configuration, and `check` says whether it speaks of the model at hand. In a terminal:
+# You can send the certificate together with the file. `save` writes it as JSON, with hashes of the weights and of the
+# configuration. `check` says whether a certificate belongs to a given model. In a terminal:
 # `lipviz certify digits.keras --check digits.json`.
 
 # %%
@@ -213,9 +215,9 @@ assert not received.check(model)
 # %% [markdown]
 # ## Serve it
 #
-# An answer of this server is a digit and a **certified radius**: a distance within which no change of the image, by
-# whomever, can alter the answer. It takes one subtraction and one division more than the answer alone: the margin
-# between the two largest logits, over $\sqrt 2\,L$, with $L$ from the file.
+# The server answers with a digit and a **certified radius**: no change of the image that is shorter can alter the
+# answer. The radius is the margin between the two largest logits, divided by $\sqrt 2\,L$, with $L$ from the file. So
+# it needs only one subtraction and one division more than the digit.
 
 # %%
 L = from_file.upper_bound
@@ -238,7 +240,7 @@ for (digit, radius), predicted, largest in zip(answers, certified.predicted, cer
     assert radius <= largest + 1e-5
 
 # %% [markdown]
-# For a server without lipviz, or without Keras, TensorFlow's SavedModel holds the whole computation as a graph:
+# For a server without lipviz or without Keras, a SavedModel of TensorFlow holds the whole computation as a graph:
 
 # %%
 if keras.backend.backend() == "tensorflow":
@@ -251,8 +253,8 @@ if keras.backend.backend() == "tensorflow":
 # %% [markdown]
 # ## How fast is it?
 #
-# Three networks of the same shape answer 256 images: the constrained one, its export, and a plain Keras network with
-# ReLU and max pooling. Predict: how much does the constraint cost?
+# Three networks of the same shape predict 256 images: the constrained one, its export, and a plain Keras network with
+# ReLU and max pooling. Predict: how much time does the constraint take?
 
 # %%
 plain = keras.Sequential(
@@ -280,16 +282,16 @@ for name, measured in times.items():
     print(f"{name:12s} {np.median(measured[1:]):6.2f} ms for 256 images")  # the first round compiles
 
 # %% [markdown]
-# **Surprise**: the constrained network and its export take the same time, but for what your machine was doing besides.
-# The expensive part, finding `wbar`, belongs to *training*: predictions use the one that is stored, as long as it was
-# made of the present kernel, which they check. So do not export
-# for speed; export for a file that is small and plain. What the plain network may gain is in its activations and
-# poolings: a ReLU and a maximum are cheaper than sorts and square roots.
+# **Surprise**: the constrained network and its export take the same time, apart from disturbances by other programs.
+# The expensive part, the computation of `wbar`, belongs to *training*. A prediction checks whether the stored `wbar`
+# was made from the present kernel, and then uses it. So do not export for speed. Export for a file that is small and
+# needs no constraint. The plain network may be faster for another reason: a ReLU and a maximum are cheaper than sorts
+# and square roots.
 #
 # ## What must not be done
 #
-# The export is a Keras model like any other. It can be compiled; it can be trained. Somebody gives it one more epoch,
-# with the same loss and a smaller learning rate than before. Predict: what happens to the bound?
+# The export is a Keras model like any other. It can be compiled and trained. Suppose that somebody trains it for one
+# more epoch, with the same loss and a smaller learning rate than before. Predict: what happens to the bound?
 
 # %%
 tuned = keras.models.load_model("digits.keras")
@@ -307,19 +309,20 @@ assert min(one_step) > 1  # a single step is enough for a layer ...
 assert bounds[2] > 1  # ... and an epoch for the whole
 
 # %% [markdown]
-# **Surprise**: a single step takes a layer above 1. All singular values sat exactly at the limit, and nothing holds
-# them there. Here they are, after the epoch; before it, all of a layer lay on one line:
+# **Surprise**: after a single step the norm of a layer is above 1. All singular values were exactly at the limit, and
+# no constraint keeps them there. The picture shows them after the epoch. Before it, all singular values of a layer were
+# on one line:
 
 # %%
 spectra = measure.singular_values(tuned)
 plots.picture(
     plots.plot_singular_values(spectra),
     plots.alt_text(spectra),
-    caption="The kernels of the export after one epoch: no longer flat, and the dense ones no longer below 1.",
+    caption="The kernels of the export after one epoch: values differ, and some of the dense layers exceed 1.",
 )
 
 # %% [markdown]
-# The accuracy does not give it away. But a server that goes on dividing by the old $L$ now promises too much:
+# The accuracy does not show that. But a server that still divides by the old $L$ now promises too much:
 
 # %%
 logits = np.sort(tuned.predict(x_test, verbose=0), axis=1)
@@ -331,13 +334,13 @@ print(f"mean radius that can be proved with the new weights: {proved.mean():.3f}
 assert claimed.mean() > proved.mean()
 
 # %% [markdown]
-# So: train the *constrained* model further, and export it again. And read $L$ off the file that is served, never from
-# memory.
+# So train the *constrained* model further, and export it again. Always compute $L$ from the file that is served. Never
+# reuse an old value.
 #
-# ## Half the bits
+# ## Weights with half the bits
 #
-# Servers like small numbers. `float16` keeps 11 significant binary digits, `bfloat16` 8. Predict: after rounding every
-# weight, is the network still 1-Lipschitz? Its layers?
+# Servers often store weights with 16 bits. `float16` keeps 11 significant binary digits, `bfloat16` 8. Predict: after
+# every weight has been rounded, is the network still 1-Lipschitz? Are its layers?
 
 # %%
 for dtype in ("float16", "bfloat16"):
@@ -351,20 +354,20 @@ for dtype in ("float16", "bfloat16"):
     assert abs(L_rounded / L - 1) < 0.02
 
 # %% [markdown]
-# Each dense layer is above 1 now: rounding moves singular values up and down, and the largest is the one that counts.
-# A layer that is *orthogonal* has nothing in reserve. The damage is small, and harmless as long as it is in the
-# certificate: the bound of the rounded file is as true as that of the exact one. Only a number that was copied from
-# before the rounding is wrong.
+# The norm of each dense layer is above 1 now: rounding moves singular values up and down, and the largest one is the
+# norm. All singular values of an *orthogonal* matrix are at the limit, so some of them exceed it. The difference is
+# small. It does no harm if the certificate includes it: a bound that is computed from the rounded file is as true as
+# one from the exact file. Only a bound from before the rounding is wrong.
 #
-# One thing this certificate does not cover: a server that also *computes* in half precision rounds every intermediate
-# result, which moves logits by an error that has nothing to do with $L$. `certification.logit_errors` measures it, and
-# `certified_radius(..., logit_error=E)` takes it off the margin.
+# This certificate does not cover one thing: a server that also *computes* in half precision rounds every intermediate
+# result. That changes the logits by an error that does not depend on $L$. `certification.logit_errors` measures it, and
+# `certified_radius(..., logit_error=E)` subtracts it from the margin.
 
 # %% [markdown]
 # ## Look at a layer of the file
 #
-# The layer explorer opens any layer, also one of a file. Left: all singular values of the layer that was trained on
-# without its constraint. How many are above 1? Then choose `SpectralDense` for comparison.
+# The layer explorer shows any layer, also one from a file. The left panel shows all singular values of the layer that
+# was trained without its constraint. How many are above 1? Then choose `SpectralDense` for comparison.
 
 # %%
 explorer = LayerExplorer(tuned.layers[7])
@@ -433,8 +436,8 @@ course.check("export.shrink", shrink)
 # %% [markdown]
 # ## Where to go next
 #
-# * Lesson 08 reads certificates, and attacks them; lesson 11 trains larger networks; lesson 12 brings models along from
-#   other libraries.
+# * Lesson 08 explains certificates and attacks, lesson 11 trains larger networks, and lesson 12 moves models from
+#   deel-lip.
 #
 # ## References
 #

@@ -21,13 +21,13 @@
 # %% [markdown]
 # # Train for real: watch it, schedule it, halve it, split it
 #
-# **You will learn** to look into a training while it runs, to move the weight of a loss during it, and what becomes of
-# a Lipschitz network and of its certificates when batches get small, learning rates large, numbers short and devices
-# many.
+# **You will learn** how to watch a training while it runs, how to change the weight of a loss during the training, and
+# what happens to a Lipschitz network and its certificates with small batches, large learning rates, half precision and
+# several devices.
 #
 # **You need** lesson 00, and an idea of the loss HKR, which is recalled below (lessons 06 and 07 are about it). No GPU.
 #
-# **It takes** about a minute of computing on two CPU cores, and an hour of yours.
+# **It takes** about a minute of computing on two CPU cores, and an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -73,8 +73,8 @@ IMAGES = 40_000
 # %% [markdown]
 # ## Where will it run?
 #
-# On a GPU, if Keras sees one; you change nothing. In a terminal, `lipviz doctor` tells you that, the backend, the
-# versions, and which data sets are here. In Python:
+# Keras uses a GPU if it finds one, and you change nothing. In a terminal, `lipviz doctor` prints whether there is one,
+# the backend, the versions, and which data sets are available. In Python:
 
 # %%
 gpus = keras.distribution.list_devices("gpu")
@@ -83,8 +83,9 @@ print("GPUs:", ", ".join(gpus) if gpus else "none; this lesson does not need one
 # %% [markdown]
 # ## Two classes that are hard to tell apart
 #
-# Pullovers and coats of Fashion-MNIST, 28 × 28 pixels. (Where these images are not on the machine, we take the digits
-# of scikit-learn instead, even ones against odd ones: smaller, easier, and what is said below holds for them as well.)
+# The data are pullovers and coats of Fashion-MNIST, with 28 × 28 pixels. (If these images are not available, we use the
+# digits of scikit-learn instead, even ones against odd ones. They are smaller and easier, and all that is said below
+# holds for them as well.)
 
 # %%
 here = {found.name: found for found in data.availability()}["fashion_mnist"]
@@ -104,15 +105,15 @@ y_train, y_test = (
 print(f"{len(x_train)} images to train on, {len(x_test)} to test, {x_train.shape[1]} pixels")
 
 # %% [markdown]
-# ## What do I make small, and when?
+# ## Which loss, and when?
 #
-# The loss **HKR** has two terms. KR is the mean score of one class minus that of the other: made large, it drives the
-# classes apart, whichever side of zero they are on. The hinge punishes scores on the wrong side, or too close to zero.
-# $\alpha$ weighs them: $-\mathrm{KR} + \alpha \cdot \mathrm{hinge}$.
+# The loss **HKR** has two terms. KR is the mean score of one class minus that of the other. To make KR large moves the
+# classes apart, on whichever side of zero they are. The hinge is a penalty for scores on the wrong side of zero, or too
+# close to it. $\alpha$ is its weight: $-\mathrm{KR} + \alpha \cdot \mathrm{hinge}$.
 #
-# $\alpha$ is a variable. So a callback can move it while the training runs: nothing but KR in the first third, which
-# spreads the scores, then more and more hinge, which makes the decision. `LossParamScheduler` takes the points of a
-# broken line, counted in training steps.
+# $\alpha$ is a variable, so a callback can change it during the training. In the first third we use KR alone, which
+# moves the scores of the classes apart. Then the weight of the hinge grows, which moves the scores to the correct side
+# of zero. `LossParamScheduler` interpolates linearly between points, whose positions are counted in training steps.
 
 # %%
 BATCH = 128
@@ -137,13 +138,14 @@ def network(dtype="float32"):
 
 
 # %% [markdown]
-# ## How does it go?
+# ## How does the training proceed?
 #
-# `TrainingMonitor` is a callback, too. Give it a sample, and it draws while `fit` runs: the loss, the metrics, both
-# terms of the loss, the norms of the gradients, and the singular values of what the network uses. In a terminal it
-# writes a table instead, and with `folder="run"` files.
+# `TrainingMonitor` is a callback, too. It takes some samples, and draws while `fit` runs: the loss, the metrics, both
+# terms of the loss, the norms of the gradients, and the singular values of the kernels that the network uses. In a
+# terminal it prints a table instead. With `folder="run"` it writes files.
 #
-# Predict: what will the accuracy be in the first third, as long as the loss is told nothing of the sign of a score?
+# Predict: what will the accuracy be in the first third, as long as the loss does not depend on which side of zero a
+# score is?
 
 # %%
 model = network()
@@ -160,18 +162,18 @@ model.fit(
 log = monitor.log
 
 # %% [markdown]
-# The log of the monitor stays, for figures of your own. Look at the terms first: KR rises while nobody asks for
-# anything else; once the hinge has weight, KR gives way. Then at the accuracy, dashed on the test images. And at the
-# last two panels: not one gradient above 1, not one singular value.
+# You can use the log of the monitor for figures of your own. First look at the two terms: KR grows while $\alpha$ is 0,
+# and decreases once the hinge has weight. Then look at the accuracy, which is dashed for the test images. In the last
+# two panels, no gradient norm and no singular value is above 1.
 #
-# The loss itself *climbs*, though all goes well: with another $\alpha$ it is another loss. Where a schedule is at work,
-# neither stop early by the loss nor compare epochs by it; watch its terms and the accuracy.
+# The loss itself *grows*, although the training succeeds: with another $\alpha$ it is another loss. So with a schedule,
+# do not use the loss to stop early or to compare epochs. Watch its terms and the accuracy.
 
 # %%
 plots.picture(
     plots.plot_training_log(log),
     plots.alt_text(log),
-    caption="KR rises first; with the weight of the hinge, accuracy comes, and KR goes. Gradients stay at 1.",
+    caption="KR grows first. With the weight of the hinge, the accuracy grows and KR decreases. Gradients stay at 1.",
 )
 
 # %%
@@ -188,9 +190,9 @@ assert float(log.gradients.norms.max()) <= 1 + 1e-5
 # %% [markdown]
 # ## Which $\alpha$ is the right one?
 #
-# None; it is a choice. Each point below is a network that was trained with one loss and one number, on the digits:
-# accuracy against the mean certified radius (how far an image may move, at least, before its class changes). What a
-# schedule passes through in time, these show side by side. Press Start to train one more.
+# No $\alpha$ is right for every purpose: it is a choice. Each point below is a network for the digits that was trained
+# with one loss and one value of its parameter. The axes are its accuracy and its mean certified radius (an image has to
+# move by at least this distance before its class changes). Press Start to train one more network.
 
 # %%
 explorer = TradeoffExplorer()
@@ -209,8 +211,8 @@ assert chosen[0].mean_radius > chosen[-1].mean_radius
 # %% [markdown]
 # ## How small may a batch be?
 #
-# A hinge is a mean over samples, and small batches only make it noisy. KR is a *difference of two means*, and a batch
-# may hold one class alone. Its other mean then counts as 0.
+# A hinge is a mean over samples, and small batches only make it noisy. KR is a *difference of two means*. If a batch
+# holds samples of one class only, the mean of the other class counts as 0.
 #
 # Take the trained network and draw batches of two test images, again and again. Predict: what is the mean of KR over
 # all these batches, as a share of KR of all images together?
@@ -233,11 +235,12 @@ assert 0.6 < means[2] / whole < 0.9
 assert 0.9 < means[64] / whole < 1.1
 
 # %% [markdown]
-# **Surprise**: not noise, but about a quarter is *missing*: half of all pairs hold one class only. From 16 on such
-# batches are rare. With rare classes, or ten of them, a batch has to be larger.
+# **Surprise**: small batches do not only add noise. With batches of 2, about a quarter of KR is *missing*, because half
+# of all pairs hold one class only. With 16 samples or more such batches are rare. With rare classes, or with ten
+# classes, batches have to be larger.
 #
-# The remedy is to weigh each label by the size of its class *before* the batches are made:
-# `process_labels_for_multi_gpu` turns 0 and 1 into weights, and a loss with `multi_gpu=True` takes them.
+# The remedy is to give each label a weight, by the size of its class, *before* the data are split into batches:
+# `process_labels_for_multi_gpu` turns 0 and 1 into weights, and a loss with `multi_gpu=True` uses them.
 
 # %%
 weights = np.asarray(process_labels_for_multi_gpu(y_test))
@@ -251,9 +254,9 @@ assert abs(weighed / whole - 1) < 0.1
 # %% [markdown]
 # ## What do several devices do to a batch?
 #
-# Data parallel training splits each batch among the devices, and averages their losses and gradients. To a loss that
-# is what small batches are. Here is a batch of 12 with three positive samples, in numbers small enough to check by
-# hand, on four devices; the third way weighs the labels before the split:
+# Data-parallel training splits each batch among the devices, and averages their losses and gradients. For a loss this
+# is the same as small batches. Here is a batch of 12 samples, three of them positive, on four devices. The numbers are
+# small enough to check by hand. The third value uses labels that were weighted before the split:
 
 # %%
 DEVICES = 4
@@ -269,7 +272,7 @@ print(f"one device: {one_device:.4f}    {DEVICES} devices: {naive:.4f}    labels
 assert abs(right - one_device) < 1e-6 < abs(naive - one_device)
 
 # %% [markdown]
-# On TensorFlow the program is (the layers know how to keep `u` and `wbar` the same on all devices):
+# On TensorFlow the program is as follows. (The layers keep `u` and `wbar` the same on all devices.)
 #
 # ```python
 # strategy = tf.distribute.MirroredStrategy()
@@ -279,13 +282,14 @@ assert abs(right - one_device) < 1e-6 < abs(naive - one_device)
 # model.fit(x_train, np.asarray(process_labels_for_multi_gpu(y_train)), ...)
 # ```
 #
-# and on JAX `keras.distribution.set_distribution(keras.distribution.DataParallel())` before the model is made. Either
-# way the weights of the labels are computed once, with the class sizes of all training images.
+# On JAX, call `keras.distribution.set_distribution(keras.distribution.DataParallel())` before you create the model. On
+# both backends the weights of the labels are computed once, with the class sizes of all training images.
 #
 # ## How large may a learning rate be?
 #
-# Take the trained network and an ordinary one of the same sizes, trained with the same loss. Then turn the learning
-# rate of both up to a thousandfold, for two epochs. What will be left of their gradients?
+# Take the trained network and an ordinary one of the same sizes, trained with the same loss. Then train both for two
+# epochs with a learning rate that is a thousand times as large. Predict: what are the norms of their gradients
+# afterwards?
 
 # %%
 plain = keras.Sequential(
@@ -314,9 +318,9 @@ assert not 0.01 < median["ordinary", 1.0] < 10  # dead or wild; a few images may
 assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
 
 # %% [markdown]
-# **Surprise**: such a rate kills the ordinary network (no gradient is left to learn from), or makes it wild. The
-# Lipschitz network has forgotten some of what it knew, but it is intact: still every singular value is 1, still every
-# gradient passes. What did grow are its *raw* kernels, behind the constraint:
+# **Surprise**: at such a rate the gradients of the ordinary network vanish, so that it cannot learn any more, or they
+# become very large. The Lipschitz network loses some accuracy, but its singular values are all still 1, and it still
+# passes on every gradient. Only its *raw* kernels have grown, which the constraint normalizes:
 
 # %%
 raw = [layer.raw.max() for layer in measure.singular_values(model)]
@@ -325,11 +329,12 @@ print("largest singular values, raw:", np.round(raw, 1), "  used:", np.round(use
 assert max(used) <= 1 < min(raw)
 
 # %% [markdown]
-# The network does not see their size, only their direction: ten times the kernel gives the same `wbar`. But a step of
-# Adam has a fixed length, so that it turns a large kernel less than a small one. A network with swollen kernels learns
-# slowly, as if its learning rate had been divided. `model.condense()` writes `wbar` back into the kernels and makes
-# them short again (`CondenseCallback` does that after every epoch). The same holds at the start: by default kernels
-# begin orthogonal (`SpectralInitializer`), so that a learning rate means the same for every layer.
+# The size of a raw kernel does not matter for the predictions: ten times the kernel gives the same `wbar`. But it
+# matters for learning. A step of Adam has a length that does not depend on the size of the kernel, so it changes the
+# direction of a large kernel less than that of a small one. A network with large raw kernels learns slowly, as if its
+# learning rate had been divided. `model.condense()` overwrites the raw kernels with `wbar`, which makes them small
+# again (`CondenseCallback` does that after every epoch). By default kernels are orthogonal at the start
+# (`SpectralInitializer`), so that a learning rate means the same for every layer.
 
 # %%
 model.condense()
@@ -343,9 +348,9 @@ assert accuracy > 0.7
 # %% [markdown]
 # ## May I compute in half precision?
 #
-# Yes, for training; on a GPU it can be much faster. Layers take `dtype="mixed_bfloat16"` or `"mixed_float16"` (or set
-# it for all with `keras.config.set_dtype_policy`). lipviz still keeps and constrains its kernels in float32; the
-# products are rounded. Here is one epoch more, in bfloat16:
+# Yes, for training. On a GPU it can be much faster. Layers take `dtype="mixed_bfloat16"` or `"mixed_float16"`, and
+# `keras.config.set_dtype_policy` sets it for all layers. lipviz still stores and constrains its kernels in float32.
+# Only the products are rounded. Here is one more epoch in bfloat16:
 
 # %%
 half = network("mixed_bfloat16")
@@ -358,10 +363,10 @@ assert accuracy > 0.7
 assert largest_used <= 1
 
 # %% [markdown]
-# But what happens to a certificate? It says: the score is $s$, so no change shorter than $|s|$ turns its sign. The
-# network that is served, however, sees at the changed image a score that is off by a rounding $E$: only $|s| - E$ is
-# certain (and with several classes the margin minus $2E$, since two logits are rounded). `logit_errors` measures the
-# rounding at samples; as $E$ take a multiple of the largest.
+# But what happens to a certificate? It says: the score is $s$, so no change shorter than $|s|$ alters its sign. But
+# rounding may change the score that the served network computes for the changed image, by up to $E$. So only $|s| - E$
+# is certain. With several classes it is the margin minus $2E$, since two logits are rounded. `logit_errors` measures
+# the rounding at samples. For $E$, use a multiple of the largest error.
 
 # %%
 exact = operators.float64_copy(half)
@@ -378,8 +383,8 @@ for dtype in ("float32", "mixed_float16", "mixed_bfloat16"):
 assert shares["mixed_bfloat16"] <= shares["mixed_float16"] <= shares["float32"]
 
 # %% [markdown]
-# In float32 there is next to nothing to subtract; in bfloat16 it is a part of every radius, and small ones are lost.
-# And the kernel that a layer computes with is rounded, too, so that its norm is no longer at most 1: `certify` knows.
+# In float32 the error is almost 0. In bfloat16 it makes every radius smaller, and small radii become 0. The kernel that
+# a layer computes with is rounded as well, so that its norm may exceed 1. `certify` takes that into account:
 
 # %%
 for dtype, constant in constants.items():
@@ -387,7 +392,7 @@ for dtype, constant in constants.items():
 assert constants["float32"] <= 1 < constants["mixed_bfloat16"]
 
 # %% [markdown]
-# So: train in half precision where it is faster, and serve and certify a float32 copy of the weights, which
+# So train in half precision where it is faster. Then serve and certify a float32 copy of the weights, which
 # `network("float32")` and `set_weights` give you.
 #
 # ## Exercises

@@ -21,13 +21,14 @@
 # %% [markdown]
 # # Come from deel-lip: change one import, and check what was promised
 #
-# **You will learn** to move a program from deel-lip to lipviz by changing its imports, where deel-lip's promise of
-# "1-Lipschitz" was not kept, what that does to a certificate, and how to bring trained weights along and judge them.
+# **You will learn** how to move a program from deel-lip to lipviz by changing its imports, where the layers of deel-lip
+# are not 1-Lipschitz although they promise it, what that does to a certificate, and how to reuse trained weights and
+# check their constant.
 #
-# **You need** to have used deel-lip, or lesson 00: Lipschitz constants, singular values, certified radii. Each is
-# recalled in a clause where it is used.
+# **You need** some experience with deel-lip, or lesson 00: Lipschitz constants, singular values, certified radii. The
+# text recalls each of them where it is used.
 #
-# **It takes** less than a minute of computing on two CPU cores, and half an hour of yours.
+# **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -78,8 +79,8 @@ EPOCHS = 20
 # %% [markdown]
 # ## What do I have to change?
 #
-# The imports. deel-lip (the Keras 3 branch, 2.0.0) is the library that made these layers known, and lipviz keeps its
-# names:
+# You change the imports. deel-lip (the Keras 3 branch, 2.0.0) is the library that made these layers known, and lipviz
+# uses the same names:
 #
 # | there (`deel.lip`) | here (`lipviz`) | what is the same |
 # |---|---|---|
@@ -89,7 +90,8 @@ EPOCHS = 20
 # | `model` | `model`, `lipviz.Sequential` | how `k_coef_lip` is shared out; `condense`, `vanilla_export` |
 # | `initializers`, `normalizers`, `utils`, … | the same | names, arguments, defaults |
 #
-# Look at what `SpectralDense` takes on top of `Dense`, and compare with what you used to type:
+# The next cell lists the arguments that `SpectralDense` has and `Dense` does not. Compare them with those that you
+# know:
 
 # %%
 plain_arguments = inspect.signature(keras.layers.Dense).parameters
@@ -109,8 +111,7 @@ assert own_arguments == {
 }
 
 # %% [markdown]
-# So here is a program as you may have one, on scikit-learn's digits. Nothing below the imports knows where the layers
-# come from.
+# Here is a typical program, on scikit-learn's digits. Only its imports say which library the layers come from.
 
 # %%
 (x_train, y_train), (x_test, y_test) = data.digits()
@@ -139,14 +140,15 @@ print(f"test accuracy {accuracy:.3f}, certified against every change up to 0.25:
 assert accuracy > 0.85
 
 # %% [markdown]
-# ## Then why move at all?
+# ## Why should I change the library?
 #
-# Because "certified" in the line above is a promise about changes that nobody has tried. It is as good as the
-# Lipschitz constant behind it: a radius is a margin (the lead of the winning score) divided by that constant. If the
-# constant is wrong, nothing fails. No error, no warning, only a number that is not true.
+# "Certified" in the line above is a promise about changes that nobody has tried. It relies on the Lipschitz constant: a
+# radius is a margin (the lead of the largest score) divided by that constant. If the constant is wrong, there is no
+# error and no warning. There is only a number that is not true.
 #
-# In the rest of this lesson, each cell takes one fault of the reference, works out **there** (its formula, written
-# out, since it is not installed here) and **here** (lipviz), and puts both into a table.
+# In the rest of this lesson, each cell shows one fault of deel-lip, which we call the reference. The cell computes two
+# values and puts them into a table: **there** (the formula of the reference, written out, because deel-lip is not
+# installed here) and **here** (lipviz).
 
 # %%
 table = []  # rows: what, what it should be, there, here
@@ -154,9 +156,9 @@ table = []  # rows: what, what it should be, there, here
 # %% [markdown]
 # ## Is a kernel divided by its norm?
 #
-# Almost. A kernel's norm, its largest singular value, is estimated by a power iteration: ten steps, from *below*. What
-# is divided by too small a number stays too large. `nm.spectral_normalization` is that formula to the letter; the
-# layer divides by a bound from *above*. (Lesson 02 shows how.)
+# It is divided by an estimate. Ten steps of a power iteration estimate the norm of a kernel, its largest singular
+# value, from *below*. A kernel that is divided by too small a number is too large. `nm.spectral_normalization` is
+# exactly that formula. The layer of lipviz divides by a bound from *above*. (Lesson 02 shows how.)
 
 # %%
 there = []
@@ -173,8 +175,9 @@ print(f"there: {min(there):.4f} to {max(there):.4f}    here: {here:.6f}")
 assert min(there) > 1 >= here
 
 # %% [markdown]
-# It gets worse where a kernel *jumps*, by a large step or a loaded file, while the iteration still looks in the old
-# direction. Björck's iteration, which follows, wants values below √5. It gets 10, and what comes out is not a number:
+# The error is larger when a kernel changes *suddenly*, by a large step or a loaded file, while the iteration still
+# starts from the old direction. Björck's iteration, which follows, needs singular values below √5 to stay finite. Here
+# it gets 10, and its result is NaN:
 
 # %%
 jumped = np.diag([10.0] + [1.0] * 7).astype("float32")
@@ -194,18 +197,19 @@ assert 0.99 < here <= 1
 # ## What is the norm of a convolution?
 #
 # A 3 × 3 kernel reads each pixel of an image up to nine times, so an orthogonal kernel stretches by up to √9 = 3, and
-# must be divided by that. At the border a pixel is read less often. The reference takes the *average* over all pixels;
-# but in the middle of the image every pixel is read nine times, and a change may well sit in the middle.
+# must be divided by that. At the border a pixel is read less often. The reference uses the *average* over all pixels.
+# But in the middle of the image every pixel is read nine times, and a change may lie in the middle.
 #
-# Look at the bars: the norm that is left when a kernel is divided by what four methods claim. 1 was asked for.
+# The bars show the norm of the convolution after its kernel is divided by the claim of each of four methods. It should
+# be at most 1.
 
 # %%
 explorer = ConvolutionExplorer()
 explorer
 
 # %% [markdown]
-# The sliders can be moved by code, too. The first layer of a network for 28 × 28 grey images, 1 → 16 channels, is not
-# a contrived case:
+# Code can move the sliders, too. The case of 1 → 16 channels is a common one: the first layer of a network for 28 × 28
+# grey images.
 
 # %%
 for image in (4, 8, 28):
@@ -219,18 +223,18 @@ for image in (4, 8, 28):
     assert here <= 1 + 1e-9
 
 # %% [markdown]
-# It is 1.0244 for *every* such layer whose kernel is orthogonal, whatever the training did: with 16 outputs for 9
-# weights, each patch keeps its length. And from layer to layer, such factors multiply.
+# On 28 × 28 pixels the norm is 1.0244 for *every* such layer whose kernel is orthogonal, before and after training:
+# with 16 outputs for 9 weights, each patch keeps its length. In a network of many layers such factors multiply.
 #
-# In lipviz a convolution has one more argument. `bound="coverage"` (the default) counts the most often read pixel,
-# `bound="tight"` bounds the norm itself by a Fourier transform, and `bound="unsound_average"` is the reference's
-# factor, for comparisons like this one: a model that holds it warns.
+# In lipviz a convolution has one more argument. `bound="coverage"` (the default) uses the count of the pixel that is
+# read most often. `bound="tight"` bounds the norm itself by a Fourier transform. `bound="unsound_average"` is the
+# factor of the reference, for comparisons like this one. A model with such a layer warns.
 #
 # ## And of a transposed convolution with strides?
 #
 # Stride 2, kernel 2 × 2, one channel to four: the patches do not overlap. Each pixel becomes 16 numbers, its value
-# times all 16 weights. The reference orthogonalizes these weights as a 4 × 4 matrix. Before you run the cell: what is
-# the length of all 16 entries of an orthogonal 4 × 4 matrix?
+# times all 16 weights. The reference orthogonalizes these weights as a 4 × 4 matrix. Before you run the cell, predict:
+# what is the Euclidean length of the vector of all 16 entries of an orthogonal 4 × 4 matrix?
 
 # %%
 orthogonal = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
@@ -246,16 +250,16 @@ assert abs(there - 2) < 1e-6
 assert here <= 1
 
 # %% [markdown]
-# Twice what was promised, for *any* such kernel, at initialization as after training. lipviz reshapes the kernel the
-# other way round: 16 weights that leave one pixel are one column.
+# The norm is twice the promised one, for *any* such kernel, before and after training. lipviz reshapes the kernel in
+# another way: the 16 weights that multiply one pixel form one column.
 #
 # ## Which weights predict?
 #
 # A Lipschitz layer has two kernels: a raw one that the optimizer moves, and the constrained one, `wbar`. In the
-# reference, on today's Keras with TensorFlow, the two share their memory: a training step writes the constrained
-# kernel, the optimizer moves it away again, and `predict` uses what is there. Play that with our model, as if you
-# wanted to fine-tune it: condense it (write `wbar` into the raw kernels), compile it anew, make *one* step of Adam,
-# and look at both. (`run_eagerly` only spares Keras the compiling.)
+# reference, on today's Keras with TensorFlow, the two share their memory. A training step writes the constrained
+# kernel, then the optimizer changes it, and `predict` uses the result. Let us imitate that with our model, as in
+# fine-tuning: condense it (write `wbar` into the raw kernels), compile it again, make *one* step of Adam, and look at
+# both kernels. (`run_eagerly` only saves the time to compile the step.)
 
 # %%
 model.condense()
@@ -271,20 +275,21 @@ assert np.prod(raw) > 1.05
 assert np.prod(used) <= 1
 
 # %% [markdown]
-# One step is enough. How much it is depends on the length of the last step: most where Adam begins, next to nothing
-# after a long training that has come to rest. But nothing tells you which of the two you have. Here a prediction
-# compares the raw kernel with the one that `wbar` was made of, and constrains it anew where they differ. `fit` of a
-# `lipviz.Sequential` stores the result at its end. After a loop of your own, or with a plain `keras.Model`,
-# `lipviz.model.refresh(model)` does, so that the next predictions need not.
+# One step is enough. The error depends on the length of the last step. It is largest at the first steps of Adam, and
+# almost 0 after a long training that has converged. But nothing tells you which case you have. In lipviz a prediction
+# compares the raw kernel with the one from which `wbar` was computed, and constrains it again if they differ. `fit` of
+# a `lipviz.Sequential` stores the new `wbar` at its end. After a training loop of your own, or with a plain
+# `keras.Model`, call `lipviz.model.refresh(model)` to store it, so that later predictions do not compute it again.
 #
-# One more difference: the reference's layers train by default, also in a bare call `model(x)`. Here a bare call is
-# inference, as everywhere in Keras, and changes nothing. A loop of your own says `model(x, training=True)`.
+# There is one more difference. The layers of the reference are in training mode by default, also in a call `model(x)`.
+# In lipviz such a call is inference, as everywhere in Keras, and changes nothing. In a training loop of your own, write
+# `model(x, training=True)`.
 #
 # ## Does it matter? A false certificate
 #
-# A few percent look harmless. So let us build a network for which they are not: one convolution with the reference's
-# factor, all weights alike, and a dense layer with a single output $f(x)$, whose sign is the class. Both layers are
-# said to be 1-Lipschitz.
+# A few percent look harmless. Let us build a network for which they matter: one convolution with the factor of the
+# reference and equal weights, and a dense layer with a single output $f(x)$, whose sign is the class. The reference
+# says that both layers are 1-Lipschitz.
 
 # %%
 convolution = SpectralConv2D(16, 3, bound="unsound_average", use_bias=False)
@@ -294,9 +299,10 @@ convolution.kernel.assign(np.ones((3, 3, 1, 16)))
 convolution.refresh()
 
 # %% [markdown]
-# The attacker looks for the image that the convolution stretches most, and chooses the last layer to look just there.
-# On the black image the score is set to 1.0141. A 1-Lipschitz network with that score keeps its class under *every*
-# change of length up to 1.0141, so surely under every change up to 1.
+# We compute the image that the convolution stretches most. The weights of the last layer get the direction of the
+# convolution's output for this image, so that this image changes the score most. The bias sets the score of the black
+# image to 1.0141. A 1-Lipschitz network with that score keeps its class under *every* change shorter than 1.0141, and
+# so under every change of length 1.
 
 # %%
 operator = operators.linear_operator(convolution)
@@ -315,7 +321,7 @@ print(f"score of the black image: {score:.4f}; length of the change: {np.linalg.
 assert score > 1
 
 # %% [markdown]
-# Your turn: how long must the change be to turn the sign? The reference says: longer than 1.0141.
+# Predict: how long must the change be to alter the sign? The reference says: at least 1.0141.
 
 # %%
 prediction = 1.0141  # put your own number here
@@ -358,11 +364,11 @@ plots.picture(
 )
 
 # %% [markdown]
-# **Surprise**: the network changes its mind within the radius for which it was certified not to. 1.4 % above 1 is all
-# it takes, and nobody would have seen it: the certificate looks the same, whether its constant is true or not.
+# **Surprise**: the network changes its decision within its certified radius. A constant that is 1.4 % above 1 is
+# enough. Nobody can see that from the certificate: it looks the same, whether its constant is true or not.
 #
-# `lipviz.certified_radius` does not ask a layer what it was meant to be. It bounds what the weights *are*, so that even
-# this network gets a true radius; and `lipviz.certify` says what its constant is:
+# `lipviz.certified_radius` does not use the constant that a layer promises. It bounds the constant of the *actual*
+# weights, so that even this network gets a true radius. `lipviz.certify` bounds the constant of the network:
 
 # %%
 certificate = lipviz.certify(victim)
@@ -370,11 +376,12 @@ print(f"Lipschitz constant of the network: between {certificate.lower_bound:.4f}
 assert certificate.lower_bound > 1.01
 
 # %% [markdown]
-# ## By what do I divide a margin?
+# ## Which number divides a margin?
 #
-# `FrobeniusDense(disjoint_neurons=True)` makes every *output* 1-Lipschitz. Two outputs may then move against each
-# other, each by the whole change: their difference is 2-Lipschitz, and the radius is margin / 2. The reference's other
-# formula, margin / √2, is for outputs that are 1-Lipschitz *together*; on disjoint neurons it claims too much.
+# `FrobeniusDense(disjoint_neurons=True)` makes every *output* 1-Lipschitz. Then two outputs may move in opposite
+# directions, each by the whole length of the change. So their difference is 2-Lipschitz, and the radius is margin / 2.
+# The other formula of the reference, margin / √2, is for outputs that are 1-Lipschitz *together*. For disjoint neurons
+# it claims too much.
 
 # %%
 opposite = keras.Sequential([keras.Input((2,)), FrobeniusDense(2, use_bias=False)])
@@ -391,11 +398,11 @@ assert moved.argmax() != scores.argmax()  # a change of 0.51 is enough
 assert abs(here - 0.5) < 1e-5
 
 # %% [markdown]
-# ## Four small ones
+# ## Four small faults
 #
-# `Householder` ignores `k_coef_lip`; `PReLUlip(k_coef_lip=0.5)` still passes positive numbers at slope 1; a column of
-# zeros is divided by its norm; and a robustness *metric* was a loss, whose mean over batches weighs a small last batch
-# like a full one.
+# The reference has four more faults. `Householder` ignores `k_coef_lip`. `PReLUlip(k_coef_lip=0.5)` still has slope 1
+# for positive numbers. A column of zeros is divided by its norm. A robustness *metric* is a loss, whose mean over
+# batches gives a small last batch the same weight as a full one.
 
 # %%
 x = np.abs(np.random.default_rng(0).standard_normal((200, 8)))
@@ -428,11 +435,12 @@ table.append(("certified accuracy of 32 + 4 samples", 32 / 36, there, float(metr
 assert abs(float(metric.result()) - 32 / 36) < 1e-6
 
 # %% [markdown]
-# ## What was never promised?
+# ## What does neither library promise?
 #
-# One thing is not a fault of the program, but often read into it. `eps_bjorck` bounds the length of the *last step*,
-# not the distance to an orthogonal matrix, there as here. A singular value of 0.001 grows by half at a step,
-# which is too short to go on. The bound, at most 1, holds; "all singular values are 1" does not.
+# One thing is not a fault, but a common misunderstanding. In both libraries, `eps_bjorck` bounds the length of the
+# *last step*, and not the distance to an orthogonal matrix. A singular value of 0.001 grows by half at a step. This
+# step is shorter than `eps_bjorck`, so the iteration stops. All singular values are at most 1, as promised. They are
+# not all equal to 1.
 
 # %%
 stopped = measure.bjorck_convergence(np.diag([1.0, 0.001]))
@@ -441,7 +449,7 @@ assert stopped.constrained.max() <= 1
 assert stopped.constrained.min() < 0.01
 
 # %% [markdown]
-# ## All of it in one table
+# ## All results in one table
 
 # %%
 print(f"{'':52s}{'should be':>11s}{'there':>9s}{'here':>9s}")
@@ -453,8 +461,8 @@ assert all(-1e-2 < here - should_be < 1e-5 for _, should_be, _, here in table)
 # %% [markdown]
 # ## What will stop my program?
 #
-# What the reference accepts in silence and cannot bound, lipviz refuses at once, and says what it expects. These are
-# the messages that you are most likely to meet:
+# The reference accepts some arguments without a warning although it cannot bound the result. lipviz refuses them at
+# once, and says what it expects. These are the messages that you are most likely to see:
 
 # %%
 attempts = {
@@ -471,11 +479,12 @@ for what, attempt in attempts.items():
         print(f"{what}: {error}\n")
 
 # %% [markdown]
-# ## How do I bring my weights along?
+# ## How do I reuse my weights?
 #
-# A file of the reference asks for the reference's classes. Carry over the *trainable* weights, in their order: their
-# shapes are the same, and everything else follows from them. There, save
-# `np.savez("mine.npz", *[w.numpy() for w in model.trainable_weights])`. Here, build the same network and assign:
+# A file of the reference can only be loaded with the classes of the reference. So copy the *trainable* weights, in
+# their order. Their shapes are the same, and everything else follows from them. With the reference, save them by
+# `np.savez("mine.npz", *[w.numpy() for w in model.trainable_weights])`. With lipviz, build the same network and assign
+# them:
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -495,11 +504,11 @@ assert difference < 1e-4
 assert constant <= 1 + 1e-6
 
 # %% [markdown]
-# Convolutions come out a little smaller than there, by what the old factor was too large, and scores with them. Fine-
-# tune for an epoch, or take `bound="tight"`.
+# The kernels of convolutions become a little smaller than in the reference, because its factor is too large. So the
+# scores change a little as well. Fine-tune for an epoch, or use `bound="tight"`.
 #
-# Only have an export, a plain Keras network? Then ask what its constant really is. Here is the network of above with
-# the weights that the reference would have exported:
+# Perhaps you only have an export of the reference, a plain Keras network. Then compute what its constant is. Here is
+# the network from above with the weights that the reference would have exported:
 
 # %%
 exported = model.vanilla_export()
@@ -513,7 +522,7 @@ print(f"truly certified against every change up to 0.25: {(radii.radii > 0.25).m
 assert certificate.upper_bound > 1.05
 
 # %% [markdown]
-# Its radii are true now, since they are divided by the constant that it has.
+# The radii of lipviz are true for this network too, because the margins are divided by its actual constant.
 #
 # ## Exercises
 #

@@ -1,8 +1,8 @@
-"""The packages of lipviz: what each is for, and what each may import. The one place that says so.
+"""The packages of lipviz: what each is for, and what each may import. No other file states this.
 
     python -m tools.arrows
 
-writes the table in `docs/architecture.md` anew. `tests/test_imports.py` holds the sources against this.
+rewrites the table in `docs/architecture.md`. `tests/test_imports.py` compares the sources with this file.
 """
 
 import ast
@@ -13,65 +13,74 @@ PACKAGE = ROOT / "lipviz"
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- written by `python -m tools.arrows` -->", "<!-- end of the table -->"
 
-# From the lowest to the highest. A package may import what stands before its line, not what stands beside or after it.
+# In order: a package may import those of earlier lines, and none of its own line or of later ones.
 LAYERS = (
     {
         "_version": "the version",
         "_moved": "import paths of the last release, which warn of the new ones",
         "types": "names of types for signatures",
-        "keras_internals": "what Keras does not promise and lipviz needs: one function for each private name",
-        "_extras": "which part needs which package of an extra, and the error that says what to type",
+        "keras_internals": "private names of Keras that lipviz needs: one function for each",
+        "_extras": "which part needs which package of an extra, and the error for a missing one",
     },
-    {"normalizers": "pure numerics on kernels, in `keras.ops` or, for measurements, in NumPy"},
-    {"parametrizations": "raw kernel → constrained kernel; owns `u`, `sig`, `wbar`, `origin`, `k`"},
+    {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
     {
-        "initializers": "kernels that satisfy a constraint from the start",
-        "constraints": "kernels that satisfy a constraint after each step",
-        "regularizers": "losses that pull kernels towards a constraint",
+        "parametrizations": "compute constrained kernels from raw kernels; own the variables `u`, `sig`, `wbar`, `origin`, `k`"
     },
-    {"layers": "a Keras base, a parametrization and one line of algebra"},
-    {"activations": "the reference's name for the activations among the layers"},
-    {"rules": "how much does a layer stretch? One rule per class, which reads arguments and a few weights"},
-    {"copies": "gives a copy the state of its original, and compares the two on drawn inputs"},
-    {"model": "`Sequential`, `Model`, `vanillaModel`: shares out k, keeps `wbar` fresh, exports"},
-    {"losses": "a pure function and a thin class each"},
-    {"metrics": "a pure function and a thin class each"},
-    {"operators": "what linear map is this, exactly? Matrices, singular values and Jacobians in float64"},
-    {"certification": "what is proved? Rules for layers, graphs, certificates, radii; attacks on all of these"},
-    {"measure": "what is seen? Models and arrays in, frozen dataclasses of NumPy arrays out"},
-    {"toys": "what is learned? Small networks and trainings"},
     {
-        "callbacks": "the reference's callbacks",
-        "utils": "the reference's measurements",
-        "compute_layer_sv": "the reference's singular values of layers",
+        "initializers": "initial kernels that satisfy a constraint",
+        "constraints": "change a kernel after each step, so that it satisfies a constraint",
+        "regularizers": "losses that are small where a kernel nearly satisfies a constraint",
     },
-    {"plots": "draws what `measure` and `toys` return; computes nothing, imports no Keras"},
-    {"monitor": "draws while `fit` runs, as a Keras callback: in a notebook, a terminal, or files"},
-    {"explorers": "controls → `measure` → `plots`, a file each, and a `shell`; only they import ipywidgets"},
+    {"layers": "the layers: each has a Keras base class, a parametrization and its linear map"},
+    {"activations": "the activations of `layers`, under the module name of deel-lip"},
+    {"rules": "bounds of what a layer can stretch: one rule per class, which reads arguments and a few weights"},
+    {"copies": "copy the state of a model to its copy, and compare both on random inputs"},
+    {"model": "`Sequential`, `Model`, `vanillaModel`: divide k among layers, update `wbar`, export"},
+    {"losses": "loss functions, and a Keras class for each"},
+    {"metrics": "metric functions, and a Keras class for each"},
+    {"operators": "the exact linear map of a layer: matrices, singular values and Jacobians in float64"},
+    {
+        "certification": "proved bounds along the graph of a model, certificates, certified radii; attacks that test them"
+    },
+    {"measure": "measurements: functions of models and arrays that return frozen dataclasses of NumPy arrays"},
+    {"toys": "small networks and their trainings, for lessons and explorers"},
+    {
+        "callbacks": "the callbacks of deel-lip",
+        "utils": "the measurements of deel-lip",
+        "compute_layer_sv": "the singular values of layers, with the functions of deel-lip",
+    },
+    {"plots": "plots of what `measure` and `toys` return; compute nothing, import no Keras"},
+    {"monitor": "a Keras callback that shows a training while `fit` runs: in a notebook, a terminal, or files"},
+    {
+        "explorers": "widgets that change a measurement and its plot: a file each, and a shared `shell`; only they import ipywidgets"
+    },
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
-# Those that stand apart: what each is for, and what it may import beside its own modules.
+# Packages outside of this order: what each is for, and what it may import beside its own modules.
 _COMMANDS = ("app", "bench", "import_messages", "lab", "doctor")
 APART = {
-    "": ("hands the packages out when they are asked for", set(HEIGHT)),
+    "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets", {"_version", "_extras"}),
-    "course": ("exercises of the lessons, and their checks", {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]}),
+    "course": (
+        "the exercises of the lessons, and the checks of their answers",
+        {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]},
+    ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version"}),
-    "command.import_messages": ("keeps TensorFlow's import messages from the terminal", set()),
+    "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "data"}),
-    "command.app": ("serves explorers as pages of their own", {"explorers", "command.lab"}),
+    "command.app": ("serves explorers as web pages", {"explorers", "command.lab"}),
     "command.bench": (
-        "times lipviz against plain Keras and peers",
+        "measures the time of lipviz, plain Keras and other libraries",
         {"", "_version", "command.cli", "layers", "model", "normalizers"},
     ),
     "command.cli": (
-        "the arguments of the command",
+        "reads the arguments of the command",
         {"_version", "_extras", "certification", *(f"command.{name}" for name in _COMMANDS)},
     ),
 }
-# Of the packages in layers, only explorers import one that stands apart.
+# Of the packages in this order, only `explorers` imports one from outside of it.
 MAY_IMPORT = {name: {*allowed, "types"} for name, (_, allowed) in APART.items()} | {
     name: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[name]} | ({"data"} if name == "explorers" else set())
     for name in HEIGHT
