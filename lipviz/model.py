@@ -153,7 +153,7 @@ class _LipschitzModel(_Mixin):
             refresh(self)
         except ValueError as error:
             warnings.warn(
-                f"Training left weights that are not finite; what is predicted is not finite either.\n{error}",
+                f"Training left weights that are not finite, so predictions are not finite either.\n{error}",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -363,7 +363,7 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         owner = _owner(layer)
         if owner not in (None, self):
             raise ValueError(
-                f"Layer '{layer.name}' belongs to the model '{owner.name}', which holds it to k_coef_lip="
+                f"Layer '{layer.name}' belongs to the model '{owner.name}', which gives it k_coef_lip="
                 f"{layer.k_coef_lip:.6g}. Received: the model '{self.name}', which would change that to {share:.6g}. "
                 "Give it a copy of the layer, or a k_coef_lip with the same share."
             )

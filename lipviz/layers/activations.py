@@ -365,7 +365,7 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
         unknown = [axis for axis, size in enumerate(input_shape) if axis and size is None and axis not in shared]
         if unknown or any(axis >= len(input_shape) for axis in shared):
             raise ValueError(
-                "PReLUlip expects a batch axis and others, of known sizes but for its "
+                "PReLUlip expects a batch axis and further axes, of known sizes except for its "
                 f"shared_axes={self.shared_axes}. Received the input shape {tuple(input_shape)}"
             )
         super().build(input_shape)

@@ -1,6 +1,6 @@
 """Upper bounds of the norm of a zero-padded convolution, by Fourier transform: differentiable, and in float64.
 
-The largest value of a plain FFT of the image's size is no bound, since zero padding is not circular. But:
+A plain FFT of the image's size gives no bound, since zero padding is not circular. These statements hold:
 
 * *Polyphase.* A convolution of stride s reads entry o·s + t·d of the padded image. With t·d = p·s + r, that is entry
   o + p of the image's r-th phase: a convolution of stride 1 on s times the channels (Vaidyanathan 1993, Multirate
