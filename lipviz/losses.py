@@ -67,7 +67,7 @@ def _constants(like, *values):
 
 
 def _positive(labels):
-    """Where labels are positive, as booleans; unlike the operator this compares booleans too."""
+    """Where labels are positive, as booleans. Unlike the operator `>`, `ops.greater` compares booleans too."""
     return ops.greater(labels, 0)
 
 

@@ -172,7 +172,7 @@ class _LipschitzModel(_Mixin):
 
     @property
     def metrics_variables(self) -> list[keras.Variable]:
-        """Those of Keras, and the variables of the losses: a step on JAX reads only what its model lists."""
+        """Keras's own, and the variables of the losses: a step on JAX reads only what its model lists."""
         losses = keras.tree.flatten(getattr(self, "loss", None)) if self.compiled else ()
         held = [v for loss in losses if isinstance(loss, keras.Loss) for v in getattr(loss, "variables", ())]
         return [*super().metrics_variables, *{id(v): v for v in held}.values()]  # each once

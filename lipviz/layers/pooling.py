@@ -89,7 +89,7 @@ class _L2Norm(LipschitzLayer):
         self.eps_grad_sqrt = _non_negative("eps_grad_sqrt", eps_grad_sqrt)
 
     def root(self, squares: Tensor) -> Tensor:
-        """√(squares + ε), k-Lipschitz as a function of what was squared, also where squares underflow.
+        """√(squares + ε), k-Lipschitz as a function of the numbers that were squared, also where squares underflow.
 
         Without ε, the slope of the root is infinite at 0. Near 0, where squares have lost digits, it may exceed that of
         the norm. So squares below a floor t count as t, and the root is shifted by √t. The result is continuous, and

@@ -299,7 +299,7 @@ class FourierBound:
 
     @functools.cached_property
     def features(self) -> Array:
-        """Those of the section's matrix, see `features_of`."""
+        """The features of the section's matrix, see `features_of`."""
         return features_of(self.axes, self.grids[0], self.counts)
 
     @functools.cached_property
