@@ -86,7 +86,7 @@ def polyphase(taps: int, stride: int, dilation: int, size: int | None = None, co
 
 
 def halved(grids: Sequence[Array], twists: Sequence[float]) -> list[Array]:
-    """One of each pair ω, −ω of the first axis' frequencies: for a real kernel, both have the same σ."""
+    """The grids with half of the first axis: for a real kernel, ω and −ω have the same σ."""
     if not grids:
         return []
     n = len(grids[0])

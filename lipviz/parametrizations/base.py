@@ -296,7 +296,7 @@ class Parametrization(keras.layers.Layer):
         return kernel_shape
 
     def refresh(self, kernel: keras.Variable) -> None:
-        """Recompute `wbar` from the present kernel, eagerly, and rescale it if its exact norm exceeds k.
+        """Recompute `wbar` from the present kernel, eagerly, and rescale it if its exact norm exceeds the bound.
 
         The state that the next training step starts from (`warm_start`) stays as it is, so that a second call changes
         nothing.
