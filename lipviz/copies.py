@@ -217,7 +217,7 @@ def _functions(layer):
 
 
 def _replaced(config, layer, holders, lambdas):
-    """Copy of a configuration of `layer`, or around it, with functions in it, and a number for each `Lambda`."""
+    """Copy of a configuration that is, or contains, that of `layer`: with functions, and a number per `Lambda`."""
     if isinstance(config, list | tuple):
         return type(config)(_replaced(item, None, holders, lambdas) for item in config)
     if not isinstance(config, dict):

@@ -244,13 +244,13 @@ class _LipschitzModel(_Mixin):
 
     @_with_signature_of(keras.Model.predict, Any)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict, as Keras's `predict`. On TensorFlow, kernels are compared once, and not in each batch."""
+        """Predict, as Keras's `predict`. On TensorFlow, it checks `wbar` once, not in each batch."""
         with self._compared():
             return super().predict(*args, **kwargs)
 
     @_with_signature_of(keras.Model.evaluate, Any)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate, as Keras's `evaluate`. On TensorFlow, kernels are compared once, as in `predict`."""
+        """Evaluate, as Keras's `evaluate`. On TensorFlow, it checks `wbar` once, as `predict` does."""
         with self._compared():
             return super().evaluate(*args, **kwargs)
 
