@@ -206,7 +206,7 @@ def new_module(name: str) -> str | None:
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Import hook: whoever imports an old module gets the new one."""
+    """Import hook: importing an old module gives the new one."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if fullname.startswith("lipviz.") and new_module(fullname) is not None:

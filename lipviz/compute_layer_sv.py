@@ -98,7 +98,7 @@ def _shapes_in(model):
     trace = Trace(2, only_graph=True)
     try:
         trace.follow(model, input_flows(model))
-    except ValueError:  # a model that does not say what it takes
+    except ValueError:  # a model whose inputs are not known
         return {}
     once = {key: uses[0] for key, uses in trace.taken.items() if all(shapes == uses[0] for shapes in uses)}
     return {key: shapes if len(shapes) > 1 else shapes[0] for key, shapes in once.items()}

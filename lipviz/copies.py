@@ -217,7 +217,7 @@ def _functions(layer):
 
 
 def _replaced(config, layer, holders, lambdas):
-    """Copy of a configuration of `layer`, or around it, with functions in it, and a number for each `Lambda`."""
+    """Copy of a configuration that is, or contains, that of `layer`: with functions, and a number per `Lambda`."""
     if isinstance(config, list | tuple):
         return type(config)(_replaced(item, None, holders, lambdas) for item in config)
     if not isinstance(config, dict):
@@ -279,7 +279,7 @@ def check_same_function(
     """
     drawn = _drawn(model)
     if drawn is None:
-        _warn(f"{what} could not be compared with '{model.name}': no input was found at which that runs.")
+        _warn(f"{what} could not be compared with '{model.name}': no input was found on which the model runs.")
         return
     inputs, wanted = drawn
     with scope():
@@ -295,8 +295,8 @@ def check_same_function(
             problem = _difference(wanted, got, _carried(copy, inputs, got, eps))
     if problem is not None:
         raise NotCopiedError(
-            f"{what} does not compute what '{model.name}' does: {problem}. Something that the model computes with is "
-            "in none of what a copy is made of: `get_config`, variables, `save_own_variables` and `save_assets`."
+            f"{what} does not compute what '{model.name}' does: {problem}. The model uses something that a copy "
+            "cannot get from `get_config`, variables, `save_own_variables` or `save_assets`."
         )
 
 

@@ -1,16 +1,16 @@
-"""Losses that make use of a Lipschitz constraint: Kantorovich-Rubinstein, hinge, mixtures, scaled cross-entropies.
+"""Losses for Lipschitz-constrained networks: Kantorovich-Rubinstein, hinge, mixtures, scaled cross-entropies.
 
-Each loss is a pure function with one value per sample, and a thin `keras.Loss` around it. What all share:
+Each loss is a pure function with one value per sample, and a thin `keras.Loss` around it. For all of them:
 
-* Labels are (batch, 1), (batch,) or one-hot (batch, C), in {0, 1} or {-1, 1}, of any dtype: what is above 0 is
-  positive. Shapes that cannot belong together raise a `ValueError`, never broadcast.
+* Labels are (batch, 1), (batch,) or one-hot (batch, C), in {0, 1} or {-1, 1}, of any dtype. A label above 0 is
+  positive. Shapes that do not fit raise a `ValueError` and are not broadcast.
 * A function computes in float64 for float64 predictions and in float32 for all others; a class in
   `keras.config.floatx()`, as every Keras loss.
-* The numbers that a class takes (`alpha`, `min_margin`, `tau`, ...) are Keras variables: `loss.alpha.assign(3.0)`
-  reaches a training step that is already compiled, and `get_config`, hence a saved model, holds the present value.
-  On JAX a compiled step knows only the variables that the model tracks: `lipviz.Sequential` and `lipviz.Model` track
-  those of their losses, a plain `keras.Model` does not. There, a callback that assigns in the middle of an epoch
-  reads `self.model` first, which brings the variables up to date, as for any other state on JAX.
+* The numbers that a class takes (`alpha`, `min_margin`, `tau`, ...) are Keras variables. `loss.alpha.assign(3.0)`
+  changes a training step that is already compiled. `get_config`, and so a saved model, has the present value.
+  On JAX a compiled step reads only the variables that the model tracks: `lipviz.Sequential` and `lipviz.Model` track
+  those of their losses, a plain `keras.Model` does not. On JAX, a callback that assigns in the middle of an epoch
+  must read `self.model` first, as for any other state: this brings the variables up to date.
 
 References:
     Serrurier et al. (2021), Achieving robustness in classification using optimal transport with hinge regularization.
@@ -67,14 +67,14 @@ def _constants(like, *values):
 
 
 def _positive(labels):
-    """Where labels are positive, as booleans; unlike the operator this compares booleans too."""
+    """Where labels are positive, as booleans. Unlike the operator `>`, `ops.greater` compares booleans too."""
     return ops.greater(labels, 0)
 
 
 def _true_and_rivals(y_true, y_pred):
-    """Score of the true class, (batch, 1), and all scores with that one as low as can be, (batch, C)."""
+    """Score of the true class, (batch, 1); all scores, with that of the true class as low as possible, (batch, C)."""
     true = _positive(y_true)
-    # The lowest finite number, not -inf: differences of two of them must not be NaN where there is no other class.
+    # The lowest finite number, not -inf: the difference of two of them must not be NaN if there is no other class.
     lowest = float(np.finfo(keras.backend.standardize_dtype(y_pred.dtype)).min)
     return (
         ops.sum(ops.where(true, y_pred, ops.zeros_like(y_pred)), axis=-1, keepdims=True),
@@ -83,9 +83,10 @@ def _true_and_rivals(y_true, y_pred):
 
 
 def _log_sum_exp(x, tau):
-    """Split log(Σ exp(τx))/τ along the last axis, kept, into max(x) and the rest in [0, log(C)/τ].
+    """Split log(Σ exp(τx))/τ into max(x) and a rest in [0, log(C)/τ]. The last axis is reduced, and kept with size 1.
 
-    No τ·x overflows. The maximum carries no gradient: the rest has that of the sum, the softmax of τx.
+    No τ·x overflows. No gradient flows through the maximum. The gradient of the rest is that of the whole, the softmax
+    of τx.
     """
     largest = ops.stop_gradient(ops.max(x, axis=-1, keepdims=True))
     return largest, ops.log(ops.sum(ops.exp(tau * (x - largest)), axis=-1, keepdims=True)) / tau
@@ -97,12 +98,12 @@ def _log_sum_exp(x, tau):
 def _balanced(positive, dtype, sample_weight=None):
     """B·(pos − neg), see `process_labels_for_multi_gpu`, of a boolean tensor.
 
-    A side whose samples all have the weight 0 counts as if it were not there: B is the size of the other one.
+    If all positive or all negative samples have the weight 0, they are left out: B is the number of the others.
     """
     positive = ops.cast(positive, dtype)
     size = ops.cast(ops.shape(positive)[0], dtype)
     count = ops.sum(positive, axis=0)
-    # A class that is not there has no sample to weigh: 1 only keeps its 0/0 away.
+    # If a class has no samples, it has no weights: 1 only avoids 0/0.
     share, other = ops.maximum(count, 1.0), ops.maximum(size - count, 1.0)
     if sample_weight is not None:
         kept = ops.cast(ops.not_equal(sample_weight, 0), dtype)
@@ -113,11 +114,11 @@ def _balanced(positive, dtype, sample_weight=None):
 
 
 def process_labels_for_multi_gpu(labels: Tensor) -> Tensor:
-    """Weigh labels by the size of their class: what the losses with `multi_gpu=True` expect.
+    """Weight labels by the size of their class, as the losses with `multi_gpu=True` expect.
 
-    With S = [label is positive], B the batch size and sums over the batch, per class: B·(S/ΣS − (1−S)/(B−ΣS)). These
-    weights are those of the whole batch. A device that holds a part of the batch could not know them, so they are
-    computed before the batch is split.
+    Let S = [label is positive], B the batch size, and Σ the sum over the batch. For each class, the result is
+    B·(S/ΣS − (1−S)/(B−ΣS)). It depends on the whole batch. A device that has only a part of the batch cannot compute
+    it, so call this function before the batch is split.
 
     Args:
         labels: Tensor of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}.
@@ -142,7 +143,7 @@ def kr(y_true: Tensor, y_pred: Tensor, multi_gpu: bool = False) -> Tensor:
         multi_gpu: Whether the labels come from `process_labels_for_multi_gpu`.
 
     Returns:
-        A tensor of shape (batch,): to be made large.
+        A tensor of shape (batch,), to be maximized.
 
     Raises:
         ValueError: If the shapes do not agree.
@@ -167,7 +168,7 @@ def hinge_margin(y_true: Tensor, y_pred: Tensor, min_margin: float | Tensor = 1.
     Args:
         y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}.
         y_pred: Predictions of shape (batch,), (batch, 1) or (batch, C).
-        min_margin: Wanted distance between the predictions of the two classes. 0 asks for the sign only.
+        min_margin: Wanted distance between the predictions of the two classes. With 0, only the sign matters.
 
     Returns:
         A tensor of shape (batch,).
@@ -180,9 +181,9 @@ def hinge_margin(y_true: Tensor, y_pred: Tensor, min_margin: float | Tensor = 1.
 
 
 def multiclass_hinge(y_true: Tensor, y_pred: Tensor, min_margin: float | Tensor = 1.0) -> Tensor:
-    """`hinge_margin` on every class, with the true one weighted by C − 1, as much as the others together.
+    """`hinge_margin` of every class. The true class has the weight C − 1, as much as all others together.
 
-    With C = 1 there is nothing to tell apart: the true class has the weight 0.
+    With C = 1 there are no other classes, and the true class has the weight 0.
 
     Args:
         y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
@@ -306,9 +307,9 @@ def _probabilities(labels, dtype):
 def tau_categorical_crossentropy(y_true: Tensor, y_pred: Tensor, tau: float | Tensor) -> Tensor:
     """Crossentropy of the logits τ·ŷ, divided by τ (Béthune et al. 2022).
 
-    A 1-Lipschitz network cannot scale its logits, so that τ decides how much of the margin the loss cares for: small
-    τ for every sample (the limit is linear in ŷ), large τ for the ones on the wrong side. The division keeps the
-    gradient's size.
+    A 1-Lipschitz network cannot scale its logits, so τ decides which samples the loss depends on. With a small τ it
+    depends on every sample (the limit is linear in ŷ), with a large τ on those that are on the wrong side. Dividing
+    by τ keeps the size of the gradient.
 
     Args:
         y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}, or probabilities. Labels outside of [0, 1]
@@ -399,18 +400,18 @@ def soft_hkr_multiclass(
     temperature: float | Tensor = 1.0,
     mean_magnitude: float | Tensor = None,
 ) -> Tensor:
-    """HKR of every class, where another class counts as much as it rivals the true one (Serrurier et al. 2024).
+    """HKR of every class, where the other classes have the weights of a softmax (Serrurier et al. 2024).
 
     With s = ±ŷ and the weights F, 1 for the true class and the softmax of T·ŷ over the others,
     (1−α)·Σ(−s·F) + α·Σ(relu(min_margin/2 − s)·F). Here T = clip(temperature·min_margin/m, 0.005, 250) with
-    m = max(min_margin, mean_magnitude): it adapts to the size that the predictions have, and carries no gradient.
+    m = max(min_margin, mean_magnitude): it adapts to the size of the predictions, and has no gradient.
 
     Args:
         y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
         y_pred: Predictions of shape (batch, C).
         alpha: Weight of the hinge, in [0, 1].
         min_margin: See `hinge_margin`; positive.
-        temperature: Factor of T, positive: an inverse temperature, under the name of the reference.
+        temperature: Factor of T, positive: an inverse temperature. The name is that of the reference library.
         mean_magnitude: Mean of ``|ŷ|``; None takes that of these predictions.
 
     Returns:
@@ -448,14 +449,14 @@ def lse_hkr_multiclass(
     that n exceeds the largest by at most min_margin·penalty/2; the loss is
     (1−α)·(n − ŷ_true) + α·(relu(min_margin/2 − ŷ_true) + relu(min_margin/2 + n)).
 
-    Two classes give t = 0. A sum of one term is that term for every t, hence n is the other class's score: its limit.
-    With C = 1 nobody rivals: n is the constant −min_margin/2, whose hinge is 0.
+    With two classes, t = 0. The sum has one term, and n is that term for every t > 0. So n is the score of the other
+    class, the limit. With C = 1 there is no other class: n is the constant −min_margin/2, whose hinge is 0.
 
     Args:
         y_true: One-hot labels of shape (batch, C), in {0, 1} or {-1, 1}.
         y_pred: Predictions of shape (batch, C).
         alpha: Weight of the hinges, in [0, 1].
-        temperature: Factor of the predictions, positive: an inverse temperature, under the name of the reference.
+        temperature: Factor of the predictions, positive: an inverse temperature, see `soft_hkr_multiclass`.
         penalty: How far n may exceed the maximum, positive; in units of min_margin/2.
         min_margin: See `hinge_margin`; positive.
 
@@ -492,17 +493,17 @@ def _in_range(name, value, largest=sys.float_info.max):
 
 
 def _present(value):
-    """A number that JSON can hold: the shortest one that is the same in the variable's dtype."""
+    """The value of a variable for JSON: the shortest number that is the same in the variable's dtype."""
     return value if isinstance(value, bool) else float(str(ops.convert_to_numpy(value)[()]))
 
 
 class _VariableLoss(keras.Loss):
-    """A pure function as a loss whose numbers are variables.
+    """Base of the losses: a pure function whose numeric arguments are variables.
 
     Args:
         reduction: How Keras reduces the values of the samples.
         name: Name of the loss.
-        **arguments: The function's arguments by name; a bool stays what it is, a number becomes a variable.
+        **arguments: The function's arguments by name. A number becomes a variable, a bool does not.
 
     Attributes:
         function: The function of a subclass.
@@ -522,7 +523,7 @@ class _VariableLoss(keras.Loss):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All variables of the loss, which a model must track for a compiled step on JAX to see them change."""
+        """All variables of the loss. On JAX, a compiled step sees them change only if the model tracks them."""
         return [value for value in vars(self).values() if isinstance(value, keras.Variable)]
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -536,10 +537,10 @@ _sample_weight = contextvars.ContextVar("lipviz_sample_weight", default=None)
 
 
 class _BalancedLoss(_VariableLoss):
-    """Base of the losses with a KR term, which must know of weights of 0 to tell which samples are there.
+    """Base of the losses with a KR term, whose values depend on which samples have the weight 0.
 
-    Weights multiply the values of samples, as in Keras. The values themselves depend on the batch: where all samples of
-    one side have the weight 0, those of the others are what the others alone give.
+    Weights multiply the values of samples, as in Keras. The values themselves depend on the batch. If all positive or
+    all negative samples have the weight 0, the other samples get the values that they get without those.
     """
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
@@ -564,9 +565,9 @@ class _BalancedLoss(_VariableLoss):
 
 @keras.saving.register_keras_serializable("lipviz")
 class KR(_BalancedLoss):
-    """Kantorovich-Rubinstein estimate, see `kr`: to be made large, so a metric to watch. `HKR` minimizes its negative.
+    """Kantorovich-Rubinstein estimate, see `kr`. Large is good, so use it as a metric; `HKR` minimizes its negative.
 
-    A side whose samples all have the weight 0 counts as if it were not there.
+    If all positive or all negative samples have the weight 0, they are left out.
 
     Args:
         multi_gpu: Whether labels come from `process_labels_for_multi_gpu`.
@@ -584,7 +585,7 @@ class KR(_BalancedLoss):
 class HKR(_BalancedLoss):
     """Hinge-regularized Kantorovich-Rubinstein loss, see `hkr`.
 
-    A side whose samples all have the weight 0 counts as if it were not there.
+    If all positive or all negative samples have the weight 0, they are left out.
 
     Args:
         alpha: Weight of the hinge, at least 0; inf means the hinge alone. A variable.
@@ -809,14 +810,14 @@ class TauBinaryCrossentropy(TauCategoricalCrossentropy):
 class SoftHKRMulticlassLoss(_VariableLoss):
     """HKR in which the other classes count by a softmax, see `soft_hkr_multiclass`.
 
-    The mean magnitude of the predictions is a running one: every call, also one that evaluates, moves it to
+    The mean magnitude of the predictions is a running mean. Every call, also in evaluation, first changes it to
     alpha_mean·old + (1 − alpha_mean)·mean(``|ŷ|``), clipped to [0.005, 1000], and then uses it. It is part of the
-    config, so that a saved model goes on where it stopped.
+    config, so that a saved model continues with it.
 
     Args:
         alpha: Weight of the hinge, in [0, 1]. A variable.
         min_margin: Margin of the hinge, positive. A variable.
-        alpha_mean: Decay of the running mean, in [0, 1]; 1 keeps it as it is. A variable.
+        alpha_mean: Decay of the running mean, in [0, 1]. With 1 it does not change. A variable.
         temperature: Factor of the softmax's sharpness, an inverse temperature, positive. A variable.
         reduction: As in Keras.
         name: Name of the loss.

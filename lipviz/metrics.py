@@ -1,9 +1,9 @@
 """Metrics of certified robustness: how far an input must move before the prediction of a Lipschitz network changes.
 
-Each metric is a pure function with one value per sample, and a thin `keras.Metric`: its mean, right over batches of
-any size and with sample weights. In the reference library these classes are losses; there, a mean of batch means
-counted the samples of a smaller last batch for more. That is the one difference in use: `reduction` may only ask for a
-mean, and one value per sample is what the functions return.
+Each metric is a pure function with one value per sample, and a thin `keras.Metric` with the mean of these values. The
+mean is correct for batches of any size and with sample weights. In the reference library these classes are losses, and
+the mean of batch means gives too much weight to the samples of a smaller last batch. There is one difference in use:
+`reduction` must be a mean here. For one value per sample, call the functions.
 
 A radius is certified if no change of the input with a smaller l2 norm changes the predicted class:
 
@@ -13,9 +13,9 @@ A radius is certified if no change of the input with a smaller l2 norm changes t
 * outputs that are L-Lipschitz together (`disjoint_neurons=False`, as after `SpectralDense`): a difference of two is
   √2·L-Lipschitz, the radius margin/(√2·L).
 
-Here L is taken on trust. A `Certificate` of `lipviz.certify` in place of a number is a proof of it: its upper
-bound, of all outputs together, so that `disjoint_neurons=False` is right and tighter. A metric that is given one takes
-the number when it is made: after training the network has another.
+A number L is not checked. A `Certificate` of `lipviz.certify` in its place is a proof: L is its upper bound, which
+holds for all outputs together, so that `disjoint_neurons=False` is valid, and tighter. A metric reads this bound once,
+when it is constructed. After training, the network has another bound.
 
 References:
     Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalable certification of perturbation invariance.
@@ -48,7 +48,7 @@ def _shape_error(expected, y_true, y_pred):
 
 
 def _classes(y_true, y_pred):
-    """Number of the true class of each sample: the labels themselves, or where a one-hot row is largest."""
+    """Number of the true class of each sample: the label itself, or the index of the largest entry of a one-hot row."""
     labels = ops.convert_to_tensor(y_true)
     expected = "predictions of shape (batch, C) with C > 1 and labels of shape (batch, C), (batch,) or (batch, 1)"
     batch, count = tuple(y_pred.shape[:-1]), (tuple(y_pred.shape) or (1,))[-1]
@@ -65,7 +65,7 @@ def _classes(y_true, y_pred):
 
 
 def _categorical_margin(y_true, y_pred):
-    """ŷ_true − max of the others, (batch,). NaN for a class that there is not."""
+    """ŷ_true − max of the others, (batch,). NaN for a label that is no class."""
     true = ops.cast(ops.one_hot(_classes(y_true, y_pred), y_pred.shape[-1]), "bool")
     lowest = float(np.finfo(keras.backend.standardize_dtype(y_pred.dtype)).min)
     rival = ops.max(ops.where(true, ops.full_like(y_pred, lowest), y_pred), axis=-1)
@@ -86,7 +86,7 @@ def _binary_margin(y_true, y_pred):
 
 
 def _checked_lip_const(value):
-    """A Lipschitz constant as a float: a number, or the upper bound of what has one, as a `Certificate`."""
+    """A Lipschitz constant as a float: the number itself, or the upper bound of a `Certificate`."""
     if not hasattr(value, "upper_bound"):
         return nm.check_positive("lip_const", value)
     norm, bound = getattr(value, "norm", 2), value.upper_bound
@@ -126,11 +126,11 @@ def categorical_provable_robustness(
             first of several). Or the class's number, of shape (batch,) or (batch, 1); one that is not in 0 ... C − 1
             gives NaN.
         y_pred: Predictions of shape (batch, C) with C > 1.
-        lip_const: Lipschitz constant of the network, positive: of each output for disjoint neurons, else of all. Or a
-            `Certificate`.
-        disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
-        negative_robustness: False counts 0 for misclassified samples, True the negative radius: minus the smallest
-            change that could set them right.
+        lip_const: Lipschitz constant of the network, positive: of each output for disjoint neurons, else of all outputs
+            together. Or a `Certificate`.
+        disjoint_neurons: Whether `lip_const` holds for each output by itself, and not for all together.
+        negative_robustness: With False, misclassified samples get 0. With True, they get a negative radius −r: no
+            change of the input with a norm below r corrects the prediction.
 
     Returns:
         A tensor of shape (batch,), in float64 for float64 predictions, else in float32.
@@ -172,8 +172,8 @@ def categorical_provable_robust_accuracy(
 ) -> Tensor:
     """1 for a sample that no change of norm up to epsilon can misclassify, else 0.
 
-    That is where the certified radius exceeds epsilon. Not where they are equal: a change of that size could reach a
-    tie. For the same reason epsilon = 0 is the accuracy with ties counted as wrong.
+    The value is 1 if the certified radius exceeds epsilon. If they are equal, it is 0, since a change of that size
+    could reach a tie. For the same reason, epsilon = 0 gives the accuracy with ties counted as wrong.
 
     Args:
         y_true: See `categorical_provable_robustness`.
@@ -260,7 +260,7 @@ class CategoricalProvableRobustAccuracy(_RobustnessMetric):
     Args:
         epsilon: Size of the change in the l2 norm, at least 0.
         lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
-        disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
+        disjoint_neurons: Whether `lip_const` holds for each output by itself, and not for all together.
         reduction: A mean, see the module.
         name: Name of the metric.
 
@@ -319,7 +319,7 @@ class CategoricalProvableAvgRobustness(_RobustnessMetric):
 
     Args:
         lip_const: Lipschitz constant of the network, positive, or a `Certificate`.
-        disjoint_neurons: Whether only each output for itself is known to be Lipschitz.
+        disjoint_neurons: Whether `lip_const` holds for each output by itself, and not for all together.
         negative_robustness: Whether misclassified samples count their negative radius instead of 0.
         reduction: A mean, see the module.
         name: Name of the metric.

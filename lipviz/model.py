@@ -1,4 +1,4 @@
-"""Models of Lipschitz layers: they share out k, keep `wbar` fresh, condense and export."""
+"""Models of Lipschitz layers. They distribute k over layers, keep `wbar` up to date, condense and export."""
 
 import contextlib
 import contextvars
@@ -22,25 +22,25 @@ from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLa
 from lipviz.parametrizations import Parametrization, are_known_current, known_current
 from lipviz.types import ArrayLike
 
-# From a Lipschitz layer to the stack that gave it its share of k first.
+# From a Lipschitz layer to the first stack that gave it a share of k.
 _owners: weakref.WeakKeyDictionary[keras.Layer, weakref.ref[keras.Model]] = weakref.WeakKeyDictionary()
 
 
 def _owner(layer):
-    """The living stack that holds a layer to its share, or None."""
+    """The stack that first gave a layer its share of k, or None if there is none (any more)."""
     reference = _owners.get(layer)
     return None if reference is None else reference()
 
 
-# Attributes in which models remember of steps for what they were compiled, and what came of it.
+# Attributes in which a model keeps the factors that its steps were compiled with, and the compiled steps.
 STEP_NOTES = ("_compiled_factors", "_made")
 
-# Whether the constructor of a stack leaves the factors of its layers as they are: they were saved with it.
+# Whether the constructor of a stack leaves the factors of its layers as they are, since they come from a file.
 _keeps_factors = contextvars.ContextVar("lipviz_keeps_factors", default=False)
 
 
 def _never_stretches(layer):
-    from lipviz.rules.registry import never_stretches  # who builds no such stack waits for no rules
+    from lipviz.rules.registry import never_stretches  # imported only if a stack needs it
 
     return never_stretches(layer)
 
@@ -63,10 +63,10 @@ def parametrizations(model: keras.Model) -> list[Parametrization]:
 def refresh(model: keras.Model) -> None:
     """Bring the `wbar` of every constrained layer of any Keras model up to date with its kernel.
 
-    `lipviz.Sequential` and `lipviz.Model` do this by themselves at the end of `fit` and in `set_weights`, and every
-    file is saved and loaded with it. After a custom training loop, or `fit` of a plain `keras.Model`, the kernels are
-    one optimizer step ahead. Inference sees that, and constrains them anew at each call until this function, or a call
-    of the model with `training=True`, stores the result: the outputs are the same, and come sooner.
+    `lipviz.Sequential` and `lipviz.Model` call this at the end of `fit` and in `set_weights`, and saving and loading a
+    file do the same. After a custom training loop, or `fit` of a plain `keras.Model`, the kernels are one optimizer
+    step ahead of `wbar`. Inference detects this, and constrains the kernels in each call, until this function, or a
+    call of the model with `training=True`, stores the result. Storing it changes no output, and makes inference faster.
 
     Args:
         model: Built Keras model.
@@ -131,9 +131,9 @@ class _LipschitzModel(_Mixin):
 
     @_with_signature_of(keras.Model.fit, keras.callbacks.History)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As Keras's `fit`; afterwards, also after an interrupt, every `wbar` belongs to its kernel.
+        """Train, as Keras's `fit`. Afterwards, even after an interrupt, every `wbar` belongs to its kernel.
 
-        Where training diverged to NaN a warning says so: predictions are then NaN too.
+        If training diverged to NaN, a warning says so. The predictions are then NaN, too.
         """
         given = {**kwargs, **dict(zip(("x", "y"), args, strict=False))}
         self._build_metrics(given.get("x"), given.get("y"))
@@ -143,7 +143,7 @@ class _LipschitzModel(_Mixin):
             self._refresh_after_fit(interrupted=sys.exc_info()[0] is not None)
 
     def _refresh_after_fit(self, interrupted):
-        if interrupted:  # by the user or by an error: that one must reach the user, whatever state it left
+        if interrupted:  # by the user or by an error, which must reach the user in whatever state it left the model
             with contextlib.suppress(Exception):
                 if hasattr(self, "jax_state_sync"):
                     self.jax_state_sync()
@@ -153,7 +153,7 @@ class _LipschitzModel(_Mixin):
             refresh(self)
         except ValueError as error:
             warnings.warn(
-                f"Training left weights that are not finite; what is predicted is not finite either.\n{error}",
+                f"Training left weights that are not finite, so predictions are not finite either.\n{error}",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -164,7 +164,7 @@ class _LipschitzModel(_Mixin):
 
     @_with_signature_of(keras.Model.export, None)
     def export(self, *args: Any, **kwargs: Any) -> Any:
-        """As Keras's `export`, after a `refresh`. On TensorFlow, what is exported constrains nothing itself."""
+        """Export, as Keras's `export`, after a `refresh`. On TensorFlow, the result constrains nothing itself."""
         if self.built:
             refresh(self)
         with self._compared():
@@ -172,7 +172,7 @@ class _LipschitzModel(_Mixin):
 
     @property
     def metrics_variables(self) -> list[keras.Variable]:
-        """Those of Keras, and the variables of the losses: a step on JAX knows only what its model lists."""
+        """Keras's own, and the variables of the losses: a step on JAX reads only what its model lists."""
         losses = keras.tree.flatten(getattr(self, "loss", None)) if self.compiled else ()
         held = [v for loss in losses if isinstance(loss, keras.Loss) for v in getattr(loss, "variables", ())]
         return [*super().metrics_variables, *{id(v): v for v in held}.values()]  # each once
@@ -191,22 +191,22 @@ class _LipschitzModel(_Mixin):
         """Return a plain Keras model with the same predictions, see `vanillaModel`."""
         return vanillaModel(self)
 
-    # Keras compiles a step once; a factor that is a Python number of an activation would stay in it for ever.
+    # Keras compiles a step once. The factor of an activation is a Python number, which the step would not read again.
     def make_train_function(self, force: bool = False) -> Callable[..., Any]:
         self._build_optimizer()
         return super().make_train_function(force=self._factors_changed("train") or force)
 
     def _build_optimizer(self):
-        """Create the optimizer's variables ahead: made while TensorFlow traces a step, they make it trace it twice."""
+        """Create the optimizer's variables before the first step, which TensorFlow would trace twice otherwise."""
         optimizer = getattr(self, "optimizer", None)
         if self.built and optimizer is not None and not optimizer.built and self.trainable_variables:
             optimizer.build(self.trainable_variables)
 
     def _build_metrics(self, x, y):
-        """Create the metrics' variables ahead, for the same reason, where their targets and outputs can be seen."""
+        """Create the metrics' variables before the first step, too, if their targets and outputs are known."""
         metrics = compiled_metrics(self)
         outputs: Any = getattr(self, "outputs", None) or ()
-        # Keras itself builds ahead on other backends, and where a strategy distributes.
+        # Keras itself does so on other backends, and within a strategy of TensorFlow.
         if keras.backend.backend() != "tensorflow" or is_distributed(self):
             return
         if metrics is None or metrics.built or len(outputs) != 1 or not self._has_steps_of_keras():
@@ -215,12 +215,12 @@ class _LipschitzModel(_Mixin):
             targets = _second(getattr(x, "element_spec", None))  # of a tf.data.Dataset
         else:
             targets = y if isinstance(y, np.ndarray) or keras.ops.is_tensor(y) else None
-        with contextlib.suppress(Exception):  # what is wrong is said where it always was
+        with contextlib.suppress(Exception):  # Keras will raise its own error later
             dtype = keras.backend.standardize_dtype(targets.dtype)
             metrics.build(keras.KerasTensor(tuple(targets.shape), dtype), outputs[0])
 
     def _has_steps_of_keras(self):
-        """Whether metrics get the very targets of `fit` and the outputs of the graph: nothing between is overridden."""
+        """Whether metrics get the targets of `fit` and the outputs of the graph: no method is overridden."""
         own = type(self)
         same = all(getattr(own, name) is getattr(keras.Model, name) for name in ("train_step", "compute_metrics"))
         return same and own.call in (keras.Sequential.call, KerasFunctional.call)
@@ -232,7 +232,7 @@ class _LipschitzModel(_Mixin):
         return self._make("predict", super().make_predict_function, force)
 
     def _make(self, step, make, force):
-        """Let Keras make the function of a step: one that compares kernels, and one that need not."""
+        """Let Keras make the function of a step: one that compares kernels, or one that does not need to."""
         attribute, made = f"{step}_function", self.__dict__.setdefault("_made", {}).setdefault(step, {})
         if self._factors_changed(step) or force or getattr(self, attribute) is None:  # None after `compile`
             made.clear()
@@ -244,20 +244,20 @@ class _LipschitzModel(_Mixin):
 
     @_with_signature_of(keras.Model.predict, Any)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """As Keras's `predict`. On TensorFlow, kernels are compared with those of `wbar` once, not in each batch."""
+        """Predict, as Keras's `predict`. On TensorFlow, it checks `wbar` once, not in each batch."""
         with self._compared():
             return super().predict(*args, **kwargs)
 
     @_with_signature_of(keras.Model.evaluate, Any)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As Keras's `evaluate`. On TensorFlow, kernels are compared once, as in `predict`."""
+        """Evaluate, as Keras's `evaluate`. On TensorFlow, it checks `wbar` once, as `predict` does."""
         with self._compared():
             return super().evaluate(*args, **kwargs)
 
     def _compared(self):
-        """The context of what runs on kernels that do not change: all or none of the `wbar` are taken as they are.
+        """Context manager for runs in which no kernel changes: all `wbar`, or none, are used unchecked.
 
-        On JAX none are: it would take a step that it compiled within this context for the same step outside of it.
+        On JAX, none are: a step that JAX compiled within this context would also run outside of it.
         """
         if keras.backend.backend() != "tensorflow":
             return contextlib.nullcontext()
@@ -276,9 +276,9 @@ class _LipschitzModel(_Mixin):
 class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
     """A stack of layers whose Lipschitz constant is k: each of its n Lipschitz layers gets k^(1/n).
 
-    A layer that came with a factor of its own gets the stack's instead, and a warning says so; so it does once for
-    layers that are not known to be 1-Lipschitz. A layer that another stack holds to its share can join only where this
-    stack's share is the same: nobody's constant is changed behind their back.
+    If a layer has a factor of its own, the stack's share replaces it, and a warning says so. Another warning names each
+    layer that is not known to be 1-Lipschitz, once. A layer that has its share from another stack can be added only if
+    this stack's share is the same, so that the constant of the other stack does not change.
 
     Args:
         layers: List of layers, optional.
@@ -286,7 +286,7 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         k_coef_lip: Lipschitz constant of the whole, positive.
 
     Raises:
-        ValueError: If k is not positive and finite, or a layer belongs to another stack that holds it to another share.
+        ValueError: If k is not positive and finite, or a layer has another share from another stack.
     """
 
     def __init__(
@@ -322,15 +322,15 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         return layer
 
     def set_klip_factor(self, klip_factor: float, added: Sequence[keras.Layer] | None = None) -> None:
-        """Change k, and share it out again as k^(1/n).
+        """Change k, and give every Lipschitz layer its new share k^(1/n).
 
         Args:
             klip_factor: Lipschitz constant of the whole stack.
             added: Layers whose own factor has not been replaced before; all by default.
 
         Raises:
-            ValueError: If k is not positive and finite, a layer's dtype cannot multiply by its share, or another stack
-                holds a layer to another share. Nothing is changed then.
+            ValueError: If k is not positive and finite, a layer's dtype cannot multiply by its share, or a layer has
+                another share from another stack. Nothing is changed then.
         """
         came_with = _factors(self.layers if added is None else added)
         self._share_out(klip_factor)
@@ -359,11 +359,11 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         return share, changed
 
     def _check_share(self, layer, share):
-        """Raise ValueError where a layer cannot take a share, or another stack would not know of it."""
+        """Raise ValueError if a layer cannot have a share, or has another one from another stack."""
         owner = _owner(layer)
         if owner not in (None, self):
             raise ValueError(
-                f"Layer '{layer.name}' belongs to the model '{owner.name}', which holds it to k_coef_lip="
+                f"Layer '{layer.name}' belongs to the model '{owner.name}', which gives it k_coef_lip="
                 f"{layer.k_coef_lip:.6g}. Received: the model '{self.name}', which would change that to {share:.6g}. "
                 "Give it a copy of the layer, or a k_coef_lip with the same share."
             )
@@ -372,7 +372,7 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
             layer._changes(share)
 
     def _warn_about(self, came_with, stacklevel):
-        """Warn once of each layer that came with another factor than it has now, or may stretch."""
+        """Warn once of each layer whose factor was replaced, or which is not known to keep its constant."""
         for layer, own in came_with:
             message = None if layer.name in self._warned else _warning(layer, own)
             self._warned.add(layer.name)
@@ -401,7 +401,7 @@ def _factors(layers):
 
 
 def _warning(layer, own):
-    """What a stack says of a layer that came with the factor `own`, or None."""
+    """The warning of a stack about a layer that had the factor `own`, or None."""
     if not isinstance(layer, LipschitzLayer):
         is_known = _never_stretches(layer)
         return None if is_known else f"Layer '{layer.name}' ({type(layer).__name__}) is not known to be 1-Lipschitz."
@@ -422,7 +422,7 @@ class _Unbuilt(keras.Sequential):
 def layers_from_config(config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> list[keras.Layer]:
     """Make the layers of a Sequential model, for its constructor.
 
-    Keras's own `from_config` builds the stack anew after each layer, which for a hundred layers takes seconds.
+    Keras's own `from_config` builds the stack again after each layer, which takes seconds for a hundred layers.
 
     Args:
         config: What `get_config` of a `keras.Sequential` returned, of lipviz or not.
@@ -443,7 +443,7 @@ def layers_from_config(config: dict[str, Any], custom_objects: Mapping[str, Any]
 class Model(_LipschitzModel, keras.Model):
     """`keras.Model` that refreshes `wbar` at the end of `fit`, condenses and exports.
 
-    Use it as `Model(inputs, outputs)` or as a base class. Unlike `Sequential` it does not share out a factor: in a
+    Use it as `Model(inputs, outputs)` or as a base class. Unlike `Sequential` it does not distribute a factor: in a
     graph with branches, k^(1/n) has no meaning.
     """
 
@@ -452,7 +452,7 @@ class Model(_LipschitzModel, keras.Model):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if _is_graph(args, kwargs):
-            # Keras would exchange the bases of `Model` itself, for every other subclass too.
+            # Keras would replace the bases of `Model` itself, and so change every other subclass too.
             replace_base(type(self), Model, Functional)
             KerasFunctional.__init__(self, *args, **kwargs)
         else:
@@ -472,12 +472,12 @@ def _is_graph(args, kwargs):
 def vanillaModel(model: keras.Model) -> keras.Model:
     """Copy a model into plain Keras layers with the same predictions.
 
-    Nested models are copied as well, and so are constrained layers inside of wrappers such as `TimeDistributed`. Shared
-    layers stay shared, operators and arguments of calls stay in the graph. State outside of the weights, such as the
-    statistics of `Normalization` or a vocabulary, is copied in the way in which Keras saves it.
+    Nested models are copied as well, and so are constrained layers inside wrappers such as `TimeDistributed`. Shared
+    layers stay shared, and operators and arguments of calls stay in the graph. State besides the weights, such as the
+    statistics of `Normalization` or a vocabulary, is copied in the way that Keras saves it.
 
-    Model and copy are then run on drawn inputs and compared, within a bound from rounding. Where no such input is
-    found, or the copy cannot run on this machine, a warning says that nothing was compared.
+    The model and its copy then run on random inputs, and their outputs are compared, up to rounding. If no inputs are
+    found on which the model runs, or the copy cannot run on this machine, a warning says that nothing was compared.
 
     Args:
         model: Built Sequential or functional model, of lipviz or of Keras, with lipviz layers.
@@ -487,16 +487,15 @@ def vanillaModel(model: keras.Model) -> keras.Model:
         they are.
 
     Raises:
-        TypeError: If it is no Keras model.
+        TypeError: If `model` is not a Keras model.
         ValueError: If the model is not built, is subclassed (its graph cannot be seen), a kernel is not finite, or the
-            copy does not compute what the model does: something that it computes with is in none of what a copy is
-            made of.
+            copy does not compute what the model does, because something that the model uses cannot be copied.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"vanillaModel expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is exported: call it on data, or `build` it.")
-    with warnings.catch_warnings():  # Keras says of functions that they cannot be saved, and nothing is saved
+    with warnings.catch_warnings():  # Keras warns that functions cannot be saved, but nothing is saved here
         warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
         copy = _Export().model(model)
     check_same_function(model, copy, "The plain copy")
@@ -504,10 +503,10 @@ def vanillaModel(model: keras.Model) -> keras.Model:
 
 
 class _Export:
-    """One export: it makes one plain layer of each layer, wherever that is used."""
+    """One export. It makes one plain layer for each layer, however often that is used."""
 
     def __init__(self) -> None:
-        self._made: dict[int, Any] = {}  # from the id of what was exported to what it became; both stay alive here
+        self._made: dict[int, Any] = {}  # from the id of a layer or operation to its copy
         self._kept: list[Any] = []
         self._inside: dict[int, Any] = {}  # those of them that a wrapper describes in its configuration
         self._pairs: list[tuple[keras.Layer, keras.Layer]] = []
@@ -534,7 +533,7 @@ class _Export:
         )
 
     def plain(self, operation: keras.Operation) -> Any:
-        """What takes the place of a layer, or of an operation of `keras.ops`, in the copy."""
+        """The copy of a layer, or of an operation of `keras.ops`."""
         if id(operation) not in self._made:
             self._kept.append(operation)
             self._made[id(operation)] = self._plain(operation)
@@ -590,7 +589,7 @@ def _same_input(tensor, optional):
 
 
 def _same_operation(operation):
-    """A copy of an operation, which has no state; itself, where it holds what no configuration can."""
+    """Copy an operation, which has no state; return the operation itself if its configuration cannot rebuild it."""
     try:
         return type(operation).from_config(operation.get_config())
     except Exception:

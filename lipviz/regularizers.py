@@ -1,7 +1,7 @@
-"""Regularizers that pull kernels towards orthogonality, where a constraint would be too much.
+"""Regularizers that pull kernels towards orthogonality, for cases in which a constraint would be too strict.
 
-They add a penalty to the loss. Unlike the layers of `lipviz.layers` they promise nothing about the Lipschitz constant:
-`lipviz.compute_layer_sv` measures what came out.
+They add a penalty to the loss. Unlike the layers of `lipviz.layers`, they guarantee nothing about the Lipschitz
+constant: measure the result with `lipviz.compute_layer_sv`.
 
 References:
     Wang, Chen, Chakraborty and Yu (2020), Orthogonal convolutional neural networks.
@@ -21,7 +21,7 @@ from lipviz.types import Tensor
 
 
 class Lorth:
-    """Distance of a convolution from an orthogonal one, computed from its kernel alone, whatever the image's size.
+    """Distance of a convolution from an orthogonal one, computed from its kernel alone, for any image size.
 
     With M filters on C channels, strides s and P = floor((k−1)/s)·s zeros of padding on each side,
 
@@ -37,11 +37,11 @@ class Lorth:
 
     Args:
         dim: Number of spatial axes, 1 or 2.
-        kernel_shape: Shape ``(*kernel size, C, M)`` of the kernel; None takes that of whatever is measured.
+        kernel_shape: Shape ``(*kernel size, C, M)`` of the kernel; None accepts every kernel.
         stride: Stride, one for all axes or one per axis.
         conv_transpose: Whether the kernel, of shape ``(*kernel size, out, in)``, is that of a transposed convolution.
-            Such a layer is the adjoint of a convolution from `out` to `in` channels whose kernel Keras stores as is,
-            and a matrix is orthogonal when its adjoint is: the value is the same.
+            Such a layer is the adjoint of a convolution from `out` to `in` channels with the same kernel, and a matrix
+            is orthogonal when its adjoint is. So the value is the same.
 
     Raises:
         ValueError: If an argument is out of range, or no orthogonal convolution of this shape exists.
@@ -107,7 +107,7 @@ class Lorth:
             w: Tensor of shape ``(*kernel size, C, M)``.
 
         Returns:
-            A scalar tensor, 0 or more but for rounding.
+            A scalar tensor, at least 0 up to rounding.
 
         Raises:
             ValueError: If the shape is not the expected one.
@@ -227,7 +227,7 @@ class OrthDenseRegularizer(keras.regularizers.Regularizer):
                 f"OrthDenseRegularizer needs a weight of at least two axes. Received shape: {tuple(x.shape)}"
             )
         w = nm.as_matrix(x)
-        if w.shape[0] < w.shape[1]:  # the other Gram matrix has zeros among its eigenvalues, whatever W is
+        if w.shape[0] < w.shape[1]:  # the other Gram matrix has eigenvalues 0 for every W
             w = ops.transpose(w)
         gram = ops.matmul(ops.transpose(w), w)
         return self.lambda_orth * ops.sum(ops.square(gram - ops.eye(gram.shape[0], dtype=gram.dtype)))

@@ -1,4 +1,4 @@
-"""Helpers under the reference's names: the Lipschitz constant seen at samples, and two functions from other rooms."""
+"""Helpers under the names of the reference library: the Lipschitz constant at samples, and two other functions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,22 +17,23 @@ def evaluate_lip_const(model: keras.Model, x: ArrayLike, eps: float = 1e-4, seed
     """Largest norm of a model's Jacobian over samples: a lower bound of its Lipschitz constant in the l2 norm.
 
     The Jacobian at each sample is computed exactly, in float64 and at inference, and decomposed by SVD. The reference
-    tries one random direction of length eps per sample instead, which finds less: of a model with one output and n
-    inputs about 1/√n of it. Between the samples a model may be steeper: `lipviz.certification.gradient_ascent_ratio`
-    searches there, and the product of what `lipviz.compute_layer_sv` finds bounds a chain of layers from above.
+    library tries one random direction of length eps per sample instead, which finds less: about 1/√n of the norm for a
+    model with one output and n inputs. A model may be steeper between the samples, where
+    `lipviz.certification.gradient_ascent_ratio` searches. For a chain of layers, the product of the largest singular
+    values that `lipviz.compute_layer_sv` finds is an upper bound.
 
     Args:
         model: Built Keras model with one input and one output, of lipviz or not.
         x: Samples of shape (n, ...).
-        eps: Length of the steps along which a model of more than 4096 outputs is measured, in the units of `x`; its
-            norms come from a power iteration. Without effect for others.
-        seed: Seed of that iteration. Without effect for others, whose result is the same for every seed.
+        eps: Length of steps in the units of `x`, for models of more than 4096 outputs: their norms are computed along
+            such steps, by a power iteration. It has no effect for other models.
+        seed: Seed of that iteration. It has no effect for other models.
 
     Returns:
         A float.
 
     Raises:
-        TypeError: If it is no Keras model, or `x` does not hold real numbers.
+        TypeError: If `model` is not a Keras model, or `x` does not hold real numbers.
         ValueError: If the model is not built, eps is not positive, or `x` is empty or holds NaN or Inf.
     """
     return float(jacobian_norms(model, x, eps, seed).max())
@@ -54,7 +55,7 @@ def evaluate_lip_const_gen(
         A float.
 
     Raises:
-        TypeError: If it is no Keras model, or no iterable.
+        TypeError: If `model` is not a Keras model, or `generator` is not an iterable.
         ValueError: If there is no batch, or as for `evaluate_lip_const`.
     """
     batch = next(iter(generator), None)

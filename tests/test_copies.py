@@ -413,7 +413,7 @@ class Picky(L.Layer):
 
 def test_a_warning_says_where_nothing_was_compared():
     model = keras.Sequential([keras.Input((6,)), Picky(), L.Dense(3)])
-    with pytest.warns(UserWarning, match="no input was found at which that runs"):
+    with pytest.warns(UserWarning, match="no input was found on which the model runs"):
         vanillaModel(model)
 
 

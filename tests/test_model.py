@@ -103,7 +103,7 @@ def test_an_interrupt_leaves_a_fresh_model():
 def test_training_that_diverges_warns_and_keeps_the_last_finite_state():
     model = small()
     model.compile(keras.optimizers.SGD(1.0), lambda y, p: keras.ops.mean(p) * np.nan)
-    with pytest.warns(RuntimeWarning, match="what is predicted is not finite either"):
+    with pytest.warns(RuntimeWarning, match="predictions are not finite either"):
         model.fit(X, Y, epochs=1, verbose=0)
     assert np.isnan(np.asarray(model(X))).all()
     for layer in constrained(model):

@@ -37,7 +37,7 @@ class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
         return -1 if self.data_format == "channels_last" else 1
 
     def channels(self, shape: Shape) -> int:
-        """Number of channels of an input shape; ValueError where it is unknown."""
+        """Number of channels of an input shape; ValueError if it is not known."""
         check_shape(self, shape, channel_axis=self.channel_axis)
         return shape[self.channel_axis]  # type: ignore[return-value]  # known: just checked
 
@@ -60,21 +60,22 @@ class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
 class GroupSort(_ChannelActivation):
     """Sort ascending within groups of n neighbouring channels (Anil, Lucas and Grosse 2019, section 4.1).
 
-    A sort permutes its inputs, so its Jacobian is a permutation matrix: the norm of a gradient is kept, at ties too.
+    Sorting permutes the inputs, so the Jacobian is a permutation matrix. The norm of a gradient is kept, also at ties.
 
-    What is exact: the sort, with one exception for speed. On TensorFlow's CPU, pairs (a, b) with the channels last are
-    sorted by way of their difference, whose rounding may move either by eps · (``|a| + |b|``), 1.2e-7 for eps.
+    What is exact: the sort, with one exception for speed. With TensorFlow on a CPU and the channels last, pairs (a, b)
+    are sorted by means of their difference. Rounding may then move each of them by eps · (``|a| + |b|``), where eps is
+    1.2e-7 in float32.
 
     Args:
         n: Size of a group; None, or more than there are channels, sorts all of them.
         data_format: "channels_last" or "channels_first".
-        k_coef_lip: Factor multiplied onto the output.
+        k_coef_lip: Factor that multiplies the output.
         **kwargs: `name`, `dtype` of every Keras layer.
 
     Input shape: any with at least two axes. Output shape: the same.
 
     Raises:
-        ValueError: If n is no positive integer, or does not divide the channels (at build).
+        ValueError: If n is not a positive integer, or does not divide the number of channels (at build).
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class GroupSort(_ChannelActivation):
         self.n = n
 
     def group_size(self, shape: Shape) -> int:
-        """Number of channels sorted together for an input shape; ValueError where n does not divide them."""
+        """Number of channels that are sorted together for an input shape; ValueError if n does not divide them."""
         channels = self.channels(shape)
         size = channels if self.n is None or self.n > channels else self.n
         if channels % size:
@@ -124,21 +125,21 @@ class GroupSort(_ChannelActivation):
 
 
 def _sort_pairs(x, axis):
-    """Sort along an axis of length 2. Unlike min and max, a selection routes gradients one to one at ties."""
+    """Sort along an axis of length 2. At ties, unlike min and max, `where` passes each gradient to one input."""
     a, b = ops.split(x, 2, axis=axis)
     swap = a > b
     return ops.concatenate([ops.where(swap, b, a), ops.where(swap, a, b)], axis=axis)
 
 
 def _multiplying_pays(x):
-    """Whether pairs are sorted faster by small products than by taking the channels apart.
+    """Whether small matrix products sort pairs faster than splitting the channels.
 
-    So it is where TensorFlow runs each operation by itself on a CPU. A GPU may round the factors of a product (TF32),
-    and a compiler such as XLA joins the parts of the other form.
+    They do if TensorFlow runs each operation by itself on a CPU. A GPU may round the factors of a product (TF32), and a
+    compiler such as XLA makes the other way fast.
     """
     return (
         keras.backend.backend() == "tensorflow"
-        and _block(x.shape[-1]) <= 64  # the products grow with it
+        and _block(x.shape[-1]) <= 64  # the cost of the products grows with it
         and keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
         and all(device.startswith("cpu") for device in keras.distribution.list_devices())
     )
@@ -152,8 +153,8 @@ def _block(channels):
 def _sort_pairs_by_products(x):
     """Sort neighbouring channels, which come last: (a, b) − relu(a − b) (1, −1).
 
-    The difference is rounded, which moves either by at most eps · (|a| + |b|). What is infinite or NaN, or differs by
-    more than the dtype holds, spreads over its block of channels.
+    Rounding of the difference moves each by at most eps · (|a| + |b|). An infinite or NaN entry, or a difference that
+    overflows, affects the whole block of channels.
     """
     block = _block(x.shape[-1])
     pairs = np.kron(np.eye(block // 2), [[1.0], [-1.0]])
@@ -168,7 +169,7 @@ class GroupSort2(GroupSort):
     """`GroupSort` in pairs.
 
     Args:
-        **kwargs: Those of `GroupSort` but n.
+        **kwargs: Arguments of `GroupSort` other than n.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -180,7 +181,7 @@ class FullSort(GroupSort):
     """`GroupSort` of all channels at once.
 
     Args:
-        **kwargs: Those of `GroupSort` but n.
+        **kwargs: Arguments of `GroupSort` other than n.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -188,7 +189,7 @@ class FullSort(GroupSort):
 
 
 def _fixed(kwargs, n):
-    """Take the n of a config out of `kwargs`; any other than the class's own is refused."""
+    """Take n out of `kwargs`, where a config has it; ValueError if it is not the n of the class."""
     if (received := kwargs.pop("n", n)) != n:
         raise ValueError(f"The group size of this class is fixed at n={n}. Received: n={received!r}")
     return n
@@ -198,11 +199,11 @@ def _fixed(kwargs, n):
 class MaxMin(_ChannelActivation):
     """concat(relu(x), relu(−x)) along the channels, whose number doubles (Blot, Cord and Thome 2016).
 
-    Each entry of the input appears in one of the two halves and as 0 in the other: norms are kept.
+    Each entry of the input appears, up to its sign, in one of the two halves, and the other has 0: norms are kept.
 
     Args:
         data_format: "channels_last" or "channels_first".
-        k_coef_lip: Factor multiplied onto the output.
+        k_coef_lip: Factor that multiplies the output.
         **kwargs: `name`, `dtype` of every Keras layer.
 
     Input shape: any with at least two axes. Output shape: the same with twice the channels.
@@ -220,7 +221,7 @@ class MaxMin(_ChannelActivation):
 
 @keras.saving.register_keras_serializable("lipviz")
 class Householder(_ChannelActivation):
-    """Reflect pairs of channels that lie on one side of a learned line (Singla, Singla and Feizi 2022).
+    """Reflect pairs of channels on one side of a learned line (Singla, Singla and Feizi 2022).
 
     The channels are cut into two halves. Entry i of the first and entry i of the second form a pair (z1, z2), which has
     an angle θ of its own:
@@ -228,13 +229,13 @@ class Householder(_ChannelActivation):
         (z1, z2)                                     where z1 sin(θ/2) − z2 cos(θ/2) ≤ 0
         (z1 cosθ + z2 sinθ, z1 sinθ − z2 cosθ)       elsewhere
 
-    The reflection leaves its line as it is, so that the two pieces meet; each is orthogonal: norms and gradients are
-    kept, times k, for every θ. θ = π/2 sorts the pair ascending. With v = (sin(θ/2), −cos(θ/2)), the whole is
-    z − 2 relu(v·z) v.
+    The reflection does not change points on its line, so the function is continuous. Both pieces are orthogonal, so for
+    every θ, norms and gradients are kept, times k. θ = π/2 sorts the pair in ascending order. With
+    v = (sin(θ/2), −cos(θ/2)), the function is z − 2 relu(v·z) v.
 
     Args:
         data_format: "channels_last" or "channels_first".
-        k_coef_lip: Factor multiplied onto the output.
+        k_coef_lip: Factor that multiplies the output.
         theta_initializer: Initializer of the angles; None starts at π/2.
         **kwargs: `name`, `dtype` of every Keras layer.
 
@@ -272,7 +273,7 @@ class Householder(_ChannelActivation):
         shape = [1] * len(inputs.shape)
         shape[self.channel_axis] = -1
         half = ops.reshape(ops.cast(self.theta, accumulation_dtype(self.compute_dtype)) / 2, shape)
-        # Keras computes both in float32 on JAX; what makes the reflection orthogonal is that the squares add up to 1.
+        # On JAX, Keras computes both in float32. The reflection is orthogonal if the sum of their squares is 1.
         sine, cosine = (ops.cast(function(half), half.dtype) for function in (ops.sin, ops.cos))
         unit = _inverse_root_near_one(ops.square(sine) + ops.square(cosine))
         sine, cosine = (ops.cast(value * unit, self.compute_dtype) for value in (sine, cosine))
@@ -286,13 +287,13 @@ class Householder(_ChannelActivation):
 
 
 def _inverse_root_near_one(x):
-    """1/√x of what differs from 1 by rounding: two steps of Newton's method, exact where x is 1, as no `rsqrt` is."""
+    """1/√x for x ≈ 1, by two steps of Newton's method. Unlike `rsqrt`, it is exact for x = 1."""
     y = 1.5 - 0.5 * x
     return y * (1.5 - 0.5 * x * ops.square(y))
 
 
 class _Within(keras.constraints.Constraint):
-    """Constraint that holds the slopes of a `PReLUlip` within its present k."""
+    """Constraint that keeps the slopes of a `PReLUlip` within its present k."""
 
     def __init__(self, layer: "PReLUlip") -> None:
         self.layer = layer
@@ -305,16 +306,16 @@ class _Within(keras.constraints.Constraint):
 class PReLUlip(keras.layers.PReLU, LipschitzLayer):
     """PReLU that is k-Lipschitz: x · min(1, k) for positive x, x · α for the others, with slopes α in [−k, k].
 
-    α is held there twice. The forward pass limits it, so that the constant holds for whatever is loaded or assigned.
-    And a Keras constraint takes it back after each step of an optimizer, so that it cannot drift where the limit is
-    flat and has no gradient. A slope that is NaN stays NaN.
+    α is limited in two places. The forward pass limits it, so that the constant holds for every loaded or assigned
+    value. A Keras constraint limits it after each step of an optimizer, so that it does not drift to values at which
+    the limited slope has no gradient. A slope that is NaN stays NaN.
 
-    What is exact: a map of each entry by itself whose constant is the larger of min(1, k) and the largest magnitude of
-    α, at most k.
+    What is exact: the layer acts on each entry by itself. Its constant is the larger of min(1, k) and the largest
+    magnitude of α, which is at most k.
 
     Args:
         k_coef_lip: Lipschitz constant of the layer.
-        alpha_initializer: Initializer of the slopes; what it gives beyond [−k, k] is limited.
+        alpha_initializer: Initializer of the slopes. Values outside [−k, k] are limited.
         alpha_regularizer: Regularizer of the slopes.
         shared_axes: Axes, counted from 1 (0 is the batch), along which entries share one slope: [1, 2] gives images
             one slope per channel. None gives each entry of the input's shape its own, as Keras does.
@@ -354,7 +355,7 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
             self.alpha.assign(self.limited(ops.convert_to_tensor(self.alpha)))
 
     def limited(self, slopes: Tensor) -> Tensor:
-        """Slopes within [−k, k]. Unlike a clip, a selection has slope 1 on the limit itself, and lets NaN through."""
+        """Limit slopes to [−k, k]. Unlike `clip`, `where` has gradient 1 at the limit itself, and keeps NaN."""
         k, slopes = self.k_coef_lip, ops.convert_to_tensor(slopes)
         return ops.where(slopes > k, k, ops.where(slopes < -k, -k, slopes))
 
@@ -364,7 +365,7 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
         unknown = [axis for axis, size in enumerate(input_shape) if axis and size is None and axis not in shared]
         if unknown or any(axis >= len(input_shape) for axis in shared):
             raise ValueError(
-                "PReLUlip expects a batch axis and others, of known sizes but for its "
+                "PReLUlip expects a batch axis and further axes, of known sizes except for its "
                 f"shared_axes={self.shared_axes}. Received the input shape {tuple(input_shape)}"
             )
         super().build(input_shape)

@@ -1,4 +1,4 @@
-"""What all Lipschitz layers share: the factor k, and the mechanism that gives a Keras layer a constrained kernel."""
+"""Base classes of the Lipschitz layers: the factor k, and a mixin that gives a Keras layer a constrained kernel."""
 
 import abc
 import math
@@ -26,8 +26,8 @@ class LipschitzLayer(_Mixin):
     """A layer with a Lipschitz factor.
 
     Attributes:
-        coef_lip: Correction factor that depends on the layer's shape; None where there is none.
-        is_sound: Whether the constant holds. False only for what was asked for by a name that says so.
+        coef_lip: Correction factor that depends on the layer's shape; None if there is none.
+        is_sound: Whether k bounds the layer. False only for settings that say so, such as "unsound_average".
     """
 
     coef_lip: float | None = None
@@ -36,7 +36,7 @@ class LipschitzLayer(_Mixin):
 
     @property
     def k_coef_lip(self) -> float:
-        """Lipschitz constant that the layer is held to, positive; setting it is `set_klip_factor`."""
+        """Largest Lipschitz constant of the layer, positive. Setting it calls `set_klip_factor`."""
         return self._k_coef_lip
 
     @k_coef_lip.setter
@@ -50,28 +50,28 @@ class LipschitzLayer(_Mixin):
             klip_factor: Positive finite number.
 
         Raises:
-            ValueError: If it is not, or the layer's dtype cannot multiply by it: in float32, numbers below 1e-31 leave
-                no room for smaller entries before a backend takes them for 0.
+            ValueError: If it is not, or the layer's dtype cannot multiply by it. In float32 it must be at least about
+                1e-31: with a smaller factor, backends would round small entries to 0.
         """
         self._k_coef_lip = nm.check_factor("k_coef_lip", klip_factor, *self._factor_dtypes())
 
     def _factor_dtypes(self):
-        """Names of the dtypes in which something is multiplied by k; a model leaves that to its layers."""
+        """Names of the dtypes in which something is multiplied by k; none for a model, whose layers do that."""
         return () if isinstance(self, keras.Model) else (self.compute_dtype,)
 
 
 def in_floats(layer: keras.Layer, inputs: Tensor) -> Tensor:
-    """Whole numbers and bools, which Keras hands over as they are, as numbers of a layer's dtype; others unchanged."""
+    """Cast integers and bools, which Keras passes on unchanged, to a layer's dtype. Floats stay as they are."""
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     return inputs if keras.backend.is_float_dtype(dtype) else ops.cast(inputs, layer.compute_dtype)
 
 
 class Condensable(abc.ABC):
-    """A layer that does not predict with the weight it trains."""
+    """Base of layers that do not predict with the weight that they train."""
 
     @abc.abstractmethod
     def condense(self) -> None:
-        """Write the constrained kernel of the present weights into the weights."""
+        """Replace the weights by the constrained ones."""
 
     @abc.abstractmethod
     def vanilla_export(self) -> keras.Layer:
@@ -79,7 +79,7 @@ class Condensable(abc.ABC):
 
 
 def given(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that a constructor received, from its `locals()`, ready to be passed on."""
+    """The arguments that a constructor received, from its `locals()`, as a dict of keyword arguments."""
     own = {name: value for name, value in scope.items() if name not in ("self", "kwargs", "__class__")}
     return {**own, **scope.get("kwargs", {})}
 
@@ -87,8 +87,8 @@ def given(scope: Mapping[str, Any]) -> dict[str, Any]:
 def inverse_root(x: Tensor) -> Tensor:
     """1/√x of a positive tensor, exact to rounding.
 
-    Backends approximate `rsqrt` in float32, by up to 6e-7, and compilers make it out of a division by a root. A step of
-    Newton's method mends what they give.
+    Backends approximate `rsqrt` in float32, with errors up to 6e-7, and compilers replace a division by a root by it. A
+    step of Newton's method corrects the result.
     """
     y = ops.rsqrt(x)
     return y * (1.5 - 0.5 * x * ops.square(y))
@@ -104,7 +104,7 @@ def check_shape(
         shape: What was received.
         least_axes: Smallest number of axes.
         most_axes: Largest number of axes.
-        channel_axis: Index of the axis whose size must be known; None where there is none.
+        channel_axis: Index of the axis whose size must be known; None if there is none.
     """
     received, shape = shape, tuple(shape) if isinstance(shape, Iterable) else None
     is_shape = shape is not None and all(
@@ -123,9 +123,9 @@ def check_shape(
 
 
 def with_channels_last(function: Callable[[Tensor], Tensor], inputs: Tensor, data_format: str) -> Tensor:
-    """Apply a function of images whose channels come last, whatever the data format.
+    """Apply a function that takes images with the channels last to images of any data format.
 
-    On a CPU, TensorFlow differentiates convolutions in no other format.
+    On a CPU, TensorFlow can differentiate convolutions in this format only.
     """
     if data_format == "channels_last":
         return function(inputs)
@@ -135,9 +135,9 @@ def with_channels_last(function: Callable[[Tensor], Tensor], inputs: Tensor, dat
 class ConstrainedKernel(LipschitzLayer, Condensable):
     """Mixin that puts a parametrization between the kernel of a Keras layer and its use.
 
-    A subclass lists this class before its Keras base, names the two classes below and writes its algebra in
-    `linear`. Its constructor takes the arguments of both, and `get_config`, saving, `condense` and
-    `vanilla_export` follow. `kernel` is the raw kernel, `wbar` the constrained one.
+    A subclass lists this class before its Keras base, sets the two classes below and implements `linear`. Its
+    constructor takes the arguments of both; `get_config`, saving, `condense` and `vanilla_export` need no further code.
+    `kernel` is the raw kernel, `wbar` the constrained one.
 
     Regularizers and constraints passed by `kernel_regularizer` and `kernel_constraint` see the raw `kernel`.
 
@@ -174,7 +174,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     @property
     def k_coef_lip(self) -> float:
-        """Lipschitz constant that the kernel is held to."""
+        """Lipschitz constant of the constrained kernel."""
         return self.parametrization.k_coef_lip
 
     @k_coef_lip.setter
@@ -183,15 +183,15 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     @property
     def wbar(self) -> keras.Variable:
-        """The constrained kernel as it was stored last, a variable; inference uses it while the kernel is the same."""
+        """The constrained kernel that was stored last, a variable. Inference uses it while the kernel is the same."""
         self._check_built("wbar")
         return self.parametrization.wbar
 
     def used_kernel(self) -> Tensor:
-        """Return the constrained kernel that inference uses: `wbar`, or what a newer kernel is constrained to.
+        """Return the constrained kernel that inference uses: `wbar`, or that of the kernel if it has changed since.
 
         Returns:
-            A tensor in the dtype of `wbar`. Nothing is stored.
+            A tensor in the dtype of `wbar`; it is not stored.
 
         Raises:
             ValueError: If the layer is not built.
@@ -246,14 +246,14 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     @property
     def coef_lip(self) -> float:  # type: ignore[override]  # an attribute of the base class, computed here
-        """Factor on the constrained kernel that the shape of the input asks for; 1 for dense layers."""
+        """Factor of the constrained kernel that depends on the shape of the input; 1 for dense layers."""
         return self.parametrization.coef_lip
 
     def lip_coef(self, input_shape: Shape) -> float:
-        """Compute `coef_lip`: the layer's norm is at most that of its kernel's matrix over this; 1 unless overridden.
+        """Compute `coef_lip`; 1 unless overridden. The layer's norm is at most that of its kernel's matrix over this.
 
         Args:
-            input_shape: Shape of the input, with None for what is not known.
+            input_shape: Shape of the input, with None for unknown sizes.
 
         Returns:
             A positive float.
@@ -261,7 +261,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         return 1.0
 
     def linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """The layer's algebra without bias and activation.
+        """The linear part of the layer, without bias and activation.
 
         Args:
             inputs: Tensor in the layer's compute dtype.
@@ -281,14 +281,14 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
         Args:
             inputs: Tensor.
-            training: Whether the kernel is constrained anew and stored. By default, as with all layers of Keras, what
-                the layer around it does, and otherwise inference, which stores nothing.
+            training: Whether the constrained kernel is computed again and stored. By default, as for all Keras layers,
+                the mode of the model or layer that calls this one; otherwise inference, which stores nothing.
 
         Returns:
             A tensor.
         """
         kernel = self.parametrization(ops.convert_to_tensor(self.kernel), training=training)
-        inputs = ops.cast(inputs, self.compute_dtype)  # whole numbers and bools, which Keras leaves as they are
+        inputs = ops.cast(inputs, self.compute_dtype)  # integers and bools, which Keras does not cast
         outputs = self.linear(inputs, ops.cast(kernel, self.compute_dtype))
         if self.bias is not None:
             outputs = self.add_bias(outputs)
@@ -304,11 +304,11 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         return {**super().get_config(), **self.parametrization.arguments()}
 
     def enable_lora(self, rank: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: a low-rank update would be added behind the constraint."""
+        """Not supported: the low-rank update would be added after the constraint."""
         raise ValueError(f"{type(self).__name__} does not support LoRA: expected lora_rank=None. Received: {rank!r}")
 
     def quantize(self, mode: Any = None, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: rounding the kernel would break the bound. Quantize the `vanilla_export()` instead."""
+        """Not supported: rounding the kernel would break the bound. Quantize the `vanilla_export()` instead."""
         raise ValueError(
             f"{type(self).__name__} does not support quantization; quantize its `vanilla_export()`. "
             f"Received: mode={mode!r}"
@@ -317,7 +317,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     # --- leaving the constraint ---
 
     def condense(self) -> None:
-        """Write the constrained kernel of the present `kernel` into both `wbar` and `kernel`.
+        """Constrain the present `kernel`, and store the result in both `wbar` and `kernel`.
 
         Raises:
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
@@ -328,8 +328,8 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def vanilla_export(self) -> keras.Layer:
         """Return the plain Keras layer with the same name, dtype, activation and predictions.
 
-        Keras believes that no activation changes a shape. One that does (`MaxMin`) follows the layer, both in a
-        `keras.Sequential` of that name.
+        Keras assumes that activations do not change shapes. If one does (`MaxMin`), the result is a `keras.Sequential`
+        of that name, with the plain layer and then the activation.
 
         Raises:
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
@@ -338,11 +338,11 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         input_shape = self.get_build_config()["input_shape"]
         config = self.vanilla_class.get_config(self)
         for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
-            config.pop(name, None)  # they speak of the raw kernel, which the export no longer has
+            config.pop(name, None)  # they are for the raw kernel, which the export does not have
         follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
         if follows:
             config["activation"] = None
-        elif isinstance(self.activation, types.FunctionType):  # which may have no name in a configuration
+        elif isinstance(self.activation, types.FunctionType):  # a configuration may have no name for it
             config["activation"] = self.activation
         layer = self.vanilla_class.from_config(config)
         layer.build(input_shape)

@@ -5,12 +5,12 @@ not that of the convolution: with P the largest number of patches that share one
 
     ‖conv(x)‖² = Σ ‖Wᵀ patch‖² ≤ ‖W‖² Σ ‖patch‖² ≤ ‖W‖² P ‖x‖²,
 
-so the constrained kernel is multiplied by 1/√P (`coef_lip`). P counts what zero padding, stride and the size of the
-image leave of it (`lipviz.normalizers.patch_coverage`). A transposed convolution is the adjoint of a convolution that
-reads its output, so the same factor makes it sound, with the kernel reshaped to (height · width · out, in).
+so the constrained kernel is multiplied by 1/√P (`coef_lip`). P takes zero padding, stride and the size of the image
+into account (`lipviz.normalizers.patch_coverage`). A transposed convolution is the adjoint of a convolution that reads
+its output. So the same factor makes it sound, with the kernel reshaped to (height · width · out, in).
 
-With `bound="tight"` the kernel is divided by a bound of the norm of the convolution itself instead, which is never
-worse: by Fourier transform, at the size that the layer is built for (`lipviz.normalizers.fourier`).
+With `bound="tight"`, the kernel is divided by a bound of the norm of the convolution itself instead. It is computed by
+Fourier transform, for the size that the layer is built for (`lipviz.normalizers.fourier`), and is never worse.
 
 Reference: Serrurier et al. (2021), Achieving robustness in classification using optimal transport with hinge
 regularization, appendix C. Its averaged factor is no upper bound for stride 1; here it is `bound="unsound_average"`.
@@ -36,14 +36,14 @@ BOUNDS = ("coverage", "tight", "unsound_average")
 
 
 class _ConstrainedConv(ConstrainedKernel):
-    """Mixin of all convolutions: which settings have a bound, and the factor that the input's shape asks for."""
+    """Mixin of all convolutions: the settings that have a bound, and the factor that the input's shape needs."""
 
     transposed = False
     _bounds: tuple[str, ...] = BOUNDS
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if "convolve" in vars(cls):  # by a subclass of the last release
+        if "convolve" in vars(cls):  # a subclass written for the last release
             _moved.warn(f"{cls.__name__}.convolve", f"{cls.__name__}.convolution_op", 2)
             cls.convolution_op = _by_convolve  # type: ignore[method-assign]  # of a subclass
 
@@ -98,7 +98,7 @@ class _ConstrainedConv(ConstrainedKernel):
             return 1.0
         geometry = (self.kernel_size, self.strides, self.padding, self.transposed)
         here, anywhere = _patches(sizes, *geometry), _patches((None,) * len(sizes), *geometry)
-        # A factor that more patches would break holds up to this size only.
+        # If a larger image has more patches that share a pixel, the factor holds up to this size only.
         self._largest = [size if p < most else math.inf for size, p, most in zip(sizes, here, anywhere, strict=True)]
         return _factor(here)
 
@@ -107,7 +107,7 @@ class _ConstrainedConv(ConstrainedKernel):
         return super().call(inputs, training)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        self._check_size(input_shape)  # symbolic inputs come here only
+        self._check_size(input_shape)  # symbolic inputs are checked only here
         return super().compute_output_shape(input_shape)
 
     def _check_size(self, shape):
@@ -121,7 +121,7 @@ class _ConstrainedConv(ConstrainedKernel):
                 )
 
     def _limit(self, largest):
-        """Why larger images are refused."""
+        """The reason for refusing larger images."""
         if self.bound == "tight":
             return f"has bound='tight', which holds up to the size {largest} that it was built for"
         factor = f"its factor {self.coef_lip:.6g} holds up to the size {largest}"
@@ -141,7 +141,7 @@ class _ConstrainedConv(ConstrainedKernel):
         )
 
     def convolve(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """The same with channels last, under the name that it had."""
+        """The convolution with channels last, under its old name."""
         _moved.warn("convolve", "convolution_op", 2)
         return self._convolved(inputs, kernel)
 
@@ -190,7 +190,7 @@ def _patches(sizes, kernel_size, strides, padding, transposed):
 
 
 def averaged_factor(sizes: Shape, kernel_size: Sequence[int], strides: Sequence[int]) -> float:
-    """The reference's factor, by its formula, for comparison: the mean number of patches per pixel, not the largest."""
+    """The factor of the reference library, for comparison: from the mean number of patches per pixel, not the most."""
     if max(strides) > 1:
         return math.prod(math.ceil(k / s) for k, s in zip(kernel_size, strides, strict=True)) ** -0.5
     known = [n for n in sizes if n is not None]
@@ -206,9 +206,9 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
     """2-D convolution that is k-Lipschitz: RKO of the kernel, times a factor that counts overlapping patches.
 
     What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting (`bound="coverage"`).
-    The matrix of the kernel has all its singular values at k·coef_lip where Björck converges, like that of
-    `SpectralDense`; that of the convolution has its largest between about 0.6 k and k, at k where the kernel's matrix
-    is square or wide, that is with at least height · width · in filters; with `bound="tight"` it is nearly k, always.
+    Where Björck converges, all singular values of the kernel's matrix are k·coef_lip, as for `SpectralDense`. The
+    largest singular value of the convolution is between about 0.6 k and k. It is k if the kernel's matrix is square or
+    wide, that is with at least height · width · in filters. With `bound="tight"`, it is nearly k for every kernel.
 
     Args:
         filters: Number of output channels.
@@ -216,8 +216,8 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
         strides: One or two positive integers.
         padding: "same" (zeros) or "valid".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
-        dilation_rate: Only 1.
-        groups: Only 1.
+        dilation_rate: Must be 1.
+        groups: Must be 1.
         activation: Name, function or layer, such as `GroupSort2()`.
         use_bias: Whether a bias is added.
         kernel_initializer: Initializer of the raw kernel.
@@ -225,7 +225,7 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
         kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the raw kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, which Keras applies after each step.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: Tolerance of the power iteration.
@@ -233,13 +233,14 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
         beta_bjorck: Step size of Björck in ]0, 0.5].
         maxiter_spectral: Largest number of power iterations in a training step.
         maxiter_bjorck: Largest number of Björck iterations in a training step.
-        bound: "coverage". Or "tight": the kernel is divided by a bound of the norm of the convolution itself, found by
-            Fourier transform in every step. The largest singular value is then between 0.97 k and k on images of twice
-            the kernel's size and more. Its sizes must be known at build, and larger ones are refused later. A step
-            costs as much more as a dozen products of square matrices of side min(in · stride², filters), for half of
-            the pixels over stride² or a few times as many, and up to 400 outputs as many of a side of their number. Or
-            "unsound_average" for the reference's factor, with which the norm exceeds k (by 2.4 % at 3×3 on 28×28, by
-            up to 27 % on small images): for comparison only. `is_sound` is False then.
+        bound: "coverage" multiplies the kernel by a factor that depends on how many patches overlap. "tight" divides
+            it by a bound of the norm of the convolution itself, which every step computes by Fourier transform. The
+            largest singular value is then between 0.97 k and k on images of at least twice the kernel's size. The sizes
+            of the image must be known at build, and larger images are refused later. A step then has the further cost
+            of a dozen products of square matrices of side min(in · stride², filters), for half of the pixels over
+            stride² or a few times as many; with n ≤ 400 outputs, plus a dozen products of matrices of side n.
+            "unsound_average" is the factor of the reference library, for comparison only: the norm exceeds k (by 2.4 %
+            for 3×3 on 28×28, by up to 27 % on small images), and `is_sound` is False.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 
     Input shape: (batch, height, width, in). Output shape: (batch, new height, new width, filters). Channels come second
@@ -247,8 +248,8 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
     one with `bound="tight"`.
 
     Raises:
-        ValueError: If an argument is out of range, the initial kernel holds NaN or Inf, or a size is not known that the
-            bound needs.
+        ValueError: If an argument is out of range, the initial kernel holds NaN or Inf, or the bound needs a size that
+            is not known.
 
     Reference: Serrurier et al. (2021), appendix C; the factor is that of this module.
     """
@@ -297,8 +298,8 @@ class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
         strides: Positive integer.
         padding: "same" (zeros) or "valid".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
-        dilation_rate: Only 1.
-        groups: Only 1.
+        dilation_rate: Must be 1.
+        groups: Must be 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
         kernel_initializer: Initializer of the raw kernel.
@@ -306,7 +307,7 @@ class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
         kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the raw kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, which Keras applies after each step.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: See `SpectralConv2D`.
@@ -361,9 +362,9 @@ class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
 class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
     """Transposed 2-D convolution that is k-Lipschitz: the adjoint of a `SpectralConv2D` that reads its output.
 
-    What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting. It is an isometry
-    times k where patches do not overlap (strides = kernel_size) and there are at least as many output entries in a
-    patch as input channels.
+    What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting. It is k
+    times an isometry if patches do not overlap (strides = kernel_size) and a patch has at least as many output entries
+    as there are input channels.
 
     Args:
         filters: Number of output channels.
@@ -371,7 +372,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
         strides: One or two positive integers.
         padding: "same" or "valid".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
-        dilation_rate: Only 1.
+        dilation_rate: Must be 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
         kernel_initializer: Initializer of the raw kernel.
@@ -379,7 +380,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
         kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the raw kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, which Keras applies after each step.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: See `SpectralConv2D`.
@@ -387,7 +388,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
         beta_bjorck: See `SpectralConv2D`.
         maxiter_spectral: See `SpectralConv2D`.
         maxiter_bjorck: See `SpectralConv2D`.
-        output_padding: Only None.
+        output_padding: Must be None.
         bound: "coverage" or "tight", see `SpectralConv2D`.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 
@@ -397,7 +398,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
     Raises:
         ValueError: If an argument is out of range, or the initial kernel holds NaN or Inf.
 
-    The reference reshapes its kernel to (height · width · in, out), which gives norms up to k·stride.
+    The reference library reshapes the kernel to (height · width · in, out), which gives norms up to k·stride.
     """
 
     vanilla_class = keras.layers.Conv2DTranspose
@@ -438,7 +439,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
 
 @keras.saving.register_keras_serializable("lipviz")
 class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
-    """2-D convolution whose kernel is divided by its Frobenius norm: cheap, and tight for kernels of rank one only.
+    """2-D convolution whose kernel is divided by its Frobenius norm: cheap, but tight only for kernels of rank one.
 
     What is exact: the layer's norm is at most k, for every input size, stride and kernel.
 
@@ -448,8 +449,8 @@ class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
         strides: One or two positive integers.
         padding: "same" (zeros) or "valid".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
-        dilation_rate: Only 1.
-        groups: Only 1.
+        dilation_rate: Must be 1.
+        groups: Must be 1.
         activation: Name, function or layer.
         use_bias: Whether a bias is added.
         kernel_initializer: Initializer of the raw kernel.
@@ -457,7 +458,7 @@ class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
         kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the raw kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, which Keras applies after each step.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         bound: See `SpectralConv2D`.

@@ -25,12 +25,12 @@ class _ConstrainedDense(ConstrainedKernel, keras.layers.Dense):
 
 @keras.saving.register_keras_serializable("lipviz")
 class SpectralDense(_ConstrainedDense):
-    """Dense layer whose kernel has all its singular values at most k, and at k where Björck converges.
+    """Dense layer whose kernel has no singular value above k; all are k where Björck converges.
 
-    What is exact: σ1 ≤ k for every finite kernel and every setting. At the default β and maxiter all singular
-    values lie within 1e-3·k of k where the raw kernel has σmin/σ1 ≥ 0.1; for others see
-    `lipviz.measure.singular_values`, which reports ‖I − W̄ᵀW̄‖. With `eps_bjorck=None` only the largest is
-    brought to k, from below. Gradients: see `lipviz.normalizers.sound_orthogonalization`.
+    What is exact: σ1 ≤ k for every finite kernel and every setting. With the default β and maxiter, all singular values
+    lie within 1e-3·k of k if the raw kernel has σmin/σ1 ≥ 0.1. For other kernels see `lipviz.measure.singular_values`,
+    which reports ‖I − W̄ᵀW̄‖. With `eps_bjorck=None`, only the largest singular value is brought to k, from below. For
+    gradients see `lipviz.normalizers.sound_orthogonalization`.
 
     Args:
         units: Dimension of the output.
@@ -41,12 +41,12 @@ class SpectralDense(_ConstrainedDense):
         kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the raw kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, which Keras applies after each step.
         bias_constraint: Constraint on the bias.
-        lora_rank: Only None.
+        lora_rank: Must be None.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_spectral: Tolerance of the power iteration.
-        eps_bjorck: Tolerance of Björck, or None for a layer that is at most k-Lipschitz without orthogonality.
+        eps_bjorck: Tolerance of Björck. None skips Björck: the layer is k-Lipschitz, not orthogonal.
         beta_bjorck: Step size of Björck in ]0, 0.5].
         maxiter_spectral: Largest number of power iterations in a training step.
         maxiter_bjorck: Largest number of Björck iterations in a training step.
@@ -88,11 +88,11 @@ class SpectralDense(_ConstrainedDense):
 
 @keras.saving.register_keras_serializable("lipviz")
 class FrobeniusDense(_ConstrainedDense):
-    """Dense layer normalized by Euclidean norms: exact and cheap, meant for a last layer.
+    """Dense layer whose kernel is divided by Euclidean norms: exact and cheap, meant as a last layer.
 
-    With one unit both modes give a kernel of norm k. With more, `disjoint_neurons=True` makes every output
-    k-Lipschitz on its own, while the layer as a whole lies anywhere in [k, k√units]: use it as a last layer only.
-    `False` divides by the Frobenius norm, which makes the layer k-Lipschitz, attained for kernels of rank one.
+    With one unit, both modes give a kernel of norm k. With more units, `disjoint_neurons=True` makes every output
+    k-Lipschitz by itself, and the constant of the whole layer is in [k, k√units]: use it as a last layer only.
+    `disjoint_neurons=False` divides by the Frobenius norm. The layer is then k-Lipschitz; kernels of rank one attain k.
 
     Args:
         units: Dimension of the output.
@@ -103,11 +103,11 @@ class FrobeniusDense(_ConstrainedDense):
         kernel_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        kernel_constraint: Constraint on the raw kernel, applied before ours.
+        kernel_constraint: Constraint on the raw kernel, which Keras applies after each step.
         bias_constraint: Constraint on the bias.
-        lora_rank: Only None.
-        disjoint_neurons: Divide each column by its own norm (True), or all by the Frobenius norm.
-        k_coef_lip: Lipschitz constant of each output, or of the layer.
+        lora_rank: Must be None.
+        disjoint_neurons: With True, each column is divided by its own norm; with False, by the Frobenius norm.
+        k_coef_lip: Lipschitz constant in the l2 norm: of each output with disjoint neurons, otherwise of the layer.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 
     Input shape: (batch, ..., in). Output shape: (batch, ..., units).

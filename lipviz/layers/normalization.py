@@ -1,13 +1,13 @@
 """Normalizations with a known constant: centering, per sample or per batch, and one division for all channels.
 
-What `keras.layers.BatchNormalization` does, a division of each channel by its own deviation and a learned scale, has
-no constant that anyone promises. Here is what is left of it:
+`keras.layers.BatchNormalization` divides each channel by its own deviation and multiplies by a learned scale. It has no
+guaranteed constant. These parts of it have one:
 
     centering                      x − mean, a projection or a shift
     one division for all channels  multiplies the constant by 1 / √(largest variance), a number that can be read
 
-Statistics are computed and kept in float32 at least. Where a batch has some that are not finite, the running ones stay
-as they were, so that a layer recovers.
+Statistics are computed and kept in float32 at least. If a statistic of a batch is not finite, the running one does not
+change, so that a layer recovers.
 
 Reference: Serrurier et al., the layers of the same names in the PyTorch library deel-torchlip.
 """
@@ -27,7 +27,7 @@ from lipviz.types import Shape, Tensor
 
 
 def _mean(x, axes):
-    """Mean over some axes, which are kept with length 1. Keras's own computes float64 in float32 on JAX."""
+    """Mean over some axes, which are kept with length 1. On JAX, `ops.mean` computes float64 in float32."""
     count = math.prod(ops.shape(x)[axis] for axis in axes)
     return ops.sum(x, axis=axes, keepdims=True) / ops.cast(count, x.dtype)
 
@@ -78,7 +78,7 @@ class _Centering(keras.layers.Layer, LipschitzLayer):
         self.built = True
 
     def add_statistics(self, channels: int) -> None:
-        """Create the running statistics, where there are any."""
+        """Create the running statistics, if there are any."""
 
     def wide(self, inputs: Tensor) -> Tensor:
         """The input in the dtype of the statistics."""
@@ -121,8 +121,9 @@ class _Centering(keras.layers.Layer, LipschitzLayer):
 class LayerCentering(_Centering):
     """x minus its mean over the spatial axes, of each sample and channel, times k, plus a bias per channel.
 
-    What is exact: up to the bias an orthogonal projection times k, in training as at inference: its singular values are
-    k, and 0 along images that are constant in a channel. An image of one pixel becomes the bias.
+    What is exact: without the bias, the layer is k times an orthogonal projection, in training and at inference. Its
+    singular values are k, and 0 for images that are constant in a channel. For an image of one pixel, the output is the
+    bias.
 
     Args:
         data_format: "channels_last" or "channels_first"; None takes Keras's.
@@ -130,7 +131,7 @@ class LayerCentering(_Centering):
         bias_initializer: Initializer of the bias.
         bias_regularizer: Regularizer of the bias.
         bias_constraint: Constraint on the bias.
-        k_coef_lip: Factor multiplied onto the centered input.
+        k_coef_lip: Factor that multiplies the centered input.
         **kwargs: `name`, `dtype` of every Keras layer.
 
     Input shape: (batch, spatial axes, channels), of which there is at least one; channels come second with
@@ -151,12 +152,12 @@ class LayerCentering(_Centering):
 class BatchCentering(_Centering):
     """x minus its mean over the batch and the spatial axes, times k, plus a bias per channel.
 
-    At inference the mean is a running one, the layer is a shift times k: k-Lipschitz, and attained everywhere. In
-    training the output of one sample depends on the whole batch, so it is no function of that sample; as a function of
-    the batch it is an orthogonal projection times k, up to the bias.
+    At inference the mean is a running mean. The layer then shifts its input and multiplies it by k: it is k-Lipschitz,
+    and attains k everywhere. In training the output for a sample depends on the whole batch, so it is not a function of
+    that sample. As a function of the batch, the layer without the bias is k times an orthogonal projection.
 
-    As with `keras.layers.BatchNormalization`, a bare `layer(x)` is inference, `fit` trains, and a layer that is not
-    `trainable` uses its running mean and leaves it alone.
+    As with `keras.layers.BatchNormalization`, `layer(x)` is inference and `fit` is training. A layer that is not
+    `trainable` uses its running mean and does not change it.
 
     Args:
         momentum: Weight of the past in the running mean, in [0, 1]: new = momentum · old + (1 − momentum) · batch.
@@ -165,7 +166,7 @@ class BatchCentering(_Centering):
         bias_initializer: Initializer of the bias.
         bias_regularizer: Regularizer of the bias.
         bias_constraint: Constraint on the bias.
-        k_coef_lip: Factor multiplied onto the centered input.
+        k_coef_lip: Factor that multiplies the centered input.
         **kwargs: `name`, `dtype` of every Keras layer.
 
     Attributes:
@@ -215,13 +216,13 @@ class BatchCentering(_Centering):
         return self.finished(x - self.mean(x, training and self.trainable))
 
     def mean(self, x: Tensor, of_batch: bool | None) -> Tensor:
-        """Mean of each channel: of the batch, whose share is stored, or the running one."""
+        """Mean of each channel: that of the batch, which changes the running mean, or the running mean itself."""
         if not of_batch:
             return self.per_channel(self.moving_mean, x)
         return self._batch_statistic(self.moving_mean, x)
 
     def _batch_statistic(self, running, values):
-        """The mean of `values` over all axes but the channels', which moves the running one."""
+        """The mean of `values` over all axes but that of the channels; it changes the running mean."""
         batch = _mean(values, (0, *self.spatial_axes(values)))
         old = ops.convert_to_tensor(running)
         share = ops.cast(ops.reshape(ops.stop_gradient(batch), (-1,)), old.dtype)
@@ -237,13 +238,13 @@ class BatchCentering(_Centering):
 class BatchLipNorm(BatchCentering):
     """`BatchCentering`, then one division for all channels, by √(largest channel variance + epsilon).
 
-    At inference, with running statistics, it is a shift times the one number `lip_constant` = k / √(largest running
-    variance + epsilon): that is its constant, attained everywhere, and it is **not** k. Whoever bounds a model must
-    multiply by it; `is_sound` is False as long as it exceeds k. It changes in training, and it is at most k / √epsilon.
-    In training, the output of one sample depends on the whole batch, and neither constant says anything about it.
+    At inference, with running statistics, the layer shifts its input and multiplies it by one number, `lip_constant` =
+    k / √(largest running variance + epsilon). This is its constant, attained everywhere, and it is **not** k. To bound
+    a model, multiply by `lip_constant`. While it exceeds k, `is_sound` is False. It changes in training, and is at most
+    k / √epsilon. In training, the output for a sample depends on the whole batch, and neither constant applies to it.
 
-    Modes are those of `BatchCentering`. The variance of a batch is the mean of its squares, once centered. What is
-    constant over the batch becomes the bias: nothing is divided by 0.
+    The modes are those of `BatchCentering`. The variance of a batch is the mean of the squares of the centered values.
+    If a channel is constant over the batch, its output is the bias: nothing is divided by 0.
 
     Args:
         momentum: Weight of the past in the running statistics, in [0, 1].
@@ -253,7 +254,7 @@ class BatchLipNorm(BatchCentering):
         bias_initializer: Initializer of the bias.
         bias_regularizer: Regularizer of the bias.
         bias_constraint: Constraint on the bias.
-        k_coef_lip: Factor multiplied onto the normalized input.
+        k_coef_lip: Factor that multiplies the normalized input.
         **kwargs: `name`, `dtype` of every Keras layer.
 
     Attributes:
@@ -288,7 +289,7 @@ class BatchLipNorm(BatchCentering):
     def lip_constant(self) -> float:
         """Lipschitz constant at inference, k / √(largest running variance + epsilon), of the layer as it is now.
 
-        A float, read eagerly. ValueError where the layer is not built.
+        A float, read eagerly. ValueError if the layer is not built.
         """
         if not self.built:
             raise ValueError(f"BatchLipNorm '{self.name}' has no constant yet: build or call it first.")
@@ -297,7 +298,7 @@ class BatchLipNorm(BatchCentering):
 
     @property
     def is_sound(self) -> bool:  # type: ignore[override]  # an attribute of the base class, computed here
-        """Whether k is a bound of the layer as it is now: not while `lip_constant` exceeds it."""
+        """Whether k bounds the layer as it is now: `lip_constant` does not exceed it."""
         return self.built and self.lip_constant <= self.k_coef_lip
 
     def add_statistics(self, channels: int) -> None:

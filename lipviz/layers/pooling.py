@@ -1,13 +1,13 @@
 """Poolings and resamplings with a Lipschitz bound.
 
-Windows do not overlap, so every entry of the input belongs to at most one of them, and the constant of a pooling is
-that of a single window: a function of p = height · width numbers.
+Windows do not overlap. So every entry of the input belongs to at most one window, and the constant of a pooling is that
+of a single window, a function of p = height · width numbers:
 
     average · √p      the scalar product with a unit vector
     √(Σ x² + ε)       its gradient x / √(Σ x² + ε) has a norm of at most 1
     a resampling      a permutation of the entries
 
-Half precision is computed in float32, and the result rounded back.
+Half precision is computed in float32, and the result is rounded to half precision.
 
 References:
     Boureau, Ponce and LeCun (2010), A theoretical analysis of feature pooling in visual recognition.
@@ -36,7 +36,7 @@ def standard_data_format(value: Any) -> Literal["channels_last", "channels_first
 
 
 def accumulation_dtype(dtype: DType) -> DType:
-    """The dtype to add up numbers of a dtype in, at least float32."""
+    """The dtype in which numbers of a dtype are added, at least float32."""
     return "float64" if dtype == "float64" else "float32"
 
 
@@ -58,20 +58,20 @@ def _non_negative(name, value):
 
 
 class _Scaled(LipschitzLayer):
-    """Mixin of what takes images, multiplies its output by k and takes part in Keras's config."""
+    """Mixin of layers that take images and multiply their output by k."""
 
     def build(self, input_shape: Shape) -> None:
         check_shape(self, input_shape, 4, 4)
         self.built = True
 
     def scaled(self, outputs: Tensor, factor: Tensor = 1.0) -> Tensor:
-        """Multiply by k and a factor, at no cost where that is 1, and cast to the layer's dtype."""
+        """Multiply by k and a factor, at no cost if the product is 1, and cast to the layer's dtype."""
         factor = factor * self.k_coef_lip
         one = isinstance(factor, float) and factor == 1
         return ops.cast(outputs if one else outputs * factor, self.compute_dtype)
 
     def wide(self, inputs: Tensor) -> Tensor:
-        """The input in the dtype to add up in."""
+        """The input in the dtype of sums."""
         return ops.cast(inputs, self._wide_dtype)
 
     @property
@@ -89,10 +89,11 @@ class _L2Norm(LipschitzLayer):
         self.eps_grad_sqrt = _non_negative("eps_grad_sqrt", eps_grad_sqrt)
 
     def root(self, squares: Tensor) -> Tensor:
-        """√(squares + ε), k-Lipschitz as a function of what was squared, also where squares underflow.
+        """√(squares + ε), k-Lipschitz as a function of the numbers that were squared, also where squares underflow.
 
-        Without ε the slope of a root at 0 is infinite, and near it that of squares which lost their digits may exceed
-        that of a norm. There the root is cut off at a floor t and shifted by √t: continuous, and no steeper anywhere.
+        Without ε, the slope of the root is infinite at 0. Near 0, where squares have lost digits, it may exceed that of
+        the norm. So squares below a floor t count as t, and the root is shifted by √t. The result is continuous, and
+        nowhere steeper than the norm.
         """
         floor = self.floor
         if self.eps_grad_sqrt >= floor:
@@ -101,7 +102,7 @@ class _L2Norm(LipschitzLayer):
 
     @property
     def floor(self) -> float:
-        """Squares below this have lost digits."""
+        """Smallest square that has not lost digits."""
         info = np.finfo(accumulation_dtype(self.compute_dtype))
         return float(info.tiny / info.eps)
 
@@ -150,13 +151,13 @@ class _WindowPooling(_Scaled, keras.layers.AveragePooling2D):
 class ScaledAveragePooling2D(_WindowPooling):
     """The average of each window times √(height · width) of the window, times k.
 
-    What is exact: a linear map whose singular values are all k, or 0: k along constant windows, 0 where an average
-    is. Rows and columns at the end that fill no window are left out, as by Keras.
+    What is exact: a linear map whose singular values are all k, or 0: k along constant windows, 0 where the average
+    is 0. Rows and columns at the end that fill no window are left out, as by Keras.
 
     Args:
         pool_size: One or two positive integers.
-        strides: Only pool_size, which None stands for.
-        padding: Only "valid".
+        strides: Must be pool_size; None means that.
+        padding: Must be "valid".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         **kwargs: `name`, `dtype` of every Keras layer.
@@ -187,18 +188,19 @@ class ScaledAveragePooling2D(_WindowPooling):
 class ScaledL2NormPooling2D(_L2Norm, _WindowPooling):
     """The l2 norm of each window, √(mean of squares + ε) · √(height · width), times k.
 
-    What is exact: without ε the Jacobian has orthogonal rows of norm k, but for windows of zeros, where the gradient is
-    defined as 0: the layer keeps the norm of gradients. With p entries in a window, ε makes them x / √(Σ x² + p·ε):
-    shorter than k, by less than 1 % where a window's norm is above 7·√(p·ε). An all-zero window gives k·√(p·ε).
+    What is exact: without ε, the Jacobian has orthogonal rows of norm k, so the layer keeps the norm of gradients. Only
+    for windows of zeros, the gradient is defined as 0. With ε, and p entries in a window, the rows are
+    k·x / √(Σ x² + p·ε). They are shorter than k, by less than 1 % if the window's norm is above 7·√(p·ε). A window of
+    zeros gives k·√(p·ε).
 
-    Squares of what exceeds about 1e19 in float32 are infinite, and so is the output then. Without ε, a norm comes out
-    too small by up to √p · 3.2e-16 (√p · 1.1e-146 in float64), and below that as 0: squares have lost their digits
+    In float32, squares of numbers above about 1e19 are infinite, and so is the output. Without ε, a norm is too small
+    by up to √p · 3.2e-16 (√p · 1.1e-146 in float64), and a norm below that is 0, because squares have lost their digits
     there. An ε below 1e-31 (1e-292) counts as 0.
 
     Args:
         pool_size: One or two positive integers.
-        strides: Only pool_size, which None stands for.
-        padding: Only "valid".
+        strides: Must be pool_size; None means that.
+        padding: Must be "valid".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_grad_sqrt: ε, at least 0.
@@ -243,7 +245,7 @@ class ScaledL2NormPooling2D(_L2Norm, _WindowPooling):
         )
 
     def _by_own_gradient(self, x):
-        """The root, with x times what each window hands down as its gradient, in one pass over x."""
+        """The root, with a gradient of its own: x times one factor per window, in one pass over x."""
         (rows, columns), (_, _, width, channels) = self.pool_size, x.shape
 
         def function(x):
@@ -317,7 +319,7 @@ class ScaledGlobalAveragePooling2D(_GlobalPooling):
 class ScaledGlobalL2NormPooling2D(_L2Norm, _GlobalPooling):
     """The l2 norm over the image, √(sum of squares + ε), times k.
 
-    What is exact and what ε and the range of a dtype change is as for `ScaledL2NormPooling2D`, with ε in place of p·ε.
+    `ScaledL2NormPooling2D` says what is exact, and what ε and the range of a dtype change; here ε replaces p·ε.
 
     Args:
         data_format: "channels_last" or "channels_first"; None takes Keras's.
@@ -363,7 +365,7 @@ class _Resampling(_Scaled, keras.layers.Layer):
         self.set_klip_factor(k_coef_lip)
 
     def resampled(self, batch: int | None, height: int | None, width: int | None, channels: int | None) -> Shape:
-        """Sizes of the output for those of the input, some of them None; ValueError where they do not divide."""
+        """Sizes of the output for those of the input, which may be None; ValueError if they are not divisible."""
         raise TypeError(f"{type(self).__name__} must implement `resampled`")
 
     def moved(self, inputs: Tensor, sizes: Sequence[Any], resampled: Sequence[Any]) -> Tensor:
@@ -376,7 +378,7 @@ class _Resampling(_Scaled, keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         sizes = self._sizes(inputs.shape)
         self.resampled(*sizes)
-        if None in sizes[1:]:  # with a batch size of -1, sizes that do not divide could go unnoticed
+        if None in sizes[1:]:  # with a batch size of -1, an indivisible size could go unnoticed
             sizes = self._sizes(ops.shape(inputs))
         sizes = [-1 if size is None else size for size in sizes]
         return self.scaled(self.moved(in_floats(self, inputs), sizes, self.resampled(*sizes)))
@@ -392,7 +394,7 @@ class _Resampling(_Scaled, keras.layers.Layer):
         return (batch, height, width, channels) if last else (batch, channels, height, width)
 
     def _divided(self, what, size, divisor):
-        """A size over a divisor; None stays None. Sizes of a graph that is being traced are no int: not checked."""
+        """A size over a divisor; None stays None. Sizes in a graph that is traced are no ints, and not checked."""
         if size is None:
             return None
         if isinstance(size, int) and size % divisor:
@@ -408,7 +410,7 @@ class _Resampling(_Scaled, keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("lipviz")
 class InvertibleDownSampling(_Resampling):
-    """Move each window of pixels into the channels: fewer pixels, as many numbers.
+    """Move the pixels of each window into the channels: fewer pixels, more channels.
 
     What is exact: a permutation of the entries, so all singular values are k and nothing is rounded for k = 1. Entry
     (i, j) of the window of channel c goes to channel (c · pool height + i) · pool width + j, with either data format:
@@ -419,7 +421,7 @@ class InvertibleDownSampling(_Resampling):
         data_format: "channels_last" or "channels_first"; None takes Keras's.
         name: Name of the layer.
         dtype: Dtype or dtype policy of the layer.
-        k_coef_lip: Factor multiplied onto the output.
+        k_coef_lip: Factor that multiplies the output.
         **kwargs: `trainable` of every Keras layer.
 
     Input shape: (batch, height, width, channels). Output shape: (batch, height / pool height, width / pool width,
@@ -468,7 +470,7 @@ class InvertibleUpSampling(_Resampling):
         data_format: "channels_last" or "channels_first"; None takes Keras's.
         name: Name of the layer.
         dtype: Dtype or dtype policy of the layer.
-        k_coef_lip: Factor multiplied onto the output.
+        k_coef_lip: Factor that multiplies the output.
         **kwargs: `trainable` of every Keras layer.
 
     Input shape: (batch, height, width, channels). Output shape: (batch, height · pool height, width · pool width,

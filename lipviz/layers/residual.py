@@ -1,4 +1,4 @@
-"""The residual connection that keeps a Lipschitz constant: a mean instead of a sum."""
+"""A residual connection that keeps a Lipschitz constant: a weighted mean instead of a sum."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from lipviz.types import Shape, Tensor
 class LipResidual(keras.layers.Layer, LipschitzLayer):
     """k · (a·x + (1−a)·y), with a = sigmoid(alpha) of one learned scalar; called on [x, y].
 
-    Where y is a 1-Lipschitz function of x, the result is a k-Lipschitz function of x, for every value of `alpha`: a and
-    1 − a are positive and add up to 1. For y = x it is k·x, so that bound is attained. As a function of independent x
-    and y its constant is k·√(a² + (1−a)²), at most k. `alpha` starts at 0, so a at ½.
+    If y is a 1-Lipschitz function of x, the result is a k-Lipschitz function of x for every value of `alpha`, since a
+    and 1 − a are positive and their sum is 1. For y = x the result is k·x, so this bound is attained. As a function of
+    two independent inputs x and y, its constant is k·√(a² + (1−a)²), at most k. `alpha` starts at 0, and so a at ½.
 
     Args:
-        k_coef_lip: Factor multiplied onto the output.
+        k_coef_lip: Factor that multiplies the output.
         **kwargs: `name`, `dtype` of every Keras layer.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A convolution with more kinds of padding, and no constraint: a base for others."""
+"""A convolution with more kinds of padding and no constraint, as a base class for other layers."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -26,8 +26,8 @@ def pad2d(
     Args:
         x: Tensor of shape (batch, height, width, channels), or (batch, channels, height, width).
         pads: For height and for width, a number of pixels on both sides, or a pair (before, after).
-        mode: What is added to a b c d by two pixels on each side: "constant" 0 0, "reflect" c b and c b, "symmetric"
-            b a and d c, "circular" c d and a b.
+        mode: Kind of padding. Two pixels on each side of a b c d are, before and after: "constant" 0 0 and 0 0,
+            "reflect" c b and c b, "symmetric" b a and d c, "circular" c d and a b.
         data_format: "channels_last" or "channels_first"; None takes Keras's.
 
     Returns:
@@ -35,8 +35,8 @@ def pad2d(
 
     Raises:
         ValueError: If an argument is out of range, or the image is too small for a mode: "reflect" needs more pixels
-            than it adds to a side, "symmetric" and "circular" as many. Where sizes are not known yet, the backend
-            raises an error of its own when they are.
+            than it adds to a side, "symmetric" and "circular" as many. If sizes are not known yet, the backend raises
+            its own error later.
     """
     if mode not in PADDINGS:
         raise ValueError(f"`mode` must be one of {PADDINGS}. Received: mode={mode!r}")
@@ -64,7 +64,7 @@ def _pairs(pads):
 
 
 def _check_room(size, pair, mode):
-    """ValueError where an image is too small for what is mirrored, or copied, from it."""
+    """Raise ValueError if an image is too small to be mirrored, or copied, at its edges."""
     least = max(pair) + (mode == "reflect" and max(pair) > 0)
     if mode != "constant" and size is not None and size < least:
         raise ValueError(
@@ -73,10 +73,10 @@ def _check_room(size, pair, mode):
 
 
 def _wrapped(x, axis, before, after):
-    """The last entries before, and the first after, along an axis."""
+    """Pad an axis with its last entries before the first one, and with its first entries after the last one."""
     sizes = list(ops.shape(x))
 
-    def cut(start, count):  # unlike an index, it fails where there are not enough entries and sizes are known late
+    def cut(start, count):  # unlike an index, it fails if there are too few entries
         starts, counts = [0] * len(sizes), [*sizes]
         starts[axis], counts[axis] = start, count
         return ops.slice(x, starts, counts)
@@ -88,11 +88,11 @@ def _wrapped(x, axis, before, after):
 
 @keras.saving.register_keras_serializable("lipviz")
 class PadConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with four more kinds of padding. It has no constraint: a base for layers that have.
+    """`keras.layers.Conv2D` with four more kinds of padding, and no constraint: a base class for layers that have one.
 
     "constant", "reflect", "symmetric" and "circular" add half the size of the kernel (dilated, rounded down) on each
-    side, see `pad2d`, and convolve what results. With an odd kernel and stride 1 the image keeps its size, and
-    "constant" is what "same" does; an even kernel makes it one pixel larger.
+    side, see `pad2d`, before the convolution. With an odd kernel and stride 1, the image keeps its size, and "constant"
+    is the same as "same". An even kernel makes the image one pixel larger.
 
     Args:
         filters: Number of output channels.
@@ -147,7 +147,7 @@ class PadConv2D(keras.layers.Conv2D):
 
     @property
     def pads(self) -> tuple[int, ...] | None:
-        """Pixels added on each side, of the height and of the width; None where Keras pads."""
+        """Pixels added on each side, in height and in width; None if Keras pads."""
         if self.padding not in PADDINGS:
             return None
         return tuple(((k - 1) * d + 1) // 2 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True))
@@ -191,7 +191,7 @@ class PadConv2D(keras.layers.Conv2D):
         """Return the plain Conv2D with the same name, dtype, activation and predictions.
 
         Raises:
-            ValueError: If the layer is not built, or its padding is none that Conv2D has.
+            ValueError: If the layer is not built, or Conv2D does not have its kind of padding.
         """
         if not self.built:
             raise ValueError(f"PadConv2D '{self.name}' has no kernel yet: build or call it first.")
@@ -215,5 +215,5 @@ class PadConv2D(keras.layers.Conv2D):
 
 
 def _values(variables):
-    """Values in memory of their own: assigning a tensor would share the buffer, which JAX may reuse."""
+    """Copies of values in memory of their own. Assigning a tensor would share its buffer, which JAX may reuse."""
     return [np.array(ops.convert_to_numpy(variable)) for variable in variables]

@@ -1,12 +1,12 @@
 """Pure numerics on kernels: power iteration, Björck orthogonalization, RKO and sound spectral bounds.
 
-Two families live here. `spectral_normalization`, `bjorck_normalization` and `reshaped_kernel_orthogonalization`
-follow the reference's formulas to the letter, with what those formulas cannot promise: a power iteration
-estimates σ1 from *below*, so the result may exceed 1. `sound_orthogonalization` is what the layers use: it
-divides by an upper bound of σ1 instead, so that its result is at most 1-Lipschitz for every finite kernel.
+There are two families. `spectral_normalization`, `bjorck_normalization` and `reshaped_kernel_orthogonalization` follow
+the formulas of the reference library exactly. These formulas guarantee no bound: a power iteration estimates σ1 from
+*below*, so the norm of the result may exceed 1. `sound_orthogonalization` is what the layers use. It divides by an
+upper bound of σ1 instead, so that its result is at most 1-Lipschitz for every finite kernel.
 
-Everything is written in `keras.ops`, with loops of a static count that freeze once they have converged, because
-a `while` loop cannot be differentiated in reverse on JAX. Within `in_numpy` the same code runs on NumPy arrays.
+Everything is written in `keras.ops`. Loops have a static number of steps, and change nothing after they have converged,
+because JAX cannot differentiate a `while` loop in reverse mode. Within `in_numpy` the same code runs on NumPy arrays.
 
 References:
     Björck and Bowie (1971), An iterative algorithm for computing the best estimate of an orthogonal matrix.

@@ -1,4 +1,4 @@
-"""The operations that the numerics are written in: `keras.ops`, or NumPy's where a measurement asks for them."""
+"""The operations that the numerics are written in: `keras.ops`, or NumPy's for measurements."""
 
 import contextlib
 import types
@@ -23,15 +23,15 @@ ops = _Operations()
 def in_numpy() -> AbstractContextManager[None]:
     """Within this context, iterations and bounds take NumPy arrays and return such.
 
-    For single matrices that somebody waits for: a backend that runs operation by operation spends a tenth of a
-    millisecond on each, twenty times what NumPy does. Nothing is differentiated; only what stands below is there.
+    It makes single small matrices fast: a backend that runs eagerly takes a tenth of a millisecond for each operation,
+    twenty times as long as NumPy. Nothing can be differentiated, and only the functions below are available.
     """
     return _in_numpy()
 
 
 @contextlib.contextmanager
 def _in_numpy():
-    with within(in_numpy=True), np.errstate(all="ignore"):  # as silent about NaN as the backends
+    with within(in_numpy=True), np.errstate(all="ignore"):  # like the backends, no warnings about NaN
         yield
 
 

@@ -1,4 +1,4 @@
-"""What `keras.ops` has no word for: gradients on demand, and functions that stay one operation of a graph."""
+"""What `keras.ops` cannot express: gradients on demand, and functions that are one operation of a graph."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,14 @@ from lipviz.types import Tensor
 
 
 def with_gradient_of(function: Callable[[Tensor], Tensor], x: Tensor, value: Tensor) -> Tensor:
-    """Return a value that was found without a function, and differentiates as the function does.
+    """Return a value that was computed in another way, with the gradient of a function.
 
-    Forward this costs nothing. Where a gradient is asked for, the function is run and differentiated then.
+    The forward pass costs nothing. The function runs, and is differentiated, only when a gradient is computed.
 
     Args:
         function: From a tensor to a tensor of the value's shape.
-        x: The tensor where it is differentiated.
-        value: Tensor, function(x) but for rounding. No gradient flows through it.
+        x: The tensor at which it is differentiated.
+        value: Tensor, equal to function(x) up to rounding. No gradient flows through it.
 
     Returns:
         The value. On a backend other than TensorFlow and JAX it has no gradient.
@@ -53,7 +53,7 @@ def _by_jax(function, x, upstream):
 
 
 def builds_graph() -> bool:
-    """Whether TensorFlow traces what is called now."""
+    """Whether TensorFlow is tracing a graph now."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -62,10 +62,10 @@ def builds_graph() -> bool:
 
 
 def as_one_call(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep a function of tensors together, as one operation in the graphs of TensorFlow that call it.
+    """Make a function of tensors one operation in the graphs of TensorFlow that call it.
 
-    In a branch that is not taken, TensorFlow passes by each operation, one by one. A few hundred of them take longer
-    than a small layer.
+    TensorFlow visits every operation of a branch that is not taken. A few hundred operations take longer than a small
+    layer.
 
     Args:
         function: From tensors to a tensor, or to a tuple of tensors.
@@ -77,9 +77,9 @@ def as_one_call(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def as_one_trace(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Trace a function of tensors once, and its gradient, for all graphs of TensorFlow that call it.
+    """Trace a function of tensors and its gradient once, for all graphs of TensorFlow that call it.
 
-    The runtime sees the operations of the function, as if each call had been traced.
+    At run time, each call has its own operations, as if it had been traced by itself.
 
     Args:
         function: See `as_one_call`.

@@ -33,10 +33,11 @@ def rounding_margin(shape: Iterable[int], dtype: DType) -> float:
     return (8 + math.sqrt(max(shape))) * float(np.finfo(dtype).eps)
 
 
-def unit_scaled(w: Tensor, axis: int | None = None) -> tuple[Tensor, Tensor]:
+def unit_scaled(w: Tensor, axis: int | tuple[int, ...] | None = None) -> tuple[Tensor, Tensor]:
     """Divide by the largest magnitude along `axis`, so that no product over- or underflows.
 
-    What is zero or denormal keeps its scale. The factor carries no gradient: its users are scale-invariant.
+    Zeros and denormal numbers are not scaled. No gradient flows through the factor, since the functions that use it do
+    not depend on the scale.
 
     Returns:
         The tuple (scaled tensor, factor).
@@ -53,9 +54,9 @@ def unit(x: Tensor) -> Tensor:
 
 
 def start_vector(gram: Tensor, v: Tensor) -> Tensor:
-    """The unit vector of `v`, or a coordinate where `v` is zero or in the null space, which no iteration can leave."""
+    """The unit vector of `v`; a coordinate vector if `v` is zero or in the null space, which no iteration leaves."""
     v = unit(v)
-    # The longest column's coordinate is in the null space of no Gram matrix but zero.
+    # The coordinate vector of the longest column is in the null space of a Gram matrix only if the matrix is 0.
     coordinate = ops.one_hot(ops.argmax(ops.diagonal(gram)), gram.shape[0], dtype=gram.dtype)[None, :]
     return ops.where(ops.sum(ops.square(ops.matmul(v, gram))) > 1e-12, v, coordinate)
 
@@ -66,8 +67,8 @@ def schatten_bound(gram: Tensor, squarings: int) -> Tensor:
     Repeated squaring (Gram iteration, Delattre et al. 2023): with q = 2^squarings,
     λ1(A) ≤ ‖A^q‖_F^(1/q) ≤ rank(A)^(1/2q) λ1(A), sound after every squaring.
 
-    `GramIteration` takes a norm and its logarithm after each squaring; this one, which every training step without
-    Björck runs and differentiates, a norm after three, and no logarithm.
+    `GramIteration` computes a norm and its logarithm after each squaring. This function, which each training step
+    without Björck runs and differentiates, computes a norm after three squarings, and no logarithm.
 
     Args:
         gram: Matrix of shape (n, n).
@@ -80,7 +81,7 @@ def schatten_bound(gram: Tensor, squarings: int) -> Tensor:
     factor, power = bound, 1.0
     while squarings:
         gram = gram / factor
-        together = min(squarings, 3)  # from norm 1, three squarings underflow for no n that fits into memory
+        together = min(squarings, 3)  # from norm 1, three squarings do not underflow for any n that fits into memory
         for _ in range(together):
             gram = ops.matmul(gram, gram)
         factor = frobenius_norm(gram)
@@ -116,9 +117,9 @@ def deflated_bound(gram: Tensor, v: Tensor, squarings: int) -> tuple[Tensor, Ten
 
 
 def bound_squarings(eps_bjorck: float | None, beta: float | None, maxiter_bjorck: int) -> int:
-    """Squarings spent on the bound of σ1: Björck repairs a loose one in an iteration or two.
+    """Number of squarings for the bound of σ1: few with Björck, whose iterations correct a loose bound.
 
-    Without Björck the bound alone decides how tight the result is.
+    Without Björck, the bound alone determines how tight the result is.
     """
     return 3 if eps_bjorck is not None and beta is not None and maxiter_bjorck > 5 else 6
 

@@ -15,9 +15,9 @@ DEFAULT_MAXITER_BJORCK = 15
 DEFAULT_MAXITER_SPECTRAL = 10
 
 
-# Smallest and largest factor that a dtype can multiply by. Backends take numbers below the smallest normal one of
-# float32 and float64 as 0: above it there is room for entries that are smaller than the factor by the dtype's eps.
-# float16 has no such room, and keeps the numbers below.
+# Smallest and largest factor that a dtype can multiply by. In float32 and float64, backends treat numbers below the
+# smallest normal one as 0. So the smallest factor here is larger by 1/eps: entries that are smaller than the factor by
+# eps remain. float16 has no such range, and keeps numbers below the smallest normal one.
 _FACTORS = {
     "float16": (2.0**-14, 65504.0),
     "bfloat16": (2.0**-103, (2 - 2.0**-7) * 2.0**127),
@@ -70,7 +70,7 @@ def check_factor(name: str, value: Any, *dtypes: DType) -> float:
 def check_seed(name: str, value: Any, most: float = math.inf) -> int | None:
     """Return `value` as an int if it can seed a generator, a whole number from 0 to `most`; else raise ValueError.
 
-    None is returned as it is: it asks for a new draw every time.
+    None is returned as it is: it means another seed every time.
     """
     if value is None:
         return None

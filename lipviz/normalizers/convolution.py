@@ -26,17 +26,18 @@ def get_conv_operators(
 
     Args:
         kernel: Tensor of shape (height, width, in, out).
-        u_shape: Shape (batch, height, width, channels) of what the first operator takes, all known.
+        u_shape: Shape (batch, height, width, channels) of the input of the first operator, without None.
         stride: Distance of neighbouring patches, one whole number for both axes.
-        conv_first: True: the first operator is the convolution, and `u_shape` that of an image. False: it is the
-            adjoint, and `u_shape` that of a convolution's output, of an image `stride` times as large.
-        pad_func: Function that pads an image, linear; a "valid" convolution follows. None pads with zeros ("same").
+        conv_first: With True, the first operator is the convolution, and `u_shape` is the shape of an image. With
+            False, it is the adjoint, and `u_shape` is the shape of a convolution's output; the image is `stride` times
+            as large.
+        pad_func: Linear function that pads an image before a "valid" convolution. None pads with zeros ("same").
 
     Returns:
         The tuple (linear operator, its adjoint) of functions from tensors to tensors.
 
     Raises:
-        ValueError: If the kernel is not 4-D, `u_shape` does not fit it, or the stride is no positive whole number.
+        ValueError: If the kernel is not 4-D, `u_shape` does not fit it, or the stride is not a positive whole number.
     """
     kernel = ops.convert_to_tensor(kernel)
     if stride != int(stride) or stride < 1:
@@ -63,7 +64,7 @@ def get_conv_operators(
 
     def adjoint(y):
         x = ops.conv_transpose(y, kernel, strides=stride, padding="valid", data_format="channels_last")
-        # What no patch reaches at the far end is missing, what the last stride adds is too much.
+        # Add zeros for the entries at the end that no patch reaches, and cut off what the last stride adds.
         missing = [(0, max(n - m, 0)) for n, m in zip(padded, x.shape[1:3], strict=True)]
         return unpad(ops.pad(x, [(0, 0), *missing, (0, 0)])[:, : padded[0], : padded[1]])
 
@@ -76,9 +77,9 @@ def _same_pads(size, kernel_size, stride):
 
 
 def _adjoint_of_padding(pad_func, shape):
-    """The adjoint of a padding that copies pixels or writes zeros, as a function; and the padded sizes."""
+    """The adjoint, as a function, of a padding that copies pixels or writes zeros; and the padded sizes."""
     batch, height, width, channels = shape
-    # Pad the numbers of the pixels, from 1 on: what comes out tells where each entry was copied from, 0 from nowhere.
+    # Pad an image of the pixels' numbers, from 1 on. The result says which pixel each entry copies; 0 means none.
     numbers = ops.reshape(ops.arange(1, height * width + 1, dtype="float32"), (1, height, width, 1))
     origins = np.rint(ops.convert_to_numpy(pad_func(numbers))).astype("int32")[0, :, :, 0]
 
@@ -99,9 +100,9 @@ def spectral_normalization_conv(
     eps: float = DEFAULT_EPS_SPECTRAL,
     maxiter: int = DEFAULT_MAXITER_SPECTRAL,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Divide a convolution's kernel by an estimate of the norm of the whole convolution, by power iteration.
+    """Divide a convolution's kernel by an estimate of the norm of the convolution, from a power iteration.
 
-    Like `spectral_normalization` it estimates from below, and for images of the size of `u` only.
+    As in `spectral_normalization`, the estimate is from below. It holds for images of the size of `u` only.
 
     Args:
         kernel: Tensor of shape (height, width, in, out).
@@ -109,7 +110,7 @@ def spectral_normalization_conv(
         stride: See `get_conv_operators`.
         conv_first: See `get_conv_operators`.
         pad_func: See `get_conv_operators`.
-        eps: The iteration stops when ‖u_t − u_{t−1}‖ < eps; also added to σ. Negative: nothing is done, and σ is 1.
+        eps: The iteration stops when ‖u_t − u_{t−1}‖ < eps; also added to σ. If negative, nothing is done, and σ is 1.
         maxiter: Largest number of iterations.
 
     Returns:

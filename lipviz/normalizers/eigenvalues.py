@@ -1,4 +1,4 @@
-"""Björck's iteration by the eigenvalues of the Gram matrix: the same result, without its many products.
+"""Björck's iteration by the eigenvalues of the Gram matrix: the same result with fewer matrix products.
 
 A step W ← W(3I − WᵀW)/2 multiplies W by a polynomial in A = WᵀW. With A = VΛVᵀ, all steps together are one product
 W·V p(Λ) Vᵀ, and p follows from Λ by the same recursion on numbers. Its gradient follows from the divided differences
@@ -16,17 +16,17 @@ from lipviz.normalizers._operations import ops
 from lipviz.normalizers.settings import present, within
 from lipviz.types import Tensor
 
-# Rounding errors of A grow with the square of what p multiplies small singular values by. Up to here a step on W
-# itself repairs them.
+# Rounding errors of A grow with the square of the largest factor that p has at small singular values. Up to these
+# factors, a step on W itself corrects them.
 _LARGEST_GAIN = {"float32": 500.0, "float64": 1e6}
-# Eigenvectors of eigenvalues below this part of the largest are mixed up by the rounding of the Gram matrix.
+# Eigenvalues below this share of the largest one have eigenvectors that the rounding of the Gram matrix mixes.
 _SMALL = 1e-3
 
 
 def without_eigenvalues() -> AbstractContextManager[None]:
-    """Within this context, Björck's iteration is run by products with the kernel, as for GPUs.
+    """Within this context, Björck's iteration uses products with the kernel, as on GPUs.
 
-    XLA's own algorithm for eigenvalues takes much longer than the products that it would save.
+    XLA's own algorithm for eigenvalues takes much longer than the products that it would replace.
     """
     return within(by_eigenvalues=False)
 
@@ -43,8 +43,8 @@ def decomposing_pays() -> bool:
 def bjorck_by_eigenvalues(tall: Tensor, eps: float, maxiter: int) -> tuple[Tensor, Tensor, Tensor]:
     """Divide a matrix by its largest singular value, and run Björck's iteration on it, with β = 0.5.
 
-    The last step is one on the matrix itself. It maps [0, √3] into [0, 1]: whatever rounding did before, within those
-    limits, the result is sound.
+    The last step is a step on the matrix itself. It maps singular values in [0, √3] to [0, 1]. So the result is sound
+    if rounding before it left them in [0, √3].
 
     Args:
         tall: Matrix of shape (rows, columns), rows ≥ columns, entries of magnitude ≤ 1, one of them 1 unless it is 0.
@@ -67,7 +67,7 @@ def _differentiable(w, eps, maxiter, is_scaled):
         spectrum = _Spectrum(w, eps, maxiter, is_scaled)
 
         def gradient(*upstream):
-            upstream = upstream[0][0] if isinstance(upstream[0], tuple | list) else upstream[0]  # JAX gives one tuple
+            upstream = upstream[0][0] if isinstance(upstream[0], tuple | list) else upstream[0]  # on JAX, a tuple
             return spectrum.gradient(upstream)
 
         return (spectrum.result(), spectrum.vectors[:, -1][None, :], spectrum.sigma), gradient
@@ -76,7 +76,7 @@ def _differentiable(w, eps, maxiter, is_scaled):
 
 
 class _Spectrum:
-    """A matrix W by the eigenvectors of its Gram matrix, and what Björck's iteration makes of it.
+    """A matrix W in terms of the eigenvectors of its Gram matrix, and the result of Björck's iteration.
 
     Attributes:
         vectors: Eigenvectors V.
@@ -99,17 +99,17 @@ class _Spectrum:
 
     def _decompose(self, w):
         gram = _gram(w)
-        # Eigen raises where it meets NaN. The kernel's own NaN reach the result by the product with it.
+        # Eigen raises an error on NaN. If the kernel has NaN, the result gets them from the product with the kernel.
         usable = ops.where(ops.isfinite(ops.sum(gram)), gram, ops.eye(gram.shape[0], dtype=gram.dtype))
         values, self.vectors = ops.eigh(usable)
         self.columns = ops.matmul(w, self.vectors)
         has_small = values[0] < _SMALL * values[-1]
         self.vectors, self.columns = ops.cond(has_small, self._turned, lambda: (self.vectors, self.columns))
-        # Accurate also where eigenvalues drown in the rounding of the large ones.
+        # More accurate than `values`, where eigenvalues are smaller than the rounding error of the large ones.
         self.values = ops.sum(ops.square(self.columns), axis=0)
 
     def _turned(self):
-        """V and W·V after a first-order step of Jacobi's one-sided method, which parts the small eigenvectors."""
+        """V and W·V after a first-order step of Jacobi's one-sided method, which separates the small eigenvectors."""
         gram = _gram(self.columns)
         values = ops.diagonal(gram)
         gaps = values - _column(values)
@@ -119,7 +119,7 @@ class _Spectrum:
         return ops.matmul(self.vectors, turn), ops.matmul(self.columns, turn)
 
     def _iterate(self, eps, maxiter):
-        """The recursion on numbers: x ← x m² with m = (3 − x)/2, as often as W would be changed, and p = Π m."""
+        """The recursion on numbers: x ← x m² with m = (3 − x)/2, for as many steps as on W, and p = Π m."""
         # In y = −x/2 a step is three operations, and a model with many layers has thousands of steps to trace.
         y, states, three_halves = -0.5 * self.x, [], ops.convert_to_tensor(1.5, self.dtype)
         for _ in range(maxiter):
@@ -150,7 +150,7 @@ class _Spectrum:
         return ops.sqrt(shrink) * (1.5 * w - ops.matmul(w, gram * (0.5 * shrink)))
 
     def gradient(self, upstream: Tensor) -> Tensor:
-        """Of <upstream, W p(WᵀW)>, the divisor and the number of iterations held constant."""
+        """Gradient of <upstream, W p(WᵀW)>, where the divisor and the number of iterations are constant."""
         v, transposed, scale = self.vectors, ops.transpose(self.vectors), ops.rsqrt(self.divisor)
         inner = ops.matmul(ops.matmul(ops.transpose(self.columns), upstream), v)
         inner = self._divided_differences() * (inner + ops.transpose(inner)) * (scale / self.divisor)
@@ -160,7 +160,7 @@ class _Spectrum:
     def _divided_differences(self):
         """(p(x) − p(y)) / (x − y) for all pairs of eigenvalues; the mean of the two slopes where they are close."""
         x, y = _column(self.x), self.x
-        # Here cancellation, eps/t, and what the mean leaves out, t², are about equal.
+        # At this distance t, the errors by cancellation, eps/t, and by the mean, t², are about equal.
         close = (4 * float(np.finfo(self.dtype).eps)) ** (1 / 3)
         gaps = x - y
         is_far = ops.abs(gaps) > close * (x + y)

@@ -1,16 +1,16 @@
-"""The norm of a zero-padded convolution, from above, by Fourier transform: differentiable, and again in float64.
+"""Upper bounds of the norm of a zero-padded convolution, by Fourier transform: differentiable, and in float64.
 
-A plain FFT of an image's size is no bound, since zero padding is not circular. What holds:
+A plain FFT of the image's size gives no bound, since zero padding is not circular. These statements hold:
 
 * *Polyphase.* A convolution of stride s reads entry o·s + t·d of the padded image. With t·d = p·s + r, that is entry
   o + p of the image's r-th phase: a convolution of stride 1 on s times the channels (Vaidyanathan 1993, Multirate
   systems and filter banks, chapter 4).
-* *Compression.* A circulant matrix of size N whose entries are multiplied by exp(iφ) where they wrap around holds the
-  matrix of the convolution, once N is so large that no entry of it wraps: it is a block of the circulant, so its norm
-  is no larger. The circulant's is max σ(K̂(ω)) over ω = (2πj + φ)/N, for every φ that one likes, one per axis.
-* *Section.* Read the other way, y ↦ Aᵀy, outputs lie on a window of the circulant: ‖Aᵀy‖² ≤ Σ_ω σ²(K̂(ω)) ‖ŷ(ω)‖².
+* *Compression.* Take a circulant matrix of size N whose entries are multiplied by exp(iφ) where they wrap around. If N
+  is so large that no entry of the convolution's matrix wraps, that matrix is a block of the circulant, so its norm is
+  no larger. The norm of the circulant is max σ(K̂(ω)) over ω = (2πj + φ)/N. This holds for every φ, one per axis.
+* *Section.* For the transposed map y ↦ Aᵀy, outputs y lie on a window of the circulant: ‖Aᵀy‖² ≤ Σ_ω σ²(K̂(ω)) ‖ŷ(ω)‖².
   That is Σ_c y_cᵀ T y_c over the channels, with the Toeplitz matrix T(x, x') = Σ_ω σ² cos(ω(x − x'))/N^d over the
-  window's sites: λ1(T) bounds ‖A‖², and is below max σ², since no y on a window has a single frequency.
+  positions in the window. So λ1(T) bounds ‖A‖². It is below max σ², since no y on a window has a single frequency.
 * *Gram iteration.* With G = K̂ᴴK̂ and q = 2ⁿ, λ1(G) ≤ ‖G^q‖_F^(1/q), at every step (Delattre et al. 2023, Efficient
   bound of Lipschitz constant for convolutional layers by Gram iteration).
 """
@@ -36,11 +36,11 @@ from lipviz.types import Array, ArrayLike, Tensor
 _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
 _EIGENVALUES = 5e9  # frequencies times channels³ up to which the last candidates are decomposed
-_FEW_EIGENVALUES = 3e5  # the same, before squaring has had a chance to leave fewer
-_SECTION_SITES = 400  # outputs up to which the section's matrix is set up; above, a circulant is within 1 % or so
+_FEW_EIGENVALUES = 3e5  # the same, before squaring has removed candidates
+_SECTION_SITES = 400  # outputs up to which the section's matrix is used; above, a circulant is within about 1 %
 _SECTION_ROUNDING = 168  # units in the last place that the rounding of that matrix may cost: 2e-5 in float32
 _SLACK = 1e-4  # of a logarithm, far above the rounding of squares in float32
-_TWISTED_SIZE = 24  # where an axis is longer, one φ is as good as two: its frequencies lie that close
+_TWISTED_SIZE = 24  # on a longer axis, one φ is as good as two, since its frequencies are so close
 
 TWISTS = (0.0, math.pi)  # with these, ω and −ω are both on the grid
 
@@ -56,7 +56,7 @@ class Axis:
         shifts: Array of ints, of shape (taps,).
         phases: The same, numbered from 0 without gaps.
         values: The phases' residues modulo the stride, of shape (number of phases,).
-        size: Least size of a circulant that the axis fits into without wrapping.
+        size: Smallest size of a circulant in which the axis does not wrap.
     """
 
     shifts: np.ndarray
@@ -66,7 +66,7 @@ class Axis:
 
 
 def polyphase(taps: int, stride: int, dilation: int, size: int | None = None, count: int = 0, before: int = 0) -> Axis:
-    """The polyphase form of an axis; `size` None leaves the circulant's open."""
+    """The polyphase form of an axis; with `size` None, without the size of a circulant."""
     reach = np.arange(taps) * dilation
     values, phases = np.unique(reach % stride, return_inverse=True)
     shifts = reach // stride
@@ -75,9 +75,9 @@ def polyphase(taps: int, stride: int, dilation: int, size: int | None = None, co
     least = 1
     for phase, value in enumerate(values):
         own = shifts[phases == phase]
-        # Entries q of this phase, at q·stride + value − before of the image, that exist; outputs are 0 … count − 1.
+        # Entries q of this phase that exist, at q·stride + value − before of the image. Outputs are 0 … count − 1.
         first, last = -(-(before - value) // stride), (size - 1 + before - value) // stride
-        if first <= last:  # o + p − q is never a multiple of N but 0
+        if first <= last:  # o + p − q is a multiple of N only if it is 0
             least = max(least, count + own.max() - first, last - own.min() + 1)
     return Axis(shifts, phases, values, int(least))
 
@@ -86,7 +86,7 @@ def polyphase(taps: int, stride: int, dilation: int, size: int | None = None, co
 
 
 def halved(grids: Sequence[Array], twists: Sequence[float]) -> list[Array]:
-    """Frequencies of the first axis whose conjugates are all others: ω and −ω have the same σ, for a real kernel."""
+    """The grids with half of the first axis: for a real kernel, ω and −ω have the same σ."""
     if not grids:
         return []
     n = len(grids[0])
@@ -102,11 +102,11 @@ def largest_symbol(
         kernel: Array of shape ``(*taps, in, out)``.
         axes: The `Axis` of each.
         grids: All frequencies, one array per axis.
-        needed: The frequencies that have to be looked at.
-        ceiling: From here on the search ends: the result is infinite.
+        needed: The frequencies to look at.
+        ceiling: If the bound reaches this, the search ends, and the result is infinite.
 
     Returns:
-        The tuple (bound, frequency where it was found), the second None where nothing was.
+        The tuple (bound, frequency at which it was found); the frequency is None if none was found.
     """
     largest = -1.0
     place: tuple[float, ...] | None = None
@@ -126,19 +126,19 @@ def largest_symbol(
 
 
 def enlarged(axes: Sequence[Axis], counts: Sequence[int]) -> list[Axis]:
-    """The axes with somewhat larger circulants, on which a section is closer."""
+    """The axes with somewhat larger circulants, on which the bound by a section is tighter."""
     sizes = [count + int(axis.shifts.max()) for axis, count in zip(axes, counts, strict=True)]
     return [dataclasses.replace(axis, size=max(axis.size, n)) for axis, n in zip(axes, sizes, strict=True)]
 
 
 def twisted(axes: Sequence[Axis]) -> list[Array]:
-    """Frequencies of each axis for φ = π, of the first one half."""
+    """Frequencies of each axis for φ = π, and one half of them for the first axis."""
     full = [(2 * np.pi * np.arange(axis.size) + np.pi) / axis.size for axis in axes]
     return halved(full, (math.pi,) * len(axes))
 
 
 def features_of(axes: Sequence[Axis], grids: Sequence[Array], counts: Sequence[int]) -> Array:
-    """The section's matrix is FᵀDF, with σ² of each frequency twice on the diagonal of D.
+    """F in the section's matrix FᵀDF, where D is diagonal and has σ² of each frequency twice.
 
     Returns:
         A float64 array F of shape (2, frequencies, outputs): cosines and sines, over √(N^d).
@@ -146,7 +146,7 @@ def features_of(axes: Sequence[Axis], grids: Sequence[Array], counts: Sequence[i
     wave = np.ones((1, 1), complex)
     for number, (axis, grid, count) in enumerate(zip(axes, grids, counts, strict=True)):
         own = np.exp(1j * np.outer(grid, np.arange(count))) / math.sqrt(axis.size)
-        if number == 0 and len(grid) < axis.size:  # a frequency stands for its opposite too, unless it is that
+        if number == 0 and len(grid) < axis.size:  # a frequency stands for its opposite too, if they differ
             own *= np.sqrt(np.where(np.isclose(np.sin(grid), 0), 1.0, 2.0))[:, None]
         wave = np.einsum("fx,gy->fgxy", wave, own).reshape(len(wave) * len(own), -1)
     return np.stack([wave.real, wave.imag])
@@ -171,7 +171,7 @@ def section_norm(kernel: Array, axes: Sequence[Axis], grids: Sequence[Array], fe
 
 
 def symbols_on(kernel: Array, axes: Sequence[Axis], grids: Sequence[Array]) -> Iterator[tuple[int, Array]]:
-    """Yields K̂(ω) = Σ exp(iω·shift) K[tap], of shape (frequencies, phases · in, out), with the first one's number."""
+    """Yield K̂(ω) = Σ exp(iω·shift) K[tap], of shape (frequencies, phases · in, out), after the first one's number."""
     if not axes:
         yield 0, kernel[None]
         return
@@ -195,16 +195,16 @@ def symbols_on(kernel: Array, axes: Sequence[Axis], grids: Sequence[Array]) -> I
 def largest_eigenvalue(grams: Array, floor: float) -> tuple[float, int]:
     """The largest eigenvalue of many positive semi-definite matrices, or a bound of it, and its index.
 
-    Repeated squaring bounds each one's λ1 on both sides, ‖Aᵍ‖²/tr(Aᵍ) ≤ λ1ᵍ ≤ ‖Aᵍ‖ (Frobenius norms; the upper side is
-    the Gram iteration of Delattre et al. 2023): matrices that cannot have the largest fall out, and what is left
-    is decomposed.
+    Repeated squaring bounds the λ1 of each matrix on both sides, ‖Aᵍ‖²/tr(Aᵍ) ≤ λ1ᵍ ≤ ‖Aᵍ‖ (Frobenius norms; the upper
+    bound is the Gram iteration of Delattre et al. 2023). Matrices that cannot have the largest eigenvalue are removed,
+    and the eigenvalues of the others are computed.
 
     Args:
         grams: Array of shape (n, c, c), Hermitian.
-        floor: Matrices whose eigenvalues are all below it are of no interest.
+        floor: Matrices whose eigenvalues are all below it are left out.
 
     Returns:
-        The tuple (value, index); the value is `floor` or less where nothing exceeds it.
+        The tuple (value, index); the value is at most `floor` if no eigenvalue exceeds it.
     """
     side = grams.shape[-1]
     if side == 1:
@@ -217,7 +217,7 @@ def largest_eigenvalue(grams: Array, floor: float) -> tuple[float, int]:
         return 0.0, 0
     # λ1 lies between tr/n and tr.
     (alive,) = np.nonzero(traces >= 0.99 / side * scale)
-    # Single precision is enough to choose; what is chosen is decomposed in double.
+    # Single precision is enough to choose matrices. Their eigenvalues are computed in double precision.
     with in_numpy():
         iteration = GramIteration(*_parts(grams[alive] / scale))
         for squarings in range(9):
@@ -241,7 +241,7 @@ def largest_eigenvalue(grams: Array, floor: float) -> tuple[float, int]:
 
 
 def _is_few(count, side, squarings):
-    """Whether so few matrices are left that all are decomposed."""
+    """Whether so few matrices are left that the eigenvalues of all are computed."""
     return count * float(side) ** 3 <= (_EIGENVALUES if squarings >= 4 else _FEW_EIGENVALUES)
 
 
@@ -251,23 +251,24 @@ def _parts(matrices):
     return [np.ascontiguousarray(part, np.float32) for part in parts]
 
 
-# --- what the layers use: the bound in keras.ops, at sizes that are known ---
+# --- the bound that the layers use, in keras.ops, for known sizes ---
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FourierBound:
     """An upper bound of the norm of a convolution on images up to a size, as a function of its kernel.
 
-    The bound is that of this module's section for up to 400 outputs, that of the circulants, the smallest over φ, for
-    more; or what `coverage` says of a kernel whose matrix has a norm of at most 1, if that is smaller. It holds for
-    every smaller image too: N is the largest that any of them asks for, and their sections are parts of this one.
+    For up to 400 outputs, the bound is that of the section (see the module); for more, that of the circulants, the
+    smallest over φ. If `coverage`, the bound for a kernel whose matrix has a norm of at most 1, is smaller, it is used.
+    The bound holds for every smaller image too: N is the largest that any of these images needs, and their sections are
+    parts of this one.
 
     Args:
         kernel_size: Taps, one per axis.
         sizes: Sizes of the image, one per axis; of the input of a transposed convolution.
         strides: One per axis.
         padding: "same" or "valid".
-        transposed: Whether it is the adjoint of the convolution that reads its output.
+        transposed: Whether the convolution is transposed, that is, the adjoint of one that reads its output.
     """
 
     kernel_size: tuple
@@ -278,14 +279,14 @@ class FourierBound:
 
     @functools.cached_property
     def axes(self) -> list[Axis]:
-        """The `Axis` of each. A section is closer on a somewhat larger circulant."""
+        """The `Axis` of each axis. The bound by a section is tighter on a somewhat larger circulant."""
         geometry = zip(self.sizes, self.kernel_size, self.strides, strict=True)
         axes = [_axis_up_to(*values, self.padding, self.transposed) for values in geometry]
         return enlarged(axes, self.counts) if self.is_section else axes
 
     @functools.cached_property
     def counts(self) -> tuple[int, ...]:
-        """Outputs of the convolution along each axis, of a transposed one its inputs."""
+        """Number of outputs of the convolution along each axis; of inputs, if it is transposed."""
         if self.transposed:
             return self.sizes
         axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
@@ -298,19 +299,19 @@ class FourierBound:
 
     @functools.cached_property
     def features(self) -> Array:
-        """Those of the section's matrix, see `features_of`."""
+        """The features of the section's matrix, see `features_of`."""
         return features_of(self.axes, self.grids[0], self.counts)
 
     @functools.cached_property
     def coverage(self) -> float:
-        """Norm of the convolution over that of the kernel's matrix, at the most: √(patches that share an entry)."""
+        """Largest ratio of the convolution's norm to that of the kernel's matrix: √(patches that share an entry)."""
         axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
         return math.sqrt(math.prod(patch_coverage(*axis, self.padding, self.transposed) for axis in axes))
 
     @functools.cached_property
     def grids(self) -> list[list[Array]]:
-        """For each choice of φ, the frequencies of each axis that have to be looked at: a list of lists of arrays."""
-        if self.is_section:  # which φ hardly matters then
+        """For each choice of φ, the frequencies of each axis to look at: a list of lists of arrays."""
+        if self.is_section:  # the choice of φ hardly matters then
             return [twisted(self.axes)]
         choices = [TWISTS if axis.size <= _TWISTED_SIZE else TWISTS[:1] for axis in self.axes]
         grids = []
@@ -322,7 +323,7 @@ class FourierBound:
 
     @functools.cached_property
     def waves(self) -> Array:
-        """Cosine and sine of ω·shift for every frequency, at the phase that a tap reads.
+        """Cosine and sine of ω·shift for every frequency and tap, at the phase that the tap reads.
 
         Returns:
             A float64 array of shape (2, choices of φ, frequencies, phases, taps). Choices with fewer frequencies than
@@ -344,12 +345,12 @@ class FourierBound:
     def unit(self, kernel: Tensor) -> Tensor:
         """Divide a kernel by a bound of the norm of its convolution; zero stays zero.
 
-        The gradient is that of σ(K̂(ω)) at the frequency where the bound was found, or of all σ(K̂(ω)) with the weights
-        that they have in the section's largest eigenvalue.
+        The gradient is that of σ(K̂(ω)) at the frequency at which the bound was found, or for a section that of all
+        σ(K̂(ω)), with the weights that they have in the section's largest eigenvalue.
 
         Args:
             kernel: Tensor of shape ``(*taps, in, out)`` whose matrix (taps · in, out) has a norm of at most 1, float32
-                or float64. It is of that order, unless it is 0.
+                or float64. The norm is of the order of 1, unless the kernel is 0.
 
         Returns:
             A tensor of the kernel's shape.
@@ -374,7 +375,7 @@ class FourierBound:
         return ops.where(bound < self.coverage, bound * moving, self.coverage)
 
     def _of_section(self, kernel):
-        """The bound as a constant, and a factor of 1 that has its relative gradient."""
+        """The bound as a constant, and a factor of value 1 that has the bound's relative gradient."""
         values, vectors = _gram_values(*self._symbols(ops.stop_gradient(kernel), self.waves[:, 0]))
         features = ops.convert_to_tensor(self.features, dtype=kernel.dtype)
         weighted = ops.reshape(features * ops.sqrt(values)[:, None], (-1, features.shape[-1]))
@@ -395,7 +396,7 @@ class FourierBound:
         bounds, places, vectors = _gram_bounds(*self._symbols(ops.stop_gradient(kernel), self.waves))
         best = ops.argmin(bounds)
         bound = ops.sqrt(ops.take(bounds, best))
-        # σ = ‖K̂v‖ at one frequency, v being constant: the derivative of a simple singular value.
+        # σ = ‖K̂v‖ at one frequency with a constant v: it has the derivative of a simple singular value.
         waves = ops.convert_to_tensor(self.waves.reshape(2, -1, *self.waves.shape[3:]), dtype=kernel.dtype)
         place = best * self.waves.shape[2] + ops.take(places, best)
         real, imaginary = self._product(kernel, ops.take(waves, place, axis=1))
@@ -418,7 +419,7 @@ class FourierBound:
         return symbols[0], symbols[1]
 
     def exact(self, kernel: ArrayLike) -> float:
-        """The same bound in float64 NumPy, of any kernel, and without what Gram iteration adds.
+        """The same bound in float64 NumPy, for any kernel. It is tighter, since it needs no Gram iteration.
 
         Args:
             kernel: Array of shape ``(*taps, in, out)``.
@@ -436,9 +437,9 @@ class FourierBound:
 
 
 def _axis_up_to(size, taps, stride, padding, transposed):
-    """Polyphase form of an axis, whose circulant holds the convolution on images of `size` and of all smaller sizes."""
+    """Polyphase form of an axis whose circulant contains the convolution on images of `size` and smaller ones."""
     axis = polyphase(taps, stride, 1)
-    least = int(axis.shifts.max()) + 1  # no tap falls onto another
+    least = int(axis.shifts.max()) + 1  # no two taps fall onto the same entry
     for length in range(1, size + 1):
         image = image_size(length, taps, stride, padding, transposed)
         count, before = patches_along(image, taps, stride, padding)
@@ -485,7 +486,7 @@ def _gram_values(real, imaginary, squarings=9):
 def _gram_bounds(real, imaginary):
     """Bound max λ1(K̂ᴴK̂) over frequencies, for several sets of them.
 
-    Gram iteration on all of them, then on the most promising ones only: what is left behind keeps its bound.
+    Gram iteration runs on all of them, then on those with the largest bounds only. The others keep their bounds.
 
     Args:
         real: Real part of K̂, of shape (sets, frequencies, rows, columns).
@@ -521,7 +522,7 @@ def _gram_bounds(real, imaginary):
 
 
 def _stages(count, side):
-    """How many frequencies go on after how many squarings; one at the end."""
+    """Pairs (frequencies to keep, squarings before that); the last keeps one frequency."""
     stages = [(count // 4, 3 if side <= 64 else 4), (count // 16, 2), (3, 2), (1, 4)]
     return [(min(max(kept, 1), count), squarings) for kept, squarings in stages]
 

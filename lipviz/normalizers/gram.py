@@ -11,7 +11,8 @@ class GramIteration:
     """Bounds of the largest eigenvalue λ1 of one or many positive semi-definite matrices, on both sides.
 
     With q = 2ⁿ after n squarings, λ1(A) ≤ ‖A^q‖_F^(1/q) ≤ rank(A)^(1/2q) λ1(A), and (‖A^q‖²_F / tr A^q)^(1/q) ≤ λ1(A):
-    sound after each. Before a squaring matrices are divided by their norms, which are kept as logarithms.
+    both are sound after every squaring. Before each squaring, matrices are divided by their norms, whose logarithms are
+    kept.
 
     Args:
         real: Real parts of the matrices, of shape (..., n, n).
@@ -42,7 +43,7 @@ class GramIteration:
         return self.upper + self._power * (self._norms - ops.log(traces))
 
     def keep(self, numbers: Tensor) -> None:
-        """Go on with these of the matrices of a stack only, given as an array of ints."""
+        """Keep only some matrices of a stack; `numbers` is an array of their indices."""
         self._parts = tuple(ops.take(part, numbers, axis=0) for part in self._parts)
         self._logs, self._norms = (ops.take(value, numbers, axis=0) for value in (self._logs, self._norms))
 

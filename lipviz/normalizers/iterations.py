@@ -1,6 +1,6 @@
-"""Power iteration, Björck's iteration and RKO, by the reference's formulas to the letter.
+"""Power iteration, Björck's iteration and RKO, by exactly the formulas of the reference library.
 
-A power iteration estimates σ1 from below, so that what is divided by its estimate may exceed 1.
+A power iteration estimates σ1 from below. So a matrix that is divided by its estimate may have a norm above 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ def set_stop_grad_spectral(value: bool) -> None:
     """Choose whether gradients flow through the vector of the power iteration.
 
     Args:
-        value: True (the state at import) holds the vector constant, so that dσ/dW = v uᵀ as in Miyato et al.
-            False differentiates the iterations too.
+        value: With True, the state at import, the vector is constant, so that dσ/dW = v uᵀ as in Miyato et al.
+            With False, the iterations are differentiated too.
 
     Raises:
         TypeError: If `value` is not a bool.
@@ -39,7 +39,7 @@ def set_stop_grad_spectral(value: bool) -> None:
 
 
 def held(vector: Tensor) -> Tensor:
-    """The vector of a power iteration, constant for gradients unless `set_stop_grad_spectral` says otherwise."""
+    """The vector of a power iteration. No gradient flows through it unless `set_stop_grad_spectral(False)` is set."""
     return ops.stop_gradient(vector) if present().holds_vector else vector
 
 
@@ -65,8 +65,8 @@ def l2_normalize(x: Tensor, axis: int | Sequence[int] | None = None, epsilon: fl
 def iterate(direction: Callable[[Tensor], Tensor], state: Tensor, step: Tensor, eps: float, maxiter: int) -> Tensor:
     """Repeat x ← x + step·direction(x) until the increment's norm is below eps, at most `maxiter` times.
 
-    The count is static. From convergence on increments are multiplied by zero: the state, and the gradient through
-    it, pass unchanged, while NaN stays NaN.
+    The number of steps is static. After convergence, increments are multiplied by zero: the state and its gradient
+    stay the same, and NaN stays NaN.
     """
     for iteration in range(maxiter):
         increment = step * direction(state)
@@ -78,7 +78,7 @@ def iterate(direction: Callable[[Tensor], Tensor], state: Tensor, step: Tensor, 
 
 
 def bjorck_direction(w: Tensor) -> Tensor:
-    """W − W Wᵀ W: where a step of Björck's iteration moves a matrix of shape (rows, columns), before the factor β."""
+    """W − W Wᵀ W for a matrix of shape (rows, columns): the increment of Björck's iteration, before the factor β."""
     if w.shape[0] < w.shape[1]:  # the smaller of the two Gram matrices
         return w - ops.matmul(ops.matmul(w, ops.transpose(w)), w)
     return w - ops.matmul(w, ops.matmul(ops.transpose(w), w))
@@ -103,9 +103,9 @@ def bjorck_normalization(
     """Push all singular values of a matrix towards 1 (Björck and Bowie 1971; Anil et al. 2019, eq. 3).
 
     Args:
-        w: Matrix of shape (rows, columns) whose largest singular value is about 1; from √((2+β)/β) on
-            (√5 at β = 0.5) the iteration diverges.
-        eps: Stops when ‖W_t − W_{t−1}‖_F < eps. This bounds the last increment, not the distance to
+        w: Matrix of shape (rows, columns) whose largest singular value is about 1. At √((2+β)/β) (√5 for
+            β = 0.5) and above, the iteration diverges.
+        eps: The iteration stops when ‖W_t − W_{t−1}‖_F < eps. This bounds the last increment, not the distance to
             orthogonality: a singular value below eps/β hardly moves.
         beta: Step size β in ]0, 0.5].
         maxiter: Largest number of iterations.
@@ -135,8 +135,8 @@ def spectral_normalization(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Divide a matrix by an estimate of its largest singular value (Miyato et al. 2018, alg. 1).
 
-    The estimate never exceeds σ1, so that the result may exceed 1 while the power iteration has not converged;
-    `eps` in the denominator keeps kernels whose norm is of the order of eps from reaching 1.
+    The estimate never exceeds σ1, so the norm of the result may exceed 1 until the power iteration has converged. The
+    result of a kernel whose norm is about eps stays below 1, because eps is added to the denominator.
 
     Args:
         kernel: Matrix of shape (in, out).
@@ -189,7 +189,7 @@ def reshaped_kernel_orthogonalization(
     Args:
         kernel: Tensor of shape (..., out), reshaped to (product of the others, out).
         u: Start vector of the power iteration, of shape (1, out), or None.
-        adjustment_coef: Factor multiplied onto the result.
+        adjustment_coef: Factor that multiplies the result.
         eps_spectral: See `spectral_normalization`.
         eps_bjorck: See `bjorck_normalization`; None skips Björck.
         beta: See `bjorck_normalization`; None skips Björck.

@@ -29,7 +29,7 @@ def patches_along(size: int, reach: int, stride: int, padding: str) -> tuple[int
 
 
 def image_size(size: int, kernel_size: int, stride: int, padding: str, transposed: bool = False) -> int:
-    """Length of the axis that patches are read from: of a transposed convolution its output's.
+    """Length of the axis that patches are read from; for a transposed convolution, that of its output.
 
     Args:
         size: Length of the axis of the layer's input.
@@ -47,7 +47,7 @@ def image_size(size: int, kernel_size: int, stride: int, padding: str, transpose
 
 
 def shared_patches(size: int, kernel_size: int, stride: int, padding: str, dilation: int = 1) -> int:
-    """Count how many patches of a convolution share one entry at the most, along an axis of this very length.
+    """Largest number of patches of a convolution that share one entry, along an axis of exactly this length.
 
     Args:
         size: Length of the axis that patches are read from.
@@ -57,7 +57,7 @@ def shared_patches(size: int, kernel_size: int, stride: int, padding: str, dilat
         dilation: Distance of neighbouring entries of a patch.
 
     Returns:
-        An int; 0 where there is no patch.
+        An int; 0 if there is no patch.
     """
     count, before = patches_along(size, (kernel_size - 1) * dilation + 1, stride, padding)
     entries = (np.arange(count)[:, None] * stride + np.arange(kernel_size) * dilation - before).ravel()
@@ -65,17 +65,17 @@ def shared_patches(size: int, kernel_size: int, stride: int, padding: str, dilat
 
 
 def patch_coverage(size: int | None, kernel_size: int, stride: int, padding: str, transposed: bool = False) -> int:
-    """Count how many patches of a convolution share one entry of its input, along one axis, at the most.
+    """Largest number of patches of a convolution that share one entry of its input, along one axis.
 
     Args:
-        size: Length of the axis of the layer's input; None where it is not known, which counts for every size.
+        size: Length of the axis of the layer's input; None if it is not known: the result then holds for every size.
         kernel_size: Length of a patch.
         stride: Distance of neighbouring patches.
         padding: "same" or "valid".
         transposed: Whether the layer is a transposed convolution, and the patches lie in its output.
 
     Returns:
-        A positive int that holds for `size` and for everything shorter, at most ceil(kernel_size / stride).
+        A positive int that holds for `size` and all smaller sizes, at most ceil(kernel_size / stride).
     """
     most = -(-kernel_size // stride)
     found = 1

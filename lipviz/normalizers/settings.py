@@ -1,4 +1,4 @@
-"""What holds for a while, for all that computes within: which numerics run, and what is known of what they run on."""
+"""Settings of the computations within a context: which numerics run, and what is known about their arguments."""
 
 import contextlib
 import contextvars
@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The one object that decides. Who computes reads `present()`; who decides opens `within(...)`.
+    """All settings. Computations read them by `present()`, and the context manager `within(...)` changes them.
 
     Attributes:
-        in_numpy: Iterations and bounds take NumPy arrays, not tensors of the backend.
-        by_eigenvalues: Björck's iteration may be run by eigenvalues, where these are fast.
-        of_values: What is constrained is a value, no symbol of a trace, and nothing is differentiated.
-        unfilled: Layers are built with kernels of zeros, and nothing is orthogonalized.
-        current: Ids of the parametrizations whose `wbar` is taken without a comparison.
-        holds_vector: No gradient flows through the vector of a power iteration. For the whole process, in every thread:
-            a choice of `set_stop_grad_spectral`, and no field.
+        in_numpy: Whether iterations and bounds take NumPy arrays, not tensors of the backend.
+        by_eigenvalues: Whether Björck's iteration may use eigenvalues, where these are fast.
+        of_values: Whether kernels to constrain are values, not symbols of a trace, and nothing is differentiated.
+        unfilled: Whether layers are built with kernels of zeros, without orthogonalizing them.
+        current: Ids of the parametrizations whose `wbar` is used without comparing kernels.
+        holds_vector: Whether no gradient flows through the vector of a power iteration. It is not a field, but holds
+            for the whole process, in every thread; `set_stop_grad_spectral` sets it.
     """
 
     in_numpy: bool = False
@@ -29,7 +29,7 @@ class Settings:
     holds_vector: ClassVar[bool] = True
 
     def traced(self) -> tuple[bool, ...]:
-        """What of it a compiled constraint depends on, as a tuple."""
+        """The settings that a compiled constraint depends on, as a tuple."""
         return self.in_numpy, self.by_eigenvalues, self.holds_vector
 
 
@@ -42,10 +42,10 @@ def present() -> Settings:
 
 
 def within(**changes: Any) -> AbstractContextManager[None]:
-    """Within this context, some of the `Settings` are others.
+    """Context manager that changes some of the `Settings`.
 
     Args:
-        **changes: Fields of `Settings` with their values.
+        **changes: Fields of `Settings` with their new values.
     """
     return _within(changes)
 

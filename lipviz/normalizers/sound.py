@@ -1,4 +1,4 @@
-"""What the layers use: kernels whose largest singular value is at most 1, whatever was given."""
+"""Functions that the layers use: their results have a largest singular value of at most 1, for every kernel."""
 
 from typing import Any
 
@@ -36,20 +36,20 @@ def sound_normalization(
     squarings: int = 6,
     hold_bound: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Divide a matrix by an upper bound of its largest singular value: the part before Björck.
+    """Divide a matrix by an upper bound of its largest singular value. This is the part before Björck.
 
     Args:
         w: Matrix of shape (rows, columns), tall or wide, float32 or float64.
         u: Start vector of shape (1, columns).
         eps_spectral: Tolerance of the power iteration.
         maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
-        squarings: See `deflated_bound`; where there are more than 3, `schatten_bound` is taken if that is smaller.
-        hold_bound: True lets no gradient flow through the bound.
+        squarings: See `deflated_bound`. If there are more than 3, the smaller of it and `schatten_bound` is used.
+        hold_bound: With True, no gradient flows through the bound.
 
     Returns:
-        The tuple (W over the bound, transposed where it is wide; the vector v that the power iteration on its
-        Gram matrix arrived at, of shape (1, min(rows, columns)); estimate of σ1; upper bound of σ1), the last two
-        of shape (1, 1). The bound is that of the prescaled matrix times its scale, before the rounding margin.
+        The tuple (W divided by the bound, transposed if it is wide; the last vector v of the power iteration on its
+        Gram matrix, of shape (1, min(rows, columns)); estimate of σ1; upper bound of σ1), the last two of shape (1, 1).
+        The bound is that of the prescaled matrix times its scale, before the rounding margin.
     """
     kernel, scale = unit_scaled(w)
     wide = kernel.shape[0] < kernel.shape[1]
@@ -61,7 +61,8 @@ def sound_normalization(
     v = power_iteration(lambda x: unit(ops.matmul(x, gram)), v, eps_spectral, maxiter_spectral)
 
     bound, theta = deflated_bound(gram, v, squarings)
-    if squarings > 3:  # no Björck mends a loose one: a vector that is still on its way costs up to 13 %, this n^(1/256)
+    # Without Björck, the bound must be tight. Without convergence, it is up to 13 % too large, the second n^(1/256).
+    if squarings > 3:
         bound = ops.minimum(bound, schatten_bound(gram, squarings))
     # At least one entry of a scaled kernel is 1, hence σ1 ≥ 1: the floor acts on zero (or denormal) kernels only.
     sigma_bound = ops.sqrt(ops.maximum(bound, 0.25))
@@ -79,28 +80,28 @@ def sound_orthogonalization(
     maxiter_spectral: int = DEFAULT_MAXITER_SPECTRAL,
     maxiter_bjorck: int = DEFAULT_MAXITER_BJORCK,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Orthogonalize a matrix such that no singular value exceeds 1, whatever the arguments and the kernel.
+    """Orthogonalize a matrix so that no singular value exceeds 1, for all arguments and every finite kernel.
 
     1. Prescale by the largest magnitude (no overflow, no dependence on the kernel's scale).
     2. Divide by an upper bound of σ1, so that all singular values lie in [0, 1].
-    3. Björck. For β ≤ 0.5 it maps [0, 1] into itself: every iterate is sound, convergence only tightens it.
+    3. Björck. For β ≤ 0.5 it maps [0, 1] into itself: every iterate is sound, and more iterations only make it tighter.
     4. Shrink by `rounding_margin`.
 
-    On a CPU, with β = 0.5, TensorFlow and JAX take σ1 and all iterations but the last from the eigenvalues of WᵀW.
-    Elsewhere, and where XLA compiles TensorFlow, a power iteration on WᵀW from `u` (at most `maxiter_spectral` steps,
-    until one is < eps_spectral) leads to `deflated_bound`, and the iterations are products with W. The two differ by
-    rounding, and by about one iteration where that bound is not tight.
+    On a CPU, with β = 0.5, TensorFlow and JAX compute σ1 and all iterations but the last from the eigenvalues of WᵀW.
+    Otherwise, and where XLA compiles TensorFlow, a power iteration on WᵀW starts from `u` (at most `maxiter_spectral`
+    steps, until one is < eps_spectral), `deflated_bound` bounds σ1, and the iterations are products with W. The results
+    of the two ways differ by rounding, and by about one iteration where that bound is not tight.
 
-    With Björck, the gradient is that of its iterations, with the divisor and the number of iterations held constant:
-    where they have converged, the gradient of the polar factor of W, which no divisor changes. Without Björck it is
-    that of W over the bound, with the vector of the power iteration held constant (`set_stop_grad_spectral(False)`
-    lets it through the vector).
+    With Björck, the gradient is that of its iterations, where the divisor and the number of iterations are constant.
+    After convergence, this is the gradient of the polar factor of W, which does not depend on the divisor. Without
+    Björck, it is the gradient of W divided by the bound, where the vector of the power iteration is constant (with
+    `set_stop_grad_spectral(False)` it flows through the vector, too).
 
     Args:
         w: Matrix of shape (rows, columns), tall or wide, float32 or float64.
         u: Start vector of shape (1, columns).
         eps_spectral: Tolerance of the power iteration.
-        eps_bjorck: Tolerance of Björck; None skips it: the result is then W divided by a bound of σ1.
+        eps_bjorck: Tolerance of Björck. None skips it; the result is then W divided by a bound of σ1.
         beta: Step size of Björck; None skips it.
         maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
         maxiter_bjorck: Largest number of Björck iterations.
@@ -120,13 +121,13 @@ def sound_orthogonalization(
 
 
 def sound_orthogonalization_of_values(w: Tensor, u: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """`sound_orthogonalization` where nothing is differentiated: on a CPU by NumPy.
+    """`sound_orthogonalization` for cases in which nothing is differentiated. On a CPU, NumPy computes it.
 
-    Operation by operation a backend takes several times as long, which a model with many layers pays at each build,
-    load and export.
+    A backend that runs eagerly takes several times as long. A model with many layers would need that time at each
+    build, load and export.
 
     Args:
-        w: See `sound_orthogonalization`. Within a trace, where there are no values, that is what runs.
+        w: See `sound_orthogonalization`. Within a trace there are no values, and the backend computes it.
         u: See `sound_orthogonalization`.
         *settings: See `sound_orthogonalization`.
 
@@ -165,7 +166,7 @@ def _by_eigenvalues(w, u, eps, maxiter):
     tall, v, sigma = bjorck_by_eigenvalues(tall, eps, maxiter)
     tall = _shrunk(tall)
     v = unit(ops.matmul(v, ops.transpose(tall))) if wide else v
-    v = ops.where(ops.sum(v * u) < 0, -v, v)  # of the two, the one that goes on from `u`
+    v = ops.where(ops.sum(v * u) < 0, -v, v)  # of the two signs, the one that is nearer to `u`
     out = ops.transpose(tall) if wide else tall
     return out, ops.stop_gradient(v), ops.stop_gradient(sigma * ops.reshape(scale, (1, 1)))
 

@@ -1,8 +1,8 @@
-"""Raw kernel -> constrained kernel: the one place where a constraint lives.
+"""Parametrizations map raw kernels to constrained kernels.
 
-A parametrization is a Keras layer that a constrained layer holds as an attribute, so Keras saves its state with
-the model. It owns `wbar`, the constrained kernel that inference uses, `k`, the Lipschitz factor, and whatever
-state its own normalization keeps.
+A parametrization is a Keras layer that a constrained layer has as an attribute, so Keras saves its state with the
+model. It owns `wbar`, the constrained kernel that inference uses, `k`, the Lipschitz factor, and the state of its own
+normalization.
 """
 
 from lipviz.parametrizations.base import Parametrization

@@ -1,4 +1,4 @@
-"""Raw kernel -> constrained kernel: the mechanism that all constraints share."""
+"""The base of all parametrizations: how a constrained kernel is computed, stored, compared and saved."""
 
 import functools
 import hashlib
@@ -25,25 +25,25 @@ class Parametrization(keras.layers.Layer):
 
     Every argument of a subclass's constructor is kept as an attribute of the same name.
 
-    `wbar` is stored by training, loading, saving and `refresh`, together with the kernel that it was made of, `origin`.
-    Inference compares the two kernels, entry by entry. Where they differ it constrains the present one for itself, and
-    stores nothing: no way to assign a kernel can leave it with a `wbar` of another.
+    Training, loading, saving and `refresh` store `wbar`, together with `origin`, the kernel that it was computed from.
+    Inference compares the layer's kernel with `origin`, entry by entry. If they differ, it constrains the layer's
+    kernel and stores nothing. So inference never uses the `wbar` of another kernel, however the kernel was assigned.
 
     Args:
-        k_coef_lip: Factor that multiplies the normalized kernel. Positive. This is its home. The variable `k` follows
-            it, so that `set_klip_factor` reaches a training step that is already compiled; no weights change it.
+        k_coef_lip: Factor that multiplies the normalized kernel. Positive. The variable `k` always has this value, so
+            that `set_klip_factor` changes a training step that is already compiled. Loading weights does not change it.
 
     Attributes:
         wbar: Variable, the constrained kernel in the kernel's own shape, at least float32.
-        origin: Variable, the kernel that `wbar` was made of; −Inf where that is not known. It is no weight:
+        origin: Variable, the kernel that `wbar` was computed from; −Inf if it is not known. It is not a weight:
             `get_weights` and files do without it.
         k: Scalar variable.
-        coef_lip: Factor that the shape of the layer's input asks for, on top of k.
-        operator_norm: What bounds the norm of the layer's whole operator where that is divided by it, such as a
-            `lipviz.normalizers.fourier.FourierBound`; None where `coef_lip` says all. Set before `attach`.
+        coef_lip: Further factor, beside k, that depends on the shape of the layer's input.
+        operator_norm: Bound of the norm of the layer's whole operator, by which the kernel is divided, such as a
+            `lipviz.normalizers.fourier.FourierBound`. None if only `coef_lip` is used. Set it before `attach`.
         has_taken_over: Whether `wbar` came from another layer, see `take_over`.
-        state: Names of the variables that `normalize` keeps from step to step, each with what it is.
-        warm_start: Those of them that `normalize` starts from.
+        state: Dict from the names of the variables that `normalize` keeps between steps to their descriptions.
+        warm_start: Names of those that `normalize` starts from.
     """
 
     state: ClassVar[Mapping[str, str]] = {}
@@ -58,7 +58,7 @@ class Parametrization(keras.layers.Layer):
 
     @classmethod
     def argument_names(cls) -> tuple[str, ...]:
-        """Names of the constructor's own arguments, those of a Keras layer left out."""
+        """Names of the constructor's own arguments, without those of every Keras layer."""
         parameters = [
             p
             for c in cls.__mro__
@@ -78,7 +78,7 @@ class Parametrization(keras.layers.Layer):
     # --- for subclasses ---
 
     def add_state(self, kernel: keras.Variable) -> None:
-        """Create the variables that `normalize` keeps from step to step; none by default.
+        """Create the variables that `normalize` keeps between steps; none by default.
 
         Args:
             kernel: Variable of the layer that is constrained.
@@ -96,7 +96,7 @@ class Parametrization(keras.layers.Layer):
         raise TypeError(f"{type(self).__name__} must implement `normalize(kernel)`")
 
     def exact_norm(self, wbar: Array) -> float:
-        """Norm that must not exceed k·coef_lip, in float64 NumPy: the largest singular value unless overridden.
+        """The norm that must not exceed k·coef_lip, in float64 NumPy; by default the largest singular value.
 
         Args:
             wbar: Array of the kernel's shape.
@@ -111,14 +111,14 @@ class Parametrization(keras.layers.Layer):
     # --- the mechanism ---
 
     def attach(self, kernel: keras.Variable, coef_lip: float = 1.0) -> None:
-        """Create the state for a kernel; `wbar` is right from here on.
+        """Create the state for a kernel. From then on, `wbar` is valid.
 
-        Initial values are functions of the kernel's: Keras evaluates them at once in eager mode, and together
-        with the kernel's own where a model is built inside a trace.
+        Initial values are functions of the kernel's initial value. Keras computes them at once in eager mode. If a
+        model is built inside a trace, it computes them together with the kernel's own.
 
         Args:
             kernel: Variable of the layer that is constrained.
-            coef_lip: Factor multiplied onto the normalized kernel, on top of k.
+            coef_lip: Further factor, beside k, that multiplies the normalized kernel.
         """
         self.coef_lip = coef_lip
         dtype = "float64" if kernel.dtype == "float64" else "float32"
@@ -131,19 +131,20 @@ class Parametrization(keras.layers.Layer):
         self.wbar = self._variable(Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
         separate = self._initially(kernel, lambda first: self._separate(kernel))
         self.origin = self._variable(Origin, separate, shape=kernel.shape, name="origin")
-        self._first = None  # initializers that wait for the end of a trace have it still
+        self._first = None  # initializers that run at the end of a trace still have it
         self._constrained, self._constrained_by_xla = Constrained(self, is_xla=False), Constrained(self, is_xla=True)
         self.built = True
 
     def _initially(self, kernel, value):
-        """An initializer for a value that is derived from a kernel.
+        """An initializer for a value that is computed from a kernel.
 
-        Within a trace there is no kernel yet: Keras asks for shapes there, and asks again when the trace is over.
+        Within a trace the kernel has no value yet. Keras only needs shapes there, and calls the initializer again after
+        the trace.
 
         Args:
             kernel: Variable of the layer that is constrained.
-            value: Function of `first`, which returns what `constrain` makes of the initial kernel: all initializers of
-                a layer share one computation.
+            value: Function of `first`, a function that returns the result of `constrain` for the initial kernel. All
+                initializers of a layer share this one computation.
         """
         first = self._first
 
@@ -164,7 +165,7 @@ class Parametrization(keras.layers.Layer):
         )
 
     def _variable(self, kind, *args, **kwargs):
-        """A weight of a class of its own, which `add_weight` cannot make."""
+        """A weight of another class than `add_weight` creates."""
         with keras.name_scope(self.name, caller=self):
             return kind(
                 *args,
@@ -180,7 +181,7 @@ class Parametrization(keras.layers.Layer):
         return [weight for weight in super().weights if weight is not getattr(self, "origin", None)]
 
     def _wide(self, kernel):
-        """A kernel as a tensor in the dtype of `wbar`, which holds it exactly."""
+        """A kernel as a tensor in the dtype of `wbar`, which represents it exactly."""
         return ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype)
 
     def _separate(self, kernel):
@@ -188,7 +189,7 @@ class Parametrization(keras.layers.Layer):
         return ops.convert_to_tensor(copied(kernel).astype(self.variable_dtype))
 
     def constrain(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Constrained kernel and new state for a raw kernel; assigns nothing.
+        """Compute the constrained kernel and the new state for a raw kernel. Nothing is assigned.
 
         Args:
             kernel: Tensor or variable of the kernel's shape.
@@ -203,14 +204,14 @@ class Parametrization(keras.layers.Layer):
         return normalized * (k if self.coef_lip == 1 else k * self.coef_lip), state
 
     def constrain_values(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """`constrain`, where the kernel is a value and no symbol of a trace, and nothing is differentiated."""
+        """`constrain` for a kernel that is a value, not a symbol of a trace. Nothing can be differentiated."""
         with constraining_values():
             return self.constrain(kernel)
 
     def call(self, kernel: Tensor, training: bool | None = None) -> Tensor:
-        """Constrained kernel of the layer: computed and stored in training, what `used` gives otherwise.
+        """Constrained kernel of the layer: in training computed and stored, otherwise the result of `used`.
 
-        A kernel that holds NaN gives NaN here, and leaves the stored state as it was.
+        If the kernel holds NaN, the result does too, and the stored state does not change.
         """
         is_xla = self._is_compiled_by_xla()
         if not training:
@@ -226,13 +227,13 @@ class Parametrization(keras.layers.Layer):
         return wbar
 
     def used(self, kernel: Tensor, is_xla: bool = False) -> Tensor:
-        """Constrained kernel that inference uses: `wbar` where that belongs to a kernel, computed otherwise.
+        """Constrained kernel that inference uses: `wbar` if it belongs to the kernel, otherwise computed.
 
-        Nothing is assigned. Its gradient is that of the constraint, computed where it is asked for.
+        Nothing is assigned. The gradient is that of the constraint. It is computed only when needed.
 
         Args:
             kernel: Tensor or variable of the kernel's shape.
-            is_xla: Whether TensorFlow's XLA compiles the result, which has no fast eigenvalues.
+            is_xla: Whether TensorFlow's XLA, which computes eigenvalues slowly, compiles the result.
 
         Returns:
             A tensor in the dtype of `wbar`.
@@ -249,17 +250,17 @@ class Parametrization(keras.layers.Layer):
         return nm.with_gradient_of(constrained, kernel, value)
 
     def used_now(self) -> Tensor:
-        """`used` of the layer's own kernel, where that has a value: eagerly, and in NumPy where that is faster."""
+        """`used` for the layer's own kernel, which must have a value: eagerly, or in NumPy if that is faster."""
         if self.is_current_now():
             return ops.convert_to_tensor(self.wbar)
         return self.constrain_values(self._raw())[0]
 
     def is_current_now(self) -> bool:
-        """`is_current` of the layer's own kernel as a bool, where variables have values."""
+        """`is_current` for the layer's own kernel, as a bool; variables must have values."""
         return copied(self._raw()).astype(self.variable_dtype).tobytes() == copied(self.origin).tobytes()
 
     def take_over(self, other: "Parametrization") -> None:
-        """Store the constrained kernel that another layer's inference uses, as that of the own kernel.
+        """Store the constrained kernel that another layer uses in inference, as that of the own kernel.
 
         Args:
             other: Parametrization of a layer with the same kernel, perhaps in another dtype.
@@ -269,18 +270,18 @@ class Parametrization(keras.layers.Layer):
         self.has_taken_over = True
 
     def is_current(self, kernel: Tensor) -> Tensor:
-        """Whether `wbar` was made of a kernel, of these very bits: a boolean tensor."""
+        """Whether `wbar` was computed from a kernel with exactly these bits: a boolean tensor."""
         bits = "uint64" if self.variable_dtype == "float64" else "uint32"
         origin = ops.view(ops.convert_to_tensor(self.origin), bits)
         return ops.equal(ops.max(ops.bitwise_xor(ops.view(self._wide(kernel), bits), origin)), 0)
 
     def forget(self) -> None:
-        """Take `wbar` for that of no kernel, until one is stored again."""
+        """Mark `wbar` as that of no kernel, until one is stored again."""
         if hasattr(self, "origin"):
             self.origin.assign(ops.full(self.origin.shape, -np.inf, self.origin.dtype))
 
     def _store(self, wbar, state, origin):
-        """Assign `wbar`, further state by name, and the kernel that both were made of."""
+        """Assign `wbar`, further state by name, and the kernel that both were computed from."""
         for name, value in state.items():
             getattr(self, name).assign(value)
         self.wbar.store(wbar)
@@ -295,9 +296,10 @@ class Parametrization(keras.layers.Layer):
         return kernel_shape
 
     def refresh(self, kernel: keras.Variable) -> None:
-        """Recompute `wbar` from the present kernel, eagerly, and hold its exact norm against k.
+        """Recompute `wbar` from the present kernel, eagerly, and rescale it if its exact norm exceeds the bound.
 
-        What the next training step starts from (`warm_start`) stays as it is: refreshing twice changes nothing.
+        The state that the next training step starts from (`warm_start`) stays as it is, so that a second call changes
+        nothing.
 
         Args:
             kernel: Variable of the layer that is constrained.
@@ -313,7 +315,7 @@ class Parametrization(keras.layers.Layer):
     # --- files ---
 
     def save_own_variables(self, store: Any) -> None:
-        """Save all weights, with a `wbar` that belongs to the kernel unless that holds NaN, and a proof of it."""
+        """Save all weights, and a proof that `wbar` belongs to the kernel. A kernel that holds NaN is not refreshed."""
         if self._is_finite() and not self.is_current_now():
             self.refresh(self._raw())
         for i, weight in enumerate(self.weights):
@@ -321,7 +323,7 @@ class Parametrization(keras.layers.Layer):
         store[_PROOF] = self._proof()
 
     def load_own_variables(self, store: Any) -> None:
-        """Load all weights, after the layer's kernel. A `wbar` not made of it by these settings is made anew."""
+        """Load all weights, after the kernel. A `wbar` that is not of this kernel and these settings is recomputed."""
         weights = self.weights
         saved = [name for name in store.keys() if name != _PROOF]  # noqa: SIM118 - a store of Keras
         if len(saved) != len(weights):
@@ -341,36 +343,36 @@ class Parametrization(keras.layers.Layer):
         return bool(np.isfinite(copied(self._raw()).astype("float64")).all())
 
     def _is_of_kernel(self, store):
-        """Whether the loaded `wbar` can be taken: as the file proves, or, of version 0.1, if it holds the same k."""
+        """Whether the loaded `wbar` can be used: if the file proves it, or, from version 0.1, if it has the same k."""
         if _PROOF in store.keys():  # noqa: SIM118
             return np.array_equal(store[_PROOF], self._proof())
         same_k = np.isclose(np.asarray(store["0"], np.float64), self.k_coef_lip, rtol=1e-6)  # it was kept in float32
         return bool(same_k) and self._excess(copied(self.wbar)) <= 1 + 1e-6
 
     def settings(self) -> tuple[Any, ...]:
-        """All but k that decides which kernel another becomes, as a tuple with a `repr`."""
+        """All settings but k that determine the constrained kernel of a kernel, as a tuple with a `repr`."""
         arguments = {name: value for name, value in self.arguments().items() if name != "k_coef_lip"}
         return arguments, self.coef_lip, self.operator_norm, self.variable_dtype
 
     def _proof(self):
-        """A digest of the kernel, `wbar` and all that decides which kernel makes which, as an array of 16 bytes."""
+        """A digest of the kernel, `wbar` and all settings that determine `wbar`, as an array of 16 bytes."""
         digest = hashlib.blake2b(repr((type(self).__name__, self.k_coef_lip, self.settings())).encode(), digest_size=16)
         for values in (self._raw(), self.wbar):
             digest.update(np.asarray(copied(values), np.float64).tobytes())
         return np.frombuffer(digest.digest(), np.uint8)
 
     def _within_bound(self, wbar):
-        """Rescale where rounding beat the margin, as on hardware that multiplies at reduced precision."""
+        """Rescale if rounding was larger than the margin, as on hardware that multiplies at reduced precision."""
         excess = self._excess(wbar)
         return wbar if excess <= 1 else wbar / (excess * (1 + nm.rounding_margin((1,), wbar.dtype)))
 
     def _excess(self, wbar):
-        """Norm of a constrained kernel, or of its operator, over what it may be."""
+        """Norm of a constrained kernel, or of its operator, divided by the largest norm allowed."""
         norm = self.exact_norm(wbar) if self.operator_norm is None else self.operator_norm.exact(wbar)
         return norm / (self.k_coef_lip * self.coef_lip)
 
     def set_klip_factor(self, klip_factor: float) -> None:
-        """Change k; the caller refreshes `wbar`, which belongs to no kernel until then."""
+        """Change k. The caller must refresh `wbar`, which belongs to no kernel until then."""
         self.k_coef_lip = nm.check_positive("k_coef_lip", klip_factor)
         if self.built:
             self.k.assign(self.k_coef_lip)

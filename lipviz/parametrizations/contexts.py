@@ -1,6 +1,6 @@
-"""What holds for a while, for all parametrizations: how they are built, how they compute, what is known of them.
+"""Context managers for all parametrizations: how they are built, how they compute, and what is known about them.
 
-All of it is part of one object, the `Settings` of `lipviz.normalizers`.
+They change the `Settings` of `lipviz.normalizers`.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from lipviz.normalizers.settings import present, within
 def unfilled() -> AbstractContextManager[None]:
     """Within this context, constrained layers are built with kernels of zeros, and nothing is orthogonalized.
 
-    For copies whose weights are all assigned next: orthogonalizing what is overwritten takes most of their time.
+    Use it for copies whose weights are all assigned next. It saves most of their time, which is that of orthogonalizing
+    kernels that are overwritten.
     """
     return within(unfilled=True)
 
@@ -28,20 +29,20 @@ def is_unfilled() -> bool:
 
 
 def kernel_initializer(initializer: Any) -> Any:
-    """The initializer that a raw kernel is built with: zeros within `unfilled`, else the one that was given."""
+    """The initializer of a raw kernel: zeros within `unfilled`, otherwise the given one."""
     return "zeros" if is_unfilled() else initializer
 
 
 def constraining_values() -> AbstractContextManager[None]:
-    """Within this context, what is constrained is a value, no symbol of a trace, and nothing is differentiated."""
+    """Within this context, kernels are values, not symbols of a trace, and nothing is differentiated."""
     return within(of_values=True)
 
 
 def known_current(parametrizations: Iterable[keras.Layer]) -> AbstractContextManager[None]:
-    """Within this context, inference takes the `wbar` of some parametrizations without a comparison.
+    """Within this context, inference uses the `wbar` of some parametrizations without comparing kernels.
 
-    For many calls in a row, or a function that is compiled for them, whoever compared the kernels before and knows that
-    nobody changes them meanwhile.
+    Use it for many calls in a row, or for a function that is compiled for them, if the kernels were compared before and
+    do not change meanwhile.
 
     Args:
         parametrizations: Those whose `wbar` belongs to their layer's kernel.
@@ -50,11 +51,11 @@ def known_current(parametrizations: Iterable[keras.Layer]) -> AbstractContextMan
 
 
 def are_known_current(parametrizations: Iterable[keras.Layer]) -> bool:
-    """Whether `known_current` says so of all of them, and there are any."""
+    """Whether all of them are among those of `known_current`, and there are any."""
     known = present().current
     return bool(known) and all(id(parametrization) in known for parametrization in parametrizations)
 
 
 def numerics(is_xla: bool) -> AbstractContextManager[None]:
-    """The context for what TensorFlow's XLA compiles, which has no fast eigenvalues, or for all else."""
+    """Context manager for computations. TensorFlow's XLA computes eigenvalues slowly, so it uses none."""
     return nm.without_eigenvalues() if is_xla else contextlib.nullcontext()

@@ -19,7 +19,7 @@ class FrobeniusParametrization(Parametrization):
 
     def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         w, _ = nm.unit_scaled(nm.as_matrix(kernel), self.axis)
-        # What is scaled has an entry of magnitude 1: the floor acts on zeros only.
+        # After scaling, an entry has magnitude 1: the floor acts on zeros only.
         norm = ops.sqrt(ops.maximum(ops.sum(ops.square(w), axis=self.axis, keepdims=True), 0.25))
         margin = 1 - nm.rounding_margin(w.shape, self.variable_dtype)
         return ops.reshape(w * (margin / norm), kernel.shape), {}
@@ -30,9 +30,9 @@ class DisjointFrobeniusParametrization(FrobeniusParametrization):
     """Each column, or the whole kernel, divided by its Euclidean norm; a zero column stays zero.
 
     Args:
-        disjoint_neurons: True divides each column by its own norm: every output is k-Lipschitz on its own, the
-            layer as a whole anywhere in [k, k√units]. False divides by the Frobenius norm of the whole, so that
-            the layer is k-Lipschitz.
+        disjoint_neurons: With True, each column is divided by its own norm: every output is k-Lipschitz by itself, and
+            the constant of the whole layer is in [k, k√units]. With False, the kernel is divided by its Frobenius norm,
+            so that the layer is k-Lipschitz.
         k_coef_lip: Factor that multiplies the result.
 
     Raises:

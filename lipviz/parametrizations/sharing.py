@@ -1,4 +1,4 @@
-"""The constraint as a function of a kernel, which parametrizations alike share in the graphs of TensorFlow."""
+"""The constraint as a function of a kernel. In graphs of TensorFlow, equal parametrizations share it."""
 
 import collections
 import functools
@@ -16,7 +16,7 @@ _KEPT = 32  # of one to three megabytes each; none holds a weight of a layer
 
 
 class Constrained:
-    """What a parametrization makes of a kernel. The graphs of TensorFlow have one function for all that are alike."""
+    """The constraint of a parametrization. In graphs of TensorFlow, equal parametrizations share one function."""
 
     def __init__(self, parametrization: keras.Layer, is_xla: bool) -> None:
         self._parametrization, self._is_xla = parametrization, is_xla
@@ -56,20 +56,20 @@ class Constrained:
 
 
 def _is_known(parametrization):
-    """Whether nothing decides but settings and state: no class from elsewhere, and no method of an instance."""
+    """Whether only settings and state determine the result: no class of others, no method set on an instance."""
     own = vars(parametrization)
     kind = type(parametrization)
     return kind.__module__.startswith(f"{_PACKAGE}.") and not {"constrain", "normalize"} & own.keys()
 
 
 class _Shared:
-    """What parametrizations with the same settings do to kernels of one shape, as functions of TensorFlow.
+    """The constraint of all parametrizations with the same settings, for kernels of one shape, in TensorFlow.
 
-    A model of many layers alike then builds one graph of the constraint, and one of its gradient, rather than one for
-    each. It runs on a parametrization of its own, which has tensors in the place of variables: it keeps no layer alive.
+    A model of many equal layers then builds one graph of the constraint and one of its gradient, not one per layer. It
+    runs on a parametrization of its own, with tensors in the place of variables, so that it keeps no layer alive.
 
     Attributes:
-        value: From a kernel and the variables that decide to the constrained kernel; one operation.
+        value: From a kernel and the other variables that are read to the constrained kernel; one operation.
         with_state: From the same to the tuple (constrained kernel, values of the new state), differentiable.
     """
 
@@ -82,7 +82,7 @@ class _Shared:
 
     @classmethod
     def of(cls, parametrization: keras.Layer) -> "_Shared | None":
-        """The one for a parametrization and the `Settings` that hold; None where others may not have the same."""
+        """The one for a parametrization and the present `Settings`; None if it cannot be shared."""
         if not _is_known(parametrization):
             return None
         kind = type(parametrization)
@@ -95,7 +95,7 @@ class _Shared:
         return shared
 
     def is_seen_again(self) -> bool:
-        """Whether this is not the first call: a function for one layer takes longer to make than its operations."""
+        """Whether this is not the first call. For one layer, making a function takes longer than its operations."""
         is_seen, self._is_seen = self._is_seen, True
         return is_seen
 
@@ -107,11 +107,10 @@ class _Shared:
         return wbar, *(state[name] for name in blank.state)
 
 
-_found: collections.OrderedDict[Any, _Shared] = (
-    collections.OrderedDict()
-)  # from all that a constraint depends on to a `_Shared`, the oldest first
+# From everything that a constraint depends on to its `_Shared`, the oldest first.
+_found: collections.OrderedDict[Any, _Shared] = collections.OrderedDict()
 
 
 def _read_by_constrain(parametrization):
-    """The variables that decide, beside the kernel, what it is constrained to."""
+    """The variables besides the kernel that the constraint reads."""
     return [parametrization.k, *(getattr(parametrization, name) for name in parametrization.state)]

@@ -18,13 +18,13 @@ class SpectralParametrization(Parametrization):
     Args:
         k_coef_lip: Largest singular value allowed.
         eps_spectral: Tolerance of the power iteration.
-        eps_bjorck: Tolerance of Björck; None skips Björck: the kernel is divided by a bound of its norm.
+        eps_bjorck: Tolerance of Björck. None skips Björck; the kernel is then divided by a bound of its norm.
         beta_bjorck: Step size of Björck in ]0, 0.5]; None skips Björck.
-        maxiter_spectral: Largest number of power iterations a step.
-        maxiter_bjorck: Largest number of Björck iterations a step.
+        maxiter_spectral: Largest number of power iterations per step.
+        maxiter_bjorck: Largest number of Björck iterations per step.
 
     Attributes:
-        u: Variable of shape (1, out), the right singular vector that the power iteration follows.
+        u: Variable of shape (1, out), an estimate of the first right singular vector; power iterations start from it.
         sig: Variable of shape (1, 1), its estimate of the raw kernel's largest singular value.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The variables of a parametrization: one has its home elsewhere, one is made of a kernel, one is that kernel."""
+"""The variables of a parametrization: `k`, `wbar`, and `origin`, the kernel that `wbar` was computed from."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,17 +12,17 @@ from lipviz.types import Array, Tensor
 
 
 def check_finite(value: Tensor, owner: str) -> Array | None:
-    """Return `value` as a NumPy array, or None where it is a symbol of a trace.
+    """Return `value` as a NumPy array, or None if it is a symbol of a trace.
 
     Args:
         value: Tensor, variable or array.
-        owner: Words that name it in the error.
+        owner: Name of it in the error.
 
     Raises:
         ValueError: If it holds NaN or Inf.
     """
     try:
-        # What is an array already stays as it is: JAX would make float32 of float64.
+        # An array stays as it is: JAX would convert float64 to float32.
         array = value if isinstance(value, np.ndarray) else ops.convert_to_numpy(ops.convert_to_tensor(value))
     except Exception:  # every backend has an error of its own for a symbolic tensor
         return None
@@ -33,7 +33,7 @@ def check_finite(value: Tensor, owner: str) -> Array | None:
 
 
 def copied(variable: keras.Variable) -> Array:
-    """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse.
+    """Copy of a variable's value in memory of its own. Assigning a tensor would share its buffer, which JAX may reuse.
 
     Args:
         variable: Keras variable, with a value.
@@ -46,9 +46,9 @@ def copied(variable: keras.Variable) -> Array:
 
 
 class Factor(RestoredVariable):
-    """The variable of a factor that has its home elsewhere: whatever is assigned, it takes the value from there.
+    """A variable that always has the value of a function: assigning any value assigns that one.
 
-    Keras's ways to load weights assign every variable. On JAX, so does the end of a step, whose buffers are new.
+    Keras assigns every variable when it loads weights. On JAX, it does so after each step, which returns new buffers.
     """
 
     def __init__(self, home: Callable[[], float], **kwargs: Any) -> None:
@@ -63,7 +63,7 @@ class Factor(RestoredVariable):
 
 
 class Origin(RestoredVariable):
-    """The kernel that another variable was made of. A checkpoint of TensorFlow does not prove that it is the one."""
+    """The kernel that `wbar` was computed from. A checkpoint of TensorFlow is no proof of that, so it sets −Inf."""
 
     def restore(self, tensors: Mapping[str, Tensor]) -> Tensor:
         super().restore(tensors)
@@ -71,7 +71,7 @@ class Origin(RestoredVariable):
 
 
 class Derived(keras.Variable):
-    """A variable that is made of a kernel. Assigned from outside, it belongs to no kernel that is known."""
+    """A variable that is computed from a kernel. If others assign it, the kernel is not known any more."""
 
     def __init__(self, forget: Callable[[], None], *args: Any, **kwargs: Any) -> None:
         self._forget = forget
@@ -83,5 +83,5 @@ class Derived(keras.Variable):
         return assigned
 
     def store(self, value: Tensor) -> None:
-        """Assign, by the one who says which kernel the value belongs to."""
+        """Assign a value whose kernel the caller stores, too."""
         super().assign(value)
