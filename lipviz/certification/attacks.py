@@ -19,7 +19,9 @@ import dataclasses
 import functools
 import logging
 import warnings
+from typing import Literal
 
+import keras
 import numpy as np
 
 from lipviz import normalizers as nm
@@ -28,6 +30,7 @@ from lipviz.certification.results import check_epsilons
 from lipviz.operators.autodiff import Pullback, padded
 from lipviz.operators.precision import check_varies, float64_scope
 from lipviz.operators.samples import along
+from lipviz.types import Array, ArrayLike
 
 # Number of steps of each method, by default.
 STEPS = {"pgd": 40, "deepfool": 15, "hopskipjump": 20}
@@ -54,28 +57,28 @@ class Attack:
         epsilon: Largest norm that a change was allowed, of shape (n,); infinite where there was no limit.
     """
 
-    inputs: np.ndarray = dataclasses.field(repr=False)
-    success: np.ndarray = dataclasses.field(repr=False)
-    distances: np.ndarray = dataclasses.field(repr=False)
-    before: np.ndarray = dataclasses.field(repr=False)
-    after: np.ndarray = dataclasses.field(repr=False)
+    inputs: Array = dataclasses.field(repr=False)
+    success: Array = dataclasses.field(repr=False)
+    distances: Array = dataclasses.field(repr=False)
+    before: Array = dataclasses.field(repr=False)
+    after: Array = dataclasses.field(repr=False)
     method: str
-    epsilon: np.ndarray = dataclasses.field(repr=False)
+    epsilon: Array = dataclasses.field(repr=False)
 
     def __len__(self):
         return len(self.success)
 
     @property
-    def success_rate(self):
+    def success_rate(self) -> float:
         """Share of the samples with a wrong decision."""
         return float(self.success.mean())
 
     @property
-    def found(self):
+    def found(self) -> Array:
         """Norm of each change that succeeded, infinite where none did, of shape (n,)."""
         return np.where(self.success, self.distances, np.inf)
 
-    def accuracy_at(self, epsilons):
+    def accuracy_at(self, epsilons: ArrayLike) -> Array:
         """Share of samples that no change of norm up to ε made wrong, as far as this attack found: (m,).
 
         An upper bound of what is left when the best attack comes, for any ε that this one was allowed.
@@ -89,7 +92,16 @@ class Attack:
 # --- measurement ---
 
 
-def attack(model, x, y=None, epsilon=None, method="pgd", steps=None, starts=1, seed=0):
+def attack(
+    model: keras.Model,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    epsilon: ArrayLike | None = None,
+    method: Literal["pgd", "deepfool", "hopskipjump"] = "pgd",
+    steps: int | None = None,
+    starts: int = 1,
+    seed: int | None = 0,
+) -> Attack:
     """Attack a classifier in the l2 norm.
 
     * "pgd" climbs the difference of the best other logit and the right one inside the ball of radius ε, with steps of
@@ -313,6 +325,10 @@ class _Search:
         self.classes = max(outputs, 2)
         self.batch = max(1, min(count, self.most))
         self.scores = _Scores(network, outputs, self.batch * (self.classes if self.per_class else 1))
+
+    def changes(self, x, right, limits):
+        """The changes that the method finds for samples of these classes, with the shape of the samples."""
+        raise NotImplementedError
 
     def view(self, origin, unit, x):
         return self.classifier(self.scores, origin, unit, x.shape[1:])

@@ -4,13 +4,16 @@ import dataclasses
 import html
 import json
 import math
+import os
+from typing import Any
 
 import keras
 
 from lipviz import _moved
 from lipviz.certification import certificate_file
-from lipviz.certification.provenance import Origin, check
-from lipviz.certification.results import finite_or_none
+from lipviz.certification.provenance import CertificateCheck, Origin, check
+from lipviz.certification.results import CertifiedRadii, LayerBound, finite_or_none
+from lipviz.types import ArrayLike, Shape
 
 _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
 
@@ -37,19 +40,19 @@ class Certificate:
     model: str
     upper_bound: float
     lower_bound: float
-    layers: tuple
+    layers: tuple[LayerBound, ...]
     norm: float
-    input_shape: tuple
-    notes: tuple = ()
+    input_shape: Shape | tuple[Shape, ...]
+    notes: tuple[str, ...] = ()
     origin: Origin | None = dataclasses.field(default=None, repr=False, hash=False)
-    radii: object = dataclasses.field(default=None, repr=False, compare=False)
+    radii: CertifiedRadii | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
-    def unbounded(self):
+    def unbounded(self) -> tuple[LayerBound, ...]:
         """The steps without a bound, a tuple of `LayerBound`."""
         return tuple(layer for layer in self.layers if layer.upper == math.inf)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All of it as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
         shape = keras.tree.map_structure(lambda size: size, self.input_shape)
         return {
@@ -62,7 +65,7 @@ class Certificate:
             "notes": list(self.notes),
         }
 
-    def to_json(self, indent=2):
+    def to_json(self, indent: int | None = 2) -> str:
         """The dict as JSON text.
 
         Args:
@@ -75,7 +78,7 @@ class Certificate:
 
     # --- handing it on ---
 
-    def save(self, path, radii=None):
+    def save(self, path: str | os.PathLike[str], radii: CertifiedRadii | None = None) -> None:
         """Write it to a JSON file, with what it takes to tell later whether it speaks of a model.
 
         The file holds hashes (SHA-256) of the model's configuration and weights as they were when it was certified, the
@@ -99,7 +102,7 @@ class Certificate:
         certificate_file.write(path, self, radii)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "Certificate":
         """Read a certificate that `save` wrote.
 
         Args:
@@ -116,7 +119,7 @@ class Certificate:
         """
         return cls(**certificate_file.read(path))
 
-    def check(self, model, x=None):
+    def check(self, model: keras.layers.Layer, x: ArrayLike | None = None) -> CertificateCheck:
         """Whether it speaks of a model: whether its hashes are those of the model.
 
         Names, `trainable`, compilation, and what only training uses may differ. Another version of Keras or of its
@@ -136,7 +139,7 @@ class Certificate:
         return check(self, model, x)
 
     @property
-    def summary(self):
+    def summary(self) -> str:
         """What is proved, in one sentence."""
         upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
         found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""

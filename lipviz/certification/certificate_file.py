@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint
 from lipviz.certification.provenance import Data, Origin, RadiiOrigin, why_unhashed
 from lipviz.certification.results import CertifiedRadii, LayerBound
+
+if TYPE_CHECKING:
+    from lipviz.certification.certificate import Certificate
 
 FORMAT = "lipviz certificate"
 FORMAT_VERSION = 1
@@ -29,7 +33,7 @@ _NORMS = {"1": 1, "2": 2, "inf": math.inf}
 # --- writing ---
 
 
-def write(path, certificate, radii=None):
+def write(path: str | os.PathLike[str], certificate: "Certificate", radii: CertifiedRadii | None = None) -> None:
     """Write a certificate; see `Certificate.save`."""
     path = check_target(path)
     content = _content(certificate, _checked_radii(certificate, radii))
@@ -37,7 +41,7 @@ def write(path, certificate, radii=None):
     _write_at_once(path, (_text(content) + "\n").encode("utf-8", "backslashreplace"))
 
 
-def check_target(path):
+def check_target(path: str | os.PathLike[str]) -> Path:
     """The path of a certificate that is to be written, or an error where that cannot be; see `Certificate.save`."""
     path = Path(path)
     if path.is_dir():
@@ -164,7 +168,7 @@ def _write_at_once(path, content):
 # --- reading ---
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the arguments of a `Certificate` from a file, a dict; see `Certificate.load`."""
     path = Path(path)
     content = _parsed(path)

@@ -11,11 +11,12 @@ from lipviz.certification.merging import Flow
 from lipviz.operators.precision import float64_copy
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.registry import find_rule
+from lipviz.types import Array, Shape
 
 LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
 
 
-def pairwise_bounds(model, input_shape=None):
+def pairwise_bounds(model: keras.Model, input_shape: Shape | None = None) -> Array:
     """Lipschitz constants in l2 of the differences f_i − f_j of a classifier's logits.
 
     Where the last layer is dense, with columns w_i, that is ‖w_i − w_j‖ times the constant of all that lies before: for
@@ -41,7 +42,7 @@ def pairwise_bounds(model, input_shape=None):
     return _pairwise(_head(trace, trace.follow(model, inputs)), len(keras.tree.flatten(inputs)))
 
 
-def pairwise_bounds_and_errors(network, input_shape):
+def pairwise_bounds_and_errors(network: keras.Model, input_shape: Shape) -> tuple[Array, float, float]:
     """The `pairwise_bounds` of a `logits_model`, and what its logits in float64 are off by.
 
     Args:
@@ -78,7 +79,7 @@ def _pairwise(head, inputs):
         return np.where(differences == 0, 0.0, differences * before)
 
 
-def logits_model(model):
+def logits_model(model: keras.Model) -> keras.Model:
     """Copy a classifier into float64, without a softmax or sigmoid at its end; see `float64_copy`.
 
     Args:
@@ -113,7 +114,7 @@ class _Head:
         logits: The flow that is looked at in the place of the outputs.
     """
 
-    ended: list
+    ended: list[keras.layers.Layer]
     before: Flow
     layer: keras.layers.Layer | None
     logits: Flow
@@ -128,7 +129,8 @@ def _head(trace, outputs):
     (flow,) = flows
     count = flow.shape[1]
     uses = [maker for maker, _ in trace.makers.values()]
-    ended, stripped = [], False
+    ended: list[keras.layers.Layer] = []
+    stripped = False
     while id(flow) in trace.makers:
         layer, before = trace.makers[id(flow)]
         if uses.count(layer) > 1 or not isinstance(layer, keras.layers.Layer):

@@ -14,12 +14,14 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from lipviz.keras_internals import (
     STEP_FUNCTIONS,
+    Call,
     KerasFunctional,
     attributes_of_models,
     graph_calls,
@@ -31,6 +33,7 @@ from lipviz.model import STEP_NOTES
 from lipviz.parametrizations import Parametrization
 from lipviz.rules.algebra import used_names
 from lipviz.rules.used import to_numpy
+from lipviz.types import ArrayLike
 
 _IDENTITY = keras.layers.Identity()
 _OF_EVERY_LAYER = frozenset(vars(_IDENTITY))
@@ -53,7 +56,7 @@ class Fingerprint:
     constrained: str
 
 
-def fingerprint(model):
+def fingerprint(model: keras.layers.Layer) -> Fingerprint:
     """The hashes of a model.
 
     What a layer of your own keeps elsewhere than in `get_config`, variables, `save_own_variables`, `save_assets`, and
@@ -71,7 +74,7 @@ def fingerprint(model):
     return _Walk().of(model)
 
 
-def array_hash(values):
+def array_hash(values: ArrayLike) -> str:
     """SHA-256 of an array: of its dtype, its shape and its values, in hexadecimal digits."""
     digest = hashlib.sha256()
     _add_array(digest, to_numpy(values))
@@ -126,7 +129,7 @@ class _Walk:
         described["attributes"] = _attributes(layer)
         described["assets"] = _assets(layer)
         found = self._joined(described, _own_arrays(layer), inside)
-        if not isinstance(layer, ConstrainedKernel) or not layer.built:
+        if not layer.built or not isinstance(layer, ConstrainedKernel):
             return found
         return dataclasses.replace(found, constrained=array_hash(layer.used_kernel()) + found.constrained)
 
@@ -143,7 +146,7 @@ class _Graph:
         self._inputs = keras.tree.flatten(model.input)
         self._made_by = {id(x): (call, i) for call in graph_calls(model) for i, x in enumerate(call.outputs)}
         self._places = {id(self._call(tensor)): i for i, tensor in enumerate(self._inputs)}
-        self._calls = []
+        self._calls: list[Call] = []
         for tensor in keras.tree.flatten(model.output):
             self._visit(tensor)
         self.operations = [call.operation for call in self._calls]
@@ -220,7 +223,8 @@ def _is_of_base(layer, name):
     if name in _OF_EVERY_LAYER:
         return True
     kept = {*attributes_of_models(), *STEP_NOTES} if isinstance(layer, keras.Model) else STEP_FUNCTIONS
-    return name in kept and name not in used_names(type(layer))
+    cls: type = type(layer)
+    return name in kept and name not in used_names(cls)
 
 
 def _consists_of(value, kinds):
@@ -243,7 +247,8 @@ def _own_arrays(layer):
     inside = {id(weight) for part in inner_layers(layer) for weight in part.weights}
     own = [weight for weight in layer.weights if id(weight) not in inside]
     if type(layer).save_own_variables is not keras.layers.Layer.save_own_variables:
-        store, known = {}, {id(weight) for weight in own}
+        store: dict[str, Any] = {}
+        known = {id(weight) for weight in own}
         layer.save_own_variables(store)
         own += [store[name] for name in sorted(store) if id(store[name]) not in known]
     return map(to_numpy, own)

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import inspect
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +22,7 @@ from lipviz.rules.bound import unknown
 from lipviz.rules.pointwise import broadcast_shape
 from lipviz.rules.registry import find_rule, is_float, layer_bounds
 from lipviz.rules.used import known_input_shape
+from lipviz.types import DType, Shape
 
 _REMEDY = "give it a bound by lipviz.register_bound"
 _NOT_ASKED = (("", unknown("not asked for")),)
@@ -40,14 +43,18 @@ class Trace:
         taken: From the id of a layer to what it takes: a list of shapes, with the batch, for each time it is used.
     """
 
-    def __init__(self, norm, exact=False, only_graph=False, rounds=False):
+    def __init__(self, norm: float, exact: bool = False, only_graph: bool = False, rounds: bool = False):
         self.norm, self.exact = norm, exact
         self.only_graph, self.rounds = only_graph, rounds
-        self.rows, self.makers, self.taken = [], {}, {}
-        self._alive = []  # all flows, so that their ids stay theirs
+        self.rows: list[LayerBound] = []
+        self.makers: dict[int, tuple[keras.Operation, Flow]] = {}
+        self.taken: dict[int, list[list[Shape]]] = {}
+        self._alive: list[Flow] = []  # all flows, so that their ids stay theirs
         self._since = 0.0  # when the step began that the next row is of
 
-    def follow(self, model, inputs, prefix="", others=None):
+    def follow(
+        self, model: keras.layers.Layer, inputs: Any, prefix: str = "", others: dict[str, Any] | None = None
+    ) -> Any:
         """The flows that leave a model or a layer, in the structure of its outputs.
 
         Args:
@@ -70,7 +77,7 @@ class Trace:
             flow = self.visit(prefix, layer, flow)
         return flow
 
-    def visit(self, prefix, op, *args, **kwargs):
+    def visit(self, prefix: str, op: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         """What `op` makes of its arguments, flows in the structure of its outputs."""
         if not isinstance(op, keras.layers.Layer):
             return self._operation(prefix, Step(op, args, kwargs))
@@ -81,7 +88,8 @@ class Trace:
         self._begin(step, flows)
         if reason is not None or len(flows) != 1:
             return self._merge(prefix, step, reason, flows)
-        (flow,), gains, uppers = flows, flows[0].gains, []
+        (flow,), gains = flows, flows[0].gains
+        uppers: list[float] = []
         bounds = layer_bounds(op, flow.shape[1:], self.norm, self.exact, not is_float(flow.tensor.dtype))
         for words, bound in _NOT_ASKED if self.only_graph else bounds:
             self._row(prefix + op.name + words, op, bound)
@@ -165,36 +173,36 @@ class Step:
     """
 
     op: keras.Operation
-    args: tuple
-    kwargs: dict
-    inputs: object = None
-    others: dict | None = None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: Any = None
+    others: dict[str, Any] | None = None
 
     @functools.cached_property
-    def flows(self):
+    def flows(self) -> list[Flow]:
         """All values that it takes, a list."""
         return _flows((self.args, self.kwargs))
 
     @functools.cached_property
-    def spec(self):
+    def spec(self) -> Any:
         """What Keras says that it returns, symbolic tensors."""
         return _output_spec(self.op, *_part("tensor", (self.args, self.kwargs)))
 
-    def at_zero(self):
+    def at_zero(self) -> Any:
         """What it returns where all inputs of the model are 0."""
         return rounding.at_zero(self.op, *_part("at_zero", (self.args, self.kwargs)))
 
-    def masks(self):
+    def masks(self) -> list[Any]:
         """The masks that Keras hands on beside what it returns, a list."""
         spec = keras.tree.flatten(self.spec)
         if not isinstance(self.op, keras.layers.Layer):
             return masking.behind_operation(self.op, self.flows, spec)
-        masks = self.others.get("mask")
+        masks = (self.others or {}).get("mask")
         if masks is None:
             masks = keras.tree.map_structure(lambda leaf: getattr(leaf, "mask", None), self.inputs)
         return masking.behind_layer(self.op, _part("tensor", self.inputs), _part("tensor", masks), spec)
 
-    def shapes(self, output):
+    def shapes(self, output: int) -> sizes.Shapes:
         """The `Shapes` of an output, given by its number."""
         return sizes.behind(self.flows, self.args, self.kwargs, lambda known: _output_spec(self.op, *known), output)
 
@@ -290,7 +298,7 @@ def _output_spec(op, args, kwargs):
 _BROADCASTING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.PReLU)
 
 
-def check_certifiable(model):
+def check_certifiable(model: keras.layers.Layer) -> None:
     """Raise TypeError or ValueError unless it is a built Keras model or layer whose weights are finite."""
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"certify expects a Keras model or layer. Received: {type(model).__name__}")
@@ -302,7 +310,9 @@ def check_certifiable(model):
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: nothing can be certified.")
 
 
-def input_flows(model, input_shape=None, rounds=False):
+def input_flows(
+    model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] | None = None, rounds: bool = False
+) -> Flow | list[Flow]:
     """What enters a model or layer, for `Trace.follow`.
 
     Args:
@@ -325,7 +335,7 @@ def input_flows(model, input_shape=None, rounds=False):
     return flows if len(flows) > 1 else flows[0]
 
 
-def input_dtypes(model, count=1):
+def input_dtypes(model: keras.layers.Layer, count: int = 1) -> list[DType]:
     """Dtypes of the inputs of a model, a list; a layer that states none takes `count` of what it computes in."""
     inputs = getattr(model, "inputs", None)
     if inputs:
@@ -359,7 +369,7 @@ def _shape_error(received):
     )
 
 
-def fits(shapes, known):
+def fits(shapes: Sequence[Shape], known: Sequence[Shape]) -> bool:
     """Whether shapes are some known ones, where both state a size. All are lists of tuples, without the batch."""
     return len(shapes) == len(known) and all(
         len(shape) == len(other) and all(None in (a, b) or a == b for a, b in zip(shape, other, strict=True))
@@ -371,7 +381,7 @@ def _built_shapes(model):
     inputs = getattr(model, "inputs", None)
     if inputs:
         return [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(inputs)]
-    shape = known_input_shape(model)
+    shape: Any = known_input_shape(model)  # one, or several
     if not shape:
         return None
     several = isinstance(shape[0], list | tuple)

@@ -7,10 +7,10 @@ from keras import ops
 
 from lipviz.certification.merging import Flow, times
 from lipviz.operators.precision import float64_scope
-from lipviz.rules.bound import unknown
+from lipviz.rules.bound import Bound, unknown
 
 
-def converted(model, flows):
+def converted(model: keras.Model, flows: list[Flow]) -> list[tuple[Flow, Bound | None]]:
     """What the layers of a functional or Sequential model are given.
 
     Args:
@@ -29,8 +29,8 @@ def converted(model, flows):
 
 def _converted(flow, own):
     if len(flow.shape) != len(own.shape):
-        bound = unknown(f"Keras makes the shape {tuple(own.shape)} of the shape {flow.shape}")
-        return dataclasses.replace(flow, gains=times(flow.gains, bound.upper)), bound
+        reshaped = unknown(f"Keras makes the shape {tuple(own.shape)} of the shape {flow.shape}")
+        return dataclasses.replace(flow, gains=times(flow.gains, reshaped.upper)), reshaped
     if flow.tensor.dtype == own.dtype:
         return flow, None
     bound = None if keras.backend.is_float_dtype(own.dtype) else unknown(f"a conversion to {own.dtype} jumps")

@@ -6,9 +6,11 @@ as `keras.layers.Layer.__call__` does.
 """
 
 import inspect
+from typing import Any
 
 import keras
 
+from lipviz.certification.merging import Flow
 from lipviz.keras_internals import inner_layers
 
 # Keras attaches this to a value whose mask cannot be computed here.
@@ -20,7 +22,7 @@ _TIME_DISTRIBUTED = keras.layers.TimeDistributed.call  # it hands a mask to the 
 _MAY_RETURN_THEIR_INPUT = ("Cast", "Copy", "GetItem", "Pad", "Reshape", "Roll", "Squeeze", "StopGradient", "Transpose")
 
 
-def uses(layer):
+def uses(layer: keras.layers.Layer) -> bool:
     """Whether a layer, or one inside of it, computes with a mask at inference.
 
     Args:
@@ -32,7 +34,7 @@ def uses(layer):
     return any(uses(inner) for inner in inner_layers(layer, deep=False))
 
 
-def behind_layer(layer, inputs, masks, outputs):
+def behind_layer(layer: keras.layers.Layer, inputs: Any, masks: Any, outputs: list[keras.KerasTensor]) -> list[Any]:
     """The masks that Keras attaches to what a layer returns.
 
     Args:
@@ -78,7 +80,7 @@ def _may_return(layer, tensors, output):
     return not (is_known and layer.weights) and any(tuple(x.shape) == tuple(output.shape) for x in tensors)
 
 
-def behind_operation(operation, flows, outputs):
+def behind_operation(operation: keras.Operation, flows: list[Flow], outputs: list[keras.KerasTensor]) -> list[Any]:
     """The same for an operation of `keras.ops`, which knows of no mask, but may return what it got.
 
     Args:

@@ -3,9 +3,12 @@
 import collections
 import hashlib
 import math
+from collections.abc import Hashable
+from typing import Literal
 
 import keras
 import numpy as np
+import scipy.sparse.linalg as sla
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel, PadConv2D
@@ -30,6 +33,7 @@ from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.bound import Bound, computed, unknown
 from lipviz.rules.rearranging import copies, spatial
 from lipviz.rules.registry import rule
+from lipviz.types import Array
 
 _EXACT_SIDE = 2048  # of a matrix, for its SVD: seconds
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
@@ -37,7 +41,7 @@ _EXPLICIT_SIZE = 2**24
 _MOST_PIXELS = 1024  # of an image that is interpolated
 
 
-def matrix_bound(matrix, norm):
+def matrix_bound(matrix: Array, norm: float) -> Bound:
     """Norm of a matrix A of shape (out, in) as a map x → A x.
 
     l2: largest singular value, by SVD where the smaller side is at most 2048; beyond, from above by repeated squaring
@@ -52,7 +56,7 @@ def matrix_bound(matrix, norm):
         A `Bound`.
     """
     if norm == 2 and min(matrix.shape) <= _EXACT_SIDE:
-        return computed(np.linalg.norm(matrix, 2), "SVD")
+        return computed(float(np.linalg.norm(matrix, 2)), "SVD")
     if norm == 2:
         return _by_gram_matrix(matrix)
     return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
@@ -91,18 +95,18 @@ class Memory:
         most: Number of bounds that are kept.
     """
 
-    def __init__(self, most):
+    def __init__(self, most: int):
         self.most = most
-        self._found = collections.OrderedDict()  # the oldest first
+        self._found: collections.OrderedDict[Hashable, Bound] = collections.OrderedDict()  # the oldest first
 
-    def recall(self, array, *settings):
+    def recall(self, array: Array, *settings: Hashable) -> tuple[Bound | None, Hashable]:
         """The bound that was kept for an array and these settings, or None; and the key to keep one under."""
         key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
         if key in self._found:
             self._found.move_to_end(key)
         return self._found.get(key), key
 
-    def keep(self, key, bound):
+    def keep(self, key: Hashable, bound: Bound) -> Bound:
         """Keep a bound, and return it."""
         self._found[key] = bound
         if len(self._found) > self.most:
@@ -132,7 +136,7 @@ def _convolution(layer, shape, norm, exact):
     return operator_bound(linear_operator(layer, shape), norm, exact)
 
 
-def operator_bound(operator, norm, exact=False):
+def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = False) -> Bound:
     """Norm of a linear operator: of a convolution or its adjoint by its structure, of others from their matrix.
 
     Args:
@@ -147,7 +151,7 @@ def operator_bound(operator, norm, exact=False):
         if isinstance(candidate, Convolution) and norm != 2:
             return _sums(candidate, norm if not is_adjoint else _DUAL[norm])
         if isinstance(candidate, Convolution):
-            mode = "exact" if exact else "fast"
+            mode: Literal["fast", "exact"] = "exact" if exact else "fast"
             bound, key = MEMORY.recall(candidate.kernel, *_settings(candidate), mode)
             return bound or MEMORY.keep(key, _from(convolution_bound(candidate, mode=mode)))
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
@@ -235,8 +239,8 @@ def _up_sampling(layer, shape, norm, exact):
     count = math.prod(layer.size) if isinstance(layer.size, list | tuple) else layer.size
     if getattr(layer, "interpolation", "nearest") == "nearest":
         return copies(count, norm)
-    sizes = spatial(layer, shape)
-    if None in sizes or math.prod(sizes) > _MOST_PIXELS:
+    sizes = [size for size in spatial(layer, shape) if size is not None]
+    if len(sizes) < len(shape) - 1 or math.prod(sizes) > _MOST_PIXELS:
         return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
     matrix = _channel_matrix(layer, sizes)
     bound = matrix_bound(matrix, norm)

@@ -7,6 +7,7 @@ their squares (Minkowski), in l∞ the largest, in l1 the sum.
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from lipviz.rules.bound import ISOMETRY, Bound, exactly, unknown
 from lipviz.rules.functions import largest_slope, named_function, softmax_bound
 from lipviz.rules.registry import is_float
 from lipviz.rules.used import as_float64, largest_rounding, rounded
+from lipviz.types import Array, Shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,20 +37,21 @@ class Flow:
     """
 
     tensor: keras.KerasTensor
-    gains: np.ndarray
-    at_zero: object = None
-    mask: object = None
+    gains: Array
+    at_zero: Any = None
+    mask: Any = None
     shapes: Shapes | None = None
 
     @property
-    def shape(self):
+    def shape(self) -> Shape:
         return tuple(self.tensor.shape)
 
     @property
-    def size(self):
+    def size(self) -> int | None:
         """Number of entries of a sample; None where it is not known."""
         sizes = self.shape[1:]
-        return None if None in sizes else math.prod(sizes)
+        known = [size for size in sizes if size is not None]
+        return math.prod(known) if len(known) == len(sizes) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +63,10 @@ class Merged:
         bound: Its own constant with respect to its inputs taken together, for the table.
     """
 
-    gains: np.ndarray
+    gains: Array
     bound: Bound
 
-    def without_singular_values(self):
+    def without_singular_values(self) -> "Merged":
         """The same, of a map whose singular values are not known."""
         return Merged(self.gains, dataclasses.replace(self.bound, singular_values=None))
 
@@ -78,7 +81,8 @@ def _combined(flows, factors, norm):
 
 def _weighted(flows, factors, norm, method):
     """A sum of values, each times a factor: its own constant is the dual norm of these."""
-    gains = sum(times(flow.gains, factor) for factor, flow in zip(factors, flows, strict=True))
+    parts = (times(flow.gains, factor) for factor, flow in zip(factors, flows, strict=True))
+    gains = sum(parts, np.zeros_like(flows[0].gains))
     root = math.sqrt(sum(f * f for f in factors))
     dual = {1: max(factors), 2: root, math.inf: sum(factors)}[norm]
     return Merged(gains, exactly(dual, method, (root, root)))
@@ -138,7 +142,7 @@ MERGES = {
 _WHOLE_MERGES = (keras.layers.Concatenate, keras.layers.Maximum, keras.layers.Minimum)  # which do not compute
 
 
-def merge(layer, flows, norm):
+def merge(layer: keras.layers.Layer, flows: list[Flow], norm: float) -> Merged:
     """Gains behind a layer of several inputs.
 
     Args:
@@ -239,7 +243,9 @@ _ONE_LIPSCHITZ = (
 )
 
 
-def operate(operation, args, kwargs, output, norm):
+def operate(
+    operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, norm: float
+) -> Merged:
     """Gains behind an operation of `keras.ops`.
 
     Args:
@@ -272,7 +278,7 @@ def _scaled(flow, bound):
     return Merged(times(flow.gains, bound.upper), bound)
 
 
-def times(gains, upper):
+def times(gains: Array, upper: float | Array) -> Array:
     """Gains behind a step; 0 where either is 0, whatever the other."""
     return np.multiply(gains, upper, out=np.zeros_like(gains), where=(gains != 0) & (upper != 0))
 
@@ -323,19 +329,19 @@ def _one_lipschitz(operation, flows, args, output, norm):
 
 def _leaky(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.negative_slope, output.dtype)))
+    return _scaled(flow, largest_slope(1.0, float(largest_rounding(operation.negative_slope, output.dtype))))
 
 
 def _elu(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.alpha, output.dtype)))
+    return _scaled(flow, largest_slope(1.0, float(largest_rounding(operation.alpha, output.dtype))))
 
 
 def _relu(operation, flows, args, output, norm):
     (flow,) = flows
     if operation.threshold:
         raise UnboundedError("a ReLU with a threshold jumps there")
-    return _scaled(flow, largest_slope(1.0, largest_rounding(operation.negative_slope, output.dtype)))
+    return _scaled(flow, largest_slope(1.0, float(largest_rounding(operation.negative_slope, output.dtype))))
 
 
 def _soft_shrink(operation, flows, args, output, norm):

@@ -1,6 +1,7 @@
 """Loading a model that somebody saved: whatever is wrong with the file is said in one sentence."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lipviz.parametrizations import unfilled
 _PARTS = ("config.json", "model.weights.h5")
 
 
-def load_model_file(path):
+def load_model_file(path: str | os.PathLike[str]) -> keras.Model:
     """Load a model in safe mode: code inside the file is refused.
 
     Args:

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import platform
 import sys
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -14,6 +15,10 @@ from lipviz.keras_internals import inner_layers
 from lipviz.parametrizations import Parametrization
 from lipviz.rules.bound import ROUNDING
 from lipviz.rules.used import to_numpy
+from lipviz.types import ArrayLike
+
+if TYPE_CHECKING:
+    from lipviz.certification.certificate import Certificate
 
 # --- what is remembered ---
 
@@ -37,10 +42,10 @@ class Origin:
     fingerprint: Fingerprint | None
     unhashed: str
     created: str
-    versions: dict
-    arithmetic: dict
+    versions: dict[str, str]
+    arithmetic: dict[str, Any]
     exact: bool
-    search: dict | None
+    search: dict[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Data:
     """
 
     sha256: str
-    shape: tuple
+    shape: tuple[int, ...]
     dtype: str
 
 
@@ -78,7 +83,7 @@ class RadiiOrigin:
     margin: float
 
 
-def origin_of(model, exact, search):
+def origin_of(model: keras.layers.Layer, exact: bool, search: dict[str, Any] | None) -> Origin:
     """The `Origin` of a certificate of a model that is made now.
 
     Args:
@@ -104,7 +109,7 @@ def origin_of(model, exact, search):
     )
 
 
-def fingerprint_or_why(model):
+def fingerprint_or_why(model: keras.layers.Layer) -> tuple[Fingerprint | None, str]:
     """The tuple (`fingerprint` of a model, ""), or (None, why it has none)."""
     try:
         return fingerprint(model), ""
@@ -112,13 +117,13 @@ def fingerprint_or_why(model):
         return None, " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def data_of(x):
+def data_of(x: ArrayLike) -> Data:
     """The `Data` of samples: an array, a tensor, or nested lists."""
     array = to_numpy(x)
     return Data(array_hash(array), array.shape, array.dtype.name)
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of what computes, a dict of strings."""
     backend = keras.backend.backend()
     return {
@@ -148,11 +153,11 @@ class CertificateCheck:
         notes: What a reader should know all the same, such as another version of Keras.
     """
 
-    differences: tuple
-    notes: tuple = ()
+    differences: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
-    def holds(self):
+    def holds(self) -> bool:
         """Whether nothing differs."""
         return not self.differences
 
@@ -164,32 +169,32 @@ class CertificateCheck:
         return f"{verdict}{': ' if self.differences else ''}{'; '.join(self.differences)}.{self.remarks}"
 
     @property
-    def remarks(self):
+    def remarks(self) -> str:
         """The notes in brackets, one line that starts with a space; empty where there are none."""
         return f" ({'; '.join(self.notes)})" if self.notes else ""
 
 
-def check(certificate, model, x=None):
+def check(certificate: "Certificate", model: keras.layers.Layer, x: ArrayLike | None = None) -> CertificateCheck:
     """Compare the hashes of a certificate with those of a model; see `Certificate.check`."""
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"`check` expects a Keras model or layer. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"'{model.name}' must be built before it is compared: call it on data, or `build` it.")
-    known = certificate.origin and certificate.origin.fingerprint
-    if not known:
+    origin = certificate.origin
+    if origin is None or origin.fingerprint is None:
         raise ValueError(f"The certificate of '{certificate.model}' holds no hashes: {why_unhashed(certificate)}.")
     found, why = fingerprint_or_why(model)
     if found is None:
         return CertificateCheck((f"the model cannot be hashed ({why})",))
-    others = _other_versions(certificate.origin.versions)
-    differences = [*_changes(known, found, "keras" in others), *_changed_data(certificate.radii, x)]
+    others = _other_versions(origin.versions)
+    differences = [*_changes(origin.fingerprint, found, "keras" in others), *_changed_data(certificate.radii, x)]
     notes = [f"made with {old}, compared with {new}" for old, new in others.values()]
     if certificate.radii is not None and x is None:
         notes.append("its radii belong to samples that were not compared")
     return CertificateCheck(tuple(differences), tuple(notes))
 
 
-def why_unhashed(certificate):
+def why_unhashed(certificate: "Certificate") -> str:
     """Why a certificate has no hashes, in words."""
     if certificate.origin is None:
         return "it was not made by `certify`"

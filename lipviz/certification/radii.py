@@ -22,12 +22,13 @@ from keras import ops
 from lipviz import _moved
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
-from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
+from lipviz.certification.results import EPSILONS, CertifiedAccuracy, CertifiedRadii, check_epsilons
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
 from lipviz.operators.samples import checked_samples
 from lipviz.rules.registry import is_float
 from lipviz.rules.used import as_float64, to_numpy
+from lipviz.types import Array, ArrayLike
 
 _BATCH = 1024
 # What the float64 evaluation of logits is taken to be off by, relative to the size of what is summed up there: sums of
@@ -38,7 +39,13 @@ _ROUNDING = {"jax": 2e-6}
 # --- measurements ---
 
 
-def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
+def certified_radius(
+    model: keras.Model,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    bounds: ArrayLike | None = None,
+    logit_error: float = 0.0,
+) -> CertifiedRadii:
     """Certified radius of each sample, from the margins of its logits; see the module.
 
     The constants come from the weights as they are (`pairwise_bounds`), never from what a layer was asked to be: layers
@@ -100,7 +107,9 @@ def certified_radius(model, x, y=None, bounds=None, logit_error=0.0):
     return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
 
 
-def certified_accuracy(model, x, y, epsilons=EPSILONS):
+def certified_accuracy(
+    model: keras.Model, x: ArrayLike, y: ArrayLike, epsilons: ArrayLike = EPSILONS
+) -> CertifiedAccuracy:
     """Share of samples that are classified correctly, and stay so for every change of l2 norm up to ε.
 
     Args:
@@ -122,7 +131,7 @@ def certified_accuracy(model, x, y, epsilons=EPSILONS):
     return certified_radius(model, x, y).accuracy_at(epsilons)
 
 
-def logit_errors(model, x):
+def logit_errors(model: keras.Model, x: ArrayLike) -> Array:
     """How far the outputs of a model are from those of its float64 copy, where both are logits.
 
     This is a measurement at the samples, not a bound: elsewhere the error may be larger. As `logit_error` of
@@ -148,7 +157,7 @@ def logit_errors(model, x):
 # --- what attacks share with certificates ---
 
 
-def checked(model, x):
+def checked(model: keras.Model, x: ArrayLike) -> tuple[keras.Model, Array]:
     """The float64 logits of a model, and samples that fit it.
 
     Returns:
@@ -183,7 +192,7 @@ def _holds(dtype, x):
         return np.array_equal(x.astype(dtype).astype(np.float64), x)
 
 
-def logits(network, x):
+def logits(network: keras.Model, x: Array) -> Array:
     """Outputs of a float64 network at inference, of shape (n, C).
 
     Raises:
@@ -206,12 +215,12 @@ def logits(network, x):
     return np.concatenate(parts)
 
 
-def decisions(scores):
+def decisions(scores: Array) -> Array:
     """Class of each row of logits (n, C): where they are largest, or whether the one is positive."""
     return (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
 
 
-def class_numbers(y, count, classes):
+def class_numbers(y: ArrayLike, count: int, classes: int) -> Array:
     """Labels as class numbers.
 
     Args:
@@ -299,7 +308,7 @@ def _origin(model, x, is_given, error, margin):
     )
 
 
-def _bounds_and_errors(bounds, model, network, x, classes):
+def _bounds_and_errors(bounds, model, network, x, classes) -> tuple[Array, tuple[float, float] | None]:
     """Constants of the differences of logits, (C, C), and (a, b): rounding of hidden values moves these by a + b‖x‖.
 
     The latter is None where a layer is not known.

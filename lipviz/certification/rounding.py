@@ -12,16 +12,20 @@ Reference: Higham (2002), Accuracy and stability of numerical algorithms, chapte
 
 import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from lipviz import layers as lip
+from lipviz.certification.merging import Flow
 from lipviz.layers import ConstrainedKernel, PadConv2D
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.algebra import constrained_class
 from lipviz.rules.registry import find_rule
+from lipviz.types import Array, Tensor
 
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed
@@ -77,7 +81,7 @@ _LESS_ONE = {"elu": 1.0, "celu": 1.0, "selu": 1.7580993408473766}
 _MIXING = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax)
 
 
-def at_zero(operation, args, kwargs):
+def at_zero(operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a layer or operation makes of tensors at inference.
 
     Raises:
@@ -97,7 +101,9 @@ def at_zero(operation, args, kwargs):
             raise NotInFloat64Error(message) from error
 
 
-def with_errors(gains, flows, results, errors):
+def with_errors(
+    gains: Array, flows: list[Flow], results: list[Tensor], errors: Callable[[float, float, bool], float]
+) -> Array:
     """Gains to whose last two entries a step's own errors are added.
 
     Args:
@@ -116,7 +122,9 @@ def with_errors(gains, flows, results, errors):
     return gains + own
 
 
-def of_operation(operation, flows, results, upper):
+def of_operation(
+    operation: keras.Operation, flows: list[Flow], results: list[Tensor], upper: float
+) -> Callable[[float, float, bool], float]:
     """Error of an operation of `keras.ops`, or of a layer of several inputs, for `with_errors`."""
     sizes = [max(math.prod(flow.at_zero.shape), 1) for flow in flows]
     entries = max(math.prod(result.shape) for result in results)
@@ -131,7 +139,9 @@ def of_operation(operation, flows, results, upper):
 _EXACT_OPERATIONS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Relu", "Maximum", "Minimum")
 
 
-def of_layer(layer, flows, results, uppers):
+def of_layer(
+    layer: keras.layers.Layer, flows: list[Flow], results: list[Tensor], uppers: list[float]
+) -> Callable[[float, float, bool], float]:
     """Error of a layer of one input, and of the activation behind it, for `with_errors`.
 
     Args:

@@ -10,7 +10,15 @@ This relies on what holds for convolutions, poolings, padding and resampling: th
 that of the input grows.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
+
+from lipviz.types import Shape
+
+if TYPE_CHECKING:
+    from lipviz.certification.merging import Flow
 
 _SMALL = 41  # a prime number
 _LARGE = (48, 64, 96, 128, 192, 256, 512, 1024, 4096)
@@ -25,11 +33,12 @@ class Shapes:
         before: The `Shapes` that `state` asks.
     """
 
-    def __init__(self, state, count, before=()):
+    def __init__(self, state: Callable[[int], Shape | None], count: int, before: Sequence["Shapes"] = ()):
         self.count = count
-        self._state, self._before, self._known = state, before, {}
+        self._state, self._before = state, before
+        self._known: dict[int, Shape | None] = {}
 
-    def at(self, choice):
+    def at(self, choice: int) -> Shape | None:
         """Shape of a choice, a tuple or None. Those before come first: a graph may be deeper than Python's calls."""
         waiting = [self]
         while waiting and choice not in self._known:
@@ -53,7 +62,7 @@ def _size(place, choice):
     return 1 + ((place % (_SMALL - 1) + 1) * choice + 17 * place) % _SMALL
 
 
-def of_inputs(shapes):
+def of_inputs(shapes: Sequence[Shape]) -> list[Shapes]:
     """The `Shapes` of the inputs of a model.
 
     Args:
@@ -69,7 +78,9 @@ def of_inputs(shapes):
     return [Shapes(stated(axes), count) for axes in named]
 
 
-def behind(flows, args, kwargs, output_spec, output):
+def behind(
+    flows: list["Flow"], args: tuple[Any, ...], kwargs: dict[str, Any], output_spec: Callable[[Any], Any], output: int
+) -> Shapes:
     """The `Shapes` of what a step returns.
 
     Args:
@@ -80,6 +91,7 @@ def behind(flows, args, kwargs, output_spec, output):
             tensors.
         output: Number of the output.
     """
+    before = [flow.shapes for flow in flows if flow.shapes is not None]
 
     def stated(choice):
         def known(leaf):
@@ -87,7 +99,7 @@ def behind(flows, args, kwargs, output_spec, output):
                 return leaf
             return keras.KerasTensor((leaf.tensor.shape[0], *leaf.shapes.at(choice)), leaf.tensor.dtype)
 
-        if any(flow.shapes.at(choice) is None for flow in flows):
+        if any(shapes.at(choice) is None for shapes in before):
             return None
         try:
             spec = output_spec(keras.tree.map_structure(known, (args, kwargs)))
@@ -96,10 +108,10 @@ def behind(flows, args, kwargs, output_spec, output):
         shape = tuple(keras.tree.flatten(spec)[output].shape)[1:]
         return None if None in shape else shape
 
-    return Shapes(stated, flows[0].shapes.count, [flow.shapes for flow in flows])
+    return Shapes(stated, before[0].count, before)
 
 
-def are_one_together(first, second, axis):
+def are_one_together(first: Shapes, second: Shapes, axis: int) -> bool:
     """Whether of two values neither has the size 1 on an axis where the other one has not, whatever sizes inputs have.
 
     Args:
@@ -112,8 +124,8 @@ def are_one_together(first, second, axis):
 
     def are_ones(choice):
         """Whether each of the two is 1; None where the graph refuses the sizes."""
-        shapes = [shapes.at(choice) for shapes in (first, second)]
-        return None if None in shapes else [shape[axis] == 1 for shape in shapes]
+        one, other = first.at(choice), second.at(choice)
+        return None if one is None or other is None else [one[axis] == 1, other[axis] == 1]
 
     tried = {choice: are_ones(choice) for choice in (*range(_SMALL), *_LARGE)}
     known = [choice for choice in _LARGE if tried[choice] is not None]

@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,12 +21,22 @@ from lipviz.operators.precision import NotInFloat64Error, float64_copy
 from lipviz.rules.bound import check_norm
 from lipviz.rules.registry import is_float
 from lipviz.rules.used import HALF, as_float64
+from lipviz.types import ArrayLike, Norm, Shape
 
 _SEARCH = {"steps": 30, "starts": 16}
 _DRAWN = 64  # samples that the search starts from by default, standard normal
 
 
-def certify(model, input_shape=None, *, norm=2, exact=False, search=True, samples=None, seed=0):
+def certify(
+    model: keras.layers.Layer,
+    input_shape: Shape | Sequence[Shape] | None = None,
+    *,
+    norm: Norm = 2,
+    exact: bool = False,
+    search: bool = True,
+    samples: ArrayLike | None = None,
+    seed: int | None = 0,
+) -> Certificate:
     """Bound a model's Lipschitz constant from above, for all inputs, and from below.
 
     Every layer's constant is bounded with the weights that inference uses: `wbar` of lipviz's layers, rounded where a
@@ -41,7 +54,7 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
         search: Whether to look for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64, in the l2
             norm only. Takes seconds.
         samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.
-        seed: Seed of the search.
+        seed: Seed of the search; None draws anew in every call.
 
     Returns:
         A `Certificate`. Its upper bound is infinite where a layer is not known, and the table says which.
@@ -79,7 +92,7 @@ def certify(model, input_shape=None, *, norm=2, exact=False, search=True, sample
     )
 
 
-def upper_bound(model, input_shape=None):
+def upper_bound(model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] | None = None) -> float:
     """The upper bound that `certify` finds in l2, a float, for loops that need nothing else.
 
     It takes no hashes of the model, which for a small network are half of the time.
@@ -98,7 +111,7 @@ def upper_bound(model, input_shape=None):
 
 def _search_settings(samples, seed):
     start = {"drawn": _DRAWN} if samples is None else dataclasses.asdict(data_of(samples))
-    return {**_SEARCH, "seed": int(seed), "samples": start}
+    return {**_SEARCH, "seed": seed, "samples": start}
 
 
 def _joint(outputs, norm):
@@ -181,7 +194,9 @@ def _noise(model, found):
     return errors / np.linalg.norm(x - y)
 
 
-def certify_file(path, input_shape=None, **settings):
+def certify_file(
+    path: str | os.PathLike[str], input_shape: Shape | Sequence[Shape] | None = None, **settings: Any
+) -> Certificate:
     """Certify a model that was saved to a `.keras` file, which is loaded in safe mode: code inside it is refused.
 
     Args:

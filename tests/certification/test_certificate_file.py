@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import lipviz
-from lipviz.certification import Certificate, LayerBound, certificate_file, certified_radius, certify, provenance
+from lipviz.certification import (
+    Certificate,
+    LayerBound,
+    certificate_file,
+    certified_radius,
+    certify,
+    provenance,
+    upper_bounds,
+)
 from lipviz.layers import GroupSort2, SpectralDense
 
 X = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
@@ -91,6 +99,15 @@ def test_the_settings_of_the_search_are_in_it(net, path):
     assert drawn == {"steps": 30, "starts": 16, "seed": 3, "samples": {"drawn": 64}}
     assert own["samples"]["shape"] == [8, 2]
     assert own["samples"]["sha256"] == provenance.data_of(samples).sha256
+
+
+def test_a_search_without_a_seed_is_saved_too(net, path, monkeypatch):
+    monkeypatch.setitem(upper_bounds._SEARCH, "steps", 1)
+    monkeypatch.setitem(upper_bounds._SEARCH, "starts", 2)
+    certificate = certify(net, seed=None)
+    assert 0 < certificate.lower_bound <= certificate.upper_bound
+    assert written(certificate, path)["search"]["seed"] is None
+    assert Certificate.load(path) == certificate
 
 
 @pytest.mark.parametrize("labels", [None, np.array([0, 1, 2, 0, 1])])
