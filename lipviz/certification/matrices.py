@@ -1,11 +1,14 @@
-"""Dense layers, convolutions, average poolings and interpolations: rules that need a matrix."""
+"""Rules that need a matrix: of dense layers, convolutions, average poolings and interpolations."""
 
 import collections
 import hashlib
 import math
+from collections.abc import Hashable
+from typing import Literal
 
 import keras
 import numpy as np
+import scipy.sparse.linalg as sla
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel, PadConv2D
@@ -30,6 +33,7 @@ from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.bound import Bound, computed, unknown
 from lipviz.rules.rearranging import copies, spatial
 from lipviz.rules.registry import rule
+from lipviz.types import Array
 
 _EXACT_SIDE = 2048  # of a matrix, for its SVD: seconds
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
@@ -37,12 +41,12 @@ _EXPLICIT_SIZE = 2**24
 _MOST_PIXELS = 1024  # of an image that is interpolated
 
 
-def matrix_bound(matrix, norm):
+def matrix_bound(matrix: Array, norm: float) -> Bound:
     """Norm of a matrix A of shape (out, in) as a map x → A x.
 
-    l2: largest singular value, by SVD where the smaller side is at most 2048; beyond, from above by repeated squaring
-    of the Gram matrix, which loses 2 % at most, and from below by power iteration. l∞: largest row sum of magnitudes.
-    l1: largest column sum.
+    l2: largest singular value, by SVD where the smaller side is at most 2048. Larger matrices are bounded from above by
+    repeated squaring of the Gram matrix, which loses 2 % at most, and from below by power iteration. l∞: largest row
+    sum of magnitudes. l1: largest column sum of magnitudes.
 
     Args:
         matrix: float64 array.
@@ -52,7 +56,7 @@ def matrix_bound(matrix, norm):
         A `Bound`.
     """
     if norm == 2 and min(matrix.shape) <= _EXACT_SIDE:
-        return computed(np.linalg.norm(matrix, 2), "SVD")
+        return computed(float(np.linalg.norm(matrix, 2)), "SVD")
     if norm == 2:
         return _by_gram_matrix(matrix)
     return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
@@ -85,24 +89,24 @@ def _rayleigh(gram, steps=50):
 
 
 class Memory:
-    """Bounds of the last arrays, with what else they are functions of: layers ask again while weights stay.
+    """The last bounds, by array and settings: the same ones are asked for again while weights do not change.
 
     Args:
         most: Number of bounds that are kept.
     """
 
-    def __init__(self, most):
+    def __init__(self, most: int):
         self.most = most
-        self._found = collections.OrderedDict()  # the oldest first
+        self._found: collections.OrderedDict[Hashable, Bound] = collections.OrderedDict()  # the oldest first
 
-    def recall(self, array, *settings):
-        """The bound that was kept for an array and these settings, or None; and the key to keep one under."""
+    def recall(self, array: Array, *settings: Hashable) -> tuple[Bound | None, Hashable]:
+        """The bound that was kept for an array and these settings, or None; and the key for `keep`."""
         key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
         if key in self._found:
             self._found.move_to_end(key)
         return self._found.get(key), key
 
-    def keep(self, key, bound):
+    def keep(self, key: Hashable, bound: Bound) -> Bound:
         """Keep a bound, and return it."""
         self._found[key] = bound
         if len(self._found) > self.most:
@@ -132,7 +136,7 @@ def _convolution(layer, shape, norm, exact):
     return operator_bound(linear_operator(layer, shape), norm, exact)
 
 
-def operator_bound(operator, norm, exact=False):
+def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = False) -> Bound:
     """Norm of a linear operator: of a convolution or its adjoint by its structure, of others from their matrix.
 
     Args:
@@ -141,13 +145,13 @@ def operator_bound(operator, norm, exact=False):
         exact: Whether minutes may be spent on a convolution for a gap below 0.1 %.
 
     Returns:
-        A `Bound`, infinite where the operator is too large and has no structure that is known.
+        A `Bound`, infinite where the operator is too large and has no known structure.
     """
     for candidate, is_adjoint in ((operator, False), (operator.T, True)):
         if isinstance(candidate, Convolution) and norm != 2:
             return _sums(candidate, norm if not is_adjoint else _DUAL[norm])
         if isinstance(candidate, Convolution):
-            mode = "exact" if exact else "fast"
+            mode: Literal["fast", "exact"] = "exact" if exact else "fast"
             bound, key = MEMORY.recall(candidate.kernel, *_settings(candidate), mode)
             return bound or MEMORY.keep(key, _from(convolution_bound(candidate, mode=mode)))
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
@@ -156,7 +160,7 @@ def operator_bound(operator, norm, exact=False):
 
 
 def _settings(operator):
-    """What the norm of a convolution is a function of, beside its kernel."""
+    """What the norm of a convolution depends on, besides its kernel."""
     return operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups
 
 
@@ -215,7 +219,7 @@ def _kernel_of_any_size(kernel, layer, norm, groups=1):
 
 @rule(*SEPARABLE, linear=True, whole=True)
 def _separable(layer, shape, norm, exact):
-    """One convolution, whose kernel is the product of the two: looser are bounds of each of them, multiplied."""
+    """Bound of one convolution, whose kernel is the product of both. The product of two bounds would be looser."""
     depthwise = used_kernel(layer, "depthwise_kernel")
     pointwise = used_kernel(layer, "pointwise_kernel")
     kernel = np.einsum("...im,imo->...io", depthwise, pointwise.reshape(*depthwise.shape[-2:], -1))
@@ -235,21 +239,21 @@ def _up_sampling(layer, shape, norm, exact):
     count = math.prod(layer.size) if isinstance(layer.size, list | tuple) else layer.size
     if getattr(layer, "interpolation", "nearest") == "nearest":
         return copies(count, norm)
-    sizes = spatial(layer, shape)
-    if None in sizes or math.prod(sizes) > _MOST_PIXELS:
+    sizes = [size for size in spatial(layer, shape) if size is not None]
+    if len(sizes) < len(shape) - 1 or math.prod(sizes) > _MOST_PIXELS:
         return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
     matrix = _channel_matrix(layer, sizes)
     bound = matrix_bound(matrix, norm)
     if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
         return bound
-    # TensorFlow computes weights in float32: where that does not hold them, each is off by a few of its roundings.
+    # TensorFlow computes the weights in float32. Where they are not exact there, each is off by a few roundings.
     magnitudes = np.abs(matrix)
     off = 1e-6 * math.sqrt(magnitudes.sum(axis=0).max() * magnitudes.sum(axis=1).max())
     return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
 
 
 def _channel_matrix(layer, sizes):
-    """Matrix of what a layer does to one channel, in float64."""
+    """Matrix of a layer that acts on one channel, in float64."""
     count = math.prod(sizes)
     units = np.eye(count).reshape(count, *sizes, 1)
     config = layer.get_config() | {"dtype": "float64", "data_format": "channels_last"}
@@ -307,7 +311,7 @@ def _global_average(layer, shape, norm, exact):
 
 @rule(ConstrainedKernel, linear=True)
 def _constrained(layer, shape, norm, exact):
-    """A constrained layer of someone else's, probed with every unit vector."""
+    """A constrained layer that lipviz does not know, probed with every unit vector."""
     if None in shape:
         return unknown("its matrix is found by probing, which needs the size of the input")
     try:

@@ -1,9 +1,10 @@
-"""What a certificate and certified radii remember of their origin, and whether they still speak of a model."""
+"""The origin of certificates and certified radii, and the check whether they fit a model."""
 
 import dataclasses
 import datetime
 import platform
 import sys
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -14,8 +15,12 @@ from lipviz.keras_internals import inner_layers
 from lipviz.parametrizations import Parametrization
 from lipviz.rules.bound import ROUNDING
 from lipviz.rules.used import to_numpy
+from lipviz.types import ArrayLike
 
-# --- what is remembered ---
+if TYPE_CHECKING:
+    from lipviz.certification.certificate import Certificate
+
+# --- origin ---
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +29,8 @@ class Origin:
 
     Attributes:
         model_class: Class of the model.
-        fingerprint: Hashes of the model as it was then; None where it has none.
-        unhashed: Why it has none, in words.
+        fingerprint: Hashes of the model as it was then; None where it could not be hashed.
+        unhashed: Why it could not be hashed, in words.
         created: Date and time in UTC, as ISO 8601 writes it.
         versions: Versions of lipviz, Keras, its backend, NumPy and Python, a dict.
         arithmetic: How bounds were computed, and what they cover, a dict.
@@ -37,10 +42,10 @@ class Origin:
     fingerprint: Fingerprint | None
     unhashed: str
     created: str
-    versions: dict
-    arithmetic: dict
+    versions: dict[str, str]
+    arithmetic: dict[str, Any]
     exact: bool
-    search: dict | None
+    search: dict[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Data:
     """
 
     sha256: str
-    shape: tuple
+    shape: tuple[int, ...]
     dtype: str
 
 
@@ -65,10 +70,10 @@ class RadiiOrigin:
     Attributes:
         fingerprint: Hashes of the model; None where it has none.
         data: The samples.
-        bounds: "computed", or "given" where the caller answers for them.
+        bounds: "computed", or "given" where the caller passed them, and they are not verified.
         logit_error: How far the logits of the network in use may be off, see `certified_radius`.
-        margin: What float64 logits are taken to be off by, relative to their size and that of their inputs. The
-            rounding of hidden values comes on top, see `lipviz.certification.rounding`.
+        margin: Error of float64 logits that is allowed for, relative to their size and that of their inputs. The
+            rounding of hidden values is added to it, see `lipviz.certification.rounding`.
     """
 
     fingerprint: Fingerprint | None
@@ -78,8 +83,8 @@ class RadiiOrigin:
     margin: float
 
 
-def origin_of(model, exact, search):
-    """The `Origin` of a certificate of a model that is made now.
+def origin_of(model: keras.layers.Layer, exact: bool, search: dict[str, Any] | None) -> Origin:
+    """The `Origin` of a certificate that is made now.
 
     Args:
         model: Built Keras model or layer.
@@ -104,22 +109,22 @@ def origin_of(model, exact, search):
     )
 
 
-def fingerprint_or_why(model):
+def fingerprint_or_why(model: keras.layers.Layer) -> tuple[Fingerprint | None, str]:
     """The tuple (`fingerprint` of a model, ""), or (None, why it has none)."""
     try:
         return fingerprint(model), ""
-    except Exception as error:  # of a `get_config` that somebody else wrote
+    except Exception as error:  # of a `get_config` that is not ours
         return None, " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def data_of(x):
+def data_of(x: ArrayLike) -> Data:
     """The `Data` of samples: an array, a tensor, or nested lists."""
     array = to_numpy(x)
     return Data(array_hash(array), array.shape, array.dtype.name)
 
 
-def versions():
-    """Versions of what computes, a dict of strings."""
+def versions() -> dict[str, str]:
+    """Versions of the packages that compute, a dict of strings."""
     backend = keras.backend.backend()
     return {
         "lipviz": __version__,
@@ -136,23 +141,23 @@ def _computing(model):
     return layers or [model]
 
 
-# --- whether it still holds ---
+# --- check ---
 
 
 @dataclasses.dataclass(frozen=True)
 class CertificateCheck:
-    """Whether a certificate speaks of a model: `if certificate.check(model): ...`.
+    """Whether a certificate fits a model: `if certificate.check(model): ...`.
 
     Attributes:
-        differences: What differs, in words; empty where it speaks of the model.
-        notes: What a reader should know all the same, such as another version of Keras.
+        differences: What differs, in words; empty where the certificate fits the model.
+        notes: Remarks that are no differences, such as another version of Keras.
     """
 
-    differences: tuple
-    notes: tuple = ()
+    differences: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
-    def holds(self):
+    def holds(self) -> bool:
         """Whether nothing differs."""
         return not self.differences
 
@@ -160,36 +165,36 @@ class CertificateCheck:
         return self.holds
 
     def __str__(self):
-        verdict = "The certificate speaks of this model" if self.holds else "The certificate is not that of this model"
+        verdict = "The certificate fits this model" if self.holds else "The certificate does not fit this model"
         return f"{verdict}{': ' if self.differences else ''}{'; '.join(self.differences)}.{self.remarks}"
 
     @property
-    def remarks(self):
+    def remarks(self) -> str:
         """The notes in brackets, one line that starts with a space; empty where there are none."""
         return f" ({'; '.join(self.notes)})" if self.notes else ""
 
 
-def check(certificate, model, x=None):
+def check(certificate: "Certificate", model: keras.layers.Layer, x: ArrayLike | None = None) -> CertificateCheck:
     """Compare the hashes of a certificate with those of a model; see `Certificate.check`."""
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"`check` expects a Keras model or layer. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"'{model.name}' must be built before it is compared: call it on data, or `build` it.")
-    known = certificate.origin and certificate.origin.fingerprint
-    if not known:
+    origin = certificate.origin
+    if origin is None or origin.fingerprint is None:
         raise ValueError(f"The certificate of '{certificate.model}' holds no hashes: {why_unhashed(certificate)}.")
     found, why = fingerprint_or_why(model)
     if found is None:
         return CertificateCheck((f"the model cannot be hashed ({why})",))
-    others = _other_versions(certificate.origin.versions)
-    differences = [*_changes(known, found, "keras" in others), *_changed_data(certificate.radii, x)]
+    others = _other_versions(origin.versions)
+    differences = [*_changes(origin.fingerprint, found, "keras" in others), *_changed_data(certificate.radii, x)]
     notes = [f"made with {old}, compared with {new}" for old, new in others.values()]
     if certificate.radii is not None and x is None:
         notes.append("its radii belong to samples that were not compared")
     return CertificateCheck(tuple(differences), tuple(notes))
 
 
-def why_unhashed(certificate):
+def why_unhashed(certificate: "Certificate") -> str:
     """Why a certificate has no hashes, in words."""
     if certificate.origin is None:
         return "it was not made by `certify`"

@@ -1,11 +1,12 @@
-"""How much a network stretches: ‖f(x) − f(y)‖ / ‖x − y‖ over pairs of inputs, and a search for its largest.
+"""Ratios ‖f(x) − f(y)‖ / ‖x − y‖ of a network over pairs of inputs, and a search for the largest one.
 
-Every ratio is a lower bound of the network's Lipschitz constant in the l2 norm: one above k would disprove k, none
+Every ratio is a lower bound of the network's Lipschitz constant in the l2 norm: a ratio above k disproves k, but none
 proves it. All are computed on a `float64_copy`, so that the rounding of logits is not taken for a violation.
 """
 
 import dataclasses
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -14,6 +15,7 @@ from lipviz.operators.autodiff import Gradients
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs
 from lipviz.operators.samples import unit_vectors
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,16 +27,16 @@ class SecantRatios:
         pairs: Indices (i, j) into the samples, of shape (pairs, 2).
     """
 
-    ratios: np.ndarray = dataclasses.field(repr=False)
-    pairs: np.ndarray = dataclasses.field(repr=False)
+    ratios: Array = dataclasses.field(repr=False)
+    pairs: Array = dataclasses.field(repr=False)
 
     @property
-    def largest(self):
+    def largest(self) -> float:
         """Largest of the ratios."""
         return float(self.ratios.max())
 
     @property
-    def largest_pair(self):
+    def largest_pair(self) -> tuple[int, int]:
         """Indices (i, j) of the pair with the largest ratio."""
         i, j = self.pairs[self.ratios.argmax()]
         return int(i), int(j)
@@ -51,18 +53,18 @@ class RatioAscent:
         y: The other end.
     """
 
-    path: np.ndarray = dataclasses.field(repr=False)
-    ratios: np.ndarray = dataclasses.field(repr=False)
-    x: np.ndarray = dataclasses.field(repr=False)
-    y: np.ndarray = dataclasses.field(repr=False)
+    path: Array = dataclasses.field(repr=False)
+    ratios: Array = dataclasses.field(repr=False)
+    x: Array = dataclasses.field(repr=False)
+    y: Array = dataclasses.field(repr=False)
 
     @property
-    def largest(self):
+    def largest(self) -> float:
         """Largest ratio found."""
         return float(self.ratios.max())
 
 
-def secant_ratios(model, x, pairs=10_000, seed=0):
+def secant_ratios(model: keras.Model, x: ArrayLike, pairs: int = 10_000, seed: int | None = 0) -> SecantRatios:
     """Ratios over random pairs of samples.
 
     Args:
@@ -86,7 +88,14 @@ def secant_ratios(model, x, pairs=10_000, seed=0):
     return SecantRatios(_distances(y, chosen) / _distances(x, chosen), chosen)
 
 
-def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
+def gradient_ascent_ratio(
+    model: keras.Model,
+    x: ArrayLike,
+    steps: int = 50,
+    starts: int = 32,
+    radius: float | None = None,
+    seed: int | None = 0,
+) -> RatioAscent:
     """Search by gradient ascent for the pair of inputs that a network stretches most.
 
     A pair is (x, x + r·d) with a unit vector d and a fixed distance r. Each step replaces d by the direction of the
@@ -99,7 +108,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
         steps: Number of steps.
         starts: Number of starts, drawn from `x` with replacement.
         radius: Distance r of a pair, in the units of `x`; 1 % of the median distance between samples by default.
-            Smaller ones see the Jacobian at a point, larger ones differences across it.
+            A small radius measures the Jacobian at a point, a large one the difference of distant points.
         seed: Seed of the starts.
 
     Returns:
@@ -150,7 +159,7 @@ def gradient_ascent_ratio(model, x, steps=50, starts=32, radius=None, seed=0):
 # --- pairs ---
 
 
-def _samples(x):
+def _samples(x) -> Array:
     x = as_float64(x, "The samples")
     if x.ndim < 2 or len(x) < 2:
         raise ValueError(f"Expected at least two samples, of shape (n, ...). Received shape: {x.shape}")

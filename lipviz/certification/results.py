@@ -1,13 +1,18 @@
-"""What certificates hold: bounds of layers and certified radii, as data. Nothing here computes what is proved."""
+"""The data of certificates: bounds of layers and certified radii. The proofs are computed elsewhere."""
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lipviz.certification.provenance import RadiiOrigin
 from lipviz.rules.bound import Bound
 from lipviz.rules.used import to_numpy
+from lipviz.types import Array, ArrayLike
+
+if TYPE_CHECKING:
+    from lipviz.certification.attacks import Attack
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
 
@@ -17,12 +22,12 @@ class LayerBound:
     """The Lipschitz constant of one step of a model, from below and from above, with respect to its own input.
 
     Attributes:
-        name: Name of the layer, with those of the models that it lies in; its activation is a step of its own.
+        name: Name of the layer, after the names of the models that contain it; its activation is a step of its own.
         kind: Class of the layer or of the operation.
-        lower: The constant is at least this.
-        upper: It is at most this; infinite where nothing is known.
+        lower: Lower bound of the constant.
+        upper: Upper bound of the constant; infinite where none is known.
         method: How the upper bound was found, or why there is none.
-        milliseconds: Time that it took.
+        milliseconds: Time that the bound took.
     """
 
     name: str
@@ -33,17 +38,17 @@ class LayerBound:
     milliseconds: float
 
     @property
-    def attained(self):
+    def attained(self) -> bool:
         """Whether the upper bound is the constant itself, to 1e-6."""
         return Bound(self.lower, self.upper, self.method).attained
 
-    def to_dict(self):
-        """All of it as a dict; infinity is None."""
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as a dict, and `attained`; infinity is None."""
         return {**dataclasses.asdict(self), "upper": finite_or_none(self.upper), "attained": self.attained}
 
 
-def finite_or_none(value):
-    """A number for JSON, which has no infinity."""
+def finite_or_none(value: float) -> float | None:
+    """The number, or None for infinity, which JSON does not have."""
     return None if value == math.inf else value
 
 
@@ -55,50 +60,53 @@ class CertifiedRadii:
         radii: Of shape (n,), float64, in the units of the input: no change of a smaller l2 norm changes the decision.
             0 for a misclassified sample, where labels are known, and for a tie. Infinite where two logits differ by a
             constant.
-        predicted: Class that is decided for, of shape (n,); 0 or 1 with one output.
+        predicted: Predicted class, of shape (n,); 0 or 1 with one output.
         margins: Difference of the largest and the second largest logit, or magnitude of the one output: (n,), float64.
         labels: True classes, of shape (n,); None where they are not known.
         bounds: Lipschitz constants of the differences of logits, of shape (C, C).
-        origin: Of which model and samples they speak; None where `certified_radius` did not make them.
+        origin: The model and samples that they belong to; None where `certified_radius` did not make them.
     """
 
-    radii: np.ndarray = dataclasses.field(repr=False)
-    predicted: np.ndarray = dataclasses.field(repr=False)
-    margins: np.ndarray = dataclasses.field(repr=False)
-    labels: np.ndarray | None = dataclasses.field(repr=False)
-    bounds: np.ndarray = dataclasses.field(repr=False)
+    radii: Array = dataclasses.field(repr=False)
+    predicted: Array = dataclasses.field(repr=False)
+    margins: Array = dataclasses.field(repr=False)
+    labels: Array | None = dataclasses.field(repr=False)
+    bounds: Array = dataclasses.field(repr=False)
     origin: RadiiOrigin | None = dataclasses.field(default=None, repr=False)
 
     def __len__(self):
         return len(self.radii)
 
     @property
-    def correct(self):
+    def correct(self) -> Array | None:
         """Whether each sample is classified correctly, of shape (n,); None where labels are not known."""
         return None if self.labels is None else self.predicted == self.labels
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> float:
         """Share of the samples that are classified correctly.
 
         Raises:
             ValueError: If labels are not known.
         """
-        if self.labels is None:
+        return float(self._known_correct().mean())
+
+    def _known_correct(self) -> Array:
+        if self.correct is None:
             raise ValueError("The accuracy needs labels. Expected certified_radius(model, x, y). Received: no y.")
-        return float(self.correct.mean())
+        return self.correct
 
     @property
-    def mean_radius(self):
+    def mean_radius(self) -> float:
         """Mean of the radii; where labels are known, a misclassified sample counts 0."""
         return float(self.radii.mean())
 
     @property
-    def median_radius(self):
+    def median_radius(self) -> float:
         """Median of the radii."""
         return float(np.median(self.radii))
 
-    def accuracy_at(self, epsilons=EPSILONS):
+    def accuracy_at(self, epsilons: ArrayLike = EPSILONS) -> "CertifiedAccuracy":
         """Certified accuracy: share of samples that are correct, and stay so for every change up to ε.
 
         Args:
@@ -113,7 +121,7 @@ class CertifiedRadii:
         """
         epsilons = check_epsilons(epsilons)
         accuracy = self.accuracy
-        safe = self.correct & (self.radii > epsilons[:, None])
+        safe = self._known_correct() & (self.radii > epsilons[:, None])
         return CertifiedAccuracy(epsilons, safe.mean(axis=1), accuracy, len(self))
 
 
@@ -131,17 +139,17 @@ class CertifiedAccuracy:
             share that no attack can break lies between the two.
     """
 
-    epsilons: np.ndarray
-    certified: np.ndarray
+    epsilons: Array
+    certified: Array
     accuracy: float
     samples: int
-    empirical: np.ndarray | None = None
+    empirical: Array | None = None
 
-    def beside(self, attacked):
-        """The same with the accuracy under attack beside it.
+    def beside(self, attacked: "Attack") -> "CertifiedAccuracy":
+        """A copy that has the accuracy under attack, too.
 
         Args:
-            attacked: An `Attack` on the same samples with their labels, which reached for every ε.
+            attacked: An `Attack` on the same samples with their labels, which was allowed every ε.
 
         Returns:
             A `CertifiedAccuracy`.
@@ -154,7 +162,7 @@ class CertifiedAccuracy:
         return dataclasses.replace(self, empirical=attacked.accuracy_at(self.epsilons))
 
 
-def check_epsilons(epsilons, owner="epsilons"):
+def check_epsilons(epsilons: ArrayLike, owner: str = "epsilons") -> Array:
     """Sizes of changes as a float64 array of shape (m,).
 
     Raises:

@@ -1,16 +1,23 @@
-"""Sizes that are not known: which of them may turn out to be 1 where another one is not.
+"""Unknown sizes: whether one of them can be 1 while another one is not.
 
 Backends broadcast an axis of length 1, which copies its entries. So two values of unknown sizes may be added only if
-neither size is 1 without the other. That is tried out: the graph states its shapes for many choices of the unknown
-sizes of its inputs. These are all sizes up to 41, of each input apart from the others; then larger ones, of all inputs
-together; and all between, where a size is 1 for inputs that are larger than 41. What is still 1 for inputs of size 4096
-is not believed, as it may be so for ever.
+both sizes are 1 together, or neither is. This is tested: the shapes of the graph are computed for many choices of the
+unknown sizes of its inputs. First, each input has all sizes up to 41, independently of the others. Then all inputs have
+the same, larger size. If a size is still 1 for inputs larger than 41, all sizes up to there are tested, too. If it is
+still 1 for inputs of size 4096, the test fails, since it may be 1 for all sizes.
 
-This relies on what holds for convolutions, poolings, padding and resampling: the size of an output does not fall where
-that of the input grows.
+This relies on a property of convolutions, poolings, padding and resampling: a larger input has no smaller output.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
+
+from lipviz.types import Shape
+
+if TYPE_CHECKING:
+    from lipviz.certification.merging import Flow
 
 _SMALL = 41  # a prime number
 _LARGE = (48, 64, 96, 128, 192, 256, 512, 1024, 4096)
@@ -22,15 +29,19 @@ class Shapes:
     Args:
         state: Function from the number of a choice to a tuple, or to None where the graph refuses those sizes.
         count: Number of unknown sizes.
-        before: The `Shapes` that `state` asks.
+        before: The `Shapes` that `state` depends on.
     """
 
-    def __init__(self, state, count, before=()):
+    def __init__(self, state: Callable[[int], Shape | None], count: int, before: Sequence["Shapes"] = ()):
         self.count = count
-        self._state, self._before, self._known = state, before, {}
+        self._state, self._before = state, before
+        self._known: dict[int, Shape | None] = {}
 
-    def at(self, choice):
-        """Shape of a choice, a tuple or None. Those before come first: a graph may be deeper than Python's calls."""
+    def at(self, choice: int) -> Shape | None:
+        """The shape for a choice, a tuple or None.
+
+        It needs no recursion, since a graph may be deeper than Python's stack: what it depends on is computed first.
+        """
         waiting = [self]
         while waiting and choice not in self._known:
             missing = [shapes for shapes in waiting[-1]._before if choice not in shapes._known]
@@ -45,15 +56,15 @@ class Shapes:
 def _size(place, choice):
     """Unknown size number `place` in a choice.
 
-    In the choices from 0 to 40 each takes the values from 1 to 41, in an order of its own; in those beyond, all are
-    equal to the choice.
+    In the choices from 0 to 40 each takes the values from 1 to 41, in an order of its own. In larger choices, all
+    are equal to the choice.
     """
     if choice >= _SMALL:
         return choice
     return 1 + ((place % (_SMALL - 1) + 1) * choice + 17 * place) % _SMALL
 
 
-def of_inputs(shapes):
+def of_inputs(shapes: Sequence[Shape]) -> list[Shapes]:
     """The `Shapes` of the inputs of a model.
 
     Args:
@@ -69,17 +80,20 @@ def of_inputs(shapes):
     return [Shapes(stated(axes), count) for axes in named]
 
 
-def behind(flows, args, kwargs, output_spec, output):
-    """The `Shapes` of what a step returns.
+def behind(
+    flows: list["Flow"], args: tuple[Any, ...], kwargs: dict[str, Any], output_spec: Callable[[Any], Any], output: int
+) -> Shapes:
+    """The `Shapes` of an output of a step.
 
     Args:
-        flows: What it takes, each with its `shapes` and its symbolic `tensor`.
-        args: Its arguments with these in them.
-        kwargs: Its named ones.
-        output_spec: Function of the pair of both, with symbolic tensors in the place of flows, that returns symbolic
-            tensors.
+        flows: The flows that it takes.
+        args: Its arguments, with the flows in them.
+        kwargs: Its keyword arguments.
+        output_spec: Function of the pair (args, kwargs), with symbolic tensors in the place of flows, that returns
+            symbolic tensors.
         output: Number of the output.
     """
+    before = [flow.shapes for flow in flows if flow.shapes is not None]
 
     def stated(choice):
         def known(leaf):
@@ -87,7 +101,7 @@ def behind(flows, args, kwargs, output_spec, output):
                 return leaf
             return keras.KerasTensor((leaf.tensor.shape[0], *leaf.shapes.at(choice)), leaf.tensor.dtype)
 
-        if any(flow.shapes.at(choice) is None for flow in flows):
+        if any(shapes.at(choice) is None for shapes in before):
             return None
         try:
             spec = output_spec(keras.tree.map_structure(known, (args, kwargs)))
@@ -96,11 +110,11 @@ def behind(flows, args, kwargs, output_spec, output):
         shape = tuple(keras.tree.flatten(spec)[output].shape)[1:]
         return None if None in shape else shape
 
-    return Shapes(stated, flows[0].shapes.count, [flow.shapes for flow in flows])
+    return Shapes(stated, before[0].count, before)
 
 
-def are_one_together(first, second, axis):
-    """Whether of two values neither has the size 1 on an axis where the other one has not, whatever sizes inputs have.
+def are_one_together(first: Shapes, second: Shapes, axis: int) -> bool:
+    """Whether two values have the size 1 on an axis only both together, for all sizes of the inputs.
 
     Args:
         first: `Shapes` of a value.
@@ -112,8 +126,8 @@ def are_one_together(first, second, axis):
 
     def are_ones(choice):
         """Whether each of the two is 1; None where the graph refuses the sizes."""
-        shapes = [shapes.at(choice) for shapes in (first, second)]
-        return None if None in shapes else [shape[axis] == 1 for shape in shapes]
+        one, other = first.at(choice), second.at(choice)
+        return None if one is None or other is None else [one[axis] == 1, other[axis] == 1]
 
     tried = {choice: are_ones(choice) for choice in (*range(_SMALL), *_LARGE)}
     known = [choice for choice in _LARGE if tried[choice] is not None]

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import lipviz
-from lipviz.certification import Certificate, LayerBound, certificate_file, certified_radius, certify, provenance
+from lipviz.certification import (
+    Certificate,
+    LayerBound,
+    certificate_file,
+    certified_radius,
+    certify,
+    provenance,
+    upper_bounds,
+)
 from lipviz.layers import GroupSort2, SpectralDense
 
 X = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
@@ -93,6 +101,15 @@ def test_the_settings_of_the_search_are_in_it(net, path):
     assert own["samples"]["sha256"] == provenance.data_of(samples).sha256
 
 
+def test_a_search_without_a_seed_is_saved_too(net, path, monkeypatch):
+    monkeypatch.setitem(upper_bounds._SEARCH, "steps", 1)
+    monkeypatch.setitem(upper_bounds._SEARCH, "starts", 2)
+    certificate = certify(net, seed=None)
+    assert 0 < certificate.lower_bound <= certificate.upper_bound
+    assert written(certificate, path)["search"]["seed"] is None
+    assert Certificate.load(path) == certificate
+
+
 @pytest.mark.parametrize("labels", [None, np.array([0, 1, 2, 0, 1])])
 def test_radii_go_with_it(labels, net, certificate, path):
     radii = certified_radius(net, X, labels, logit_error=1e-6)
@@ -156,7 +173,7 @@ def test_check_says_what_has_changed(change, words, net, certificate):
     assert len(found.differences) == len(words)
     for difference, start in zip(found.differences, words, strict=True):
         assert difference.startswith(start)
-    assert str(found).startswith("The certificate is not that of" if words else "The certificate speaks of this model.")
+    assert str(found).startswith("The certificate does not fit" if words else "The certificate fits this model.")
 
 
 def test_a_model_that_changes_after_certify_gets_no_certificate_of_its_own(net, path):
