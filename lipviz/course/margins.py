@@ -1,4 +1,4 @@
-"""Exercises on margins: what they certify, the loss HKR, and what its α trades."""
+"""Exercises on margins: what they certify, the loss HKR, and the effect of its α."""
 
 import math
 
@@ -75,16 +75,16 @@ LOSS = Exercise(
     ),
     hints=(
         "Two parts. KR is the mean of the positive outputs less that of the negative ones, and counts with a minus.",
-        f"The hinge is max(0, {_MARGIN / 2} - s), with s the output counted towards its own side: for negative points "
-        "turn the sign. Which of the four points pay?",
+        f"The hinge is max(0, {_MARGIN / 2} - s), with s the output, and for negative points minus the output. Which "
+        "of the four points have a hinge above 0?",
         f"KR is {_DISTANCE:g}. The four hinges are 0, {_MARGIN / 2 - _POSITIVE[1]:g}, 0 and "
         f"{_MARGIN / 2 + _NEGATIVE[1]:g}. Take {_ALPHA} times their mean, and subtract KR.",
     ),
     solution=_LOSS,
     explanation=(
-        f"{_ALPHA} · {(_LOSS + _DISTANCE) / _ALPHA:g} - {_DISTANCE:g} = {_LOSS:g}. The two points on their right side "
-        "and beyond half the margin pay nothing, and count for KR only. The two others are wrong, and pay for the way "
-        f"back to 0 and for the {_MARGIN / 2:g} beyond it."
+        f"{_ALPHA} · {(_LOSS + _DISTANCE) / _ALPHA:g} - {_DISTANCE:g} = {_LOSS:g}. The two points on the right side, "
+        "beyond half the margin, have a hinge of 0, and count for KR only. The two others are on the wrong side: their "
+        f"hinge is the distance to 0 plus {_MARGIN / 2:g}."
     ),
 )
 
@@ -104,7 +104,7 @@ ALPHA = Exercise(
         mistakes={
             "a": "The distance is what KR alone is best at. Which part of the loss does α weigh?",
             "c": "That is what a smaller α does.",
-            "d": "What does the hinge punish, if not points on the wrong side?",
+            "d": "The hinge penalizes points on the wrong side. A larger α counts it more.",
         },
     ),
     hints=(
@@ -115,15 +115,14 @@ ALPHA = Exercise(
     solution="b",
     explanation=(
         "At α = 100 all or nearly all test points are right, and the distance between the means falls from about 1.05 "
-        "to between 0.6 and 0.7, and with it the median certified radius. Accuracy and robustness are bought from each "
-        "other, and α is the price. The network does not forbid either: what a 1-Lipschitz network becomes is decided "
-        "by its loss."
+        "to between 0.6 and 0.7, and with it the median certified radius. More accuracy costs robustness, and α "
+        "sets the balance. The network allows both: the loss decides which 1-Lipschitz function it becomes."
     ),
 )
 
 
 def _judge_hkr(result: np.ndarray, outputs: np.ndarray, labels: np.ndarray, alpha: float, min_margin: float) -> str:
-    """Compares with sums over single points, and tells known mistakes."""
+    """Compares with sums over single points, and recognizes known mistakes."""
     if result.size != 1:
         return f"the result has {result.size} numbers, expected one."
     sides: list[list[float]] = [[], []]

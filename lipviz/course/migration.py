@@ -12,7 +12,7 @@ _MARGIN = 1.2
 
 
 def averaged_excess(n: int, k: int = _KERNEL) -> float:
-    """Norm that the averaged factor leaves of a convolution whose kernel's matrix keeps every patch's length.
+    """Norm of a convolution after its division by the averaged factor, if its kernel keeps the length of every patch.
 
     Stride 1, zero padding, an odd kernel, on images that are not smaller than the kernel.
 
@@ -144,7 +144,7 @@ def coverage(n: int, k: int, s: int) -> np.ndarray:
 
 
 def _judge_coverage(result: np.ndarray, n: int, k: int, s: int) -> str:
-    """Compares with the counts, and says which common slip gives what was returned."""
+    """Compares with the counts, and recognizes common mistakes."""
     right = coverage(n, k, s)
     if result.shape != (n,):
         return f"the shape is {result.shape}, expected {(n,)}: a count for each pixel."
