@@ -131,13 +131,13 @@ class ActivationProbe:
             self._pullback = Pullback(self._network, (points * shape[1], channels), shape[1])
         self.name = name or self._layer.name
 
-    def measure(self, angle: float | None = None, slope: float | None = None, seed: int = 0) -> ActivationShape:
+    def measure(self, angle: float | None = None, slope: float | None = None, seed: int | None = 0) -> ActivationShape:
         """Measure along a random line, and for two channels also on the plane.
 
         Args:
             angle: θ of a `Householder`, in radians; by default the present one of the layer. Other layers ignore it.
             slope: α of a `PReLUlip` or `PReLU` for negative inputs, in the same way.
-            seed: Seed of the line.
+            seed: Seed of the line; None draws another one each time.
 
         Returns:
             An `ActivationShape`.
@@ -177,7 +177,7 @@ def activation_shape(
     angle: float | None = None,
     slope: float | None = None,
     points: int = 201,
-    seed: int = 0,
+    seed: int | None = 0,
     name: str | None = None,
 ) -> ActivationShape:
     """Measure an activation once. `ActivationProbe` and its `measure` describe the arguments.

@@ -239,7 +239,7 @@ def sample_kernel(
     channels: int = 1,
     filters: int = 1,
     orthogonal: bool = False,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> Array:
     """Make a 2-D kernel whose matrix has the norm 1.
 
@@ -251,7 +251,7 @@ def sample_kernel(
         channels: Input channels.
         filters: Output channels.
         orthogonal: Whether to make all singular values of its matrix that are not zero 1, as Björck does.
-        seed: Seed of "random" and "smooth".
+        seed: Seed of "random" and "smooth"; None draws another kernel each time.
 
     Returns:
         A float64 array of shape (size, size, channels, filters).

@@ -161,7 +161,7 @@ def linear_regions(
     bounds: ArrayLike = ((-2.0, 2.0), (-2.0, 2.0)),
     resolution: int = 150,
     name: str | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> LinearRegions:
     """Find the regions of the plane on which a network of piecewise linear activations is affine.
 
@@ -176,7 +176,7 @@ def linear_regions(
         bounds: ((lowest, highest) of the first coordinate, those of the second).
         resolution: Number of grid points along each axis, at least 2.
         name: Name for titles; that of the model by default.
-        seed: Seed of the mixture.
+        seed: Seed of the mixture; None draws another one each time.
 
     Returns:
         A `LinearRegions`.
@@ -187,7 +187,7 @@ def linear_regions(
             tanh; if weights are not finite, or an argument is out of range.
     """
     check_planar(model)
-    seed = nm.check_seed("seed", seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     box = box_of(bounds, None)
     x0, x1, _ = grid_points(box, resolution)
     extent = box[:, 1] - box[:, 0]
@@ -196,7 +196,6 @@ def linear_regions(
     grid = _crossed(x0, x1)
     network = logits_model(model)
     count = logits(network, grid[:1]).shape[1]
-    rng = np.random.default_rng(seed)
     mixture = rng.standard_normal(count)
     size = np.abs(box).max()
     maps = _affine_maps(network, grid, mixture, size)

@@ -249,7 +249,9 @@ def gradient_history(measured: Iterable[GradientNorms], epochs: ArrayLike | None
 # --- through the layers ---
 
 
-def gradient_flow(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None, seed: int = 0) -> GradientFlow:
+def gradient_flow(
+    model: keras.Model, x: ArrayLike, output: ArrayLike | None = None, seed: int | None = 0
+) -> GradientFlow:
     """Follow a gradient back through one network: its norm at the output of each layer, relative to that at the end.
 
     Args:
@@ -258,7 +260,7 @@ def gradient_flow(model: keras.Model, x: ArrayLike, output: ArrayLike | None = N
         x: Samples of shape (n, ...), in the model's units.
         output: An integer or an array of shape (outputs,), see `GradientMeter`; None takes a random direction of the
             outputs for each sample.
-        seed: Seed of these directions.
+        seed: Seed of these directions; None draws other ones each time.
 
     Returns:
         A `GradientFlow`. It holds the places of all branches of the network, in the order of the graph.
@@ -267,14 +269,14 @@ def gradient_flow(model: keras.Model, x: ArrayLike, output: ArrayLike | None = N
         TypeError: See `GradientMeter`.
         ValueError: See `GradientMeter`; or if the model computes in a `call` of its own, or the direction is 0.
     """
-    seed = nm.check_seed("seed", seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     network, samples = float64_copy(model), checked_samples(model, x)
     check_varies(model)
     if not _has_graph(network):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
     size = outputs(network, samples[:1]).shape[1]
     if output is None:
-        covectors = unit_vectors(np.random.default_rng(seed).standard_normal((len(samples), size)))
+        covectors = unit_vectors(rng.standard_normal((len(samples), size)))
         words = "random directions"
     else:
         covectors, words = _covectors(output, size)

@@ -73,14 +73,14 @@ class LayerMeasurement:
         return None if self.k is None else bool(self.largest <= self.k * (1 + 1e-6))
 
 
-def measure_layer(layer: keras.Layer, samples: int = 300, seed: int = 0) -> LayerMeasurement:
+def measure_layer(layer: keras.Layer, samples: int = 300, seed: int | None = 0) -> LayerMeasurement:
     """Measure a built layer: its linear map, or its Jacobian at a random input.
 
     Args:
         layer: Keras layer with one input, of lipviz or plain, built for inputs of a known size. Inputs and outputs
             have at most 2048 entries each.
         samples: Number of random inputs for the gains.
-        seed: Seed of the inputs.
+        seed: Seed of the inputs; None draws other ones each time.
 
     Returns:
         A `LayerMeasurement`. Singular values are exact to about 1e-15·σ1 for layers with a kernel, poolings and

@@ -101,7 +101,7 @@ class TrainingLog:
 def used_extremes(model: keras.Model) -> dict[str, tuple[float, float]]:
     """Largest and smallest singular value of the kernel that each layer uses at inference.
 
-    Nothing is stored. Kernels of more than two axes count as the matrix (product of the others, out).
+    Nothing is stored. Kernels with more than two axes count as matrices of shape (product of the other axes, out).
 
     Args:
         model: Built Keras model, of lipviz or not.

@@ -1,6 +1,7 @@
 """Small networks for comparing activations: they are built, and trained on all samples at once."""
 
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -82,7 +83,9 @@ def toy_network(
 
 def check_weight_seed(seed: int) -> int:
     """Return a seed of weights as an int; ValueError unless it is one, from 0 to 2³¹ − 1, as initializers take."""
-    return nm.check_seed("seed", nm.check_count("seed", seed), most=2**31 - 1)
+    count = nm.check_count("seed", seed)
+    nm.check_seed("seed", count, most=2**31 - 1)
+    return count
 
 
 def _seed_power_iterations(model, seed):
@@ -101,7 +104,7 @@ def _dense(inputs, units, constrained, seed, bias):
         return keras.layers.Dense(units, kernel_initializer=keras.initializers.HeNormal(seed), bias_initializer=start)
     kernel = SpectralInitializer(base_initializer=keras.initializers.Orthogonal(seed=seed))
     # Björck has nothing to do on a kernel with one singular value, and takes time to compile.
-    needless = {"eps_bjorck": None} if min(inputs, units) == 1 else {}
+    needless: dict[str, Any] = {"eps_bjorck": None} if min(inputs, units) == 1 else {}
     return layers.SpectralDense(units, kernel_initializer=kernel, bias_initializer=start, **needless)
 
 
