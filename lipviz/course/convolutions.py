@@ -82,8 +82,8 @@ AVERAGE = Exercise(
     hints=(
         'Nothing needs computing by hand: move the slider "image size" and read the bar with the hatching.',
         "By code: set the state, then print `dict(zip(explorer.data.methods, explorer.data.after))`.",
-        f"Or compute it: pixels inside are in {_TAPS}² patches. On average along an axis it is {_TAPS} less 2/n, for n "
-        "pixels. Divide the one by the other.",
+        f"Or compute it: pixels inside are in {_TAPS}² patches. On average along an axis it is {_TAPS} minus 2/n, for "
+        "n pixels. Divide the one by the other.",
     ),
     solution=_SIXTEEN,
     explanation=(

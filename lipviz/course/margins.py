@@ -39,7 +39,8 @@ RADIUS = Exercise(
             abs(_OUTPUT) / _K / math.sqrt(2): (
                 "The √2 belongs to the difference of two logits, which can move against each other. Here is one output."
             ),
-            _OUTPUT / _K: "A radius has no sign: it is the magnitude of the output that has to be used up.",
+            _OUTPUT
+            / _K: "A radius has no sign. What counts is the magnitude of the output, which is its distance to 0.",
         },
     ),
     hints=(
@@ -74,7 +75,7 @@ LOSS = Exercise(
         },
     ),
     hints=(
-        "Two parts. KR is the mean of the positive outputs less that of the negative ones, and counts with a minus.",
+        "Two parts. KR is the mean of the positive outputs minus that of the negative ones, and has a minus sign.",
         f"The hinge is max(0, {_MARGIN / 2} - s), with s the output, and for negative points minus the output. Which "
         "of the four points have a hinge above 0?",
         f"KR is {_DISTANCE:g}. The four hinges are 0, {_MARGIN / 2 - _POSITIVE[1]:g}, 0 and "
@@ -180,8 +181,8 @@ WRITE = Exercise(
     id="margins.hkr",
     question=(
         "Write a function `hkr(outputs, labels, alpha, min_margin)` in NumPy that returns the loss HKR as one number: "
-        "α times the hinge, less KR. `outputs` is a float64 array of shape (n,), `labels` holds 0 and 1, each at least "
-        "once, in any order and not equally often. It is checked to 1e-9. Change nothing in place."
+        "α times the hinge, minus KR. `outputs` is a float64 array of shape (n,), `labels` holds 0 and 1, each at "
+        "least once, in any order and not equally often. It is checked to 1e-9. Change nothing in place."
     ),
     kind=Function(signature="hkr(outputs, labels, alpha, min_margin)", cases=_hkr_cases(), judge=_judge_hkr),
     hints=(

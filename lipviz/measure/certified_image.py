@@ -124,8 +124,8 @@ class ImageCertifier:
         if y is not None:
             right = self.radii.predicted == self._labels
             counted = np.where(right, self.radii.radii, 0.0)
-            counted = dataclasses.replace(self.radii, radii=counted, labels=self._labels)
-            self.curve = counted.accuracy_at(np.linspace(0, 1.05 * _largest(counted.radii), _CURVE))
+            known = dataclasses.replace(self.radii, radii=counted, labels=self._labels)
+            self.curve = known.accuracy_at(np.linspace(0, 1.05 * _largest(counted), _CURVE))
 
     def __len__(self) -> int:
         return len(self.x)

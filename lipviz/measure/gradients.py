@@ -30,7 +30,7 @@ _KERNELS = 2**25  # entries of random kernels, 256 MiB
 
 
 class _Samples:
-    """What all distributions over samples share: `norms`, whose last axis counts the samples."""
+    """Base class of distributions over samples: `norms` has one entry for each sample along its last axis."""
 
     norms: np.ndarray
 

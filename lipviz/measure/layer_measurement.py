@@ -37,7 +37,7 @@ class LayerMeasurement:
         spectrum: `LayerSpectrum` with the view "operator". Of a layer without a kernel, `raw` holds the singular values
             of the layer itself.
         has_kernel: Whether it has one.
-        is_linear: Whether it is a linear map and a shift; else the singular values are those of its Jacobian at one
+        is_linear: Whether it is an affine map; else the singular values are those of its Jacobian at one
             random input.
         k: The Lipschitz constant that the layer is asked to keep; None for layers without one.
         is_sound: Whether the layer says that it keeps k.

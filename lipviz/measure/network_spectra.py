@@ -140,7 +140,7 @@ def operator_spectra(
 
 
 def _linear_layers(target):
-    """`layers_with_kernel`, and separable convolutions, which have two."""
+    """`layers_with_kernel`, and separable convolutions, which have two kernels."""
     separable = [layer for layer in [target, *inner_layers(target)] if isinstance(layer, SEPARABLE)]
     if not separable or not target.built:
         return layers_with_kernel(target)
