@@ -14,7 +14,7 @@ _TOLERANCE = 1e-9
 
 
 def sort_pairs_backward(z: ArrayLike, gradient: ArrayLike) -> np.ndarray:
-    """Returns the gradient before GroupSort2, from the channels z that it sorts and the gradient behind it."""
+    """Returns the gradient at the input of GroupSort2, from its channels z and the gradient at its output."""
     order = np.argsort(np.reshape(z, (-1, 2)), axis=1)
     before = np.empty_like(order, dtype=float)
     np.put_along_axis(before, order, np.reshape(gradient, (-1, 2)), axis=1)
@@ -29,7 +29,7 @@ BACKWARD = Exercise(
     id="activations.backward",
     question=(
         f"Predict: GroupSort2 receives the four channels ({_words(_BEFORE)}) and sorts each pair of neighbours, the "
-        f"smaller one first. Behind it the gradient is ({_words(_GRADIENT)}). What is the gradient before it, with "
+        f"smaller one first. The gradient at its output is ({_words(_GRADIENT)}). What is the gradient with "
         "respect to the four channels?"
     ),
     kind=Array(tolerance=1e-6),

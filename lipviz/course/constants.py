@@ -97,14 +97,14 @@ NARROW = Exercise(
         f'Set `"units"` to {_UNITS} in `explorer.state = {{…}}`, run that cell and read the printed number.',
         f"The layer keeps the part of an input that lies in {_UNITS} of the {_INPUTS} directions, and drops the rest.",
         "A random input has about the same share of its squared length in every direction. How many of the "
-        f"{_INPUTS} shares are kept? Lengths go with the root.",
+        f"{_INPUTS} shares are kept? Take the root for lengths.",
     ),
     solution=math.sqrt(_UNITS / _INPUTS),
     explanation=(
         f"About √({_UNITS}/{_INPUTS}) = {math.sqrt(_UNITS / _INPUTS):.3f}. Singular values of 1 mean that what the "
         f"layer keeps has its full length; but {_INPUTS - _UNITS} of {_INPUTS} directions are dropped, since "
         f"{_UNITS} outputs cannot hold more.\n\n"
-        "The constant is 1 all the same: it speaks of the best direction, not of a typical one."
+        "The constant is still 1: it describes the best direction, not a typical one."
     ),
 )
 

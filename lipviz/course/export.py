@@ -121,7 +121,7 @@ TUNED = Exercise(
         "One step of Adam moves every entry by about its learning rate. Of 64 singular values that are all at 1, some "
         "go up and some go down, and the largest is one that goes up, by some 1e-4 here.\n\n"
         "No learning rate is small enough. What changes is only how soon the damage is seen: the certificate of the "
-        "file tells it at once, the accuracy never does."
+        "file shows it at once, the accuracy never does."
     ),
 )
 

@@ -166,8 +166,7 @@ COVERAGE = Exercise(
         "an array of n whole numbers. The kernel has k taps and the stride is s. Padding is Keras's same: there are "
         "⌈n / s⌉ patches; max((patches - 1) · s + k - n, 0) zeros are added in all, half of them (rounded down) "
         "before the row, the others after it.\n\n"
-        "One over the root of the largest count, taken for both axes, is what lipviz multiplies an orthogonal kernel "
-        "with."
+        "For both axes, lipviz multiplies an orthogonal kernel by one over the root of the largest count."
     ),
     kind=Function(
         signature="coverage(n, k, s)",

@@ -60,10 +60,11 @@ RADIUS = Exercise(
             ),
             _MARGIN / 2: (
                 "Within that radius the class is safe, but you can promise more. You let each logit move by "
-                "the whole perturbation. The vector moves by no more than that in all, so both logits cannot."
+                "the whole perturbation. The vector moves by no more than that in all, so the two "
+                "logits cannot both move that far."
             ),
             _MARGIN
-            * math.sqrt(2): "The factor √2 is right, but the faster the difference can fall, the smaller the radius.",
+            * math.sqrt(2): "The factor √2 is right, but a difference that falls faster gives a smaller radius.",
         },
     ),
     hints=(

@@ -110,7 +110,7 @@ DEVICES = Exercise(
     id="training.devices",
     question=(
         f"Change `DEVICES = 4` in the lesson to {_DEVICES} and run that cell again. What does it print as KR for "
-        f"{_DEVICES} devices, without labels that are weighed first?"
+        f"{_DEVICES} devices, where the labels are not weighed first?"
     ),
     kind=Number(
         tolerance=0.002,
