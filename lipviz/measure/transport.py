@@ -211,7 +211,7 @@ def _program(costs, a, b):
     if costs.size > _UNKNOWNS:
         raise ImportError(
             f"Clouds of {rows} and {columns} weighted or unequal points need the package POT: pip install POT. "
-            f"Without it, clouds may have {_UNKNOWNS} pairs of points at most, or equally many points of equal weight."
+            f"Without it, up to {_UNKNOWNS} pairs of points, or as many points of equal weight in both clouds."
         )
     out = sp.kron(sp.eye_array(rows), np.ones((1, columns)))
     into = sp.kron(np.ones((1, rows)), sp.eye_array(columns))
