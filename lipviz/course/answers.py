@@ -184,7 +184,7 @@ class Function:
         return _without_types(textwrap.dedent(inspect.getsource(solution)).strip())
 
     def _try(self, function, case) -> str:
-        """Runs the reader's function on one case; whatever it does becomes a sentence."""
+        """Runs the reader's function on one case. Says what went wrong, "" if nothing."""
         arguments = [np.copy(a) if isinstance(a, np.ndarray) else a for a in case.arguments]
         try:
             with np.errstate(all="ignore"):  # The report names the fault; warnings would only distract.

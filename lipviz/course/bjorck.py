@@ -162,7 +162,7 @@ def _write_cases() -> tuple[Case, ...]:
 
 
 def _judge_write(result: np.ndarray, w: np.ndarray, beta: float, iterations: int) -> str:
-    """Compares with the SVD W = U S Vᵀ, of which the iteration changes S alone, in the end to the identity."""
+    """Compares with the SVD W = U S Vᵀ: the iteration changes only S, which converges to the identity."""
     if result.shape != w.shape:
         return f"the shape is {result.shape}, expected {w.shape}."
     u, s, vt = np.linalg.svd(w, full_matrices=False)

@@ -32,7 +32,7 @@ LEFT = Exercise(
     ),
     hints=(
         "Sort the images into those that were wrong anyway, those that the attack broke, and the rest.",
-        "An attack that fails proves nothing. Which images are safe whatever the attack?",
+        "An attack that fails proves nothing. Which images are safe from every attack?",
         "Only the certified ones are safe for certain. In the worst case all others fall.",
     ),
     solution=_CERTIFIED,

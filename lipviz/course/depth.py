@@ -99,7 +99,7 @@ LEAKY = Exercise(
     explanation=(
         f"√((1² + 0.2²)/2) = {_LEAKY:.3f}, hardly more than ReLU's {_SHARE:.3f}: a leak of 0.2 carries only 0.04 of a "
         f"square. After 50 layers {_LEAKY**50:.0e} is left.\n\n"
-        "A leak helps against neurons that are dead for good, not against a gradient that fades."
+        "A leak helps against neurons that are always off, not against a gradient that fades."
     ),
 )
 

@@ -197,7 +197,7 @@ class TrainingMonitor(ConfiguredCallback):
             shown.append(Files(self.folder))
         return shown
 
-    # --- the end, whatever it is ---
+    # --- the end ---
 
     @contextlib.contextmanager
     def _working(self):

@@ -89,7 +89,8 @@ def kr_steps(
         x: First cloud, of shape (n, d).
         y: Second cloud, of shape (m, d).
         model: Built Keras model with inputs (batch, d) and outputs (batch, 1), trained in place, so that
-            `potential_field` can show it; it is compiled anew. None makes a `toy_network` from the next four arguments.
+            `potential_field` can show it; it is compiled again. None makes a `toy_network` from the next four
+            arguments.
         activation: See `toy_network`.
         width: See `toy_network`.
         depth: See `toy_network`.

@@ -188,7 +188,7 @@ def training(
     """Train on all samples at once with Adam, by one compiled step, and yield the losses every few steps.
 
     Args:
-        model: Built Keras model; it is compiled anew.
+        model: Built Keras model; it is compiled again.
         x: Samples of shape (n, ...).
         y: What the loss takes as labels.
         loss: Keras loss.
