@@ -9,8 +9,8 @@ In a notebook::
     course.hint("tour.compose")             # a hint without an answer
     course.solution("tour.compose")         # after the last hint, or a right answer
 
-Every call returns an object that shows itself in a notebook and in a terminal; no answer, however malformed,
-raises. Each lesson has a module here that declares its exercises.
+Every call returns an object that shows itself in a notebook and in a terminal. No answer raises an error, whatever
+it is. Each lesson has a module here that declares its exercises.
 """
 
 from lipviz.course import (

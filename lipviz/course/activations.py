@@ -14,7 +14,7 @@ _TOLERANCE = 1e-9
 
 
 def sort_pairs_backward(z: ArrayLike, gradient: ArrayLike) -> np.ndarray:
-    """Returns the gradient before GroupSort2, from the channels z that it sorts and the gradient behind it."""
+    """Returns the gradient at the input of GroupSort2, from its channels z and the gradient at its output."""
     order = np.argsort(np.reshape(z, (-1, 2)), axis=1)
     before = np.empty_like(order, dtype=float)
     np.put_along_axis(before, order, np.reshape(gradient, (-1, 2)), axis=1)
@@ -29,7 +29,7 @@ BACKWARD = Exercise(
     id="activations.backward",
     question=(
         f"Predict: GroupSort2 receives the four channels ({_words(_BEFORE)}) and sorts each pair of neighbours, the "
-        f"smaller one first. Behind it the gradient is ({_words(_GRADIENT)}). What is the gradient before it, with "
+        f"smaller one first. The gradient at its output is ({_words(_GRADIENT)}). What is the gradient with "
         "respect to the four channels?"
     ),
     kind=Array(tolerance=1e-6),
@@ -42,9 +42,9 @@ BACKWARD = Exercise(
     ),
     solution=sort_pairs_backward(_BEFORE, _GRADIENT),
     explanation=(
-        "A sort moves numbers about, so backwards it moves the entries of the gradient about: the first two swap, the "
-        f"last two stay. The length stays what it was, √{sum(g * g for g in _GRADIENT):g}.\n\n"
-        "A ReLU would have handed down (3, 0, 0, 2): the channels −1 and −3 are cut off, and the length falls to √13."
+        "A sort permutes numbers, so backwards it permutes the entries of the gradient: the first two swap, the last "
+        f"two stay. The length stays what it was, √{sum(g * g for g in _GRADIENT):g}.\n\n"
+        "A ReLU would have passed back (3, 0, 0, 2): the channels −1 and −3 are cut off, and the length falls to √13."
     ),
 )
 
@@ -52,13 +52,13 @@ STEEPNESS = Exercise(
     id="activations.steepness",
     question=(
         "A network with one number as its input, one hidden layer of ReLUs and one output computes "
-        "Σ vᵢ relu(wᵢ x + bᵢ) + c. It is held to be 1-Lipschitz by ‖w‖ ≤ 1 and ‖v‖ ≤ 1. It shall equal s·|x| for some "
-        "s > 0. What is the largest s that is possible, at any width?"
+        "Σ vᵢ relu(wᵢ x + bᵢ) + c. The constraints ‖w‖ ≤ 1 and ‖v‖ ≤ 1 make it 1-Lipschitz. It should equal s·|x| "
+        "for some s > 0. What is the largest s that is possible, at any width?"
     ),
     kind=Number(
         tolerance=1e-3,
         mistakes={
-            1.0: "So it would be for GroupSort2. Here, which neurons can be active on both sides of 0?",
+            1.0: "That is right for GroupSort2. Here, which neurons can be active on both sides of 0?",
             2.0: "The whole network is 1-Lipschitz, so s is at most 1 in any case.",
             math.sqrt(0.5): "Both vectors have to be shared between the two sides, w as well as v.",
             0.25: "You can have more: let half of each squared norm serve the right side, half the left.",
@@ -92,7 +92,7 @@ SLOPE = Exercise(
             1.0: "There it keeps lengths, but it is the identity. Look for another one.",
             0.0: "That is ReLU, which loses most.",
             0.25: "That is the slope that it starts with. Read the sentence for it.",
-            -0.5: "That bends more, but negative inputs are halved still.",
+            -0.5: "That bends more, but negative inputs are still halved.",
         },
     ),
     hints=(
@@ -117,7 +117,7 @@ def fold(s: float) -> np.ndarray:
 
 
 def _judge_fold(result: np.ndarray, s: float) -> str:
-    """Says what keeps two rows of weights from making s·|x| with norms of at most √|s|."""
+    """Says why two rows of weights do not make s·|x| with norms of at most √|s|."""
     if result.shape != (2, 2):
         return f"the shape is {result.shape}, expected (2, 2): a row w and a row v."
     w, v = np.asarray(result, float)
@@ -146,7 +146,7 @@ FOLD = Exercise(
         "Build s·|x| from a sort. The network multiplies a number x by a pair of weights w = (w₁, w₂), sorts the two "
         "products with GroupSort2, the smaller one first, and returns their scalar product with v = (v₁, v₂). Write a "
         "function `fold(s)` that takes a number s, not 0, and returns an array of shape (2, 2) with the rows w and v. "
-        "The network shall equal s·|x| for all x, and both rows have a norm of at most √|s|, so that the whole is "
+        "The network must equal s·|x| for all x, and both rows have a norm of at most √|s|, so that the whole is "
         "certified to be |s|-Lipschitz."
     ),
     kind=Function(
@@ -165,7 +165,7 @@ FOLD = Exercise(
         "Sorting (x, −x)·c gives (−c|x|, c|x|), and v = (−c, c) makes 2c²|x| of it; with c = √(|s|/2) that is "
         "|s|·|x|, and both norms are √|s|. The larger number alone, v = (0, 1), would need a w of norm √2: half of "
         "what the pair carries would be thrown away.\n\n"
-        "ReLU has no such second half to offer: where it cuts off, nothing comes through."
+        "A ReLU has no such second half: where it is off, it passes nothing."
     ),
 )
 

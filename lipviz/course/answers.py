@@ -28,7 +28,7 @@ class Answer(Protocol):
 
     @property
     def expects(self) -> str:
-        """What to hand over, as the object of "expected"."""
+        """The expected answer in words, to be read after "expected"."""
 
     def fault(self, answer: Any, solution: Any) -> str | None:
         """Says what is wrong with an answer: None if nothing, "" if there is nothing particular to say.
@@ -47,7 +47,7 @@ class Number:
 
     Attributes:
         tolerance: Largest accepted absolute difference from the solution; 0 for numbers that are counted.
-        mistakes: Wrong answers worth a word of their own, with that word.
+        mistakes: Known wrong answers, each with a comment.
     """
 
     tolerance: float
@@ -59,7 +59,7 @@ class Number:
         return f"a number, exact to ±{self.tolerance:g}" if self.tolerance else "a whole number"
 
     def fault(self, answer: Any, solution: Any) -> str | None:
-        """None within the tolerance, else the word on this mistake if there is one."""
+        """None within the tolerance, else the comment on this mistake, or ""."""
         value = _number(answer, self.expects)
         if abs(value - solution) <= self.tolerance:
             return None
@@ -76,7 +76,7 @@ class Choice:
 
     Attributes:
         options: Text of each option by its key, such as ``{"a": "it grows", "b": "it shrinks"}``.
-        mistakes: A word on each wrong key that deserves one.
+        mistakes: Comments on some of the wrong keys.
     """
 
     options: Mapping[str, str]
@@ -88,7 +88,7 @@ class Choice:
         return "one of " + ", ".join(f'"{key}" ({text})' for key, text in self.options.items())
 
     def fault(self, answer: Any, solution: Any) -> str | None:
-        """None for the key of the solution, else the word on this key if there is one."""
+        """None for the key of the solution, else the comment on this key, or ""."""
         key = answer.strip().lower() if isinstance(answer, str) else None
         if key is None or key not in self.options:
             raise AnswerFormatError(f"Expected {self.expects}; received {describe(answer)}.")
@@ -134,8 +134,8 @@ class Case:
     """Arguments on which a function is tried.
 
     Attributes:
-        name: What they are, to be read after "on".
-        arguments: The positional arguments; arrays among them are handed over as copies.
+        name: Description of the arguments, to be read after "on".
+        arguments: The positional arguments; arrays among them are passed as copies.
     """
 
     name: str
@@ -148,7 +148,7 @@ class Function:
 
     Attributes:
         signature: How it is called, such as ``"scale(w, k)"``.
-        cases: What it is tried on, easiest first: a wrong answer is explained on the first case that fails.
+        cases: Cases on which it is tried, the easiest first: the first case that fails explains a wrong answer.
         judge: Takes the returned array and the arguments of a case and says what is wrong, "" if nothing.
     """
 
@@ -165,7 +165,7 @@ class Function:
         """None if every case passes, else what went wrong on the first that fails, and which others fail."""
         if not callable(answer):
             raise AnswerFormatError(
-                f"Expected {self.expects}; received {describe(answer)}. Hand over the function itself, "
+                f"Expected {self.expects}; received {describe(answer)}. Pass the function itself, "
                 "without parentheses after its name."
             )
         faults = {case.name: fault for case in self.cases if (fault := self._try(answer, case))}
@@ -184,10 +184,10 @@ class Function:
         return _without_types(textwrap.dedent(inspect.getsource(solution)).strip())
 
     def _try(self, function, case) -> str:
-        """Runs the reader's function on one case; whatever it does becomes a sentence."""
+        """Runs the reader's function on one case. Says what went wrong, "" if nothing."""
         arguments = [np.copy(a) if isinstance(a, np.ndarray) else a for a in case.arguments]
         try:
-            with np.errstate(all="ignore"):  # The report says it; warnings beside it would only distract.
+            with np.errstate(all="ignore"):  # The report names the fault; warnings would only distract.
                 returned = function(*arguments)
         except NotImplementedError as error:
             raise AnswerFormatError(f"Expected {self.expects}; yours is not written yet.") from error
@@ -232,7 +232,7 @@ def describe(answer: Any) -> str:
     try:
         one_line = " ".join(reprlib.repr(answer).split())
         return f"`{one_line}` ({type(answer).__name__})"
-    except Exception:  # A __repr__ of the reader's own.
+    except Exception:  # The reader's own __repr__ may fail.
         return f"an object of type {type(answer).__name__}"
 
 

@@ -63,7 +63,7 @@ STEP = Exercise(
     explanation=(
         f"{1 + _BETA} · {_PREDICTED} - {_BETA} · {_PREDICTED}³ = {step(_PREDICTED)}. With W = U S Vᵀ one "
         f"step gives U ({1 + _BETA} S - {_BETA} S³) Vᵀ: the singular vectors stay, and each singular value "
-        "follows its own scalar recurrence, blind to the others. That is why the slowest one decides how "
+        "follows its own scalar recurrence, independently of the others. That is why the slowest one decides how "
         "many steps you need."
     ),
 )
@@ -90,9 +90,9 @@ ITERATIONS = Exercise(
     solution=_COUNT,
     explanation=(
         f"{_COUNT} steps: {', '.join(f'{s:.4f}' for s in _PATH)}. Most of them are spent on growing, by a "
-        "factor of at most 1.5 each, and that takes the longer the smaller the value is; the last digits "
-        "come in one or two steps.\n\n"
-        "So the number of iterations that a kernel needs is a matter of its smallest singular value."
+        "factor of at most 1.5 each, so a smaller value takes longer; the last digits come in one or two "
+        "steps.\n\n"
+        "So the smallest singular value of a kernel decides how many iterations it needs."
     ),
 )
 
@@ -162,7 +162,7 @@ def _write_cases() -> tuple[Case, ...]:
 
 
 def _judge_write(result: np.ndarray, w: np.ndarray, beta: float, iterations: int) -> str:
-    """Compares with the SVD W = U S Vᵀ, of which the iteration changes S alone, in the end to the identity."""
+    """Compares with the SVD W = U S Vᵀ: the iteration changes only S, which converges to the identity."""
     if result.shape != w.shape:
         return f"the shape is {result.shape}, expected {w.shape}."
     u, s, vt = np.linalg.svd(w, full_matrices=False)
@@ -183,7 +183,7 @@ WRITE = Exercise(
     id="bjorck.write",
     question=(
         "Write a function `bjorck(w, beta, iterations)` in NumPy that applies the step "
-        "W ← (1 + β) W - β W Wᵀ W to a float64 matrix, as often as `iterations` says, and returns the "
+        "W ← (1 + β) W - β W Wᵀ W to a float64 matrix `iterations` times, and returns the "
         "result. W has a spectral norm of 1 and may be tall or wide; do not change it in place. The result "
         "is compared to 1e-8 with what the singular value decomposition W = U S Vᵀ predicts: U Vᵀ after many "
         "steps."
@@ -199,7 +199,7 @@ WRITE = Exercise(
     explanation=(
         "The step needs nothing but products of matrices, which GPUs do fast and every framework "
         "differentiates. The singular value decomposition that it replaces is slow there, and its derivative "
-        "breaks down where singular values coincide: at orthogonal matrices, of all places.\n\n"
+        "breaks down where singular values coincide, and at orthogonal matrices all of them do.\n\n"
         "The limit U Vᵀ is the polar factor of W: of all matrices with orthonormal columns (rows, if W is "
         "wide) the closest to W in Frobenius norm."
     ),

@@ -17,8 +17,8 @@ LEFT = Exercise(
     question=(
         f"Of {_IMAGES} test images a network classifies {_RIGHT} correctly. For {_DOUBTFUL} of these the certified "
         "radius is at most 0.5, for the others it is larger. Under an attack with changes of size up to 0.5, "
-        f"{_ATTACKED} images are still classified correctly. How many could some cleverer attack of that size leave "
-        "correctly classified, in the worst case that you cannot rule out?"
+        f"{_ATTACKED} images are still classified correctly. In the worst case that these numbers allow, how many "
+        "images does a better attack of that size leave correctly classified?"
     ),
     kind=Number(
         tolerance=0,
@@ -26,18 +26,18 @@ LEFT = Exercise(
             _ATTACKED: "That is what this one attack left. Another attack may find what this one missed.",
             _RIGHT: "That is without any change of the images.",
             0: "Some images are certified: no attack of that size can change their class.",
-            _ATTACKED - _CERTIFIED: "These are the images that nobody knows about. What becomes of the certified ones?",
+            _ATTACKED - _CERTIFIED: "Nothing is known about these images. What becomes of the certified ones?",
             _ATTACKED - _DOUBTFUL: "Some of the doubtful images are among those that the attack broke already.",
         },
     ),
     hints=(
         "Sort the images into those that were wrong anyway, those that the attack broke, and the rest.",
-        "An attack that fails proves nothing. Which images are safe whatever the attack?",
+        "An attack that fails proves nothing. Which images are safe from every attack?",
         "Only the certified ones are safe for certain. In the worst case all others fall.",
     ),
     solution=_CERTIFIED,
     explanation=(
-        "The certified images stay right under every change up to 0.5, so that no attack leaves fewer. The "
+        "The certified images stay right under every change up to 0.5, so no attack leaves fewer. The "
         f"{_ATTACKED} of the attack bound the truth from above; the {_ATTACKED - _CERTIFIED} images between the two "
         "are undecided. Better attacks lower the upper number, better certificates raise the lower one."
     ),
@@ -111,8 +111,8 @@ TAU = Exercise(
     solution=_mean_radius(_TAU),
     explanation=(
         f"With τ = 100 the mean certified radius is {_mean_radius(_TAU):.2f}, with τ = 1 it is "
-        f"{_mean_radius(_FIRST_TAU):.2f}: once an image is right by a hundredth, a cross-entropy at that scale is "
-        "content, and stops asking for margin."
+        f"{_mean_radius(_FIRST_TAU):.2f}: once the margin of an image is a few hundredths, a cross-entropy with "
+        "such a τ is nearly 0, and does not ask for more margin."
     ),
 )
 

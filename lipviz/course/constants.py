@@ -24,7 +24,7 @@ KINK = Exercise(
         tolerance=1e-3,
         mistakes={
             _SLOPES[0] - _SLOPES[1]: "That is the sum, as if both ReLUs could be active at once. Can they?",
-            _PRODUCT: "That is the product of the norms of both layers: a bound that holds, but not the smallest one.",
+            _PRODUCT: "That is the product of the norms of both layers: an upper bound, but not the smallest one.",
             math.hypot(*_OUT): "That is the norm of the last layer's weights. Draw the graph instead.",
             _SLOPES[0]: "Look at the graph on the left of 0 as well.",
             _OUT[1]: "Of the left piece you forgot the 2 inside of the ReLU.",
@@ -42,7 +42,7 @@ KINK = Exercise(
         f"The slope is {_SLOPES[0]:g} on the right and −{-_SLOPES[1]:g} on the left, so no secant is steeper than "
         f"{max(map(abs, _SLOPES)):g}, and those on the left are as steep as that.\n\n"
         f"The product of the norms of its layers, ‖(1, −2)‖ · ‖(3, 2)‖ = {_PRODUCT:.2f}, is a true bound about twice "
-        "too large. It believes that both ReLUs are active at once. Such losses multiply with every layer."
+        "too large. It assumes that both ReLUs are active at once. Such excess factors multiply with every layer."
     ),
 )
 
@@ -82,8 +82,8 @@ NARROW = Exercise(
     id="constants.narrow",
     question=(
         f"Change the cell below: let the layer have {_INPUTS} inputs and {_UNITS} units in place of 64. All of its "
-        f"singular values are 1 still, and there are {_UNITS} of them. Guess the median stretch of random inputs, then "
-        "run the cell and hand over that number."
+        f"singular values are still 1, and there are {_UNITS} of them. Guess the median stretch of random inputs, then "
+        "run the cell and answer with that number."
     ),
     kind=Number(
         tolerance=0.02,
@@ -97,14 +97,14 @@ NARROW = Exercise(
         f'Set `"units"` to {_UNITS} in `explorer.state = {{…}}`, run that cell and read the printed number.',
         f"The layer keeps the part of an input that lies in {_UNITS} of the {_INPUTS} directions, and drops the rest.",
         "A random input has about the same share of its squared length in every direction. How many of the "
-        f"{_INPUTS} shares are kept? Lengths go with the root.",
+        f"{_INPUTS} shares are kept? Take the root for lengths.",
     ),
     solution=math.sqrt(_UNITS / _INPUTS),
     explanation=(
         f"About √({_UNITS}/{_INPUTS}) = {math.sqrt(_UNITS / _INPUTS):.3f}. Singular values of 1 mean that what the "
-        f"layer keeps, it keeps at full length; but {_INPUTS - _UNITS} of {_INPUTS} directions are dropped, since "
+        f"layer keeps has its full length; but {_INPUTS - _UNITS} of {_INPUTS} directions are dropped, since "
         f"{_UNITS} outputs cannot hold more.\n\n"
-        "The constant is 1 all the same: it speaks of the best direction, not of a typical one."
+        "The constant is still 1: it describes the best direction, not a typical one."
     ),
 )
 
@@ -117,7 +117,7 @@ def steepest(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _largest_by_rows(x, y):
-    """The same another way: row by row, with squares."""
+    """The same, computed in another way: row by row, with squares."""
     best = 0.0
     for i in range(len(x) - 1):
         runs = np.sum((x[i + 1 :] - x[i]) ** 2, axis=1)
@@ -127,7 +127,7 @@ def _largest_by_rows(x, y):
 
 
 def _judge_steepest(result: np.ndarray, x: np.ndarray, y: np.ndarray) -> str:
-    """Says what keeps ``result`` from being the largest ratio over all pairs of different samples."""
+    """Says why ``result`` is not the largest ratio over all pairs of different samples."""
     if result.size != 1:
         return f"it returned {result.size} numbers, expected one: the largest ratio."
     value, expected = float(result.reshape(())), _largest_by_rows(x, y)

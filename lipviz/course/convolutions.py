@@ -76,14 +76,14 @@ AVERAGE = Exercise(
             norm_after_average(_TAPS, 8): f"That is the norm at the explorer's own size, 8 × 8. Set it to {_IMAGE}.",
             norm_after_average(_TAPS, 4): "That is the norm at 4 × 4, as in the lesson.",
             norm_after_average(_TAPS, 28): "That is the norm at 28 × 28.",
-            1 / _SIXTEEN: "That is the claim over the norm. What is left of the norm is the other way round.",
+            1 / _SIXTEEN: "That is the claim divided by the norm. Divide the norm by the claim.",
         },
     ),
     hints=(
         'Nothing needs computing by hand: move the slider "image size" and read the bar with the hatching.',
         "By code: set the state, then print `dict(zip(explorer.data.methods, explorer.data.after))`.",
-        f"Or compute it: pixels inside are in {_TAPS}² patches. On average along an axis it is {_TAPS} less 2/n, for n "
-        "pixels. Divide the one by the other.",
+        f"Or compute it: pixels inside are in {_TAPS}² patches. On average along an axis it is {_TAPS} minus 2/n, for "
+        "n pixels. Divide the one by the other.",
     ),
     solution=_SIXTEEN,
     explanation=(
@@ -107,14 +107,14 @@ def convolution_matrix(kernel: np.ndarray, n: int) -> np.ndarray:
 
 
 def by_unit_images(kernel: np.ndarray, n: int) -> np.ndarray:
-    """The same by another way: what `np.correlate` makes of each single pixel."""
+    """The same, computed in another way: `np.correlate` of each single pixel."""
     reach = len(kernel) // 2
     padded = [np.pad(image, reach) for image in np.eye(n)]
     return np.stack([np.correlate(image, kernel, mode="valid") for image in padded], axis=1)
 
 
 def _judge_matrix(result: np.ndarray, kernel: np.ndarray, n: int) -> str:
-    """Compares with what the convolution does to each single pixel, and tells known mistakes."""
+    """Compares with what the convolution does to each single pixel, and recognizes known mistakes."""
     if result.shape != (n, n):
         return f"the shape is {result.shape}, expected {(n, n)}: as many outputs as pixels."
     expected = by_unit_images(kernel, n)
@@ -124,7 +124,7 @@ def _judge_matrix(result: np.ndarray, kernel: np.ndarray, n: int) -> str:
     for tap, weight in enumerate(kernel):
         circular += weight * np.roll(np.eye(n), tap - reach, axis=1)
     mistakes = (
-        (expected.T, "the kernel is turned round, or the matrix transposed: layers multiply without turning it round."),
+        (expected.T, "the kernel is flipped, or the matrix transposed: layers do not flip the kernel."),
         (circular, "the kernel wraps around at the border, as an FFT has it. Beyond the border there are zeros."),
     )
     word = next((word for wrong, word in mistakes if np.allclose(result, wrong, rtol=0, atol=_TOLERANCE)), "")

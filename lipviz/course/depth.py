@@ -54,7 +54,7 @@ LOST = Exercise(
     kind=Number(
         tolerance=0,
         mistakes={
-            (_SIDE // _WINDOW) ** 2: "So many numbers come out. How many directions are behind them?",
+            (_SIDE // _WINDOW) ** 2: "That is how many numbers come out. How many directions are lost?",
             _SIDE**2: "Then nothing at all would come through.",
             _WINDOW**2 - 1: "That is right for a single window. How many windows are there?",
         },
@@ -69,7 +69,7 @@ LOST = Exercise(
         f"{_SIDE**2} pixels go in and {(_SIDE // _WINDOW) ** 2} averages come out, so {_LOST} directions are lost: "
         "three in each window. A checkerboard is one of them.\n\n"
         "No factor in front of the average brings them back. Invertible down-sampling keeps them as channels, and "
-        "leaves it to the training what to forget."
+        "training decides which of them to ignore."
     ),
 )
 
@@ -78,7 +78,7 @@ LEAKY = Exercise(
     question=(
         'Change the cell below: put "leaky_relu" in place of "relu". It multiplies a negative input by 0.2 instead of '
         "by 0. Which share of a gradient does a layer pass on? (The cell prints the median after 50 layers, to the "
-        "power of 1/50.) Guess first: does the leak mend it?"
+        "power of 1/50.) Guess first: does the leak solve the problem?"
     ),
     kind=Number(
         tolerance=0.01,
@@ -91,7 +91,7 @@ LEAKY = Exercise(
     ),
     hints=(
         'Only the word after `"first":` changes. The number is printed when the cell has run.',
-        "By thought: half of the entries of a gradient keep their size, half are multiplied by 0.2. What becomes of "
+        "By reasoning: half of the entries of a gradient keep their size, half are multiplied by 0.2. What becomes of "
         "the sum of squares?",
         "The root of the mean of 1² and 0.2².",
     ),
@@ -99,7 +99,7 @@ LEAKY = Exercise(
     explanation=(
         f"√((1² + 0.2²)/2) = {_LEAKY:.3f}, hardly more than ReLU's {_SHARE:.3f}: a leak of 0.2 carries only 0.04 of a "
         f"square. After 50 layers {_LEAKY**50:.0e} is left.\n\n"
-        "A leak helps against neurons that are dead for good, not against a gradient that fades."
+        "A leak helps against neurons that are always off, not against a gradient that fades."
     ),
 )
 
@@ -112,13 +112,13 @@ def downsample(x: np.ndarray, p: int) -> np.ndarray:
 
 
 def _judge_downsample(result: np.ndarray, x: np.ndarray, p: int) -> str:
-    """Says what keeps the result from holding each window of an image as one pixel, in any order of channels."""
+    """Says why the result does not hold each window of an image as one pixel, in any order of channels."""
     height, width, channels = x.shape
     expected = (height // p, width // p, p * p * channels)
     if result.shape != expected:
         return f"the shape is {result.shape}, expected {expected}."
     if not np.array_equal(np.sort(result, axis=None), np.sort(x, axis=None)):
-        return "its entries are not those of the image, each once: nothing shall be computed, only moved."
+        return "its entries are not those of the image, each once: entries must only be moved, not changed."
     for i in range(height // p):
         for j in range(width // p):
             window = x[i * p : (i + 1) * p, j * p : (j + 1) * p]

@@ -20,7 +20,7 @@ BEYOND = Exercise(
         mistakes={
             0.0: "The score is 0 after one such step. You went on.",
             _SCORE - _TIMES: f"The step is {_TIMES} f(x) long, not {_TIMES}.",
-            -_TIMES * _SCORE: "By that much the score falls. From where?",
+            -_TIMES * _SCORE: "The score falls by that much. From which value?",
             _SCORE * (1 + _TIMES): "You walked uphill. Mind the minus sign.",
         },
     ),
@@ -33,7 +33,7 @@ BEYOND = Exercise(
     explanation=(
         f"{_SCORE} - {_TIMES} · {_SCORE} = {_SCORE - _TIMES * _SCORE:g}. One step of length f(x) reaches the boundary, "
         "a second one the mirrored score, a third one goes further into the other class.\n\n"
-        "The norm 1 makes scores and distances the same thing, so that you can say beforehand where you will be. In a "
+        "With a norm of 1, scores and distances are the same, so you can say beforehand where you will be. In a "
         "real network the gradient turns a little on the way: the walk then has to correct itself, and is longer."
     ),
 )
@@ -84,7 +84,7 @@ RELU = Exercise(
             "d": "all of them are 0",
         },
         mistakes={
-            "a": "Did the layers really change? A ReLU lets pass the gradients of positive entries only.",
+            "a": "Did the layers really change? A ReLU passes only the gradients of positive entries.",
             "c": "A ReLU never stretches a distance either, so the network is still 1-Lipschitz.",
             "d": "Some entries are positive, and a ReLU lets their gradients pass.",
         },
@@ -100,8 +100,8 @@ RELU = Exercise(
         "With slopes of 0 and 1 a ReLU keeps the bound, so no norm exceeds 1; but wherever an entry is negative, its "
         "share of the gradient is lost. A sort permutes the entries of the gradient and loses nothing.\n\n"
         "Then |f| is still a certificate, but the step f ∇f falls short of the boundary, and the walk is longer: "
-        "the promise is kept, and less of it is used. Training fights for every bit of slope, so that little is lost "
-        "in this shallow network; with more layers it adds up."
+        "the certificate still holds, but the boundary is farther away than it says. Training keeps as much slope as "
+        "it can, so little is lost in this shallow network; with more layers it adds up."
     ),
 )
 
@@ -115,7 +115,7 @@ def walk(x: np.ndarray, score: np.ndarray, gradient: np.ndarray, goal: float) ->
 
 
 def _judge_walk(result: np.ndarray, x: np.ndarray, score: np.ndarray, gradient: np.ndarray, goal: float) -> str:
-    """Says what keeps a batch of samples from being one Newton step away from ``x``."""
+    """Says why a batch of samples is not one Newton step away from ``x``."""
     if result.shape != x.shape:
         return f"the shape is {result.shape}, expected that of x, {x.shape}."
     expected = walk(x, score, gradient, goal)

@@ -14,7 +14,7 @@ _BITS = 8  # significant binary digits of bfloat16
 
 
 def rounded(values: ArrayLike, bits: int = _BITS) -> np.ndarray:
-    """Rounds numbers to the nearest with so many significant binary digits."""
+    """Rounds numbers to the nearest with `bits` significant binary digits."""
     mantissas, exponents = np.frexp(values)
     return np.ldexp(np.round(mantissas * 2.0**bits) / 2.0**bits, exponents)
 
@@ -31,7 +31,7 @@ _ENTRY = 1 / math.sqrt(_ENTRIES)
 RADIUS = Exercise(
     id="export.radius",
     question=(
-        f"A file was trained on after its export; its Lipschitz constant is {_BOUND} now. For an image its largest "
+        f"An exported model was trained further; its Lipschitz constant is now {_BOUND}. For an image its largest "
         f"logit is {_TOP}, the runner-up {_RUNNER_UP}. What is the largest radius, in Euclidean distance, that these "
         "numbers certify?"
     ),
@@ -52,10 +52,10 @@ RADIUS = Exercise(
     ),
     solution=_MARGIN / (math.sqrt(2) * _BOUND),
     explanation=(
-        f"({_TOP} - {_RUNNER_UP}) / (√2 · {_BOUND}) = {_MARGIN / (math.sqrt(2) * _BOUND):.4f}. Who divides by the old "
-        f"constant 1 promises {_MARGIN / math.sqrt(2):.4f}, a quarter more than can be proved, and nothing in the "
-        "predictions gives it away.\n\n"
-        "So the constant has to be that of the very weights that are served."
+        f"({_TOP} - {_RUNNER_UP}) / (√2 · {_BOUND}) = {_MARGIN / (math.sqrt(2) * _BOUND):.4f}. Dividing by the old "
+        f"constant 1 would promise {_MARGIN / math.sqrt(2):.4f}, a quarter more than can be proved, and the "
+        "predictions would not show the error.\n\n"
+        "So the constant has to be that of exactly the weights that are used."
     ),
 )
 
@@ -85,7 +85,7 @@ BFLOAT16 = Exercise(
         f"{column_norm(_ENTRIES):.6f}. Rounding to the nearest moves an entry by up to 2^-8 = {2.0**-8:.4f} of itself, "
         "and here all entries go the same way.\n\n"
         "In a large matrix some entries go up and some down, and much of the damage cancels. But singular values that "
-        "were all at 1 are spread to both sides of it, and it is the largest that counts."
+        "were all 1 are then spread to both sides of 1, and the largest one counts."
     ),
 )
 
@@ -110,7 +110,7 @@ TUNED = Exercise(
         },
     ),
     hints=(
-        "Is there anything in a plain `Dense` layer that knows of a constraint?",
+        "Does anything in a plain `Dense` layer keep a constraint?",
         "Before the step, all singular values are 1 but for a few millionths. Adam moves every entry by about its "
         "learning rate in the first step. How could the largest singular value not go up?",
         "The step is a matrix with entries of about ±1e-5. The norm of a 128×64 matrix of such entries is between 1e-4 "
@@ -121,7 +121,7 @@ TUNED = Exercise(
         "One step of Adam moves every entry by about its learning rate. Of 64 singular values that are all at 1, some "
         "go up and some go down, and the largest is one that goes up, by some 1e-4 here.\n\n"
         "No learning rate is small enough. What changes is only how soon the damage is seen: the certificate of the "
-        "file tells it at once, the accuracy never does."
+        "file shows it at once, the accuracy never does."
     ),
 )
 
@@ -141,7 +141,7 @@ _SLACK = 1e-12  # for the rounding of the norm itself
 
 
 def _judge_shrink(result: np.ndarray, w: np.ndarray) -> str:
-    """Says what keeps ``result`` from being a sound float16 version of ``w``."""
+    """Says why ``result`` is not a sound float16 version of ``w``."""
     if result.shape != w.shape:
         return f"the shape is {result.shape}, expected {w.shape}."
     values = result.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Exercises on margins: what they certify, the loss HKR, and what its α trades."""
+"""Exercises on margins: what they certify, the loss HKR, and the effect of its α."""
 
 import math
 
@@ -39,7 +39,8 @@ RADIUS = Exercise(
             abs(_OUTPUT) / _K / math.sqrt(2): (
                 "The √2 belongs to the difference of two logits, which can move against each other. Here is one output."
             ),
-            _OUTPUT / _K: "A radius has no sign: it is the magnitude of the output that has to be used up.",
+            _OUTPUT
+            / _K: "A radius has no sign. What counts is the magnitude of the output, which is its distance to 0.",
         },
     ),
     hints=(
@@ -74,17 +75,17 @@ LOSS = Exercise(
         },
     ),
     hints=(
-        "Two parts. KR is the mean of the positive outputs less that of the negative ones, and counts with a minus.",
-        f"The hinge is max(0, {_MARGIN / 2} - s), with s the output counted towards its own side: for negative points "
-        "turn the sign. Which of the four points pay?",
+        "Two parts. KR is the mean of the positive outputs minus that of the negative ones, and has a minus sign.",
+        f"The hinge is max(0, {_MARGIN / 2} - s), with s the output, and for negative points minus the output. Which "
+        "of the four points have a hinge above 0?",
         f"KR is {_DISTANCE:g}. The four hinges are 0, {_MARGIN / 2 - _POSITIVE[1]:g}, 0 and "
         f"{_MARGIN / 2 + _NEGATIVE[1]:g}. Take {_ALPHA} times their mean, and subtract KR.",
     ),
     solution=_LOSS,
     explanation=(
-        f"{_ALPHA} · {(_LOSS + _DISTANCE) / _ALPHA:g} - {_DISTANCE:g} = {_LOSS:g}. The two points on their right side "
-        "and beyond half the margin pay nothing, and count for KR only. The two others are wrong, and pay for the way "
-        f"back to 0 and for the {_MARGIN / 2:g} beyond it."
+        f"{_ALPHA} · {(_LOSS + _DISTANCE) / _ALPHA:g} - {_DISTANCE:g} = {_LOSS:g}. The two points on the right side, "
+        "beyond half the margin, have a hinge of 0, and count for KR only. The two others are on the wrong side: their "
+        f"hinge is the distance to 0 plus {_MARGIN / 2:g}."
     ),
 )
 
@@ -104,7 +105,7 @@ ALPHA = Exercise(
         mistakes={
             "a": "The distance is what KR alone is best at. Which part of the loss does α weigh?",
             "c": "That is what a smaller α does.",
-            "d": "What does the hinge punish, if not points on the wrong side?",
+            "d": "The hinge penalizes points on the wrong side. A larger α counts it more.",
         },
     ),
     hints=(
@@ -115,15 +116,14 @@ ALPHA = Exercise(
     solution="b",
     explanation=(
         "At α = 100 all or nearly all test points are right, and the distance between the means falls from about 1.05 "
-        "to between 0.6 and 0.7, and with it the median certified radius. Accuracy and robustness are bought from each "
-        "other, and α is the price. The network does not forbid either: what a 1-Lipschitz network becomes is decided "
-        "by its loss."
+        "to between 0.6 and 0.7, and with it the median certified radius. More accuracy costs robustness, and α "
+        "sets the balance. The network allows both: the loss decides which 1-Lipschitz function it becomes."
     ),
 )
 
 
 def _judge_hkr(result: np.ndarray, outputs: np.ndarray, labels: np.ndarray, alpha: float, min_margin: float) -> str:
-    """Compares with sums over single points, and tells known mistakes."""
+    """Compares with sums over single points, and recognizes known mistakes."""
     if result.size != 1:
         return f"the result has {result.size} numbers, expected one."
     sides: list[list[float]] = [[], []]
@@ -181,8 +181,8 @@ WRITE = Exercise(
     id="margins.hkr",
     question=(
         "Write a function `hkr(outputs, labels, alpha, min_margin)` in NumPy that returns the loss HKR as one number: "
-        "α times the hinge, less KR. `outputs` is a float64 array of shape (n,), `labels` holds 0 and 1, each at least "
-        "once, in any order and not equally often. It is checked to 1e-9. Change nothing in place."
+        "α times the hinge, minus KR. `outputs` is a float64 array of shape (n,), `labels` holds 0 and 1, each at "
+        "least once, in any order and not equally often. It is checked to 1e-9. Change nothing in place."
     ),
     kind=Function(signature="hkr(outputs, labels, alpha, min_margin)", cases=_hkr_cases(), judge=_judge_hkr),
     hints=(

@@ -12,7 +12,7 @@ _MARGIN = 1.2
 
 
 def averaged_excess(n: int, k: int = _KERNEL) -> float:
-    """Norm that the averaged factor leaves of a convolution whose kernel's matrix keeps every patch's length.
+    """Norm of a convolution after its division by the averaged factor, if its kernel keeps the length of every patch.
 
     Stride 1, zero padding, an odd kernel, on images that are not smaller than the kernel.
 
@@ -144,7 +144,7 @@ def coverage(n: int, k: int, s: int) -> np.ndarray:
 
 
 def _judge_coverage(result: np.ndarray, n: int, k: int, s: int) -> str:
-    """Compares with the counts, and says which common slip gives what was returned."""
+    """Compares with the counts, and recognizes common mistakes."""
     right = coverage(n, k, s)
     if result.shape != (n,):
         return f"the shape is {result.shape}, expected {(n,)}: a count for each pixel."
@@ -166,8 +166,7 @@ COVERAGE = Exercise(
         "an array of n whole numbers. The kernel has k taps and the stride is s. Padding is Keras's same: there are "
         "⌈n / s⌉ patches; max((patches - 1) · s + k - n, 0) zeros are added in all, half of them (rounded down) "
         "before the row, the others after it.\n\n"
-        "One over the root of the largest count, taken for both axes, is what lipviz multiplies an orthogonal kernel "
-        "with."
+        "For both axes, lipviz multiplies an orthogonal kernel by one over the root of the largest count."
     ),
     kind=Function(
         signature="coverage(n, k, s)",

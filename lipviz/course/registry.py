@@ -1,4 +1,4 @@
-"""Exercises, and the conversation about them: check an answer, ask for a hint, ask for the solution."""
+"""Exercises, and the functions that check an answer, give a hint, and show the solution."""
 
 import difflib
 import html
@@ -12,7 +12,7 @@ from lipviz.course.result import Result, Status, to_html
 
 @dataclass(frozen=True, repr=False)
 class Exercise:
-    """A question, how to judge answers to it, and what to say about them.
+    """A question, how its answers are judged, and the texts of the replies.
 
     Printing one shows its question and nothing of its solution.
 
@@ -118,7 +118,7 @@ def exercise(exercise_id: str) -> Exercise:
 def check(exercise_id: str, answer: Any) -> Result:
     """Says whether an answer is right, and why; each wrong answer brings the next hint.
 
-    A placeholder (``...`` or None) or an answer of another kind costs no hint.
+    A placeholder (``...`` or None), or an answer of another kind, does not use up a hint.
 
     Args:
         exercise_id: Such as ``"tour.compose"``.
@@ -199,7 +199,7 @@ def reset(exercise_id: str | None = None) -> None:
 
 
 def _next_hint(one: Exercise) -> str:
-    """Text of the next hint, with its place in the row, and the way to the solution at the end of it."""
+    """Text of the next hint, with its number; the last one also says how to see the solution."""
     number = min(_hints_given.get(one.id, 0) + 1, len(one.hints))
     _hints_given[one.id] = number
     text = f"Hint {number} of {len(one.hints)}: {one.hints[number - 1]}"

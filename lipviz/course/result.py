@@ -1,11 +1,11 @@
-"""What an exercise answers back, as text and as plain HTML."""
+"""Replies of an exercise, as text and as plain HTML."""
 
 import enum
 import html
 import re
 from dataclasses import dataclass
 
-_STRESSED = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]*[^\s*])\*(?![\w*])")  # and no product of two names
+_STRESSED = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]*[^\s*])\*(?![\w*])")  # not the product of two names
 
 
 class Status(enum.Enum):
@@ -36,7 +36,7 @@ class Result:
         exercise: Id of the exercise.
         status: Kind of reply.
         message: What to know now; paragraphs are separated by empty lines, code stands between backticks, and
-            what is stressed between asterisks.
+            emphasized text between asterisks.
         code: Program text that goes with the message, empty if none.
     """
 
@@ -68,8 +68,8 @@ class Result:
 
 
 def to_html(text: str) -> str:
-    """Paragraphs of plain text as escaped HTML: code between backticks, and what is *stressed* between asterisks."""
-    pieces = re.split(r"`([^`]+)`", html.escape(text))  # text and code in turns
+    """Paragraphs of plain text as escaped HTML: code between backticks, and *emphasized* text between asterisks."""
+    pieces = re.split(r"`([^`]+)`", html.escape(text))  # text and code alternate
     pieces[::2] = [_STRESSED.sub(r"<em>\1</em>", piece) for piece in pieces[::2]]
     pieces[1::2] = [f"<code>{piece}</code>" for piece in pieces[1::2]]
     return "".join(f"<p>{paragraph}</p>" for paragraph in "".join(pieces).split("\n\n"))

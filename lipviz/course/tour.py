@@ -60,9 +60,11 @@ RADIUS = Exercise(
             ),
             _MARGIN / 2: (
                 "Within that radius the class is safe, but you can promise more. You let each logit move by "
-                "the whole perturbation; as the vector moves by no more than that in all, both cannot."
+                "the whole perturbation. The vector moves by no more than that in all, so the two "
+                "logits cannot both move that far."
             ),
-            _MARGIN * math.sqrt(2): "√2 it is, but the faster the difference can fall, the smaller the radius.",
+            _MARGIN
+            * math.sqrt(2): "The factor √2 is right, but a difference that falls faster gives a smaller radius.",
         },
     ),
     hints=(
@@ -89,7 +91,7 @@ def scale(w: np.ndarray, k: float) -> np.ndarray:
 
 
 def _judge_scale(result: np.ndarray, w: np.ndarray, k: float) -> str:
-    """Says what keeps ``result`` from being the positive multiple of ``w`` whose spectral norm is ``k``."""
+    """Says why ``result`` is not the positive multiple of ``w`` whose spectral norm is ``k``."""
     if result.shape != w.shape:
         return f"the shape is {result.shape}, expected {w.shape}."
     if result.dtype != np.float64:
@@ -138,8 +140,8 @@ SCALE = Exercise(
     explanation=(
         "One multiplication by k / σ₁ takes the largest singular value σ₁ to k and all others along with it: "
         "the linear map is then k-Lipschitz and no smaller constant holds.\n\n"
-        "The smaller singular values stay smaller, so most directions are shrunk. That is what Björck's "
-        "iteration mends."
+        "The smaller singular values stay smaller, so most directions are shrunk. Björck's iteration "
+        "corrects this."
     ),
 )
 

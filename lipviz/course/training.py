@@ -8,7 +8,7 @@ from lipviz.types import ArrayLike
 
 _POSITIVE, _NEGATIVE = 2.5, -1.5
 _WHOLE = _POSITIVE - _NEGATIVE
-# Both classes half of the time; else one alone, whose mean is held against 0.
+# Half of the batches have both classes. In the others the mean of the missing class counts as 0.
 _PAIRS = 0.5 * _WHOLE + 0.25 * _POSITIVE + 0.25 * -_NEGATIVE
 
 _LOGITS = (1.3, 0.9)
@@ -93,7 +93,7 @@ ROUNDING = Exercise(
     ),
     hints=(
         "Follow the exact difference of the two logits: it begins at the margin and falls by at most √2 r. How large "
-        "must it still be, so that rounding cannot turn it?",
+        "must it still be, so that rounding cannot change its sign?",
         f"At the changed image the winner may be rounded down by {_ERROR}, the runner-up up by {_ERROR}.",
         f"Solve {_LOGITS[0]} - {_LOGITS[1]} - √2 r = 2 · {_ERROR} for r.",
     ),
@@ -110,7 +110,7 @@ DEVICES = Exercise(
     id="training.devices",
     question=(
         f"Change `DEVICES = 4` in the lesson to {_DEVICES} and run that cell again. What does it print as KR for "
-        f"{_DEVICES} devices, without labels that are weighed first?"
+        f"{_DEVICES} devices, where the labels are not weighed first?"
     ),
     kind=Number(
         tolerance=0.002,
@@ -129,7 +129,7 @@ DEVICES = Exercise(
     solution=split_kr(_LABELS, _OUTPUTS, _DEVICES),
     explanation=(
         f"(3 + 1 + 1) / 3 = {split_kr(_LABELS, _OUTPUTS, _DEVICES):.4f}, where the whole batch has 3. Devices without "
-        "a positive sample do not know what they miss, and their losses have the same weight as the others'.\n\n"
+        "a positive sample count its mean as 0, and their losses have the same weight as the others'.\n\n"
         "The result depends on how the batch happens to be split: 2 for two devices, 1.25 for four. With labels "
         "weighed before the split, KR is a plain mean over samples, and a mean does not care where its parts are "
         "computed."
@@ -145,7 +145,7 @@ def weigh(labels: np.ndarray) -> np.ndarray:
 
 
 def _judge_weigh(result: np.ndarray, labels: np.ndarray) -> str:
-    """Compares with the weights, and tests what they are for."""
+    """Compares with the weights, and recognizes known mistakes."""
     right = weigh(labels)
     if result.shape != labels.shape:
         return f"the shape is {result.shape}, expected {labels.shape}: a weight for each label."
@@ -165,7 +165,7 @@ WEIGH = Exercise(
         "n labels, positive where they are above 0 (they come as 0 and 1, or -1 and 1), and returns n weights such "
         "that, for any scores f of these n samples, np.mean(weights * f) is the mean of f over the positive samples "
         "minus its mean over the others. All samples of a class have the same weight. A class without samples counts "
-        "as 0, and must not make NaN or infinity of the rest."
+        "as 0, and must not make the result NaN or infinite."
     ),
     kind=Function(
         signature="weigh(labels)",

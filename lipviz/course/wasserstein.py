@@ -1,4 +1,4 @@
-"""Exercises on the Wasserstein-1 distance: squares, other networks, samples of one law, clouds on a line."""
+"""Exercises on the Wasserstein-1 distance: squares, other networks, samples of a distribution, points of a line."""
 
 import math
 
@@ -49,7 +49,7 @@ STEEP = Exercise(
         "Change the experiment with the moons: allow the network a slope of "
         "5/2, by `steep = toys.kr_training(upper, lower, k=5 / 2, steps=STEPS, learning_rate=0.02)`. By which "
         "factor is its last estimate, `steep.estimates[-1]`, larger than `moons.estimates[-1]`? Predict it before you "
-        "run it, then hand over the quotient that you get."
+        "run it, then answer with the quotient that you get."
     ),
     kind=Number(
         tolerance=0.15,
@@ -67,8 +67,8 @@ STEEP = Exercise(
     solution=_K,
     explanation=(
         f"About {_K}: the k-Lipschitz functions are k times the 1-Lipschitz ones, so the largest estimate is k · W1. "
-        "It follows that an estimate says nothing unless you know k. A critic that is held to some unknown constant, "
-        "as by clipping weights, orders distances at best, and does not measure them.\n\n"
+        "It follows that an estimate says nothing unless you know k. A critic with an unknown constant, as from "
+        "clipped weights, can order distances at best, and does not measure them.\n\n"
         "It also means that an estimate divided by a *proved* k stays a lower bound of W1. That is what "
         "`steep.reached` shows: the share of k · W1."
     ),
@@ -80,7 +80,7 @@ RELU = Exercise(
         "Change the clouds and the network: two circles, the outer one high and the inner one low, and ReLU in place "
         "of GroupSort2. `(x, y), _ = data.circles(400)`, then "
         '`toys.kr_training(x[y == 0], x[y == 1], activation="relu", steps=STEPS)`, and the same with '
-        '`activation="groupsort2"`. Which share of the exact distance, `.reached`, does the network with ReLU come to?'
+        '`activation="groupsort2"`. Which share of the exact distance, `.reached`, does the network with ReLU reach?'
     ),
     kind=Choice(
         options={
@@ -91,7 +91,7 @@ RELU = Exercise(
         },
         mistakes={
             "a": "That is what the other activation reaches. Is `activation` spelled as in the question?",
-            "c": "It is less than one would hope, but it does learn. Look at `.reached`.",
+            "c": "The share is small, but the network does learn. Look at `.reached`.",
             "d": "Both networks are 1-Lipschitz, and then the estimate is at most the distance.",
         },
     ),
@@ -113,55 +113,55 @@ RELU = Exercise(
 SAMPLE = Exercise(
     id="wasserstein.sample",
     question=(
-        "Find out: draw two clouds of n points from the *same* law, `rng.standard_normal((n, 2))` twice with "
+        "Find out: draw two clouds of n points from the *same* distribution, `rng.standard_normal((n, 2))` twice with "
         "`rng = np.random.default_rng(0)`, and compute their exact distance, "
         "`measure.wasserstein_distance(first, second).distance`, for n = 50, 200 and 800. What do you find?"
     ),
     kind=Choice(
         options={
-            "a": "0, but for rounding: both clouds have the same law",
+            "a": "0, but for rounding: both clouds have the same distribution",
             "b": "a positive number that becomes smaller with n",
             "c": "about the same positive number for each n",
             "d": "a positive number that grows with n",
         },
         mistakes={
-            "a": "The laws are the same, but the points are not: each has to travel to some point of the other cloud.",
+            "a": "The distributions are the same, but not the points: each has to travel to one of the other cloud.",
             "c": "Compute all three. What happens to the way from a point to its nearest neighbours as n grows?",
             "d": "It is a mean over the points, not a sum. What happens to the ways as the clouds become denser?",
         },
     ),
     hints=(
-        "Two clouds of a single point each: how far apart are they, though they have the same law?",
+        "Two clouds of a single point each: how far apart are they, though they have the same distribution?",
         "A point has to go to a point of the other cloud. How far is the nearest one, in a dense cloud?",
         "`for n in (50, 200, 800): print(measure.wasserstein_distance(rng.standard_normal((n, 2)), "
         "rng.standard_normal((n, 2))).distance)`",
     ),
     solution="b",
     explanation=(
-        "The distance between two samples is not the distance between their laws. Here the laws are 0 apart, and the "
-        "samples about 0.4, 0.3 and 0.15: four times the points bring it down to somewhat more than a half in the "
-        "plane, and to much less effect in high dimension.\n\n"
+        "The distance between two samples is not the distance between their distributions. Here the distance of the "
+        "distributions is 0, and that of the samples about 0.4, 0.3 and 0.15: four times as many points reduce it to "
+        "somewhat more than a half in the plane, and by much less in high dimension.\n\n"
         "So what this lesson computes is the distance between the *points that it was given*. A network that was "
         "trained on few images learns these images by heart; evaluate its estimate on fresh ones, and it is a fair "
-        "number again: for a fixed 1-Lipschitz f, its mean is at most the distance of the laws."
+        "number again: for a fixed 1-Lipschitz f, its mean is at most the distance of the distributions."
     ),
 )
 
 
 def distance_on_a_line(x: np.ndarray, y: np.ndarray) -> float:
-    """The Wasserstein-1 distance between as many numbers as others: the smallest goes to the smallest, and so on."""
+    """The Wasserstein-1 distance between equally many numbers: the smallest goes to the smallest, and so on."""
     return np.mean(np.abs(np.sort(x) - np.sort(y)))
 
 
 def between_steps(x: np.ndarray, y: np.ndarray) -> float:
-    """The same by another way: the area between the two distribution functions, which are step functions."""
+    """The same, computed in another way: the area between the two distribution functions, which are step functions."""
     points = np.sort(np.concatenate([x, y]))
     below = [np.searchsorted(np.sort(cloud), points[:-1], side="right") / len(cloud) for cloud in (x, y)]
     return float(np.sum(np.abs(below[0] - below[1]) * np.diff(points)))
 
 
 def _judge_line(result: np.ndarray, x: np.ndarray, y: np.ndarray) -> str:
-    """Compares with the area between the distribution functions, and tells known mistakes."""
+    """Compares with the area between the distribution functions, and recognizes known mistakes."""
     if result.size != 1:
         return f"the result has {result.size} numbers, expected one."
     value, expected = result.item(), between_steps(x, y)
@@ -212,7 +212,7 @@ LINE = Exercise(
     ),
     kind=Function(signature="distance_on_a_line(x, y)", cases=_line_cases(), judge=_judge_line),
     hints=(
-        "Two heaps at 0 and 1, two holes at 2 and 3. Who goes where? Does it pay to let one way overtake the other?",
+        "Two heaps are at 0 and 1, two holes at 2 and 3. Which heap goes to which hole? Does it help if ways cross?",
         "On a line the best match never crosses: the leftmost heap goes to the leftmost hole, the next to the next.",
         "Sort both arrays; then take the mean of the absolute differences.",
     ),

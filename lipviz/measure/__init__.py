@@ -1,4 +1,4 @@
-"""Measurements: a model or arrays in, frozen dataclasses of NumPy arrays out. No figure here, see `lipviz.plots`."""
+"""Measurements of models and arrays. They return frozen dataclasses of NumPy arrays; `lipviz.plots` draws these."""
 
 from lipviz import _moved
 from lipviz.measure.activation_shapes import ActivationPlane, ActivationProbe, ActivationShape, activation_shape

@@ -1,8 +1,8 @@
 """What an activation does to vectors of a few channels: along a line, and to a picture of the plane.
 
-An activation that sorts, reflects or parts signs has a Jacobian whose singular values are all 1, so that lengths of
-small changes are kept; ReLU and tanh lose some (Anil, Lucas and Grosse 2019, Sorting out Lipschitz function
-approximation, section 3).
+An activation that sorts, reflects, or separates positive and negative parts has a Jacobian whose singular values are
+all 1: it keeps the lengths of small changes. ReLU and tanh shorten some of them (Anil, Lucas and Grosse 2019, Sorting
+out Lipschitz function approximation, section 3).
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ RANGE = 3.0  # how far lines and pictures reach, in units of the input
 _MOST_CHANNELS = 64
 _ORTHOGONAL = 1e-6  # JAX computes a few functions in float32
 
-# From the outline of a letter F, which no turn makes its own mirror image.
+# Outline of a letter F: no rotation of it is its mirror image.
 _LETTER = np.array(
     [(0, 0), (0, 5), (3, 5), (3, 4.1), (1, 4.1), (1, 3), (2.4, 3), (2.4, 2.1), (1, 2.1), (1, 0), (0, 0)], float
 )
@@ -32,11 +32,12 @@ _LETTER = np.array(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ActivationPlane:
-    """What an activation makes of a picture of the plane: lines of a lattice, and a letter.
+    """A picture of the plane before and after an activation: the lines of a lattice, and a letter.
 
     Attributes:
-        lines: Of the lattice, those of constant second channel first, of shape (2, lines, points, 2).
-        images: Their images, of the same shape: the first two outputs.
+        lines: Lines of the lattice, first those of constant second channel, then those of constant first channel, of
+            shape (2, lines, points, 2).
+        images: The first two outputs of the activation there, of the same shape.
         letter: Outline of a letter, of shape (points, 2).
         letter_image: Its image, of the same shape.
         outputs: Number of outputs of the activation, of which the first two are kept.
@@ -59,10 +60,10 @@ class ActivationShape:
         inputs: x(t), of shape (n, c).
         outputs: Of shape (n, d).
         values: Singular values of the Jacobian d × c, descending, of shape (n, min(c, d)).
-        kept: Share of its norm that a random gradient of the outputs keeps on its way back, root mean square over its
-            direction: ‖J‖_F/√d, of shape (n,).
-        kept_by_relu: The same of a ReLU on the same line, for comparison, of shape (n,).
-        plane: `ActivationPlane` of an activation of two channels; None of others.
+        kept: Share of its norm that a gradient keeps when it is propagated back through the activation, root mean
+            square over random directions: ‖J‖_F/√d, of shape (n,).
+        kept_by_relu: The same for a ReLU on the same line, for comparison, of shape (n,).
+        plane: `ActivationPlane` of an activation of two channels with at least two outputs; else None.
     """
 
     name: str
@@ -90,22 +91,22 @@ class ActivationShape:
 
 
 class ActivationProbe:
-    """Measures one activation of a number of channels again and again, along other lines or with another parameter.
+    """Measures one activation several times, along different lines or with different parameters.
 
-    Outputs and Jacobians are those of the layer itself, computed in float64; at a kink those of the branch that the
-    backend takes.
+    Outputs and Jacobians are those of the layer itself, computed in float64. At a kink the derivative is that of the
+    branch that the backend takes.
 
     Args:
-        activation: Keras layer, built for this number of channels or not built; or whatever Keras takes as an
-            `activation`, such as "tanh" or a function.
+        activation: Keras layer, built for this number of channels or not built; or what Keras accepts as an
+            `activation`: a name such as "tanh", or a function.
         channels: Number of input channels, from 1 to 64.
         points: Number of places on a line, at least 2.
         name: Name of the activation; the layer's by default.
 
     Raises:
-        TypeError: If it is no activation.
-        ValueError: If an argument is out of range, or the layer was built for another number of channels or is not for
-            vectors.
+        TypeError: If `activation` is not an activation.
+        ValueError: If an argument is out of range, or the layer was built for another number of channels or does not
+            map vectors to vectors.
     """
 
     def __init__(
@@ -130,13 +131,13 @@ class ActivationProbe:
             self._pullback = Pullback(self._network, (points * shape[1], channels), shape[1])
         self.name = name or self._layer.name
 
-    def measure(self, angle: float | None = None, slope: float | None = None, seed: int = 0) -> ActivationShape:
-        """Measure along a random line, and for two channels what becomes of the plane.
+    def measure(self, angle: float | None = None, slope: float | None = None, seed: int | None = 0) -> ActivationShape:
+        """Measure along a random line, and for two channels also on the plane.
 
         Args:
-            angle: θ of a `Householder`, in radians; the layer's present one by default.
-            slope: α of a `PReLUlip` for negative inputs; the layer's present one by default.
-            seed: Seed of the line.
+            angle: θ of a `Householder`, in radians; by default the present one of the layer. Other layers ignore it.
+            slope: α of a `PReLUlip` or `PReLU` for negative inputs, in the same way.
+            seed: Seed of the line; None draws another one each time.
 
         Returns:
             An `ActivationShape`.
@@ -176,31 +177,31 @@ def activation_shape(
     angle: float | None = None,
     slope: float | None = None,
     points: int = 201,
-    seed: int = 0,
+    seed: int | None = 0,
     name: str | None = None,
 ) -> ActivationShape:
-    """Measure an activation once, see `ActivationProbe` and its `measure` for the arguments.
+    """Measure an activation once. `ActivationProbe` and its `measure` describe the arguments.
 
     Returns:
         An `ActivationShape`.
 
     Raises:
-        TypeError: If it is no activation.
-        ValueError: If an argument is out of range, the layer was built for another number of channels or is not
-            for vectors, or an output is not finite.
+        TypeError: If `activation` is not an activation.
+        ValueError: If an argument is out of range, the layer was built for another number of channels or does not map
+            vectors to vectors, or an output or a derivative is not finite.
     """
     return ActivationProbe(activation, channels, points, name).measure(angle, slope, seed)
 
 
 def _line(places, channels, seed):
-    """x(t): nearly through the middle, so that every channel changes its sign somewhere."""
+    """Points x(t) of a random line that passes near the origin, so that the channels change their signs on it."""
     rng = np.random.default_rng(nm.check_seed("seed", seed))
     direction = rng.standard_normal(channels)
     return 0.7 * rng.standard_normal(channels) + places[:, None] * direction / np.linalg.norm(direction)
 
 
 def _in_float64(activation, channels):
-    """The activation as a layer that computes in float64, with the weights that it has; a copy."""
+    """A copy of the activation as a layer that computes in float64, with the same weights."""
     if isinstance(activation, keras.Model):
         raise TypeError(f"Expected a layer or a function as activation. Received a model: '{activation.name}'")
     if not isinstance(activation, keras.layers.Layer):
@@ -227,7 +228,7 @@ def _plane(network, lines=13, points=97):
 
 
 def _outline(steps=12):
-    """The letter with points between its corners, so that its edges may bend."""
+    """The letter with points between its corners, so that its edges can bend."""
     shares = np.arange(steps)[:, None] / steps
     edges = [start + shares * (end - start) for start, end in itertools.pairwise(_LETTER)]
     return np.concatenate([*edges, _LETTER[-1:]])

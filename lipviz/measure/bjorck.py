@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from lipviz.types import ArrayLike
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BjorckConvergence:
-    """What a layer makes of a kernel, step by step. Norms and singular values are taken in float64.
+    """The steps by which a layer constrains a kernel. Norms and singular values are computed in float64.
 
     Attributes:
         shape: (rows, columns) of the kernel.
@@ -25,10 +25,10 @@ class BjorckConvergence:
         maxiter_spectral: Largest number of power iterations.
         maxiter_bjorck: Largest number of Björck iterations.
         raw: Singular values of the kernel, descending, of shape (min(shape),).
-        normalized: Of the kernel over the bound of its largest singular value.
-        constrained: Of the result, after Björck and the margin for rounding.
-        sigma_bound: Upper bound of the kernel's largest singular value that it was divided by.
-        sigma_estimate: The power iteration's estimate of it, from below.
+        normalized: Singular values of the kernel after its division by `sigma_bound`.
+        constrained: Singular values of the result, after Björck and the margin for rounding.
+        sigma_bound: Upper bound of the kernel's largest singular value.
+        sigma_estimate: Estimate of the largest singular value by the power iteration, which lies below it.
         errors: ‖I − WᵀW‖_F of the smaller Gram matrix after 0, 1, … iterations, of shape (iterations + 1,).
         increments: ‖W_t − W_{t−1}‖_F, which eps_bjorck is compared with, of shape (iterations,).
         seconds: Time of the computation in NumPy, the median of the repeats.
@@ -57,7 +57,7 @@ class BjorckConvergence:
 
     @property
     def converged(self) -> bool:
-        """Whether the last step was below eps_bjorck."""
+        """Whether the norm of the last step was below eps_bjorck."""
         return bool(self.iterations and self.increments[-1] < self.eps_bjorck)
 
     @property
@@ -75,26 +75,26 @@ def bjorck_convergence(
     maxiter_spectral: int = nm.DEFAULT_MAXITER_SPECTRAL,
     maxiter_bjorck: int = nm.DEFAULT_MAXITER_BJORCK,
     dtype: Literal["float32", "float64"] = "float32",
-    seed: int = 0,
+    seed: int | None = 0,
     repeats: int = 3,
 ) -> BjorckConvergence:
-    """Run what `SpectralDense` does to a kernel, and record every step.
+    """Constrain a kernel as `SpectralDense` does, and record every step.
 
-    The steps are made one by one, as products with the kernel, after a power iteration: by the layers' own code, run in
-    NumPy (`lipviz.normalizers.in_numpy`). On a CPU the layers arrive at the same by way of eigenvalues, and divide by
-    σ1 itself: see `lipviz.normalizers.sound_orthogonalization`. Where the power iteration has not converged, that can
-    take an iteration less.
+    A power iteration comes first. Björck's steps then run one by one, as matrix products. This is the code of the
+    layers, run in NumPy (`lipviz.normalizers.in_numpy`). On a CPU the layers compute the same result from eigenvalues,
+    and divide by σ1 itself: see `lipviz.normalizers.sound_orthogonalization`. They can need one iteration less where
+    the power iteration has not converged.
 
     Args:
-        kernel: Array of shape (..., out), decomposed as the matrix (product of the others, out).
+        kernel: Array of shape (..., out), used as a matrix of shape (product of the other axes, out).
         eps_spectral: Tolerance of the power iteration.
-        eps_bjorck: Björck stops when a step is shorter than this.
+        eps_bjorck: Björck stops when the norm of a step is smaller than this.
         beta_bjorck: Step size of Björck, in ]0, 0.5].
         maxiter_spectral: Largest number of power iterations.
         maxiter_bjorck: Largest number of Björck iterations.
-        dtype: "float32", as the layers by default, or "float64".
-        seed: Seed of the power iteration's start vector.
-        repeats: Number of runs that the time is taken from.
+        dtype: "float32", the default of the layers, or "float64".
+        seed: Seed of the power iteration's start vector; None draws another one each time.
+        repeats: Number of runs; the recorded time is their median.
 
     Returns:
         A `BjorckConvergence`.
@@ -103,7 +103,7 @@ def bjorck_convergence(
         TypeError: If the kernel does not hold real numbers.
         ValueError: If an argument is out of range, or the kernel is no matrix or holds NaN or Inf.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "eps_spectral": nm.check_positive("eps_spectral", eps_spectral),
         "eps_bjorck": nm.check_positive("eps_bjorck", eps_bjorck),
         "beta_bjorck": nm.check_beta(beta_bjorck),
@@ -145,7 +145,7 @@ def bjorck_convergence(
 def _run(kernel, start, settings):
     """One run: the iterates as arrays (tall), the increments, the estimate and the bound of σ1; and its seconds.
 
-    It stops where `sound_orthogonalization` freezes.
+    It stops at the step after which `sound_orthogonalization` keeps its result.
     """
     s = settings
     began = time.perf_counter()

@@ -1,13 +1,13 @@
-"""Björck's iteration on singular values alone: every one goes its own way, s → (1+β)s − βs³, exactly.
+"""Björck's iteration on singular values alone: each follows s → (1+β)s − βs³ exactly, independently of the others.
 
-W_t = U diag(s_t) Vᵀ with the same U and V for every t, so that no matrix is needed to know how a spectrum moves. The
-fixed points are −1, 0 and 1, and ``|s|`` = √((2+β)/β) only changes its sign:
+W_t = U diag(s_t) Vᵀ with the same U and V for every t, so the singular values can be followed without a matrix. The
+fixed points are −1, 0 and 1. A value of magnitude √((2+β)/β) only changes its sign.
 
-* Up to β = 0.5 the map takes [0, 1] into itself: what starts below 1 arrives from below.
-* From 0.5 to 1 iterates overshoot 1 and swing around it, and still arrive, since the slope at 1 is 1 − 2β.
-* From 1 on, 1 repels: no iterate settles. From 2 on nearly all leave every bound.
-* From s = √((1+β)/β) on, the next iterate is negative: it may arrive at −1, which is orthogonal, but is not the
-  orthogonal matrix that lies nearest. Beyond √((2+β)/β) iterates grow without end.
+* Up to β = 0.5 the map takes [0, 1] into itself: values between 0 and 1 converge to 1 from below.
+* For β from 0.5 to 1 iterates overshoot 1 and oscillate around it. They still converge, since the slope at 1 is 1 − 2β.
+* From β = 1 on, the fixed point 1 is repelling: iterates do not converge. From β = 2 on nearly all grow without bound.
+* From s = √((1+β)/β) on, the next iterate is negative and may converge to −1. The result is then an orthogonal matrix,
+  but not the nearest one. Values above √((2+β)/β) grow without bound.
 
 Reference: Björck and Bowie (1971), An iterative algorithm for computing the best estimate of an orthogonal matrix.
 """
@@ -26,8 +26,8 @@ from lipviz.types import Array, ArrayLike
 
 _Values = TypeVar("_Values", float, Array)
 
-_LOST = 1e50  # beyond, the next cube may overflow
-_CONFIRMED = 16  # further iterations that what has arrived must stay there for: where 1 repels, some pass by chance
+_LOST = 1e50  # above it, the next cube may overflow
+_CONFIRMED = 16  # more iterations within the tolerance; where 1 is repelling, some values come near by chance
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class BjorckPaths:
         betas: Step sizes β, of shape (B,).
         names: Names of the starting spectra, S of them.
         starts: The starting spectra, a tuple of S arrays.
-        errors: ‖I − WᵀW‖₂ = max ``|1 − s²|``, of shape (B, S, iterations + 1); infinite once an iterate is lost.
+        errors: ‖I − WᵀW‖₂ = max ``|1 − s²|``, of shape (B, S, iterations + 1); infinite once an iterate exceeds 1e50.
         frobenius_errors: ‖I − WᵀW‖_F of the smaller Gram matrix, of the same shape.
         increments: ‖W_t − W_{t−1}‖_F, which eps_bjorck of a layer is compared with, of shape (B, S, iterations).
         eps: Tolerances, of shape (E,).
@@ -61,13 +61,13 @@ class BjorckPaths:
         return self.increments.shape[-1]
 
     def iterations_to(self, tol: float) -> Array:
-        """Iterations until ‖I − WᵀW‖₂ ≤ tol for good.
+        """Number of iterations after which ‖I − WᵀW‖₂ stays at most tol.
 
         Args:
             tol: Positive number.
 
         Returns:
-            Integers of shape (B, S); −1 where the paths end before.
+            Integers of shape (B, S); −1 where the error is above tol at the end of a path.
 
         Raises:
             ValueError: If `tol` is out of range.
@@ -80,19 +80,19 @@ class BjorckPaths:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BjorckMap:
-    """Iterations that a singular value σ needs until ``|1 − σ²|`` ≤ tol for good, for B step sizes and S values.
+    """Number of iterations after which ``|1 − σ²|`` stays at most tol, for B step sizes and S singular values σ.
 
-    For good means for 16 more iterations at least.
+    It must stay there for at least 16 more iterations.
 
-    A matrix needs as many as that of its singular values which needs the most: its smallest, σmin, where β ≤ 0.5 and
-    σ1 ≤ 1, as in the layers.
+    A matrix needs as many iterations as the slowest of its singular values. That is the smallest one, σmin, where
+    β ≤ 0.5 and σ1 ≤ 1, as in the layers.
 
     Attributes:
         betas: Step sizes β, increasing, of shape (B,).
-        sigmas: Singular values that are started from, increasing, of shape (S,).
-        iterations: Integers of shape (B, S); −1 where it is not reached within `maxiter`.
-        diverges: Where iterates grow without end, of shape (B, S).
-        flipped: Where −1 is reached, not 1: the result is orthogonal, but has turned a direction over. (B, S).
+        sigmas: Starting singular values, increasing, of shape (S,).
+        iterations: Integers of shape (B, S); −1 where the tolerance is not reached within `maxiter`.
+        diverges: Where iterates grow without bound, of shape (B, S).
+        flipped: Where −1 is reached, not 1, of shape (B, S): the result is orthogonal, but reverses this direction.
         tol: The tolerance.
         maxiter: Largest number of iterations.
     """
@@ -117,13 +117,13 @@ class BjorckMap:
 
 
 def divergence_limit(beta: _Values) -> _Values:
-    """Where Björck's iteration stops being one: from a singular value beyond √((2+β)/β) it grows without end.
+    """The limit √((2+β)/β): Björck's iteration diverges from singular values above it.
 
     Args:
         beta: Step size β, a number or an array.
 
     Returns:
-        The same.
+        The limit, of the same shape.
     """
     return np.sqrt((2 + beta) / beta)
 
@@ -136,23 +136,23 @@ def bjorck_paths(
     smallest: float = 0.1,
     count: int = 32,
 ) -> BjorckPaths:
-    """Follow spectra through Björck's iteration, in float64 NumPy: milliseconds.
+    """Follow spectra through Björck's iteration, in float64 NumPy. This takes milliseconds.
 
     Args:
         starts: Starting spectra: a dict from name to singular values of shape (n,), one such array, or a list of kinds
-            of spectrum of `random_kernel`; all of these by default.
+            of spectrum of `random_kernel`; all of its kinds by default.
         betas: Step sizes β, positive: a number or an array of shape (B,). Layers allow ]0, 0.5].
         iterations: Number of iterations.
-        eps: Tolerances eps_bjorck, positive: a number or an array of shape (E,). An empty one asks for none.
+        eps: Tolerances eps_bjorck, positive: a number or an array of shape (E,), which may be empty.
         smallest: Smallest singular value of the kinds of `random_kernel`.
-        count: Number of singular values of these.
+        count: Number of singular values of these kinds.
 
     Returns:
         A `BjorckPaths`.
 
     Raises:
         TypeError: If an argument does not hold real numbers.
-        ValueError: If an argument is out of range, or a spectrum holds NaN or Inf, or nothing.
+        ValueError: If an argument is out of range, or a spectrum is empty or holds NaN or Inf.
     """
     spectra = _checked_starts(starts, smallest, count)
     sizes = _positive(betas, "betas")
@@ -169,7 +169,7 @@ def bjorck_paths(
 def bjorck_iterations_map(
     betas: ArrayLike | None = None, sigmas: ArrayLike | None = None, tol: float = 1e-3, maxiter: int = 50
 ) -> BjorckMap:
-    """Count the iterations that Björck needs, over a grid of step sizes and singular values: milliseconds.
+    """Count the iterations that Björck needs, over a grid of step sizes and singular values, in milliseconds.
 
     Args:
         betas: Step sizes β, positive and increasing, of shape (B,); 70 from 0.05 to 1.2 by default.
@@ -191,7 +191,7 @@ def bjorck_iterations_map(
     tol, maxiter = nm.check_positive("tol", tol), nm.check_count("maxiter", maxiter)
 
     values, step = np.broadcast_to(starts, (len(sizes), len(starts))), sizes[:, None]
-    # A hair beyond the limit, on which values swing until rounding throws them off it.
+    # Slightly above the limit: values on it alternate in sign until rounding moves them away.
     limit = divergence_limit(step) * (1 + 1e-12)
     needed, diverges = np.zeros(values.shape, np.int64), values > limit
     for iteration in range(maxiter + 1 + _CONFIRMED):
@@ -203,7 +203,7 @@ def bjorck_iterations_map(
 
 
 def _next(values, beta):
-    """One iteration; what is lost becomes infinite."""
+    """One iteration; values above 1e50 become infinite."""
     lost = np.abs(values) > _LOST
     kept = np.where(lost, 0.0, values)
     return np.where(lost, np.inf, kept + beta * (kept - kept**3))
@@ -219,7 +219,7 @@ def _followed(start, betas, iterations):
     kept = np.where(is_lost, 0.0, values)
     gaps = np.where(is_lost, np.inf, np.abs(1 - kept**2))
     moves = np.where(is_lost[:, :-1], np.inf, betas[:, None, None] * (kept - kept**3)[:, :-1])
-    with np.errstate(over="ignore"):  # a sum of squares of what is nearly lost
+    with np.errstate(over="ignore"):  # a sum of large squares
         return gaps.max(axis=-1), np.linalg.norm(gaps, axis=-1), np.linalg.norm(moves, axis=-1)
 
 

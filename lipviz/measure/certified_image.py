@@ -1,4 +1,4 @@
-"""One image of a classifier beside its certificate and an attack: all that there is to see of it, ready at once."""
+"""One image with the decision of a classifier, its certificate and an attack: all that a picture of it shows."""
 
 import dataclasses
 import math
@@ -13,12 +13,12 @@ from lipviz.certification.results import CertifiedAccuracy, check_epsilons
 from lipviz.measure.saliency_maps import saliency
 from lipviz.types import Array, ArrayLike
 
-_CURVE = 61  # sizes of changes, from 0 to beyond the largest radius
+_CURVE = 61  # number of sizes of changes, from 0 to slightly above the largest radius
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CertifiedImage:
-    """An image, what a classifier makes of it, how far its decision is certified, and what an attack found.
+    """An image, the decision of a classifier, the certified radius of the decision, and the result of an attack.
 
     Attributes:
         model: Name of the model.
@@ -26,20 +26,20 @@ class CertifiedImage:
         image: Of shape (height, width) or (height, width, 3), in the model's units.
         label: True class; None where it is not known.
         logits: Of shape (C,), float64.
-        distances: Certified distance to each class: its logit's gap to the largest over the Lipschitz constant of their
-            difference, of shape (C,); 0 for the predicted class. With one output both classes.
-        predicted: Class that is decided for.
-        rival: Class whose certified distance is the smallest of the others.
+        distances: Certified distance to each class, of shape (C,): the largest logit minus that of the class, over the
+            Lipschitz constant of this difference; 0 for the predicted class. A single output has two classes.
+        predicted: Predicted class.
+        rival: The other class with the smallest certified distance.
         radius: Certified radius in the l2 norm, whether the decision is right or not.
-        saliency: Gradient of the margin, with the shape of the image; None while the model is trained.
-        epsilon: Size of a change that is asked about.
+        saliency: Gradient of the margin, with the shape of the image; None during training.
+        epsilon: Size of a change, in the l2 norm, that is compared with the radius.
         attack: `Attack` on this image; None where there was none.
-        attacked: The changed image; None likewise.
-        attacked_logits: Logits there, of shape (C,); None likewise.
+        attacked: The changed image; None without an attack.
+        attacked_logits: Logits of the changed image, of shape (C,); None without an attack.
         curve: `CertifiedAccuracy` of all images; None where labels are not known.
-        reach: Largest certified distance of any of the images to any class, as far as it is finite.
+        reach: Largest finite certified distance of any image to any class.
         step: Steps of training so far; None where the model was trained elsewhere.
-        steps: Steps that it will have made in the end; None likewise.
+        steps: Steps of the whole training; None where the model was trained elsewhere.
     """
 
     model: str
@@ -63,7 +63,7 @@ class CertifiedImage:
 
     @property
     def is_certified(self) -> bool:
-        """Whether no change up to ε can alter the decision."""
+        """Whether it is proved that no change up to ε alters the decision."""
         return self.radius > self.epsilon
 
     @property
@@ -83,22 +83,22 @@ class CertifiedImage:
 
 
 class ImageCertifier:
-    """Everything about a set of images that does not depend on which one is looked at, computed once.
+    """Certifies all images of a set once, and then describes single images.
 
     Args:
         model: Built Keras classifier, see `lipviz.certification.certified_radius`.
-        x: Samples of shape (n, height, width), (n, height, width, 1), (n, height, width, 3), or flat, (n, d): these are
-            shown as squares where d is one, else as a strip.
+        x: Samples of shape (n, height, width), (n, height, width, 1) or (n, height, width, 3); or flat ones, of shape
+            (n, d), which are shown as squares where d is a square number, else as one row.
         y: Labels, see `certified_radius`; optional.
         step: Steps of training so far, for `CertifiedImage`.
-        steps: Steps there will be.
+        steps: Steps of the whole training.
 
     Attributes:
         radii: `CertifiedRadii` of the decisions, right or wrong.
 
     Raises:
         TypeError: See `certified_radius`.
-        ValueError: See `certified_radius`; or if the samples are no images.
+        ValueError: See `certified_radius`; or if the samples are not images.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class ImageCertifier:
         self.model, self.y = model, y
         self._network, self.x = checked(model, x)
         self._progress = {"step": step, "steps": steps}
-        as_image(self.x[0])  # an error now, not at the first image
+        as_image(self.x[0])  # raises an error now, not at the first image
         self._logits = logits(self._network, self.x)
         self.radii = certified_radius(model, self.x)
         self._labels = None if y is None else class_numbers(y, len(self.x), self._logits.shape[1])
-        # Gradients can wait until the model stays as it is.
+        # Gradients are computed once the training has ended.
         self._maps = saliency(model, self.x).maps if step == steps else None
         self._distances = self._all_distances()
         self.reach = _largest(self._distances)
@@ -124,8 +124,8 @@ class ImageCertifier:
         if y is not None:
             right = self.radii.predicted == self._labels
             counted = np.where(right, self.radii.radii, 0.0)
-            counted = dataclasses.replace(self.radii, radii=counted, labels=self._labels)
-            self.curve = counted.accuracy_at(np.linspace(0, 1.05 * _largest(counted.radii), _CURVE))
+            known = dataclasses.replace(self.radii, radii=counted, labels=self._labels)
+            self.curve = known.accuracy_at(np.linspace(0, 1.05 * _largest(counted), _CURVE))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -136,11 +136,11 @@ class ImageCertifier:
         return np.argsort(self.radii.radii, kind="stable")
 
     def image(self, index: int, epsilon: float = 0.5, attack: Attack | None = None) -> CertifiedImage:
-        """Look at one image.
+        """Describe one image.
 
         Args:
             index: Its number, from 0.
-            epsilon: Size of a change that is asked about, at least 0.
+            epsilon: Size of a change, in the l2 norm, that is compared with the radius, at least 0.
             attack: `Attack` on this image alone; None for none.
 
         Returns:
@@ -199,7 +199,7 @@ def as_image(sample: Array) -> Array:
     """A sample as an image of shape (height, width) or (height, width, 3).
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not an image.
     """
     if sample.ndim == 1:
         side = math.isqrt(sample.size)

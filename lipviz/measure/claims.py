@@ -1,7 +1,7 @@
-"""What different methods claim of the norm of a convolution, beside what it is, and its gain over frequencies.
+"""The norm of a convolution, the norms that several methods claim, and the gain at each frequency.
 
-Each method gives a number that a kernel is divided by to make its convolution 1-Lipschitz. Where that number is below
-the norm, the method lies: what results stretches by the norm over the number.
+Each method gives a number. A kernel is divided by it, so that its convolution becomes 1-Lipschitz. Where the number is
+smaller than the norm, the claim is false: the Lipschitz constant after the division is norm / number, which is above 1.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ KERNEL_KINDS = ("all ones", "random", "smooth", "checkerboard", "edge")
 SPECTRUM_SIDE = 600  # smaller side up to which all singular values are computed
 _EXPLICIT_SIDE = 200  # up to here the norm comes from a matrix, above from Lanczos' method
 _FREQUENCIES = 48  # on half of an axis
-_ROUNDING = 1e-9  # what is below the norm by less than this does not lie
+_ROUNDING = 1e-9  # relative; a claim that is below the norm by less than this counts as true
 
 METHODS = ("counting patches", "lipviz's Fourier bound", "plain FFT", "reference's average")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConvolutionClaims:
-    """The norm of a 2-D convolution, what is claimed of it, and its gain over frequencies.
+    """The norm of a 2-D convolution, the norms that several methods claim, and the gain at each frequency.
 
     Attributes:
         kernel_size: (height, width) of the kernel.
@@ -43,14 +43,14 @@ class ConvolutionClaims:
         kernel_norm: Largest singular value of the kernel's matrix (height · width · in, out).
         norm: The convolution's norm, to 1e-9.
         methods: Names of the methods.
-        claims: What each method divides a kernel by, of shape (methods,).
-        is_proved: Which of them are upper bounds for every kernel, of shape (methods,).
+        claims: Number that each method divides the kernel by, of shape (methods,).
+        is_proved: Whether the number of a method is an upper bound for every kernel, of shape (methods,).
         frequencies: Along the height, in cycles per output pixel, from 0 to ½, of shape (F,).
-        gains: Largest gain of the unbounded convolution at each frequency, over those along the width, of which a grid
-            is looked at: up to 7 taps at most 0.5 % too small. Shape (F,).
-        grid_frequencies: Those that an FFT of the image's size knows, of shape (G,).
-        grid_gains: Largest gain at each of them, over those that it knows along the width, of shape (G,).
-        spectrum: All singular values, descending; None where they are too many.
+        gains: Largest gain at each frequency on an unbounded image, over a grid of frequencies along the width, of
+            shape (F,). It is at most 0.5 % too small for kernels of up to 7 taps.
+        grid_frequencies: Frequencies of an FFT of the image's size, of shape (G,).
+        grid_gains: Largest gain at each of them, over the frequencies of the FFT along the width, of shape (G,).
+        spectrum: All singular values, descending; None where they are too many or were not asked for.
     """
 
     kernel_size: tuple[int, int]
@@ -71,7 +71,7 @@ class ConvolutionClaims:
 
     @property
     def after(self) -> Array:
-        """Norm of the convolution once its kernel is divided by each claim; 1 was asked for. Shape (methods,)."""
+        """Norm of the convolution after its kernel is divided by each claim, of shape (methods,); 1 is the aim."""
         return np.divide(self.norm, self.claims, out=np.zeros_like(self.claims), where=self.claims > 0)
 
     @property
@@ -93,7 +93,7 @@ def convolution_claims(
     padding: Literal["same", "valid"] = "same",
     spectrum: bool = True,
 ) -> ConvolutionClaims:
-    """Measure the norm of a 2-D convolution with zero padding, and hold claims against it.
+    """Measure the norm of a 2-D convolution with zero padding, and compare the claims of several methods with it.
 
     - "counting patches": σ(W)·√P, with the largest number P of patches that share a pixel: `bound="coverage"`.
     - "lipviz's Fourier bound": that of `lipviz.normalizers.fourier`: `bound="tight"`.
@@ -168,8 +168,8 @@ def _checked_padding(padding):
 def largest_singular_value(operator: sla.LinearOperator) -> float:
     """Largest singular value of an operator, to 1e-9: by its Gram matrix up to a side of 200, else by Lanczos' method.
 
-    `extreme_singular_values` computes the smallest as well, which takes most of its time, and
-    `convolution_bound` proves what this measures.
+    `extreme_singular_values` computes the smallest as well, which takes most of its time. This is a measurement;
+    `convolution_bound` gives an upper bound that is proved.
 
     Args:
         operator: SciPy `LinearOperator`.
@@ -202,9 +202,9 @@ def _all_values(operator):
 
 
 def _points(taps, stride):
-    """Frequencies of which one is so close to the largest gain that 0.5 % is missed at most, up to a reach of 6.
+    """Number of frequencies on which the largest gain is at most 0.5 % too small, up to a reach of 6.
 
-    A reach of D outputs makes it cos(πD/2N), see `size_free_bound`.
+    With a reach of D outputs, N frequencies find at least cos(πD/2N) of the largest gain, see `size_free_bound`.
     """
     return int(np.clip(16 * ((taps - 1) // stride), 4, 2 * _FREQUENCIES))
 
@@ -239,19 +239,19 @@ def sample_kernel(
     channels: int = 1,
     filters: int = 1,
     orthogonal: bool = False,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> Array:
     """Make a 2-D kernel whose matrix has the norm 1.
 
     Args:
-        kind: "all ones", which the count of patches was made for; "random", normal numbers; "smooth", a blur with
-            random weights between channels, as trained kernels often are; "checkerboard", the signs of a chess board;
-            "edge", a difference of neighbours along the width.
+        kind: "all ones", equal entries; "random", normal numbers; "smooth", a blur with random weights between
+            channels, as trained kernels often are; "checkerboard", the signs of a chess board; "edge", a difference of
+            neighbours along the width.
         size: Height and width.
         channels: Input channels.
         filters: Output channels.
         orthogonal: Whether to make all singular values of its matrix that are not zero 1, as Björck does.
-        seed: Seed of "random" and "smooth".
+        seed: Seed of "random" and "smooth"; None draws another kernel each time.
 
     Returns:
         A float64 array of shape (size, size, channels, filters).

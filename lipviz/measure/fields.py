@@ -1,4 +1,4 @@
-"""What a network does on the plane: its logits, decisions and certified discs as fields, and its linear regions."""
+"""A network on the plane: its logits, decisions and certified radii on a grid, and its linear regions."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ from lipviz.types import Array, ArrayLike
 
 _ROWS = 2**15  # points at a time
 _MARGIN = 0.15  # of the extent of the samples, around them
-_TOLERANCE = 1e-9  # of values in float64 that are the same, relative to the largest
+_TOLERANCE = 1e-9  # relative to the largest: float64 values that differ by less count as equal
 
 
 # --- results ---
@@ -27,15 +27,15 @@ _TOLERANCE = 1e-9  # of values in float64 that are the same, relative to the lar
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecisionField:
-    """What a classifier of points of the plane decides, on a grid.
+    """The decisions of a classifier of points of the plane, on a grid.
 
     Attributes:
         name: Name of the network.
         x0: First coordinates of the grid, ascending, of shape (columns,).
         x1: Second coordinates, ascending, of shape (rows,).
         logits: At the grid points, of shape (rows, columns, C), in the precision that the model computes in.
-        predicted: Class that is decided for, of shape (rows, columns); 0 or 1 with one logit.
-        margins: Largest logit minus the second largest, or the magnitude of the one: (rows, columns).
+        predicted: Predicted class, of shape (rows, columns); 0 or 1 with one logit.
+        margins: Largest logit minus the second largest, or the magnitude of a single one, of shape (rows, columns).
         points: Samples, of shape (n, 2); None where none were given.
         labels: Their classes, of shape (n,); None where they are not known.
         certified: `CertifiedRadii` of the samples; None without a constant.
@@ -53,7 +53,7 @@ class DecisionField:
 
     @property
     def classes(self) -> int:
-        """Number of classes that it decides between: two with one logit."""
+        """Number of classes; two with one logit."""
         return max(2, self.logits.shape[2])
 
     @property
@@ -64,13 +64,13 @@ class DecisionField:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LinearRegions:
-    """The pieces on which a piecewise linear network is one affine map, as far as a grid sees them.
+    """The regions of the plane on which a piecewise linear network is affine, as found on a grid.
 
     Attributes:
         name: Name of the network.
         x0: First coordinates of the grid, ascending, of shape (columns,).
         x1: Second coordinates, ascending, of shape (rows,).
-        labels: Number of the region of each grid point, the largest region being 0: (rows, columns).
+        labels: Number of the region of each grid point, of shape (rows, columns); the largest region is number 0.
         shares: Share of the grid points in each region, descending, of shape (count,).
         slopes: Largest singular value of the Jacobian in each region, of shape (count,).
     """
@@ -84,7 +84,7 @@ class LinearRegions:
 
     @property
     def count(self) -> int:
-        """Number of different affine maps on the grid: no more than the network has regions there."""
+        """Number of different affine maps on the grid: a lower bound of the number of regions."""
         return len(self.shares)
 
 
@@ -102,8 +102,8 @@ def decision_field(
 ) -> DecisionField:
     """Evaluate a classifier of points of the plane on a grid, and certify samples.
 
-    The grid goes through the model's compiled `predict_on_batch`, in one piece up to 32,768 points. A model that ends
-    with a softmax or sigmoid is copied for its logits (`logits_model`), which takes longer.
+    The compiled `predict_on_batch` of the model computes the grid, in batches of at most 32,768 points. A model that
+    ends with a softmax or sigmoid is copied for its logits (`logits_model`), which takes longer.
 
     Args:
         model: Built Keras model, of lipviz or plain, with inputs of shape (batch, 2) and outputs of shape (batch, C).
@@ -113,9 +113,9 @@ def decision_field(
         resolution: Number of grid points along each axis, at least 2.
         x: Samples of shape (n, 2), optional.
         y: Their labels, see `certified_radius`, optional.
-        constant: What certifies radii at the samples: a Lipschitz constant of the network in the l2 norm (all outputs
-            together, positive), a `Certificate` of it, or the array of `pairwise_bounds`, which gives larger radii.
-            None gives none.
+        constant: Lipschitz constant that certifies radii of the samples: a positive number, for all outputs together
+            in the l2 norm; a `Certificate`; or the array of `pairwise_bounds`, which gives larger radii. None
+            certifies no radii.
         name: Name for titles; that of the model by default.
 
     Returns:
@@ -161,22 +161,22 @@ def linear_regions(
     bounds: ArrayLike = ((-2.0, 2.0), (-2.0, 2.0)),
     resolution: int = 150,
     name: str | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> LinearRegions:
-    """Find the regions of the plane on which a network of piecewise linear activations is one affine map.
+    """Find the regions of the plane on which a network of piecewise linear activations is affine.
 
-    At each point of a grid the gradient g and the offset c of a random mixture of the logits, g·x + c, are taken in
-    float64. Points of the same g and c lie in the same region. Regions smaller than the grid's cells may be missed, and
+    At each point of a grid the gradient g and the offset c of a random mixture of the logits, g·x + c, are computed in
+    float64. Points with the same g and c count as one region. Regions smaller than the grid's cells may be missed, and
     regions with the same affine map, such as two where all ReLUs are off, count once: the number is a lower bound. The
     grid is shifted by about 1 % of a cell, so that it does not lie on kinks such as the axes.
 
     Args:
         model: Built Keras model with inputs of shape (batch, 2) and outputs of shape (batch, C); a softmax or sigmoid
-            at the end is looked through.
+            at the end is left out.
         bounds: ((lowest, highest) of the first coordinate, those of the second).
         resolution: Number of grid points along each axis, at least 2.
         name: Name for titles; that of the model by default.
-        seed: Seed of the mixture.
+        seed: Seed of the mixture; None draws another one each time.
 
     Returns:
         A `LinearRegions`.
@@ -187,7 +187,7 @@ def linear_regions(
             tanh; if weights are not finite, or an argument is out of range.
     """
     check_planar(model)
-    seed = nm.check_seed("seed", seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     box = box_of(bounds, None)
     x0, x1, _ = grid_points(box, resolution)
     extent = box[:, 1] - box[:, 0]
@@ -196,7 +196,6 @@ def linear_regions(
     grid = _crossed(x0, x1)
     network = logits_model(model)
     count = logits(network, grid[:1]).shape[1]
-    rng = np.random.default_rng(seed)
     mixture = rng.standard_normal(count)
     size = np.abs(box).max()
     maps = _affine_maps(network, grid, mixture, size)
@@ -262,7 +261,7 @@ def planar(x: ArrayLike, owner: str) -> Array:
 
     Raises:
         TypeError: If they are not real numbers.
-        ValueError: If there is none, one is not finite, or the shape is another.
+        ValueError: If there is no sample, one is not finite, or the shape is another.
     """
     x = as_float64(x, owner)
     if x.ndim != 2 or x.shape[1] != 2 or not len(x):
@@ -304,7 +303,7 @@ def predicted_outputs(model: keras.Model, points: Array) -> Array:
     """Logits of a model at points, of shape (n, C), by its compiled prediction.
 
     Raises:
-        ValueError: If it has several outputs, one of another rank, or such as are NaN or Inf.
+        ValueError: If it has several outputs, an output of another rank, or outputs that are NaN or Inf.
     """
     if _is_squashed(model):
         return logits(logits_model(model), points)
@@ -317,7 +316,7 @@ def predicted_outputs(model: keras.Model, points: Array) -> Array:
 
 
 def _is_squashed(model):
-    """Whether a softmax or sigmoid ends a model; where in doubt True, for it is looked through with care."""
+    """Whether a softmax or sigmoid may end a model; `logits_model` then finds out exactly."""
     last = model
     while isinstance(last, keras.Model) and last.layers:
         last = last.layers[-1]
@@ -325,7 +324,7 @@ def _is_squashed(model):
 
 
 def _pairwise(constant, count):
-    """Constants of the differences of logits, (C, C), of whatever is known of the network."""
+    """Lipschitz constants of the differences of logits, of shape (C, C), from a `constant` of any kind."""
     if isinstance(constant, Certificate):
         if constant.norm != 2:
             raise ValueError(f"Expected a certificate in the l2 norm. Received: norm {constant.norm}")

@@ -1,11 +1,11 @@
-"""Gradients of networks: their norms at the input, on their way back through the layers, and against depth.
+"""Norms of gradients: with respect to the input, with respect to each layer, and against the depth of a network.
 
-A k-Lipschitz network has gradients of norm at most k; one that preserves them has gradients of norm k nearly
-everywhere. ReLU halves the square of a random gradient, an activation that sorts permutes it (Anil, Lucas and Grosse
-2019, Sorting out Lipschitz function approximation, section 3).
+A k-Lipschitz network has gradients of norm at most k; one that preserves gradient norms has gradients of norm k nearly
+everywhere. ReLU halves the square of a random gradient on average. An activation that sorts only permutes the gradient
+(Anil, Lucas and Grosse 2019, Sorting out Lipschitz function approximation, section 3).
 
-Everything is measured in float64. On JAX, Keras computes a few functions, such as tanh, in float32: there norms through
-these are off by about 1e-7.
+Everything is measured in float64. On JAX, Keras computes a few functions, such as tanh, in float32. Norms of gradients
+through these functions are then off by about 1e-7.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _KERNELS = 2**25  # entries of random kernels, 256 MiB
 
 
 class _Samples:
-    """What all distributions over samples share: `norms`, whose last axis counts the samples."""
+    """Base class of distributions over samples: `norms` has one entry for each sample along its last axis."""
 
     norms: np.ndarray
 
@@ -99,13 +99,13 @@ class GradientHistory(_Samples):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GradientFlow(_Samples):
-    """Norms of a gradient on its way back through one network, over that at its output.
+    """Norms of a gradient that is propagated back through one network, relative to its norm at the output.
 
     Attributes:
         name: Name of the model.
         output: Which output, in words.
         places: "input", then the steps of the network in their order; the last one is its output. L + 1 in all.
-        norms: Norm of the gradient with respect to what each place puts out, of shape (L + 1, n); 1 at the last.
+        norms: Norm of the gradient with respect to the value at each place, of shape (L + 1, n); 1 at the last.
     """
 
     name: str
@@ -140,18 +140,18 @@ class GradientDepth(_Samples):
 
 
 class GradientMeter:
-    """Measures a model's input gradients at fixed samples, again and again while it trains.
+    """Measures a model's input gradients at fixed samples, repeatedly while it trains.
 
-    It keeps a `float64_copy`, into which each measurement writes the weights that inference uses, as they are stored;
-    what is differentiated is compiled in the first measurement and used again by all others.
+    It keeps a `float64_copy` of the model. Each measurement writes the weights that inference uses into the copy, as
+    they are stored. The first measurement compiles the gradient, and all others use the compiled one.
 
     Args:
         model: Built Keras model with one input and one output.
         x: Samples of shape (n, ...), in the model's units.
         output: Which output. None or "all": all of them, each on its own, and together as the largest singular value
             of the Jacobian. An integer: that entry of the flattened output, such as the logit of a class. An array of
-            shape (outputs,): the output's product with it.
-        compiled: Whether to compile; for a single measurement of a small model that costs more than it saves.
+            shape (outputs,): the scalar product of the output with it.
+        compiled: Whether to compile. For a single measurement of a small model, compiling costs more than it saves.
 
     Raises:
         TypeError: If `model` is no Keras model, or `x` or `output` does not hold real numbers.
@@ -202,7 +202,8 @@ def input_gradient_norms(
 ) -> GradientNorms:
     """Norm of the gradient of a model's output with respect to its input, at each sample.
 
-    At a kink it is that of the branch that the backend takes. Each norm is a lower bound of the Lipschitz constant.
+    At a kink it is the gradient of the branch that the backend takes. Each norm is a lower bound of the Lipschitz
+    constant.
 
     Args:
         model: Built Keras model with one input and one output.
@@ -220,7 +221,7 @@ def input_gradient_norms(
 
 
 def gradient_history(measured: Iterable[GradientNorms], epochs: ArrayLike | None = None) -> GradientHistory:
-    """Put the measurements of a `GradientMeter`, one an epoch, together.
+    """Join the measurements of a `GradientMeter`, one for each epoch.
 
     Args:
         measured: List of `GradientNorms` of one model at the same samples, in order.
@@ -241,39 +242,41 @@ def gradient_history(measured: Iterable[GradientNorms], epochs: ArrayLike | None
         raise ValueError(f"Expected one measurement or more, of the same samples. Received counts: {sorted(counts)}")
     epochs = np.arange(1, len(measured) + 1) if epochs is None else as_float64(epochs, "The epochs")
     if epochs.shape != (len(measured),) or not (np.diff(epochs) > 0).all():
-        raise ValueError(f"Expected {len(measured)} increasing epochs, one a measurement. Received: {epochs}")
+        raise ValueError(f"Expected {len(measured)} increasing epochs, one for each measurement. Received: {epochs}")
     return GradientHistory(measured[0].name, measured[0].output, epochs, np.stack([m.norms for m in measured]))
 
 
 # --- through the layers ---
 
 
-def gradient_flow(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None, seed: int = 0) -> GradientFlow:
-    """Follow a gradient back through one network: its norm at what each layer puts out, over that at the end.
+def gradient_flow(
+    model: keras.Model, x: ArrayLike, output: ArrayLike | None = None, seed: int | None = 0
+) -> GradientFlow:
+    """Follow a gradient back through one network: its norm at the output of each layer, relative to that at the end.
 
     Args:
         model: Built Keras model with one input and one output, Sequential or functional, nested ones included. An
-            activation inside of a layer belongs to the layer's step.
+            activation inside a layer belongs to the step of the layer.
         x: Samples of shape (n, ...), in the model's units.
         output: An integer or an array of shape (outputs,), see `GradientMeter`; None takes a random direction of the
-            outputs, another one for each sample.
-        seed: Seed of these directions.
+            outputs for each sample.
+        seed: Seed of these directions; None draws other ones each time.
 
     Returns:
-        A `GradientFlow`. With branches it holds the places of all of them, in the order of the graph.
+        A `GradientFlow`. It holds the places of all branches of the network, in the order of the graph.
 
     Raises:
         TypeError: See `GradientMeter`.
         ValueError: See `GradientMeter`; or if the model computes in a `call` of its own, or the direction is 0.
     """
-    seed = nm.check_seed("seed", seed)
+    rng = np.random.default_rng(nm.check_seed("seed", seed))
     network, samples = float64_copy(model), checked_samples(model, x)
     check_varies(model)
     if not _has_graph(network):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
     size = outputs(network, samples[:1]).shape[1]
     if output is None:
-        covectors = unit_vectors(np.random.default_rng(seed).standard_normal((len(samples), size)))
+        covectors = unit_vectors(rng.standard_normal((len(samples), size)))
         words = "random directions"
     else:
         covectors, words = _covectors(output, size)
@@ -292,11 +295,11 @@ def gradient_flow(model: keras.Model, x: ArrayLike, output: ArrayLike | None = N
 
 
 class _Taps(Gradients):
-    """Gradients with respect to all values along a network: to each an offset is added.
+    """Gradients with respect to all values along a network, each with respect to an offset that is added to the value.
 
     Args:
         network: Sequential or functional model in float64.
-        shapes: Those of the values, see `_values_along`.
+        shapes: Shapes of the values, see `_values_along`.
         group: Number of samples.
         size: Number of outputs.
     """
@@ -316,7 +319,7 @@ class _Taps(Gradients):
 
 
 def _values_along(network, point):
-    """Shapes of all values along a network, of a sample, and where they are: its input, and what each step gives."""
+    """Shapes of all values along a network for one sample, and their places: the input, and the result of each step."""
     seen = [("input", point.shape[1:])]
 
     def see(op, value):
@@ -353,7 +356,7 @@ def _step(see, op, *args, **kwargs):
 
 
 def _told_apart(names):
-    """Names as they are; what a layer gives at its second use has a number."""
+    """The names, with a number from the second use of a layer on."""
     return tuple(
         name if names[:i].count(name) == 0 else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)
     )
@@ -371,10 +374,11 @@ def gradient_depth(
 ) -> GradientDepth:
     """Norms of input gradients of random networks of orthogonal layers, against their depth.
 
-    A network of depth d is d times a random orthogonal kernel, as a converged `SpectralDense` has it, and an
-    activation, then the product with a random unit vector. Networks share their first layers, and activations share
-    the kernels. Inputs are standard normal. Computed in float64 NumPy: for the default arguments in some ten
-    milliseconds once the kernels are drawn. ReLU gives about 2^(−d/2), an activation that sorts 1.
+    A network of depth d has d layers, and then the product with a random unit vector. Each layer is a random orthogonal
+    kernel, like that of a converged `SpectralDense`, and an activation. Networks share their first layers, and
+    activations share the kernels. Inputs are standard normal. The computation uses float64 NumPy. For the default
+    arguments it takes some ten milliseconds once the kernels are drawn. Norms are about 2^(−d/2) with ReLU, and 1 with
+    an activation that sorts.
 
     Args:
         activations: Names of activations, see `DEPTH_ACTIVATIONS`.
@@ -414,8 +418,8 @@ def _norms_of_prefixes(activation, kernels, depths, x, covectors):
     for kernel in kernels:
         x, pullback = activation(x @ kernel)
         pullbacks.append(pullback)
-    backwards = np.ascontiguousarray(kernels.swapaxes(1, 2))  # products with transposes in place take twice as long
-    # From the end, those of deeper networks beside them; each joins where its output is.
+    backwards = np.ascontiguousarray(kernels.swapaxes(1, 2))  # products with transposed views take twice as long
+    # Backwards, for networks of all depths at once: each joins at its own last layer.
     gradients = np.repeat(covectors[None], len(depths), axis=0)
     for layer in range(len(kernels), 0, -1):
         deep = slice(int(np.searchsorted(depths, layer)), None)
@@ -434,7 +438,7 @@ def _orthogonal_kernels(count, width, seed):
 
 
 def _pointwise(value, slope):
-    """An activation that acts on each entry by itself; the slope may be had from z and the value."""
+    """An activation that acts on each entry by itself; `slope` takes z and the value."""
 
     def run(z):
         a = value(z)
@@ -472,7 +476,7 @@ def _sigmoid(z):
     return 0.5 * (1 + np.tanh(0.5 * z))
 
 
-# From a name to a function from z to (activation of z, function from gradients behind it to those before it).
+# Name → function that takes z and returns its activation, and a function that propagates gradients back.
 DEPTH_ACTIVATIONS = {
     "linear": _pointwise(lambda z: z, lambda z, a: 1.0),
     "relu": _pointwise(lambda z: np.maximum(z, 0), lambda z, a: (z > 0).astype(float)),
@@ -490,7 +494,7 @@ DEPTH_ACTIVATIONS = {
 
 
 def _covectors(output, size):
-    """Directions of the outputs, of shape (directions, size), and which these are in words."""
+    """Directions of the outputs, of shape (directions, size), and a description of them."""
     if output is None or (isinstance(output, str) and output == "all"):
         if size > ROWS:
             raise ValueError(f"Expected at most {ROWS} outputs, or the choice of one by `output`. Received: {size}")

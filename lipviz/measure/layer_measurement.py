@@ -1,4 +1,4 @@
-"""One layer as a map: what it was asked to be, what its rule certifies, what its singular values are."""
+"""One layer as a map: the constant that it is asked to keep, the certified bound, and the singular values."""
 
 import dataclasses
 import math
@@ -21,13 +21,13 @@ from lipviz.rules.used import as_float64, to_numpy
 from lipviz.types import Shape
 
 MOST_ENTRIES = 2048  # of an input, and of an output
-_STEP = 1e-5  # of central differences: off by 1e-10 where the layer bends
+_STEP = 1e-5  # of central differences: their error is about 1e-10 where the layer is not linear
 _LINEAR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerMeasurement:
-    """A layer as a map at inference, its activation left out.
+    """A layer as a map at inference, without its activation.
 
     Attributes:
         name: Name of the layer.
@@ -37,11 +37,11 @@ class LayerMeasurement:
         spectrum: `LayerSpectrum` with the view "operator". Of a layer without a kernel, `raw` holds the singular values
             of the layer itself.
         has_kernel: Whether it has one.
-        is_linear: Whether it is a linear map and a shift; else the singular values are those of its Jacobian at one
+        is_linear: Whether it is an affine map; else the singular values are those of its Jacobian at one
             random input.
-        k: The Lipschitz constant that was asked for; None of layers that promise none.
+        k: The Lipschitz constant that the layer is asked to keep; None for layers without one.
         is_sound: Whether the layer says that it keeps k.
-        bound: `Bound` of its Lipschitz constant by the rule that `certify` takes, its activation included.
+        bound: `Bound` of its Lipschitz constant by the rule that `certify` uses, with its activation.
         gains: ‖J x‖/‖x‖ of random inputs, of shape (samples,).
     """
 
@@ -73,14 +73,14 @@ class LayerMeasurement:
         return None if self.k is None else bool(self.largest <= self.k * (1 + 1e-6))
 
 
-def measure_layer(layer: keras.Layer, samples: int = 300, seed: int = 0) -> LayerMeasurement:
-    """Measure a built layer as the linear map that it is, or as its Jacobian at a random input.
+def measure_layer(layer: keras.Layer, samples: int = 300, seed: int | None = 0) -> LayerMeasurement:
+    """Measure a built layer: its linear map, or its Jacobian at a random input.
 
     Args:
-        layer: Keras layer with one input, of lipviz or plain, built for inputs of a known size with at most 2048
-            entries, and as many of its outputs.
+        layer: Keras layer with one input, of lipviz or plain, built for inputs of a known size. Inputs and outputs
+            have at most 2048 entries each.
         samples: Number of random inputs for the gains.
-        seed: Seed of the inputs.
+        seed: Seed of the inputs; None draws other ones each time.
 
     Returns:
         A `LayerMeasurement`. Singular values are exact to about 1e-15·σ1 for layers with a kernel, poolings and
@@ -120,7 +120,7 @@ def measure_layer(layer: keras.Layer, samples: int = 300, seed: int = 0) -> Laye
 
 
 def _output_shape(layer, shape):
-    """Shape of the output, without the batch; a layer that does not say is called on a symbol."""
+    """Shape of the output, without the batch. A layer that cannot compute it is called on a symbolic input."""
     try:
         return tuple(layer.compute_output_shape((1, *shape)))[1:]
     except NotImplementedError:

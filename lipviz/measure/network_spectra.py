@@ -1,7 +1,7 @@
-"""Spectra of the linear maps that layers are, stage by stage; and that of a whole network, of its Jacobian.
+"""Singular values of the linear maps of layers, at each stage of the constraint, and of a network's Jacobian.
 
 `singular_values` decomposes kernels as matrices. The singular values of a convolution as a map from images to images
-are others: they depend on the size of the image, its padding and the strides.
+are different: they depend on the size of the image, its padding and the strides.
 """
 
 import dataclasses
@@ -75,10 +75,10 @@ class JacobianSpectra:
 
 
 def jacobian_singular_values(model: keras.Model, x: ArrayLike) -> JacobianSpectra:
-    """All singular values of a network's Jacobian at each sample: what the network as a whole keeps of a gradient.
+    """All singular values of a network's Jacobian at each sample: how much of a gradient the whole network keeps.
 
     The Jacobian is taken by automatic differentiation of a `float64_copy` at inference, one gradient per output. At a
-    kink it is that of the branch that the backend takes.
+    kink it is the Jacobian of the branch that the backend takes.
 
     Args:
         model: Built Keras model with one input and one output, of at most 4096 entries.
@@ -102,19 +102,19 @@ def jacobian_singular_values(model: keras.Model, x: ArrayLike) -> JacobianSpectr
 def operator_spectra(
     target: keras.Layer, input_shape: Shape | None = None, largest_image: int | None = None
 ) -> LayerSpectrum | NetworkSpectrum:
-    """Decompose each layer's linear map, of an input as a whole: before normalization, before Björck and after.
+    """Decompose the linear map of each layer on a whole input: before normalization, before Björck and after.
 
-    Convolutions are decomposed as operators on images, with their padding and strides. "normalized" is what the layer
-    would use if it left out Björck: the raw kernel over its first bound, times k and, of a convolution, times the
-    factor that its geometry asks for. What inference uses is measured as it is stored.
+    Convolutions are decomposed as operators on images, with their padding and strides. "normalized" is the kernel that
+    the layer would use without Björck: the raw kernel divided by its first bound, times k and, for a convolution, times
+    the factor for its geometry. The kernel that inference uses is measured as it is stored.
 
     Args:
         target: Built Keras layer or model, of lipviz or plain: dense layers, and convolutions (transposed, depthwise
             and separable ones too). Layers without a kernel are left out.
-        input_shape: Shape of an input of `target` without the batch, where that was built for unknown sizes; by default
-            layers have the sizes that they were built for.
-        largest_image: Where images are longer, convolutions are decomposed on images of this length only, along each
-            axis: their spectra are hardly others, and the largest singular value is smaller at the most, if at all.
+        input_shape: Shape of an input of `target` without the batch, needed where that was built for unknown sizes; by
+            default layers have the sizes that they were built for.
+        largest_image: Largest length of an image along each axis. Convolutions of larger images are decomposed on
+            images of this length: their spectra hardly differ, and the largest singular value is not larger.
 
     Returns:
         A `LayerSpectrum` with the view "operator"; for a model, or a layer that wraps several with a kernel, a
@@ -123,7 +123,7 @@ def operator_spectra(
     Raises:
         TypeError: If it is no Keras layer, or a layer with a kernel is not known to be linear.
         ValueError: If it is not built, has no kernel, or one with NaN or Inf; if a size is not known; or if an operator
-            has more than 2048 rows and columns, and what helps.
+            has more than 2048 rows and columns; the message says what helps.
     """
     if not isinstance(target, keras.layers.Layer):
         raise TypeError(f"operator_spectra expects a Keras layer or model. Received: {type(target).__name__}")
@@ -140,7 +140,7 @@ def operator_spectra(
 
 
 def _linear_layers(target):
-    """`layers_with_kernel`, and separable convolutions, which have two."""
+    """`layers_with_kernel`, and separable convolutions, which have two kernels."""
     separable = [layer for layer in [target, *inner_layers(target)] if isinstance(layer, SEPARABLE)]
     if not separable or not target.built:
         return layers_with_kernel(target)
@@ -149,7 +149,7 @@ def _linear_layers(target):
 
 
 def _shapes(target, shape, layers):
-    """Shapes of the inputs of some layers, by their ids, where the target is given one; a layer's first use counts."""
+    """Input shapes of some layers, by their ids, for an input shape of the target; the first use of a layer counts."""
     if shape is None:
         return {}
     trace = Trace(2, only_graph=True)
@@ -205,7 +205,7 @@ def _with_kernel(layer, operator, shape, kernel):
     """The operator of a layer, or its transpose, with another kernel."""
     try:
         base = untransposed(operator)
-    except TypeError:  # the algebra is someone else's
+    except TypeError:  # the linear map is defined outside lipviz
         other = types.SimpleNamespace(name=layer.name, linear=layer.linear, kernel=kernel, compute_dtype="float64")
         return probed(other, shape)
     return base.with_kernel(kernel.reshape(base.kernel.shape))

@@ -1,4 +1,4 @@
-"""Where a network looks: gradients of its logits with respect to an input; and adversarial examples."""
+"""Gradients of a network's logits with respect to its inputs (saliency maps), and adversarial examples."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from lipviz.operators.precision import check_varies, float64_scope
 from lipviz.rules.used import as_float64, to_numpy
 from lipviz.types import Array, ArrayLike
 
-_PAIRS = 6  # shown where nobody says which
+_PAIRS = 6  # by default
 
 
 # --- results ---
@@ -28,8 +28,8 @@ class Saliency:
         inputs: The samples, of shape (n, ...), float64.
         maps: Gradients, with the shape of the inputs, in units of the score per unit of the input: positive where a
             larger entry makes the score larger.
-        norms: l2 norm of each gradient, of shape (n,). Nowhere does it exceed the Lipschitz constant of the score.
-        classes: Class whose score it is, of shape (n,).
+        norms: l2 norm of each gradient, of shape (n,). It is at most the Lipschitz constant of the score.
+        classes: Class of the score, of shape (n,).
         rivals: Class whose score is subtracted, of shape (n,); None for the gradient of one logit by itself.
     """
 
@@ -45,17 +45,17 @@ class Saliency:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AdversarialPairs:
-    """Samples, each beside what an attack made of it.
+    """Samples and their adversarial examples.
 
     Attributes:
         indices: Which samples of the attack they are, of shape (m,).
         inputs: The samples, of shape (m, ...), float64.
         attacked: The changed samples, with the same shape.
-        before: Class decided for at each sample, of shape (m,).
-        after: Class decided for at each changed sample, of shape (m,).
-        success: Whether the decision there is wrong, of shape (m,).
+        before: Predicted class of each sample, of shape (m,).
+        after: Predicted class of each changed sample, of shape (m,).
+        success: Whether the prediction for the changed sample is wrong, of shape (m,).
         distances: l2 norm of each change, of shape (m,), in the units of the input.
-        radii: Certified radius of each sample, of shape (m,), which no attack can undercut; None where not known.
+        radii: Certified radius of each sample, of shape (m,): no attack succeeds within it. None where not known.
     """
 
     indices: np.ndarray
@@ -83,15 +83,15 @@ def saliency(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None) 
     """Gradient of a network's score with respect to its inputs, by automatic differentiation in float64.
 
     The gradient of a 1-Lipschitz network whose layers keep norms is the direction of the shortest change of the
-    decision, and shows shapes; that of a plain network is noise to the eye (Serrurier et al. 2023). At a kink it is the
-    gradient of the branch that the backend takes.
+    decision, and shows shapes. The gradient of a plain network looks like noise (Serrurier et al. 2023). At a kink it
+    is the gradient of the branch that the backend takes.
 
     Args:
         model: Built Keras classifier, of lipviz or plain, with one input and one output of shape (batch, C). A softmax
-            or sigmoid at the end is looked through.
+            or sigmoid at the end is left out.
         x: Samples of shape (n, ...), at least one, in the model's units.
-        output: Number of the logit, or one for each sample, (n,). By default the margin by which the decision falls:
-            the logit of the predicted class minus that of the runner-up, or the logit's magnitude, where there is one.
+        output: Number of the logit, or one for each sample, (n,). By default the margin of the decision: the logit of
+            the predicted class minus that of the runner-up, or the magnitude of a single logit.
 
     Returns:
         A `Saliency`.
@@ -150,14 +150,14 @@ def input_gradients(network: keras.Model, points: Array, covectors: Array) -> Ar
 def adversarial_pairs(
     attack: Attack, x: ArrayLike, radii: CertifiedRadii | None = None, indices: ArrayLike | None = None
 ) -> AdversarialPairs:
-    """Put samples beside their adversarial examples, with what is certified and what was found.
+    """Pair samples with their adversarial examples, certified radii and the distances that the attack found.
 
     Args:
         attack: `Attack` on n samples.
         x: The samples that were attacked, of shape (n, ...).
         radii: `CertifiedRadii` of the same samples, optional.
-        indices: Which samples, whole numbers of shape (m,). By default the first six of which the attack changed the
-            decision, or the first six of all, where it changed none.
+        indices: Which samples, whole numbers of shape (m,). By default the first six whose decision the attack
+            changed, or the first six of all where it changed none.
 
     Returns:
         An `AdversarialPairs`.

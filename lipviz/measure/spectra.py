@@ -1,4 +1,4 @@
-"""Singular values of kernels, by SVD in float64: the raw kernel's, and those of what a layer uses."""
+"""Singular values of kernels, by SVD in float64: of the raw kernel, and of the kernel that a layer uses."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -22,14 +22,15 @@ class LayerSpectrum:
     Attributes:
         name: Name of the layer.
         shape: Shape of the kernel; (outputs, inputs) of an operator.
-        raw: Of the raw kernel, of shape (min(rows, columns),).
-        normalized: Times k, of the raw kernel over the layer's bound of its norm: before Björck. None where the
-            layer has no such step.
-        constrained: Of the constrained kernel that inference uses. None for a layer without a constraint.
+        raw: Singular values of the raw kernel, of shape (min(rows, columns),).
+        normalized: Singular values of the kernel before Björck, times k: the raw kernel divided by the layer's bound of
+            its norm. None where the layer has no such step.
+        constrained: Singular values of the constrained kernel that inference uses. None for a layer without a
+            constraint.
         k: The layer's Lipschitz factor; 1 without a constraint.
-        view: What was decomposed. "matrix", or "reshaped kernel" for kernels of more axes, such as a
-            convolution's: the matrix (product of the others, out), not the operator on images. Or "operator": the
-            layer's linear map itself, of an input as a whole, see `operator_spectra`.
+        view: What was decomposed. "matrix": a kernel with two axes. "reshaped kernel": a kernel with more axes, such as
+            that of a convolution, as a matrix of shape (product of the other axes, out), not the operator on images.
+            "operator": the linear map of the layer on a whole input, see `operator_spectra`.
     """
 
     name: str
@@ -68,7 +69,7 @@ class LayerSpectrum:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NetworkSpectrum:
-    """Spectra of all layers of a model that have a kernel. Also a sequence, and indexed by name.
+    """Spectra of all layers of a model that have a kernel. It is a sequence, and layers are found by name, too.
 
     Attributes:
         name: Name of the model.
@@ -85,7 +86,7 @@ class NetworkSpectrum:
         return iter(self.layers)
 
     def __getitem__(self, key: int | str) -> LayerSpectrum:
-        """The spectrum of a layer, by position or by name; KeyError names the layers there are."""
+        """The spectrum of a layer, by position or by name. A KeyError lists the names."""
         if not isinstance(key, str):
             return self.layers[key]
         by_name = {layer.name: layer for layer in self.layers}
@@ -159,7 +160,7 @@ def _of_layer(name, layer):
 
 
 def _normalized(name, layer):
-    """Spectrum of what the layer's first step makes of its kernel, before Björck."""
+    """Singular values of the kernel after the layer's first step, before Björck."""
     normalized = normalized_matrix(layer)
     if normalized is None:
         return None
@@ -167,13 +168,13 @@ def _normalized(name, layer):
 
 
 def normalized_matrix(layer: keras.Layer) -> Array | None:
-    """What a constrained layer's first step makes of its kernel: the part before Björck, and before k.
+    """Kernel of a constrained layer after its first step, the normalization: before Björck, and without k.
 
     Args:
         layer: Built constrained layer.
 
     Returns:
-        An array of shape (product of the others, out), in the dtype of `wbar`; None where there is no such step.
+        An array of shape (product of the other axes, out), in the dtype of `wbar`; None where there is no such step.
     """
     p = layer.parametrization
     if not isinstance(p, SpectralParametrization):

@@ -22,7 +22,7 @@ _QUANTILES = {"smallest": 0.0, "median": 0.5, "largest": 1.0}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingLog:
-    """What `lipviz.monitor.TrainingMonitor` saw of a model's training, over E epochs of one `fit` or several.
+    """A model's training as `lipviz.monitor.TrainingMonitor` recorded it, over E epochs of one `fit` or several.
 
     Attributes:
         name: Name of the model.
@@ -31,21 +31,22 @@ class TrainingLog:
         steps: Batches until the end of each epoch, of shape (E,).
         metrics: Dict from name, as in the `History` of Keras ("loss", "val_loss", …), to values of shape (E,). NaN
             where an epoch did not report it, or reported NaN: `not_finite` tells them apart.
-        batches: Batches after which the loss was written down within epochs, of shape (B,); at most some thousand.
+        batches: Numbers of batches after which the loss was recorded within epochs, of shape (B,); about a thousand at
+            most.
         batch_losses: The loss there: its mean over the epoch so far, as Keras reports it, of shape (B,).
         steps_per_epoch: Batches of an epoch; None where it is not known yet.
-        kr: Kantorovich-Rubinstein term of the loss on the sample, after each epoch, of shape (E,): what the loss makes
-            large. None where the loss has none, or no sample was given.
-        hinge: Hinge term of the loss on the sample, without its weight, of shape (E,); None likewise.
+        kr: Kantorovich-Rubinstein term of the loss on the sample, after each epoch, of shape (E,); training makes
+            it large. None where the loss has none, or no sample was given.
+        hinge: Hinge term of the loss on the sample, without its weight, of shape (E,); None in the same cases.
         gradients: `GradientHistory` at the sample, of the epochs where all weights were finite; None where nothing was
             measured.
         spectra: Dict from name of the layer to its largest and smallest singular value after each epoch, of shape
             (E, 2): of the kernel that inference uses, as it was stored, NaN where it was not finite.
         factors: Dict from name of the layer to its Lipschitz factor k; layers without a constraint are left out.
-        not_finite: Dict from a name (a metric, "weights") to the epoch in which it was NaN or infinite first.
-        starts: For each call of `fit`, the number of epochs there were before it.
+        not_finite: Dict from a name (a metric, "weights") to the epoch in which it was first NaN or infinite.
+        starts: Number of epochs before each call of `fit`.
         status: "running", "finished" or "interrupted".
-        notes: What was left out, and why: sentences.
+        notes: Sentences that say what was left out, and why.
     """
 
     name: str
@@ -79,10 +80,10 @@ class TrainingLog:
         return done + np.minimum(open_end / length, 1.0)
 
     def table(self) -> tuple[list[str], list[list[float]]]:
-        """All numbers, one row an epoch: names of the columns, and rows of numbers (NaN where there is none).
+        """All numbers as a table with one row for each epoch, NaN where there is no number.
 
         Returns:
-            The tuple (list of names, list of lists).
+            The tuple (list of the names of the columns, list of rows).
         """
         columns = {"epoch": self.epochs, "seconds": self.seconds, "steps": self.steps, **self.metrics}
         columns.update({name: term for name, term in (("kr", self.kr), ("hinge", self.hinge)) if term is not None})
@@ -100,7 +101,7 @@ class TrainingLog:
 def used_extremes(model: keras.Model) -> dict[str, tuple[float, float]]:
     """Largest and smallest singular value of the kernel that each layer uses at inference.
 
-    Nothing is stored. Kernels of more than two axes count as the matrix (product of the others, out).
+    Nothing is stored. Kernels with more than two axes count as matrices of shape (product of the other axes, out).
 
     Args:
         model: Built Keras model, of lipviz or not.
@@ -136,7 +137,7 @@ def lipschitz_factors(model: keras.Model) -> dict[str, float]:
 def hkr_terms(loss: keras.losses.Loss, y: ArrayLike, scores: ArrayLike) -> tuple[float, float] | None:
     """The Kantorovich-Rubinstein term and the hinge term of a loss of the HKR family, mean over samples.
 
-    A loss is −KR and α times the hinge (`HKR`, `MulticlassHKR`), or the two weighted by 1 − α and α
+    A loss is −KR plus α times the hinge (`HKR`, `MulticlassHKR`), or the two weighted by 1 − α and α
     (`SoftHKRMulticlassLoss`, `LseHKRMulticlassLoss`), or one of them alone (`KR`, `HingeMargin` and their like). The
     loss itself is not called, so that its state does not change.
 

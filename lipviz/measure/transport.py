@@ -1,11 +1,11 @@
-"""The Wasserstein-1 distance between two clouds: exact by optimal transport, and from below by a 1-Lipschitz network.
+"""The Wasserstein-1 distance between two clouds: exact by optimal transport, and a lower bound by a network.
 
 By the duality of Kantorovich and Rubinstein
 
     W1 = max over 1-Lipschitz f of  mean f(x) − mean f(y),
 
-so every k-Lipschitz network gives a lower bound of k·W1, and training makes it as large as the network can. The best f,
-the potential, falls with slope 1 along every path of the optimal transport.
+so every k-Lipschitz network gives a lower bound of k·W1, and training makes this bound as large as the network can. The
+best f, the potential, falls with slope 1 along every path of the optimal transport.
 
 Reference: Villani (2009), Optimal transport: old and new, theorem 5.10 and remark 6.5.
 """
@@ -28,8 +28,8 @@ from lipviz.measure.fields import box_of, check_planar, grid_points, planar, pre
 from lipviz.rules.used import as_float64
 from lipviz.types import Array, ArrayLike
 
-_SMALLEST = 1e-13  # mass: less is rounding
-_UNKNOWNS = 120_000  # of a linear program: some ten seconds
+_SMALLEST = 1e-13  # smaller masses are errors of rounding
+_UNKNOWNS = 120_000  # of a linear program, which then takes some ten seconds
 
 
 def __getattr__(name):
@@ -41,15 +41,15 @@ def __getattr__(name):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Transport:
-    """An optimal transport of one cloud to another: who goes where, and how far on average.
+    """An optimal transport of one cloud to another: which mass goes where, and how far it goes on average.
 
     Attributes:
         distance: The Wasserstein-1 distance, in the units of the points.
         x: Points of the first cloud, of shape (n, d), float64.
         y: Points of the second cloud, of shape (m, d), float64.
         pairs: Indices (i, j): mass goes from x_i to y_j, of shape (pairs, 2).
-        masses: How much, of shape (pairs,), positive, 1 in sum.
-        lengths: How far, of shape (pairs,).
+        masses: Mass of each pair, of shape (pairs,), positive; their sum is 1.
+        lengths: Distance between the points of each pair, of shape (pairs,).
     """
 
     distance: float
@@ -89,15 +89,15 @@ class PotentialField:
 def wasserstein_distance(x: ArrayLike, y: ArrayLike, weights: Sequence[ArrayLike | None] | None = None) -> Transport:
     """Wasserstein-1 distance between two clouds, exact, for the Euclidean distance between points.
 
-    Computed by the network simplex of POT where that package is installed (2,000 points: a second). Without it, clouds
-    of as many points of equal weight are an assignment problem (400 points: a tenth of a second, 2,000: twenty); others
-    are a linear program (200 points: seconds).
+    Computed by the network simplex of POT where that package is installed (2,000 points: a second). Without it, two
+    clouds with the same number of points and equal weights are an assignment problem (400 points: a tenth of a second,
+    2,000 points: twenty seconds); others are a linear program (200 points: seconds).
 
     Args:
         x: Points of shape (n, d), or (n, ...), which is flattened; (n,) for numbers.
         y: Points of shape (m, d), of the same dimension.
         weights: A pair of arrays, masses of shape (n,) and (m,), at least 0; each is divided by its sum. None gives
-            all points of a cloud the same. None as one of the two does so for that cloud.
+            all points of a cloud the same mass; it can stand for both arrays, or for one of the two.
 
     Returns:
         A `Transport`.
@@ -105,11 +105,11 @@ def wasserstein_distance(x: ArrayLike, y: ArrayLike, weights: Sequence[ArrayLike
     Raises:
         ImportError: If the linear program would have more than 120,000 unknowns, and POT is not installed.
         TypeError: If an array does not hold real numbers.
-        ValueError: If a cloud is empty or not finite, shapes do not fit, or a weight is negative or all are 0.
+        ValueError: If a cloud is empty or not finite, shapes do not agree, or a weight is negative or all are 0.
     """
     x, y = as_cloud(x, "x"), as_cloud(y, "y")
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"Expected clouds of one dimension. Received: x of {x.shape[1]}, y of {y.shape[1]}")
+        raise ValueError(f"Expected clouds of the same dimension. Received: x of {x.shape[1]}, y of {y.shape[1]}")
     a, b = _masses(weights, len(x), len(y))
     (from_x,), (from_y,) = np.nonzero(a), np.nonzero(b)
     costs = cdist(x[from_x], y[from_y])
@@ -189,13 +189,13 @@ def _plan(costs, a, b):
 @functools.cache
 def _network_simplex():
     """`ot.emd` of POT, or None where it is not installed."""
-    # POT imports every deep learning framework that there is, to compute with their tensors; here it gets NumPy's.
+    # POT imports every deep learning framework that is installed. Here it only needs NumPy.
     names = [f"POT_BACKEND_DISABLE_{name}" for name in ("PYTORCH", "JAX", "CUPY", "TENSORFLOW")]
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own source, where Python compiles it
+            warnings.simplefilter("ignore")  # Python warns of POT's source when it compiles it
             from ot import emd
     except ImportError:
         return None
@@ -216,7 +216,7 @@ def _program(costs, a, b):
         )
     out = sp.kron(sp.eye_array(rows), np.ones((1, columns)))
     into = sp.kron(np.ones((1, rows)), sp.eye_array(columns))
-    # The last sum follows from the others; with it, rounding could make the program contradict itself.
+    # The last sum follows from the others; with it, rounding could make the program infeasible.
     sums, masses = sp.vstack([out, into], format="csc")[:-1], np.concatenate([a, b])[:-1]
     found = linprog(costs.ravel(), A_eq=sums, b_eq=masses, method="highs-ds")
     if found.x is None:
@@ -228,7 +228,7 @@ def _program(costs, a, b):
 
 
 def as_cloud(points: ArrayLike, name: str) -> Array:
-    """A cloud as float64 of shape (n, d); its name is that in the errors."""
+    """A cloud as float64 of shape (n, d); errors call it by `name`."""
     points = as_float64(points, f"The cloud {name}")
     if points.ndim < 1 or points.size == 0:
         raise ValueError(f"The cloud {name} must have the shape (n, d), with at least one. Received: {points.shape}")
@@ -236,7 +236,7 @@ def as_cloud(points: ArrayLike, name: str) -> Array:
 
 
 def _masses(weights, *counts):
-    """Masses of both clouds, each 1 in sum."""
+    """Masses of both clouds; the sum of each is 1."""
     if weights is None:
         weights = (None, None)
     if not isinstance(weights, tuple | list) or len(weights) != 2:

@@ -1,4 +1,4 @@
-"""The callback: listens to Keras, writes down, and tells the displays when to draw."""
+"""The Keras callback: it records the training, and tells the displays when to draw."""
 
 import atexit
 import contextlib
@@ -22,8 +22,8 @@ from lipviz.rules.used import to_numpy
 from lipviz.types import ArrayLike
 
 MODES = ("auto", "notebook", "terminal", "files")
-_TICK = 0.25  # seconds between two words on the progress
-_WAIT_PER_DRAWING = 9  # a picture waits this many times as long as the last one took
+_TICK = 0.25  # seconds between two updates of the progress
+_WAIT_PER_DRAWING = 9  # the next picture waits this many times as long as the last one took to draw
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -34,11 +34,11 @@ class TrainingMonitor(ConfiguredCallback):
     and kernels: ``model.fit(..., verbose=0, callbacks=[TrainingMonitor(x_test[:256], y_test[:256])])``. Afterwards
     `log` has everything, over all calls of `fit` of that model.
 
-    Kernels are measured as they are stored: in the middle of `fit` a constrained one is that of the last step's
-    forward pass. A NaN or infinite number is marked in the picture and said in words; training goes on.
+    Kernels are measured as they are stored: during `fit`, a constrained kernel is that of the last step's forward pass.
+    A NaN or infinite number is marked in the picture and reported in words; training goes on.
 
-    An interrupt (Ctrl-C, or a notebook's stop button) draws the last picture before it ends `fit`. So does the end of
-    the cell in a notebook, and that of the process, where `fit` failed for another reason.
+    An interrupt (Ctrl-C, or a notebook's stop button) draws the last picture before it ends `fit`. If `fit` fails for
+    another reason, the last picture is drawn at the end of the cell in a notebook, or at the end of the process.
 
     Args:
         x: Sample of shape (n, ...), for gradient norms and terms of the loss. None leaves these out.
@@ -47,16 +47,16 @@ class TrainingMonitor(ConfiguredCallback):
             by rich where it is installed, else a line per epoch. "files": CSV, PNG and SVG in `folder` only. "auto":
             "notebook" in a Jupyter kernel; else "files" where there is a folder, and "terminal" where not.
         folder: Where to write files, in any mode.
-        every: Fewest seconds between two pictures. Drawing never takes more than about a tenth of the time.
-        samples: Number of samples of `x` to use at most, the first ones.
-        output: Which output the gradients are of, see `lipviz.measure.GradientMeter`; all by default.
+        every: Smallest number of seconds between two pictures. Drawing never takes more than about a tenth of the time.
+        samples: Largest number of samples of `x` to use; these are the first ones.
+        output: Output whose gradients are measured, see `lipviz.measure.GradientMeter`; all by default.
         spectra: Whether to decompose the kernels, in float64, after each epoch.
 
     Attributes:
         overhead: Seconds that the monitor itself has taken so far.
 
     Raises:
-        ValueError: If an argument is out of range, or `x` and `y` are not equally many.
+        ValueError: If an argument is out of range, or the lengths of `x` and `y` differ.
     """
 
     # What the first call of `fit` makes.
@@ -122,7 +122,7 @@ class TrainingMonitor(ConfiguredCallback):
         loss = (logs or {}).get("loss")
         self._record.batch(batch + 1 - self._batch, None if loss is None else float(loss))
         self._batch = batch + 1
-        if self._first_batch is None:  # which compiles, and says nothing of the others
+        if self._first_batch is None:  # it includes the compilation, so it is left out of the estimate
             self._first_batch = (self._done(), now)
         self.overhead += time.perf_counter() - now
         if now - self._last_tick >= _TICK:
@@ -147,7 +147,7 @@ class TrainingMonitor(ConfiguredCallback):
 
     @property
     def log(self) -> TrainingLog | None:
-        """`lipviz.measure.TrainingLog` of what there is so far; None before training."""
+        """`lipviz.measure.TrainingLog` of the training so far; None before training."""
         return None if self._watched is None else self._record.log(self._status, self._steps)
 
     def _progress(self):
@@ -177,7 +177,7 @@ class TrainingMonitor(ConfiguredCallback):
         self._next_picture = end + max(self.every, _WAIT_PER_DRAWING * (end - now))
 
     def _tell(self, method, *news):
-        """Tell all displays. One that fails is left out from here on: training shall not end because of it."""
+        """Tell all displays. One that fails is removed, so that training goes on."""
         for display in list(self._displays):
             try:
                 getattr(display, method)(*news)
@@ -197,7 +197,7 @@ class TrainingMonitor(ConfiguredCallback):
             shown.append(Files(self.folder))
         return shown
 
-    # --- the end, whatever it is ---
+    # --- the end ---
 
     @contextlib.contextmanager
     def _working(self):
@@ -214,7 +214,7 @@ class TrainingMonitor(ConfiguredCallback):
             self.overhead += time.perf_counter() - began
 
     def _close(self, status):
-        """Draw for the last time, and stop to wait for the end."""
+        """Draw for the last time, and no longer watch for the end of `fit`."""
         if self._status != "running":
             return
         self._status = status
@@ -222,7 +222,7 @@ class TrainingMonitor(ConfiguredCallback):
         self._tell("end", self.log, self._progress())
 
     def _watch_the_end(self):
-        """Where `fit` ends by an exception, Keras tells its callbacks nothing."""
+        """Watch for the end of `fit` by an exception, because Keras does not tell its callbacks of it."""
         atexit.register(self._failed)
         if threading.current_thread() is not threading.main_thread():
             return
@@ -245,7 +245,7 @@ class TrainingMonitor(ConfiguredCallback):
                 shell.events.unregister("post_run_cell", self._failed)
 
     def _interrupted(self, number, frame):
-        """Handle Ctrl-C as before; where that ends training, draw first."""
+        """Handle Ctrl-C as before; if that ends training, draw first."""
         try:
             (self._previous_handler or signal.default_int_handler)(number, frame)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Where a monitor shows what it sees: a notebook, a terminal, files. Each has the methods of `Display`."""
+"""Where a monitor shows the training: in a notebook, a terminal, files. Each display has the methods of `Display`."""
 
 import csv
 import dataclasses
@@ -26,19 +26,19 @@ _SPARKLINE_LENGTH = 24  # characters of a line of blocks
 
 
 class Display:
-    """A place that shows nothing; base of the others."""
+    """A display that shows nothing; base class of the others."""
 
     def begin(self, progress: Progress) -> None:
         """A call of `fit` begins."""
 
     def tick(self, progress: Progress) -> None:
-        """A few batches more are done: several times a second."""
+        """Some more batches are done; called several times a second."""
 
     def epoch(self, log: TrainingLog, progress: Progress) -> None:
         """An epoch has ended."""
 
     def draw(self, log: TrainingLog, progress: Progress) -> None:
-        """Draw the whole log anew: as often as the time that it takes allows."""
+        """Draw the whole log again; called less often the longer a drawing takes."""
 
     def end(self, log: TrainingLog, progress: Progress) -> None:
         """Training has ended or was interrupted: draw for the last time."""
@@ -47,7 +47,7 @@ class Display:
 
 
 class KeptFigure:
-    """One figure for the whole training, made anew only where a log has got another number of panels.
+    """One figure for the whole training. It is made again only when the panels of the log change.
 
     Args:
         make: Function from a number of panels to a figure.
@@ -107,7 +107,7 @@ class Notebook(Display):
 
 
 class _Shown:
-    """HTML for pages, and the same in words for everything else."""
+    """HTML for notebooks, and the same in words elsewhere."""
 
     def __init__(self, page, words):
         self._page, self._words = page, words
@@ -125,7 +125,7 @@ def _bar_html(progress):
         "</div>"
         for words in progress.remarks
     )
-    # The words stand beside the bar, and no label hides them from a screen reader.
+    # The words stand beside the bar, and no `aria-label` replaces them for a screen reader.
     return (
         '<div style="max-width:960px"><label style="display:flex;gap:12px;align-items:center">'
         f'<progress max="1" value="{progress.share:.4f}" style="flex:0 0 280px;height:14px"></progress>'
@@ -187,7 +187,7 @@ class RichTerminal(Display):
     def begin(self, progress: Progress) -> None:
         from rich.live import Live
 
-        # Drawn when told to, by no thread; what others print goes where it always went.
+        # No thread draws, and what others print is not redirected.
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._live.start()
         self._rows = []
@@ -241,11 +241,11 @@ def sparkline(values: ArrayLike, most: int = _SPARKLINE_LENGTH) -> str:
 class Files(Display):
     """`training.csv`, `training_batches.csv`, `training.png` and `training.svg` in a folder.
 
-    The table has a new row, on the disk, after every epoch. Pictures are replaced as a whole, so that none is ever
+    The table on the disk gets a new row after every epoch. Pictures are replaced as a whole, so that no file is ever
     half written.
 
     Args:
-        folder: Path; made where it does not exist.
+        folder: Path; created where it does not exist.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

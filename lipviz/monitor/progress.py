@@ -8,7 +8,7 @@ class Progress:
     """How far a call of `fit` is.
 
     Attributes:
-        epoch: Number of the epoch that is under way, or was last; 0 before the first.
+        epoch: Number of the current or last epoch; 0 before the first.
         epochs: Number of epochs of this call.
         batch: Batches of this epoch so far.
         steps: Batches of an epoch; None where it is not known.

@@ -1,4 +1,4 @@
-"""What a monitor writes down: lists that grow while a model trains, and the log that they make."""
+"""The record of a training: lists that grow while a model trains, and the log that is made from them."""
 
 import contextlib
 import random
@@ -14,7 +14,7 @@ from lipviz.measure.training_log import TrainingLog, hkr_terms, lipschitz_factor
 from lipviz.rules.used import to_numpy
 from lipviz.types import Array, ArrayLike
 
-_MOST_BATCHES = 1024  # points of the loss within epochs; beyond, every other one is dropped
+_MOST_BATCHES = 1024  # losses within epochs; when there are more, every second one is dropped
 
 
 class Record:
@@ -71,7 +71,7 @@ class Record:
         self.starts.append(self.epochs)
 
     def batch(self, count: int, loss: float | None) -> None:
-        """`count` batches more are done; the mean of the loss over the epoch so far, or None."""
+        """`count` more batches are done; `loss` is its mean over the epoch so far, or None."""
         self.batches += count
         if loss is None or self.batches % self._stride:
             return
@@ -83,7 +83,7 @@ class Record:
             self._points, self._losses = self._points[1::2], self._losses[1::2]
 
     def epoch(self, model: keras.Model, logs: Mapping[str, Any], seconds: float) -> None:
-        """An epoch has ended: write down what Keras reports, and measure."""
+        """An epoch has ended: record what Keras reports, and measure."""
         self._seconds.append(seconds)
         self._steps.append(self.batches)
         self._logs.append({name: _number(value) for name, value in logs.items()})
@@ -145,8 +145,8 @@ class Record:
     # --- the log ---
 
     def log(self, status: str, steps_per_epoch: int | None) -> TrainingLog:
-        """The `TrainingLog` of what was written down so far."""
-        # Keras has them in the order of the alphabet.
+        """The `TrainingLog` of what was recorded so far."""
+        # Keras sorts them alphabetically.
         names = sorted(dict.fromkeys(name for logs in self._logs for name in logs), key=_ends_without_loss)
         layers = dict.fromkeys(name for _, values in self._spectra for name in values)
         return TrainingLog(
@@ -186,7 +186,7 @@ class Record:
 
 
 def _number(value):
-    """What Keras reports as a float; NaN for what is no single number."""
+    """A value that Keras reports, as a float; NaN where it is not a single number."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -204,9 +204,9 @@ def _are_finite(model):
 
 @contextlib.contextmanager
 def _random_states_kept():
-    """Leave the generators of Python and NumPy as they were: a copy of a model draws the weights that it starts with.
+    """Restore the random states of Python and NumPy afterwards, because a copy of a model draws initial weights.
 
-    Training goes on with the very numbers that it would have drawn without a monitor.
+    Training then draws the same numbers as without a monitor.
     """
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:

@@ -1,7 +1,7 @@
-"""Small networks fitted to functions of one number.
+"""Small networks fitted to functions of one variable.
 
-A 1-Lipschitz network of ReLUs cannot even represent |x|: wherever a ReLU cuts off, the gradient loses norm, and a
-network that keeps slope 1 everywhere must be linear. Activations that sort or reflect keep norms, and can.
+A 1-Lipschitz network of ReLUs cannot even represent |x|. Wherever a ReLU is 0, the gradient loses norm, and a network
+that keeps slope 1 everywhere must be linear. Activations that sort or reflect keep the norm, and can represent |x|.
 
 Reference: Anil, Lucas and Grosse (2019), Sorting out Lipschitz function approximation, theorems 1 to 3.
 """
@@ -30,20 +30,20 @@ TARGETS = {"abs": np.abs, "sawtooth": _sawtooth}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FunctionFit:
-    """A network fitted to a function of one number.
+    """A network fitted to a function of one variable.
 
     Attributes:
         activation: Name of the activation.
         target_name: Name of the function.
-        constrained: Whether the network is held to k.
-        k: Lipschitz constant that it is held to.
+        constrained: Whether the network is constrained to be k-Lipschitz.
+        k: Lipschitz constant of the constraint.
         width: Number of channels of a hidden layer.
         depth: Number of hidden layers.
-        x: Where both are compared, ascending, of shape (n,).
+        x: Points at which the network and the function are compared, ascending, of shape (n,).
         target: Values of the function, of shape (n,).
         prediction: Values of the network, in float64, of shape (n,).
         losses: Mean squared error before each step so far, of shape (steps,).
-        steps: Number of steps that it will have made in the end.
+        steps: Number of steps of the whole training.
     """
 
     activation: str
@@ -81,7 +81,7 @@ def fit_function(
     depth: int = 3,
     **settings: Any,
 ) -> FunctionFit:
-    """Fit a network to a function of one number, by full-batch steps of Adam on the mean squared error.
+    """Fit a network to a function of one variable, by full-batch steps of Adam on the mean squared error.
 
     Args:
         target: "abs", ``|x|``; "sawtooth", the distance of x to the nearest whole number; or a function that takes an
@@ -119,7 +119,7 @@ def fit_steps(
     points: int = 257,
     seed: int = 0,
 ) -> Iterator[FunctionFit]:
-    """Fit as `fit_function` does, and show how far it is every few steps: for drawing while it learns.
+    """Fit as `fit_function` does, and yield the result every few steps, to be drawn during training.
 
     Args:
         target: See `fit_function`.
@@ -129,19 +129,19 @@ def fit_steps(
         k: See `toy_network`.
         constrained: See `toy_network`.
         steps: Number of steps.
-        every: Number of steps between two results; None gives the last one only.
-        learning_rate: That of the first step; it falls to 0 along a cosine.
+        every: Number of steps between two results; None yields only the last one.
+        learning_rate: Learning rate of the first step; it falls to 0 along a cosine.
         bounds: Interval (lowest, highest) of x.
         points: Number of points of the interval, evenly spaced, at least 2.
         seed: Seed of all weights.
 
     Returns:
-        An iterator of `FunctionFit`. It may be left at any time.
+        An iterator of `FunctionFit`. The caller may stop at any time.
 
     Raises:
         TypeError: If the target does not give real numbers.
-        ValueError: If an argument is out of range, or the target gives NaN, Inf or another shape (all at once); or
-            training diverged (in the iteration).
+        ValueError: If an argument is out of range, or the target gives NaN, Inf or another shape (raised at
+            once); or training diverged (raised during the iteration).
     """
     low, high = _interval(bounds)
     if nm.check_count("points", points) < 2:

@@ -22,13 +22,13 @@ from lipviz.types import ArrayLike
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KRTraining:
-    """How the estimate mean f(x) − mean f(y) of a network in training nears the exact distance.
+    """The estimate mean f(x) − mean f(y) of a network during its training, and the exact distance.
 
     Attributes:
         name: Name of the network, or of its activation.
         steps: Number of steps made before each estimate: 0, 1, …, of shape (n,).
-        estimates: Estimate at that moment, of shape (n,); all but the last in the precision of training, that one in
-            float64.
+        estimates: Estimates after these steps, of shape (n,). The last one is computed in float64, all others in the
+            precision of training.
         exact: The Wasserstein-1 distance between the samples.
         k: Upper bound of the network's Lipschitz constant, as certified at the end.
     """
@@ -83,34 +83,36 @@ def kr_steps(
     seed: int = 0,
     name: str | None = None,
 ) -> Iterator[KRTraining]:
-    """Train as `kr_training` does, and show how far it is every few steps: for drawing while it learns.
+    """Train as `kr_training` does, and yield the result every few steps, to be drawn during training.
 
     Args:
         x: First cloud, of shape (n, d).
         y: Second cloud, of shape (m, d).
         model: Built Keras model with inputs (batch, d) and outputs (batch, 1), trained in place, so that
-            `potential_field` can show it; it is compiled anew. None makes a `toy_network` of the next four.
+            `potential_field` can show it; it is compiled again. None makes a `toy_network` from the next four
+            arguments.
         activation: See `toy_network`.
         width: See `toy_network`.
         depth: See `toy_network`.
         k: See `toy_network`.
         steps: Number of full-batch steps of Adam.
-        every: Number of steps between two results; None gives the last one only.
-        learning_rate: That of the first step; it falls to 0 along a cosine.
+        every: Number of steps between two results; None yields only the last one.
+        learning_rate: Learning rate of the first step; it falls to 0 along a cosine.
         exact: The Wasserstein-1 distance, where it is known already; None computes it.
         seed: Seed of the network's weights.
         name: Name for legends; by default that of the activation, or of the model.
 
     Returns:
-        An iterator of `KRTraining`. It may be left at any time.
+        An iterator of `KRTraining`. The caller may stop at any time.
 
     Raises:
         TypeError: If `model` is no Keras model, or a cloud does not hold real numbers.
-        ValueError: If an argument is out of range, or the model of other shapes (at once); or training diverged.
+        ValueError: If an argument is out of range, or the model has other shapes (raised at once); or if training
+            diverged.
     """
     x, y, seed = as_cloud(x, "x"), as_cloud(y, "y"), check_weight_seed(seed)
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"Expected clouds of one dimension. Received: x of {x.shape[1]}, y of {y.shape[1]}")
+        raise ValueError(f"Expected clouds of the same dimension. Received: x of {x.shape[1]}, y of {y.shape[1]}")
     name = name or (activation if model is None else getattr(model, "name", ""))
     if model is None:
         model = toy_network(activation, width, depth, inputs=x.shape[1], k=k, seed=seed)

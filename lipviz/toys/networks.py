@@ -1,6 +1,7 @@
-"""Small networks to compare activations with: built, and trained on all samples at once."""
+"""Small networks for comparing activations: they are built, and trained on all samples at once."""
 
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64
 from lipviz.types import Array, ArrayLike
 
-# Activations by the names that the course uses: what makes each layer.
+# Names of activations in the course → classes of layers.
 ACTIVATIONS = {
     "relu": keras.layers.ReLU,
     "maxmin": layers.MaxMin,
@@ -24,7 +25,7 @@ ACTIVATIONS = {
     "prelulip": layers.PReLUlip,
 }
 _PAIRED = ("maxmin", "groupsort2", "householder")  # these need an even number of channels
-# Kinks of all neurons lie at the origin where biases start at 0.
+# Range of the initial biases. With biases of 0, the kinks of all neurons would lie at the origin.
 _BIAS = 0.5
 
 
@@ -51,7 +52,7 @@ def toy_network(
         depth: Number of hidden layers, at least 1.
         inputs: Number of inputs.
         outputs: Number of outputs.
-        k: Lipschitz constant of the whole, where it is constrained.
+        k: Lipschitz constant of the whole network, where it is constrained.
         constrained: Whether the layers are `SpectralDense` in a `lipviz.Sequential`; else plain `Dense` ones.
         seed: Seed of all weights.
 
@@ -82,11 +83,13 @@ def toy_network(
 
 def check_weight_seed(seed: int) -> int:
     """Return a seed of weights as an int; ValueError unless it is one, from 0 to 2³¹ − 1, as initializers take."""
-    return nm.check_seed("seed", nm.check_count("seed", seed), most=2**31 - 1)
+    count = nm.check_count("seed", seed)
+    nm.check_seed("seed", count, most=2**31 - 1)
+    return count
 
 
 def _seed_power_iterations(model, seed):
-    """Start all power iterations from vectors of this seed; layers draw theirs from Keras's global one."""
+    """Start all power iterations from vectors of this seed, since layers draw them from Keras's global seed."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, layers.ConstrainedKernel):
@@ -95,13 +98,13 @@ def _seed_power_iterations(model, seed):
 
 
 def _dense(inputs, units, constrained, seed, bias):
-    # A seed of its own: the same draw in biases and kernel would tie them.
+    # Another seed, so that biases do not depend on the kernel.
     start = keras.initializers.RandomUniform(-bias, bias, seed=seed + 1000)
     if not constrained:
         return keras.layers.Dense(units, kernel_initializer=keras.initializers.HeNormal(seed), bias_initializer=start)
     kernel = SpectralInitializer(base_initializer=keras.initializers.Orthogonal(seed=seed))
     # Björck has nothing to do on a kernel with one singular value, and takes time to compile.
-    needless = {"eps_bjorck": None} if min(inputs, units) == 1 else {}
+    needless: dict[str, Any] = {"eps_bjorck": None} if min(inputs, units) == 1 else {}
     return layers.SpectralDense(units, kernel_initializer=kernel, bias_initializer=start, **needless)
 
 
@@ -135,11 +138,11 @@ def toy_classifier(
             inverse temperature τ (`TauCategoricalCrossentropy`, or `TauBinaryCrossentropy`).
         tau: Inverse temperature of the default loss, positive.
         steps: Number of steps.
-        learning_rate: That of the first step; it falls to 0 along a cosine.
+        learning_rate: Learning rate of the first step; it falls to 0 along a cosine.
         seed: Seed of all weights.
 
     Returns:
-        The trained model, compiled, whose `wbar` belong to its kernels.
+        The trained and compiled model. Its `wbar` are up to date.
 
     Raises:
         TypeError: If `x` or `y` does not hold real numbers.
@@ -182,23 +185,23 @@ def training(
     every: int,
     learning_rate: float = 0.01,
 ) -> Iterator[Array]:
-    """Train on all samples at once with Adam, by one compiled step, and come back every few steps.
+    """Train on all samples at once with Adam, by one compiled step, and yield the losses every few steps.
 
     Args:
-        model: Built Keras model; it is compiled anew.
+        model: Built Keras model; it is compiled again.
         x: Samples of shape (n, ...).
         y: What the loss takes as labels.
         loss: Keras loss.
         steps: Number of steps.
-        every: Number of steps after which it comes back; the last step counts too.
-        learning_rate: That of the first step; it falls to 0 along a cosine.
+        every: Number of steps between two results; there is one after the last step, too.
+        learning_rate: Learning rate of the first step; it falls to 0 along a cosine.
 
     Returns:
-        An iterator of the losses so far, arrays of shape (steps so far,): each that of the weights before its step. At
-        that moment the weights, and the `wbar` that belong to them, are those of the model.
+        An iterator of the losses so far, arrays of shape (steps so far,). Each loss is computed before its step. When a
+        result comes, the model has the weights after these steps, and its `wbar` are up to date.
 
     Raises:
-        ValueError: If an argument is out of range (at once); or training diverged (in the iteration).
+        ValueError: If an argument is out of range (raised at once); or training diverged (raised during the iteration).
     """
     steps, every = _check_at_least_one("steps", steps), _check_at_least_one("every", every)
     rate = keras.optimizers.schedules.CosineDecay(nm.check_positive("learning_rate", learning_rate), steps)
@@ -223,17 +226,17 @@ def full_batches(
     watched: list[float] | None = None,
     rates: Callable[[int], float] | None = None,
 ) -> Iterator[int]:
-    """Train a compiled model on all samples at once, one step after the other, and come back every few steps.
+    """Train a compiled model on all samples at once, one step after the other, and yield every few steps.
 
     Args:
         model: Compiled Keras model.
         x: Samples of shape (n, ...).
         y: What the loss takes as labels.
-        steps: Number of steps in the end, those before included.
-        every: Number of steps after which it comes back; the last step counts too.
-        losses: List of the losses before, one for each step that was made; it grows.
-        watched: List that the first metric's values go to, if there is one.
-        rates: Function from the number of steps so far to the learning rate of the next; None leaves it alone.
+        steps: Number of steps of the whole training, earlier ones included.
+        every: Number of steps between two results; there is one after the last step, too.
+        losses: List of the losses so far, one for each step; new ones are appended.
+        watched: List to which the values of the metrics are appended; None drops them.
+        rates: Function from the number of steps so far to the learning rate of the next step; None does not set it.
 
     Yields:
         Number of steps so far.

@@ -1,8 +1,9 @@
-"""Accuracy against robustness: what the parameter of a loss decides for a 1-Lipschitz classifier.
+"""Accuracy against robustness of a 1-Lipschitz classifier, which the parameter of its loss decides.
 
-A 1-Lipschitz network cannot buy margins by large weights, so its loss has to say what margins are worth: by the
-inverse temperature τ of a crossentropy, or by the weight α of the hinge in HKR. Large τ or α favour accuracy, small
-ones large margins, hence certified radii (Béthune et al. 2022, Pay attention to your loss, section 4).
+A 1-Lipschitz network cannot enlarge its margins by larger weights. So the parameter of the loss says how much margins
+count: the inverse temperature τ of a crossentropy, or the weight α of the hinge in HKR. Large τ or α favour accuracy;
+small ones favour large margins, and so large certified radii (Béthune et al. 2022, Pay attention to your loss, section
+4).
 """
 
 import dataclasses
@@ -31,17 +32,17 @@ _ARRAYS = ("epsilons", "certified")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TradeoffRun:
-    """One network, trained with one loss, and what its test set says of it.
+    """One network, trained with one loss, and its results on a test set.
 
     Attributes:
         dataset: Name of the data.
         loss: "crossentropy" (with inverse temperature τ) or "hkr".
         loss_parameter: τ of the crossentropy, or α of HKR.
-        min_margin: Margin of the hinge of HKR, in the units of the logits; of no matter to the crossentropy.
+        min_margin: Margin of the hinge of HKR, in the units of the logits; the crossentropy does not use it.
         activation: See `toy_network`.
         width: See `toy_network`.
         depth: See `toy_network`.
-        steps: Full-batch steps that it will have made in the end.
+        steps: Full-batch steps of the whole training.
         step: Full-batch steps so far.
         learning_rate: That of the first step.
         seed: Seed of all weights.
@@ -49,7 +50,7 @@ class TradeoffRun:
         accuracy: Share of the test samples that are classified correctly.
         mean_radius: Mean certified radius of the test samples, in the units of the input (l2 norm); a misclassified one
             counts 0.
-        median_radius: Their median.
+        median_radius: Median of the same radii.
         epsilons: Sizes of changes, of shape (m,).
         certified: Certified accuracy at each ε, of shape (m,).
     """
@@ -73,7 +74,7 @@ class TradeoffRun:
     certified: np.ndarray = dataclasses.field(repr=False)
 
     def certified_at(self, epsilon: float) -> float:
-        """Certified accuracy at an ε, linear between those that were measured; NaN beyond."""
+        """Certified accuracy at ε, interpolated linearly between the measured ones; NaN above all of them."""
         return float(np.interp(epsilon, self.epsilons, self.certified, right=np.nan))
 
     @property
@@ -104,8 +105,8 @@ class Tradeoff:
 
     Attributes:
         runs: Tuple of `TradeoffRun`.
-        chosen: Number of the run that is looked at; None for none.
-        live: Numbers of the runs that were made here and now.
+        chosen: Number of the selected run; None where none is selected.
+        live: Numbers of the runs that were trained now, not taken from a table.
         epsilon: Size of a change at which certified accuracy is compared; None compares mean certified radii.
     """
 
@@ -184,7 +185,7 @@ def tradeoff_steps(
     dataset: str = "",
     seed: int = 0,
 ) -> Iterator[TradeoffRun]:
-    """Train as `tradeoff_run` does, and show how far it is every few steps: for drawing while it learns.
+    """Train as `tradeoff_run` does, and yield the result every few steps, to be drawn during training.
 
     Args:
         train: Samples of shape (n, ...), which are flattened, and labels: class numbers of shape (n,).
@@ -197,18 +198,18 @@ def tradeoff_steps(
         width: See `toy_network`.
         depth: See `toy_network`.
         steps: Number of full-batch steps of Adam.
-        every: Number of steps between two results; None gives the last one only.
-        learning_rate: That of the first step; it falls to 0 along a cosine.
+        every: Number of steps between two results; None yields only the last one.
+        learning_rate: Learning rate of the first step; it falls to 0 along a cosine.
         epsilons: Sizes of changes at which accuracy is certified, ascending.
         dataset: Name of the data, for legends.
         seed: Seed of all weights.
 
     Returns:
-        An iterator of `TradeoffRun`. It may be left at any time.
+        An iterator of `TradeoffRun`. The caller may stop at any time.
 
     Raises:
         TypeError: If samples or labels do not hold real numbers.
-        ValueError: If an argument is out of range or data do not fit (at once); or training diverged.
+        ValueError: If an argument is out of range or data do not fit (raised at once); or training diverged.
     """
     x, y = _data(train, "train")
     x_test, y_test = _data(test, "test")
@@ -266,7 +267,7 @@ def _loss(loss, parameter, min_margin, outputs):
 def tradeoff_table() -> tuple[TradeoffRun, ...]:
     """The runs on scikit-learn's digits that come with lipviz.
 
-    ``python -m lipviz.explorers.tradeoff_table`` makes them anew.
+    ``python -m lipviz.explorers.tradeoff_table`` makes them again.
 
     Returns:
         A tuple of `TradeoffRun`.

@@ -1,4 +1,4 @@
-"""Small networks that learn on the plane in pieces, and begin again without being compiled anew: for live pictures."""
+"""Small networks on the plane that train in pieces and restart without a new compilation, for live pictures."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -22,25 +22,25 @@ from lipviz.types import Array, ArrayLike, Tensor
 class ToyTrainer:
     """A `toy_network` of points of the plane with Adam and a loss, compiled once.
 
-    Beside the network stands a plain copy of it, whose `Dense` kernels are the constrained ones: it computes the same,
-    and is what fields and certificates are taken from, since it costs less.
+    It also holds a plain copy of the network, whose `Dense` kernels are the constrained ones. The copy computes the
+    same and costs less, so fields and certificates are computed from it.
 
     Args:
-        loss: Keras loss. Its numbers that are variables, as `alpha` of `HKR`, can be changed later: see `set_loss`.
+        loss: Keras loss. Its parameters that are variables, such as `alpha` of `HKR`, can be changed by `set_loss`.
         activation: See `toy_network`.
         width: See `toy_network`.
         depth: See `toy_network`.
         outputs: Number of outputs.
-        k: Lipschitz constant of the whole, where it is constrained.
+        k: Lipschitz constant of the whole network, where it is constrained.
         constrained: Whether the layers are constrained.
-        learning_rate: That of the first step; it falls to 0 along a cosine.
-        watch: Function of (y_true, y_pred) whose mean is recorded beside the loss, as `lipviz.losses.kr`.
+        learning_rate: Learning rate of the first step; it falls to 0 along a cosine.
+        watch: Function of (y_true, y_pred), such as `lipviz.losses.kr`, whose mean is recorded beside the loss.
 
     Attributes:
         model: The network that learns.
         plain: Its plain copy, up to date after each piece; the network itself where it is not constrained.
-        losses: Losses so far, a list: each that of the weights before its step.
-        watched: What `watch` gave at the same moments, a list.
+        losses: List of the losses so far. Each is computed before its step.
+        watched: List of the means of `watch`, computed before the same steps.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -76,7 +76,7 @@ class ToyTrainer:
         return toy_network(*self._shape, **self._settings, seed=seed)
 
     def set_loss(self, **numbers: float) -> None:
-        """Change numbers of the loss that are variables, such as `tau`, `alpha` and `min_margin`.
+        """Change parameters of the loss that are variables, such as `tau`, `alpha` and `min_margin`.
 
         Args:
             **numbers: Values by name.
@@ -88,7 +88,7 @@ class ToyTrainer:
             self.model.make_train_function(force=True)
 
     def restart(self, seed: int = 0) -> None:
-        """Begin again, with the weights of another seed.
+        """Start the training again, with the initial weights of a seed.
 
         Args:
             seed: Seed of all weights.
@@ -103,27 +103,27 @@ class ToyTrainer:
             weight.assign(value)
         for variable in self.model.optimizer.variables:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
-        self.losses.clear()  # in place: pieces that are under way begin again, too
+        self.losses.clear()  # in place, so that an iteration over `pieces` that has begun starts again, too
         self.watched.clear()
         self._update()
 
     def pieces(self, x: ArrayLike, targets: ArrayLike, steps: int = 300, every: int = 10) -> Iterator[int]:
-        """Train on all samples at once, and come back every few steps; go on where earlier calls have stopped.
+        """Train on all samples at once, and yield every few steps; continue where earlier calls have stopped.
 
         Args:
             x: Samples of shape (n, 2).
             targets: What the loss takes as labels.
-            steps: Number of steps in the end.
-            every: Number of steps after which it comes back; the last step counts too.
+            steps: Number of steps of the whole training, earlier calls included.
+            every: Number of steps between two results; there is one after the last step, too.
 
         Yields:
-            Number of steps so far. At that moment the weights are those of `model` and `plain`.
+            Number of steps so far. `model` and `plain` have the weights after these steps.
 
         Raises:
             ValueError: If training diverged.
         """
 
-        # Set for each step, and not a schedule in the compiled one: after a restart the number of steps may be another.
+        # The rate is set for each step. A schedule would be compiled, but a restart may change the number of steps.
         def rates(step):
             return self._rate * (1 + np.cos(np.pi * step / steps)) / 2
 
@@ -132,7 +132,7 @@ class ToyTrainer:
             yield done
 
     def _update(self):
-        """Bring `wbar` and the plain copy up to date."""
+        """Update `wbar` and the plain copy."""
         lipviz.model.refresh(self.model)
         if self.plain is self.model:
             return
@@ -155,15 +155,15 @@ class ToyTrainer:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BoundaryTraining:
-    """How far a classifier of points of the plane has come.
+    """A classifier of points of the plane at a moment of its training.
 
     Attributes:
-        field: `DecisionField` of now, with the training samples; with certified radii where they were asked for.
+        field: Present `DecisionField`, with the training samples, and with certified radii if they were asked for.
         losses: Loss before each step so far, of shape (steps so far,).
-        steps: Number of steps that it will have made in the end.
+        steps: Number of steps of the whole training.
         constant: Upper bound of the network's Lipschitz constant, certified.
         accuracy: Share of the training samples that are classified correctly.
-        test_accuracy: The same of samples that were held back; None where there are none.
+        test_accuracy: The same for the test samples; None without them.
     """
 
     field: DecisionField
@@ -186,14 +186,14 @@ def boundary_training(
     bounds: ArrayLike | None = None,
     name: str | None = None,
 ) -> BoundaryTraining:
-    """Measure how far a classifier has come.
+    """Measure a classifier at a moment of its training.
 
     Args:
         trainer: `ToyTrainer`.
         x: Training samples of shape (n, 2).
         y: Their class numbers, of shape (n,).
-        test: A pair of samples and class numbers that were held back; None has none.
-        steps: Number of steps in the end.
+        test: A pair of test samples and their class numbers; None without them.
+        steps: Number of steps of the whole training.
         certified: Whether to certify a radius around each training sample.
         resolution: Number of grid points along each axis.
         bounds: Part of the plane, see `decision_field`.
@@ -224,16 +224,16 @@ def _accuracy(model, x, y):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WassersteinTraining:
-    """How far a potential between two clouds has come.
+    """A potential between two clouds at a moment of its training.
 
     Attributes:
-        potential: `PotentialField` of now.
+        potential: Present `PotentialField`.
         training: `KRTraining` so far; all its estimates are in the precision of training.
-        steps: Number of steps that it will have made in the end.
+        steps: Number of steps of the whole training.
         alpha: Weight of the hinge in the loss (`HKR`).
         min_margin: Margin of the hinge.
         inside: Share of the points whose output does not reach half the margin on their side.
-        accuracy: Share of the points on whose side the output lies: the sign as a decision.
+        accuracy: Share of the points whose output has the sign of their cloud: + for the first, − for the second.
     """
 
     potential: PotentialField
@@ -258,7 +258,7 @@ def wasserstein_training(
     bounds: ArrayLike | None = None,
     name: str | None = None,
 ) -> WassersteinTraining:
-    """Measure how far a potential has come.
+    """Measure a potential at a moment of its training.
 
     Args:
         trainer: `ToyTrainer` with one output that watches `lipviz.losses.kr`.
@@ -267,7 +267,7 @@ def wasserstein_training(
         exact: Wasserstein-1 distance of the clouds.
         alpha: Weight of the hinge in the loss.
         min_margin: Margin of the hinge.
-        steps: Number of steps in the end.
+        steps: Number of steps of the whole training.
         resolution: Number of grid points along each axis.
         bounds: Part of the plane, see `decision_field`.
         name: Name for titles.

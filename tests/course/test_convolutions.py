@@ -71,8 +71,8 @@ def in_place(kernel, n):
 
 
 WRONG_FUNCTIONS = [
-    (lambda k, n: convolutions.convolution_matrix(k[::-1], n), ["(1, 2, 5)", "turned round"]),
-    (lambda k, n: convolutions.convolution_matrix(k, n).T, ["turned round"]),
+    (lambda k, n: convolutions.convolution_matrix(k[::-1], n), ["(1, 2, 5)", "flipped"]),
+    (lambda k, n: convolutions.convolution_matrix(k, n).T, ["flipped"]),
     (circular, ["wraps around"]),
     (lambda k, n: full_matrix(k, n, mode="full"), ["expected (4, 4)"]),
     (lambda k, n: np.eye(n), ["10 of 16 entries are off", "[2.0, 1.0, 0.0, 0.0]"]),

@@ -111,7 +111,7 @@ def test_a_function_in_place_of_a_number(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_number_in_place_of_a_function(name):
-    assert "Hand over the function itself" in course.check(name, 3.0).message
+    assert "Pass the function itself" in course.check(name, 3.0).message
 
 
 def unwritten(*arguments):
