@@ -32,7 +32,7 @@ _SUBMODULES = (
     "toys",
     "utils",
 )
-# What a package hands out at the top, by the name of the package.
+# Names that `lipviz` itself has, each with the module that defines it.
 _FROM = {
     **dict.fromkeys(("Model", "Sequential", "vanillaModel"), "model"),
     **dict.fromkeys(("certify", "certified_radius"), "certification"),
@@ -60,7 +60,7 @@ def __dir__():
     return sorted(__all__)
 
 
-# The `lipviz` command answers `--version` in an instant: it pays for Keras only where a subcommand needs it.
+# The `lipviz` command does not import Keras here, so that `--version` is fast. Subcommands import it if they need it.
 if Path(sys.argv[0] if sys.argv else "").stem != "lipviz":
     for _name in _REGISTERED:
         importlib.import_module(f"lipviz.{_name}")

@@ -1,6 +1,7 @@
-"""Modules and names that have moved: the old ones work for one release, and warn of the new ones.
+"""Modules and names that have moved. The old ones work for one release, and warn of the new ones.
 
-A finder goes before Python's own, since a submodule of a package that has moved would be found, and run, twice.
+An import hook (a finder) comes before Python's own finders. Without it, Python would find a submodule of a moved
+package under its old name, and run it a second time.
 """
 
 import functools
@@ -11,8 +12,10 @@ import inspect
 import sys
 import types
 import warnings
+from collections.abc import Callable
+from typing import Any
 
-# Old modules, and the new ones that hold their public names. What lies below an old one lies below the new one.
+# From old modules to new ones, which hold their public names. A submodule of an old module is one of the new module.
 MODULES = {
     "lipviz.app": "lipviz.command.app",
     "lipviz.bench": "lipviz.command.bench",
@@ -46,7 +49,7 @@ MODULES = {
     "lipviz.plots.fitting": "lipviz.plots.function_fits",
     "lipviz.toys.fitting": "lipviz.toys.networks",
 }
-# Old names, by their module.
+# From an old module to its old names, each with its new module.
 NAMES = {
     "lipviz.measure": {
         **dict.fromkeys(
@@ -117,7 +120,7 @@ NAMES = {
         ("FunctionFit", "TARGETS", "fit_function", "fit_steps"), "lipviz.toys.function_fits"
     ),
 }
-# Old full names, and the new ones of what has been renamed.
+# From the old full name to the new one, of what has been renamed.
 RENAMED = {
     "lipviz.explorers.tradeoff_table.DIALS": "lipviz.explorers.tradeoff_table.LOSSES",
     "lipviz.measure.ConvolutionBound": "lipviz.operators.ConvolutionNormBounds",
@@ -138,22 +141,22 @@ RENAMED = {
 }
 
 
-def warn(old, new, level):
-    """Warn that something has another name now.
+def warn(old: str, new: str, level: int) -> None:
+    """Warn that a name has changed.
 
     Args:
-        old: Full name that is used.
+        old: Full name that was used.
         new: Full name to use.
-        level: Number of frames between this function and who used the name.
+        level: Number of stack frames from this function to the code that used the old name.
     """
     warnings.warn(f"`{old}` has moved and will be removed: use `{new}`.", DeprecationWarning, stacklevel=level + 1)
 
 
-def name_of(module, name):
-    """What has moved out of a module or has another name, for the old one's `__getattr__`.
+def name_of(module: str, name: str) -> Any:
+    """Find an object by its old name, for the `__getattr__` of its old module.
 
     Raises:
-        AttributeError: If nothing of that name has.
+        AttributeError: If no object of this name has moved or has been renamed.
     """
     old = f"{module}.{name}"
     if old in MODULES:
@@ -169,15 +172,15 @@ def name_of(module, name):
     return getattr(importlib.import_module(home), name)
 
 
-def renamed_argument(old, new):
-    """Let a function take an argument by its old name as well, and warn.
+def renamed_argument(old: str, new: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a function take an argument under its old name as well, with a warning.
 
     Args:
-        old: Name that the argument had.
-        new: Name that it has.
+        old: Old name of the argument.
+        new: New name of the argument.
 
     Returns:
-        A decorator; the signature of what it gives does not show the old name.
+        A decorator. The signature of the decorated function does not show the old name.
     """
 
     def decorate(function):
@@ -188,13 +191,13 @@ def renamed_argument(old, new):
                 named[new] = named.pop(old)
             return function(*args, **named)
 
-        accepting.__signature__ = inspect.signature(function)
+        vars(accepting)["__signature__"] = inspect.signature(function)
         return accepting
 
     return decorate
 
 
-def new_module(name):
+def new_module(name: str) -> str | None:
     """The full name that a module has now; None where it has not moved."""
     if name in MODULES:
         return MODULES[name]
@@ -203,25 +206,26 @@ def new_module(name):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives the new module where the old one is asked for."""
+    """Import hook: whoever imports an old module gets the new one."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if fullname.startswith("lipviz.") and new_module(fullname) is not None:
             return importlib.machinery.ModuleSpec(fullname, self)
         return None
 
-    def create_module(self, spec):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None
 
-    def exec_module(self, module):
+    def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
-        warn(name, new_module(name), _frames_of_import())
-        sys.modules[name] = importlib.import_module(new_module(name))  # which Python takes then
+        new = str(new_module(name))  # `find_spec` has seen that there is one
+        warn(name, new, _frames_of_import())
+        sys.modules[name] = importlib.import_module(new)  # Python returns what it finds here
         sys.modules[name.rpartition(".")[0]].__class__ = _Package
 
 
 class _Package(types.ModuleType):
-    """A package in which an old module takes the place of no function of its name when it is imported."""
+    """A package that keeps its functions when an old module of the same name is imported."""
 
     def __setattr__(self, name, value):
         if not (isinstance(value, types.ModuleType) and callable(vars(self).get(name))):
@@ -229,14 +233,15 @@ class _Package(types.ModuleType):
 
 
 def _frames_of_import():
-    """Number of frames from `warn` up to the one that imports; `warnings` leaves out those of the import system."""
-    depth, frame = 1, sys._getframe(1)
+    """Number of stack frames from `warn` to the import statement; `warnings` does not count the import system's own."""
+    depth = 1
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and (frame.f_code.co_filename == __file__ or "importlib" in frame.f_code.co_filename):
         depth, frame = depth + ("_bootstrap" not in frame.f_code.co_filename), frame.f_back
     return depth
 
 
-def install():
-    """Let old modules be imported; once."""
+def install() -> None:
+    """Install the import hook, unless it is installed already."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

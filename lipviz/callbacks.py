@@ -1,11 +1,14 @@
 """Keras callbacks: condense while training, watch singular values in TensorBoard, change and report loss parameters.
 
-On JAX the state of a model is not attached to it in the middle of an epoch. Each access to `self.model` brings it up to
-date, and the next step reads what a callback assigned: callbacks that act on batches cost a synchronization each.
+On JAX, the variables of a model are out of date in the middle of an epoch. Each access to `self.model` brings them up
+to date, and the next step then reads what a callback assigned. So a callback that acts on each batch costs one
+synchronization per batch.
 """
 
 import os
 import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
@@ -17,17 +20,18 @@ from lipviz.layers import Condensable, ConstrainedKernel
 from lipviz.measure.spectra import spectrum
 from lipviz.operators.weights import layers_with_kernel
 from lipviz.rules.used import to_numpy
+from lipviz.types import ArrayLike
 
 
 class ConfiguredCallback(keras.callbacks.Callback):
-    """Base: a callback that can be rebuilt from its configuration."""
+    """Base class of callbacks that can be rebuilt from their configuration."""
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def check_flag(name, value):
+def check_flag(name: str, value: Any) -> bool:
     """Return True or False; ValueError for anything else."""
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
@@ -36,38 +40,39 @@ def check_flag(name, value):
 
 @keras.saving.register_keras_serializable("lipviz")
 class CondenseCallback(ConfiguredCallback):
-    """Write the constrained kernels into the raw ones, of any model that holds lipviz layers; see `condense`.
+    """Replace the raw kernels by the constrained ones during training; see `ConstrainedKernel.condense`.
 
-    Training goes on from there, with the optimizer's momenta as they were.
+    It works with every model that contains lipviz layers. Training continues from the new kernels, and the optimizer
+    keeps its state, such as momenta.
 
     Args:
-        on_epoch: Whether at the end of each epoch.
-        on_batch: Whether after each batch, which costs an eager pass over all kernels.
+        on_epoch: Whether to do this at the end of each epoch.
+        on_batch: Whether to do this after each batch. Each time, all kernels are constrained eagerly.
 
     Raises:
-        ValueError: If an argument is no bool; in `fit`, if a kernel holds NaN or Inf.
+        ValueError: If an argument is not a bool. During `fit`, if a kernel holds NaN or Inf.
     """
 
-    def __init__(self, on_epoch=True, on_batch=False):
+    def __init__(self, on_epoch: bool = True, on_batch: bool = False) -> None:
         super().__init__()
         self.on_epoch = check_flag("on_epoch", on_epoch)
         self.on_batch = check_flag("on_batch", on_batch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.on_batch:
             self._condense()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.on_epoch:
             self._condense()
 
     def _condense(self):
-        """Layer by layer: a plain model has no `condense`."""
+        """Condense each layer by itself, since a plain Keras model has no `condense`."""
         for layer in inner_layers(self.model):
             if isinstance(layer, Condensable) and not isinstance(layer, keras.Model):
                 layer.condense()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"on_epoch": self.on_epoch, "on_batch": self.on_batch}
 
 
@@ -75,29 +80,41 @@ class CondenseCallback(ConfiguredCallback):
 class MonitorCallback(ConfiguredCallback):
     """Write singular values of kernels to TensorBoard while a model trains.
 
-    They are decomposed in float64, kernels of more than two axes as the matrix (product of the others, out). They are
-    written to `logdir/metrics` as "epoch_kernel_sigma_max/<layer>", against the number of the epoch, or as
-    ``batch_…``, against the number of batches; with `what="all"` a histogram ``…_sigma/<layer>``. Writing needs
-    TensorFlow, on every backend; `pip install tensorboard`, then `tensorboard --logdir=…` shows what was written.
+    They are computed in float64. A kernel of more than two axes is reshaped to a matrix of shape (product of the other
+    axes, out). The values are written to the folder `logdir/metrics`. Their tag is "epoch_kernel_sigma_max/<layer>",
+    with the number of the epoch as the step, or ``batch_…``, with the number of batches as the step. With
+    `what="all"`, a histogram has the tag ``…_sigma/<layer>``.
 
-    A kernel that holds NaN or Inf is written as NaN, and warned of once.
+    Writing needs TensorFlow, on every backend. To see the values, run `pip install tensorboard` and then
+    `tensorboard --logdir=…`.
+
+    If a kernel holds NaN or Inf, a warning says so once. NaN is written in the place of the largest singular value, and
+    no histogram is written.
 
     Args:
-        monitored_layers: List of names of layers with a kernel, those of nested models included.
+        monitored_layers: List of names of layers with a kernel. Layers of nested models are included.
         logdir: Folder to write to.
-        target: "kernel" for the raw kernel, or "wbar" for the constrained one, as it is stored: the one of the last
-            training step's forward pass.
-        what: "max" for the largest singular value, or "all" for a histogram of all.
-        on_epoch: Whether at the end of each epoch.
-        on_batch: Whether after each batch.
+        target: "kernel" for the raw kernel, or "wbar" for the constrained kernel as it is stored, which is that of the
+            forward pass of the last training step.
+        what: "max" for the largest singular value, or "all" for a histogram of all singular values.
+        on_epoch: Whether to write at the end of each epoch.
+        on_batch: Whether to write after each batch.
 
     Raises:
-        ValueError: If an argument is out of range; when training begins, if the model has no such layer, or the layer
-            no such kernel.
+        ValueError: If an argument is out of range. When training begins, if the model has no such layer, or the layer
+            has no such kernel.
         ImportError: When training begins, if TensorFlow is not installed.
     """
 
-    def __init__(self, monitored_layers, logdir, target="kernel", what="max", on_epoch=True, on_batch=False):
+    def __init__(
+        self,
+        monitored_layers: Sequence[str],
+        logdir: str | os.PathLike[str],
+        target: Literal["kernel", "wbar"] = "kernel",
+        what: Literal["max", "all"] = "max",
+        on_epoch: bool = True,
+        on_batch: bool = False,
+    ) -> None:
         super().__init__()
         named = isinstance(monitored_layers, list | tuple) and all(isinstance(name, str) for name in monitored_layers)
         if not named or not monitored_layers:
@@ -114,12 +131,13 @@ class MonitorCallback(ConfiguredCallback):
         self.what = what
         self.on_epoch = check_flag("on_epoch", on_epoch)
         self.on_batch = check_flag("on_batch", on_batch)
-        self._layers = {}
-        self._warned = set()
+        self._layers: dict[str, keras.Layer] = {}
+        self._warned: set[str] = set()
         self._batches = 0
-        self._summary = self._writer = None
+        self._summary: Any = None
+        self._writer: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         found = layers_with_kernel(self.model)
         unknown = [name for name in self.monitored_layers if name not in found]
         if unknown:
@@ -132,16 +150,16 @@ class MonitorCallback(ConfiguredCallback):
         self._summary = _tensorflow_summary()
         self._writer = self._summary.create_file_writer(os.path.join(self.logdir, "metrics"))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches += 1
         if self.on_batch:
             self._write("batch", self._batches)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.on_epoch:
             self._write("epoch", epoch)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._writer.close()
 
     def _write(self, when, step):
@@ -169,13 +187,13 @@ class MonitorCallback(ConfiguredCallback):
             buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
             self._summary.write(f"{tag}/{name}", buckets, metadata=_plugin("histograms"))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("monitored_layers", "logdir", "target", "what", "on_epoch", "on_batch")
         return {name: getattr(self, name) for name in names}
 
 
 def _tensorflow_summary():
-    """TensorFlow's module of summaries, by way of the callback of Keras that writes with it on every backend."""
+    """TensorFlow's summary module, taken from Keras's TensorBoard callback, which uses it on every backend."""
     try:
         return keras.callbacks.TensorBoard(write_graph=False).summary
     except ImportError as error:
@@ -183,9 +201,9 @@ def _tensorflow_summary():
 
 
 def _plugin(name):
-    """Metadata, serialized, that tell TensorBoard what shows a value.
+    """Serialized metadata that tell TensorBoard which of its plugins shows a value.
 
-    The functions that TensorFlow has for that need the package tensorboard, which training otherwise does not.
+    TensorFlow's own functions for this need the package tensorboard. Training does not need it otherwise.
     The message is SummaryMetadata{1: plugin_data{1: plugin_name}}.
     """
     plugin_name = b"\x0a" + bytes([len(name)]) + name.encode()
@@ -193,18 +211,18 @@ def _plugin(name):
 
 
 class _LossCallback(ConfiguredCallback):
-    """Base: a callback that knows a parameter of the loss, a Keras variable, by its name."""
+    """Base class of callbacks that use a parameter of the loss, a Keras variable, by its name."""
 
-    def __init__(self, param_name):
+    def __init__(self, param_name: str) -> None:
         super().__init__()
         if not isinstance(param_name, str):
             raise TypeError(f"`param_name` must be a string. Received: param_name={param_name!r}")
         self.param_name = param_name
-        self._variables = []
-        self._owner = None
+        self._variables: list[keras.Variable] = []
+        self._owner: str | None = None
 
-    def on_train_begin(self, logs=None):
-        """Find the number in the losses that the model was compiled with."""
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Find the variable in the losses that the model was compiled with."""
         losses = [loss for loss in keras.tree.flatten(self.model.loss) if isinstance(loss, keras.Loss)]
         found = {id(loss): loss for loss in losses}.values()
         owners = [loss for loss in found if isinstance(getattr(loss, self.param_name, None), keras.Variable)]
@@ -220,24 +238,24 @@ class _LossCallback(ConfiguredCallback):
 
 @keras.saving.register_keras_serializable("lipviz")
 class LossParamScheduler(_LossCallback):
-    """Change a parameter of the loss while training: linear interpolation over training steps.
+    """Change a parameter of the loss during training, by linear interpolation over the training steps.
 
-    Before step i the number is set to that of the broken line through the points (xp, fp), constant before the first
-    and after the last. Where several losses have it, all are set.
+    Before step i, the parameter is set to `numpy.interp(i, xp, fp)`: linear between the points (xp, fp), constant
+    before the first point and after the last one. If several losses have such a parameter, all of them are set.
 
     Args:
         param_name: Name of a variable of the loss, such as "alpha", "min_margin" or "tau".
-        fp: Values of the number, at least one.
-        xp: The steps at which it takes them, increasing, as many.
-        step: Step to begin with; it counts on over all calls of `fit`.
+        fp: Values of the parameter, at least one.
+        xp: The steps at which it has these values: increasing, one for each value.
+        step: Number of the first step. The count continues over all calls of `fit`.
 
     Raises:
-        TypeError: If the name is no string.
-        ValueError: If the points are not finite, not as many or not increasing; when training begins, if the loss has
-            no such variable.
+        TypeError: If the name is not a string.
+        ValueError: If `fp` or `xp` are not finite, they differ in length, or `xp` does not increase. When training
+            begins, if the loss has no such variable.
     """
 
-    def __init__(self, param_name, fp, xp, step=0):
+    def __init__(self, param_name: str, fp: ArrayLike, xp: ArrayLike, step: int = 0) -> None:
         super().__init__(param_name)
         self.fp, self.xp = (np.atleast_1d(np.asarray(points, np.float64)) for points in (fp, xp))
         flat = self.fp.ndim == 1 and self.fp.shape == self.xp.shape and self.fp.size > 0
@@ -248,24 +266,24 @@ class LossParamScheduler(_LossCallback):
             )
         self.step = nm.check_count("step", step)
         self._first = 0
-        self._assigned = None
+        self._assigned: float | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         self._warn_of_a_fixed_loss()
         self._assigned = None
         self._assign()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._first = batch
         self._assign()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += batch - self._first + 1  # more than one with `steps_per_execution`
 
     def _assign(self):
         value = float(np.interp(self.step, self.xp, self.fp))
-        if value == self._assigned:  # on JAX an assignment has its price, and within an epoch nothing can be read
+        if value == self._assigned:  # on JAX an assignment takes time, and within an epoch nothing can be read
             return
         self.model  # noqa: B018 - on JAX, what is assigned before the state is brought up to date is lost
         for variable in self._variables:
@@ -273,7 +291,7 @@ class LossParamScheduler(_LossCallback):
         self._assigned = value
 
     def _warn_of_a_fixed_loss(self):
-        """Compiled by JAX, a step sees the variables only that its model lists among those of its metrics."""
+        """Warn if assigning has no effect: a step compiled by JAX reads only the `metrics_variables` of its model."""
         model = self.model
         if keras.backend.backend() != "jax" or model.run_eagerly or not model.jit_compile:
             return
@@ -287,30 +305,30 @@ class LossParamScheduler(_LossCallback):
                 stacklevel=2,
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"param_name": self.param_name, "fp": self.fp.tolist(), "xp": self.xp.tolist(), "step": self.step}
 
 
 @keras.saving.register_keras_serializable("lipviz")
 class LossParamLog(_LossCallback):
-    """Report a parameter of the loss at the end of each epoch: printed, and in the logs, hence in `History`.
+    """Print a parameter of the loss at the end of epochs, and add it to the logs and so to Keras's `History`.
 
     Args:
-        param_name: Name of a variable of the loss, such as "alpha". The logs have it under this name.
-        rate: Number of epochs from one line that is printed to the next; the logs have every epoch.
+        param_name: Name of a variable of the loss, such as "alpha". It has this name in the logs, too.
+        rate: A line is printed every `rate` epochs. The logs get the value in every epoch.
 
     Raises:
-        TypeError: If the name is no string.
-        ValueError: If the rate is no positive integer; when training begins, if the loss has no such variable.
+        TypeError: If the name is not a string.
+        ValueError: If the rate is not a positive integer. When training begins, if the loss has no such variable.
     """
 
-    def __init__(self, param_name, rate=1):
+    def __init__(self, param_name: str, rate: int = 1) -> None:
         super().__init__(param_name)
         self.rate = nm.check_count("rate", rate)
         if self.rate < 1:
             raise ValueError(f"`rate` must be a positive integer. Received: rate={rate!r}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.model  # noqa: B018 - brings variables up to date on JAX
         value = float(ops.convert_to_numpy(ops.convert_to_tensor(self._variables[0])))
         if logs is not None:
@@ -318,5 +336,5 @@ class LossParamLog(_LossCallback):
         if epoch % self.rate == 0:
             print(f"\n{self._owner} {self.param_name}: {value:.6g}")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"param_name": self.param_name, "rate": self.rate}

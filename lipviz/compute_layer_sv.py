@@ -1,9 +1,12 @@
-"""Smallest and largest singular value of each layer, as a map from its input to its output, as its rule knows them.
+"""Smallest and largest singular value of each layer, as a map from its input to its output.
 
-Of a layer with a kernel it is the linear part that is measured, with the kernel that inference uses and at the image
-size that the layer was built for: bias and activation, also one passed by `activation=`, are not in it. Of a layer that
-is not linear it is the range that the singular values of its Jacobian lie in, over all inputs.
+For a layer with a kernel, they are those of its linear part: with the kernel that inference uses, at the image size
+that the layer was built for. The bias and the activation are not part of it, not even one passed as `activation=`. For
+a layer that is not linear, all singular values of its Jacobian lie between the two, at every input.
 """
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,29 +21,31 @@ from lipviz.rules.used import as_float64, known_input_shape, named
 _UNKNOWN = (None, None)
 
 
-def compute_layer_sv(layer, supplementary_type2sv={}):  # noqa: B006 - the reference's default, never changed
+def compute_layer_sv(
+    layer: keras.Layer, supplementary_type2sv: Mapping[type, Callable[[Any], Sequence[float]]] = {}
+) -> tuple[float, float] | tuple[None, None]:
     """Smallest and largest singular value of a layer, in float64.
 
     * Dense layers, convolutions (transposed, depthwise, separable; any stride, padding, dilation, groups and data
-      format), average poolings and batch normalization (at inference): exact, the extreme ones of the min(inputs,
-      outputs) singular values of the layer's matrix. Beyond 2048 inputs and outputs that share weights the method is
-      iterative: see `lipviz.operators.extreme_singular_values` for its tolerance.
-    * `GroupSort` and its kin, `MaxMin`, scaled averages and resamplings: (k, k), exact at every input. So it is with
-      1 for flattening, padding, dropout at inference, and max pooling without overlaps.
+      format), average poolings and batch normalization (at inference): the smallest and the largest of the
+      min(inputs, outputs) singular values of the layer's matrix, exact. Beyond 2048 inputs and outputs that share
+      weights the method is iterative: see `lipviz.operators.extreme_singular_values` for its tolerance.
+    * `GroupSort` and similar activations, `MaxMin`, scaled averages and resamplings: (k, k), exact at every input.
+      Flattening, padding, dropout at inference, and max pooling without overlaps: (1, 1), exact too.
     * ReLU and other activations as layers, max pooling with overlaps, and l2-norm pooling: the range over all inputs.
-    * `Add`, `Subtract` and `Average` of n inputs: of the map from all of them together, such as √n.
-    * Anything else, models and wrappers included: (None, None).
+    * `Add`, `Subtract` and `Average` of n inputs: those of the map from all inputs together, such as √n.
+    * All other layers, including models and wrappers: (None, None).
 
     Args:
         layer: Built Keras layer, of lipviz or not.
-        supplementary_type2sv: Dict from a type to a function of a layer that returns its (smallest, largest). It goes
-            before all of the above, for subclasses too; the nearest base class counts.
+        supplementary_type2sv: Dict from a class of layers to a function that takes a layer and returns (smallest,
+            largest). It takes precedence over all of the above, also for subclasses: the nearest base class counts.
 
     Returns:
         The tuple (smallest, largest) of floats, or (None, None) where the type is not known.
 
     Raises:
-        TypeError: If it is no Keras layer.
+        TypeError: If `layer` is not a Keras layer.
         ValueError: If the layer is not built, the size of its input is not known but matters, a weight is not finite,
             or a function of `supplementary_type2sv` does not return two values.
     """
@@ -49,27 +54,30 @@ def compute_layer_sv(layer, supplementary_type2sv={}):  # noqa: B006 - the refer
     return _given(layer, supplementary_type2sv) or _singular_values(layer)
 
 
-def compute_model_sv(model, supplementary_type2sv={}):  # noqa: B006 - the reference's default, never changed
+def compute_model_sv(
+    model: keras.Model, supplementary_type2sv: Mapping[type, Callable[[Any], Sequence[float]]] = {}
+) -> dict[str, tuple[float, float] | tuple[None, None]]:
     """Smallest and largest singular value of every layer of a model, see `compute_layer_sv`.
 
     Args:
-        model: Built Keras model; nested ones are opened, and input layers left out.
-        supplementary_type2sv: See `compute_layer_sv`. A type of model given here is not opened.
+        model: Built Keras model. Layers of nested models are included, input layers are not.
+        supplementary_type2sv: See `compute_layer_sv`. A nested model whose class is in it counts as one layer.
 
     Returns:
-        A dict from the name of a layer to (smallest, largest), in the model's order. Where two layers of different
-        models share a name, all go by "model/layer". A layer that is used several times is there once.
+        A dict from the name of a layer to (smallest, largest), in the model's order. If layers of different
+        models have the same name, all keys are "model/layer". A layer that is used several times appears once.
 
     Raises:
-        TypeError: If it is no Keras model.
+        TypeError: If `model` is not a Keras model.
         ValueError: If the model is not built, or as for `compute_layer_sv`.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"compute_model_sv expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
-    found = {id(layer): (path, layer) for path, layer in reversed(list(_leaves(model, (), supplementary_type2sv)))}
-    found = list(reversed(found.values()))
+    leaves = reversed(list(_leaves(model, (), supplementary_type2sv)))
+    once = {id(layer): (path, layer) for path, layer in leaves}
+    found = list(reversed(once.values()))
     names = [layer.name for _, layer in found]
     if len(set(names)) < len(names):
         names = ["/".join(path) for path, _ in found]
@@ -83,9 +91,9 @@ def compute_model_sv(model, supplementary_type2sv={}):  # noqa: B006 - the refer
 
 
 def _shapes_in(model):
-    """From the ids of layers to what they take in the graph of a model: a shape with the batch, or a list of several.
+    """Dict from the id of a layer to its input shape in the graph of a model, with the batch axis, or a list of shapes.
 
-    Those that are used for several shapes, and those of a model without a graph, are left out.
+    Layers that are used with several shapes, and those of a model without a graph, are left out.
     """
     trace = Trace(2, only_graph=True)
     try:
@@ -97,7 +105,7 @@ def _shapes_in(model):
 
 
 def _leaves(model, path, known):
-    """Yields the path and the layer of everything that is no model, and no input."""
+    """Yield the path and the layer of each layer that is neither a model nor an input layer."""
     for layer in model.layers:
         here = (*path, layer.name)
         if isinstance(layer, keras.Model) and not any(kind in known for kind in type(layer).__mro__):
@@ -113,13 +121,13 @@ def _pair(values, kind):
 
 
 def _given(layer, known):
-    """What the functions of `supplementary_type2sv` say of a layer, or None."""
+    """What the functions of `supplementary_type2sv` return for a layer, or None."""
     kind = next((kind for kind in type(layer).__mro__ if kind in known), None)
     return None if kind is None else _pair(known[kind](layer), kind)
 
 
 def _singular_values(layer, shape=None):
-    """What the rule of a layer says for a shape with the batch, or a list of such; by default as it was built."""
+    """What the rule of a layer says for an input shape with the batch axis (default: as built), or a list of shapes."""
     shape = known_input_shape(layer) if shape is None else shape
     if isinstance(layer, tuple(merging.MERGES)):
         return _of_merge(layer, shape)
@@ -148,7 +156,7 @@ def _of_matrix(layer, shape):
 
 
 def _of_merge(layer, shapes):
-    """Of a layer of several inputs, as a map from all of them together."""
+    """Singular values of a layer of several inputs, as a map from all of them together."""
     if shapes is None:
         raise ValueError(f"{named(layer)} must be built before it is measured: call it on data, or `build` it.")
     shapes = shapes if isinstance(shapes[0], list | tuple) else [shapes]

@@ -1,11 +1,12 @@
 """Keras constraints: projections that an optimizer applies to a weight after each of its steps.
 
-They are for plain Keras layers. The layers of `lipviz.layers` need none: they hold a constraint inside, differentiate
-through it, and predict with a kernel that satisfies it from the start. Keras applies a constraint after a step only,
-so the kernel that an initializer drew is what it is until then.
+They are for plain Keras layers. The layers of `lipviz.layers` do not need them: they apply a constraint themselves,
+differentiate through it, and predict with a kernel that satisfies it from the start. Keras applies a constraint only
+after a step of the optimizer. Before the first step, the kernel is the one that the initializer drew.
 """
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,13 +14,15 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from lipviz import normalizers as nm
+from lipviz.types import ArrayLike, Tensor
 
 
 def _working(w):
-    """A weight in a dtype to compute in (float32 at least), and a function that takes a result back to its own.
+    """Return a weight in float32 or float64, and a function that casts a result back to the dtype of the weight.
 
-    Rounding to fewer bits moves each entry by half an `eps` at most, hence a spectral norm of at most 1 by less than
-    eps·√(smaller side): what is taken off before, so that the rounded weight still satisfies the constraint.
+    Rounding to fewer bits moves each entry by half an `eps` at most, and so a spectral norm of at most 1 by less than
+    eps·√(smaller side). The result is made smaller by that before it is rounded, so that the rounded weight still
+    satisfies the constraint.
     """
     w = ops.convert_to_tensor(w)
     dtype = standardize_dtype(w.dtype)
@@ -43,15 +46,15 @@ class WeightClipConstraint(keras.constraints.Constraint):
         ValueError: If c is not positive and finite.
     """
 
-    def __init__(self, c=2):
+    def __init__(self, c: float = 2) -> None:
         self.c = nm.check_positive("c", c)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Clip a weight of any shape."""
         w = ops.convert_to_tensor(w)
         return ops.clip(w, -self.c, self.c)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"c": self.c}
 
 
@@ -66,17 +69,17 @@ class AutoWeightClipConstraint(keras.constraints.Constraint):
         ValueError: If the scale is not positive and finite.
     """
 
-    def __init__(self, scale=1):
+    def __init__(self, scale: float = 1) -> None:
         self.scale = nm.check_positive("scale", scale)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Clip a weight of any shape."""
         w, finish = _working(w)
-        # Rounding c up would break the bound: a few units in the last place less are enough.
+        # Rounding c up would break the bound. So c is smaller by a few units in the last place.
         c = (1 - nm.rounding_margin((1,), standardize_dtype(w.dtype))) / (math.sqrt(math.prod(w.shape)) * self.scale)
         return finish(ops.clip(w, -c, c))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"scale": self.scale}
 
 
@@ -85,16 +88,16 @@ class FrobeniusConstraint(keras.constraints.Constraint):
     """Divide a weight by its Frobenius norm: W/(‖W‖_F + eps), less a margin for rounding, hence σ1 ≤ ‖·‖_F ≤ 1.
 
     Args:
-        eps: Added to the norm: a weight whose norm is about eps stays shorter than 1, and zero stays zero.
+        eps: Added to the norm. A weight whose norm is about eps gets a norm below 1, and zero stays zero.
 
     Raises:
         ValueError: If eps is not positive and finite.
     """
 
-    def __init__(self, eps=1e-7):
+    def __init__(self, eps: float = 1e-7) -> None:
         self.eps = nm.check_positive("eps", eps)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Normalize a weight of any shape."""
         w, finish = _working(w)
         scaled, factor = nm.unit_scaled(w)  # no square over- or underflows
@@ -102,24 +105,25 @@ class FrobeniusConstraint(keras.constraints.Constraint):
         margin = 1 - nm.rounding_margin((math.prod(w.shape),), standardize_dtype(w.dtype))
         return finish(scaled * (margin / (norm + self.eps / factor)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"eps": self.eps}
 
 
 @keras.saving.register_keras_serializable("lipviz")
 class SpectralConstraint(keras.constraints.Constraint):
-    """Bring all singular values of a kernel, as a matrix (product of the others, out), to k: at most k, always.
+    """Bring all singular values of a kernel to k; none exceeds k.
 
-    The same computation as in `lipviz.layers.SpectralDense`, see `lipviz.normalizers.sound_orthogonalization`. Of a
-    convolution this bounds the matrix, not the operator on images: for that there is `lipviz.layers.SpectralConv2D`.
+    The kernel is reshaped to a matrix of shape (product of the other axes, out). The computation is that of
+    `lipviz.layers.SpectralDense`, see `lipviz.normalizers.sound_orthogonalization`. The kernel of a convolution is
+    bounded as that matrix, not as a map of images: use `lipviz.layers.SpectralConv2D` for that.
 
     Args:
         k_coef_lip: Largest singular value allowed.
         eps_spectral: Tolerance of the power iteration.
         eps_bjorck: Tolerance of Björck; None skips it: the kernel is then divided by a bound of its norm.
         beta_bjorck: Step size of Björck in ]0, 0.5]; None skips it.
-        u: Where the power iteration starts, an array of shape (1, out); ones by default. A constraint has no state, so
-            each step starts there: the bound holds for every start.
+        u: Start vector of the power iteration, of shape (1, out); ones by default. A constraint has no state, so each
+            step starts from this vector. The bound holds for every start vector.
 
     Raises:
         ValueError: If an argument is out of range, or a weight has fewer than two axes or does not fit `u`.
@@ -127,18 +131,18 @@ class SpectralConstraint(keras.constraints.Constraint):
 
     def __init__(
         self,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        u=None,
-    ):
+        k_coef_lip: float = 1.0,
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        u: ArrayLike | None = None,
+    ) -> None:
         self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
         checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
         self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.u = None if u is None else _start(u)
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         """Orthogonalize a kernel of shape (..., out)."""
         w, finish = _working(w)
         if len(w.shape) < 2 or 0 in w.shape:
@@ -156,7 +160,7 @@ class SpectralConstraint(keras.constraints.Constraint):
         )
         return finish(ops.reshape(matrix * self.k_coef_lip, w.shape))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "k_coef_lip": self.k_coef_lip,
             "eps_spectral": self.eps_spectral,

@@ -1,10 +1,13 @@
-"""Copies of models: they take over all state of their original, and are held against it."""
+"""Copies of models: they get all state of their original, and their outputs are compared with its outputs."""
 
 import contextlib
 import itertools
 import tempfile
 import types
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ import numpy as np
 from lipviz.keras_internals import KerasFunctional, graph_calls, inner_layers, output_shape_argument
 from lipviz.layers.base_layer import ConstrainedKernel
 from lipviz.parametrizations import Parametrization
+from lipviz.types import Array
 
 
 class NotCopiedError(ValueError):
@@ -21,16 +25,18 @@ class NotCopiedError(ValueError):
 # --- state ---
 
 
-def layer_pairs(original, copy, instead=None):
-    """Yield each layer of a model, itself first, with the one that stands in its place in a copy.
+def layer_pairs(
+    original: keras.Layer, copy: keras.Layer, instead: Mapping[int, keras.Layer] | None = None
+) -> Iterator[tuple[keras.Layer, keras.Layer]]:
+    """Yield each layer of a model with the corresponding layer of a copy; first the two models themselves.
 
     Args:
         original: Keras model or layer.
-        copy: One that was made from its configuration.
-        instead: Dict from the id of a layer to the one that the copy has a copy of in its place; optional.
+        copy: Model or layer that was made from the configuration of `original`.
+        instead: Dict from the id of a layer to another layer, which the copy has a copy of in its place; optional.
 
     Raises:
-        NotCopiedError: If the two are not made of the same layers.
+        NotCopiedError: If the two do not have the same layers.
     """
     original = (instead or {}).get(id(original), original)
     yield original, copy
@@ -41,7 +47,7 @@ def layer_pairs(original, copy, instead=None):
             f"holds {len(theirs)}."
         )
     names = {layer.name: layer for layer in theirs}
-    if len(names) == len(theirs) and names.keys() == {layer.name for layer in ours}:  # a graph may change their order
+    if len(names) == len(theirs) and names.keys() == {layer.name for layer in ours}:  # a graph may change the order
         theirs = [names[layer.name] for layer in ours]
     for ours_one, theirs_one in zip(ours, theirs, strict=True):
         yield from layer_pairs(ours_one, theirs_one, instead)
@@ -51,8 +57,10 @@ def _inside(layer):
     return inner_layers(layer, deep=False)
 
 
-def variable_pairs(original, copy, instead=None):
-    """Yield each variable of a model, seeds included, with that of its copy; see `layer_pairs`.
+def variable_pairs(
+    original: keras.Layer, copy: keras.Layer, instead: Mapping[int, keras.Layer] | None = None
+) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+    """Yield each variable of a model with that of its copy, see `layer_pairs`. Those of random seeds are included.
 
     Raises:
         NotCopiedError: If the two do not have the same variables.
@@ -78,11 +86,11 @@ def _own_variables(layer):
     return [variable for variable in layer.variables if id(variable) not in inside]
 
 
-def take_state(copy, original, instead=None):
-    """Give a copy the state of its original: variables, and what layers save beside them.
+def take_state(copy: keras.Layer, original: keras.Layer, instead: Mapping[int, keras.Layer] | None = None) -> None:
+    """Give a copy the state of its original: variables, and what layers save besides variables.
 
-    A layer that overrides Keras's `load_own_variables` or has `load_assets` makes more of its state than variables,
-    such as the mean that `Normalization` keeps, or a vocabulary: it saves and loads here as it would in a file.
+    Some layers have more state than variables, such as the mean of `Normalization` or a vocabulary. They override
+    Keras's `load_own_variables`, or have `load_assets`. Such a layer saves and loads here as it does with a file.
 
     Args:
         copy: Built model or layer that was made from the configuration of `original`.
@@ -90,7 +98,7 @@ def take_state(copy, original, instead=None):
         instead: See `layer_pairs`.
 
     Raises:
-        NotCopiedError: If the two are not made of the same layers and variables.
+        NotCopiedError: If the two do not have the same layers and variables.
     """
     for layer, counterpart in layer_pairs(original, copy, instead):
         if not counterpart.built and layer.built:
@@ -105,7 +113,7 @@ def take_state(copy, original, instead=None):
 
 def _load(counterpart, layer):
     if type(layer).load_own_variables is not keras.layers.Layer.load_own_variables:
-        store = {}
+        store: dict[str, Any] = {}
         layer.save_own_variables(store)
         counterpart.load_own_variables({name: _value(value) for name, value in store.items()})
     if hasattr(layer, "save_assets"):
@@ -115,19 +123,19 @@ def _load(counterpart, layer):
 
 
 def _value(variable, dtype=None):
-    """Value in memory of its own: assigning a tensor would share the buffer, which JAX may reuse."""
+    """Copy of a value in memory of its own. Assigning a tensor would share its buffer, which JAX may reuse."""
     value = np.asarray(variable)
     if dtype not in (None, value.dtype.name):
         return value.astype(dtype)
     return value.astype(np.float32) if value.dtype.name == "bfloat16" and dtype is None else np.array(value)
 
 
-def in_order(model, inputs):
-    """Put what a functional model is called with in the order of its inputs: by name where a dict names them.
+def in_order(model: keras.Model, inputs: Any) -> list[Any]:
+    """List what a functional model is called with, in the order of its inputs. The keys of a dict are their names.
 
     Args:
         model: Functional model.
-        inputs: What it is called with: tensors, or whatever stands for them, in a structure.
+        inputs: What it is called with: a structure of tensors, or of other objects in their place.
 
     Returns:
         A list.
@@ -143,17 +151,18 @@ def in_order(model, inputs):
 _HELD = "lipviz_held"  # the class that stands for a `Lambda` in a configuration
 
 
-def with_functions(config, original):
-    """A configuration with the very Python functions of its original, which no configuration can hold.
+def with_functions(config: dict[str, Any], original: keras.Layer) -> tuple[dict[str, Any], AbstractContextManager[Any]]:
+    """Put the Python functions of a model or layer into a copy of its configuration.
 
-    Keras saves a function of Python as its name, or as code that it refuses to run, without the names that this uses.
+    Keras saves only the name of a Python function, or its code without the global names that the code uses. It refuses
+    to run such code.
 
     Args:
         config: What `get_config` of the original returned; it is not changed.
         original: Keras model or layer.
 
     Returns:
-        The tuple (configuration, context to make the copy in).
+        The tuple (configuration, context manager within which the copy is made).
 
     Raises:
         NotCopiedError: If two layers with different functions cannot be told apart by their names and configurations.
@@ -162,7 +171,7 @@ def with_functions(config, original):
     lambdas = [layer for layer in holders if _is_lambda(layer)]
 
     class Held:
-        """Makes the copy of a `Lambda` that a configuration names by its number."""
+        """Makes the copy of the `Lambda` whose number a configuration holds."""
 
         @classmethod
         def from_config(cls, config):
@@ -173,8 +182,8 @@ def with_functions(config, original):
     return config, keras.saving.custom_object_scope({_HELD: Held})
 
 
-def same_lambda(layer, dtype=None):
-    """A copy of a `Lambda`: Keras would rebuild its function without the names that it uses.
+def same_lambda(layer: keras.layers.Lambda, dtype: Any = None) -> keras.layers.Lambda:
+    """Copy a `Lambda` with the same function. Keras would rebuild the function without the global names it uses.
 
     Args:
         layer: The `Lambda`.
@@ -197,7 +206,7 @@ def _is_lambda(layer):
 
 
 def _functions(layer):
-    """The functions of Python that a layer was given as an activation, by the name of the argument."""
+    """Dict from the name of an argument to the Python function that a layer received there as an activation."""
     names = [name for name in ("activation", "recurrent_activation") if hasattr(layer, name)]
     given = {name: getattr(layer, name) for name in names}
     return {
@@ -208,7 +217,7 @@ def _functions(layer):
 
 
 def _replaced(config, layer, holders, lambdas):
-    """A configuration, of `layer` or of what holds it, with functions in it, and numbers in the place of `Lambda`s."""
+    """Copy of a configuration of `layer`, or around it, with functions in it, and a number for each `Lambda`."""
     if isinstance(config, list | tuple):
         return type(config)(_replaced(item, None, holders, lambdas) for item in config)
     if not isinstance(config, dict):
@@ -227,7 +236,7 @@ def _replaced(config, layer, holders, lambdas):
 
 
 def _holder(class_name, config, holders):
-    """The layer with functions that a configuration describes; None where it is another layer's."""
+    """The one of `holders` that a configuration describes, or None."""
     found = [one for one in holders if (type(one).__name__, one.name) == (class_name, config.get("name"))]
     if len(found) > 1:
         found = [one for one in found if one.get_config() == config]
@@ -246,22 +255,27 @@ _RANGES = (256, 16, 2)  # of integers
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
-def check_same_function(model, copy, what, scope=contextlib.nullcontext):
-    """Run a model and its copy in inference on drawn inputs, and compare.
+def check_same_function(
+    model: keras.Model,
+    copy: keras.Model,
+    what: str,
+    scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> None:
+    """Run a model and its copy in inference on random inputs, and compare the outputs.
 
-    Nothing is changed: what a run would store, such as the next seed, is dropped. Two computations of one function
-    may differ by rounding: by 64 units of the coarsest dtype, in units of the largest output. Where they differ by
-    more, three runs of the copy, whose weights and inputs are moved by one unit up or down, measure how far rounding
-    carries in it. A sum of n terms is rounded n times, so n times that is allowed.
+    No state changes: what a run would store, such as the next seed, is discarded. Rounding may make the outputs differ.
+    A difference of up to 64·eps of the coarsest dtype, times the largest output, is always allowed. If it is larger,
+    three runs of the copy measure how much rounding changes its outputs: in each, every weight and every input is
+    moved up or down by its eps. A sum of n terms is rounded n times, so n times the measured change is allowed.
 
     Args:
         model: Built Keras model.
         copy: A model that should compute the same, perhaps in another dtype.
-        what: Words that name the copy in messages.
-        scope: Makes the context in which the copy runs.
+        what: Name of the copy in messages.
+        scope: Function that returns the context manager within which the copy runs.
 
     Raises:
-        NotCopiedError: If the two differ by more.
+        NotCopiedError: If the outputs differ by more than that.
     """
     drawn = _drawn(model)
     if drawn is None:
@@ -291,7 +305,7 @@ def _warn(message):
 
 
 def _drawn(model):
-    """Inputs at which a model runs, and its outputs; those that are finite, if there are any. None where it fails."""
+    """Inputs on which a model runs, and its outputs; finite ones, if there are any. None if no inputs are found."""
     specs = _input_specs(model)
     leaves = keras.tree.flatten(specs)
     if not leaves:
@@ -315,7 +329,7 @@ def _drawn(model):
 
 
 def _input_specs(model):
-    """The inputs of a model as symbolic tensors, in the structure in which it takes them; [] where that is unknown."""
+    """The inputs of a model as symbolic tensors, in the structure that it takes; [] if that is not known."""
     if getattr(model, "inputs", None):
         return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     shape = (model.get_build_config() or {}).get("input_shape")
@@ -325,15 +339,16 @@ def _input_specs(model):
 
 
 class _Draw:
-    """Draws an input: numbers of few bits, which every dtype holds exactly, and zeros at the end, which masks see."""
+    """Draws an input: numbers of few bits, which every dtype represents exactly, and zeros at the end, for masks."""
 
-    def __init__(self, model, size, high, positive):
+    def __init__(self, model: keras.Model, size: int, high: int, positive: bool) -> None:
         self._rng = np.random.default_rng(0)
         self._size, self._high, self._positive = size, high, positive
         self._model = model
 
-    def __call__(self, spec):
+    def __call__(self, spec: Any) -> Array:
         shape = [self._size if size is None else size for size in spec.shape]
+        values: Array
         if spec.shape and spec.shape[0] is None:
             shape[0] = 2
         if spec.dtype == "string":
@@ -348,7 +363,7 @@ class _Draw:
         return values.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
 
     def _words(self):
-        """What its lookups know, and a word that they do not."""
+        """The words that the lookup layers know, and one that they do not know."""
         lookups = [layer for layer in inner_layers(self._model) if hasattr(layer, "get_vocabulary")]
         return ["lipviz", *(str(word) for layer in lookups for word in layer.get_vocabulary())]
 
@@ -356,7 +371,7 @@ class _Draw:
 def _run(model, inputs):
     """Outputs of a model in inference as a list of arrays; numbers in float64."""
     with keras.StatelessScope(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the model warns of is its user's to hear, who runs it
+        warnings.simplefilter("ignore")  # the user sees the warnings of the model when the user runs it
         outputs = keras.tree.flatten(model(inputs, training=False))
         return [_numbers(np.asarray(keras.ops.convert_to_numpy(values))) for values in outputs]
 
@@ -367,15 +382,15 @@ def _numbers(values):
 
 
 def _coarsest(model):
-    """Unit of the coarsest float dtype in which anything of a model is computed."""
+    """The eps of the coarsest float dtype in which a part of a model is computed."""
     dtypes = {layer.compute_dtype for layer in (model, *inner_layers(model))}
     calls = graph_calls(model) if isinstance(model, KerasFunctional) else ()
     dtypes |= {tensor.dtype for call in calls for tensor in call.outputs}
-    eps = [_EPS.get(dtype, 2.0**-2) for dtype in dtypes if "float" in str(dtype)]  # else of eight bits or fewer
-    if keras.backend.backend() == "jax":  # a few functions of Keras are float32 there in float64 too
+    eps = [_EPS.get(dtype, 2.0**-2) for dtype in dtypes if "float" in str(dtype)]  # others have eight bits or fewer
+    if keras.backend.backend() == "jax":  # a few functions of Keras compute float64 in float32 there
         eps.append(_EPS["float32"])
     if any("cpu" not in device.lower() for device in keras.distribution.list_devices()):
-        eps.append(_EPS["bfloat16"])  # in which accelerators may multiply float32
+        eps.append(_EPS["bfloat16"])  # accelerators may multiply float32 in bfloat16
     return max(eps, default=0.0)
 
 
@@ -387,13 +402,13 @@ def _largest(values):
 
 
 def _difference(wanted, got, allowed):
-    """Words for the first output that differs by more than is allowed, or None."""
+    """Describe the first output that differs by more than is allowed, or return None."""
     if [values.shape for values in wanted] != [values.shape for values in got]:
         return f"its outputs have the shapes {[v.shape for v in got]}, not {[v.shape for v in wanted]}"
     for want, have, most in zip(wanted, got, allowed, strict=True):
         if want.dtype.kind != "f":
             if not np.array_equal(want, have):
-                return "its outputs are others"
+                return "its outputs are different"
             continue
         finite = np.isfinite(want)
         with np.errstate(invalid="ignore"):

@@ -2,8 +2,8 @@
 
 Every function returns ``(x_train, y_train), (x_test, y_test)``, as ``keras.datasets`` do, with ``x`` in
 float32 and ``y`` in int32 of shape ``(n,)``. Images have shape ``(n, height, width, 1)`` and values from 0 to
-1. Wherever this module draws or splits, every prefix holds the classes in their proportions, so that
-``x_train[:100]`` is a fair sample. The same seed gives the same arrays, and NumPy's global random state is
+1. Wherever this module draws or splits, every prefix has the classes in the proportions of the whole, so that
+``x_train[:100]`` is a representative sample. The same seed gives the same arrays. NumPy's global random state is
 neither read nor changed.
 """
 
@@ -71,7 +71,7 @@ _FASHION_HINT = (
 
 
 class DatasetNotFoundError(FileNotFoundError):
-    """A data set is neither on this machine nor can it be downloaded; the message says what to install."""
+    """A data set is not on this machine and cannot be downloaded; the message says what to install."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Availability:
     Attributes:
         name: Name of the function in this module that loads it.
         available: True if it can be loaded without the network.
-        source: Where it comes from: "generated", "scikit-learn" or a folder; where it would come from
-            otherwise.
+        source: Where it comes from: "generated", "scikit-learn" or a folder. If it is not available, where it
+            would come from.
         hint: What to do if it is not available; empty if it is.
     """
 
@@ -111,7 +111,7 @@ def two_moons(n: int = 1000, noise: float = 0.05, test_fraction: float = 0.2, se
     Raises:
         ImportError: If scikit-learn is not installed.
         TypeError: If ``n`` or ``seed`` is not an integer, or another argument is not a number.
-        ValueError: If an argument is out of range, or ``n`` too small for both classes to be on both sides.
+        ValueError: If an argument is out of range, or ``n`` is too small for both parts to have both classes.
     """
     n_test = _test_size(n, test_fraction, classes=2)
     _check_real("noise", noise, lambda v: v >= 0, "a number >= 0")
@@ -144,7 +144,7 @@ def circles(
     Raises:
         ImportError: If scikit-learn is not installed.
         TypeError: If ``n`` or ``seed`` is not an integer, or another argument is not a number.
-        ValueError: If an argument is out of range, or ``n`` too small for both classes to be on both sides.
+        ValueError: If an argument is out of range, or ``n`` is too small for both parts to have both classes.
     """
     n_test = _test_size(n, test_fraction, classes=2)
     _check_real("noise", noise, lambda v: v >= 0, "a number >= 0")
@@ -170,7 +170,7 @@ def gaussians(
 
     The centers are the corners of a regular polygon in the first two coordinates, around the origin (on a
     line if ``dimension`` is 1). Two clouds have their centers at ``±distance / 2`` on the first axis. As one
-    is a translation of the other, the Wasserstein-1 distance between their laws is exactly ``distance``, and
+    is a translation of the other, the Wasserstein-1 distance between their distributions is exactly ``distance``, and
     the error of the best classifier is Φ(-distance / (2 std)), with Φ the distribution function of a standard
     Gaussian.
 
@@ -187,8 +187,8 @@ def gaussians(
         ``(x_train, y_train), (x_test, y_test)`` with ``x`` of shape (n, dimension), labels 0 … classes - 1.
 
     Raises:
-        TypeError: If an argument that counts is not an integer, or another one is not a number.
-        ValueError: If an argument is out of range, or ``n`` too small for every class to be on both sides.
+        TypeError: If a count or ``seed`` is not an integer, or another argument is not a number.
+        ValueError: If an argument is out of range, or ``n`` is too small for both parts to have every class.
     """
     _check_integer("classes", classes, at_least=2)
     _check_integer("dimension", dimension, at_least=1)
@@ -213,8 +213,9 @@ def squares(
     """Images that are all black (class 0) or show one bright square on black (class 1).
 
     The Wasserstein-1 distance between the classes, for the Euclidean distance between images, is exactly
-    ``value * side``: 35 by default. Every mass leaves the one black image, so there is a single transport
-    plan, and each square is ``sqrt(side² · value²)`` away from black, wherever it stands.
+    ``value * side``: 35 by default. All black images are the same, so there is only one transport plan. It moves
+    every image with a square to the black one, and the distance of the two is ``sqrt(side² · value²)``, wherever
+    the square is.
 
     Args:
         n: Number of images, training and test together; class sizes differ by at most one.
@@ -230,9 +231,9 @@ def squares(
         ``(x_train, y_train), (x_test, y_test)`` with ``x`` of shape (n, size, size, 1).
 
     Raises:
-        TypeError: If an argument that counts is not an integer, ``random_position`` not a bool, or another
-            argument not a number.
-        ValueError: If an argument is out of range, or ``n`` too small for both classes to be on both sides.
+        TypeError: If a count, a size or ``seed`` is not an integer, ``random_position`` is not a bool, or another
+            argument is not a number.
+        ValueError: If an argument is out of range, or ``n`` is too small for both parts to have both classes.
     """
     n_test = _test_size(n, test_fraction, classes=2)
     _check_integer("size", size, at_least=1)
@@ -284,14 +285,14 @@ def digits(n_train: int | None = None, n_test: int | None = None, test_fraction:
 def fashion_mnist(n_train: int | None = None, n_test: int | None = None, seed: int = 0) -> Split:
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28×28 pixels (Xiao et al., 2017).
 
-    Looked for in this order: the folder named by the environment variable ``LIPVIZ_DATA_DIR`` if it is set,
-    the folder of the Debian package ``dataset-fashion-mnist``, the cache of ``keras.datasets``; then
-    downloaded by ``keras.datasets.fashion_mnist.load_data()``.
+    The files are looked for in this order: in the folder that the environment variable ``LIPVIZ_DATA_DIR`` names,
+    if it is set; in the folder of the Debian package ``dataset-fashion-mnist``; in the cache of
+    ``keras.datasets``. If they are in none of them, ``keras.datasets.fashion_mnist.load_data()`` downloads them.
 
     Args:
         n_train: Number of training images to draw, classes balanced; None for all, in their published order.
         n_test: The same for the test images.
-        seed: Seed of the draw. Of two draws with the same seed, the larger holds the smaller.
+        seed: Seed of the draw. Of two draws with the same seed, the larger contains the smaller.
 
     Returns:
         ``(x_train, y_train), (x_test, y_test)`` with ``x`` of shape (n, 28, 28, 1) in [0, 1], labels 0 … 9
@@ -330,7 +331,7 @@ def class_names(name: str) -> tuple[str, ...]:
 
 
 def availability() -> tuple[Availability, ...]:
-    """Says which data sets can be loaded here, without loading, downloading or importing anything heavy."""
+    """List which data sets can be loaded here. Nothing is loaded or downloaded, and no large package is imported."""
     sklearn = _extras.is_here("sklearn")
     hint = "" if sklearn else f"`{_extras.command('lab')}`"
     return (
@@ -360,8 +361,8 @@ def _fashion_folder() -> Path | None:
     """First folder that holds all four files; None if there is none.
 
     Raises:
-        DatasetNotFoundError: If the reader named a folder and it is incomplete. Going on to the next one
-            would hand over other data than those asked for.
+        DatasetNotFoundError: If the folder of the environment variable is incomplete. The next folder could hold
+            other data than the user asked for.
     """
     chosen = os.environ.get(_DATA_DIR_VARIABLE)
     if chosen:
@@ -411,7 +412,7 @@ def _read_pair(images: Path, labels: Path) -> Samples:
 
 
 def _read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Reads a gzipped file in the idx format: magic number, sizes (big-endian, 4 bytes each), bytes.
+    """Read a gzipped file in the idx format: magic number, sizes (big-endian, 4 bytes each), bytes.
 
     Args:
         path: The file.
@@ -454,9 +455,9 @@ def _damaged(path: Path, expected: str, received: str) -> ValueError:
 def _stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random order of the samples in which every prefix holds the classes in their proportions.
 
-    Within its class each sample gets a random place in ]0, 1[, equally spaced; sorting by it deals the
-    classes out like cards. Prefixes then serve as test sets and subsets of any size, and smaller ones nest in
-    larger.
+    The samples of each class get equally spaced numbers in ]0, 1[, in random order, and all samples are sorted by
+    these numbers. So prefixes can serve as test sets and subsets of any size, and the larger ones contain the
+    smaller ones.
     """
     shuffled = rng.permutation(len(y))
     place = np.empty(len(y))
@@ -515,7 +516,7 @@ def _sklearn_seed(rng: np.random.Generator) -> int:
 
 
 def _test_size(n: int, test_fraction: float, classes: int) -> int:
-    """Number of test samples of n, so that every class can be on both sides of the split."""
+    """Number of test samples out of n, checked so that every class can be in both parts of the split."""
     _check_integer("n", n, at_least=2 * classes)
     _check_real("test_fraction", test_fraction, lambda v: 0 < v < 1, "a number between 0 and 1, both excluded")
     n_test = round(n * test_fraction)
@@ -528,7 +529,7 @@ def _test_size(n: int, test_fraction: float, classes: int) -> int:
 
 
 def _check_subset_sizes(n_train: int | None, n_test: int | None) -> None:
-    """Checks before any file is read what can be checked before."""
+    """Check the counts before any file is read."""
     for name, n in (("n_train", n_train), ("n_test", n_test)):
         if n is not None:
             _check_integer(name, n, at_least=1)

@@ -1,22 +1,26 @@
 """Initializers that draw kernels which already satisfy the spectral constraint."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 from keras.backend import standardize_dtype
 
 from lipviz import normalizers as nm
+from lipviz.types import DType, Tensor
 
 
 @keras.saving.register_keras_serializable("lipviz")
 class SpectralInitializer(keras.initializers.Initializer):
-    """Draw from `base_initializer`, then orthogonalize: all singular values of the kernel are k, or at most k.
+    """Draw a kernel from `base_initializer` and orthogonalize it: all its singular values are k, or at most k.
 
     Args:
         eps_spectral: Tolerance of the power iteration.
         eps_bjorck: Tolerance of Björck; None skips it.
         beta_bjorck: Step size of Björck in ]0, 0.5]; None skips it.
         k_coef_lip: Largest singular value.
-        base_initializer: Any Keras initializer (name, config or instance). Named ones draw anew at every call.
+        base_initializer: Any Keras initializer. If it is given by its name, each call draws another kernel.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -24,24 +28,24 @@ class SpectralInitializer(keras.initializers.Initializer):
 
     def __init__(
         self,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        k_coef_lip=1.0,
-        base_initializer="orthogonal",
-    ):
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        k_coef_lip: float = 1.0,
+        base_initializer: str | dict[str, Any] | Callable[..., Any] = "orthogonal",
+    ) -> None:
         checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
         self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
         keras.initializers.get(base_initializer)  # an unknown name fails here, not at build
         self.base_initializer = base_initializer
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: DType | None = None) -> Tensor:
         """Draw a kernel.
 
         Args:
             shape: Shape (..., out) of at least two axes.
-            dtype: Floating dtype; below float32 the work is done in float32.
+            dtype: Floating dtype. Kernels of less than float32 are computed in float32.
 
         Returns:
             A tensor of this shape and dtype.
@@ -64,7 +68,7 @@ class SpectralInitializer(keras.initializers.Initializer):
         )
         return ops.cast(ops.reshape(w * self.k_coef_lip, shape), dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         base = self.base_initializer
         return {
             "eps_spectral": self.eps_spectral,

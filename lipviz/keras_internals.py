@@ -1,66 +1,68 @@
-"""What lipviz needs of Keras and Keras does not promise: each private name stands behind one function, here alone.
+"""The private names of Keras that lipviz uses. Each is used by one function of this module, and nowhere else.
 
-A release of Keras may change any of them without notice. `tests/test_private_names.py` has a test for each function,
-which then says where to look and what to change. Whoever needs another private name adds a function here, and its test.
+A release of Keras may change a private name without notice. `tests/test_private_names.py` has a test for each function.
+If a name changes, its test says where to look and what to change. If you need another private name, add a function here
+and a test for it.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
-# The class of `keras.Model(inputs, outputs)`, of which Keras promises no name.
+# The class of `keras.Model(inputs, outputs)`, for which Keras has no public name.
 KerasFunctional = type(keras.Model(_any := keras.Input((1,)), keras.layers.Identity()(_any)))
 
 
 # --- layers ---
 
 
-def inner_layers(layer, deep=True):
-    """The layers inside of a layer or model, each once.
+def inner_layers(layer: keras.Layer, deep: bool = True) -> list[keras.Layer]:
+    """List the layers inside a layer or model, each once.
 
-    Keras promises `layers` of models, without the input layer of a `Sequential`. What wrappers and layers of your own
-    hold is in `Layer._flatten_layers`.
+    The public attribute `layers` exists for models only, and leaves out the input layer of a `Sequential`. The layers
+    inside wrappers and custom layers are in `Layer._flatten_layers`.
 
     Args:
         layer: Keras layer or model; it is not itself in the list.
-        deep: Whether to list what those layers hold as well, right behind them.
+        deep: Whether to list the layers inside those layers as well, directly after them.
 
     Returns:
-        A list of layers. Where it is not deep, they are in the order in which they were attached.
+        A list of layers. With `deep=False` it has the order in which they were attached.
     """
     return layer._flatten_layers(include_self=False, recursive=deep)
 
 
-def outermost_layer(layer):
-    """The layer or model whose call is running and led to this layer's.
+def outermost_layer(layer: keras.Layer) -> keras.Layer:
+    """The layer or model that was called first and whose call led to the present call of a layer.
 
-    Keras hands `training` down the calls, and promises no way to ask who was called first. It notes that in the object
-    that `Layer._get_call_context` returns.
+    Keras has no public way to find it. It is in the object that `Layer._get_call_context` returns.
 
     Args:
         layer: Keras layer, within its `call`.
 
     Returns:
-        A layer; this one, where it was called itself.
+        A layer; `layer` itself, if it was called directly.
     """
     return layer._get_call_context().entry_layer
 
 
-def output_shape_argument(layer):
-    """What a `keras.layers.Lambda` was given as `output_shape`: a tuple, a function or None.
+def output_shape_argument(layer: keras.layers.Lambda) -> Any:
+    """The argument `output_shape` of a `keras.layers.Lambda`: a tuple, a function or None.
 
-    Keras promises no attribute of that name, unlike those of the other arguments, and its configuration has no
-    functions, but their code.
+    Unlike the other arguments, it has no public attribute. The configuration has the code of a function, and not the
+    function.
     """
     return layer._output_shape
 
 
-def is_bookkeeping(name):
-    """Whether an attribute of that name is a note that Keras or TensorFlow makes in a layer, for its own use.
+def is_bookkeeping(name: str) -> bool:
+    """Whether Keras or TensorFlow sets an attribute of this name in layers, for its own use.
 
-    Neither promises which attributes layers have. Keras keeps in `_auto_config` the arguments of layers without a
-    `get_config`, and in `_auto_config_error_args` that it cannot. What TensorFlow notes begins with `_self_`.
+    Neither documents these attributes. Keras keeps the arguments of layers without a `get_config` in `_auto_config`; if
+    it cannot, it says so in `_auto_config_error_args`. The names of TensorFlow's attributes begin with `_self_`.
 
     Args:
         name: Name of an attribute.
@@ -68,15 +70,16 @@ def is_bookkeeping(name):
     return name.startswith(("_auto_config", "_self_"))
 
 
-# What TensorFlow's export leaves in every layer, as if it were a model.
+# Attributes that TensorFlow's export sets in every layer, as if it were a model.
 STEP_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
 @functools.cache
-def attributes_of_models():
-    """Names of the attributes that Keras itself keeps in models, whether they were compiled and run or not.
+def attributes_of_models() -> frozenset[str]:
+    """Names of the attributes that Keras itself sets in models, including those set by compiling and running.
 
-    Keras promises some of them, such as `optimizer`, and no list. Compiling a model tells most; running one adds few.
+    Keras documents some of them, such as `optimizer`, but has no list. Compiling a model sets most of them. Running it
+    sets a few more, which are listed here.
 
     Returns:
         A frozenset of names.
@@ -97,9 +100,9 @@ class Call:
 
     Attributes:
         operation: What is called, a `keras.layers.Layer` or another `keras.Operation`.
-        args: Its arguments, with a symbolic tensor for each value of the graph.
-        kwargs: Its named ones.
-        inputs: List of the symbolic tensors in both. An input layer, which is called when it is made, has none.
+        args: Its positional arguments, with a symbolic tensor for each value of the graph.
+        kwargs: Its keyword arguments, with symbolic tensors too.
+        inputs: List of the symbolic tensors in `args` and `kwargs`. For an input layer it is empty.
         outputs: List of the symbolic tensors that the call returned.
     """
 
@@ -109,10 +112,10 @@ class Call:
     inputs: list
     outputs: list
 
-    def filled(self, values):
-        """Its arguments and named ones, where `values` is a dict from the id of a symbolic tensor to its value."""
+    def filled(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Its args and kwargs with values, where `values` is a dict from the id of a symbolic tensor to its value."""
         if not self.kwargs and len(self.args) == 1 and isinstance(self.args[0], keras.KerasTensor):
-            return (values[id(self.args[0])],), {}  # quick, and nearly every call
+            return (values[id(self.args[0])],), {}  # fast, and true of nearly every call
 
         def value(leaf):
             return values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
@@ -120,11 +123,11 @@ class Call:
         return keras.tree.map_structure(value, (self.args, self.kwargs))
 
 
-def graph_calls(model):
+def graph_calls(model: keras.Model) -> list[Call]:
     """The calls in the graph of a functional model, in an order in which they can be run.
 
-    Keras promises `model.operations`, each once, however often it is called and with whatever. The calls are in
-    `Function._nodes_by_depth`. Those elsewhere of a layer that models share are left out.
+    The public attribute `model.operations` lists each operation once, without its calls. The calls are in
+    `Function._nodes_by_depth`. If models share a layer, only its calls in this model are there.
 
     Args:
         model: Functional Keras model, of lipviz or not.
@@ -141,16 +144,16 @@ def _call(node):
     return Call(node.operation, given.args, given.kwargs, given.keras_tensors, node.outputs)
 
 
-def run_graph(model, inputs, step):
-    """Follow the graph of a functional model with values of any kind.
+def run_graph(model: keras.Model, inputs: Any, step: Callable[..., Any]) -> Any:
+    """Run the graph of a functional model on values of any kind.
 
-    Keras promises only to run it on tensors, and to copy it (`keras.models.clone_model`).
+    Keras's public functions only run it on tensors, or copy it (`keras.models.clone_model`).
 
     Args:
         model: Functional Keras model, of lipviz or not.
         inputs: Values in the structure of its inputs.
-        step: Function of a layer or operation and what it is called with, that returns values in the structure of its
-            outputs.
+        step: Function that takes a layer or operation and the arguments of its call, and returns values in the
+            structure of its outputs.
 
     Returns:
         Values in the structure of the model's outputs.
@@ -164,10 +167,10 @@ def run_graph(model, inputs, step):
     return keras.tree.map_structure(lambda tensor: values[id(tensor)], model.output)
 
 
-def call_inputs(layer):
-    """What a layer was called with, in whatever graphs.
+def call_inputs(layer: keras.Operation) -> list[list[keras.KerasTensor]]:
+    """The symbolic inputs of all calls of a layer, in all graphs.
 
-    Keras promises `layer.input`, of the first call only. All of them are in `Operation._inbound_nodes`.
+    The public attribute `layer.input` has those of the first call only. All are in `Operation._inbound_nodes`.
 
     Args:
         layer: Keras layer or operation.
@@ -178,12 +181,12 @@ def call_inputs(layer):
     return [node.arguments.keras_tensors for node in layer._inbound_nodes]
 
 
-def replace_base(cls, old, new):
-    """Put `new` in the place of `old` among the bases of a class, and of those bases that derive from `old`.
+def replace_base(cls: type, old: type, new: type) -> type:
+    """Replace the base class `old` by `new`, in a class and in those of its bases that derive from `old`.
 
-    Keras promises that an instance of `keras.Model` is functional where it is constructed from inputs and outputs, and
-    makes subclasses so in this way (`inject_functional_model_class`), for `keras.Model` alone. Python exchanges bases
-    where instances have the same layout in memory.
+    A model that is constructed from inputs and outputs is functional. For subclasses of `keras.Model`, Keras ensures
+    that by replacing their base (`inject_functional_model_class`), but only the base `keras.Model`. Python can replace
+    a base if the instances of both have the same layout in memory.
 
     Args:
         cls: Class that derives from `old`, and not from `new`.
@@ -191,7 +194,7 @@ def replace_base(cls, old, new):
         new: Class that derives from `old`.
 
     Returns:
-        The class, or `new` for `old` itself.
+        The class; `new` if the class is `old` itself.
     """
     if cls is old:
         return new
@@ -203,42 +206,43 @@ def replace_base(cls, old, new):
 # --- training and files ---
 
 
-def compiled_metrics(model):
-    """The metrics that `compile` was given, as the one metric that updates them all, or None.
+def compiled_metrics(model: keras.Model) -> keras.Metric | None:
+    """The metric that updates all metrics that `compile` received, or None.
 
-    Keras promises `model.metrics`, which has that one in it, among others and under no class that has a public name.
-    `Trainer._compile_metrics` tells it apart.
+    The public list `model.metrics` contains it among others, but its class has no public name. `Trainer` keeps it in
+    `_compile_metrics`.
     """
     return getattr(model, "_compile_metrics", None)
 
 
-def is_distributed(model):
-    """Whether a model was made within the scope of a strategy of TensorFlow; on other backends it is not.
+def is_distributed(model: keras.Model) -> bool:
+    """Whether a model was made within the scope of a strategy of TensorFlow.
 
-    Keras promises `distribute_strategy`, which is the default strategy where there is none, and so hides whether there
-    is. `_distribute_strategy` of TensorFlow's trainer tells; a model without it counts as distributed.
+    The public attribute `distribute_strategy` does not say so: without a strategy, it is the default strategy. The
+    private `_distribute_strategy` of TensorFlow's trainer is None then. A model without this attribute, as on other
+    backends, counts as distributed.
     """
     return getattr(model, "_distribute_strategy", model) is not None
 
 
-def set_direction_up(metric):
-    """Say of a metric that more is better, for callbacks with `mode="auto"`.
+def set_direction_up(metric: keras.Metric) -> None:
+    """Mark a metric as one whose larger values are better, for callbacks with `mode="auto"`.
 
-    Keras promises that `EarlyStopping` and `ModelCheckpoint` know that of its own metrics, and no way to say it of
-    others. They read `metric._direction`.
+    `EarlyStopping` and `ModelCheckpoint` know this of Keras's own metrics, and there is no public way to mark others.
+    They read the private `metric._direction`.
     """
     metric._direction = "up"
 
 
 class RestoredVariable(keras.Variable):
-    """A variable that knows when a `tf.train.Checkpoint` restores it: that does not call `assign`.
+    """A variable with a method `restore`, which runs when a `tf.train.Checkpoint` restores it.
 
-    Keras promises only that checkpoints restore its variables. TensorFlow calls `_restore_from_tensors` for it, which
-    other backends neither have nor call.
+    Restoring does not call `assign`. TensorFlow calls the private `_restore_from_tensors`, which other backends neither
+    have nor call.
     """
 
-    def restore(self, tensors):
-        """Take the value of a checkpoint.
+    def restore(self, tensors: Mapping[str, Any]) -> Any:
+        """Take the value from a checkpoint.
 
         Args:
             tensors: Dict of tensors, as TensorFlow has read it.

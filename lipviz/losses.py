@@ -21,12 +21,14 @@ References:
 import contextvars
 import math
 import sys
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.types import Tensor
 
 # --- shared pieces ---
 
@@ -110,7 +112,7 @@ def _balanced(positive, dtype, sample_weight=None):
     return size * (positive / share - (1.0 - positive) / other)
 
 
-def process_labels_for_multi_gpu(labels):
+def process_labels_for_multi_gpu(labels: Tensor) -> Tensor:
     """Weigh labels by the size of their class: what the losses with `multi_gpu=True` expect.
 
     With S = [label is positive], B the batch size and sums over the batch, per class: B·(S/ΣS − (1−S)/(B−ΣS)). These
@@ -127,7 +129,7 @@ def process_labels_for_multi_gpu(labels):
     return _balanced(_positive(labels), labels.dtype)
 
 
-def kr(y_true, y_pred, multi_gpu=False):
+def kr(y_true: Tensor, y_pred: Tensor, multi_gpu: bool = False) -> Tensor:
     """Kantorovich-Rubinstein estimate of the distance between classes (Serrurier et al. 2021).
 
     The mean over classes of ŷ·B·(pos − neg), see `process_labels_for_multi_gpu`. Its mean over the batch is
@@ -159,7 +161,7 @@ def _hinges(y_true, y_pred, min_margin):
     return ops.relu(min_margin / 2 - ops.where(_positive(y_true), y_pred, -y_pred))
 
 
-def hinge_margin(y_true, y_pred, min_margin=1.0):
+def hinge_margin(y_true: Tensor, y_pred: Tensor, min_margin: float | Tensor = 1.0) -> Tensor:
     """Hinge on half the margin: the mean over the last axis of relu(min_margin/2 − (±1)·ŷ).
 
     Args:
@@ -177,7 +179,7 @@ def hinge_margin(y_true, y_pred, min_margin=1.0):
     return _mean(_hinges(y_true, y_pred, min_margin))
 
 
-def multiclass_hinge(y_true, y_pred, min_margin=1.0):
+def multiclass_hinge(y_true: Tensor, y_pred: Tensor, min_margin: float | Tensor = 1.0) -> Tensor:
     """`hinge_margin` on every class, with the true one weighted by C − 1, as much as the others together.
 
     With C = 1 there is nothing to tell apart: the true class has the weight 0.
@@ -207,7 +209,9 @@ def _hkr(distance, hinge, alpha):
     return ops.where(finite, ops.where(finite, alpha, 0.0) * hinge - distance, hinge)
 
 
-def hkr(y_true, y_pred, alpha, min_margin=1.0, multi_gpu=False):
+def hkr(
+    y_true: Tensor, y_pred: Tensor, alpha: float | Tensor, min_margin: float | Tensor = 1.0, multi_gpu: bool = False
+) -> Tensor:
     """Hinge-regularized Kantorovich-Rubinstein loss, −KR + α·hinge (Serrurier et al. 2021).
 
     Args:
@@ -226,7 +230,13 @@ def hkr(y_true, y_pred, alpha, min_margin=1.0, multi_gpu=False):
     return _hkr(kr(y_true, y_pred, multi_gpu), hinge_margin(y_true, y_pred, min_margin), alpha)
 
 
-def multiclass_hkr(y_true, y_pred, alpha=10.0, min_margin=1.0, multi_gpu=False):
+def multiclass_hkr(
+    y_true: Tensor,
+    y_pred: Tensor,
+    alpha: float | Tensor = 10.0,
+    min_margin: float | Tensor = 1.0,
+    multi_gpu: bool = False,
+) -> Tensor:
     """−KR + α·hinge over several classes, with `multiclass_hinge`.
 
     Args:
@@ -245,7 +255,7 @@ def multiclass_hkr(y_true, y_pred, alpha=10.0, min_margin=1.0, multi_gpu=False):
     return _hkr(multiclass_kr(y_true, y_pred, multi_gpu), multiclass_hinge(y_true, y_pred, min_margin), alpha)
 
 
-def multi_margin(y_true, y_pred, min_margin=1.0):
+def multi_margin(y_true: Tensor, y_pred: Tensor, min_margin: float | Tensor = 1.0) -> Tensor:
     """Hinge on each margin: Σ over i ≠ true of relu(min_margin − ŷ_true + ŷ_i), divided by C.
 
     Args:
@@ -265,7 +275,7 @@ def multi_margin(y_true, y_pred, min_margin=1.0):
     return _mean(ops.relu(min_margin - true + rivals))
 
 
-def categorical_hinge(y_true, y_pred, min_margin):
+def categorical_hinge(y_true: Tensor, y_pred: Tensor, min_margin: float | Tensor) -> Tensor:
     """Hinge on the margin of the sample, relu(min_margin − (ŷ_true − max of the others)); 0 where C = 1.
 
     Args:
@@ -293,7 +303,7 @@ def _probabilities(labels, dtype):
     return ops.clip(ops.cast(labels, dtype), 0.0, 1.0)
 
 
-def tau_categorical_crossentropy(y_true, y_pred, tau):
+def tau_categorical_crossentropy(y_true: Tensor, y_pred: Tensor, tau: float | Tensor) -> Tensor:
     """Crossentropy of the logits τ·ŷ, divided by τ (Béthune et al. 2022).
 
     A 1-Lipschitz network cannot scale its logits, so that τ decides how much of the margin the loss cares for: small
@@ -319,7 +329,7 @@ def tau_categorical_crossentropy(y_true, y_pred, tau):
     return ops.sum(probabilities * (rest - (y_pred - largest)), axis=-1)
 
 
-def tau_sparse_categorical_crossentropy(y_true, y_pred, tau):
+def tau_sparse_categorical_crossentropy(y_true: Tensor, y_pred: Tensor, tau: float | Tensor) -> Tensor:
     """`tau_categorical_crossentropy` with the number of the class as label.
 
     Args:
@@ -350,7 +360,7 @@ def tau_sparse_categorical_crossentropy(y_true, y_pred, tau):
     return ops.where(known, losses, ops.full_like(losses, math.nan))
 
 
-def tau_binary_crossentropy(y_true, y_pred, tau):
+def tau_binary_crossentropy(y_true: Tensor, y_pred: Tensor, tau: float | Tensor) -> Tensor:
     """Binary crossentropy of the logits τ·ŷ, divided by τ; the mean over the last axis (Béthune et al. 2022).
 
     Args:
@@ -381,7 +391,14 @@ def _mean_magnitude(y_pred):
     return _mean(ops.reshape(ops.abs(y_pred), (-1,)))
 
 
-def soft_hkr_multiclass(y_true, y_pred, alpha=0.9, min_margin=1.0, temperature=1.0, mean_magnitude=None):
+def soft_hkr_multiclass(
+    y_true: Tensor,
+    y_pred: Tensor,
+    alpha: float | Tensor = 0.9,
+    min_margin: float | Tensor = 1.0,
+    temperature: float | Tensor = 1.0,
+    mean_magnitude: float | Tensor = None,
+) -> Tensor:
     """HKR of every class, where another class counts as much as it rivals the true one (Serrurier et al. 2024).
 
     With s = ±ŷ and the weights F, 1 for the true class and the softmax of T·ŷ over the others,
@@ -417,7 +434,14 @@ def soft_hkr_multiclass(y_true, y_pred, alpha=0.9, min_margin=1.0, temperature=1
     return ops.sum(weights * (alpha * hinges - (1.0 - alpha) * signed), axis=-1)
 
 
-def lse_hkr_multiclass(y_true, y_pred, alpha=1.0, temperature=1.0, penalty=1.0, min_margin=1.0):
+def lse_hkr_multiclass(
+    y_true: Tensor,
+    y_pred: Tensor,
+    alpha: float | Tensor = 1.0,
+    temperature: float | Tensor = 1.0,
+    penalty: float | Tensor = 1.0,
+    min_margin: float | Tensor = 1.0,
+) -> Tensor:
     """HKR between the true class and the soft maximum n of the others.
 
     On ŷ times `temperature`, n = log(Σ over i ≠ true of exp(t·ŷ_i))/t with t = log(C−1)/(min_margin·penalty/2), so
@@ -484,9 +508,9 @@ class _VariableLoss(keras.Loss):
         function: The function of a subclass.
     """
 
-    function = None
+    function: ClassVar[Any] = None
 
-    def __init__(self, reduction, name, **arguments):
+    def __init__(self, reduction: str, name: str, **arguments: Any) -> None:
         super().__init__(name=name, reduction=reduction)
         self._arguments = tuple(arguments)
         for key, value in arguments.items():
@@ -497,14 +521,14 @@ class _VariableLoss(keras.Loss):
             return keras.Variable(value, dtype=keras.config.floatx(), trainable=False, aggregation="mean", name=key)
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         """All variables of the loss, which a model must track for a compiled step on JAX to see them change."""
         return [value for value in vars(self).values() if isinstance(value, keras.Variable)]
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.function(y_true, y_pred, **{key: getattr(self, key) for key in self._arguments})
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{key: _present(getattr(self, key)) for key in self._arguments}}
 
 
@@ -518,14 +542,14 @@ class _BalancedLoss(_VariableLoss):
     one side have the weight 0, those of the others are what the others alone give.
     """
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
         token = _sample_weight.set(sample_weight)
         try:
             return super().__call__(y_true, y_pred, sample_weight=sample_weight)
         finally:
             _sample_weight.reset(token)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         weight = _sample_weight.get()
         weight = None if weight is None else ops.convert_to_tensor(weight)
         if weight is None or self.multi_gpu or not weight.shape:  # one weight for all drops no side
@@ -552,7 +576,7 @@ class KR(_BalancedLoss):
 
     function = staticmethod(kr)
 
-    def __init__(self, multi_gpu=False, reduction="sum_over_batch_size", name="KR"):
+    def __init__(self, multi_gpu: bool = False, reduction: str = "sum_over_batch_size", name: str = "KR") -> None:
         super().__init__(reduction, name, multi_gpu=bool(multi_gpu))
 
 
@@ -575,7 +599,14 @@ class HKR(_BalancedLoss):
 
     function = staticmethod(hkr)
 
-    def __init__(self, alpha, min_margin=1.0, multi_gpu=False, reduction="sum_over_batch_size", name="HKR"):
+    def __init__(
+        self,
+        alpha: float,
+        min_margin: float = 1.0,
+        multi_gpu: bool = False,
+        reduction: str = "sum_over_batch_size",
+        name: str = "HKR",
+    ) -> None:
         super().__init__(
             reduction,
             name,
@@ -598,9 +629,11 @@ class HingeMargin(_VariableLoss):
         ValueError: If the margin is out of its range.
     """
 
-    function = staticmethod(hinge_margin)
+    function: ClassVar[Any] = staticmethod(hinge_margin)
 
-    def __init__(self, min_margin=1.0, reduction="sum_over_batch_size", name="HingeMargin"):
+    def __init__(
+        self, min_margin: float = 1.0, reduction: str = "sum_over_batch_size", name: str = "HingeMargin"
+    ) -> None:
         super().__init__(reduction, name, min_margin=_in_range("min_margin", min_margin))
 
 
@@ -614,7 +647,9 @@ class MulticlassKR(KR):
         name: Name of the loss.
     """
 
-    def __init__(self, multi_gpu=False, reduction="sum_over_batch_size", name="MulticlassKR"):
+    def __init__(
+        self, multi_gpu: bool = False, reduction: str = "sum_over_batch_size", name: str = "MulticlassKR"
+    ) -> None:
         super().__init__(multi_gpu, reduction, name)
 
 
@@ -633,7 +668,9 @@ class MulticlassHinge(HingeMargin):
 
     function = staticmethod(multiclass_hinge)
 
-    def __init__(self, min_margin=1.0, reduction="sum_over_batch_size", name="MulticlassHinge"):
+    def __init__(
+        self, min_margin: float = 1.0, reduction: str = "sum_over_batch_size", name: str = "MulticlassHinge"
+    ) -> None:
         super().__init__(min_margin, reduction, name)
 
 
@@ -655,8 +692,13 @@ class MulticlassHKR(HKR):
     function = staticmethod(multiclass_hkr)
 
     def __init__(
-        self, alpha=10.0, min_margin=1.0, multi_gpu=False, reduction="sum_over_batch_size", name="MulticlassHKR"
-    ):
+        self,
+        alpha: float = 10.0,
+        min_margin: float = 1.0,
+        multi_gpu: bool = False,
+        reduction: str = "sum_over_batch_size",
+        name: str = "MulticlassHKR",
+    ) -> None:
         super().__init__(alpha, min_margin, multi_gpu, reduction, name)
 
 
@@ -675,7 +717,9 @@ class MultiMargin(HingeMargin):
 
     function = staticmethod(multi_margin)
 
-    def __init__(self, min_margin=1.0, reduction="sum_over_batch_size", name="MultiMargin"):
+    def __init__(
+        self, min_margin: float = 1.0, reduction: str = "sum_over_batch_size", name: str = "MultiMargin"
+    ) -> None:
         super().__init__(min_margin, reduction, name)
 
 
@@ -694,7 +738,9 @@ class CategoricalHinge(HingeMargin):
 
     function = staticmethod(categorical_hinge)
 
-    def __init__(self, min_margin, reduction="sum_over_batch_size", name="CategoricalHinge"):
+    def __init__(
+        self, min_margin: float, reduction: str = "sum_over_batch_size", name: str = "CategoricalHinge"
+    ) -> None:
         super().__init__(min_margin, reduction, name)
 
 
@@ -713,7 +759,9 @@ class TauCategoricalCrossentropy(_VariableLoss):
 
     function = staticmethod(tau_categorical_crossentropy)
 
-    def __init__(self, tau, reduction="sum_over_batch_size", name="TauCategoricalCrossentropy"):
+    def __init__(
+        self, tau: float, reduction: str = "sum_over_batch_size", name: str = "TauCategoricalCrossentropy"
+    ) -> None:
         super().__init__(reduction, name, tau=nm.check_positive("tau", tau))
 
 
@@ -732,7 +780,9 @@ class TauSparseCategoricalCrossentropy(TauCategoricalCrossentropy):
 
     function = staticmethod(tau_sparse_categorical_crossentropy)
 
-    def __init__(self, tau, reduction="sum_over_batch_size", name="TauSparseCategoricalCrossentropy"):
+    def __init__(
+        self, tau: float, reduction: str = "sum_over_batch_size", name: str = "TauSparseCategoricalCrossentropy"
+    ) -> None:
         super().__init__(tau, reduction, name)
 
 
@@ -751,7 +801,7 @@ class TauBinaryCrossentropy(TauCategoricalCrossentropy):
 
     function = staticmethod(tau_binary_crossentropy)
 
-    def __init__(self, tau, reduction="sum_over_batch_size", name="TauBinaryCrossentropy"):
+    def __init__(self, tau: float, reduction: str = "sum_over_batch_size", name: str = "TauBinaryCrossentropy") -> None:
         super().__init__(tau, reduction, name)
 
 
@@ -780,13 +830,13 @@ class SoftHKRMulticlassLoss(_VariableLoss):
 
     def __init__(
         self,
-        alpha=0.9,
-        min_margin=1.0,
-        alpha_mean=0.99,
-        temperature=1.0,
-        reduction="sum_over_batch_size",
-        name="SoftHKRMulticlassLoss",
-    ):
+        alpha: float = 0.9,
+        min_margin: float = 1.0,
+        alpha_mean: float = 0.99,
+        temperature: float = 1.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "SoftHKRMulticlassLoss",
+    ) -> None:
         super().__init__(
             reduction,
             name,
@@ -797,7 +847,7 @@ class SoftHKRMulticlassLoss(_VariableLoss):
         )
         self.running_mean = self._variable("running_mean", float(np.clip(min_margin, 0.005, 1000.0)))
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_pred = nm.floating(y_pred)
         decay, mean = _constants(y_pred, self.alpha_mean, self.running_mean)
         mean = ops.clip(decay * mean + (1.0 - decay) * _mean_magnitude(y_pred), 0.005, 1000.0)
@@ -805,11 +855,11 @@ class SoftHKRMulticlassLoss(_VariableLoss):
         self.running_mean.assign(ops.cast(mean, self.running_mean.dtype))
         return soft_hkr_multiclass(y_true, y_pred, self.alpha, self.min_margin, self.temperature, mean)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "running_mean": _present(self.running_mean)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         config = dict(config)
         mean = config.pop("running_mean", None)
         loss = cls(**config)
@@ -838,13 +888,13 @@ class LseHKRMulticlassLoss(_VariableLoss):
 
     def __init__(
         self,
-        alpha=1.0,
-        temperature=1.0,
-        penalty=1.0,
-        min_margin=1.0,
-        reduction="sum_over_batch_size",
-        name="LseHKRMulticlassLoss",
-    ):
+        alpha: float = 1.0,
+        temperature: float = 1.0,
+        penalty: float = 1.0,
+        min_margin: float = 1.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "LseHKRMulticlassLoss",
+    ) -> None:
         super().__init__(
             reduction,
             name,

@@ -22,6 +22,7 @@ References:
 """
 
 import math
+from typing import Any, ClassVar, Protocol
 
 import keras
 import numpy as np
@@ -29,6 +30,15 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.keras_internals import set_direction_up
+from lipviz.types import Tensor
+
+
+class _Certificate(Protocol):
+    """What the metrics use of a `lipviz.certification.Certificate`."""
+
+    @property
+    def upper_bound(self) -> float: ...
+
 
 # --- per sample ---
 
@@ -100,7 +110,13 @@ def _check_epsilon(epsilon):
     return number
 
 
-def categorical_provable_robustness(y_true, y_pred, lip_const=1.0, disjoint_neurons=True, negative_robustness=False):
+def categorical_provable_robustness(
+    y_true: Tensor,
+    y_pred: Tensor,
+    lip_const: float | _Certificate = 1.0,
+    disjoint_neurons: bool = True,
+    negative_robustness: bool = False,
+) -> Tensor:
     """Certified radius of each sample, from the margin ŷ_true − max of the others (Tsuzuku et al. 2018).
 
     margin/(2·lip_const) for disjoint neurons, margin/(√2·lip_const) otherwise.
@@ -127,7 +143,9 @@ def categorical_provable_robustness(y_true, y_pred, lip_const=1.0, disjoint_neur
     return _radius(_categorical_margin(y_true, y_pred) / factor, lip_const, negative_robustness)
 
 
-def binary_provable_robustness(y_true, y_pred, lip_const=1.0, negative_robustness=False):
+def binary_provable_robustness(
+    y_true: Tensor, y_pred: Tensor, lip_const: float | _Certificate = 1.0, negative_robustness: bool = False
+) -> Tensor:
     """Certified radius of each sample of two classes, ±ŷ/lip_const.
 
     Args:
@@ -145,7 +163,13 @@ def binary_provable_robustness(y_true, y_pred, lip_const=1.0, negative_robustnes
     return _radius(_binary_margin(y_true, nm.floating(y_pred)), lip_const, negative_robustness)
 
 
-def categorical_provable_robust_accuracy(y_true, y_pred, epsilon=36 / 255, lip_const=1.0, disjoint_neurons=True):
+def categorical_provable_robust_accuracy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    epsilon: float = 36 / 255,
+    lip_const: float | _Certificate = 1.0,
+    disjoint_neurons: bool = True,
+) -> Tensor:
     """1 for a sample that no change of norm up to epsilon can misclassify, else 0.
 
     That is where the certified radius exceeds epsilon. Not where they are equal: a change of that size could reach a
@@ -168,7 +192,9 @@ def categorical_provable_robust_accuracy(y_true, y_pred, epsilon=36 / 255, lip_c
     return ops.cast(radius > _check_epsilon(epsilon), radius.dtype)
 
 
-def binary_provable_robust_accuracy(y_true, y_pred, epsilon=36 / 255, lip_const=1.0):
+def binary_provable_robust_accuracy(
+    y_true: Tensor, y_pred: Tensor, epsilon: float = 36 / 255, lip_const: float | _Certificate = 1.0
+) -> Tensor:
     """1 for a sample that no change of norm up to epsilon can misclassify, else 0; for two classes and one output.
 
     Args:
@@ -204,9 +230,9 @@ class _RobustnessMetric(keras.metrics.MeanMetricWrapper):
         function: The function of a subclass.
     """
 
-    function = None
+    function: ClassVar[Any] = None
 
-    def __init__(self, reduction, name, **arguments):
+    def __init__(self, reduction: str, name: str, **arguments: Any) -> None:
         if reduction not in _MEANS:
             raise ValueError(
                 f"A metric is a mean over all samples: `reduction` must be one of {_MEANS}. For one value per sample "
@@ -222,7 +248,7 @@ class _RobustnessMetric(keras.metrics.MeanMetricWrapper):
     def _per_sample(self, y_true, y_pred):
         return self.function(y_true, y_pred, **{key: getattr(self, key) for key in self._arguments})
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {key: getattr(self, key) for key in self._arguments}
         return {"name": self.name, "reduction": self.reduction, **own}
 
@@ -246,12 +272,12 @@ class CategoricalProvableRobustAccuracy(_RobustnessMetric):
 
     def __init__(
         self,
-        epsilon=36 / 255,
-        lip_const=1.0,
-        disjoint_neurons=True,
-        reduction="sum_over_batch_size",
-        name="CategoricalProvableRobustAccuracy",
-    ):
+        epsilon: float = 36 / 255,
+        lip_const: float | _Certificate = 1.0,
+        disjoint_neurons: bool = True,
+        reduction: str = "sum_over_batch_size",
+        name: str = "CategoricalProvableRobustAccuracy",
+    ) -> None:
         super().__init__(
             reduction,
             name,
@@ -279,11 +305,11 @@ class BinaryProvableRobustAccuracy(_RobustnessMetric):
 
     def __init__(
         self,
-        epsilon=36 / 255,
-        lip_const=1.0,
-        reduction="sum_over_batch_size",
-        name="BinaryProvableRobustAccuracy",
-    ):
+        epsilon: float = 36 / 255,
+        lip_const: float | _Certificate = 1.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "BinaryProvableRobustAccuracy",
+    ) -> None:
         super().__init__(reduction, name, epsilon=_check_epsilon(epsilon), lip_const=_checked_lip_const(lip_const))
 
 
@@ -306,12 +332,12 @@ class CategoricalProvableAvgRobustness(_RobustnessMetric):
 
     def __init__(
         self,
-        lip_const=1.0,
-        disjoint_neurons=True,
-        negative_robustness=False,
-        reduction="sum_over_batch_size",
-        name="CategoricalProvableAvgRobustness",
-    ):
+        lip_const: float | _Certificate = 1.0,
+        disjoint_neurons: bool = True,
+        negative_robustness: bool = False,
+        reduction: str = "sum_over_batch_size",
+        name: str = "CategoricalProvableAvgRobustness",
+    ) -> None:
         super().__init__(
             reduction,
             name,
@@ -339,11 +365,11 @@ class BinaryProvableAvgRobustness(_RobustnessMetric):
 
     def __init__(
         self,
-        lip_const=1.0,
-        negative_robustness=False,
-        reduction="sum_over_batch_size",
-        name="BinaryProvableAvgRobustness",
-    ):
+        lip_const: float | _Certificate = 1.0,
+        negative_robustness: bool = False,
+        reduction: str = "sum_over_batch_size",
+        name: str = "BinaryProvableAvgRobustness",
+    ) -> None:
         super().__init__(
             reduction,
             name,

@@ -4,9 +4,13 @@ import contextlib
 import contextvars
 import inspect
 import math
+import os
 import sys
+import typing
 import warnings
 import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -15,10 +19,11 @@ from lipviz import normalizers as nm
 from lipviz.copies import check_same_function, same_lambda, take_state, with_functions
 from lipviz.keras_internals import KerasFunctional, compiled_metrics, inner_layers, is_distributed, replace_base
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
-from lipviz.parametrizations import are_known_current, known_current
+from lipviz.parametrizations import Parametrization, are_known_current, known_current
+from lipviz.types import ArrayLike
 
 # From a Lipschitz layer to the stack that gave it its share of k first.
-_owners = weakref.WeakKeyDictionary()
+_owners: weakref.WeakKeyDictionary[keras.Layer, weakref.ref[keras.Model]] = weakref.WeakKeyDictionary()
 
 
 def _owner(layer):
@@ -50,12 +55,12 @@ def _layers_of(model, kind):
     return [layer for layer in inner_layers(model) if isinstance(layer, kind)]
 
 
-def parametrizations(model):
+def parametrizations(model: keras.Model) -> list[Parametrization]:
     """The parametrizations of all built layers of a model, nested ones included, as a list."""
     return [layer.parametrization for layer in _layers_of(model, ConstrainedKernel) if layer.built]
 
 
-def refresh(model):
+def refresh(model: keras.Model) -> None:
     """Bring the `wbar` of every constrained layer of any Keras model up to date with its kernel.
 
     `lipviz.Sequential` and `lipviz.Model` do this by themselves at the end of `fit` and in `set_weights`, and every
@@ -80,11 +85,52 @@ def refresh(model):
         raise ValueError("\n".join(problems))
 
 
+# Types of the arguments of the methods of `keras.Model` that are wrapped here.
+_TYPES = {
+    "self": inspect.Parameter.empty,
+    "batch_size": int | None,
+    "callbacks": list[keras.callbacks.Callback] | None,
+    "class_weight": dict[int, float] | None,
+    "epochs": int,
+    "filepath": str | os.PathLike[str],
+    "format": str,
+    "initial_epoch": int,
+    "return_dict": bool,
+    "shuffle": bool,
+    "steps": int | None,
+    "steps_per_epoch": int | None,
+    "validation_batch_size": int | None,
+    "validation_freq": int | Collection[int],
+    "validation_split": float,
+    "validation_steps": int | None,
+}
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _with_signature_of(method: Callable[..., Any], result: Any) -> Callable[[_Method], _Method]:
+    """Decorator: Shift-Tab shows the arguments of a method of Keras, with their types and that of the result."""
+    signature = inspect.signature(method)
+    typed = [each.replace(annotation=_TYPES.get(each.name, Any)) for each in signature.parameters.values()]
+
+    def decorate(function: _Method) -> _Method:
+        vars(function)["__signature__"] = signature.replace(parameters=typed, return_annotation=result)
+        return function
+
+    return decorate
+
+
+if typing.TYPE_CHECKING:  # type checkers find there what Keras gives to the classes that the mixin is part of
+    _Mixin: TypeAlias = keras.Model
+else:
+    _Mixin = object
+
+
 @Condensable.register
-class _LipschitzModel:
+class _LipschitzModel(_Mixin):
     """What `Sequential` and `Model` have in common."""
 
-    def fit(self, *args, **kwargs):
+    @_with_signature_of(keras.Model.fit, keras.callbacks.History)
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As Keras's `fit`; afterwards, also after an interrupt, every `wbar` belongs to its kernel.
 
         Where training diverged to NaN a warning says so: predictions are then NaN too.
@@ -95,8 +141,6 @@ class _LipschitzModel:
             return super().fit(*args, **kwargs)
         finally:
             self._refresh_after_fit(interrupted=sys.exc_info()[0] is not None)
-
-    fit.__signature__ = inspect.signature(keras.Model.fit)  # what Shift-Tab shows
 
     def _refresh_after_fit(self, interrupted):
         if interrupted:  # by the user or by an error: that one must reach the user, whatever state it left
@@ -114,27 +158,26 @@ class _LipschitzModel:
                 stacklevel=3,
             )
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         super().set_weights(weights)
         refresh(self)
 
-    def export(self, *args, **kwargs):
+    @_with_signature_of(keras.Model.export, None)
+    def export(self, *args: Any, **kwargs: Any) -> Any:
         """As Keras's `export`, after a `refresh`. On TensorFlow, what is exported constrains nothing itself."""
         if self.built:
             refresh(self)
         with self._compared():
             return super().export(*args, **kwargs)
 
-    export.__signature__ = inspect.signature(keras.Model.export)
-
     @property
-    def metrics_variables(self):
+    def metrics_variables(self) -> list[keras.Variable]:
         """Those of Keras, and the variables of the losses: a step on JAX knows only what its model lists."""
         losses = keras.tree.flatten(getattr(self, "loss", None)) if self.compiled else ()
         held = [v for loss in losses if isinstance(loss, keras.Loss) for v in getattr(loss, "variables", ())]
         return [*super().metrics_variables, *{id(v): v for v in held}.values()]  # each once
 
-    def condense(self):
+    def condense(self) -> None:
         """Condense every layer, see `ConstrainedKernel.condense`.
 
         Raises:
@@ -144,12 +187,12 @@ class _LipschitzModel:
             if not isinstance(layer, keras.Model):
                 layer.condense()
 
-    def vanilla_export(self):
+    def vanilla_export(self) -> keras.Model:
         """Return a plain Keras model with the same predictions, see `vanillaModel`."""
         return vanillaModel(self)
 
     # Keras compiles a step once; a factor that is a Python number of an activation would stay in it for ever.
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable[..., Any]:
         self._build_optimizer()
         return super().make_train_function(force=self._factors_changed("train") or force)
 
@@ -161,11 +204,12 @@ class _LipschitzModel:
 
     def _build_metrics(self, x, y):
         """Create the metrics' variables ahead, for the same reason, where their targets and outputs can be seen."""
-        metrics, outputs = compiled_metrics(self), getattr(self, "outputs", None)
+        metrics = compiled_metrics(self)
+        outputs: Any = getattr(self, "outputs", None) or ()
         # Keras itself builds ahead on other backends, and where a strategy distributes.
         if keras.backend.backend() != "tensorflow" or is_distributed(self):
             return
-        if metrics is None or metrics.built or len(outputs or ()) != 1 or not self._has_steps_of_keras():
+        if metrics is None or metrics.built or len(outputs) != 1 or not self._has_steps_of_keras():
             return
         if y is None:
             targets = _second(getattr(x, "element_spec", None))  # of a tf.data.Dataset
@@ -181,10 +225,10 @@ class _LipschitzModel:
         same = all(getattr(own, name) is getattr(keras.Model, name) for name in ("train_step", "compute_metrics"))
         return same and own.call in (keras.Sequential.call, KerasFunctional.call)
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Callable[..., Any]:
         return self._make("test", super().make_test_function, force)
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Callable[..., Any]:
         return self._make("predict", super().make_predict_function, force)
 
     def _make(self, step, make, force):
@@ -198,18 +242,17 @@ class _LipschitzModel:
         made[knows] = getattr(self, attribute)
         return made[knows]
 
-    def predict(self, *args, **kwargs):
+    @_with_signature_of(keras.Model.predict, Any)
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
         """As Keras's `predict`. On TensorFlow, kernels are compared with those of `wbar` once, not in each batch."""
         with self._compared():
             return super().predict(*args, **kwargs)
 
-    def evaluate(self, *args, **kwargs):
+    @_with_signature_of(keras.Model.evaluate, Any)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As Keras's `evaluate`. On TensorFlow, kernels are compared once, as in `predict`."""
         with self._compared():
             return super().evaluate(*args, **kwargs)
-
-    predict.__signature__ = inspect.signature(keras.Model.predict)
-    evaluate.__signature__ = inspect.signature(keras.Model.evaluate)
 
     def _compared(self):
         """The context of what runs on kernels that do not change: all or none of the `wbar` are taken as they are.
@@ -246,12 +289,14 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
         ValueError: If k is not positive and finite, or a layer belongs to another stack that holds it to another share.
     """
 
-    def __init__(self, layers=None, name=None, k_coef_lip=1.0):
+    def __init__(
+        self, layers: Iterable[keras.Layer] | None = None, name: str | None = None, k_coef_lip: float = 1.0
+    ) -> None:
         self._sharing = False
         super().__init__(name=name)
         for layer in layers or ():
             self.add(layer, rebuild=False)
-        self._warned = set()
+        self._warned: set[str] = set()
         self._sharing = True
         came_with = _factors(self.layers)
         self._share_out(k_coef_lip)
@@ -259,7 +304,7 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
             super().add(super().pop(rebuild=False))
         self._warn_about(came_with, stacklevel=3)
 
-    def add(self, layer, rebuild=True):
+    def add(self, layer: keras.Layer, rebuild: bool = True) -> None:
         super().add(layer, rebuild=rebuild)
         if not self._sharing:
             return
@@ -269,14 +314,14 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
             super().pop(rebuild=rebuild)  # it did not join
             raise
 
-    def pop(self, rebuild=True):
+    def pop(self, rebuild: bool = True) -> keras.Layer | None:
         layer = super().pop(rebuild=rebuild)
         if layer is not None and _owner(layer) is self:
             _owners.pop(layer)
         self.set_klip_factor(self.k_coef_lip, added=())
         return layer
 
-    def set_klip_factor(self, klip_factor, added=None):
+    def set_klip_factor(self, klip_factor: float, added: Sequence[keras.Layer] | None = None) -> None:
         """Change k, and share it out again as k^(1/n).
 
         Args:
@@ -334,11 +379,11 @@ class Sequential(_LipschitzModel, LipschitzLayer, keras.Sequential):
             if message:
                 warnings.warn(message, UserWarning, stacklevel=stacklevel)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
         layers, shape = layers_from_config(config, custom_objects), config.get("build_input_shape")
         token = _keeps_factors.set(True)
         try:
@@ -370,11 +415,11 @@ def _warning(layer, own):
 class _Unbuilt(keras.Sequential):
     """A stack that is never built as a whole."""
 
-    def add(self, layer, rebuild=True):
+    def add(self, layer: keras.Layer, rebuild: bool = True) -> None:
         super().add(layer, rebuild=False)
 
 
-def layers_from_config(config, custom_objects=None):
+def layers_from_config(config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> list[keras.Layer]:
     """Make the layers of a Sequential model, for its constructor.
 
     Keras's own `from_config` builds the stack anew after each layer, which for a hundred layers takes seconds.
@@ -405,7 +450,7 @@ class Model(_LipschitzModel, keras.Model):
     def __new__(cls, *args, **kwargs):
         return super().__new__(Functional if cls is Model and _is_graph(args, kwargs) else cls)
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         if _is_graph(args, kwargs):
             # Keras would exchange the bases of `Model` itself, for every other subclass too.
             replace_base(type(self), Model, Functional)
@@ -424,7 +469,7 @@ def _is_graph(args, kwargs):
     return len(args) + sum(name in kwargs for name in ("inputs", "outputs")) >= 2
 
 
-def vanillaModel(model):
+def vanillaModel(model: keras.Model) -> keras.Model:
     """Copy a model into plain Keras layers with the same predictions.
 
     Nested models are copied as well, and so are constrained layers inside of wrappers such as `TimeDistributed`. Shared
@@ -461,13 +506,13 @@ def vanillaModel(model):
 class _Export:
     """One export: it makes one plain layer of each layer, wherever that is used."""
 
-    def __init__(self):
-        self._made = {}  # from the id of what was exported to what it became; both stay alive here
-        self._kept = []
-        self._inside = {}  # those of them that a wrapper describes in its configuration
-        self._pairs = []
+    def __init__(self) -> None:
+        self._made: dict[int, Any] = {}  # from the id of what was exported to what it became; both stay alive here
+        self._kept: list[Any] = []
+        self._inside: dict[int, Any] = {}  # those of them that a wrapper describes in its configuration
+        self._pairs: list[tuple[keras.Layer, keras.Layer]] = []
 
-    def model(self, model):
+    def model(self, model: keras.Model) -> keras.Model:
         """A plain model of a Sequential or functional one."""
         copy = self._graph(model)
         for layer, clone in self._pairs:
@@ -488,7 +533,7 @@ class _Export:
             f"{type(model).__name__} whose graph cannot be seen: export its layers by their own `vanilla_export`."
         )
 
-    def plain(self, operation):
+    def plain(self, operation: keras.Operation) -> Any:
         """What takes the place of a layer, or of an operation of `keras.ops`, in the copy."""
         if id(operation) not in self._made:
             self._kept.append(operation)
@@ -517,12 +562,17 @@ class _Export:
             return type(config)(self._plain_inside(item, layers) for item in config)
         if not isinstance(config, dict):
             return config
-        inner = config.get("config")
-        for layer in layers if isinstance(inner, dict) else ():
-            if (inner.get("name"), config.get("class_name")) == (layer.name, type(layer).__name__):
+        for layer in layers:
+            if _describes(config, layer):
                 self._inside[id(layer)] = self.plain(layer)
                 return keras.saving.serialize_keras_object(self._inside[id(layer)])
         return {key: self._plain_inside(value, layers) for key, value in config.items()}
+
+
+def _describes(config, layer):
+    """Whether a dict out of a configuration is that of a layer, as far as its class and its name say."""
+    own = config.get("config")
+    return isinstance(own, dict) and (own.get("name"), config.get("class_name")) == (layer.name, type(layer).__name__)
 
 
 def _input_layers(model):

@@ -9,12 +9,15 @@ References:
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.types import Tensor
 
 
 class Lorth:
@@ -44,7 +47,13 @@ class Lorth:
         ValueError: If an argument is out of range, or no orthogonal convolution of this shape exists.
     """
 
-    def __init__(self, dim, kernel_shape=None, stride=1, conv_transpose=False):
+    def __init__(
+        self,
+        dim: Literal[1, 2],
+        kernel_shape: Sequence[int] | None = None,
+        stride: int | Sequence[int] = 1,
+        conv_transpose: bool = False,
+    ) -> None:
         if isinstance(dim, bool) or dim not in (1, 2):
             raise ValueError(f"`dim` must be 1 or 2. Received: {dim!r}")
         if not isinstance(conv_transpose, bool):
@@ -53,10 +62,10 @@ class Lorth:
         self.stride = stride
         self.strides = _strides(stride, dim)
         self.conv_transpose = conv_transpose
-        self.kernel_shape = None
+        self.kernel_shape: tuple[int, ...] | None = None
         self.set_kernel_shape(kernel_shape)
 
-    def set_kernel_shape(self, shape):
+    def set_kernel_shape(self, shape: Sequence[int] | None) -> None:
         """Fix the shape of the kernel.
 
         Args:
@@ -91,7 +100,7 @@ class Lorth:
                 f"Received: kernel of shape {shape}, strides {self.strides}"
             )
 
-    def compute_lorth(self, w):
+    def compute_lorth(self, w: Tensor) -> Tensor:
         """L_orth of a kernel.
 
         Args:
@@ -132,7 +141,9 @@ class Lorth2D(Lorth):
         conv_transpose: See `Lorth`.
     """
 
-    def __init__(self, kernel_shape=None, stride=1, conv_transpose=False):
+    def __init__(
+        self, kernel_shape: Sequence[int] | None = None, stride: int | Sequence[int] = 1, conv_transpose: bool = False
+    ) -> None:
         super().__init__(2, kernel_shape, stride, conv_transpose)
 
 
@@ -164,19 +175,26 @@ class LorthRegularizer(keras.regularizers.Regularizer):
         ValueError: If an argument is out of range, or no orthogonal convolution of this shape exists.
     """
 
-    def __init__(self, kernel_shape=None, stride=1, lambda_lorth=1.0, dim=2, conv_transpose=False):
+    def __init__(
+        self,
+        kernel_shape: Sequence[int] | None = None,
+        stride: int | Sequence[int] = 1,
+        lambda_lorth: float = 1.0,
+        dim: Literal[1, 2] = 2,
+        conv_transpose: bool = False,
+    ) -> None:
         self.lorth = Lorth(dim, kernel_shape, stride, conv_transpose)
         self.lambda_lorth = _weight("lambda_lorth", lambda_lorth)
 
-    def set_kernel_shape(self, shape):
+    def set_kernel_shape(self, shape: Sequence[int] | None) -> None:
         """Fix the shape of the kernel, see `Lorth.set_kernel_shape`."""
         self.lorth.set_kernel_shape(shape)
 
-    def __call__(self, x):
+    def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel of shape ``(*kernel size, C, M)``, a scalar tensor."""
         return self.lambda_lorth * self.lorth.compute_lorth(x)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         shape, stride = self.lorth.kernel_shape, self.lorth.stride
         return {
             "kernel_shape": None if shape is None else list(shape),
@@ -198,10 +216,10 @@ class OrthDenseRegularizer(keras.regularizers.Regularizer):
         ValueError: If λ is negative or not finite, or a weight has fewer than two axes.
     """
 
-    def __init__(self, lambda_orth=1.0):
+    def __init__(self, lambda_orth: float = 1.0) -> None:
         self.lambda_orth = _weight("lambda_orth", lambda_orth)
 
-    def __call__(self, x):
+    def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, as a matrix (product of the others, out); a scalar tensor."""
         x = ops.convert_to_tensor(x)
         if len(x.shape) < 2:
@@ -214,5 +232,5 @@ class OrthDenseRegularizer(keras.regularizers.Regularizer):
         gram = ops.matmul(ops.transpose(w), w)
         return self.lambda_orth * ops.sum(ops.square(gram - ops.eye(gram.shape[0], dtype=gram.dtype)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"lambda_orth": self.lambda_orth}

@@ -1,13 +1,19 @@
 """Helpers under the reference's names: the Lipschitz constant seen at samples, and two functions from other rooms."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
 from lipviz.losses import process_labels_for_multi_gpu
 from lipviz.normalizers import l2_normalize
 from lipviz.operators.autodiff import jacobian_norms
+from lipviz.types import ArrayLike
 
 __all__ = ["evaluate_lip_const", "evaluate_lip_const_gen", "l2_normalize", "process_labels_for_multi_gpu"]
 
 
-def evaluate_lip_const(model, x, eps=1e-4, seed=None):
+def evaluate_lip_const(model: keras.Model, x: ArrayLike, eps: float = 1e-4, seed: int | None = None) -> float:
     """Largest norm of a model's Jacobian over samples: a lower bound of its Lipschitz constant in the l2 norm.
 
     The Jacobian at each sample is computed exactly, in float64 and at inference, and decomposed by SVD. The reference
@@ -32,7 +38,9 @@ def evaluate_lip_const(model, x, eps=1e-4, seed=None):
     return float(jacobian_norms(model, x, eps, seed).max())
 
 
-def evaluate_lip_const_gen(model, generator, eps=1e-4, seed=None):
+def evaluate_lip_const_gen(
+    model: keras.Model, generator: Iterable[Any], eps: float = 1e-4, seed: int | None = None
+) -> float:
     """`evaluate_lip_const` on the first batch of a generator.
 
     Args:

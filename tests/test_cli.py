@@ -811,8 +811,9 @@ def test_certify_refuses_what_is_no_shape(shape, capsys):
 
 
 INTERRUPTED = """
-import asyncio, threading
+import asyncio, sys, threading
 import anyio
+sys.argv = ["lipviz"]  # as the command, which does not wait for Keras
 from lipviz.command import lab
 
 loop = asyncio.new_event_loop()

@@ -51,6 +51,7 @@ BY_NAME = {
     "codespell": ("tests/test_spelling.py", "codespell_lib"),
     "nbmake": ("CONTRIBUTING.md", "nbmake="),
     "ruff": ("CONTRIBUTING.md", "`ruff check`"),
+    "mypy": (".ci/run", "bin/mypy"),
     "pre-commit": ("CONTRIBUTING.md", "pre-commit install"),
     "build": (".ci/run", "-m build"),
     "hatchling": ("pyproject.toml", 'build-backend = "hatchling.build"'),

@@ -6,13 +6,14 @@ import numpy as np
 
 from lipviz.course.answers import Array, Case, Function, Number
 from lipviz.course.registry import Exercise
+from lipviz.types import ArrayLike
 
 _BEFORE = (2.0, -1.0, -3.0, 0.5)
 _GRADIENT = (3.0, 1.0, 4.0, 2.0)
 _TOLERANCE = 1e-9
 
 
-def sort_pairs_backward(z, gradient):
+def sort_pairs_backward(z: ArrayLike, gradient: ArrayLike) -> np.ndarray:
     """Returns the gradient before GroupSort2, from the channels z that it sorts and the gradient behind it."""
     order = np.argsort(np.reshape(z, (-1, 2)), axis=1)
     before = np.empty_like(order, dtype=float)
@@ -109,7 +110,7 @@ SLOPE = Exercise(
 )
 
 
-def fold(s):
+def fold(s: float) -> np.ndarray:
     """Returns the weights before and after a sort of a pair, as two rows, whose network is s·|x|."""
     share = np.sqrt(abs(s) / 2)
     return np.array([[share, -share], [-np.sign(s) * share, np.sign(s) * share]])

@@ -4,6 +4,7 @@ A kind knows what it expects in words, says what is wrong with an answer, and sh
 with the solution that the exercise holds, so that the right answer is written down once.
 """
 
+import ast
 import inspect
 import math
 import numbers
@@ -57,14 +58,14 @@ class Number:
         """The word "number" and the tolerance."""
         return f"a number, exact to ±{self.tolerance:g}" if self.tolerance else "a whole number"
 
-    def fault(self, answer, solution):
+    def fault(self, answer: Any, solution: Any) -> str | None:
         """None within the tolerance, else the word on this mistake if there is one."""
         value = _number(answer, self.expects)
         if abs(value - solution) <= self.tolerance:
             return None
         return next((word for wrong, word in self.mistakes.items() if abs(value - wrong) <= self.tolerance), "")
 
-    def show(self, solution):
+    def show(self, solution: Any) -> str:
         """Six significant digits."""
         return f"{solution:.6g}"
 
@@ -86,14 +87,14 @@ class Choice:
         """The keys and their texts."""
         return "one of " + ", ".join(f'"{key}" ({text})' for key, text in self.options.items())
 
-    def fault(self, answer, solution):
+    def fault(self, answer: Any, solution: Any) -> str | None:
         """None for the key of the solution, else the word on this key if there is one."""
         key = answer.strip().lower() if isinstance(answer, str) else None
-        if key not in self.options:
+        if key is None or key not in self.options:
             raise AnswerFormatError(f"Expected {self.expects}; received {describe(answer)}.")
         return None if key == solution else self.mistakes.get(key, "")
 
-    def show(self, solution):
+    def show(self, solution: Any) -> str:
         """The key and its text."""
         return f'"{solution}": {self.options[solution]}'
 
@@ -113,7 +114,7 @@ class Array:
         """The word "array" and the tolerance."""
         return f"an array of numbers, each exact to ±{self.tolerance:g}"
 
-    def fault(self, answer, solution):
+    def fault(self, answer: Any, solution: Any) -> str | None:
         """None if every entry is within the tolerance, else how many are not."""
         value, solution = _array(answer, self.expects), np.asarray(solution)
         if value.shape != solution.shape:
@@ -123,7 +124,7 @@ class Array:
         off = np.abs(value - solution) > self.tolerance
         return f"{np.count_nonzero(off)} of {off.size} entries are off." if off.any() else None
 
-    def show(self, solution):
+    def show(self, solution: Any) -> str:
         """As NumPy prints it."""
         return repr(np.asarray(solution))
 
@@ -160,7 +161,7 @@ class Function:
         """The signature."""
         return f"a function that is called as `{self.signature}`"
 
-    def fault(self, answer, solution):
+    def fault(self, answer: Any, solution: Any) -> str | None:
         """None if every case passes, else what went wrong on the first that fails, and which others fail."""
         if not callable(answer):
             raise AnswerFormatError(
@@ -178,9 +179,9 @@ class Function:
             report += f" It also fails on {'; '.join(name for name, _ in others[:_MAX_NAMES])}{more}."
         return report
 
-    def show(self, solution):
+    def show(self, solution: Any) -> str:
         """The source of the solution."""
-        return textwrap.dedent(inspect.getsource(solution)).strip()
+        return _without_types(textwrap.dedent(inspect.getsource(solution)).strip())
 
     def _try(self, function, case) -> str:
         """Runs the reader's function on one case; whatever it does becomes a sentence."""
@@ -204,6 +205,24 @@ class Function:
         if not all(np.array_equal(a, b) for a, b in zip(arguments, case.arguments, strict=True)):
             return "it changed its argument in place; compute a new array instead."
         return self.judge(returned, *case.arguments)
+
+
+def _without_types(source: str) -> str:
+    """The source of a function without annotations, which readers do not write; other sources as they are."""
+    try:
+        function = ast.parse(source).body[0]
+    except SyntaxError:  # part of a statement, as of a lambda
+        return source
+    if not isinstance(function, ast.FunctionDef) or function.body[0].lineno == function.lineno:
+        return source
+    for node in ast.walk(function.args):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    lines, first = source.splitlines(), function.body[0].lineno - 1
+    while lines[first - 1].lstrip().startswith("#"):
+        first -= 1
+    header = f"def {function.name}({ast.unparse(function.args)}):"
+    return "\n".join((*lines[: function.lineno - 1], header, *lines[first:]))
 
 
 def describe(answer: Any) -> str:
@@ -231,10 +250,10 @@ def _number(answer: Any, expects: str) -> float:
         if math.isfinite(value):
             return value
         raise AnswerFormatError(f"Expected {expects}; received {describe(answer)}, which is not finite.")
-    value = _array(answer, expects)
-    if value.size != 1:
-        raise AnswerFormatError(f"Expected {expects}; received {value.size} numbers.")
-    return value.item()
+    array = _array(answer, expects)
+    if array.size != 1:
+        raise AnswerFormatError(f"Expected {expects}; received {array.size} numbers.")
+    return array.item()
 
 
 def _array(answer: Any, expects: str) -> np.ndarray:

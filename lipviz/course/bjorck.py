@@ -1,18 +1,21 @@
 """Exercises on Björck's iteration W ← (1 + β) W - β W Wᵀ W, which takes every singular value to 1."""
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
 from lipviz.course.registry import Exercise
 
+_Values = TypeVar("_Values", float, np.ndarray)
+
 _BETA = 0.5
 _PREDICTED = 0.5
 _START, _EPS = 0.1, 1e-3
 
 
-def step(s, beta=_BETA):
+def step(s: _Values, beta: float = _BETA) -> _Values:
     """What one Björck step does to a singular value ``s``, or to an array of them."""
     return (1 + beta) * s - beta * s**3
 
@@ -133,7 +136,7 @@ DIVERGE = Exercise(
 )
 
 
-def bjorck(w, beta, iterations):
+def bjorck(w: np.ndarray, beta: float, iterations: int) -> np.ndarray:
     """Applies ``iterations`` Björck steps to a tall or wide matrix of spectral norm 1."""
     for _ in range(iterations):
         w = (1 + beta) * w - beta * w @ w.T @ w

@@ -117,7 +117,7 @@ TAU = Exercise(
 )
 
 
-def share(logits, labels, k, epsilon):
+def share(logits: np.ndarray, labels: np.ndarray, k: float, epsilon: float) -> float:
     """Share of the samples that are certainly right under every change up to epsilon, by the rule with √2."""
     rows = np.arange(len(logits))
     others = np.array(logits, dtype=float)

@@ -109,7 +109,7 @@ NARROW = Exercise(
 )
 
 
-def steepest(x, y):
+def steepest(x: np.ndarray, y: np.ndarray) -> float:
     """Returns the largest ratio of the distance of two rows of ``y`` to that of the same rows of ``x``."""
     runs = np.linalg.norm(x[:, None] - x[None], axis=-1)
     rises = np.linalg.norm(y[:, None] - y[None], axis=-1)

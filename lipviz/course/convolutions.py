@@ -94,7 +94,7 @@ AVERAGE = Exercise(
 )
 
 
-def convolution_matrix(kernel, n):
+def convolution_matrix(kernel: np.ndarray, n: int) -> np.ndarray:
     """The matrix of a 1-D convolution as layers compute it: odd kernel, stride 1, zeros around n pixels."""
     reach = len(kernel) // 2
     matrix = np.zeros((n, n))
@@ -106,7 +106,7 @@ def convolution_matrix(kernel, n):
     return matrix
 
 
-def by_unit_images(kernel, n):
+def by_unit_images(kernel: np.ndarray, n: int) -> np.ndarray:
     """The same by another way: what `np.correlate` makes of each single pixel."""
     reach = len(kernel) // 2
     padded = [np.pad(image, reach) for image in np.eye(n)]

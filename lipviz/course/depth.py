@@ -104,7 +104,7 @@ LEAKY = Exercise(
 )
 
 
-def downsample(x, p):
+def downsample(x: np.ndarray, p: int) -> np.ndarray:
     """Returns an image (height, width, channels) with each window of p × p pixels as the channels of one pixel."""
     height, width, channels = x.shape
     windows = x.reshape(height // p, p, width // p, p, channels)

@@ -106,7 +106,7 @@ RELU = Exercise(
 )
 
 
-def walk(x, score, gradient, goal):
+def walk(x: np.ndarray, score: np.ndarray, gradient: np.ndarray, goal: float) -> np.ndarray:
     """One Newton step of each sample along its gradient, to where an affine score would be ``goal``."""
     axes = tuple(range(1, x.ndim))
     squares = np.sum(gradient**2, axis=axes)

@@ -6,13 +6,14 @@ import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
 from lipviz.course.registry import Exercise
+from lipviz.types import ArrayLike
 
 _TOP, _RUNNER_UP, _BOUND = 3.0, 1.6, 1.25
 _MARGIN = _TOP - _RUNNER_UP
 _BITS = 8  # significant binary digits of bfloat16
 
 
-def rounded(values, bits=_BITS):
+def rounded(values: ArrayLike, bits: int = _BITS) -> np.ndarray:
     """Rounds numbers to the nearest with so many significant binary digits."""
     mantissas, exponents = np.frexp(values)
     return np.ldexp(np.round(mantissas * 2.0**bits) / 2.0**bits, exponents)
@@ -125,7 +126,7 @@ TUNED = Exercise(
 )
 
 
-def shrink(w):
+def shrink(w: np.ndarray) -> np.ndarray:
     """A float16 copy of ``w`` whose spectral norm is at most 1, hardly smaller than it has to be."""
     factor = 1.0
     result = w.astype(np.float16)

@@ -12,7 +12,7 @@ _POSITIVE, _NEGATIVE, _ALPHA, _MARGIN = (0.4, -0.1), (-0.3, 0.05), 10, 0.3
 _TOLERANCE = 1e-9
 
 
-def hkr(outputs, labels, alpha, min_margin):
+def hkr(outputs: np.ndarray, labels: np.ndarray, alpha: float, min_margin: float) -> float:
     """The loss HKR of outputs of shape (n,) with labels 0 and 1: a mean difference, and a mean hinge."""
     positive = labels == 1
     distance = outputs[positive].mean() - outputs[~positive].mean()
@@ -126,7 +126,7 @@ def _judge_hkr(result: np.ndarray, outputs: np.ndarray, labels: np.ndarray, alph
     """Compares with sums over single points, and tells known mistakes."""
     if result.size != 1:
         return f"the result has {result.size} numbers, expected one."
-    sides = [[], []]
+    sides: list[list[float]] = [[], []]
     for output, label in zip(outputs.tolist(), labels.tolist(), strict=True):
         sides[label].append(output)
     distance = sum(sides[1]) / len(sides[1]) - sum(sides[0]) / len(sides[0])

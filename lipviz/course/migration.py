@@ -132,7 +132,7 @@ HARMLESS = Exercise(
 )
 
 
-def coverage(n, k, s):
+def coverage(n: int, k: int, s: int) -> np.ndarray:
     """Returns how many patches read each of ``n`` pixels in a row: kernel ``k``, stride ``s``, padding "same"."""
     patches = -(-n // s)
     before = max((patches - 1) * s + k - n, 0) // 2

@@ -20,7 +20,7 @@ class Status(enum.Enum):
     HINT = ("→", "Hint", "#0072B2")
     SOLUTION = ("=", "Solution", "#0072B2")
 
-    def __init__(self, symbol, words, color):
+    def __init__(self, symbol: str, words: str, color: str) -> None:
         self.symbol = symbol
         self.words = words
         self.color = color

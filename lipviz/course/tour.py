@@ -83,7 +83,7 @@ RADIUS = Exercise(
 )
 
 
-def scale(w, k):
+def scale(w: np.ndarray, k: float) -> np.ndarray:
     """Returns the positive multiple of ``w`` whose spectral norm is ``k``."""
     return w * (k / np.linalg.norm(w, ord=2))
 

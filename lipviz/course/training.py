@@ -4,6 +4,7 @@ import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
 from lipviz.course.registry import Exercise
+from lipviz.types import ArrayLike
 
 _POSITIVE, _NEGATIVE = 2.5, -1.5
 _WHOLE = _POSITIVE - _NEGATIVE
@@ -21,7 +22,7 @@ _OUTPUTS = np.array([3.0, 2, 1, -1, -2, 0, -1, -1, -1, 0, -2, -1])
 _DEVICES = 3
 
 
-def split_kr(labels, outputs, devices: int) -> float:
+def split_kr(labels: ArrayLike, outputs: ArrayLike, devices: int) -> float:
     """Mean over devices of KR on their part of a batch, where the mean of a class without samples counts as 0.
 
     Args:
@@ -136,7 +137,7 @@ DEVICES = Exercise(
 )
 
 
-def weigh(labels):
+def weigh(labels: np.ndarray) -> np.ndarray:
     """Returns n / (number of positives) for positive labels, and -n / (number of the others) for the others."""
     positive = labels > 0
     size, count = len(labels), positive.sum()

@@ -148,12 +148,12 @@ SAMPLE = Exercise(
 )
 
 
-def distance_on_a_line(x, y):
+def distance_on_a_line(x: np.ndarray, y: np.ndarray) -> float:
     """The Wasserstein-1 distance between as many numbers as others: the smallest goes to the smallest, and so on."""
     return np.mean(np.abs(np.sort(x) - np.sort(y)))
 
 
-def between_steps(x, y):
+def between_steps(x: np.ndarray, y: np.ndarray) -> float:
     """The same by another way: the area between the two distribution functions, which are step functions."""
     points = np.sort(np.concatenate([x, y]))
     below = [np.searchsorted(np.sort(cloud), points[:-1], side="right") / len(cloud) for cloud in (x, y)]

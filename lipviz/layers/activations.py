@@ -1,20 +1,29 @@
 """Activations that keep the norm of gradients: sorting in groups, MaxMin, reflections; and PReLU with a limit."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.layers._arguments import Initializer, Regularizer
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats
 from lipviz.layers.pooling import accumulation_dtype
+from lipviz.types import Shape, Tensor
 
 
 class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
     """Base of activations that act along the channel axis and may multiply by k."""
 
-    def __init__(self, data_format="channels_last", k_coef_lip=1.0, **kwargs):
+    def __init__(
+        self,
+        data_format: Literal["channels_last", "channels_first"] = "channels_last",
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if data_format not in ("channels_last", "channels_first"):
             raise ValueError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: {data_format!r}")
@@ -23,27 +32,27 @@ class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
         self.supports_masking = True
 
     @property
-    def channel_axis(self):
+    def channel_axis(self) -> int:
         """Index of the channel axis."""
         return -1 if self.data_format == "channels_last" else 1
 
-    def channels(self, shape):
+    def channels(self, shape: Shape) -> int:
         """Number of channels of an input shape; ValueError where it is unknown."""
         check_shape(self, shape, channel_axis=self.channel_axis)
-        return shape[self.channel_axis]
+        return shape[self.channel_axis]  # type: ignore[return-value]  # known: just checked
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.channels(input_shape)
         self.built = True
 
-    def scaled(self, outputs):
+    def scaled(self, outputs: Tensor) -> Tensor:
         """Multiply by k, at no cost for k = 1."""
         return outputs if self.k_coef_lip == 1 else outputs * self.k_coef_lip
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format, "k_coef_lip": self.k_coef_lip}
 
 
@@ -68,13 +77,19 @@ class GroupSort(_ChannelActivation):
         ValueError: If n is no positive integer, or does not divide the channels (at build).
     """
 
-    def __init__(self, n=None, data_format="channels_last", k_coef_lip=1.0, **kwargs):
+    def __init__(
+        self,
+        n: int | None = None,
+        data_format: Literal["channels_last", "channels_first"] = "channels_last",
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(data_format, k_coef_lip, **kwargs)
         if n is not None and nm.check_count("n", n) < 1:
             raise ValueError(f"`n` must be None or a positive integer. Received: n={n!r}")
         self.n = n
 
-    def group_size(self, shape):
+    def group_size(self, shape: Shape) -> int:
         """Number of channels sorted together for an input shape; ValueError where n does not divide them."""
         channels = self.channels(shape)
         size = channels if self.n is None or self.n > channels else self.n
@@ -85,11 +100,11 @@ class GroupSort(_ChannelActivation):
             )
         return size
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.group_size(input_shape)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         inputs = in_floats(self, inputs)
         size = self.group_size(inputs.shape)
         if size == 2 and self.channel_axis == -1 and _multiplying_pays(inputs):
@@ -104,7 +119,7 @@ class GroupSort(_ChannelActivation):
         ordered = _sort_pairs(grouped, axis + 1) if size == 2 else ops.sort(grouped, axis=axis + 1)
         return self.scaled(ops.reshape(ordered, [*before, shape[axis], *after]))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "n": self.n}
 
 
@@ -156,7 +171,7 @@ class GroupSort2(GroupSort):
         **kwargs: Those of `GroupSort` but n.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(n=_fixed(kwargs, 2), **kwargs)
 
 
@@ -168,7 +183,7 @@ class FullSort(GroupSort):
         **kwargs: Those of `GroupSort` but n.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(n=_fixed(kwargs, None), **kwargs)
 
 
@@ -193,11 +208,11 @@ class MaxMin(_ChannelActivation):
     Input shape: any with at least two axes. Output shape: the same with twice the channels.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         inputs = in_floats(self, inputs)
         return self.scaled(ops.concatenate([ops.relu(inputs), ops.relu(-inputs)], axis=self.channel_axis))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = list(input_shape)
         shape[self.channel_axis] = 2 * self.channels(input_shape)
         return tuple(shape)
@@ -232,11 +247,17 @@ class Householder(_ChannelActivation):
         ValueError: If an argument is out of range, or the number of channels is odd (at build).
     """
 
-    def __init__(self, data_format="channels_last", k_coef_lip=1.0, theta_initializer=None, **kwargs):
+    def __init__(
+        self,
+        data_format: Literal["channels_last", "channels_first"] = "channels_last",
+        k_coef_lip: float = 1.0,
+        theta_initializer: Initializer = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(data_format, k_coef_lip, **kwargs)
         self.theta_initializer = None if theta_initializer is None else keras.initializers.get(theta_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = self.channels(input_shape)
         if channels % 2:
             raise ValueError(
@@ -247,7 +268,7 @@ class Householder(_ChannelActivation):
         self.theta = self.add_weight(name="theta", shape=(channels // 2,), initializer=start, autocast=False)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         shape = [1] * len(inputs.shape)
         shape[self.channel_axis] = -1
         half = ops.reshape(ops.cast(self.theta, accumulation_dtype(self.compute_dtype)) / 2, shape)
@@ -259,7 +280,7 @@ class Householder(_ChannelActivation):
         twice = 2 * ops.relu(z1 * sine - z2 * cosine)
         return self.scaled(ops.concatenate([z1 - twice * sine, z2 + twice * cosine], axis=self.channel_axis))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         start = self.theta_initializer
         return {**super().get_config(), "theta_initializer": start and keras.initializers.serialize(start)}
 
@@ -273,10 +294,10 @@ def _inverse_root_near_one(x):
 class _Within(keras.constraints.Constraint):
     """Constraint that holds the slopes of a `PReLUlip` within its present k."""
 
-    def __init__(self, layer):
+    def __init__(self, layer: "PReLUlip") -> None:
         self.layer = layer
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         return self.layer.limited(w)
 
 
@@ -308,7 +329,16 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
         ValueError: If an argument is out of range, or a size is not known (at build).
     """
 
-    def __init__(self, k_coef_lip=1.0, alpha_initializer="zeros", alpha_regularizer=None, shared_axes=None, **kwargs):
+    shared_axes: list[int] | None
+
+    def __init__(
+        self,
+        k_coef_lip: float = 1.0,
+        alpha_initializer: Initializer = "zeros",
+        alpha_regularizer: Regularizer = None,
+        shared_axes: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if kwargs.pop("alpha_constraint", None) is not None:
             raise ValueError("PReLUlip sets the constraint of its slopes itself: expected no `alpha_constraint`.")
         super().__init__(alpha_initializer, alpha_regularizer, _Within(self), shared_axes, **kwargs)
@@ -318,17 +348,17 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
         self.shared_axes = self.shared_axes and [int(axis) for axis in self.shared_axes]
         self.set_klip_factor(k_coef_lip)
 
-    def set_klip_factor(self, klip_factor):
+    def set_klip_factor(self, klip_factor: float) -> None:
         super().set_klip_factor(klip_factor)
         if self.built:
             self.alpha.assign(self.limited(ops.convert_to_tensor(self.alpha)))
 
-    def limited(self, slopes):
+    def limited(self, slopes: Tensor) -> Tensor:
         """Slopes within [−k, k]. Unlike a clip, a selection has slope 1 on the limit itself, and lets NaN through."""
         k, slopes = self.k_coef_lip, ops.convert_to_tensor(slopes)
         return ops.where(slopes > k, k, ops.where(slopes < -k, -k, slopes))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shared = self.shared_axes or ()
         check_shape(self, input_shape)
         unknown = [axis for axis, size in enumerate(input_shape) if axis and size is None and axis not in shared]
@@ -340,11 +370,11 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
         super().build(input_shape)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         inputs = in_floats(self, inputs)
         slopes = self.limited(ops.cast(self.alpha, self.compute_dtype))
         return ops.where(inputs > 0, inputs * min(1.0, self.k_coef_lip), inputs * slopes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {name: value for name, value in super().get_config().items() if name != "alpha_constraint"}
         return {**config, "k_coef_lip": self.k_coef_lip}

@@ -3,7 +3,9 @@
 import abc
 import math
 import types
-from collections.abc import Iterable
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import keras
 import numpy as np
@@ -12,9 +14,15 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.parametrizations import check_finite, copied, kernel_initializer
+from lipviz.types import ArrayLike, Shape, Tensor
+
+if typing.TYPE_CHECKING:  # type checkers find there what Keras gives to the classes that a mixin is part of
+    _Mixin: TypeAlias = keras.layers.Layer
+else:
+    _Mixin = object
 
 
-class LipschitzLayer:
+class LipschitzLayer(_Mixin):
     """A layer with a Lipschitz factor.
 
     Attributes:
@@ -22,20 +30,20 @@ class LipschitzLayer:
         is_sound: Whether the constant holds. False only for what was asked for by a name that says so.
     """
 
-    coef_lip = None
-    is_sound = True
-    _k_coef_lip = 1.0
+    coef_lip: float | None = None
+    is_sound: bool = True
+    _k_coef_lip: float = 1.0
 
     @property
-    def k_coef_lip(self):
+    def k_coef_lip(self) -> float:
         """Lipschitz constant that the layer is held to, positive; setting it is `set_klip_factor`."""
         return self._k_coef_lip
 
     @k_coef_lip.setter
-    def k_coef_lip(self, value):
+    def k_coef_lip(self, value: float) -> None:
         self.set_klip_factor(value)
 
-    def set_klip_factor(self, klip_factor):
+    def set_klip_factor(self, klip_factor: float) -> None:
         """Change the layer's Lipschitz constant.
 
         Args:
@@ -52,7 +60,7 @@ class LipschitzLayer:
         return () if isinstance(self, keras.Model) else (self.compute_dtype,)
 
 
-def in_floats(layer, inputs):
+def in_floats(layer: keras.Layer, inputs: Tensor) -> Tensor:
     """Whole numbers and bools, which Keras hands over as they are, as numbers of a layer's dtype; others unchanged."""
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     return inputs if keras.backend.is_float_dtype(dtype) else ops.cast(inputs, layer.compute_dtype)
@@ -62,21 +70,21 @@ class Condensable(abc.ABC):
     """A layer that does not predict with the weight it trains."""
 
     @abc.abstractmethod
-    def condense(self):
+    def condense(self) -> None:
         """Write the constrained kernel of the present weights into the weights."""
 
     @abc.abstractmethod
-    def vanilla_export(self):
+    def vanilla_export(self) -> keras.Layer:
         """Return a plain Keras layer with the same name and the same predictions."""
 
 
-def given(scope):
+def given(scope: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that a constructor received, from its `locals()`, ready to be passed on."""
     own = {name: value for name, value in scope.items() if name not in ("self", "kwargs", "__class__")}
     return {**own, **scope.get("kwargs", {})}
 
 
-def inverse_root(x):
+def inverse_root(x: Tensor) -> Tensor:
     """1/√x of a positive tensor, exact to rounding.
 
     Backends approximate `rsqrt` in float32, by up to 6e-7, and compilers make it out of a division by a root. A step of
@@ -86,7 +94,9 @@ def inverse_root(x):
     return y * (1.5 - 0.5 * x * ops.square(y))
 
 
-def check_shape(layer, shape, least_axes=2, most_axes=math.inf, channel_axis=None):
+def check_shape(
+    layer: keras.Layer, shape: Any, least_axes: int = 2, most_axes: float = math.inf, channel_axis: int | None = None
+) -> None:
     """Raise ValueError unless a layer can be built for an input of a shape, whose first axis is the batch.
 
     Args:
@@ -112,7 +122,7 @@ def check_shape(layer, shape, least_axes=2, most_axes=math.inf, channel_axis=Non
     )
 
 
-def with_channels_last(function, inputs, data_format):
+def with_channels_last(function: Callable[[Tensor], Tensor], inputs: Tensor, data_format: str) -> Tensor:
     """Apply a function of images whose channels come last, whatever the data format.
 
     On a CPU, TensorFlow differentiates convolutions in no other format.
@@ -136,8 +146,8 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         parametrization_class: Subclass of `Parametrization`.
     """
 
-    vanilla_class = None
-    parametrization_class = None
+    vanilla_class: ClassVar[Any] = None
+    parametrization_class: ClassVar[Any] = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -148,7 +158,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             for name, meaning in cls.parametrization_class.state.items():
                 setattr(cls, name, _state(name, meaning))
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         own = {name: kwargs.pop(name) for name in self.parametrization_class.argument_names() if name in kwargs}
         if kwargs.get("lora_rank") is None:
             kwargs.pop("lora_rank", None)
@@ -163,21 +173,21 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     # --- state ---
 
     @property
-    def k_coef_lip(self):
+    def k_coef_lip(self) -> float:
         """Lipschitz constant that the kernel is held to."""
         return self.parametrization.k_coef_lip
 
     @k_coef_lip.setter
-    def k_coef_lip(self, value):
+    def k_coef_lip(self, value: float) -> None:
         self.set_klip_factor(value)
 
     @property
-    def wbar(self):
+    def wbar(self) -> keras.Variable:
         """The constrained kernel as it was stored last, a variable; inference uses it while the kernel is the same."""
         self._check_built("wbar")
         return self.parametrization.wbar
 
-    def used_kernel(self):
+    def used_kernel(self) -> Tensor:
         """Return the constrained kernel that inference uses: `wbar`, or what a newer kernel is constrained to.
 
         Returns:
@@ -193,7 +203,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         if not self.built:
             raise ValueError(f"{type(self).__name__} '{self.name}' has no {what} yet: build or call it first.")
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Bring `wbar` up to date with the present kernel.
 
         Raises:
@@ -202,18 +212,18 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         self._check_built("wbar")
         self.parametrization.refresh(self.kernel)
 
-    def set_klip_factor(self, klip_factor):
+    def set_klip_factor(self, klip_factor: float) -> None:
         self.parametrization.set_klip_factor(nm.check_factor("k_coef_lip", klip_factor, *self._factor_dtypes()))
         if self.built:
             self.refresh()
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         super().set_weights(weights)
         self.refresh()
 
     # --- Keras ---
 
-    def add_weight(self, *args, name=None, **kwargs):
+    def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
         if name == "kernel":  # constrained in full precision, also under a mixed policy
             kwargs["autocast"] = False
             kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
@@ -222,11 +232,11 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def _factor_dtypes(self):
         return ("float64" if self.variable_dtype == "float64" else "float32", self.compute_dtype)
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shape) -> None:
         """Raise ValueError unless the layer can be built for an input of a shape."""
         check_shape(self, input_shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.check_input_shape(input_shape)
         super().build(input_shape)
         check_finite(self.kernel, f"The initial kernel of '{self.name}'")
@@ -235,11 +245,11 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             self.activation.build(super().compute_output_shape(input_shape))
 
     @property
-    def coef_lip(self):
+    def coef_lip(self) -> float:  # type: ignore[override]  # an attribute of the base class, computed here
         """Factor on the constrained kernel that the shape of the input asks for; 1 for dense layers."""
         return self.parametrization.coef_lip
 
-    def lip_coef(self, input_shape):
+    def lip_coef(self, input_shape: Shape) -> float:
         """Compute `coef_lip`: the layer's norm is at most that of its kernel's matrix over this; 1 unless overridden.
 
         Args:
@@ -250,7 +260,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         """
         return 1.0
 
-    def linear(self, inputs, kernel):
+    def linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """The layer's algebra without bias and activation.
 
         Args:
@@ -262,11 +272,11 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         """
         raise TypeError(f"{type(self).__name__} must implement `linear(inputs, kernel)`")
 
-    def add_bias(self, outputs):
+    def add_bias(self, outputs: Tensor) -> Tensor:
         """Add the bias along the last axis, unless overridden."""
         return ops.add(outputs, self.bias)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Apply the layer.
 
         Args:
@@ -284,20 +294,20 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             outputs = self.add_bias(outputs)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = tuple(super().compute_output_shape(input_shape))
         if isinstance(self.activation, keras.layers.Layer):  # MaxMin changes the number of channels
             return self.activation.compute_output_shape(shape)
         return shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.parametrization.arguments()}
 
-    def enable_lora(self, rank, *args, **kwargs):
+    def enable_lora(self, rank: Any, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused: a low-rank update would be added behind the constraint."""
         raise ValueError(f"{type(self).__name__} does not support LoRA: expected lora_rank=None. Received: {rank!r}")
 
-    def quantize(self, mode=None, *args, **kwargs):
+    def quantize(self, mode: Any = None, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused: rounding the kernel would break the bound. Quantize the `vanilla_export()` instead."""
         raise ValueError(
             f"{type(self).__name__} does not support quantization; quantize its `vanilla_export()`. "
@@ -306,7 +316,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     # --- leaving the constraint ---
 
-    def condense(self):
+    def condense(self) -> None:
         """Write the constrained kernel of the present `kernel` into both `wbar` and `kernel`.
 
         Raises:
@@ -315,7 +325,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         self.refresh()
         self.kernel.assign(copied(self.wbar))
 
-    def vanilla_export(self):
+    def vanilla_export(self) -> keras.Layer:
         """Return the plain Keras layer with the same name, dtype, activation and predictions.
 
         Keras believes that no activation changes a shape. One that does (`MaxMin`) follows the layer, both in a
@@ -349,12 +359,15 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         return layer
 
 
-def _read_only(name):
-    return property(lambda self: getattr(self.parametrization, name), doc=f"`{name}` of the parametrization.")
+def _read_only(name: str) -> property:
+    def read(self: "ConstrainedKernel") -> Any:
+        return getattr(self.parametrization, name)
+
+    return property(read, doc=f"`{name}` of the parametrization.")
 
 
-def _state(name, meaning):
-    def read(self):
+def _state(name: str, meaning: str) -> property:
+    def read(self: "ConstrainedKernel") -> keras.Variable:
         self._check_built(name)
         return getattr(self.parametrization, name)
 

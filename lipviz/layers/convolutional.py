@@ -17,6 +17,8 @@ regularization, appendix C. Its averaged factor is no upper bound for stride 1; 
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -24,9 +26,11 @@ from keras import ops
 from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
+from lipviz.layers._arguments import Activation, Constraint, Initializer, Regularizer
 from lipviz.layers.base_layer import ConstrainedKernel, check_shape, given, with_channels_last
 from lipviz.normalizers.fourier import FourierBound
 from lipviz.parametrizations import FrobeniusParametrization, SpectralParametrization
+from lipviz.types import Shape, Tensor
 
 BOUNDS = ("coverage", "tight", "unsound_average")
 
@@ -35,20 +39,20 @@ class _ConstrainedConv(ConstrainedKernel):
     """Mixin of all convolutions: which settings have a bound, and the factor that the input's shape asks for."""
 
     transposed = False
-    _bounds = BOUNDS
+    _bounds: tuple[str, ...] = BOUNDS
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "convolve" in vars(cls):  # by a subclass of the last release
             _moved.warn(f"{cls.__name__}.convolve", f"{cls.__name__}.convolution_op", 2)
-            cls.convolution_op = _by_convolve
+            cls.convolution_op = _by_convolve  # type: ignore[method-assign]  # of a subclass
 
-    def __init__(self, *args, bound="coverage", **kwargs):
+    def __init__(self, *args: Any, bound: str = "coverage", **kwargs: Any) -> None:
         if bound not in self._bounds:
             raise ValueError(f"`bound` must be one of {self._bounds}. Received: bound={bound!r}")
         super().__init__(*args, **kwargs)
         self.bound = bound
-        self._largest = None
+        self._largest: Sequence[Any] | None = None
         self._refuse("padding", self.padding, ("same", "valid"))
         self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
         self._refuse("groups", getattr(self, "groups", 1), (1,))
@@ -60,18 +64,18 @@ class _ConstrainedConv(ConstrainedKernel):
             raise ValueError(f"{type(self).__name__} has a bound for {name}={expected} only. Received: {value!r}")
 
     @property
-    def is_sound(self):
+    def is_sound(self) -> bool:  # type: ignore[override]  # an attribute of the base class, computed here
         """Whether the layer's norm is at most k. False for `bound="unsound_average"`."""
         return self.bound != "unsound_average"
 
     def _spatial(self, shape):
         return tuple(shape[1:-1] if self.data_format == "channels_last" else shape[2:])
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shape) -> None:
         axes = self.rank + 2
         check_shape(self, input_shape, axes, axes, channel_axis=-1 if self.data_format == "channels_last" else 1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.check_input_shape(input_shape)
         if self.bound == "tight":
             self.parametrization.operator_norm = self._norm(self._spatial(input_shape))
@@ -85,7 +89,7 @@ class _ConstrainedConv(ConstrainedKernel):
             )
         return FourierBound(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
 
-    def lip_coef(self, input_shape):
+    def lip_coef(self, input_shape: Shape) -> float:
         sizes = self._spatial(input_shape)
         if not self.is_sound:
             return averaged_factor(sizes, self.kernel_size, self.strides)
@@ -98,11 +102,11 @@ class _ConstrainedConv(ConstrainedKernel):
         self._largest = [size if p < most else math.inf for size, p, most in zip(sizes, here, anywhere, strict=True)]
         return _factor(here)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         self._check_size(inputs.shape)
         return super().call(inputs, training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self._check_size(input_shape)  # symbolic inputs come here only
         return super().compute_output_shape(input_shape)
 
@@ -123,10 +127,10 @@ class _ConstrainedConv(ConstrainedKernel):
         factor = f"its factor {self.coef_lip:.6g} holds up to the size {largest}"
         return f"was built for images no larger than its kernel: {factor}"
 
-    def linear(self, inputs, kernel):
+    def linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return self.convolution_op(inputs, kernel)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """The convolution itself, without bias and activation, in the layer's data format."""
         return with_channels_last(lambda x: self._convolved(x, kernel), inputs, self.data_format)
 
@@ -136,17 +140,17 @@ class _ConstrainedConv(ConstrainedKernel):
             inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last"
         )
 
-    def convolve(self, inputs, kernel):
+    def convolve(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """The same with channels last, under the name that it had."""
         _moved.warn("convolve", "convolution_op", 2)
         return self._convolved(inputs, kernel)
 
-    def add_bias(self, outputs):
+    def add_bias(self, outputs: Tensor) -> Tensor:
         if self.data_format == "channels_last":
             return ops.add(outputs, self.bias)
         return ops.add(outputs, ops.reshape(self.bias, (1, -1) + (1,) * self.rank))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bound": self.bound}
 
 
@@ -154,7 +158,13 @@ def _by_convolve(layer, inputs, kernel):
     return with_channels_last(lambda x: layer.convolve(x, kernel), inputs, layer.data_format)
 
 
-def coverage_factor(sizes, kernel_size, strides, padding, transposed=False):
+def coverage_factor(
+    sizes: Shape,
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    padding: Literal["same", "valid"],
+    transposed: bool = False,
+) -> float:
     """1/√P, with P the largest number of patches that share a pixel of an image of these sizes.
 
     Args:
@@ -179,15 +189,16 @@ def _patches(sizes, kernel_size, strides, padding, transposed):
     return [nm.patch_coverage(*axis, padding, transposed) for axis in axes]
 
 
-def averaged_factor(sizes, kernel_size, strides):
+def averaged_factor(sizes: Shape, kernel_size: Sequence[int], strides: Sequence[int]) -> float:
     """The reference's factor, by its formula, for comparison: the mean number of patches per pixel, not the largest."""
     if max(strides) > 1:
         return math.prod(math.ceil(k / s) for k, s in zip(kernel_size, strides, strict=True)) ** -0.5
-    if None in sizes:
+    known = [n for n in sizes if n is not None]
+    if len(known) < len(sizes):
         raise ValueError(f"bound='unsound_average' needs the size of the image. Received the sizes {sizes}")
     rest = [(k - 1) // 2 for k in kernel_size]
-    patches = (k * n - d * (d + 1) for n, k, d in zip(sizes, kernel_size, rest, strict=True))
-    return math.sqrt(math.prod(sizes) / math.prod(patches))
+    patches = (k * n - d * (d + 1) for n, k, d in zip(known, kernel_size, rest, strict=True))
+    return math.sqrt(math.prod(known) / math.prod(patches))
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -247,32 +258,32 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="same",
-        data_format=None,
-        dilation_rate=(1, 1),
-        groups=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer=SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
-        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: Literal["same", "valid"] = "same",
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        groups: int = 1,
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        maxiter_spectral: int = nm.DEFAULT_MAXITER_SPECTRAL,
+        maxiter_bjorck: int = nm.DEFAULT_MAXITER_BJORCK,
         *,
-        bound="coverage",
-        **kwargs,
-    ):
+        bound: Literal["coverage", "tight", "unsound_average"] = "coverage",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**given(locals()))
 
 
@@ -317,32 +328,32 @@ class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="same",
-        data_format=None,
-        dilation_rate=1,
-        groups=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer=SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
-        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: Literal["same", "valid"] = "same",
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        dilation_rate: int | Sequence[int] = 1,
+        groups: int = 1,
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        maxiter_spectral: int = nm.DEFAULT_MAXITER_SPECTRAL,
+        maxiter_bjorck: int = nm.DEFAULT_MAXITER_BJORCK,
         *,
-        bound="coverage",
-        **kwargs,
-    ):
+        bound: Literal["coverage", "tight", "unsound_average"] = "coverage",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**given(locals()))
 
 
@@ -396,32 +407,32 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="same",
-        data_format=None,
-        dilation_rate=(1, 1),
-        activation=None,
-        use_bias=True,
-        kernel_initializer=SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
-        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: Literal["same", "valid"] = "same",
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        maxiter_spectral: int = nm.DEFAULT_MAXITER_SPECTRAL,
+        maxiter_bjorck: int = nm.DEFAULT_MAXITER_BJORCK,
         *,
-        output_padding=None,
-        bound="coverage",
-        **kwargs,
-    ):
+        output_padding: None = None,
+        bound: Literal["coverage", "tight"] = "coverage",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**given(locals()))
 
 
@@ -464,25 +475,25 @@ class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="same",
-        data_format=None,
-        dilation_rate=(1, 1),
-        groups=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer=SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        k_coef_lip=1.0,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: Literal["same", "valid"] = "same",
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        groups: int = 1,
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
         *,
-        bound="coverage",
-        **kwargs,
-    ):
+        bound: Literal["coverage", "tight", "unsound_average"] = "coverage",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**given(locals()))

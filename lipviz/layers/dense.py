@@ -1,21 +1,25 @@
 """Dense layers with a Lipschitz constraint on the kernel."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
+from lipviz.layers._arguments import Activation, Constraint, Initializer, Regularizer
 from lipviz.layers.base_layer import ConstrainedKernel, check_shape, given
 from lipviz.parametrizations import DisjointFrobeniusParametrization, SpectralParametrization
+from lipviz.types import Shape, Tensor
 
 
 class _ConstrainedDense(ConstrainedKernel, keras.layers.Dense):
     vanilla_class = keras.layers.Dense
 
-    def check_input_shape(self, input_shape):
+    def check_input_shape(self, input_shape: Shape) -> None:
         check_shape(self, input_shape, channel_axis=-1)
 
-    def linear(self, inputs, kernel):
+    def linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return ops.matmul(inputs, kernel)
 
 
@@ -60,25 +64,25 @@ class SpectralDense(_ConstrainedDense):
 
     def __init__(
         self,
-        units,
-        activation=None,
-        use_bias=True,
-        kernel_initializer=SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        lora_rank=None,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
-        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
-        **kwargs,
-    ):
+        units: int,
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        lora_rank: None = None,
+        k_coef_lip: float = 1.0,
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        maxiter_spectral: int = nm.DEFAULT_MAXITER_SPECTRAL,
+        maxiter_bjorck: int = nm.DEFAULT_MAXITER_BJORCK,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**given(locals()))
 
 
@@ -116,19 +120,19 @@ class FrobeniusDense(_ConstrainedDense):
 
     def __init__(
         self,
-        units,
-        activation=None,
-        use_bias=True,
-        kernel_initializer=SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        lora_rank=None,
-        disjoint_neurons=True,
-        k_coef_lip=1.0,
-        **kwargs,
-    ):
+        units: int,
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        lora_rank: None = None,
+        disjoint_neurons: bool = True,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**given(locals()))

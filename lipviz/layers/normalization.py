@@ -13,14 +13,17 @@ Reference: Serrurier et al., the layers of the same names in the PyTorch library
 """
 
 import math
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.layers._arguments import Constraint, Initializer, Regularizer
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, inverse_root
 from lipviz.layers.pooling import accumulation_dtype, standard_data_format
+from lipviz.types import Shape, Tensor
 
 
 def _mean(x, axes):
@@ -36,14 +39,14 @@ class _Centering(keras.layers.Layer, LipschitzLayer):
 
     def __init__(
         self,
-        data_format=None,
-        use_bias=True,
-        bias_initializer="zeros",
-        bias_regularizer=None,
-        bias_constraint=None,
-        k_coef_lip=1.0,
-        **kwargs,
-    ):
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        use_bias: bool = True,
+        bias_initializer: Initializer = "zeros",
+        bias_regularizer: Regularizer = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.data_format = standard_data_format(data_format)
         self.use_bias = use_bias
@@ -54,13 +57,13 @@ class _Centering(keras.layers.Layer, LipschitzLayer):
         self.set_klip_factor(k_coef_lip)
 
     @property
-    def channel_axis(self):
+    def channel_axis(self) -> int:
         """Index of the channel axis."""
         return -1 if self.data_format == "channels_last" else 1
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         check_shape(self, input_shape, self.least_axes, channel_axis=self.channel_axis)
-        channels = input_shape[self.channel_axis]
+        channels: Any = input_shape[self.channel_axis]  # known: just checked
         self.input_spec = keras.layers.InputSpec(min_ndim=self.least_axes, axes={self.channel_axis: channels})
         if self.use_bias:
             self.bias = self.add_weight(
@@ -74,24 +77,24 @@ class _Centering(keras.layers.Layer, LipschitzLayer):
         self.add_statistics(channels)
         self.built = True
 
-    def add_statistics(self, channels):
+    def add_statistics(self, channels: int) -> None:
         """Create the running statistics, where there are any."""
 
-    def wide(self, inputs):
+    def wide(self, inputs: Tensor) -> Tensor:
         """The input in the dtype of the statistics."""
         return ops.cast(inputs, accumulation_dtype(self.compute_dtype))
 
-    def spatial_axes(self, x):
+    def spatial_axes(self, x: Tensor) -> tuple[int, ...]:
         """All axes but the batch's and the channels'."""
         return tuple(axis for axis in range(1, len(x.shape)) if axis != self.channel_axis % len(x.shape))
 
-    def per_channel(self, values, x):
+    def per_channel(self, values: Tensor, x: Tensor) -> Tensor:
         """One number per channel, shaped and cast so that it broadcasts against x."""
         shape = [1] * len(x.shape)
         shape[self.channel_axis] = -1
         return ops.reshape(ops.cast(values, x.dtype), shape)
 
-    def finished(self, centered, factor=None):
+    def finished(self, centered: Tensor, factor: Tensor = None) -> Tensor:
         """Multiply by k and a factor, add the bias, and cast to the layer's dtype."""
         if factor is not None or self.k_coef_lip != 1:
             centered = centered * (self.k_coef_lip if factor is None else self.k_coef_lip * factor)
@@ -99,10 +102,10 @@ class _Centering(keras.layers.Layer, LipschitzLayer):
             centered = centered + self.per_channel(self.bias, centered)
         return ops.cast(centered, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "data_format": self.data_format,
@@ -139,7 +142,7 @@ class LayerCentering(_Centering):
 
     least_axes = 3
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = self.wide(inputs)
         return self.finished(x - _mean(x, self.spatial_axes(x)))
 
@@ -177,15 +180,15 @@ class BatchCentering(_Centering):
 
     def __init__(
         self,
-        momentum=0.99,
-        data_format=None,
-        use_bias=True,
-        bias_initializer="zeros",
-        bias_regularizer=None,
-        bias_constraint=None,
-        k_coef_lip=1.0,
-        **kwargs,
-    ):
+        momentum: float = 0.99,
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        use_bias: bool = True,
+        bias_initializer: Initializer = "zeros",
+        bias_regularizer: Regularizer = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             data_format, use_bias, bias_initializer, bias_regularizer, bias_constraint, k_coef_lip, **kwargs
         )
@@ -193,7 +196,7 @@ class BatchCentering(_Centering):
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"`momentum` must lie in [0, 1]. Received: momentum={momentum!r}")
 
-    def add_statistics(self, channels):
+    def add_statistics(self, channels: int) -> None:
         self.moving_mean = self._running("moving_mean", channels, "zeros")
 
     def _running(self, name, channels, initializer):
@@ -207,11 +210,11 @@ class BatchCentering(_Centering):
             aggregation="mean",
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         x = self.wide(inputs)
         return self.finished(x - self.mean(x, training and self.trainable))
 
-    def mean(self, x, of_batch):
+    def mean(self, x: Tensor, of_batch: bool | None) -> Tensor:
         """Mean of each channel: of the batch, whose share is stored, or the running one."""
         if not of_batch:
             return self.per_channel(self.moving_mean, x)
@@ -226,7 +229,7 @@ class BatchCentering(_Centering):
         running.assign(ops.where(ops.isfinite(share), new, old))
         return batch
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum}
 
 
@@ -266,23 +269,23 @@ class BatchLipNorm(BatchCentering):
 
     def __init__(
         self,
-        momentum=0.99,
-        epsilon=1e-3,
-        data_format=None,
-        use_bias=True,
-        bias_initializer="zeros",
-        bias_regularizer=None,
-        bias_constraint=None,
-        k_coef_lip=1.0,
-        **kwargs,
-    ):
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        use_bias: bool = True,
+        bias_initializer: Initializer = "zeros",
+        bias_regularizer: Regularizer = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             momentum, data_format, use_bias, bias_initializer, bias_regularizer, bias_constraint, k_coef_lip, **kwargs
         )
         self.epsilon = nm.check_positive("epsilon", epsilon)
 
     @property
-    def lip_constant(self):
+    def lip_constant(self) -> float:
         """Lipschitz constant at inference, k / √(largest running variance + epsilon), of the layer as it is now.
 
         A float, read eagerly. ValueError where the layer is not built.
@@ -293,15 +296,15 @@ class BatchLipNorm(BatchCentering):
         return float(self.k_coef_lip / math.sqrt(largest + self.epsilon))
 
     @property
-    def is_sound(self):
+    def is_sound(self) -> bool:  # type: ignore[override]  # an attribute of the base class, computed here
         """Whether k is a bound of the layer as it is now: not while `lip_constant` exceeds it."""
         return self.built and self.lip_constant <= self.k_coef_lip
 
-    def add_statistics(self, channels):
+    def add_statistics(self, channels: int) -> None:
         super().add_statistics(channels)
         self.moving_variance = self._running("moving_variance", channels, "ones")
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         x = self.wide(inputs)
         of_batch = training and self.trainable
         centered = x - self.mean(x, of_batch)
@@ -311,5 +314,5 @@ class BatchLipNorm(BatchCentering):
             variance = ops.cast(self.moving_variance, x.dtype)
         return self.finished(centered, inverse_root(ops.max(variance) + self.epsilon))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon}

@@ -15,6 +15,8 @@ References:
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -22,9 +24,10 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats, inverse_root
+from lipviz.types import DType, Shape, Tensor
 
 
-def standard_data_format(value):
+def standard_data_format(value: Any) -> Literal["channels_last", "channels_first"]:
     """Return "channels_last" or "channels_first"; None takes Keras's. ValueError for anything else."""
     value = keras.config.image_data_format() if value is None else value
     if value not in ("channels_last", "channels_first"):
@@ -32,18 +35,19 @@ def standard_data_format(value):
     return value
 
 
-def accumulation_dtype(dtype):
+def accumulation_dtype(dtype: DType) -> DType:
     """The dtype to add up numbers of a dtype in, at least float32."""
     return "float64" if dtype == "float64" else "float32"
 
 
-def positive_pair(name, value):
+def positive_pair(name: str, value: Any) -> tuple[int, int]:
     """Return a positive integer, or two, as a tuple of two; ValueError for anything else."""
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
     whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0 for size in pair)
     if len(pair) != 2 or not whole:
         raise ValueError(f"`{name}` must be a positive integer, or two of them. Received: {name}={value!r}")
-    return tuple(int(size) for size in pair)
+    height, width = pair
+    return int(height), int(width)
 
 
 def _non_negative(name, value):
@@ -56,17 +60,17 @@ def _non_negative(name, value):
 class _Scaled(LipschitzLayer):
     """Mixin of what takes images, multiplies its output by k and takes part in Keras's config."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         check_shape(self, input_shape, 4, 4)
         self.built = True
 
-    def scaled(self, outputs, factor=1.0):
+    def scaled(self, outputs: Tensor, factor: Tensor = 1.0) -> Tensor:
         """Multiply by k and a factor, at no cost where that is 1, and cast to the layer's dtype."""
         factor = factor * self.k_coef_lip
         one = isinstance(factor, float) and factor == 1
         return ops.cast(outputs if one else outputs * factor, self.compute_dtype)
 
-    def wide(self, inputs):
+    def wide(self, inputs: Tensor) -> Tensor:
         """The input in the dtype to add up in."""
         return ops.cast(inputs, self._wide_dtype)
 
@@ -74,17 +78,17 @@ class _Scaled(LipschitzLayer):
     def _wide_dtype(self):
         return accumulation_dtype(self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
 
 
-class _L2Norm:
+class _L2Norm(LipschitzLayer):
     """Mixin of the poolings that take a norm: ε, and a square root whose gradient is finite."""
 
-    def set_eps(self, eps_grad_sqrt):
+    def set_eps(self, eps_grad_sqrt: float) -> None:
         self.eps_grad_sqrt = _non_negative("eps_grad_sqrt", eps_grad_sqrt)
 
-    def root(self, squares):
+    def root(self, squares: Tensor) -> Tensor:
         """√(squares + ε), k-Lipschitz as a function of what was squared, also where squares underflow.
 
         Without ε the slope of a root at 0 is infinite, and near it that of squares which lost their digits may exceed
@@ -96,19 +100,27 @@ class _L2Norm:
         return ops.sqrt(ops.where(squares < floor, floor, squares)) - math.sqrt(floor)  # keeps NaN
 
     @property
-    def floor(self):
+    def floor(self) -> float:
         """Squares below this have lost digits."""
         info = np.finfo(accumulation_dtype(self.compute_dtype))
         return float(info.tiny / info.eps)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "eps_grad_sqrt": self.eps_grad_sqrt}
 
 
 class _WindowPooling(_Scaled, keras.layers.AveragePooling2D):
     """Base of poolings over windows that do not overlap."""
 
-    def __init__(self, pool_size, strides, padding, data_format, k_coef_lip, **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int],
+        strides: int | Sequence[int] | None,
+        padding: str,
+        data_format: Literal["channels_last", "channels_first"] | None,
+        k_coef_lip: float,
+        **kwargs: Any,
+    ) -> None:
         padding = padding.lower() if isinstance(padding, str) else padding
         super().__init__(pool_size, strides=strides, padding=padding, data_format=data_format, **kwargs)
         self.set_klip_factor(k_coef_lip)
@@ -120,16 +132,16 @@ class _WindowPooling(_Scaled, keras.layers.AveragePooling2D):
         if padding != "valid":
             raise ValueError(f"{type(self).__name__} expects padding='valid'. Received: padding={padding!r}")
 
-    def set_klip_factor(self, klip_factor):
+    def set_klip_factor(self, klip_factor: float) -> None:
         super().set_klip_factor(klip_factor)
         nm.check_factor("k_coef_lip · √(entries of a window)", self.k_coef_lip * self.root_of_size, self._wide_dtype)
 
-    def average(self, inputs):
+    def average(self, inputs: Tensor) -> Tensor:
         """The mean of each window."""
         return keras.layers.AveragePooling2D.call(self, inputs)
 
     @property
-    def root_of_size(self):
+    def root_of_size(self) -> float:
         """√ of the number of entries in a window."""
         return math.sqrt(math.prod(self.pool_size))
 
@@ -156,10 +168,18 @@ class ScaledAveragePooling2D(_WindowPooling):
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, pool_size=(2, 2), strides=None, padding="valid", data_format=None, k_coef_lip=1.0, **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = (2, 2),
+        strides: int | Sequence[int] | None = None,
+        padding: Literal["valid"] = "valid",
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, data_format, k_coef_lip, **kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return self.scaled(self.average(self.wide(inputs)), self.root_of_size)
 
 
@@ -195,18 +215,18 @@ class ScaledL2NormPooling2D(_L2Norm, _WindowPooling):
 
     def __init__(
         self,
-        pool_size=(2, 2),
-        strides=None,
-        padding="valid",
-        data_format=None,
-        k_coef_lip=1.0,
-        eps_grad_sqrt=1e-6,
-        **kwargs,
-    ):
+        pool_size: int | Sequence[int] = (2, 2),
+        strides: int | Sequence[int] | None = None,
+        padding: Literal["valid"] = "valid",
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        k_coef_lip: float = 1.0,
+        eps_grad_sqrt: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, data_format, k_coef_lip, **kwargs)
         self.set_eps(eps_grad_sqrt)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = self.wide(inputs)
         if self._spreading_pays(x):
             return self.scaled(self._by_own_gradient(x), self.root_of_size)
@@ -242,15 +262,17 @@ class ScaledL2NormPooling2D(_L2Norm, _WindowPooling):
 class _GlobalPooling(_Scaled, keras.layers.GlobalAveragePooling2D):
     """Base of poolings over the whole image."""
 
-    def __init__(self, data_format, k_coef_lip, **kwargs):
+    def __init__(
+        self, data_format: Literal["channels_last", "channels_first"] | None, k_coef_lip: float, **kwargs: Any
+    ) -> None:
         super().__init__(data_format=data_format, **kwargs)
         self.set_klip_factor(k_coef_lip)
 
     @property
-    def spatial_axes(self):
+    def spatial_axes(self) -> tuple[int, ...]:
         return (1, 2) if self.data_format == "channels_last" else (2, 3)
 
-    def sum(self, inputs):
+    def sum(self, inputs: Tensor) -> Tensor:
         """The sum over the image."""
         return ops.sum(inputs, axis=self.spatial_axes, keepdims=self.keepdims)
 
@@ -273,10 +295,15 @@ class ScaledGlobalAveragePooling2D(_GlobalPooling):
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, data_format=None, k_coef_lip=1.0, **kwargs):
+    def __init__(
+        self,
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(data_format, k_coef_lip, **kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return self.scaled(self.sum(self.wide(inputs)), self._one_over_root_of_size(inputs))
 
     def _one_over_root_of_size(self, inputs):
@@ -305,36 +332,48 @@ class ScaledGlobalL2NormPooling2D(_L2Norm, _GlobalPooling):
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, data_format=None, k_coef_lip=1.0, eps_grad_sqrt=1e-6, **kwargs):
+    def __init__(
+        self,
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        k_coef_lip: float = 1.0,
+        eps_grad_sqrt: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(data_format, k_coef_lip, **kwargs)
         self.set_eps(eps_grad_sqrt)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return self.scaled(self.root(self.sum(ops.square(self.wide(inputs)))))
 
 
 class _Resampling(_Scaled, keras.layers.Layer):
     """Base of the two resamplings: arguments, and shapes of four axes seen as (batch, height, width, channels)."""
 
-    def __init__(self, pool_size, data_format, k_coef_lip, **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int],
+        data_format: Literal["channels_last", "channels_first"] | None,
+        k_coef_lip: float,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.pool_size = positive_pair("pool_size", pool_size)
         self.data_format = standard_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.set_klip_factor(k_coef_lip)
 
-    def resampled(self, batch, height, width, channels):
+    def resampled(self, batch: int | None, height: int | None, width: int | None, channels: int | None) -> Shape:
         """Sizes of the output for those of the input, some of them None; ValueError where they do not divide."""
         raise TypeError(f"{type(self).__name__} must implement `resampled`")
 
-    def moved(self, inputs, sizes, resampled):
+    def moved(self, inputs: Tensor, sizes: Sequence[Any], resampled: Sequence[Any]) -> Tensor:
         """The entries in their new places, channels last or first."""
         raise TypeError(f"{type(self).__name__} must implement `moved`")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self._ordered(*self.resampled(*self._sizes(input_shape)))
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         sizes = self._sizes(inputs.shape)
         self.resampled(*sizes)
         if None in sizes[1:]:  # with a batch size of -1, sizes that do not divide could go unnoticed
@@ -363,7 +402,7 @@ class _Resampling(_Scaled, keras.layers.Layer):
             )
         return size // divisor
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pool_size": self.pool_size, "data_format": self.data_format}
 
 
@@ -390,15 +429,24 @@ class InvertibleDownSampling(_Resampling):
         ValueError: If an argument is out of range, or the window does not divide the image.
     """
 
-    def __init__(self, pool_size, data_format="channels_last", name=None, dtype=None, *, k_coef_lip=1.0, **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int],
+        data_format: Literal["channels_last", "channels_first"] | None = "channels_last",
+        name: str | None = None,
+        dtype: Any = None,
+        *,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, data_format, k_coef_lip, name=name, dtype=dtype, **kwargs)
 
-    def resampled(self, batch, height, width, channels):
+    def resampled(self, batch: int | None, height: int | None, width: int | None, channels: int | None) -> Shape:
         rows, columns = self.pool_size
         channels = None if channels is None else channels * rows * columns
         return batch, self._divided("height", height, rows), self._divided("width", width, columns), channels
 
-    def moved(self, inputs, sizes, resampled):
+    def moved(self, inputs: Tensor, sizes: Sequence[Any], resampled: Sequence[Any]) -> Tensor:
         (batch, _, _, channels), (_, height, width, _) = sizes, resampled
         rows, columns = self.pool_size
         if self.data_format == "channels_last":
@@ -430,16 +478,25 @@ class InvertibleUpSampling(_Resampling):
         ValueError: If an argument is out of range, or the size of the window does not divide the channels.
     """
 
-    def __init__(self, pool_size, data_format="channels_last", name=None, dtype=None, *, k_coef_lip=1.0, **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int],
+        data_format: Literal["channels_last", "channels_first"] | None = "channels_last",
+        name: str | None = None,
+        dtype: Any = None,
+        *,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, data_format, k_coef_lip, name=name, dtype=dtype, **kwargs)
 
-    def resampled(self, batch, height, width, channels):
+    def resampled(self, batch: int | None, height: int | None, width: int | None, channels: int | None) -> Shape:
         rows, columns = self.pool_size
         height = None if height is None else height * rows
         width = None if width is None else width * columns
         return batch, height, width, self._divided("number of channels", channels, rows * columns)
 
-    def moved(self, inputs, sizes, resampled):
+    def moved(self, inputs: Tensor, sizes: Sequence[Any], resampled: Sequence[Any]) -> Tensor:
         (batch, height, width, _), (_, _, _, channels) = sizes, resampled
         rows, columns = self.pool_size
         if self.data_format == "channels_last":

@@ -1,9 +1,13 @@
 """The residual connection that keeps a Lipschitz constant: a mean instead of a sum."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats
+from lipviz.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -27,16 +31,16 @@ class LipResidual(keras.layers.Layer, LipschitzLayer):
         ValueError: If k is not positive and finite, or the layer is not called on two inputs of one shape.
     """
 
-    def __init__(self, k_coef_lip=1.0, **kwargs):
+    def __init__(self, k_coef_lip: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.set_klip_factor(k_coef_lip)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         check_shape(self, self.compute_output_shape(input_shape), least_axes=1)
         self.alpha = self.add_weight(name="alpha", shape=(), initializer="zeros", autocast=False)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         pair = isinstance(inputs, list | tuple)  # a single tensor could be taken apart along its batch
         self.compute_output_shape([tuple(value.shape) for value in inputs] if pair else tuple(inputs.shape))
         x, y = (in_floats(self, value) for value in inputs)
@@ -44,7 +48,7 @@ class LipResidual(keras.layers.Layer, LipschitzLayer):
         of_x, of_y = (ops.cast(k * ops.sigmoid(alpha), self.compute_dtype) for alpha in (self.alpha, -self.alpha))
         return of_x * x + of_y * y
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         several = input_shape if isinstance(input_shape, list | tuple) else ()
         shapes = [tuple(shape) for shape in several if isinstance(shape, list | tuple)]
         if len(shapes) != 2 or len(input_shape) != 2:
@@ -54,5 +58,5 @@ class LipResidual(keras.layers.Layer, LipschitzLayer):
             raise ValueError(f"LipResidual expects two inputs of one shape. Received the shapes {x} and {y}")
         return tuple(b if a is None else a for a, b in zip(x, y, strict=True))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}

@@ -1,16 +1,26 @@
 """A convolution with more kinds of padding, and no constraint: a base for others."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
+from lipviz.layers._arguments import Activation, Constraint, Initializer, Regularizer
 from lipviz.layers.base_layer import check_shape, given, with_channels_last
 from lipviz.layers.pooling import standard_data_format
+from lipviz.types import Shape, Tensor
 
 PADDINGS = ("constant", "reflect", "symmetric", "circular")
 
 
-def pad2d(x, pads, mode="constant", data_format=None):
+def pad2d(
+    x: Tensor,
+    pads: int | Sequence[Any],
+    mode: Literal["constant", "reflect", "symmetric", "circular"] = "constant",
+    data_format: Literal["channels_last", "channels_first"] | None = None,
+) -> Tensor:
     """Pad the two spatial axes of images.
 
     Args:
@@ -111,23 +121,23 @@ class PadConv2D(keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="same",
-        data_format=None,
-        dilation_rate=(1, 1),
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: Literal["same", "valid", "constant", "reflect", "symmetric", "circular"] = "same",
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        **kwargs: Any,
+    ) -> None:
         arguments = given(locals())
         name = padding.lower() if isinstance(padding, str) else padding
         if name not in ("same", "valid", *PADDINGS):
@@ -136,18 +146,18 @@ class PadConv2D(keras.layers.Conv2D):
         self.padding = name
 
     @property
-    def pads(self):
+    def pads(self) -> tuple[int, ...] | None:
         """Pixels added on each side, of the height and of the width; None where Keras pads."""
         if self.padding not in PADDINGS:
             return None
         return tuple(((k - 1) * d + 1) // 2 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         check_shape(self, input_shape, 4, 4, channel_axis=-1 if self.data_format == "channels_last" else 1)
         super().build(input_shape)
 
-    def convolution_op(self, inputs, kernel):
-        padding = self.padding
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        padding: Any = self.padding
         if self.pads is not None:
             inputs, padding = pad2d(inputs, self.pads, padding, self.data_format), "valid"
         return with_channels_last(
@@ -163,20 +173,21 @@ class PadConv2D(keras.layers.Conv2D):
             self.data_format,
         )
 
-    def compute_output_shape(self, input_shape):
-        if self.pads is None:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        pads = self.pads
+        if pads is None:
             return super().compute_output_shape(input_shape)
         last = self.data_format == "channels_last"
         sizes = input_shape[1:3] if last else input_shape[2:4]
-        sizes = [self._output_size(axis, size) for axis, size in enumerate(sizes)]
+        sizes = tuple(self._output_size(axis, size, pads[axis]) for axis, size in enumerate(sizes))
         return (input_shape[0], *sizes, self.filters) if last else (input_shape[0], self.filters, *sizes)
 
-    def _output_size(self, axis, size):
-        pad, reach = self.pads[axis], (self.kernel_size[axis] - 1) * self.dilation_rate[axis]
+    def _output_size(self, axis, size, pad):
+        reach = (self.kernel_size[axis] - 1) * self.dilation_rate[axis]
         _check_room(size, (pad, pad), self.padding)
         return None if size is None else (size + 2 * pad - reach - 1) // self.strides[axis] + 1
 
-    def vanilla_export(self):
+    def vanilla_export(self) -> keras.Layer:
         """Return the plain Conv2D with the same name, dtype, activation and predictions.
 
         Raises:

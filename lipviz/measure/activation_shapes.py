@@ -7,6 +7,7 @@ approximation, section 3).
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from lipviz.measure.layer_measurement import float64_layer
 from lipviz.operators.autodiff import Pullback
 from lipviz.operators.precision import float64_scope, outputs
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, Tensor
 
 RANGE = 3.0  # how far lines and pictures reach, in units of the input
 _MOST_CHANNELS = 64
@@ -73,16 +75,16 @@ class ActivationShape:
     plane: ActivationPlane | None = dataclasses.field(repr=False, default=None)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(outputs, inputs) of the Jacobian."""
         return self.outputs.shape[1], self.inputs.shape[1]
 
     @property
-    def is_isometry(self):
+    def is_isometry(self) -> Array:
         """At each place, whether all singular values are 1: no small change gets shorter or longer. Shape (n,)."""
         return (np.abs(self.values - 1) <= _ORTHOGONAL).all(axis=1) & (self.shape[0] >= self.shape[1])
 
-    def nearest(self, place):
+    def nearest(self, place: float) -> int:
         """Number of the place that is nearest to t."""
         return int(np.abs(self.places - place).argmin())
 
@@ -106,7 +108,13 @@ class ActivationProbe:
             vectors.
     """
 
-    def __init__(self, activation, channels=4, points=201, name=None):
+    def __init__(
+        self,
+        activation: keras.Layer | Callable[[Tensor], Tensor] | str,
+        channels: int = 4,
+        points: int = 201,
+        name: str | None = None,
+    ) -> None:
         for argument, value, least in (("channels", channels, 1), ("points", points, 2)):
             if nm.check_count(argument, value) < least:
                 raise ValueError(f"`{argument}` must be at least {least}. Received: {argument}={value!r}")
@@ -122,7 +130,7 @@ class ActivationProbe:
             self._pullback = Pullback(self._network, (points * shape[1], channels), shape[1])
         self.name = name or self._layer.name
 
-    def measure(self, angle=None, slope=None, seed=0):
+    def measure(self, angle: float | None = None, slope: float | None = None, seed: int = 0) -> ActivationShape:
         """Measure along a random line, and for two channels what becomes of the plane.
 
         Args:
@@ -161,7 +169,16 @@ class ActivationProbe:
                 variable.assign(np.full(variable.shape, float(as_float64(wanted, f"`{name}`"))))
 
 
-def activation_shape(activation, channels=4, *, angle=None, slope=None, points=201, seed=0, name=None):
+def activation_shape(
+    activation: keras.Layer | Callable[[Tensor], Tensor] | str,
+    channels: int = 4,
+    *,
+    angle: float | None = None,
+    slope: float | None = None,
+    points: int = 201,
+    seed: int = 0,
+    name: str | None = None,
+) -> ActivationShape:
     """Measure an activation once, see `ActivationProbe` and its `measure` for the arguments.
 
     Returns:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import time
+from typing import Literal
 
 import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.measure.spectra import spectrum
 from lipviz.operators.weights import as_float64_matrix
+from lipviz.types import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,33 +51,33 @@ class BjorckConvergence:
     seconds: float
 
     @property
-    def iterations(self):
+    def iterations(self) -> int:
         """Number of Björck iterations that were run."""
         return len(self.increments)
 
     @property
-    def converged(self):
+    def converged(self) -> bool:
         """Whether the last step was below eps_bjorck."""
         return bool(self.iterations and self.increments[-1] < self.eps_bjorck)
 
     @property
-    def orthogonality_error(self):
+    def orthogonality_error(self) -> float:
         """‖I − WᵀW‖_F of the result, the margin for rounding included."""
         return float(np.linalg.norm(1 - self.constrained**2))
 
 
 def bjorck_convergence(
-    kernel,
+    kernel: ArrayLike,
     *,
-    eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-    eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-    beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-    maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
-    maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
-    dtype="float32",
-    seed=0,
-    repeats=3,
-):
+    eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+    eps_bjorck: float = nm.DEFAULT_EPS_BJORCK,
+    beta_bjorck: float = nm.DEFAULT_BETA_BJORCK,
+    maxiter_spectral: int = nm.DEFAULT_MAXITER_SPECTRAL,
+    maxiter_bjorck: int = nm.DEFAULT_MAXITER_BJORCK,
+    dtype: Literal["float32", "float64"] = "float32",
+    seed: int = 0,
+    repeats: int = 3,
+) -> BjorckConvergence:
     """Run what `SpectralDense` does to a kernel, and record every step.
 
     The steps are made one by one, as products with the kernel, after a power iteration: by the layers' own code, run in
@@ -149,7 +151,8 @@ def _run(kernel, start, settings):
     began = time.perf_counter()
     squarings = nm.bound_squarings(s["eps_bjorck"], s["beta_bjorck"], s["maxiter_bjorck"])
     w, _, estimate, bound = nm.sound_normalization(kernel, start, s["eps_spectral"], s["maxiter_spectral"], squarings)
-    iterates, increments = [w], []
+    increments: list[float] = []
+    iterates = [w]
     while len(increments) < s["maxiter_bjorck"] and (not increments or increments[-1] >= s["eps_bjorck"]):
         increment = s["beta_bjorck"] * nm.bjorck_direction(w)
         w = w + increment

@@ -13,7 +13,8 @@ Reference: Björck and Bowie (1971), An iterative algorithm for computing the be
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from lipviz import normalizers as nm
 from lipviz.certification.results import check_epsilons
 from lipviz.operators.weights import SPECTRA, random_kernel
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
+
+_Values = TypeVar("_Values", float, Array)
 
 _LOST = 1e50  # beyond, the next cube may overflow
 _CONFIRMED = 16  # further iterations that what has arrived must stay there for: where 1 repels, some pass by chance
@@ -52,11 +56,11 @@ class BjorckPaths:
     stops: np.ndarray = dataclasses.field(repr=False)
 
     @property
-    def iterations(self):
+    def iterations(self) -> int:
         """Number of iterations."""
         return self.increments.shape[-1]
 
-    def iterations_to(self, tol):
+    def iterations_to(self, tol: float) -> Array:
         """Iterations until ‖I − WᵀW‖₂ ≤ tol for good.
 
         Args:
@@ -102,17 +106,17 @@ class BjorckMap:
     maxiter: int
 
     @property
-    def reached(self):
+    def reached(self) -> Array:
         """Where the tolerance is reached, of shape (B, S)."""
         return self.iterations >= 0
 
     @property
-    def limits(self):
+    def limits(self) -> Array:
         """√((2+β)/β), beyond which every start diverges, of shape (B,)."""
         return divergence_limit(self.betas)
 
 
-def divergence_limit(beta):
+def divergence_limit(beta: _Values) -> _Values:
     """Where Björck's iteration stops being one: from a singular value beyond √((2+β)/β) it grows without end.
 
     Args:
@@ -124,7 +128,14 @@ def divergence_limit(beta):
     return np.sqrt((2 + beta) / beta)
 
 
-def bjorck_paths(starts=None, betas=(0.5,), iterations=15, eps=(nm.DEFAULT_EPS_BJORCK,), smallest=0.1, count=32):
+def bjorck_paths(
+    starts: Mapping[str, ArrayLike] | Sequence[str] | ArrayLike | None = None,
+    betas: ArrayLike = (0.5,),
+    iterations: int = 15,
+    eps: ArrayLike = (nm.DEFAULT_EPS_BJORCK,),
+    smallest: float = 0.1,
+    count: int = 32,
+) -> BjorckPaths:
     """Follow spectra through Björck's iteration, in float64 NumPy: milliseconds.
 
     Args:
@@ -143,20 +154,21 @@ def bjorck_paths(starts=None, betas=(0.5,), iterations=15, eps=(nm.DEFAULT_EPS_B
         TypeError: If an argument does not hold real numbers.
         ValueError: If an argument is out of range, or a spectrum holds NaN or Inf, or nothing.
     """
-    starts = _checked_starts(starts, smallest, count)
-    betas = _positive(betas, "betas")
-    eps = np.zeros(0) if np.size(eps) == 0 else _positive(eps, "eps")
+    spectra = _checked_starts(starts, smallest, count)
+    sizes = _positive(betas, "betas")
+    tolerances = np.zeros(0) if np.size(eps) == 0 else _positive(eps, "eps")
     iterations = nm.check_count("iterations", iterations)
-    followed = [_followed(values, betas, iterations) for values in starts.values()]
+    followed = [_followed(values, sizes, iterations) for values in spectra.values()]
     errors, frobenius, increments = (np.stack(parts, axis=1) for parts in zip(*followed, strict=True))
-    small = increments[..., None, :] < eps[:, None]
+    small = increments[..., None, :] < tolerances[:, None]
     stops = np.where(small.any(axis=-1), small.argmax(axis=-1) + 1, iterations) if iterations else 0 * small.sum(-1)
-    return BjorckPaths(
-        betas, tuple(starts), tuple(starts.values()), errors, frobenius, increments, eps, stops.astype(np.int64)
-    )
+    stops, names, starts = stops.astype(np.int64), tuple(spectra), tuple(spectra.values())
+    return BjorckPaths(sizes, names, starts, errors, frobenius, increments, tolerances, stops)
 
 
-def bjorck_iterations_map(betas=None, sigmas=None, tol=1e-3, maxiter=50):
+def bjorck_iterations_map(
+    betas: ArrayLike | None = None, sigmas: ArrayLike | None = None, tol: float = 1e-3, maxiter: int = 50
+) -> BjorckMap:
     """Count the iterations that Björck needs, over a grid of step sizes and singular values: milliseconds.
 
     Args:
@@ -173,12 +185,12 @@ def bjorck_iterations_map(betas=None, sigmas=None, tol=1e-3, maxiter=50):
         TypeError: If an argument does not hold real numbers.
         ValueError: If an argument is out of range.
     """
-    betas = _increasing(_positive(np.linspace(0.05, 1.2, 70) if betas is None else betas, "betas"), "betas")
-    sigmas = np.geomspace(1e-3, 3, 72) if sigmas is None else check_epsilons(sigmas, "sigmas")
-    sigmas = _increasing(sigmas, "sigmas")
+    sizes = _increasing(_positive(np.linspace(0.05, 1.2, 70) if betas is None else betas, "betas"), "betas")
+    starts = np.geomspace(1e-3, 3, 72) if sigmas is None else check_epsilons(sigmas, "sigmas")
+    starts = _increasing(starts, "sigmas")
     tol, maxiter = nm.check_positive("tol", tol), nm.check_count("maxiter", maxiter)
 
-    values, step = np.broadcast_to(sigmas, (len(betas), len(sigmas))), betas[:, None]
+    values, step = np.broadcast_to(starts, (len(sizes), len(starts))), sizes[:, None]
     # A hair beyond the limit, on which values swing until rounding throws them off it.
     limit = divergence_limit(step) * (1 + 1e-12)
     needed, diverges = np.zeros(values.shape, np.int64), values > limit
@@ -187,7 +199,7 @@ def bjorck_iterations_map(betas=None, sigmas=None, tol=1e-3, maxiter=50):
         values = _next(values, step)
         diverges |= np.abs(values) > limit
     reached = needed <= maxiter
-    return BjorckMap(betas, sigmas, np.where(reached, needed, -1), diverges, reached & (values < 0), tol, maxiter)
+    return BjorckMap(sizes, starts, np.where(reached, needed, -1), diverges, reached & (values < 0), tol, maxiter)
 
 
 def _next(values, beta):
@@ -199,10 +211,10 @@ def _next(values, beta):
 
 def _followed(start, betas, iterations):
     """Errors in both norms of shape (B, iterations + 1), and lengths of the steps, (B, iterations)."""
-    values = [np.repeat(start[None], len(betas), axis=0)]
+    path = [np.repeat(start[None], len(betas), axis=0)]
     for _ in range(iterations):
-        values.append(_next(values[-1], betas[:, None]))
-    values = np.stack(values, axis=1)
+        path.append(_next(path[-1], betas[:, None]))
+    values = np.stack(path, axis=1)
     is_lost = np.abs(values) > _LOST
     kept = np.where(is_lost, 0.0, values)
     gaps = np.where(is_lost, np.inf, np.abs(1 - kept**2))

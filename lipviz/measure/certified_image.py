@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import keras
 import numpy as np
 
 from lipviz import normalizers as nm
@@ -10,6 +11,7 @@ from lipviz.certification.attacks import Attack
 from lipviz.certification.radii import certified_radius, checked, class_numbers, logits
 from lipviz.certification.results import CertifiedAccuracy, check_epsilons
 from lipviz.measure.saliency_maps import saliency
+from lipviz.types import Array, ArrayLike
 
 _CURVE = 61  # sizes of changes, from 0 to beyond the largest radius
 
@@ -60,22 +62,22 @@ class CertifiedImage:
     steps: int | None = None
 
     @property
-    def is_certified(self):
+    def is_certified(self) -> bool:
         """Whether no change up to ε can alter the decision."""
         return self.radius > self.epsilon
 
     @property
-    def is_right(self):
+    def is_right(self) -> bool | None:
         """Whether the decision is the label; None where that is not known."""
         return None if self.label is None else self.predicted == self.label
 
     @property
-    def change(self):
+    def change(self) -> Array | None:
         """What the attack added, with the shape of the image; None where there was none."""
         return None if self.attacked is None else self.attacked - self.image
 
     @property
-    def found(self):
+    def found(self) -> float | None:
         """Norm of the change that altered the decision; infinite where none did; None without an attack."""
         return None if self.attack is None else float(self.attack.found[0])
 
@@ -99,7 +101,14 @@ class ImageCertifier:
         ValueError: See `certified_radius`; or if the samples are no images.
     """
 
-    def __init__(self, model, x, y=None, step=None, steps=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        x: ArrayLike,
+        y: ArrayLike | None = None,
+        step: int | None = None,
+        steps: int | None = None,
+    ) -> None:
         self.model, self.y = model, y
         self._network, self.x = checked(model, x)
         self._progress = {"step": step, "steps": steps}
@@ -118,15 +127,15 @@ class ImageCertifier:
             counted = dataclasses.replace(self.radii, radii=counted, labels=self._labels)
             self.curve = counted.accuracy_at(np.linspace(0, 1.05 * _largest(counted.radii), _CURVE))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
     @property
-    def by_radius(self):
+    def by_radius(self) -> Array:
         """Numbers of the images, the smallest certified radius first."""
         return np.argsort(self.radii.radii, kind="stable")
 
-    def image(self, index, epsilon=0.5, attack=None):
+    def image(self, index: int, epsilon: float = 0.5, attack: Attack | None = None) -> CertifiedImage:
         """Look at one image.
 
         Args:
@@ -186,7 +195,7 @@ def _largest(values):
     return float(values[np.isfinite(values)].max(initial=0.0)) or 1.0
 
 
-def as_image(sample):
+def as_image(sample: Array) -> Array:
     """A sample as an image of shape (height, width) or (height, width, 3).
 
     Raises:

@@ -6,6 +6,8 @@ the norm, the method lies: what results stretches by the norm over the number.
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import scipy.sparse.linalg as sla
@@ -17,6 +19,7 @@ from lipviz.normalizers import fourier
 from lipviz.operators.convolution import Convolution
 from lipviz.operators.singular_values import explicit_matrix
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 KERNEL_KINDS = ("all ones", "random", "smooth", "checkerboard", "edge")
 SPECTRUM_SIDE = 600  # smaller side up to which all singular values are computed
@@ -67,23 +70,29 @@ class ConvolutionClaims:
     spectrum: np.ndarray | None = dataclasses.field(repr=False)
 
     @property
-    def after(self):
+    def after(self) -> Array:
         """Norm of the convolution once its kernel is divided by each claim; 1 was asked for. Shape (methods,)."""
         return np.divide(self.norm, self.claims, out=np.zeros_like(self.claims), where=self.claims > 0)
 
     @property
-    def is_below_norm(self):
+    def is_below_norm(self) -> Array:
         """Which claims are below the norm, of shape (methods,)."""
         return self.claims < self.norm * (1 - _ROUNDING)
 
     @property
-    def lies(self):
+    def lies(self) -> Array:
         """Old name of `is_below_norm`, for one release."""
         _moved.warn("ConvolutionClaims.lies", "ConvolutionClaims.is_below_norm", 2)
         return self.is_below_norm
 
 
-def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum=True):
+def convolution_claims(
+    kernel: ArrayLike,
+    image: int | Sequence[int] = (8, 8),
+    strides: int | Sequence[int] = 1,
+    padding: Literal["same", "valid"] = "same",
+    spectrum: bool = True,
+) -> ConvolutionClaims:
     """Measure the norm of a 2-D convolution with zero padding, and hold claims against it.
 
     - "counting patches": σ(W)·√P, with the largest number P of patches that share a pixel: `bound="coverage"`.
@@ -143,11 +152,11 @@ def convolution_claims(kernel, image=(8, 8), strides=1, padding="same", spectrum
     )
 
 
-def _pair(name, value):
+def _pair(name, value) -> tuple[int, int]:
     pair = (value, value) if np.ndim(value) == 0 else tuple(value)
     if len(pair) != 2 or any(nm.check_count(name, number) < 1 for number in pair):
         raise ValueError(f"`{name}` must be a whole number of at least 1, or two of them. Received: {name}={value!r}")
-    return tuple(int(number) for number in pair)
+    return int(pair[0]), int(pair[1])
 
 
 def _checked_padding(padding):
@@ -156,7 +165,7 @@ def _checked_padding(padding):
     return padding
 
 
-def largest_singular_value(operator):
+def largest_singular_value(operator: sla.LinearOperator) -> float:
     """Largest singular value of an operator, to 1e-9: by its Gram matrix up to a side of 200, else by Lanczos' method.
 
     `extreme_singular_values` computes the smallest as well, which takes most of its time, and
@@ -181,7 +190,7 @@ def largest_singular_value(operator):
     return unit * math.sqrt(max(float(sla.eigsh(tall.T @ tall, k=1, **settings)[0]), 0.0))
 
 
-def _power_of_two(values):
+def _power_of_two(values) -> float:
     """A power of two near the largest magnitude: divisions by it do not round. 1 where all is zero."""
     return 2.0 ** np.clip(np.frexp(np.abs(values).max())[1], -1000, 1000)
 
@@ -224,7 +233,14 @@ def _largest_eigenvalues(grams):
     return (first + last) / 2 + (np.hypot((first - last) / 2, np.abs(grams[:, 0, 1])) if grams.shape[1] == 2 else 0)
 
 
-def sample_kernel(kind="random", size=3, channels=1, filters=1, orthogonal=False, seed=0):
+def sample_kernel(
+    kind: Literal["all ones", "random", "smooth", "checkerboard", "edge"] = "random",
+    size: int = 3,
+    channels: int = 1,
+    filters: int = 1,
+    orthogonal: bool = False,
+    seed: int = 0,
+) -> Array:
     """Make a 2-D kernel whose matrix has the norm 1.
 
     Args:

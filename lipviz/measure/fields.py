@@ -15,6 +15,7 @@ from lipviz.certification.results import CertifiedRadii
 from lipviz.measure.saliency_maps import input_gradients
 from lipviz.operators.precision import check_varies
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 _ROWS = 2**15  # points at a time
 _MARGIN = 0.15  # of the extent of the samples, around them
@@ -51,12 +52,12 @@ class DecisionField:
     certified: CertifiedRadii | None = dataclasses.field(repr=False)
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """Number of classes that it decides between: two with one logit."""
         return max(2, self.logits.shape[2])
 
     @property
-    def radii(self):
+    def radii(self) -> Array | None:
         """Certified radius of each sample, of shape (n,); None without a constant."""
         return None if self.certified is None else self.certified.radii
 
@@ -82,7 +83,7 @@ class LinearRegions:
     slopes: np.ndarray = dataclasses.field(repr=False)
 
     @property
-    def count(self):
+    def count(self) -> int:
         """Number of different affine maps on the grid: no more than the network has regions there."""
         return len(self.shares)
 
@@ -90,7 +91,15 @@ class LinearRegions:
 # --- measurements ---
 
 
-def decision_field(model, bounds=None, resolution=150, x=None, y=None, constant=None, name=None):
+def decision_field(
+    model: keras.Model,
+    bounds: ArrayLike | None = None,
+    resolution: int = 150,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    constant: Certificate | ArrayLike | None = None,
+    name: str | None = None,
+) -> DecisionField:
     """Evaluate a classifier of points of the plane on a grid, and certify samples.
 
     The grid goes through the model's compiled `predict_on_batch`, in one piece up to 32,768 points. A model that ends
@@ -123,10 +132,11 @@ def decision_field(model, bounds=None, resolution=150, x=None, y=None, constant=
     x0, x1, grid = grid_points(box_of(bounds, points), resolution)
     scores = predicted_outputs(model, grid)
     count = scores.shape[1]
-    labels = None if y is None else class_numbers(y, len(points), count)
-    certified = None
-    if constant is not None and points is not None:
-        certified = certified_radius(model, points, labels, bounds=_pairwise(constant, count))
+    labels = certified = None
+    if points is not None:
+        labels = None if y is None else class_numbers(y, len(points), count)
+        if constant is not None:
+            certified = certified_radius(model, points, labels, bounds=_pairwise(constant, count))
     if count == 1:
         margins = np.abs(scores[:, 0])
     else:
@@ -146,7 +156,13 @@ def decision_field(model, bounds=None, resolution=150, x=None, y=None, constant=
     )
 
 
-def linear_regions(model, bounds=((-2.0, 2.0), (-2.0, 2.0)), resolution=150, name=None, seed=0):
+def linear_regions(
+    model: keras.Model,
+    bounds: ArrayLike = ((-2.0, 2.0), (-2.0, 2.0)),
+    resolution: int = 150,
+    name: str | None = None,
+    seed: int = 0,
+) -> LinearRegions:
     """Find the regions of the plane on which a network of piecewise linear activations is one affine map.
 
     At each point of a grid the gradient g and the offset c of a random mixture of the logits, g·x + c, are taken in
@@ -224,7 +240,7 @@ def _grouped(values):
 # --- networks on the plane ---
 
 
-def check_planar(model):
+def check_planar(model: keras.Model) -> None:
     """Check that a model is a built Keras model of points of the plane.
 
     Raises:
@@ -241,7 +257,7 @@ def check_planar(model):
     check_varies(model)
 
 
-def planar(x, owner):
+def planar(x: ArrayLike, owner: str) -> Array:
     """Samples as finite float64 of shape (n, 2).
 
     Raises:
@@ -254,7 +270,7 @@ def planar(x, owner):
     return x
 
 
-def grid_points(box, resolution):
+def grid_points(box: Array, resolution: int) -> tuple[Array, Array, Array]:
     """Coordinates of a grid along both axes, and its points row by row, of shape (resolution², 2).
 
     Raises:
@@ -262,7 +278,7 @@ def grid_points(box, resolution):
     """
     if nm.check_count("resolution", resolution) < 2:
         raise ValueError(f"`resolution` must be at least 2. Received: resolution={resolution}")
-    x0, x1 = (np.linspace(*ends, resolution) for ends in box)
+    x0, x1 = (np.linspace(low, high, resolution) for low, high in box)
     return x0, x1, _crossed(x0, x1)
 
 
@@ -270,7 +286,7 @@ def _crossed(x0, x1):
     return np.stack(np.meshgrid(x0, x1), axis=-1).reshape(-1, 2)
 
 
-def box_of(bounds, points):
+def box_of(bounds: ArrayLike | None, points: Array | None) -> Array:
     """Bounds as an array ((low, high), (low, high))."""
     if bounds is not None:
         box = as_float64(bounds, "`bounds`")
@@ -284,7 +300,7 @@ def box_of(bounds, points):
     return np.stack([low - margin, high + margin], axis=1)
 
 
-def predicted_outputs(model, points):
+def predicted_outputs(model: keras.Model, points: Array) -> Array:
     """Logits of a model at points, of shape (n, C), by its compiled prediction.
 
     Raises:

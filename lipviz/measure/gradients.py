@@ -11,6 +11,8 @@ these are off by about 1e-7.
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import keras
 import numpy as np
@@ -22,6 +24,7 @@ from lipviz.operators.autodiff import GRADIENTS, ROWS, Gradients, Jacobians, pad
 from lipviz.operators.precision import SyncedFloat64Copy, check_varies, float64_copy, float64_scope, outputs
 from lipviz.operators.samples import checked_samples, unit_vectors
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 _KERNELS = 2**25  # entries of random kernels, 256 MiB
 
@@ -29,19 +32,22 @@ _KERNELS = 2**25  # entries of random kernels, 256 MiB
 class _Samples:
     """What all distributions over samples share: `norms`, whose last axis counts the samples."""
 
-    def quantile(self, q):
+    norms: np.ndarray
+
+    def quantile(self, q: ArrayLike) -> Array:
         """Quantiles over the samples.
 
         Args:
             q: Number in [0, 1], or an array of them.
 
         Returns:
-            A float64 array of the shape of `q`, then that of `norms` without its last axis.
+            A float64 array of the shape of `q`, then that of `norms` without its last axis; a NumPy number where both
+            shapes are ().
         """
-        return np.quantile(self.norms, q, axis=-1)
+        return np.quantile(self.norms, np.asarray(q, float), axis=-1)
 
     @property
-    def median(self):
+    def median(self) -> Array:
         """Median over the samples."""
         return self.quantile(0.5)
 
@@ -62,11 +68,11 @@ class GradientNorms(_Samples):
     norms: np.ndarray = dataclasses.field(repr=False)
     rows: np.ndarray = dataclasses.field(repr=False)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.norms)
 
     @property
-    def largest(self):
+    def largest(self) -> float:
         """Largest norm."""
         return float(self.norms.max())
 
@@ -87,7 +93,7 @@ class GradientHistory(_Samples):
     epochs: np.ndarray
     norms: np.ndarray = dataclasses.field(repr=False)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.epochs)
 
 
@@ -107,7 +113,7 @@ class GradientFlow(_Samples):
     places: tuple[str, ...]
     norms: np.ndarray = dataclasses.field(repr=False)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.places)
 
 
@@ -154,14 +160,16 @@ class GradientMeter:
             such output.
     """
 
-    def __init__(self, model, x, output=None, compiled=True):
+    def __init__(
+        self, model: keras.Model, x: ArrayLike, output: ArrayLike | Literal["all"] | None = None, compiled: bool = True
+    ) -> None:
         self._copy = SyncedFloat64Copy(model)
         check_varies(model)
-        x, network = checked_samples(model, x), self._copy.network
-        covectors, self._words = _covectors(output, outputs(network, x[:1]).shape[1])
-        self._jacobians = Jacobians(network, x, covectors, compiled)
+        samples, network = checked_samples(model, x), self._copy.network
+        covectors, self._words = _covectors(output, outputs(network, samples[:1]).shape[1])
+        self._jacobians = Jacobians(network, samples, covectors, compiled)
 
-    def jacobians(self):
+    def jacobians(self) -> Iterator[Array]:
         """Gradients of the outputs at all samples, a group of samples at a time.
 
         Yields:
@@ -173,7 +181,7 @@ class GradientMeter:
         self._copy.sync()
         yield from self._jacobians.groups()
 
-    def measure(self):
+    def measure(self) -> GradientNorms:
         """Measure the model as it is now.
 
         Returns:
@@ -189,7 +197,9 @@ class GradientMeter:
         return GradientNorms(self._copy.model.name, self._words, np.concatenate(norms), np.concatenate(rows))
 
 
-def input_gradient_norms(model, x, output=None):
+def input_gradient_norms(
+    model: keras.Model, x: ArrayLike, output: ArrayLike | Literal["all"] | None = None
+) -> GradientNorms:
     """Norm of the gradient of a model's output with respect to its input, at each sample.
 
     At a kink it is that of the branch that the backend takes. Each norm is a lower bound of the Lipschitz constant.
@@ -209,7 +219,7 @@ def input_gradient_norms(model, x, output=None):
     return GradientMeter(model, x, output, compiled=False).measure()
 
 
-def gradient_history(measured, epochs=None):
+def gradient_history(measured: Iterable[GradientNorms], epochs: ArrayLike | None = None) -> GradientHistory:
     """Put the measurements of a `GradientMeter`, one an epoch, together.
 
     Args:
@@ -238,7 +248,7 @@ def gradient_history(measured, epochs=None):
 # --- through the layers ---
 
 
-def gradient_flow(model, x, output=None, seed=0):
+def gradient_flow(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None, seed: int = 0) -> GradientFlow:
     """Follow a gradient back through one network: its norm at what each layer puts out, over that at the end.
 
     Args:
@@ -257,26 +267,26 @@ def gradient_flow(model, x, output=None, seed=0):
         ValueError: See `GradientMeter`; or if the model computes in a `call` of its own, or the direction is 0.
     """
     seed = nm.check_seed("seed", seed)
-    network, x = float64_copy(model), checked_samples(model, x)
+    network, samples = float64_copy(model), checked_samples(model, x)
     check_varies(model)
     if not _has_graph(network):
         raise ValueError(f"Expected a Sequential or functional model. Received: {type(model).__name__} '{model.name}'")
-    size = outputs(network, x[:1]).shape[1]
+    size = outputs(network, samples[:1]).shape[1]
     if output is None:
-        covectors = unit_vectors(np.random.default_rng(seed).standard_normal((len(x), size)))
+        covectors = unit_vectors(np.random.default_rng(seed).standard_normal((len(samples), size)))
         words = "random directions"
     else:
         covectors, words = _covectors(output, size)
         if len(covectors) > 1 or not covectors.any():
             raise ValueError(f"Expected one direction of the outputs that is not 0. Received: output={output!r}")
-        covectors = np.repeat(unit_vectors(covectors), len(x), axis=0)
+        covectors = np.repeat(unit_vectors(covectors), len(samples), axis=0)
     with float64_scope():
-        shapes, places = _values_along(network, x[:1])
-        group = max(1, min(len(x), GRADIENTS // sum(map(math.prod, shapes))))
+        shapes, places = _values_along(network, samples[:1])
+        group = max(1, min(len(samples), GRADIENTS // sum(map(math.prod, shapes))))
         taps = _Taps(network, shapes, group, size)
         norms = []
-        for start in range(0, len(x), group):
-            points, real = padded(x[start : start + group], group)
+        for start in range(0, len(samples), group):
+            points, real = padded(samples[start : start + group], group)
             norms.append(taps.norms(points, padded(covectors[start : start + group], group)[0])[:, :real])
     return GradientFlow(model.name, words, places, np.concatenate(norms, axis=1))
 
@@ -308,7 +318,12 @@ class _Taps(Gradients):
 def _values_along(network, point):
     """Shapes of all values along a network, of a sample, and where they are: its input, and what each step gives."""
     seen = [("input", point.shape[1:])]
-    _walk(network, ops.convert_to_tensor(point), lambda op, y: (seen.append((op.name, tuple(y.shape[1:]))), y)[1])
+
+    def see(op, value):
+        seen.append((op.name, tuple(value.shape[1:])))
+        return value
+
+    _walk(network, ops.convert_to_tensor(point), see)
     return [shape for _, shape in seen], _told_apart([name for name, _ in seen])
 
 
@@ -348,8 +363,12 @@ def _told_apart(names):
 
 
 def gradient_depth(
-    activations=("relu", "groupsort2"), depths=(1, 2, 5, 10, 15, 20, 30, 40, 50), width=64, samples=64, seed=0
-):
+    activations: str | list[str] | tuple[str, ...] = ("relu", "groupsort2"),
+    depths: ArrayLike = (1, 2, 5, 10, 15, 20, 30, 40, 50),
+    width: int = 64,
+    samples: int = 64,
+    seed: int = 0,
+) -> GradientDepth:
     """Norms of input gradients of random networks of orthogonal layers, against their depth.
 
     A network of depth d is d times a random orthogonal kernel, as a converged `SpectralDense` has it, and an
@@ -371,7 +390,7 @@ def gradient_depth(
         TypeError: If the activations are no list of names.
         ValueError: If an activation is not known, or a number is out of range.
     """
-    activations = _checked_activations(activations)
+    names = _checked_activations(activations)
     depths = np.unique([_at_least_one("depths", depth) for depth in np.ravel(depths).tolist()])
     width, samples = _at_least_one("width", width), _at_least_one("samples", samples)
     seed = nm.check_count("seed", seed)
@@ -380,13 +399,13 @@ def gradient_depth(
             f"Expected one depth or more, and at most {_KERNELS} numbers in all kernels and gradients. "
             f"Received: depths={depths.tolist()}, width={width}, samples={samples}"
         )
-    if width % 2 and "groupsort2" in activations:
+    if width % 2 and "groupsort2" in names:
         raise ValueError(f"'groupsort2' sorts pairs: expected an even width. Received: width={width}")
     kernels = _orthogonal_kernels(int(depths[-1]), width, seed)
     rng = np.random.default_rng((seed, 1))
     x, covectors = rng.standard_normal((samples, width)), unit_vectors(rng.standard_normal((samples, width)))
-    norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in activations]
-    return GradientDepth(activations, depths, np.array(norms), width, seed)
+    norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in names]
+    return GradientDepth(names, depths, np.array(norms), width, seed)
 
 
 def _norms_of_prefixes(activation, kernels, depths, x, covectors):

@@ -18,6 +18,7 @@ from lipviz.operators.precision import float64_scope
 from lipviz.rules import Bound
 from lipviz.rules.registry import layer_bound
 from lipviz.rules.used import as_float64, to_numpy
+from lipviz.types import Shape
 
 MOST_ENTRIES = 2048  # of an input, and of an output
 _STEP = 1e-5  # of central differences: off by 1e-10 where the layer bends
@@ -57,22 +58,22 @@ class LayerMeasurement:
     gains: np.ndarray = dataclasses.field(repr=False)
 
     @property
-    def largest(self):
+    def largest(self) -> float:
         """Largest singular value."""
         return self.spectrum.largest
 
     @property
-    def smallest(self):
+    def smallest(self) -> float:
         """Smallest of the min(outputs, inputs) singular values."""
         return self.spectrum.smallest
 
     @property
-    def keeps_k(self):
+    def keeps_k(self) -> bool | None:
         """Whether the largest singular value is at most k, up to 1e-6; None where there is no k."""
         return None if self.k is None else bool(self.largest <= self.k * (1 + 1e-6))
 
 
-def measure_layer(layer, samples=300, seed=0):
+def measure_layer(layer: keras.Layer, samples: int = 300, seed: int = 0) -> LayerMeasurement:
     """Measure a built layer as the linear map that it is, or as its Jacobian at a random input.
 
     Args:
@@ -158,7 +159,7 @@ def _jacobian(layer, shape, rng):
     return matrix, _plain_spectrum(layer, matrix.shape, values), bool(is_linear)
 
 
-def float64_layer(layer, shape):
+def float64_layer(layer: keras.Layer, shape: Shape) -> keras.Layer:
     """Copy a layer into one that computes in float64, with the weights that it has.
 
     Args:

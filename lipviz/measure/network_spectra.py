@@ -30,6 +30,7 @@ from lipviz.operators.linear import (
 )
 from lipviz.operators.weights import layers_with_kernel
 from lipviz.rules.used import as_float64, to_numpy
+from lipviz.types import Array, ArrayLike, Shape
 
 _WINDOWED = CONVOLUTIONS + TRANSPOSED + DEPTHWISE + SEPARABLE
 
@@ -48,20 +49,20 @@ class JacobianSpectra:
     shape: tuple[int, int]
     values: np.ndarray = dataclasses.field(repr=False)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.values)
 
     @property
-    def largest(self):
+    def largest(self) -> Array:
         """Largest singular value of each sample, of shape (n,): how much the network stretches there at most."""
         return self.values[:, 0]
 
     @property
-    def smallest(self):
+    def smallest(self) -> Array:
         """Smallest singular value of each sample, of shape (n,)."""
         return self.values[:, -1]
 
-    def quantile(self, q):
+    def quantile(self, q: ArrayLike) -> Array:
         """Quantiles over the samples, rank by rank.
 
         Args:
@@ -70,10 +71,10 @@ class JacobianSpectra:
         Returns:
             A float64 array of the shape of `q`, then (min(outputs, inputs),).
         """
-        return np.quantile(self.values, q, axis=0)
+        return np.quantile(self.values, np.asarray(q, float), axis=0)
 
 
-def jacobian_singular_values(model, x):
+def jacobian_singular_values(model: keras.Model, x: ArrayLike) -> JacobianSpectra:
     """All singular values of a network's Jacobian at each sample: what the network as a whole keeps of a gradient.
 
     The Jacobian is taken by automatic differentiation of a `float64_copy` at inference, one gradient per output. At a
@@ -98,7 +99,9 @@ def jacobian_singular_values(model, x):
     return JacobianSpectra(model.name, jacobians.shape[1:], np.concatenate(parts))
 
 
-def operator_spectra(target, input_shape=None, largest_image=None):
+def operator_spectra(
+    target: keras.Layer, input_shape: Shape | None = None, largest_image: int | None = None
+) -> LayerSpectrum | NetworkSpectrum:
     """Decompose each layer's linear map, of an input as a whole: before normalization, before Björck and after.
 
     Convolutions are decomposed as operators on images, with their padding and strides. "normalized" is what the layer
@@ -182,7 +185,8 @@ def _remedy(layer):
 
 def _decomposed(name, layer, shape):
     stages = {"normalized": None, "constrained": None}
-    if isinstance(layer, ConstrainedKernel):
+    is_constrained = isinstance(layer, ConstrainedKernel)
+    if is_constrained:
         shape = input_shape(layer) if shape is None else shape
         operator = linear_operator(layer, shape)
         kernel = as_float64(layer.kernel, f"The kernel of '{name}'")
@@ -193,7 +197,7 @@ def _decomposed(name, layer, shape):
     else:
         operator = linear_operator(layer, shape)
         raw = conv_singular_values(layer if shape is None else operator)
-    k = layer.k_coef_lip if isinstance(layer, ConstrainedKernel) else 1.0
+    k = layer.k_coef_lip if is_constrained else 1.0
     return LayerSpectrum(name=name, shape=operator.shape, raw=_frozen(raw), k=k, view="operator", **stages)
 
 

@@ -2,13 +2,17 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from lipviz import normalizers as nm
+from lipviz.certification.attacks import Attack
 from lipviz.certification.radii import checked, decisions, logits
+from lipviz.certification.results import CertifiedRadii
 from lipviz.operators.autodiff import GRADIENTS, Pullback
 from lipviz.operators.precision import check_varies, float64_scope
 from lipviz.rules.used import as_float64, to_numpy
+from lipviz.types import Array, ArrayLike
 
 _PAIRS = 6  # shown where nobody says which
 
@@ -35,7 +39,7 @@ class Saliency:
     classes: np.ndarray
     rivals: np.ndarray | None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.inputs)
 
 
@@ -63,11 +67,11 @@ class AdversarialPairs:
     distances: np.ndarray
     radii: np.ndarray | None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
     @property
-    def changes(self):
+    def changes(self) -> Array:
         """What the attack added to each sample, with the shape of the samples."""
         return self.attacked - self.inputs
 
@@ -75,7 +79,7 @@ class AdversarialPairs:
 # --- measurements ---
 
 
-def saliency(model, x, output=None):
+def saliency(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None) -> Saliency:
     """Gradient of a network's score with respect to its inputs, by automatic differentiation in float64.
 
     The gradient of a 1-Lipschitz network whose layers keep norms is the direction of the shortest change of the
@@ -97,15 +101,15 @@ def saliency(model, x, output=None):
         ValueError: If the model is not built or its input is of whole numbers, `x` is empty, not finite or of another
             shape than the model's input, or there is no such logit.
     """
-    network, x = checked(model, x)
+    network, samples = checked(model, x)
     check_varies(model)
-    scores = logits(network, x)
+    scores = logits(network, samples)
     if not np.isfinite(scores).all():
         raise ValueError(f"Expected finite logits. Received NaN or Inf from '{model.name}'")
-    rows, count = np.arange(len(x)), scores.shape[1]
+    rows, count = np.arange(len(samples)), scores.shape[1]
     covectors = np.zeros(scores.shape)
     if output is not None:
-        classes, rivals = _chosen(output, len(x), count), None
+        classes, rivals = _chosen(output, len(samples), count), None
         covectors[rows, classes] = 1.0
     elif count == 1:
         classes = decisions(scores)
@@ -117,11 +121,11 @@ def saliency(model, x, output=None):
         others[rows, classes] = -np.inf
         rivals = others.argmax(axis=1)
         covectors[rows, classes], covectors[rows, rivals] = 1.0, -1.0
-    maps = input_gradients(network, x, covectors)
-    return Saliency(x, maps, np.linalg.norm(maps.reshape(len(x), -1), axis=1), classes, rivals)
+    maps = input_gradients(network, samples, covectors)
+    return Saliency(samples, maps, np.linalg.norm(maps.reshape(len(maps), -1), axis=1), classes, rivals)
 
 
-def input_gradients(network, points, covectors):
+def input_gradients(network: keras.Model, points: Array, covectors: Array) -> Array:
     """Gradient of covector_i · f(x) at each point x_i.
 
     Args:
@@ -143,7 +147,9 @@ def input_gradients(network, points, covectors):
     return np.concatenate(parts)
 
 
-def adversarial_pairs(attack, x, radii=None, indices=None):
+def adversarial_pairs(
+    attack: Attack, x: ArrayLike, radii: CertifiedRadii | None = None, indices: ArrayLike | None = None
+) -> AdversarialPairs:
     """Put samples beside their adversarial examples, with what is certified and what was found.
 
     Args:

@@ -1,6 +1,7 @@
 """Singular values of kernels, by SVD in float64: the raw kernel's, and those of what a layer uses."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from lipviz.layers import ConstrainedKernel
 from lipviz.operators.weights import as_float64_matrix, layers_with_kernel
 from lipviz.parametrizations import SpectralParametrization
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,27 +41,27 @@ class LayerSpectrum:
     view: str
 
     @property
-    def used(self):
+    def used(self) -> Array:
         """Singular values of the kernel that inference uses."""
         return self.raw if self.constrained is None else self.constrained
 
     @property
-    def largest(self):
+    def largest(self) -> float:
         """Largest singular value of the kernel that inference uses."""
         return float(self.used[0])
 
     @property
-    def smallest(self):
+    def smallest(self) -> float:
         """Smallest singular value of the kernel that inference uses."""
         return float(self.used[-1])
 
     @property
-    def orthogonality_error(self):
+    def orthogonality_error(self) -> float:
         """‖I − WᵀW/k²‖_F of the kernel that inference uses; W Wᵀ for a wide one."""
         return float(np.linalg.norm(1 - (self.used / self.k) ** 2))
 
     @property
-    def orthogonality_error_spectral(self):
+    def orthogonality_error_spectral(self) -> float:
         """The same in the spectral norm: the largest ``|1 − σ²/k²|``."""
         return float(np.abs(1 - (self.used / self.k) ** 2).max())
 
@@ -76,13 +78,13 @@ class NetworkSpectrum:
     name: str
     layers: tuple[LayerSpectrum, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.layers)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[LayerSpectrum]:
         return iter(self.layers)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: int | str) -> LayerSpectrum:
         """The spectrum of a layer, by position or by name; KeyError names the layers there are."""
         if not isinstance(key, str):
             return self.layers[key]
@@ -92,12 +94,12 @@ class NetworkSpectrum:
         return by_name[key]
 
     @property
-    def largest(self):
+    def largest(self) -> float:
         """Largest σ/k of all layers: at most 1 where every constraint holds."""
         return max(layer.largest / layer.k for layer in self.layers)
 
 
-def singular_values(target):
+def singular_values(target: keras.Layer | ArrayLike) -> LayerSpectrum | NetworkSpectrum:
     """Decompose the kernel of a layer, all kernels of a model, or a matrix.
 
     What inference uses now is measured, and nothing is changed. The kernel of a convolution
@@ -126,7 +128,7 @@ def singular_values(target):
     return LayerSpectrum("matrix", array.shape, spectrum(array, "The matrix"), None, None, 1.0, "matrix")
 
 
-def spectrum(kernel, owner):
+def spectrum(kernel: ArrayLike, owner: str) -> Array:
     """Singular values of a kernel as a matrix, descending, float64.
 
     Args:
@@ -164,7 +166,7 @@ def _normalized(name, layer):
     return layer.k_coef_lip * spectrum(normalized, f"The normalized kernel of '{name}'")
 
 
-def normalized_matrix(layer):
+def normalized_matrix(layer: keras.Layer) -> Array | None:
     """What a constrained layer's first step makes of its kernel: the part before Björck, and before k.
 
     Args:

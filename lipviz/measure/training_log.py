@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -13,6 +14,7 @@ from lipviz.measure.spectra import spectrum
 from lipviz.operators.used_weights import used_kernel
 from lipviz.operators.weights import layers_with_kernel
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 STATUSES = ("running", "finished", "interrupted")
 _QUANTILES = {"smallest": 0.0, "median": 0.5, "largest": 1.0}
@@ -64,11 +66,11 @@ class TrainingLog:
     status: str
     notes: tuple[str, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.epochs)
 
     @property
-    def batch_epochs(self):
+    def batch_epochs(self) -> Array:
         """Where each of `batches` lies, in epochs, of shape (B,)."""
         ends = np.concatenate([[0], self.steps])
         done = np.interp(self.batches, ends, np.arange(len(ends)))
@@ -76,7 +78,7 @@ class TrainingLog:
         length = self.steps_per_epoch or max(open_end.max(initial=0), 1)
         return done + np.minimum(open_end / length, 1.0)
 
-    def table(self):
+    def table(self) -> tuple[list[str], list[list[float]]]:
         """All numbers, one row an epoch: names of the columns, and rows of numbers (NaN where there is none).
 
         Returns:
@@ -95,7 +97,7 @@ class TrainingLog:
         return list(columns), [list(row) for row in zip(*(column.tolist() for column in columns.values()), strict=True)]
 
 
-def used_extremes(model):
+def used_extremes(model: keras.Model) -> dict[str, tuple[float, float]]:
     """Largest and smallest singular value of the kernel that each layer uses at inference.
 
     Nothing is stored. Kernels of more than two axes count as the matrix (product of the others, out).
@@ -122,7 +124,7 @@ def _extremes(layer):
     return float(values[0]), float(values[-1])
 
 
-def lipschitz_factors(model):
+def lipschitz_factors(model: keras.Model) -> dict[str, float]:
     """Factor k of each constrained layer of a model, by the names of `used_extremes`."""
     try:
         layers = layers_with_kernel(model)
@@ -131,7 +133,7 @@ def lipschitz_factors(model):
     return {name: float(layer.k_coef_lip) for name, layer in layers.items() if isinstance(layer, ConstrainedKernel)}
 
 
-def hkr_terms(loss, y, scores):
+def hkr_terms(loss: keras.losses.Loss, y: ArrayLike, scores: ArrayLike) -> tuple[float, float] | None:
     """The Kantorovich-Rubinstein term and the hinge term of a loss of the HKR family, mean over samples.
 
     A loss is −KR and α times the hinge (`HKR`, `MulticlassHKR`), or the two weighted by 1 − α and α

@@ -15,7 +15,9 @@ import functools
 import math
 import os
 import warnings
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment, linprog
@@ -24,6 +26,7 @@ from scipy.spatial.distance import cdist
 from lipviz import _extras, _moved
 from lipviz.measure.fields import box_of, check_planar, grid_points, planar, predicted_outputs
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 _SMALLEST = 1e-13  # mass: less is rounding
 _UNKNOWNS = 120_000  # of a linear program: some ten seconds
@@ -83,7 +86,7 @@ class PotentialField:
 # --- the exact distance ---
 
 
-def wasserstein_distance(x, y, weights=None):
+def wasserstein_distance(x: ArrayLike, y: ArrayLike, weights: Sequence[ArrayLike | None] | None = None) -> Transport:
     """Wasserstein-1 distance between two clouds, exact, for the Euclidean distance between points.
 
     Computed by the network simplex of POT where that package is installed (2,000 points: a second). Without it, clouds
@@ -119,7 +122,14 @@ def wasserstein_distance(x, y, weights=None):
 # --- the potential of a network ---
 
 
-def potential_field(model, x, y, bounds=None, resolution=150, name=None):
+def potential_field(
+    model: keras.Model,
+    x: ArrayLike,
+    y: ArrayLike,
+    bounds: ArrayLike | None = None,
+    resolution: int = 150,
+    name: str | None = None,
+) -> PotentialField:
     """Evaluate a network on a grid of the plane, and its estimate of the distance between two clouds.
 
     Args:
@@ -217,7 +227,7 @@ def _program(costs, a, b):
 # --- clouds and masses ---
 
 
-def as_cloud(points, name):
+def as_cloud(points: ArrayLike, name: str) -> Array:
     """A cloud as float64 of shape (n, d); its name is that in the errors."""
     points = as_float64(points, f"The cloud {name}")
     if points.ndim < 1 or points.size == 0:

@@ -7,15 +7,19 @@ import signal
 import threading
 import time
 import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import keras
 
 from lipviz import normalizers as nm
 from lipviz.callbacks import ConfiguredCallback, check_flag
-from lipviz.monitor.displays import Files, Notebook, terminal
+from lipviz.measure import TrainingLog
+from lipviz.monitor.displays import Display, Files, Notebook, terminal
 from lipviz.monitor.progress import Progress
 from lipviz.monitor.record import Record
 from lipviz.rules.used import to_numpy
+from lipviz.types import ArrayLike
 
 MODES = ("auto", "notebook", "terminal", "files")
 _TICK = 0.25  # seconds between two words on the progress
@@ -55,7 +59,22 @@ class TrainingMonitor(ConfiguredCallback):
         ValueError: If an argument is out of range, or `x` and `y` are not equally many.
     """
 
-    def __init__(self, x=None, y=None, mode="auto", folder=None, every=1.0, samples=128, output=None, spectra=True):
+    # What the first call of `fit` makes.
+    _record: Record
+    _displays: list[Display]
+    _first_batch: tuple[int | None, float] | None
+
+    def __init__(
+        self,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        mode: Literal["auto", "notebook", "terminal", "files"] = "auto",
+        folder: str | os.PathLike[str] | None = None,
+        every: float = 1.0,
+        samples: int = 128,
+        output: ArrayLike | Literal["all"] | None = None,
+        spectra: bool = True,
+    ) -> None:
         super().__init__()
         if mode not in MODES:
             raise ValueError(f"`mode` must be one of {', '.join(map(repr, MODES))}. Received: mode={mode!r}")
@@ -71,12 +90,13 @@ class TrainingMonitor(ConfiguredCallback):
         self.output = output
         self.spectra = check_flag("spectra", spectra)
         self.overhead = 0.0
-        self._record = self._watched = self._displays = self._previous_handler = None
+        self._watched: keras.Model | None = None
+        self._previous_handler: Callable[..., Any] | None = None
         self._status = "finished"
 
     # --- what Keras calls ---
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         if self._status == "running":  # an earlier `fit` failed
             self._close("interrupted")
         with self._working():
@@ -94,10 +114,10 @@ class TrainingMonitor(ConfiguredCallback):
             self._watch_the_end()
             self._tell("begin", self._progress())
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._epoch, self._batch = epoch + 1, 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         now = time.perf_counter()
         loss = (logs or {}).get("loss")
         self._record.batch(batch + 1 - self._batch, None if loss is None else float(loss))
@@ -111,7 +131,7 @@ class TrainingMonitor(ConfiguredCallback):
                 self._tell("tick", self._progress())
                 self._draw_if_due(now)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         with self._working():
             self._steps = self._batch or self._steps
             seconds = self._before + time.perf_counter() - self._began - (self.overhead - self._own)
@@ -119,16 +139,16 @@ class TrainingMonitor(ConfiguredCallback):
             self._tell("epoch", self.log, self._progress())
             self._draw_if_due(time.perf_counter())
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         with self._working():
             self._close("finished")
 
     # --- what there is to see ---
 
     @property
-    def log(self):
+    def log(self) -> TrainingLog | None:
         """`lipviz.measure.TrainingLog` of what there is so far; None before training."""
-        return None if self._record is None else self._record.log(self._status, self._steps)
+        return None if self._watched is None else self._record.log(self._status, self._steps)
 
     def _progress(self):
         now = time.perf_counter()
@@ -170,8 +190,12 @@ class TrainingMonitor(ConfiguredCallback):
         mode = self.mode
         if mode == "auto":
             mode = "notebook" if _in_notebook() else "files" if self.folder is not None else "terminal"
-        shown = {"notebook": lambda: [Notebook()], "terminal": lambda: [terminal()], "files": list}[mode]()
-        return shown + ([Files(self.folder)] if self.folder is not None else [])
+        shown: list[Display] = []
+        if mode != "files":
+            shown.append(Notebook() if mode == "notebook" else terminal())
+        if self.folder is not None:
+            shown.append(Files(self.folder))
+        return shown
 
     # --- the end, whatever it is ---
 
@@ -223,7 +247,7 @@ class TrainingMonitor(ConfiguredCallback):
     def _interrupted(self, number, frame):
         """Handle Ctrl-C as before; where that ends training, draw first."""
         try:
-            self._previous_handler(number, frame)
+            (self._previous_handler or signal.default_int_handler)(number, frame)
         except BaseException:
             if not self._is_busy:  # else the exception passes through `_working`
                 self._close("interrupted")
@@ -232,7 +256,7 @@ class TrainingMonitor(ConfiguredCallback):
     def _failed(self, *_):
         self._close("interrupted")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         sample = {name: None if value is None else value.tolist() for name, value in (("x", self.x), ("y", self.y))}
         names = ("mode", "folder", "every", "samples", "output", "spectra")
         return {**sample, **{name: getattr(self, name) for name in names}}

@@ -5,14 +5,19 @@ import dataclasses
 import html
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lipviz import _moved
+from lipviz.measure import TrainingLog
+from lipviz.monitor.progress import Progress
 from lipviz.plots import LiveFigure, alt_text
 from lipviz.plots.style import new_figure, number
 from lipviz.plots.training import plot_training_log, training_figure, training_panels
+from lipviz.types import Array, ArrayLike
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel, as in the explorers
 _FLOW = "flex:1 1 380px;min-width:0;max-width:min(460px,100%);"  # panels side by side, as many as a page has room for
@@ -23,19 +28,19 @@ _SPARKLINE_LENGTH = 24  # characters of a line of blocks
 class Display:
     """A place that shows nothing; base of the others."""
 
-    def begin(self, progress):
+    def begin(self, progress: Progress) -> None:
         """A call of `fit` begins."""
 
-    def tick(self, progress):
+    def tick(self, progress: Progress) -> None:
         """A few batches more are done: several times a second."""
 
-    def epoch(self, log, progress):
+    def epoch(self, log: TrainingLog, progress: Progress) -> None:
         """An epoch has ended."""
 
-    def draw(self, log, progress):
+    def draw(self, log: TrainingLog, progress: Progress) -> None:
         """Draw the whole log anew: as often as the time that it takes allows."""
 
-    def end(self, log, progress):
+    def end(self, log: TrainingLog, progress: Progress) -> None:
         """Training has ended or was interrupted: draw for the last time."""
         self.draw(log, progress)
         self.tick(progress)
@@ -48,11 +53,13 @@ class KeptFigure:
         make: Function from a number of panels to a figure.
     """
 
-    def __init__(self, make):
-        self._make = make
-        self.figure, self._panels = None, ()
+    figure: Any  # of matplotlib, from the first drawing on
 
-    def draw(self, log):
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self._make = make
+        self._panels: tuple = ()
+
+    def draw(self, log: TrainingLog) -> bool:
         """Draw a log; returns whether the figure is a new one."""
         panels = training_panels(log)
         is_new = panels != self._panels
@@ -70,21 +77,23 @@ class Notebook(Display):
 
     def __init__(self):
         self._kept = KeptFigure(lambda panels: new_figure(panels, dpi=round(_SHARPNESS * 100)))
-        self._live = self._bar = self._picture = None
+        self._live: LiveFigure | None = None
+        self._bar: Any = None  # a handle of IPython, as the picture
+        self._picture: Any = None
 
-    def begin(self, progress):
+    def begin(self, progress: Progress) -> None:
         from IPython.display import display
 
         self._bar = display(_Shown(_bar_html(progress), str(progress)), display_id=True)
         self._picture = None
 
-    def tick(self, progress):
+    def tick(self, progress: Progress) -> None:
         self._bar.update(_Shown(_bar_html(progress), str(progress)))
 
-    def draw(self, log, progress):
+    def draw(self, log: TrainingLog, progress: Progress) -> None:
         from IPython.display import display
 
-        if self._kept.draw(log):
+        if self._kept.draw(log) or self._live is None:
             self._live = LiveFigure(self._kept.figure)
         words = alt_text(log)
         first, *others = self._live.panels(words)
@@ -127,7 +136,7 @@ def _bar_html(progress):
 # --- terminal ---
 
 
-def terminal():
+def terminal() -> Display:
     """A table that is updated in place where rich is installed and writes to a terminal; else a line per epoch."""
     try:
         from rich.console import Console
@@ -143,16 +152,16 @@ class Lines(Display):
     def __init__(self):
         self._said = ()
 
-    def begin(self, progress):
+    def begin(self, progress: Progress) -> None:
         self._said = ()
 
-    def epoch(self, log, progress):
+    def epoch(self, log: TrainingLog, progress: Progress) -> None:
         values = "  ".join(f"{name} {number(values[-1])}" for name, values in summary(log) if np.isfinite(values[-1:]))
         left = "" if progress.seconds_left is None else f"  ({str(progress).rsplit(', ', 1)[-1]})"
         print(f"epoch {progress.epoch}/{progress.epochs}  {values}{left}")
         self._say(progress)
 
-    def end(self, log, progress):
+    def end(self, log: TrainingLog, progress: Progress) -> None:
         print(progress)
         self._say(progress)
 
@@ -169,11 +178,13 @@ class RichTerminal(Display):
         console: `rich.console.Console`.
     """
 
-    def __init__(self, console):
-        self._console = console
-        self._live = self._rows = None
+    _live: Any  # `rich.live.Live` of the present call of `fit`
 
-    def begin(self, progress):
+    def __init__(self, console: Any) -> None:
+        self._console = console
+        self._rows: list[tuple[str, Array]] = []
+
+    def begin(self, progress: Progress) -> None:
         from rich.live import Live
 
         # Drawn when told to, by no thread; what others print goes where it always went.
@@ -182,7 +193,7 @@ class RichTerminal(Display):
         self._rows = []
         self.tick(progress)
 
-    def tick(self, progress):
+    def tick(self, progress: Progress) -> None:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -194,16 +205,16 @@ class RichTerminal(Display):
             table.add_row(name, sparkline(values), number(values[-1]) if len(values) else "")
         self._live.update(Group(line, table, *progress.remarks), refresh=True)
 
-    def draw(self, log, progress):
+    def draw(self, log: TrainingLog, progress: Progress) -> None:
         self._rows = summary(log)
         self.tick(progress)
 
-    def end(self, log, progress):
+    def end(self, log: TrainingLog, progress: Progress) -> None:
         self.draw(log, progress)
         self._live.stop()
 
 
-def summary(log):
+def summary(log: TrainingLog) -> list[tuple[str, Array]]:
     """The numbers of a log that fit into a terminal: (name, values per epoch) pairs."""
     rows = list(log.metrics.items())
     rows += [(name, values) for name, values in (("KR", log.kr), ("hinge", log.hinge)) if values is not None]
@@ -215,7 +226,7 @@ def summary(log):
     return rows
 
 
-def sparkline(values, most=_SPARKLINE_LENGTH):
+def sparkline(values: ArrayLike, most: int = _SPARKLINE_LENGTH) -> str:
     """The last values as a line of blocks, from the smallest to the largest of them; × where one is not finite."""
     values = np.asarray(values, float)[-most:]
     finite = values[np.isfinite(values)]
@@ -237,15 +248,15 @@ class Files(Display):
         folder: Path; made where it does not exist.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._kept = KeptFigure(training_figure)
-        self._columns = None
+        self._columns: list[str] | None = None
 
-    def begin(self, progress):
+    def begin(self, progress: Progress) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def epoch(self, log, progress):
+    def epoch(self, log: TrainingLog, progress: Progress) -> None:
         columns, rows = log.table()
         path = self.folder / "training.csv"
         if columns != self._columns or not path.exists():
@@ -255,7 +266,7 @@ class Files(Display):
         with path.open("a", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerow(rows[-1])
 
-    def draw(self, log, progress):
+    def draw(self, log: TrainingLog, progress: Progress) -> None:
         self._kept.draw(log)
         points = zip(log.batches.tolist(), log.batch_losses.tolist(), strict=True)
         path = self.folder / "training_batches.csv"

@@ -28,7 +28,7 @@ class Progress:
     remarks: tuple[str, ...] = ()
 
     @property
-    def share(self):
+    def share(self) -> float:
         """Share of the batches of all epochs that is done, in [0, 1]."""
         if self.status == "finished":
             return 1.0
@@ -46,7 +46,7 @@ class Progress:
         return f"{where[0].upper()}{where[1:]}, {batch}, {duration(self.seconds)} so far{left}"
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """A time as text: 0:07, 12:30 or 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

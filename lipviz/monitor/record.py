@@ -2,14 +2,17 @@
 
 import contextlib
 import random
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
-from lipviz.measure import GradientMeter, gradient_history
+from lipviz.measure import GradientMeter, GradientNorms, gradient_history
 from lipviz.measure.training_log import TrainingLog, hkr_terms, lipschitz_factors, used_extremes
 from lipviz.rules.used import to_numpy
+from lipviz.types import Array, ArrayLike
 
 _MOST_BATCHES = 1024  # points of the loss within epochs; beyond, every other one is dropped
 
@@ -25,32 +28,49 @@ class Record:
         spectra: Whether to decompose the kernels.
     """
 
-    def __init__(self, model, x, y, output, spectra):
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Array | None,
+        y: Array | None,
+        output: ArrayLike | Literal["all"] | None,
+        spectra: bool,
+    ) -> None:
         self.name = model.name
         self.x, self.y, self.output, self.with_spectra = x, y, output, spectra
         self.batches = 0
-        self.starts, self.notes = [], []
-        self.not_finite = {}
-        self._seconds, self._steps, self._logs, self._terms, self._norms, self._norm_epochs = [], [], [], [], [], []
-        self._spectra, self._factors = [], {}
-        self._points, self._losses, self._stride = [], [], 1
-        self._meter, self._measures_gradients, self._measures_terms = None, x is not None, x is not None
+        self.starts: list[int] = []
+        self.notes: list[str] = []
+        self.not_finite: dict[str, int] = {}
+        self._seconds: list[float] = []
+        self._steps: list[int] = []
+        self._logs: list[dict[str, float]] = []
+        self._terms: list[tuple[int, float, float]] = []  # epoch, KR, hinge
+        self._norms: list[GradientNorms] = []
+        self._norm_epochs: list[int] = []
+        self._spectra: list[tuple[int, dict[str, tuple[float, float]]]] = []
+        self._factors: dict[str, float] = {}
+        self._points: list[int] = []
+        self._losses: list[float] = []
+        self._stride = 1
+        self._meter: GradientMeter | None = None
+        self._measures_gradients, self._measures_terms = True, x is not None
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """Number of epochs so far."""
         return len(self._logs)
 
     @property
-    def last(self):
+    def last(self) -> dict[str, float]:
         """What Keras reported of the last epoch, by name."""
         return self._logs[-1] if self._logs else {}
 
-    def begin(self):
+    def begin(self) -> None:
         """A call of `fit` begins."""
         self.starts.append(self.epochs)
 
-    def batch(self, count, loss):
+    def batch(self, count: int, loss: float | None) -> None:
         """`count` batches more are done; the mean of the loss over the epoch so far, or None."""
         self.batches += count
         if loss is None or self.batches % self._stride:
@@ -62,7 +82,7 @@ class Record:
             self._stride *= 2
             self._points, self._losses = self._points[1::2], self._losses[1::2]
 
-    def epoch(self, model, logs, seconds):
+    def epoch(self, model: keras.Model, logs: Mapping[str, Any], seconds: float) -> None:
         """An epoch has ended: write down what Keras reports, and measure."""
         self._seconds.append(seconds)
         self._steps.append(self.batches)
@@ -100,7 +120,7 @@ class Record:
             self.notes.append(f"The terms of the loss are left out: {error}")
 
     def _measure_gradients(self, model):
-        if not self._measures_gradients:
+        if self.x is None or not self._measures_gradients:
             return
         try:
             if self._meter is None:
@@ -124,7 +144,7 @@ class Record:
 
     # --- the log ---
 
-    def log(self, status, steps_per_epoch):
+    def log(self, status: str, steps_per_epoch: int | None) -> TrainingLog:
         """The `TrainingLog` of what was written down so far."""
         # Keras has them in the order of the alphabet.
         names = sorted(dict.fromkeys(name for logs in self._logs for name in logs), key=_ends_without_loss)

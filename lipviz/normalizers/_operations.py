@@ -2,6 +2,7 @@
 
 import contextlib
 import types
+from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -19,13 +20,17 @@ class _Operations:
 ops = _Operations()
 
 
-@contextlib.contextmanager
-def in_numpy():
+def in_numpy() -> AbstractContextManager[None]:
     """Within this context, iterations and bounds take NumPy arrays and return such.
 
     For single matrices that somebody waits for: a backend that runs operation by operation spends a tenth of a
     millisecond on each, twenty times what NumPy does. Nothing is differentiated; only what stands below is there.
     """
+    return _in_numpy()
+
+
+@contextlib.contextmanager
+def _in_numpy():
     with within(in_numpy=True), np.errstate(all="ignore"):  # as silent about NaN as the backends
         yield
 

@@ -1,10 +1,15 @@
 """What `keras.ops` has no word for: gradients on demand, and functions that stay one operation of a graph."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
+from lipviz.types import Tensor
 
-def with_gradient_of(function, x, value):
+
+def with_gradient_of(function: Callable[[Tensor], Tensor], x: Tensor, value: Tensor) -> Tensor:
     """Return a value that was found without a function, and differentiates as the function does.
 
     Forward this costs nothing. Where a gradient is asked for, the function is run and differentiated then.
@@ -47,7 +52,7 @@ def _by_jax(function, x, upstream):
     return jax.vjp(function, x)[1](upstream)[0]
 
 
-def builds_graph():
+def builds_graph() -> bool:
     """Whether TensorFlow traces what is called now."""
     if keras.backend.backend() != "tensorflow":
         return False
@@ -56,7 +61,7 @@ def builds_graph():
     return not tf.executing_eagerly()
 
 
-def as_one_call(function):
+def as_one_call(function: Callable[..., Any]) -> Callable[..., Any]:
     """Keep a function of tensors together, as one operation in the graphs of TensorFlow that call it.
 
     In a branch that is not taken, TensorFlow passes by each operation, one by one. A few hundred of them take longer
@@ -71,7 +76,7 @@ def as_one_call(function):
     return _function(function, {"_noinline": True})
 
 
-def as_one_trace(function):
+def as_one_trace(function: Callable[..., Any]) -> Callable[..., Any]:
     """Trace a function of tensors once, and its gradient, for all graphs of TensorFlow that call it.
 
     The runtime sees the operations of the function, as if each call had been traced.

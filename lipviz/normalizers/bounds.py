@@ -1,6 +1,7 @@
 """Upper bounds of the largest singular value, and the margins and scales that keep rounding harmless."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from keras.backend import standardize_dtype
@@ -8,15 +9,16 @@ from keras.backend import standardize_dtype
 from lipviz import _moved
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.iterations import frobenius_norm
+from lipviz.types import DType, Tensor
 
 
-def floating(x):
+def floating(x: Tensor) -> Tensor:
     """Return `x` as a tensor in float64 where it has that dtype, else in float32."""
     x = ops.convert_to_tensor(x)
     return x if standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
 
 
-def rounding_margin(shape, dtype):
+def rounding_margin(shape: Iterable[int], dtype: DType) -> float:
     """Relative margin that covers the rounding of a matrix product of this shape.
 
     Rounding errors of a product of length n grow like √n; measured spectra stay several times below this.
@@ -31,7 +33,7 @@ def rounding_margin(shape, dtype):
     return (8 + math.sqrt(max(shape))) * float(np.finfo(dtype).eps)
 
 
-def unit_scaled(w, axis=None):
+def unit_scaled(w: Tensor, axis: int | None = None) -> tuple[Tensor, Tensor]:
     """Divide by the largest magnitude along `axis`, so that no product over- or underflows.
 
     What is zero or denormal keeps its scale. The factor carries no gradient: its users are scale-invariant.
@@ -45,12 +47,12 @@ def unit_scaled(w, axis=None):
     return w / factor, factor
 
 
-def unit(x):
+def unit(x: Tensor) -> Tensor:
     """x/‖x‖; zero stays zero."""
     return x * ops.rsqrt(ops.sum(ops.square(x)) + 1e-30)
 
 
-def start_vector(gram, v):
+def start_vector(gram: Tensor, v: Tensor) -> Tensor:
     """The unit vector of `v`, or a coordinate where `v` is zero or in the null space, which no iteration can leave."""
     v = unit(v)
     # The longest column's coordinate is in the null space of no Gram matrix but zero.
@@ -58,7 +60,7 @@ def start_vector(gram, v):
     return ops.where(ops.sum(ops.square(ops.matmul(v, gram))) > 1e-12, v, coordinate)
 
 
-def schatten_bound(gram, squarings):
+def schatten_bound(gram: Tensor, squarings: int) -> Tensor:
     """Bound the largest eigenvalue of a symmetric positive semi-definite matrix from above.
 
     Repeated squaring (Gram iteration, Delattre et al. 2023): with q = 2^squarings,
@@ -88,7 +90,7 @@ def schatten_bound(gram, squarings):
     return bound
 
 
-def deflated_bound(gram, v, squarings):
+def deflated_bound(gram: Tensor, v: Tensor, squarings: int) -> tuple[Tensor, Tensor]:
     """Bound λ1 of a symmetric positive semi-definite matrix, tight where `v` is its first eigenvector.
 
     Split the space into v and its complement: A = [[θ, rᵀ], [r, B]], hence λ1(A) ≤ λ1([[θ, ‖r‖], [‖r‖, β]])
@@ -113,7 +115,7 @@ def deflated_bound(gram, v, squarings):
     return (theta + beta) / 2 + ops.sqrt(half * half + ops.sum(rest * rest) + 1e-30), theta
 
 
-def bound_squarings(eps_bjorck, beta, maxiter_bjorck):
+def bound_squarings(eps_bjorck: float | None, beta: float | None, maxiter_bjorck: int) -> int:
     """Squarings spent on the bound of σ1: Björck repairs a loose one in an iteration or two.
 
     Without Björck the bound alone decides how tight the result is.

@@ -2,8 +2,11 @@
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
+
+from lipviz.types import DType, Tensor
 
 DEFAULT_BETA_BJORCK = 0.5
 DEFAULT_EPS_SPECTRAL = 1e-3
@@ -23,10 +26,11 @@ _FACTORS = {
 }
 
 
-def as_number(value):
+def as_number(value: Any) -> float:
     """Return a real number as a float, and NaN for anything else: a bool, a string, an array, a complex number."""
     kinds = (bool, np.bool_, str, bytes, complex, np.complexfloating)
-    if isinstance(value, kinds) or not np.isscalar(value):
+    is_real = np.isscalar(value) and not isinstance(value, kinds)
+    if not is_real:
         return math.nan
     try:
         return float(value)
@@ -36,7 +40,7 @@ def as_number(value):
         return math.nan
 
 
-def check_positive(name, value):
+def check_positive(name: str, value: Any) -> float:
     """Return `value` as a float if it is a positive, finite number, else raise ValueError."""
     number = as_number(value)
     if not 0 < number < math.inf:
@@ -44,7 +48,7 @@ def check_positive(name, value):
     return number
 
 
-def check_factor(name, value, *dtypes):
+def check_factor(name: str, value: Any, *dtypes: DType) -> float:
     """Return `value` as a float if it is a positive number that dtypes can multiply by, else raise ValueError.
 
     Args:
@@ -63,7 +67,7 @@ def check_factor(name, value, *dtypes):
     return number
 
 
-def check_seed(name, value, most=math.inf):
+def check_seed(name: str, value: Any, most: float = math.inf) -> int | None:
     """Return `value` as an int if it can seed a generator, a whole number from 0 to `most`; else raise ValueError.
 
     None is returned as it is: it asks for a new draw every time.
@@ -75,14 +79,14 @@ def check_seed(name, value, most=math.inf):
     return int(value)
 
 
-def check_count(name, value):
+def check_count(name: str, value: Any) -> int:
     """Return `value` as an int if it is a whole number of at least 0, else raise ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0. Received: {name}={value!r}")
     return int(value)
 
 
-def check_beta(value):
+def check_beta(value: Any) -> float | None:
     """Return β as a float if it lies in ]0, 0.5] (or None, which skips Björck), else raise ValueError.
 
     Beyond 0.5 the map s → (1+β)s − βs³ rises above 1 inside [0, 1] and iterates are no longer 1-Lipschitz.
@@ -95,14 +99,16 @@ def check_beta(value):
     return number
 
 
-def check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck):
+def check_orthogonalization(
+    eps_spectral: Any, eps_bjorck: Any, beta_bjorck: Any
+) -> tuple[float, float | None, float | None]:
     """Return the two tolerances and β as floats, None where Björck is skipped; else raise ValueError."""
     eps_spectral = check_positive("eps_spectral", eps_spectral)
     eps_bjorck = None if eps_bjorck is None else check_positive("eps_bjorck", eps_bjorck)
     return eps_spectral, eps_bjorck, check_beta(beta_bjorck)
 
 
-def check_matrix(name, value):
+def check_matrix(name: str, value: Tensor) -> None:
     """Raise ValueError unless `value` has two axes and an entry."""
     shape = tuple(value.shape)
     if len(shape) != 2 or 0 in shape:

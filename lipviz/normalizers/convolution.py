@@ -1,5 +1,7 @@
 """A convolution and its adjoint as functions, and the power iteration on them."""
 
+from collections.abc import Callable
+
 import numpy as np
 from keras import ops
 
@@ -10,9 +12,16 @@ from lipviz.normalizers.checks import (
     check_positive,
 )
 from lipviz.normalizers.iterations import held, l2_normalize, power_iteration
+from lipviz.types import Tensor
 
 
-def get_conv_operators(kernel, u_shape, stride=1.0, conv_first=True, pad_func=None):
+def get_conv_operators(
+    kernel: Tensor,
+    u_shape: tuple[int, int, int, int],
+    stride: float = 1.0,
+    conv_first: bool = True,
+    pad_func: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """Build a 2-D convolution and its adjoint as functions, channels last.
 
     Args:
@@ -82,14 +91,14 @@ def _adjoint_of_padding(pad_func, shape):
 
 
 def spectral_normalization_conv(
-    kernel,
-    u,
-    stride=1.0,
-    conv_first=True,
-    pad_func=None,
-    eps=DEFAULT_EPS_SPECTRAL,
-    maxiter=DEFAULT_MAXITER_SPECTRAL,
-):
+    kernel: Tensor,
+    u: Tensor,
+    stride: float = 1.0,
+    conv_first: bool = True,
+    pad_func: Callable[[Tensor], Tensor] | None = None,
+    eps: float = DEFAULT_EPS_SPECTRAL,
+    maxiter: int = DEFAULT_MAXITER_SPECTRAL,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Divide a convolution's kernel by an estimate of the norm of the whole convolution, by power iteration.
 
     Like `spectral_normalization` it estimates from below, and for images of the size of `u` only.

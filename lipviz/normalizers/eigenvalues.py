@@ -6,6 +6,7 @@ of p (Daleckii and Krein 1965; Higham 2008, Functions of Matrices, theorem 3.11)
 """
 
 import math
+from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from keras.backend import standardize_dtype
 
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.settings import present, within
+from lipviz.types import Tensor
 
 # Rounding errors of A grow with the square of what p multiplies small singular values by. Up to here a step on W
 # itself repairs them.
@@ -21,7 +23,7 @@ _LARGEST_GAIN = {"float32": 500.0, "float64": 1e6}
 _SMALL = 1e-3
 
 
-def without_eigenvalues():
+def without_eigenvalues() -> AbstractContextManager[None]:
     """Within this context, Björck's iteration is run by products with the kernel, as for GPUs.
 
     XLA's own algorithm for eigenvalues takes much longer than the products that it would save.
@@ -29,7 +31,7 @@ def without_eigenvalues():
     return within(by_eigenvalues=False)
 
 
-def decomposing_pays():
+def decomposing_pays() -> bool:
     """Whether eigenvalues are faster than products: on a CPU, with LAPACK or Eigen behind `keras.ops.eigh`."""
     return (
         present().by_eigenvalues
@@ -38,7 +40,7 @@ def decomposing_pays():
     )
 
 
-def bjorck_by_eigenvalues(tall, eps, maxiter):
+def bjorck_by_eigenvalues(tall: Tensor, eps: float, maxiter: int) -> tuple[Tensor, Tensor, Tensor]:
     """Divide a matrix by its largest singular value, and run Björck's iteration on it, with β = 0.5.
 
     The last step is one on the matrix itself. It maps [0, √3] into [0, 1]: whatever rounding did before, within those
@@ -85,7 +87,7 @@ class _Spectrum:
         before: The same factors without the last step.
     """
 
-    def __init__(self, w, eps, maxiter, is_scaled):
+    def __init__(self, w: Tensor, eps: float, maxiter: int, is_scaled: bool) -> None:
         self.dtype = standardize_dtype(w.dtype)
         self._decompose(w)
         top = ops.max(self.values)
@@ -137,7 +139,7 @@ class _Spectrum:
         grown = ops.cumprod(ops.concatenate([one[:1], steps[:-1] * (steps[:-1] - states[:-1])]), axis=0)
         self.slopes = -0.5 * self.factors * ops.sum(ops.where(count <= last, grown / steps, 0 * one), axis=0)
 
-    def result(self):
+    def result(self) -> Tensor:
         """W after all steps, the last of them by products."""
         transposed = ops.transpose(self.vectors)
         w = ops.matmul(self.columns * (self.before * ops.rsqrt(self.divisor)), transposed)
@@ -147,7 +149,7 @@ class _Spectrum:
         shrink = 1 / ops.maximum((1 + ops.sqrt(ops.sum(ops.square(error)))) / 2.5, 1.0)
         return ops.sqrt(shrink) * (1.5 * w - ops.matmul(w, gram * (0.5 * shrink)))
 
-    def gradient(self, upstream):
+    def gradient(self, upstream: Tensor) -> Tensor:
         """Of <upstream, W p(WᵀW)>, the divisor and the number of iterations held constant."""
         v, transposed, scale = self.vectors, ops.transpose(self.vectors), ops.rsqrt(self.divisor)
         inner = ops.matmul(ops.matmul(ops.transpose(self.columns), upstream), v)

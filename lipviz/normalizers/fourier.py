@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from keras import ops
@@ -30,6 +31,7 @@ from lipviz.normalizers.bounds import rounding_margin
 from lipviz.normalizers.gram import GramIteration
 from lipviz.normalizers.iterations import as_matrix
 from lipviz.normalizers.patches import image_size, patch_coverage, patches_along
+from lipviz.types import Array, ArrayLike, Tensor
 
 _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
@@ -63,7 +65,7 @@ class Axis:
     size: int = 0
 
 
-def polyphase(taps, stride, dilation, size=None, count=0, before=0):
+def polyphase(taps: int, stride: int, dilation: int, size: int | None = None, count: int = 0, before: int = 0) -> Axis:
     """The polyphase form of an axis; `size` None leaves the circulant's open."""
     reach = np.arange(taps) * dilation
     values, phases = np.unique(reach % stride, return_inverse=True)
@@ -83,7 +85,7 @@ def polyphase(taps, stride, dilation, size=None, count=0, before=0):
 # --- in float64 ---
 
 
-def halved(grids, twists):
+def halved(grids: Sequence[Array], twists: Sequence[float]) -> list[Array]:
     """Frequencies of the first axis whose conjugates are all others: ω and −ω have the same σ, for a real kernel."""
     if not grids:
         return []
@@ -91,7 +93,9 @@ def halved(grids, twists):
     return [grids[0][: n // 2 + 1 if twists[0] == 0 else (n + 1) // 2], *grids[1:]]
 
 
-def largest_symbol(kernel, axes, grids, needed, ceiling=math.inf):
+def largest_symbol(
+    kernel: Array, axes: Sequence[Axis], grids: Sequence[Array], needed: Sequence[Array], ceiling: float = math.inf
+) -> tuple[float, tuple[float, ...] | None]:
     """Upper bound of max σ(K̂(ω)) over a grid.
 
     Args:
@@ -104,35 +108,36 @@ def largest_symbol(kernel, axes, grids, needed, ceiling=math.inf):
     Returns:
         The tuple (bound, frequency where it was found), the second None where nothing was.
     """
-    largest, place = -1.0, None
+    largest = -1.0
+    place: tuple[float, ...] | None = None
     rounding = 4 * (sum(kernel.shape[-2:]) + 8 * math.prod(kernel.shape[:-2])) * _EPS
     for first, symbols in symbols_on(kernel, axes, needed):
         rows, columns = symbols.shape[-2:]
         adjoint = symbols.conj().transpose(0, 2, 1)
         grams = adjoint @ symbols if rows >= columns else symbols @ adjoint
-        value, index = largest_eigenvalue(grams, largest)
+        value, number = largest_eigenvalue(grams, largest)
         if value > largest:
             largest = value
-            index = np.unravel_index(first + index, [len(grid) for grid in needed]) if needed else ()
+            index = np.unravel_index(first + number, [len(grid) for grid in needed]) if needed else ()
             place = tuple(grid[i] for grid, i in zip(needed, index, strict=True))
         if math.sqrt(largest) * (1 + rounding) >= ceiling:
             return math.inf, None
     return math.sqrt(max(largest, 0.0)) * (1 + rounding), place
 
 
-def enlarged(axes, counts):
+def enlarged(axes: Sequence[Axis], counts: Sequence[int]) -> list[Axis]:
     """The axes with somewhat larger circulants, on which a section is closer."""
     sizes = [count + int(axis.shifts.max()) for axis, count in zip(axes, counts, strict=True)]
     return [dataclasses.replace(axis, size=max(axis.size, n)) for axis, n in zip(axes, sizes, strict=True)]
 
 
-def twisted(axes):
+def twisted(axes: Sequence[Axis]) -> list[Array]:
     """Frequencies of each axis for φ = π, of the first one half."""
     full = [(2 * np.pi * np.arange(axis.size) + np.pi) / axis.size for axis in axes]
     return halved(full, (math.pi,) * len(axes))
 
 
-def features_of(axes, grids, counts):
+def features_of(axes: Sequence[Axis], grids: Sequence[Array], counts: Sequence[int]) -> Array:
     """The section's matrix is FᵀDF, with σ² of each frequency twice on the diagonal of D.
 
     Returns:
@@ -147,7 +152,7 @@ def features_of(axes, grids, counts):
     return np.stack([wave.real, wave.imag])
 
 
-def section_norm(kernel, axes, grids, features):
+def section_norm(kernel: Array, axes: Sequence[Axis], grids: Sequence[Array], features: Array) -> float:
     """The bound √λ1 of the section's matrix.
 
     Args:
@@ -165,7 +170,7 @@ def section_norm(kernel, axes, grids, features):
     return float(np.linalg.norm(weighted, 2)) * (1 + rounding)
 
 
-def symbols_on(kernel, axes, grids):
+def symbols_on(kernel: Array, axes: Sequence[Axis], grids: Sequence[Array]) -> Iterator[tuple[int, Array]]:
     """Yields K̂(ω) = Σ exp(iω·shift) K[tap], of shape (frequencies, phases · in, out), with the first one's number."""
     if not axes:
         yield 0, kernel[None]
@@ -187,7 +192,7 @@ def symbols_on(kernel, axes, grids):
         yield start * others, product.reshape(-1, rows, filters)
 
 
-def largest_eigenvalue(grams, floor):
+def largest_eigenvalue(grams: Array, floor: float) -> tuple[float, int]:
     """The largest eigenvalue of many positive semi-definite matrices, or a bound of it, and its index.
 
     Repeated squaring bounds each one's λ1 on both sides, ‖Aᵍ‖²/tr(Aᵍ) ≤ λ1ᵍ ≤ ‖Aᵍ‖ (Frobenius norms; the upper side is
@@ -272,14 +277,14 @@ class FourierBound:
     transposed: bool = False
 
     @functools.cached_property
-    def axes(self):
+    def axes(self) -> list[Axis]:
         """The `Axis` of each. A section is closer on a somewhat larger circulant."""
         geometry = zip(self.sizes, self.kernel_size, self.strides, strict=True)
         axes = [_axis_up_to(*values, self.padding, self.transposed) for values in geometry]
         return enlarged(axes, self.counts) if self.is_section else axes
 
     @functools.cached_property
-    def counts(self):
+    def counts(self) -> tuple[int, ...]:
         """Outputs of the convolution along each axis, of a transposed one its inputs."""
         if self.transposed:
             return self.sizes
@@ -287,23 +292,23 @@ class FourierBound:
         return tuple(max(patches_along(n, k, s, self.padding)[0], 1) for n, k, s in axes)
 
     @functools.cached_property
-    def is_section(self):
+    def is_section(self) -> bool:
         """Whether the outputs are few enough for the section's matrix."""
         return math.prod(self.counts) <= _SECTION_SITES
 
     @functools.cached_property
-    def features(self):
+    def features(self) -> Array:
         """Those of the section's matrix, see `features_of`."""
         return features_of(self.axes, self.grids[0], self.counts)
 
     @functools.cached_property
-    def coverage(self):
+    def coverage(self) -> float:
         """Norm of the convolution over that of the kernel's matrix, at the most: √(patches that share an entry)."""
         axes = zip(self.sizes, self.kernel_size, self.strides, strict=True)
         return math.sqrt(math.prod(patch_coverage(*axis, self.padding, self.transposed) for axis in axes))
 
     @functools.cached_property
-    def grids(self):
+    def grids(self) -> list[list[Array]]:
         """For each choice of φ, the frequencies of each axis that have to be looked at: a list of lists of arrays."""
         if self.is_section:  # which φ hardly matters then
             return [twisted(self.axes)]
@@ -316,7 +321,7 @@ class FourierBound:
         return grids
 
     @functools.cached_property
-    def waves(self):
+    def waves(self) -> Array:
         """Cosine and sine of ω·shift for every frequency, at the phase that a tap reads.
 
         Returns:
@@ -336,7 +341,7 @@ class FourierBound:
             wave = np.einsum("frt,gsu->fgrstu", wave, own).reshape(shape)
         return np.stack([wave.real, wave.imag])
 
-    def unit(self, kernel):
+    def unit(self, kernel: Tensor) -> Tensor:
         """Divide a kernel by a bound of the norm of its convolution; zero stays zero.
 
         The gradient is that of σ(K̂(ω)) at the frequency where the bound was found, or of all σ(K̂(ω)) with the weights
@@ -356,7 +361,7 @@ class FourierBound:
         margin = 1 - 4 * rounding_margin(matrix, dtype)
         return kernel * (margin / ops.maximum(self.bound(kernel), least))
 
-    def bound(self, kernel):
+    def bound(self, kernel: Tensor) -> Tensor:
         """Bound the norm of the convolution of a kernel whose matrix has a norm of at most 1.
 
         Args:
@@ -412,7 +417,7 @@ class FourierBound:
             symbols = ops.swapaxes(symbols, -1, -2)
         return symbols[0], symbols[1]
 
-    def exact(self, kernel):
+    def exact(self, kernel: ArrayLike) -> float:
         """The same bound in float64 NumPy, of any kernel, and without what Gram iteration adds.
 
         Args:

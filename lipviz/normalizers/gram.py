@@ -4,6 +4,7 @@ Reference: Delattre et al. (2023), Efficient bound of Lipschitz constant for con
 """
 
 from lipviz.normalizers._operations import ops
+from lipviz.types import Tensor
 
 
 class GramIteration:
@@ -17,12 +18,12 @@ class GramIteration:
         imaginary: Their imaginary parts, antisymmetric, of the same shape; None for real matrices.
     """
 
-    def __init__(self, real, imaginary=None):
+    def __init__(self, real: Tensor, imaginary: Tensor = None) -> None:
         self._parts = (real,) if imaginary is None else (real, imaginary)
         self._norms = self._log_norms()
         self._logs, self._power = ops.zeros_like(self._norms), 1.0
 
-    def square(self, times=1):
+    def square(self, times: int = 1) -> None:
         """Square all matrices a number of times."""
         for _ in range(times):
             self._parts = _squared(*(part * ops.exp(-self._norms)[..., None, None] for part in self._parts))
@@ -30,22 +31,22 @@ class GramIteration:
             self._norms = self._log_norms()
 
     @property
-    def upper(self):
+    def upper(self) -> Tensor:
         """Logarithms of the upper bounds, of shape (...)."""
         return self._logs + self._power * self._norms
 
     @property
-    def lower(self):
+    def lower(self) -> Tensor:
         """Logarithms of the lower bounds, of shape (...), for matrices with a trace far above 1e-15."""
         traces = ops.sum(ops.diagonal(self._parts[0], axis1=-2, axis2=-1), axis=-1)
         return self.upper + self._power * (self._norms - ops.log(traces))
 
-    def keep(self, numbers):
+    def keep(self, numbers: Tensor) -> None:
         """Go on with these of the matrices of a stack only, given as an array of ints."""
         self._parts = tuple(ops.take(part, numbers, axis=0) for part in self._parts)
         self._logs, self._norms = (ops.take(value, numbers, axis=0) for value in (self._logs, self._norms))
 
-    def eigenvectors(self):
+    def eigenvectors(self) -> tuple[Tensor, ...]:
         """Unit vectors near the first eigenvectors: columns of a high power of a matrix, which is near λ1 v vᴴ.
 
         Returns:

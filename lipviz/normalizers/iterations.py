@@ -3,6 +3,8 @@
 A power iteration estimates σ1 from below, so that what is divided by its estimate may exceed 1.
 """
 
+from collections.abc import Callable, Sequence
+
 from keras import random as keras_random
 
 from lipviz.normalizers._operations import ops
@@ -18,9 +20,10 @@ from lipviz.normalizers.checks import (
     check_positive,
 )
 from lipviz.normalizers.settings import Settings, present
+from lipviz.types import Tensor
 
 
-def set_stop_grad_spectral(value):
+def set_stop_grad_spectral(value: bool) -> None:
     """Choose whether gradients flow through the vector of the power iteration.
 
     Args:
@@ -35,17 +38,17 @@ def set_stop_grad_spectral(value):
     Settings.holds_vector = value
 
 
-def held(vector):
+def held(vector: Tensor) -> Tensor:
     """The vector of a power iteration, constant for gradients unless `set_stop_grad_spectral` says otherwise."""
     return ops.stop_gradient(vector) if present().holds_vector else vector
 
 
-def frobenius_norm(x):
+def frobenius_norm(x: Tensor) -> Tensor:
     """Frobenius norm, with a finite gradient at zero (the offset is far below the rounding of float32)."""
     return ops.sqrt(ops.sum(ops.square(x)) + 1e-30)
 
 
-def l2_normalize(x, axis=None, epsilon=1e-12):
+def l2_normalize(x: Tensor, axis: int | Sequence[int] | None = None, epsilon: float = 1e-12) -> Tensor:
     """Divide `x` by max(‖x‖, √epsilon).
 
     Args:
@@ -59,7 +62,7 @@ def l2_normalize(x, axis=None, epsilon=1e-12):
     return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axis, keepdims=True), epsilon))
 
 
-def iterate(direction, state, step, eps, maxiter):
+def iterate(direction: Callable[[Tensor], Tensor], state: Tensor, step: Tensor, eps: float, maxiter: int) -> Tensor:
     """Repeat x ← x + step·direction(x) until the increment's norm is below eps, at most `maxiter` times.
 
     The count is static. From convergence on increments are multiplied by zero: the state, and the gradient through
@@ -74,14 +77,14 @@ def iterate(direction, state, step, eps, maxiter):
     return state
 
 
-def bjorck_direction(w):
+def bjorck_direction(w: Tensor) -> Tensor:
     """W − W Wᵀ W: where a step of Björck's iteration moves a matrix of shape (rows, columns), before the factor β."""
     if w.shape[0] < w.shape[1]:  # the smaller of the two Gram matrices
         return w - ops.matmul(ops.matmul(w, ops.transpose(w)), w)
     return w - ops.matmul(w, ops.matmul(ops.transpose(w), w))
 
 
-def bjorck_step(w, beta=DEFAULT_BETA_BJORCK):
+def bjorck_step(w: Tensor, beta: float = DEFAULT_BETA_BJORCK) -> Tensor:
     """One step of Björck's iteration, (1+β)W − β W Wᵀ W; every singular value s becomes (1+β)s − βs³.
 
     Args:
@@ -94,7 +97,9 @@ def bjorck_step(w, beta=DEFAULT_BETA_BJORCK):
     return w + beta * bjorck_direction(w)
 
 
-def bjorck_normalization(w, eps=DEFAULT_EPS_BJORCK, beta=DEFAULT_BETA_BJORCK, maxiter=DEFAULT_MAXITER_BJORCK):
+def bjorck_normalization(
+    w: Tensor, eps: float = DEFAULT_EPS_BJORCK, beta: float = DEFAULT_BETA_BJORCK, maxiter: int = DEFAULT_MAXITER_BJORCK
+) -> Tensor:
     """Push all singular values of a matrix towards 1 (Björck and Bowie 1971; Anil et al. 2019, eq. 3).
 
     Args:
@@ -120,12 +125,14 @@ def bjorck_normalization(w, eps=DEFAULT_EPS_BJORCK, beta=DEFAULT_BETA_BJORCK, ma
     return iterate(bjorck_direction, w, beta, eps, maxiter)
 
 
-def power_iteration(step, u, eps, maxiter):
+def power_iteration(step: Callable[[Tensor], Tensor], u: Tensor, eps: float, maxiter: int) -> Tensor:
     """Repeat u ← step(u) until it moves by less than eps, at most `maxiter` times."""
     return held(iterate(lambda x: step(x) - x, held(u), 1.0, eps, maxiter))
 
 
-def spectral_normalization(kernel, u, eps=DEFAULT_EPS_SPECTRAL, maxiter=DEFAULT_MAXITER_SPECTRAL):
+def spectral_normalization(
+    kernel: Tensor, u: Tensor | None, eps: float = DEFAULT_EPS_SPECTRAL, maxiter: int = DEFAULT_MAXITER_SPECTRAL
+) -> tuple[Tensor, Tensor, Tensor]:
     """Divide a matrix by an estimate of its largest singular value (Miyato et al. 2018, alg. 1).
 
     The estimate never exceeds σ1, so that the result may exceed 1 while the power iteration has not converged;
@@ -162,21 +169,21 @@ def spectral_normalization(kernel, u, eps=DEFAULT_EPS_SPECTRAL, maxiter=DEFAULT_
     return kernel / (sigma + eps), u, sigma
 
 
-def as_matrix(kernel):
+def as_matrix(kernel: Tensor) -> Tensor:
     """Reshape a kernel (..., out) to the matrix (product of the others, out)."""
     return ops.reshape(kernel, (-1, kernel.shape[-1]))
 
 
 def reshaped_kernel_orthogonalization(
-    kernel,
-    u,
-    adjustment_coef,
-    eps_spectral=DEFAULT_EPS_SPECTRAL,
-    eps_bjorck=DEFAULT_EPS_BJORCK,
-    beta=DEFAULT_BETA_BJORCK,
-    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
-    maxiter_bjorck=DEFAULT_MAXITER_BJORCK,
-):
+    kernel: Tensor,
+    u: Tensor | None,
+    adjustment_coef: float,
+    eps_spectral: float = DEFAULT_EPS_SPECTRAL,
+    eps_bjorck: float | None = DEFAULT_EPS_BJORCK,
+    beta: float | None = DEFAULT_BETA_BJORCK,
+    maxiter_spectral: int = DEFAULT_MAXITER_SPECTRAL,
+    maxiter_bjorck: int = DEFAULT_MAXITER_BJORCK,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Reshape a kernel to a matrix, normalize it, orthogonalize it (RKO; Serrurier et al. 2021, section 4).
 
     Args:

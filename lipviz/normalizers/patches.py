@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def patches_along(size, reach, stride, padding):
+def patches_along(size: int, reach: int, stride: int, padding: str) -> tuple[int, int]:
     """Count the patches along an axis.
 
     Args:
@@ -28,7 +28,7 @@ def patches_along(size, reach, stride, padding):
     raise ValueError(f"`padding` must be 'valid', 'same' or 'causal'. Received: {padding!r}")
 
 
-def image_size(size, kernel_size, stride, padding, transposed=False):
+def image_size(size: int, kernel_size: int, stride: int, padding: str, transposed: bool = False) -> int:
     """Length of the axis that patches are read from: of a transposed convolution its output's.
 
     Args:
@@ -46,7 +46,7 @@ def image_size(size, kernel_size, stride, padding, transposed=False):
     return size * stride + (max(kernel_size - stride, 0) if padding == "valid" else 0)
 
 
-def shared_patches(size, kernel_size, stride, padding, dilation=1):
+def shared_patches(size: int, kernel_size: int, stride: int, padding: str, dilation: int = 1) -> int:
     """Count how many patches of a convolution share one entry at the most, along an axis of this very length.
 
     Args:
@@ -64,7 +64,7 @@ def shared_patches(size, kernel_size, stride, padding, dilation=1):
     return int(np.bincount(entries[(entries >= 0) & (entries < size)], minlength=1).max())
 
 
-def patch_coverage(size, kernel_size, stride, padding, transposed=False):
+def patch_coverage(size: int | None, kernel_size: int, stride: int, padding: str, transposed: bool = False) -> int:
     """Count how many patches of a convolution share one entry of its input, along one axis, at the most.
 
     Args:

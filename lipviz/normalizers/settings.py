@@ -3,7 +3,8 @@
 import contextlib
 import contextvars
 import dataclasses
-from typing import ClassVar
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Settings:
     current: frozenset = frozenset()
     holds_vector: ClassVar[bool] = True
 
-    def traced(self):
+    def traced(self) -> tuple[bool, ...]:
         """What of it a compiled constraint depends on, as a tuple."""
         return self.in_numpy, self.by_eigenvalues, self.holds_vector
 
@@ -35,18 +36,22 @@ class Settings:
 _present = contextvars.ContextVar("lipviz_settings", default=Settings())  # noqa: B039 - frozen
 
 
-def present():
+def present() -> Settings:
     """The `Settings` that hold where this is called."""
     return _present.get()
 
 
-@contextlib.contextmanager
-def within(**changes):
+def within(**changes: Any) -> AbstractContextManager[None]:
     """Within this context, some of the `Settings` are others.
 
     Args:
         **changes: Fields of `Settings` with their values.
     """
+    return _within(changes)
+
+
+@contextlib.contextmanager
+def _within(changes):
     token = _present.set(dataclasses.replace(_present.get(), **changes))
     try:
         yield

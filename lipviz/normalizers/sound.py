@@ -1,5 +1,7 @@
 """What the layers use: kernels whose largest singular value is at most 1, whatever was given."""
 
+from typing import Any
+
 import numpy as np
 from keras.backend import standardize_dtype
 
@@ -23,16 +25,17 @@ from lipviz.normalizers.checks import (
 from lipviz.normalizers.eigenvalues import bjorck_by_eigenvalues, decomposing_pays
 from lipviz.normalizers.iterations import bjorck_direction, iterate, power_iteration
 from lipviz.normalizers.settings import present, within
+from lipviz.types import Tensor
 
 
 def sound_normalization(
-    w,
-    u,
-    eps_spectral=DEFAULT_EPS_SPECTRAL,
-    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
-    squarings=6,
-    hold_bound=False,
-):
+    w: Tensor,
+    u: Tensor,
+    eps_spectral: float = DEFAULT_EPS_SPECTRAL,
+    maxiter_spectral: int = DEFAULT_MAXITER_SPECTRAL,
+    squarings: int = 6,
+    hold_bound: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Divide a matrix by an upper bound of its largest singular value: the part before Björck.
 
     Args:
@@ -68,14 +71,14 @@ def sound_normalization(
 
 
 def sound_orthogonalization(
-    w,
-    u,
-    eps_spectral=DEFAULT_EPS_SPECTRAL,
-    eps_bjorck=DEFAULT_EPS_BJORCK,
-    beta=DEFAULT_BETA_BJORCK,
-    maxiter_spectral=DEFAULT_MAXITER_SPECTRAL,
-    maxiter_bjorck=DEFAULT_MAXITER_BJORCK,
-):
+    w: Tensor,
+    u: Tensor,
+    eps_spectral: float = DEFAULT_EPS_SPECTRAL,
+    eps_bjorck: float | None = DEFAULT_EPS_BJORCK,
+    beta: float | None = DEFAULT_BETA_BJORCK,
+    maxiter_spectral: int = DEFAULT_MAXITER_SPECTRAL,
+    maxiter_bjorck: int = DEFAULT_MAXITER_BJORCK,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Orthogonalize a matrix such that no singular value exceeds 1, whatever the arguments and the kernel.
 
     1. Prescale by the largest magnitude (no overflow, no dependence on the kernel's scale).
@@ -111,11 +114,12 @@ def sound_orthogonalization(
     if arrays is None:
         return _orthogonalized(w, u, *settings)
     with in_numpy():
-        results = _orthogonalized(*arrays, *settings)
-    return tuple(ops.convert_to_tensor(result) for result in results)
+        results = _orthogonalized(arrays[0], arrays[1], *settings)
+    matrix, u, sigma = (ops.convert_to_tensor(result) for result in results)
+    return matrix, u, sigma
 
 
-def sound_orthogonalization_of_values(w, u, *settings):
+def sound_orthogonalization_of_values(w: Tensor, u: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
     """`sound_orthogonalization` where nothing is differentiated: on a CPU by NumPy.
 
     Operation by operation a backend takes several times as long, which a model with many layers pays at each build,

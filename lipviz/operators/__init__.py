@@ -1,4 +1,4 @@
-"""The linear maps that layers are: their matrices, singular values and norms, exactly and in float64."""
+"""The linear maps that layers compute: their matrices, singular values and norms, exactly and in float64."""
 
 from lipviz import _moved
 from lipviz.operators.autodiff import jacobian_norms

@@ -1,5 +1,7 @@
 """Gradients and Jacobians of networks in float64, by automatic differentiation on every backend."""
 
+from collections.abc import Iterator, Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,25 +9,26 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.operators.precision import check_varies, float64_copy, float64_scope, outputs, settled
 from lipviz.rules.used import as_float64, to_numpy
+from lipviz.types import Array, ArrayLike, Shape, Tensor
 
-ROWS = 4096  # outputs whose gradients are taken one by one, per sample
-GRADIENTS = 2**22  # entries of gradients at a time
+ROWS = 4096  # most outputs for which there is one gradient per output and sample
+GRADIENTS = 2**22  # entries of gradients that are computed at a time
 
 
 class Gradients(keras.Model):
-    """Gradients of a number with respect to arrays on every backend: offsets of these are the weights of a model.
+    """Gradients of a number with respect to arrays, on every backend.
 
-    The number is the model's loss. A step of gradient descent of length 1 from 0 leaves the offsets at the gradients,
-    with their sign changed.
+    An offset is added to each array. The offsets are the weights of this model, and the number is its loss. A step of
+    gradient descent of length 1, from offsets of 0, sets each offset to minus its gradient.
 
     Args:
         network: Model in float64, which is made untrainable.
         given: Shapes of the arrays that the number depends on.
         offsets: Shapes of the offsets.
-        often: Whether it will be asked so often that compiling pays.
+        often: Whether gradients are computed so often that compiling pays.
     """
 
-    def __init__(self, network, given, offsets, often=False):
+    def __init__(self, network: keras.Model, given: Sequence[Shape], offsets: Sequence[Shape], often: bool = False):
         super().__init__(name="gradients", dtype="float64")
         self.network = network
         self.network.trainable = False
@@ -37,18 +40,18 @@ class Gradients(keras.Model):
     def _weight(self, name, shape, trainable=False):
         return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64", trainable=trainable)
 
-    def value(self, given, offsets):
-        """The number, a scalar tensor, of two lists of tensors."""
+    def value(self, given: list[Tensor], offsets: list[Tensor]) -> Tensor:
+        """The number, a scalar tensor, for the given arrays and their offsets, two lists of tensors."""
         raise NotImplementedError
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         given, offsets = ([ops.convert_to_tensor(x) for x in arrays] for arrays in (self.given, self.offsets))
         with settled(self.network):
             self.add_loss(self.value(given, offsets))
         return inputs
 
-    def at(self, *given):
-        """Gradients with respect to all offsets, where they are 0: a list of float64 arrays."""
+    def at(self, *given: ArrayLike) -> list[Array]:
+        """Gradients with respect to all offsets, at offsets of 0, for the given arrays: a list of float64 arrays."""
         for variable, array in zip(self.given, given, strict=True):
             variable.assign(array)
         for offset in self.offsets:
@@ -64,19 +67,19 @@ class Pullback(Gradients):
         network: Model in float64.
         points: Shape of the points, (rows, ...).
         size: Number of outputs of the network.
-        often: Whether it will be asked so often that compiling pays.
+        often: Whether gradients are computed so often that compiling pays.
     """
 
-    def __init__(self, network, points, size, often=False):
+    def __init__(self, network: keras.Model, points: Shape, size: int, often: bool = False):
         check_varies(network)
         super().__init__(network, [points, (points[0], size)], [points], often)
 
-    def value(self, given, offsets):
+    def value(self, given: list[Tensor], offsets: list[Tensor]) -> Tensor:
         points, covectors = given
         values = ops.reshape(self.network(points + offsets[0], training=False), covectors.shape)
         return ops.sum(values * covectors)
 
-    def gradients(self, points, covectors):
+    def gradients(self, points: Array, covectors: Array) -> Array:
         """The rows u_iᵀ J(x_i), with the shape of the points."""
         return self.at(points, covectors)[0]
 
@@ -91,7 +94,7 @@ class Jacobians:
         often: See `Pullback`.
     """
 
-    def __init__(self, network, x, covectors, often=False):
+    def __init__(self, network: keras.Model, x: Array, covectors: Array, often: bool = False):
         self._x = x
         (count, size), entries = covectors.shape, x[0].size
         self._group = max(1, min(len(x), GRADIENTS // (count * (entries + size))))
@@ -99,7 +102,7 @@ class Jacobians:
         with float64_scope():
             self._pullback = Pullback(network, (self._group * count, *x.shape[1:]), size, often)
 
-    def groups(self):
+    def groups(self) -> Iterator[Array]:
         """Yields float64 arrays of shape (samples, m, inputs)."""
         count = len(self._covectors) // self._group
         for start in range(0, len(self._x), self._group):
@@ -109,23 +112,23 @@ class Jacobians:
             yield rows.reshape(self._group, count, -1)[:real]
 
 
-def padded(rows, count):
-    """Rows, the first one repeated up to a count, and how many are real: one shape for all groups."""
+def padded(rows: Array, count: int) -> tuple[Array, int]:
+    """Rows, filled up to a count with copies of the first, and how many are real. So all groups have one shape."""
     return np.concatenate([rows, np.repeat(rows[:1], count - len(rows), axis=0)]), len(rows)
 
 
-def jacobian_norms(model, x, eps=1e-4, seed=None):
+def jacobian_norms(model: keras.Model, x: ArrayLike, eps: float = 1e-4, seed: int | None = None) -> Array:
     """Largest singular value of a network's Jacobian at each sample: how much it stretches there at most.
 
     The Jacobian is taken by automatic differentiation of a `float64_copy` at inference, one gradient per output, and
-    decomposed by SVD. At a kink it is that of the branch that the backend takes. Networks of more than 4096 outputs get
-    a power iteration instead, see `eps`, whose results are lower bounds.
+    decomposed by SVD. At a kink, it is the Jacobian of the branch that the backend differentiates. Networks of more
+    than 4096 outputs get a power iteration instead, see `eps`; its results are lower bounds.
 
     Args:
         model: Built Keras model with one input and one output, see `float64_copy`.
         x: Samples of shape (n, ...), in the model's units.
-        eps: Only for networks of more than 4096 outputs: length of the step along which the change of the output is
-            taken in each iteration, ‖f(x + eps·d) − f(x − eps·d)‖ / 2 eps.
+        eps: Only for networks of more than 4096 outputs: length of the step in the finite difference of each
+            iteration, ‖f(x + eps·d) − f(x − eps·d)‖ / 2 eps.
         seed: Only for these: seed of the first directions d.
 
     Returns:
@@ -165,7 +168,7 @@ def _power_norms(network, x, size, eps, rng, steps=30):
                 directions = np.divide(directions, lengths, out=np.zeros_like(directions), where=lengths > 0)
                 change = outputs(network, points + eps * directions) - outputs(network, points - eps * directions)
                 found = np.linalg.norm(change, axis=1) / (2 * eps)
-                if not found.any():  # nowhere does the network change
+                if not found.any():  # the network changes nowhere
                     break
                 norms[start : start + group] = np.maximum(norms[start : start + group], found)
                 directions = pullbacks[len(points)].gradients(points, change)

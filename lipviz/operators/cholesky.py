@@ -7,18 +7,23 @@ import math
 import numpy as np
 import scipy.linalg
 
+from lipviz.operators.convolution import Convolution
+from lipviz.types import Array
+
 _EPS = float(np.finfo(np.float64).eps)
 
 
 class Band:
-    """The smaller-banded Gram matrix of a convolution, of images or of outputs, entries ordered (pixels, channels).
+    """The Gram matrix of a convolution A as a band: AᵀA (of images) or A Aᵀ (of outputs), whichever is cheaper.
+
+    Its entries are ordered (pixels, channels).
 
     Attributes:
         side: Its size.
         width: Its half-bandwidth: entries further from the diagonal are zero.
     """
 
-    def __init__(self, block):
+    def __init__(self, block: Convolution):
         self.block = block
         sides = [self._extent(block, outputs) for outputs in (False, True)]
         self.outputs = sides[1][0] * sides[1][1] ** 2 < sides[0][0] * sides[0][1] ** 2
@@ -26,7 +31,7 @@ class Band:
 
     @staticmethod
     def _extent(block, outputs):
-        """Size and half-bandwidth."""
+        """Size and half-bandwidth of the Gram matrix of images, or of outputs."""
         sizes, channels = (block.counts if outputs else block.sizes), block.kernel.shape[-1 if outputs else -2]
         far = 0
         for size, k, stride, dilation in zip(
@@ -38,29 +43,29 @@ class Band:
         return side, min((far + 1) * channels - 1, side - 1)
 
     @property
-    def entries(self):
-        """Numbers to hold."""
+    def entries(self) -> int:
+        """Number of entries of the band."""
         return self.side * (self.width + 1)
 
     @property
-    def operations(self):
+    def operations(self) -> float:
         """Multiplications of its Cholesky factorization."""
         return self.side * float(self.width) ** 2
 
     @property
-    def rounding(self):
+    def rounding(self) -> float:
         """Bound of ‖computed − exact‖ of the Gram matrix: γ_m ‖ ``|A|`` ‖², and ‖B‖² ≤ ‖B‖₁ ‖B‖_∞."""
         magnitudes = self.block.with_kernel(np.abs(self.block.kernel))
         rows, columns = magnitudes @ np.ones(magnitudes.shape[1]), magnitudes.T @ np.ones(magnitudes.shape[0])
         return 2 * (self.block.terms + 2) * _EPS * rows.max() * columns.max()
 
-    def gram(self):
+    def gram(self) -> Array:
         """The lower half as LAPACK stores bands: an array of shape (width + 1, side)."""
         sizes = self.block.counts if self.outputs else self.block.sizes
         channels = self.block.kernel.shape[-1 if self.outputs else -2]
         band = np.zeros((self.width + 1, math.prod(sizes), channels))
         lanes = np.arange(channels)
-        below = lanes[:, None] - lanes[None, :]  # row − column, less that of the pixels
+        below = lanes[:, None] - lanes[None, :]  # row − column between two channels of the same pixel
         for far, blocks in self._blocks(sizes, channels).items():
             rows = far * channels + below
             for row, column in zip(*np.nonzero(rows >= 0), strict=True):
@@ -70,7 +75,7 @@ class Band:
     def _blocks(self, sizes, channels):
         """For each distance of two pixels, the block (row channels, column channels) of each pixel: {int: array}."""
         kernel, taps = self.block.kernel, list(np.ndindex(*self.block.kernel.shape[:-2]))
-        found = collections.defaultdict(lambda: np.zeros((*sizes, channels, channels)))
+        found: dict[tuple[int, ...], Array] = collections.defaultdict(lambda: np.zeros((*sizes, channels, channels)))
         for one, other in itertools.product(taps, taps):
             ends = self._pairs(one, other)
             if ends is None:
@@ -80,19 +85,20 @@ class Band:
                 continue
             product = kernel[other].T @ kernel[one] if self.outputs else kernel[other] @ kernel[one].T
             found[step][places] += product
-        flat = {}
+        flat: dict[int, Array] = {}
         for step, blocks in found.items():
             far = 0
             for size, way in zip(sizes, step, strict=True):
                 far = far * size + way
             blocks = blocks.reshape(-1, channels, channels)
-            flat[far] = flat[far] + blocks if far in flat else blocks  # two steps may have one distance
+            flat[far] = flat[far] + blocks if far in flat else blocks  # two steps may have the same distance
         return flat
 
     def _pairs(self, one, other):
-        """Where two taps meet: from a pixel to the other the step, and which pixels it starts from, as slices.
+        """The pairs of pixels that two taps connect: the step from one to the other, and slices of where it starts.
 
-        Of images: both taps of an output exist. Of outputs: both read one pixel, that exists.
+        For images, both taps belong to one output, and both read pixels that exist. For outputs, both read the same
+        pixel, and it exists. None where there is no such pair.
         """
         steps, places = [], []
         block = self.block
@@ -117,7 +123,7 @@ class Band:
         return tuple(steps), tuple(places)
 
 
-def proved(gram, t, plan):
+def proved(gram: Array, t: float, plan: Band) -> float | None:
     """A bound of ‖A‖ that the Cholesky factorization of t²I − AᵀA proves, or None where it breaks down."""
     band = -gram
     band[0] += t * t

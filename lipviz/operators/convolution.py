@@ -2,11 +2,14 @@
 
 import functools
 import math
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import scipy.sparse.linalg as sla
 
 from lipviz import normalizers as nm
+from lipviz.types import Array, ArrayLike
 
 _PATCH_ENTRIES = 2**21  # of all patches laid out at once, 16 MiB
 
@@ -31,7 +34,16 @@ class Convolution(sla.LinearOperator):
         ValueError: If shapes do not fit, or the output is empty.
     """
 
-    def __init__(self, kernel, sizes=(), strides=None, padding="valid", dilations=None, groups=1, channels_first=False):
+    def __init__(
+        self,
+        kernel: ArrayLike,
+        sizes: Iterable[int] = (),
+        strides: Iterable[int] | None = None,
+        padding: Literal["valid", "same", "causal"] = "valid",
+        dilations: Iterable[int] | None = None,
+        groups: int = 1,
+        channels_first: bool = False,
+    ):
         self.kernel = np.asarray(kernel, np.float64)
         self.sizes = tuple(sizes)
         self.strides = (1,) * len(self.sizes) if strides is None else tuple(strides)
@@ -46,8 +58,8 @@ class Convolution(sla.LinearOperator):
                 f"Received: kernel of shape {self.kernel.shape}, sizes {self.sizes}, groups {groups}"
             )
         axes = zip(self.sizes, reach, self.strides, self.dilations, strict=True)
-        axes = [nm.patches_along(n, (k - 1) * d + 1, s, padding) for n, k, s, d in axes]
-        self.counts, self.before = tuple(c for c, _ in axes), tuple(b for _, b in axes)
+        patches = [nm.patches_along(n, (k - 1) * d + 1, s, padding) for n, k, s, d in axes]
+        self.counts, self.before = tuple(c for c, _ in patches), tuple(b for _, b in patches)
         if min(self.counts, default=1) < 1:
             raise ValueError(f"An input of sizes {self.sizes} is smaller than the kernel {self.kernel.shape}.")
         self.input_shape = self._flat((*self.sizes, channels * groups))
@@ -79,11 +91,11 @@ class Convolution(sla.LinearOperator):
 
     @functools.cached_property
     def _stacked(self):
-        """The matrices of those taps, of shape (taps, in, out)."""
+        """The matrices of these taps, of shape (taps, in, out)."""
         return np.array([self.kernel[tap] for tap, _, _ in self._taps])
 
     def _fits(self, images):
-        """Whether all patches are laid out at once, and multiplied in one call in the place of one for each tap."""
+        """Whether all patches are laid out at once, so that one product replaces a product for each tap."""
         entries = len(images) * math.prod(self.counts) * len(self._taps) * self.kernel.shape[-2]
         return self.groups == 1 and len(self._taps) > 1 and entries <= _PATCH_ENTRIES
 
@@ -133,25 +145,25 @@ class Convolution(sla.LinearOperator):
         return self._rmatmat(y.reshape(-1, 1))[:, 0]
 
     @property
-    def terms(self):
-        """Largest number of products that an output is the sum of, of the operator or of its adjoint."""
+    def terms(self) -> int:
+        """Largest number of products that are added up for one output, of the operator or of its adjoint."""
         return math.prod(self.kernel.shape[:-2]) * max(self.kernel.shape[-2:])
 
     @property
-    def parts(self):
+    def parts(self) -> list[Array]:
         """Kernels of the groups, a list."""
         return np.split(self.kernel, self.groups, axis=-1)
 
-    def with_kernel(self, kernel):
+    def with_kernel(self, kernel: Array) -> "Convolution":
         """The same convolution with another kernel, an array of the same shape."""
         geometry = (self.sizes, self.strides, self.padding, self.dilations, self.groups, self.channels_first)
         return Convolution(kernel, *geometry)
 
-    def blocks(self):
-        """Operators of which this one is the direct sum, each kind once: its singular values are all of theirs.
+    def blocks(self) -> list["Convolution"]:
+        """Operators whose direct sum is this one. They have the same singular values; of equal blocks one is listed.
 
         Returns:
-            A list of `Convolution`: groups apart, and one image of one pixel where pixels do not meet.
+            A list of `Convolution`, one for each group. Where each output reads a single pixel, they act on one pixel.
         """
         parts = list({part.tobytes(): part for part in self.parts}.values())
         if math.prod(self.kernel.shape[:-2]) == 1 and set(self.strides) <= {1}:
@@ -159,14 +171,14 @@ class Convolution(sla.LinearOperator):
         return [Convolution(part, self.sizes, self.strides, self.padding, self.dilations) for part in parts]
 
 
-def untransposed(operator):
-    """The convolution that an operator is, or whose transpose it is.
+def untransposed(operator: sla.LinearOperator) -> Convolution:
+    """The convolution of which an operator is the transpose, or the operator itself if it is a convolution.
 
     Raises:
         TypeError: If it is neither.
     """
     found = operator
-    # SciPy does not take a transpose of a transpose for the operator itself; transposes have one argument.
+    # SciPy wraps an operator anew for each transpose; these wrappers have one argument.
     while not isinstance(found, Convolution) and len(getattr(found, "args", ())) == 1:
         found = found.args[0]
     if not isinstance(found, Convolution):
@@ -175,7 +187,7 @@ def untransposed(operator):
 
 
 def _connected(size, count, stride, offset):
-    """Slices of the outputs o and of the inputs o·stride + offset, where both exist; None where they nowhere do."""
+    """Slices of the outputs o and of the inputs o·stride + offset, where both exist; None if there are none."""
     first = max(0, -(offset // stride))
     last = min(count - 1, (size - 1 - offset) // stride)
     if last < first:

@@ -1,16 +1,16 @@
 """Proved bounds on the norm of a convolution, in float64.
 
-A power or Lanczos iteration knows a norm from below only, and a plain FFT of an image's size is no bound at all: zero
-padding is not circular, and σ may be twice what the FFT says. What is proved here rests on three facts:
+A power or Lanczos iteration bounds a norm from below only. A plain FFT of an image's size gives no bound at all: zero
+padding is not circular, and σ may be twice the value that the FFT gives. The bounds here are proved by three facts:
 
 * *Polyphase.* A convolution of stride s reads entry o·s + t·d of the padded image. With t·d = p·s + r, that is entry
   o + p of the image's r-th phase: a convolution of stride 1 on s times the channels (Vaidyanathan 1993, Multirate
   systems and filter banks, chapter 4).
-* *Compression.* A circulant matrix of size N whose entries are multiplied by exp(iφ) where they wrap around holds the
-  matrix of the convolution, once no entry of it wraps: it is a block of the circulant, so its norm is no larger. The
-  circulant's is max σ(K̂(ω)) over ω = (2πj + φ)/N, for every φ that one likes, one per axis. For few outputs the
-  section of `lipviz.normalizers.fourier` is closer.
-* *Cholesky.* Where the factorization of t²I − AᵀA runs through in floating point, the matrix has no eigenvalue below
+* *Compression.* Take a circulant matrix of size N, and multiply the entries that wrap around by exp(iφ). If N is so
+  large that no entry of the convolution wraps, its matrix is a block of the circulant, so its norm is no larger. The
+  norm of the circulant is max σ(K̂(ω)) over ω = (2πj + φ)/N, for every choice of φ, one per axis. For few outputs the
+  section of `lipviz.normalizers.fourier` gives a closer bound.
+* *Cholesky.* If the factorization of t²I − AᵀA succeeds in floating point, the matrix has no eigenvalue below
   minus its backward error (Rump 2006, Verification of positive definiteness, BIT 46): ‖A‖ ≤ t up to that.
 """
 
@@ -18,8 +18,11 @@ import dataclasses
 import itertools
 import math
 import time
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
+import scipy.sparse.linalg as sla
 
 from lipviz import _moved
 from lipviz import normalizers as nm
@@ -28,6 +31,7 @@ from lipviz.operators.cholesky import Band, proved
 from lipviz.operators.convolution import Convolution, untransposed
 from lipviz.operators.singular_values import explicit_matrix
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 MODES = ("fast", "exact")
 EXACT_SIDE = 2000  # smaller side up to which "exact" decomposes an explicit matrix
@@ -48,7 +52,7 @@ class ConvolutionNormBounds:
         lower: ‖Ax‖/‖x‖ of some x, less what rounding may have added.
         upper: Proved upper bound, with a margin for the rounding of its own computation.
         method: What proved the upper bound: "zero", "explicit", "coverage", "circulant", "section" or "Cholesky"; with
-            the reason where an exact one was asked for and could not be had.
+            the reason where an exact bound was asked for and is not possible.
         milliseconds: Time it took.
     """
 
@@ -58,14 +62,14 @@ class ConvolutionNormBounds:
     milliseconds: float
 
     @property
-    def gap(self):
+    def gap(self) -> float:
         """upper/lower − 1: how far the upper bound is from the norm at most. Infinite where the lower one is 0."""
         if self.upper == self.lower:
             return 0.0
         return self.upper / self.lower - 1 if self.lower > 0 else math.inf
 
 
-def convolution_bound(operator, mode="fast"):
+def convolution_bound(operator: sla.LinearOperator, mode: Literal["fast", "exact"] = "fast") -> ConvolutionNormBounds:
     """Bound the norm of a zero-padded convolution from both sides; the upper bound is proved, see this module.
 
     * "fast": the smallest of σ(W)·√patches (coverage, see `lipviz.layers.convolutional`), of the circulants with φ in
@@ -93,7 +97,7 @@ def convolution_bound(operator, mode="fast"):
     if scale == 0:
         return ConvolutionNormBounds(0.0, 0.0, "zero", 1e3 * (time.perf_counter() - start))
     lower, upper, proof = 0.0, 0.0, "zero"
-    # The norm of a direct sum is the largest of its blocks': one whose simple bound is below that is left out.
+    # The norm of a direct sum is the largest norm of its blocks: a block whose simple bound is below that is skipped.
     for simple, block in sorted(((_coverage(b), b) for b in operator.blocks()), key=lambda pair: -pair[0]):
         if simple > lower:
             low, high, method = (_fast if mode == "fast" else _exact)(block, simple)
@@ -106,7 +110,7 @@ def convolution_bound(operator, mode="fast"):
 
 
 def _scaled(operator):
-    """The operator over a power of two such that its largest entry is about 1, and that power; 0 for a zero kernel."""
+    """The operator over a power of two, so that its largest entry is about 1, and that power; 0 for a zero kernel."""
     kernel = as_float64(operator.kernel, "The kernel")
     largest = np.abs(kernel).max(initial=0.0)
     if largest == 0:
@@ -129,7 +133,7 @@ def _fast(block, simple, steps=14):
 
 
 def _explicit(block):
-    """From all eigenvalues of the smaller Gram matrix."""
+    """Lower bound, upper bound and method, from all eigenvalues of the smaller Gram matrix."""
     tall = block if block.shape[0] >= block.shape[1] else block.T
     gram = explicit_matrix(tall.T @ tall)
     norm = math.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0))
@@ -162,7 +166,7 @@ def _axes(block):
 
 
 def _circulant(block):
-    """The smallest norm of the circulants that hold a block, and a start for Lanczos' method."""
+    """The smallest norm of the circulants that contain a block, and a start for Lanczos' method."""
     axes = _axes(block)
     sizes = [axis.size for axis in axes]
     best, place = math.inf, None
@@ -189,7 +193,7 @@ def _section(block):
 
 
 def _wave(block, axes, place):
-    """An image that is nearly the first singular vector: the circulant's, faded out towards the borders."""
+    """An image near the first singular vector: the singular vector of the circulant, faded out towards the borders."""
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((*block.sizes, block.kernel.shape[-2]))
     if place is None:
@@ -214,10 +218,11 @@ def _wave(block, axes, place):
 
 def _lanczos(block, start, steps):
     """‖Ax‖/‖x‖ for the best x of a Krylov space: a lower bound of the norm, whatever rounding does to the space."""
-    basis, images, direction = [], [], start
+    basis: list[Array] = []
+    images, direction = [], start
     for _ in range(min(steps, len(start))):
         size = np.linalg.norm(direction)
-        for _ in range(2 if basis else 0):  # once is not enough
+        for _ in range(2 if basis else 0):  # to orthogonalize once is not enough
             known = np.array(basis)
             direction = direction - known.T @ (known @ direction)
         length = np.linalg.norm(direction)
@@ -226,8 +231,8 @@ def _lanczos(block, start, steps):
         basis.append(direction / length)
         images.append(block @ basis[-1])
         direction = block.T @ images[-1]
-    images = np.array(images)
-    return _ratio(block, np.array(basis).T @ np.linalg.eigh(images @ images.T)[1][:, -1])
+    rows = np.array(images)
+    return _ratio(block, np.array(basis).T @ np.linalg.eigh(rows @ rows.T)[1][:, -1])
 
 
 def _ratio(block, x):
@@ -277,24 +282,33 @@ def _ordered(block):
 # --- images of any size ---
 
 
-def size_free_bound(kernel, strides=None, dilations=None, groups=1, points=None):
+def size_free_bound(
+    kernel: ArrayLike,
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    groups: int = 1,
+    points: int | None = None,
+) -> float:
     """Bound the norm of a convolution for images of every size, with every zero padding.
 
-    The smaller of two. Coverage: σ(W) times the root of the largest number of patches that share an entry,
-    ceil(k/stride) along an axis. And the supremum of σ(K̂(ω)) over all ω, whose compressions all these
-    convolutions are, so that it is also the limit for large images. From a grid of N points on an axis it follows
-    by a comparison: for fixed unit vectors, vᴴK̂(ω)u is of exponential type D = (P − 1)/2 after a shift, P taps in
-    polyphase form. Such a function, real and largest at ω*, is at least M cos(D(ω − ω*)) within π/2D (Duffin and
-    Schaeffer 1938, Some properties of functions of exponential type), and a grid has a point within π/N. Hence, axis
-    by axis, the supremum is at most max over the grid / Π cos(π D/N); compare Pfister and Bresler (2018), Bounding
-    multivariate trigonometric polynomials.
+    The result is the smaller of two bounds.
+
+    * Coverage: σ(W) times the root of the largest number of patches that share an entry, ceil(k/stride) along an axis.
+    * The supremum of σ(K̂(ω)) over all ω. All these convolutions are compressions of one operator with that norm, which
+      is also the limit for large images. A grid of N points on each axis bounds the supremum. For fixed unit vectors u
+      and v, vᴴK̂(ω)u is, after a shift, of exponential type D = (P − 1)/2, with P taps in polyphase form. If such a
+      function is real and has its maximum M at ω*, it is at least M cos(D(ω − ω*)) within π/2D of ω* (Duffin and
+      Schaeffer 1938, Some properties of functions of exponential type). The grid has a point within π/N of ω*. Hence,
+      axis by axis, the supremum is at most max over the grid / Π cos(π D/N); compare Pfister and Bresler (2018),
+      Bounding multivariate trigonometric polynomials.
 
     Args:
-        kernel: Array of shape ``(*kernel size, in / groups, out)``; that of a transposed convolution as it is held.
+        kernel: Array of shape ``(*kernel size, in / groups, out)``; of a transposed convolution as the layer holds it.
         strides: One per axis; all 1 by default.
         dilations: One per axis; all 1 by default.
         groups: Number of groups.
-        points: N, the same for all axes; by default 16 for each entry of reach, at least 32: less than 1 % of loss.
+        points: N, the same for all axes. By default 16 times the reach of the kernel, and at least 32, so that less
+            than 1 % is lost.
 
     Returns:
         A float.
@@ -303,7 +317,7 @@ def size_free_bound(kernel, strides=None, dilations=None, groups=1, points=None)
         ValueError: If shapes do not fit, the kernel holds NaN or Inf, or there are too few points.
     """
     kernel = as_float64(kernel, "The kernel")
-    # A size at which nothing is cut off checks the arguments.
+    # This checks the arguments: with padding="same", no size is too small.
     rank = kernel.ndim - 2
     operator = Convolution(kernel, (1,) * rank, strides, "same", dilations, groups)
     operator, scale = _scaled(operator)
@@ -316,7 +330,7 @@ def _size_free(kernel, strides, dilations, points):
     # With stride 1 a dilation only stretches the frequencies.
     steps = [(s, 1 if s == 1 else d) for s, d in zip(strides, dilations, strict=True)]
     axes = [fourier.polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
-    # On an image without end those taps meet in an entry that read the same phase.
+    # On an infinite image, taps that read the same phase share an entry.
     patches = math.prod(int(np.bincount(axis.phases).max()) for axis in axes)
     simple = _matrix_norm(kernel) * math.sqrt(patches)
     factor, grids = 1.0, []

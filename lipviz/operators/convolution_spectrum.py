@@ -3,6 +3,7 @@
 import collections
 import math
 
+import keras
 import numpy as np
 import scipy.sparse.linalg as sla
 
@@ -12,11 +13,12 @@ from lipviz.operators.convolution import Convolution, untransposed
 from lipviz.operators.linear import input_shape, linear_operator
 from lipviz.operators.singular_values import EXPLICIT_SIDE, explicit_matrix
 from lipviz.operators.used_weights import used_kernel
+from lipviz.types import Array
 
 _EXPLICIT_SIZE = 2**27  # entries of an explicit matrix, 1 GiB
 
 
-def conv_singular_values(layer):
+def conv_singular_values(layer: keras.layers.Layer | sla.LinearOperator) -> Array:
     """All singular values of a convolution, descending: min(outputs, inputs) of them.
 
     By Fourier transform where that is exact: circular padding with odd kernels, and strides that divide the image
@@ -41,7 +43,7 @@ def conv_singular_values(layer):
         operator = linear_operator(layer)
     parts = _parts(operator)
     values = np.concatenate([np.tile(_values(part), times) for part, times in parts])
-    # Entries that no patch reads have none of their own.
+    # Inputs that no patch reads add singular values of 0.
     values = np.concatenate([values, np.zeros(max(0, min(operator.shape) - len(values)))])
     return np.sort(values)[::-1][: min(operator.shape)]
 
@@ -66,11 +68,11 @@ def _circular_values(layer):
     for k, s, d, n in zip(layer.kernel_size, layer.strides, layer.dilation_rate, _spatial_sizes(layer), strict=True):
         axes.append(fourier.polyphase(k, s, d))
         grids.append(2 * np.pi * np.arange(n // s) / (n // s))
-    values = []
+    found = []
     for part in np.split(kernel, groups, axis=-1):
         for _, symbols in fourier.symbols_on(part, axes, grids):
-            values.append(np.linalg.svd(symbols, compute_uv=False).ravel())
-    values = np.concatenate(values)
+            found.append(np.linalg.svd(symbols, compute_uv=False).ravel())
+    values = np.concatenate(found)
     places = math.prod(len(grid) for grid in grids)
     inputs = places * math.prod(layer.strides) * kernel.shape[-2] * groups
     full = min(inputs, places * kernel.shape[-1])
@@ -79,7 +81,7 @@ def _circular_values(layer):
 
 
 def _parts(operator):
-    """Operators of which a direct sum consists, each with how often."""
+    """Operators whose direct sum is the given one, each with the number of times that it occurs."""
     try:
         operator = untransposed(operator)
     except TypeError:
@@ -90,7 +92,7 @@ def _parts(operator):
     parts = []
     for data, times in kernels.items():
         kernel = np.frombuffer(data).reshape(shape)
-        if alone:  # pixels do not meet
+        if alone:  # each output reads a single pixel
             parts.append((Convolution(kernel.reshape(shape[-2:])), times * math.prod(operator.sizes)))
         else:
             geometry = (operator.sizes, operator.strides, operator.padding, operator.dilations)

@@ -1,13 +1,12 @@
-"""Whether a copy holds what its original computes with: a comparison of attributes and graphs, without a run.
+"""Compares a copy with its original by their attributes and graphs, without running them.
 
-Weights are no matter of it: they are assigned. What may be lost is what a layer computes with and saves nowhere, such
-as an argument that its `get_config` forgets. So each attribute that `call` mentions is held against that of the copy,
-and each step of a graph, with its arguments, against that of the copy.
+Weights are not compared, as they are assigned. A copy may lack what a layer computes with but does not save, such as
+an argument that its `get_config` leaves out. So each attribute that `call` mentions is compared with that of the copy,
+and each step of a graph, with its arguments, too.
 
-What differs need not matter: a layer may count its calls. It is a reason to run both, not more.
+A difference does not always change the result: a layer may count its calls. It is only a reason to run both models.
 """
 
-import functools
 import types
 from functools import cached_property
 
@@ -15,24 +14,26 @@ import keras
 import numpy as np
 
 from lipviz.copies import layer_pairs
-from lipviz.keras_internals import KerasFunctional, graph_calls, is_bookkeeping
+from lipviz.keras_internals import Call, KerasFunctional, graph_calls, is_bookkeeping
 from lipviz.rules.algebra import used_names
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
-_DEPTH = 4  # to which objects within objects are opened
-_CLOSE = 1e-6  # relative: a number that one of the two has in float32
-# What every layer, model or operation of Keras has, and no configuration needs to hold.
+_DEPTH = 4  # of nested objects, down to which attributes are compared
+_CLOSE = 1e-6  # relative difference of numbers, which one of the two may hold in float32
+# Attributes of every layer, model or operation of Keras. No configuration needs to hold them.
 _any = keras.Input((1,))
 _THEIRS = frozenset().union(
     *map(vars, (keras.layers.Layer(), keras.Sequential(), keras.Model(_any, _any), keras.Operation()))
 )
-# What is compared as a layer or a variable, or has no part in what is computed.
-_ELSEWHERE = (keras.Operation, keras.Variable, keras.KerasTensor, keras.DTypePolicy, keras.InputSpec)
-_ELSEWHERE += (keras.random.SeedGenerator, keras.initializers.Initializer, keras.regularizers.Regularizer)
+# These are compared as layers or variables, or have no effect on what is computed.
+_ELSEWHERE = (
+    *(keras.Operation, keras.Variable, keras.KerasTensor, keras.DTypePolicy, keras.InputSpec),
+    *(keras.random.SeedGenerator, keras.initializers.Initializer, keras.regularizers.Regularizer),
+)
 
 
-def difference(original, copy):
-    """Words for the first thing that a copy does not hold as its original does, or None.
+def difference(original: keras.layers.Layer, copy: keras.layers.Layer) -> str | None:
+    """Describe the first difference of a copy from its original, or return None.
 
     Args:
         original: Keras model or layer.
@@ -41,7 +42,8 @@ def difference(original, copy):
     for layer, counterpart in layer_pairs(original, copy):
         if type(layer) is not type(counterpart):
             return f"'{layer.name}' is a {type(counterpart).__name__}"
-        names = (vars(layer).keys() | vars(counterpart).keys()) & used_names(type(layer))
+        cls: type = type(layer)
+        names = (vars(layer).keys() | vars(counterpart).keys()) & used_names(cls)
         for name in names:
             if not _is_theirs(name) and not _alike(_value(layer, name), _value(counterpart, name)):
                 return f"'{layer.name}' has another {name}"
@@ -56,12 +58,12 @@ def _is_theirs(name):
 
 def _value(thing, name):
     value = vars(thing).get(name)
-    return None if value is False else value  # as what is not set
+    return None if value is False else value  # False counts as not set
 
 
 def _steps(model):
-    """The steps of a graph: by the name of each layer or operation what it is called with, and its own attributes."""
-    calls = {id(operation): [] for operation in model.operations}
+    """The steps of a graph: for each layer or operation, by name, its calls and its own attributes."""
+    calls: dict[int, list[Call]] = {id(operation): [] for operation in model.operations}
     for call in graph_calls(model):
         calls[id(call.operation)].append(call)
     places = {
@@ -86,7 +88,7 @@ def _steps(model):
 
 
 def _alike(a, b, depth=_DEPTH):
-    """Whether two attributes are the same but for the float dtype in which they are held."""
+    """Whether two attributes are the same, apart from the float dtype in which they are held."""
     if a is b:
         return True
     for kinds, compare in _COMPARED:
@@ -98,7 +100,7 @@ def _alike(a, b, depth=_DEPTH):
 
 
 def _kept(thing):
-    """Attributes of an object, without what it computes from them once."""
+    """Attributes of an object, without its cached properties."""
     own = vars(thing).items()
     return {name: value for name, value in own if not isinstance(getattr(type(thing), name, None), cached_property)}
 
@@ -108,7 +110,7 @@ def _same_items(a, b, depth):
 
 
 def _same_sequence(a, b, depth):
-    return len(a) == len(b) and all(map(functools.partial(_alike, depth=depth - 1), a, b))
+    return len(a) == len(b) and all(_alike(one, other, depth - 1) for one, other in zip(a, b, strict=True))
 
 
 def _same_words(a, b, depth):
@@ -116,12 +118,12 @@ def _same_words(a, b, depth):
 
 
 def _same_code(a, b, depth):
-    """Two functions of one place in the code that close over the same."""
+    """Whether two functions have the same code, and equal defaults and closures."""
     try:
-        cells = [[cell.cell_contents for cell in function.__closure__ or ()] for function in (a, b)]
+        first, second = ([cell.cell_contents for cell in function.__closure__ or ()] for function in (a, b))
     except ValueError:  # a cell that is not filled yet
         return False
-    return a.__code__ is b.__code__ and _alike(a.__defaults__, b.__defaults__, depth) and _alike(*cells, depth)
+    return a.__code__ is b.__code__ and _alike(a.__defaults__, b.__defaults__, depth) and _alike(first, second, depth)
 
 
 def _same_method(a, b, depth):
@@ -136,7 +138,7 @@ def _same_numbers(a, b, depth):
             return np.array_equal(a, b)
         a, b = a.astype(np.float64), b.astype(np.float64)
         return np.allclose(a, b, rtol=_CLOSE, atol=0, equal_nan=True)
-    except Exception:  # of the backend: what is sparse or ragged has no such form
+    except Exception:  # of the backend: sparse and ragged tensors cannot be converted
         return False
 
 
@@ -145,7 +147,7 @@ def _in_numpy(value):
 
 
 class _Tensor(type):
-    """A kind whose instances are the tensors of the backend."""
+    """Metaclass of a class whose instances are the tensors of the backend."""
 
     def __instancecheck__(cls, value):
         return keras.ops.is_tensor(value)

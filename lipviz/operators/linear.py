@@ -1,11 +1,13 @@
 """The linear maps of layers as operators in float64.
 
-A `LinearOperator` of SciPy stands for a matrix of shape (outputs, inputs), both flattened as Keras does. It is written
-in NumPy from the kernel that inference uses and the geometry of the layer, apart from what the backend computes, so
-that either can be held against the other.
+Each is a SciPy `LinearOperator` of shape (outputs, inputs), both flattened as Keras does. It is computed in NumPy, from
+the kernel that inference uses and the geometry of the layer. It does not depend on the backend, so that each can be
+tested against the other.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,8 +28,9 @@ from lipviz.rules.used import (
     named,
     to_numpy,
 )
+from lipviz.types import Array, Shape
 
-_COLUMNS = 256  # applied to at a time
+_COLUMNS = 256  # of unit vectors, at a time
 
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
@@ -42,7 +45,7 @@ GLOBAL_AVERAGES = (
 _IDENTITIES = (keras.layers.Reshape, keras.layers.Identity)
 
 
-def input_shape(layer):
+def input_shape(layer: keras.layers.Layer) -> tuple[int, ...]:
     """Shape of the input that a layer was built for, without the batch.
 
     Args:
@@ -57,26 +60,28 @@ def input_shape(layer):
     if not layer.built:
         raise ValueError(f"{named(layer)} must be built before it is measured: call it on data, or `build` it.")
     shape = known_input_shape(layer)
-    if shape is None or not all(length is None or isinstance(length, int | np.integer) for length in shape):
+    lengths = [length for length in shape or () if length is None or isinstance(length, int | np.integer)]
+    if shape is None or len(lengths) < len(shape):
         raise ValueError(
             f"{named(layer)} must have one input of a known shape: expected a layer that was built by `build`, or is "
             f"part of a Sequential or functional model. Received: {shape}"
         )
-    if None in shape[1:]:
+    sizes = tuple(length for length in lengths[1:] if length is not None)
+    if len(sizes) < len(lengths) - 1:
         raise ValueError(
             f"The singular values of {named(layer)} depend on the size of its input, which is not known. "
             f"Expected a layer built for a fixed size. Received the input shape: {tuple(shape)}"
         )
-    return tuple(shape[1:])
+    return sizes
 
 
-def linear_operator(layer, shape=None):
+def linear_operator(layer: keras.layers.Layer, shape: Sequence[int] | None = None) -> sla.LinearOperator:
     """The linear part of a layer at inference: without bias and activation.
 
     Args:
         layer: Built Keras layer with one input, of lipviz or not: dense, convolutional (transposed, depthwise and
             separable ones too), average pooling, batch normalization, flattening, or with a `linear(inputs, kernel)`.
-        shape: Shape of its input, without the batch; that which it was built for by default.
+        shape: Shape of its input, without the batch; by default, the shape that it was built for.
 
     Returns:
         A SciPy `LinearOperator` of shape (outputs, inputs), float64. It holds a copy of the weights.
@@ -96,19 +101,19 @@ def linear_operator(layer, shape=None):
     raise NotLinearError(f"{named(layer)} is not known to be linear.")
 
 
-def is_plain(layer, kinds):
-    """Whether a layer computes what one of some Keras classes does, apart from which kernel it uses."""
+def is_plain(layer: keras.layers.Layer, kinds: tuple[type, ...]) -> bool:
+    """Whether a layer computes the same as one of some Keras classes, apart from the kernel that it uses."""
     if isinstance(layer, ConstrainedKernel):
         ours = constrained_class(layer)
         return ours is not None and issubclass(ours, kinds)
     return any(isinstance(layer, kind) and computes_as(layer, kind) for kind in kinds)
 
 
-def operator_blocks(layer, shape=None):
-    """Operators whose singular values, all together, are those of a layer's linear part; see `linear_operator`.
+def operator_blocks(layer: keras.layers.Layer, shape: Sequence[int] | None = None) -> list[sla.LinearOperator]:
+    """Operators that together have the singular values of a layer's linear part; see `linear_operator`.
 
-    They are cheaper than the whole: the matrix of a dense layer whatever its other axes, one channel of a pooling or of
-    a depthwise convolution, the convolution whose adjoint a transposed one is.
+    They are cheaper than the whole operator. Of a dense layer it is the kernel, whatever other axes the input has; of a
+    pooling or a depthwise convolution, one channel; of a transposed convolution, the convolution whose adjoint it is.
     """
     shape = input_shape(layer) if shape is None else tuple(shape)
     operator = linear_operator(layer, shape)
@@ -119,7 +124,7 @@ def operator_blocks(layer, shape=None):
     return operator.blocks() if isinstance(operator, Convolution) else [operator]
 
 
-def is_channels_first(layer):
+def is_channels_first(layer: keras.layers.Layer) -> bool:
     """Whether a layer takes images with their channels first."""
     return getattr(layer, "data_format", "channels_last") == "channels_first"
 
@@ -128,8 +133,8 @@ def _spatial(layer, shape):
     return shape[1:] if is_channels_first(layer) else shape[:-1]
 
 
-def geometry(layer, shape):
-    """Arguments of `Convolution` for a convolutional layer of Keras, but for kernel and groups."""
+def geometry(layer: keras.layers.Layer, shape: Shape) -> dict[str, Any]:
+    """Arguments of `Convolution` for a convolutional layer of Keras, except kernel and groups."""
     return {
         "sizes": _spatial(layer, shape),
         "strides": layer.strides,
@@ -149,12 +154,12 @@ def _convolution(layer, shape):
 
 
 def _padded_convolution(layer, shape):
-    """A convolution without padding after one that copies entries to where they are padded."""
+    """A convolution without padding, after an operator that copies entries into the padding."""
     if layer.pads is None:
         return _convolution(layer, shape)
     first, sizes = is_channels_first(layer), _spatial(layer, shape)
     mode = {"circular": "wrap"}.get(layer.padding, layer.padding)
-    places = np.arange(1, math.prod(shape) + 1).reshape(shape)  # 0 is what "constant" adds
+    places = np.arange(1, math.prod(shape) + 1).reshape(shape)  # 0 marks entries that "constant" adds
     pads = [(p, p) for p in layer.pads]
     places = np.pad(places, [(0, 0), *pads] if first else [*pads, (0, 0)], mode=mode).reshape(-1)
     (rows,) = np.nonzero(places)
@@ -177,7 +182,7 @@ def _transposed(layer, shape):
     return Convolution(used_kernel(layer), **arguments).T
 
 
-def per_channel(kernel):
+def per_channel(kernel: Array) -> Array:
     """The kernel (*size, in, multiplier) of a depthwise convolution as one of a grouped convolution."""
     return kernel.reshape(*kernel.shape[:-2], 1, -1)
 
@@ -206,7 +211,7 @@ def _diagonal(values):
 
 
 def _average(layer, shape, channels_first=None):
-    """Average pooling: each window over the number of its entries that are no padding."""
+    """Average pooling: the sum of each window, divided by the number of its entries that are not padding."""
     first = is_channels_first(layer) if channels_first is None else channels_first
     sizes, channels = (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
     pool = tuple(layer.pool_size)
@@ -234,7 +239,7 @@ def _identity(layer, shape):
 
 
 def _flatten(layer, shape):
-    """Channels first are flattened as if they were last."""
+    """Keras flattens images with channels first as if the channels were last."""
     if not is_channels_first(layer) or len(shape) < 2:
         return _identity(layer, shape)
     order = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1).reshape(-1)
@@ -242,8 +247,8 @@ def _flatten(layer, shape):
     return sla.aslinearoperator(scipy.sparse.csr_array((np.ones(len(order)), (places, order))))
 
 
-def probed(layer, shape):
-    """A constrained layer of someone else's: its `linear` applied to every unit vector."""
+def probed(layer: keras.layers.Layer, shape: Sequence[int]) -> sla.LinearOperator:
+    """The matrix of a constrained layer that lipviz does not know, from its `linear` of every unit vector."""
     size = math.prod(shape)
     if size > 4 * EXPLICIT_SIDE:
         raise ValueError(f"{named(layer)} has too many inputs, {size}, to be probed one by one.")
@@ -260,7 +265,7 @@ def probed(layer, shape):
 
 
 def _check_linear(layer, kernel, shape, matrix):
-    """Raise NotLinearError if the `linear` of a layer is not the matrix of its unit vectors, at inputs of any size."""
+    """Raise NotLinearError if the `linear` of a layer differs from its matrix, at inputs from small to large."""
     x = np.random.default_rng(0).standard_normal((7, *shape)) * 10.0 ** np.arange(-3, 4).reshape(-1, *[1] * len(shape))
     with float64_scope():
         images = layer.linear(ops.convert_to_tensor(x), ops.convert_to_tensor(kernel))

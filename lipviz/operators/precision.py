@@ -1,7 +1,9 @@
-"""Measure in float64 what a model computes in less, so that rounding is not taken for the model's doing."""
+"""Measure models in float64, so that the rounding of a lower precision is not taken for a property of the model."""
 
 import contextlib
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +16,14 @@ from lipviz.model import layers_from_config, parametrizations
 from lipviz.operators import copy_comparison
 from lipviz.parametrizations import known_current, unfilled
 from lipviz.rules.used import as_float64, to_numpy
+from lipviz.types import Array, ArrayLike
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 
 
 @contextlib.contextmanager
-def float64_scope():
-    """Let JAX compute in float64 in here; the other backends always can."""
+def float64_scope() -> Iterator[None]:
+    """A context in which JAX computes in float64; the other backends always can."""
     if keras.backend.backend() != "jax":
         yield
         return
@@ -31,16 +34,16 @@ def float64_scope():
         yield
 
 
-def float64_copy(model):
-    """Copy a model into float64: the same layers, and the very weights that its inference uses.
+def float64_copy(model: keras.Model) -> keras.Model:
+    """Copy a model into float64: the same layers, and the same weights that its inference uses.
 
     The constrained kernels are copied as stored, not computed again, so that the copy differs from the model by
-    the rounding of its operations only. On JAX, call the copy inside `float64_scope()`; there Keras computes a few
-    functions, such as tanh and softmax, in float32 whatever it is given, and the copy is as exact as they are (1e-7).
+    the rounding of its operations only. On JAX, call the copy inside `float64_scope()`. There, Keras computes
+    a few functions, such as tanh and softmax, in float32 for every input, and the copy is as exact as they are (1e-7).
 
-    State outside of the weights, such as the statistics of `Normalization` or a vocabulary, is copied in the way in
-    which Keras saves it. What else a layer computes with is compared; where that differs, both models are run on drawn
-    inputs, and compared within a bound from rounding.
+    State outside of the weights, such as the statistics of `Normalization` or a vocabulary, is copied as Keras saves
+    it. Everything else that a layer computes with is compared. Where it differs, both models are run on random inputs,
+    and their outputs are compared within a bound of the rounding.
 
     Args:
         model: Built Keras model, of lipviz or not, that can be rebuilt from its `get_config`.
@@ -61,7 +64,7 @@ def float64_copy(model):
         if value.dtype.kind not in "iub" and not np.isfinite(value.astype(np.float64)).all():
             raise ValueError(f"The weight '{weight.path}' holds NaN or Inf: what it computes cannot be measured.")
     with float64_scope(), unfilled(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what the model warned of when it was made
+        warnings.simplefilter("ignore", UserWarning)  # the model gave the same warnings when it was made
         config, held = with_functions(model.get_config(), model)
         try:
             with held:
@@ -69,7 +72,7 @@ def float64_copy(model):
         except ValueError as error:
             raise NotCopiedError(f"'{model.name}' cannot be rebuilt from its configuration: {error}") from error
         for layer in [copy, *inner_layers(copy)]:
-            # They have theirs from the policy of the day, and compute nothing in it.
+            # Keras gives these the global policy, and they compute nothing in it.
             if isinstance(layer, keras.Model | keras.layers.InputLayer):
                 layer.dtype_policy = "float64"
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
@@ -79,22 +82,22 @@ def float64_copy(model):
     return copy
 
 
-def check_varies(model):
-    """Raise ValueError unless the inputs of a model are floating-point numbers, by which it can be differentiated.
+def check_varies(model: keras.Model) -> None:
+    """Raise ValueError unless the inputs of a model are floating-point numbers, which have gradients.
 
     Args:
-        model: Keras model. One whose inputs are not known before it is called takes what it is given.
+        model: Keras model. A model whose inputs are not known before it is called is not checked.
     """
     for tensor in getattr(model, "inputs", None) or ():
         if not keras.backend.is_float_dtype(tensor.dtype):
             raise ValueError(
-                f"Expected a model whose inputs are floating-point numbers, which can change by a little. Received: "
-                f"'{model.name}' with an input of dtype {tensor.dtype}. Begin behind what converts it, such as an "
-                "Embedding or a Rescaling."
+                f"Expected a model whose inputs are floating-point numbers, which can change gradually. Received: "
+                f"'{model.name}' with an input of dtype {tensor.dtype}. Use the part of the model after the layer that "
+                "converts it, such as an Embedding or a Rescaling."
             )
 
 
-def sync_copy(copy, model):
+def sync_copy(copy: keras.Model, model: keras.Model) -> None:
     """Write the present variables of a model, weights and seeds, into its `float64_copy`.
 
     Args:
@@ -136,38 +139,39 @@ class NotInFloat64Error(ValueError):
     """A backend cannot compute a model in float64 on this machine."""
 
 
-def settled(network):
-    """The context in which a `float64_copy` that nobody trains runs: its constrained kernels are taken as copied.
+def settled(network: keras.Model) -> contextlib.AbstractContextManager[None]:
+    """A context to run a `float64_copy` that is not trained: its constrained kernels are used as they were copied.
 
     Args:
-        network: A copy as `float64_copy` and `sync_copy` leave it. What is no copy is compared as always.
+        network: A copy as `float64_copy` and `sync_copy` leave it. Constrained kernels that were not copied are checked
+            as usual.
     """
     return known_current([each for each in parametrizations(network) if each.has_taken_over])
 
 
-def at_inference(network, x):
-    """What a model in float64 makes of samples at inference, in the structure of its outputs.
+def at_inference(network: keras.Model, x: ArrayLike) -> Any:
+    """Outputs of a model in float64 at inference, in the structure that the model returns.
 
     Args:
         network: Model in float64.
         x: Array of shape (n, ...).
 
     Raises:
-        NotInFloat64Error: If the backend has no float64 form of one of its layers, as TensorFlow has none of poolings
+        NotInFloat64Error: If the backend cannot compute one of its layers in float64, as TensorFlow cannot for poolings
             of volumes on CPUs.
     """
     with float64_scope():
         try:
             with settled(network):
                 return network(x, training=False)
-        except (TypeError, ValueError, NotImplementedError):  # which speak for themselves
+        except (TypeError, ValueError, NotImplementedError):  # their messages say enough
             raise
-        except Exception as error:  # each backend has classes of its own
+        except Exception as error:  # its class depends on the backend
             reason = str(error).strip().split("\n")[0]
             raise NotInFloat64Error(f"'{network.name}' cannot be computed in float64 here: {reason}") from error
 
 
-def outputs(network, x, batch_size=1024):
+def outputs(network: keras.Model, x: Array, batch_size: int = 1024) -> Array:
     """Outputs of a `float64_copy` in inference, flattened.
 
     Args:
@@ -187,25 +191,25 @@ def outputs(network, x, batch_size=1024):
 
 
 class SyncedFloat64Copy:
-    """A `float64_copy` of a model that takes over its present weights, without being rebuilt.
+    """A `float64_copy` of a model that follows the weights of the model, without being rebuilt.
 
     Args:
         model: Built Keras model.
 
     Attributes:
         model: The model.
-        network: The copy, with the weights of when it was made or last synced.
+        network: The copy, with the weights that the model had when the copy was made or last synced.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.model = model
         self.network = float64_copy(model)
 
-    def sync(self):
+    def sync(self) -> None:
         """Write the present variables of the model into the copy, see `sync_copy`."""
         sync_copy(self.network, self.model)
 
-    def outputs(self, x):
+    def outputs(self, x: Array) -> Array:
         """Outputs of the model as it is now, in float64: of shape (n, number of outputs)."""
         self.sync()
         return outputs(self.network, x)

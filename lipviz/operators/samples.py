@@ -1,12 +1,13 @@
-"""Samples of a model's input: their checks, and their lengths."""
+"""Samples of a model's input: checks and norms."""
 
 import keras
 import numpy as np
 
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 
-def checked_samples(model, x):
+def checked_samples(model: keras.Model, x: ArrayLike) -> Array:
     """Samples that fit a model of one input and one output, in float64.
 
     Args:
@@ -48,12 +49,12 @@ def _words(shape):
     return ", ".join("any" if size is None else str(size) for size in shape)
 
 
-def unit_vectors(vectors, fallback=None):
-    """Each sample over its l2 norm.
+def unit_vectors(vectors: Array, fallback: Array | None = None) -> Array:
+    """Divide each sample by its l2 norm.
 
     Args:
         vectors: Array of shape (n, ...).
-        fallback: What stands where the norm is zero or not finite; zero by default.
+        fallback: Values for samples whose norm is zero or not finite, of the same shape; zeros by default.
 
     Returns:
         An array of the same shape.
@@ -66,8 +67,8 @@ def unit_vectors(vectors, fallback=None):
     return unit if fallback is None else np.where(along(known, unit), unit, fallback)
 
 
-def along(values, like):
-    """Numbers, one for each sample, in a shape that broadcasts over the samples.
+def along(values: Array, like: Array) -> Array:
+    """Reshape an array with one number for each sample so that it broadcasts over the samples.
 
     Args:
         values: Array of shape (n,).

@@ -5,15 +5,17 @@ import math
 import numpy as np
 import scipy.sparse.linalg as sla
 
+from lipviz.types import Array, ArrayLike
+
 # The smaller side up to which singular values come from an explicit matrix: four seconds on one core.
 EXPLICIT_SIDE = 2048
 _EXPLICIT_SIZE = 2**25  # entries, 256 MiB
 _TOLERANCE = 1e-8  # of the iterative method, relative to σ1²
-_COLUMNS = 256  # applied to at a time
+_COLUMNS = 256  # of unit vectors, at a time
 
 
-def explicit_matrix(operator):
-    """The matrix of an operator, float64, of shape (outputs, inputs); as large as that is."""
+def explicit_matrix(operator: sla.LinearOperator) -> Array:
+    """The matrix of an operator, a float64 array of shape (outputs, inputs), however large that is."""
     rows, columns = operator.shape
     if rows < columns:
         return explicit_matrix(operator.T).T
@@ -21,15 +23,17 @@ def explicit_matrix(operator):
     return np.concatenate([operator @ block for block in units], axis=1)
 
 
-def extreme_singular_values(operator, explicit_side=EXPLICIT_SIDE):
+def extreme_singular_values(
+    operator: sla.LinearOperator | ArrayLike, explicit_side: int = EXPLICIT_SIDE
+) -> tuple[float, float]:
     """Smallest and largest singular value of an operator, among the min(outputs, inputs) that it has.
 
-    * From an explicit matrix, by SVD in float64, where its smaller side is at most `explicit_side`: errors are about
-      1e-15·σ1. Where the matrix itself would not fit (more than 2^25 entries) from the smaller Gram matrix: 1e-15·σ1²
-      in the squares.
-    * Else matrix-free, by Lanczos' method (ARPACK) on the smaller Gram matrix, until the residual is below 1e-8·σ1²:
-      then the square of either is known to that, the largest from below, the smallest from above. A σ of 0 may read as
-      1e-4·σ1. This is a measurement, not a proof.
+    * If the smaller side is at most `explicit_side`: by SVD of the explicit matrix in float64, with errors of about
+      1e-15·σ1. If the matrix is too large for that (more than 2^25 entries), from the smaller Gram matrix, with errors
+      of about 1e-15·σ1² in the squares.
+    * Else: matrix-free, by Lanczos' method (ARPACK) on the smaller Gram matrix, until the residual is below 1e-8·σ1².
+      The squares of both values are then known to that precision, the largest from below, the smallest from above. A σ
+      of 0 may come out as 1e-4·σ1. This is a measurement, not a proof.
 
     Args:
         operator: SciPy `LinearOperator`, or a matrix.
@@ -39,7 +43,7 @@ def extreme_singular_values(operator, explicit_side=EXPLICIT_SIDE):
         The tuple (smallest, largest) of floats.
 
     Raises:
-        scipy.sparse.linalg.ArpackNoConvergence: If the iteration does not arrive.
+        scipy.sparse.linalg.ArpackNoConvergence: If the iteration does not converge.
     """
     operator = sla.aslinearoperator(operator)
     side = min(operator.shape)
@@ -72,7 +76,7 @@ def _extreme_eigenvalues(gram):
     if not np.any(gram @ settings["v0"]):
         return 0.0, 0.0
     largest = float(sla.eigsh(gram, **settings)[0])
-    # Turned over, so that the tolerance is one of the largest, not of a smallest that may be 0.
+    # The tolerance is relative to an eigenvalue: for this operator to the largest, not to a smallest that may be 0.
     turned = sla.LinearOperator(
         gram.shape, matvec=lambda x: largest * x.reshape(-1) - gram @ x.reshape(-1), dtype=float
     )

@@ -1,4 +1,6 @@
-"""The kernels of whatever is to be measured, as float64 matrices, and kernels made to measure."""
+"""Kernels of layers, models and arrays as float64 matrices, and random kernels with given singular values."""
+
+from typing import Literal
 
 import keras
 import numpy as np
@@ -6,12 +8,13 @@ import numpy as np
 from lipviz import normalizers as nm
 from lipviz.keras_internals import inner_layers
 from lipviz.rules.used import as_float64, named
+from lipviz.types import Array, ArrayLike
 
 SPECTRA = ("even", "geometric", "one small")
 
 
-def as_float64_matrix(value, owner):
-    """Convert a kernel (..., out) to the finite float64 matrix (product of the others, out).
+def as_float64_matrix(value: ArrayLike, owner: str) -> Array:
+    """Convert a kernel of shape (..., out) to a finite float64 matrix of shape (product of the other sizes, out).
 
     Raises:
         TypeError: If it does not hold real numbers.
@@ -23,15 +26,15 @@ def as_float64_matrix(value, owner):
     return array.reshape(-1, array.shape[-1])
 
 
-def layers_with_kernel(target):
-    """The layers with a kernel that make up a layer or a model, by name.
+def layers_with_kernel(target: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """The layers with a kernel inside a layer or a model, itself included, by name.
 
     Args:
         target: Built Keras layer or model, of lipviz or not.
 
     Returns:
         A dict from name to layer in the model's order, nested models included, each layer once. Where two layers
-        share a name, all go by their path.
+        have the same name, all keys are paths.
 
     Raises:
         ValueError: If it is not built, or no layer of it has a kernel.
@@ -48,14 +51,14 @@ def layers_with_kernel(target):
     return dict(zip(names, layers, strict=True))
 
 
-def kernels(target):
-    """The raw kernels of a layer, of a model, or an array itself, as matrices.
+def kernels(target: keras.layers.Layer | ArrayLike) -> dict[str, Array]:
+    """The raw kernels of a layer or a model, or an array itself, as matrices.
 
     Args:
         target: Keras layer or model, or an array of two axes or more.
 
     Returns:
-        A dict from name to float64 matrix of shape (product of the others, out).
+        A dict from name to float64 matrix of shape (product of the other sizes, out).
 
     Raises:
         TypeError: If it does not hold real numbers.
@@ -67,7 +70,13 @@ def kernels(target):
     return {name: as_float64_matrix(layer.kernel, f"The kernel of '{name}'") for name, layer in found.items()}
 
 
-def random_kernel(rows, columns, smallest=0.1, spectrum="even", seed=0):
+def random_kernel(
+    rows: int,
+    columns: int,
+    smallest: float = 0.1,
+    spectrum: Literal["even", "geometric", "one small"] = "even",
+    seed: int | None = 0,
+) -> Array:
     """Draw a matrix with given singular values, the largest 1, and random singular vectors.
 
     Args:

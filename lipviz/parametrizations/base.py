@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from lipviz.keras_internals import outermost_layer
 from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled
 from lipviz.parametrizations.sharing import Constrained
 from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
+from lipviz.types import Array, Shape, Tensor
 
 _PROOF = "made of"  # name in a file, beside the numbers of the weights
 
@@ -43,18 +46,18 @@ class Parametrization(keras.layers.Layer):
         warm_start: Those of them that `normalize` starts from.
     """
 
-    state = {}  # noqa: RUF012 - replaced by subclasses, never changed
-    warm_start = ()
-    coef_lip = 1.0
-    operator_norm = None
+    state: ClassVar[Mapping[str, str]] = {}
+    warm_start: ClassVar[tuple[str, ...]] = ()
+    coef_lip: float = 1.0
+    operator_norm: Any = None
     has_taken_over = False
 
-    def __init__(self, k_coef_lip=1.0, **kwargs):
+    def __init__(self, k_coef_lip: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.k_coef_lip = nm.check_positive("k_coef_lip", k_coef_lip)
 
     @classmethod
-    def argument_names(cls):
+    def argument_names(cls) -> tuple[str, ...]:
         """Names of the constructor's own arguments, those of a Keras layer left out."""
         parameters = [
             p
@@ -65,23 +68,23 @@ class Parametrization(keras.layers.Layer):
         named = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
         return tuple(dict.fromkeys(named))
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         """The constructor's own arguments with their present values, as a dict."""
         return {name: getattr(self, name) for name in self.argument_names()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.arguments()}
 
     # --- for subclasses ---
 
-    def add_state(self, kernel):
+    def add_state(self, kernel: keras.Variable) -> None:
         """Create the variables that `normalize` keeps from step to step; none by default.
 
         Args:
             kernel: Variable of the layer that is constrained.
         """
 
-    def normalize(self, kernel):
+    def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Map a kernel to one that is 1-Lipschitz.
 
         Args:
@@ -92,7 +95,7 @@ class Parametrization(keras.layers.Layer):
         """
         raise TypeError(f"{type(self).__name__} must implement `normalize(kernel)`")
 
-    def exact_norm(self, wbar):
+    def exact_norm(self, wbar: Array) -> float:
         """Norm that must not exceed k·coef_lip, in float64 NumPy: the largest singular value unless overridden.
 
         Args:
@@ -107,7 +110,7 @@ class Parametrization(keras.layers.Layer):
 
     # --- the mechanism ---
 
-    def attach(self, kernel, coef_lip=1.0):
+    def attach(self, kernel: keras.Variable, coef_lip: float = 1.0) -> None:
         """Create the state for a kernel; `wbar` is right from here on.
 
         Initial values are functions of the kernel's: Keras evaluates them at once in eager mode, and together
@@ -122,7 +125,7 @@ class Parametrization(keras.layers.Layer):
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self._raw = lambda: kernel  # a closure, which Keras does not track: the kernel is the layer's weight
         self.k = self._variable(Factor, lambda: self.k_coef_lip, name="k")
-        self._first = functools.cache(lambda: self.constrain_values(kernel))
+        self._first: Callable[[], Any] | None = functools.cache(lambda: self.constrain_values(kernel))
         self.add_state(kernel)
         wbar = self._initially(kernel, lambda first: first()[0])
         self.wbar = self._variable(Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
@@ -173,7 +176,7 @@ class Parametrization(keras.layers.Layer):
             )
 
     @property
-    def weights(self):
+    def weights(self) -> list[keras.Variable]:
         return [weight for weight in super().weights if weight is not getattr(self, "origin", None)]
 
     def _wide(self, kernel):
@@ -184,7 +187,7 @@ class Parametrization(keras.layers.Layer):
         """The value of a kernel variable as a tensor that shares no memory with it: JAX donates both to a step."""
         return ops.convert_to_tensor(copied(kernel).astype(self.variable_dtype))
 
-    def constrain(self, kernel):
+    def constrain(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Constrained kernel and new state for a raw kernel; assigns nothing.
 
         Args:
@@ -199,12 +202,12 @@ class Parametrization(keras.layers.Layer):
         k = ops.convert_to_tensor(self.k)
         return normalized * (k if self.coef_lip == 1 else k * self.coef_lip), state
 
-    def constrain_values(self, kernel):
+    def constrain_values(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """`constrain`, where the kernel is a value and no symbol of a trace, and nothing is differentiated."""
         with constraining_values():
             return self.constrain(kernel)
 
-    def call(self, kernel, training=None):
+    def call(self, kernel: Tensor, training: bool | None = None) -> Tensor:
         """Constrained kernel of the layer: computed and stored in training, what `used` gives otherwise.
 
         A kernel that holds NaN gives NaN here, and leaves the stored state as it was.
@@ -222,7 +225,7 @@ class Parametrization(keras.layers.Layer):
         self._store(kept(wbar, self.wbar), values, kept(self._wide(kernel), self.origin))
         return wbar
 
-    def used(self, kernel, is_xla=False):
+    def used(self, kernel: Tensor, is_xla: bool = False) -> Tensor:
         """Constrained kernel that inference uses: `wbar` where that belongs to a kernel, computed otherwise.
 
         Nothing is assigned. Its gradient is that of the constraint, computed where it is asked for.
@@ -245,17 +248,17 @@ class Parametrization(keras.layers.Layer):
         )
         return nm.with_gradient_of(constrained, kernel, value)
 
-    def used_now(self):
+    def used_now(self) -> Tensor:
         """`used` of the layer's own kernel, where that has a value: eagerly, and in NumPy where that is faster."""
         if self.is_current_now():
             return ops.convert_to_tensor(self.wbar)
         return self.constrain_values(self._raw())[0]
 
-    def is_current_now(self):
+    def is_current_now(self) -> bool:
         """`is_current` of the layer's own kernel as a bool, where variables have values."""
         return copied(self._raw()).astype(self.variable_dtype).tobytes() == copied(self.origin).tobytes()
 
-    def take_over(self, other):
+    def take_over(self, other: "Parametrization") -> None:
         """Store the constrained kernel that another layer's inference uses, as that of the own kernel.
 
         Args:
@@ -265,13 +268,13 @@ class Parametrization(keras.layers.Layer):
         self.origin.assign(self._separate(self._raw()))
         self.has_taken_over = True
 
-    def is_current(self, kernel):
+    def is_current(self, kernel: Tensor) -> Tensor:
         """Whether `wbar` was made of a kernel, of these very bits: a boolean tensor."""
         bits = "uint64" if self.variable_dtype == "float64" else "uint32"
         origin = ops.view(ops.convert_to_tensor(self.origin), bits)
         return ops.equal(ops.max(ops.bitwise_xor(ops.view(self._wide(kernel), bits), origin)), 0)
 
-    def forget(self):
+    def forget(self) -> None:
         """Take `wbar` for that of no kernel, until one is stored again."""
         if hasattr(self, "origin"):
             self.origin.assign(ops.full(self.origin.shape, -np.inf, self.origin.dtype))
@@ -288,10 +291,10 @@ class Parametrization(keras.layers.Layer):
         outermost = outermost_layer(self)
         return keras.backend.backend() == "tensorflow" and getattr(outermost, "jit_compile", False) is True
 
-    def compute_output_shape(self, kernel_shape):
+    def compute_output_shape(self, kernel_shape: Shape) -> Shape:
         return kernel_shape
 
-    def refresh(self, kernel):
+    def refresh(self, kernel: keras.Variable) -> None:
         """Recompute `wbar` from the present kernel, eagerly, and hold its exact norm against k.
 
         What the next training step starts from (`warm_start`) stays as it is: refreshing twice changes nothing.
@@ -309,7 +312,7 @@ class Parametrization(keras.layers.Layer):
 
     # --- files ---
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Save all weights, with a `wbar` that belongs to the kernel unless that holds NaN, and a proof of it."""
         if self._is_finite() and not self.is_current_now():
             self.refresh(self._raw())
@@ -317,7 +320,7 @@ class Parametrization(keras.layers.Layer):
             store[f"{i}"] = copied(weight)
         store[_PROOF] = self._proof()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Load all weights, after the layer's kernel. A `wbar` not made of it by these settings is made anew."""
         weights = self.weights
         saved = [name for name in store.keys() if name != _PROOF]  # noqa: SIM118 - a store of Keras
@@ -344,7 +347,7 @@ class Parametrization(keras.layers.Layer):
         same_k = np.isclose(np.asarray(store["0"], np.float64), self.k_coef_lip, rtol=1e-6)  # it was kept in float32
         return bool(same_k) and self._excess(copied(self.wbar)) <= 1 + 1e-6
 
-    def settings(self):
+    def settings(self) -> tuple[Any, ...]:
         """All but k that decides which kernel another becomes, as a tuple with a `repr`."""
         arguments = {name: value for name, value in self.arguments().items() if name != "k_coef_lip"}
         return arguments, self.coef_lip, self.operator_norm, self.variable_dtype
@@ -366,7 +369,7 @@ class Parametrization(keras.layers.Layer):
         norm = self.exact_norm(wbar) if self.operator_norm is None else self.operator_norm.exact(wbar)
         return norm / (self.k_coef_lip * self.coef_lip)
 
-    def set_klip_factor(self, klip_factor):
+    def set_klip_factor(self, klip_factor: float) -> None:
         """Change k; the caller refreshes `wbar`, which belongs to no kernel until then."""
         self.k_coef_lip = nm.check_positive("k_coef_lip", klip_factor)
         if self.built:

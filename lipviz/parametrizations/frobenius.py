@@ -1,20 +1,23 @@
 """Division by Frobenius norms: of the whole kernel, or of each column."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.parametrizations.base import Parametrization
+from lipviz.types import Array, Tensor
 
 
 @keras.saving.register_keras_serializable("lipviz")
 class FrobeniusParametrization(Parametrization):
     """The kernel divided by its Frobenius norm, which is at least its largest singular value; zero stays zero."""
 
-    axis = None
+    axis: int | None = None
 
-    def normalize(self, kernel):
+    def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         w, _ = nm.unit_scaled(nm.as_matrix(kernel), self.axis)
         # What is scaled has an entry of magnitude 1: the floor acts on zeros only.
         norm = ops.sqrt(ops.maximum(ops.sum(ops.square(w), axis=self.axis, keepdims=True), 0.25))
@@ -36,18 +39,18 @@ class DisjointFrobeniusParametrization(FrobeniusParametrization):
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, disjoint_neurons=True, k_coef_lip=1.0, **kwargs):
+    def __init__(self, disjoint_neurons: bool = True, k_coef_lip: float = 1.0, **kwargs: Any) -> None:
         super().__init__(k_coef_lip, **kwargs)
         if not isinstance(disjoint_neurons, bool):
             raise ValueError(f"`disjoint_neurons` must be True or False. Received: {disjoint_neurons!r}")
         self.disjoint_neurons = disjoint_neurons
 
     @property
-    def axis(self):
+    def axis(self) -> int | None:  # type: ignore[override]  # an attribute of the base class, computed here
         """Axis of the norms: 0 for columns, None for the whole."""
         return 0 if self.disjoint_neurons else None
 
-    def exact_norm(self, wbar):
+    def exact_norm(self, wbar: Array) -> float:
         if not self.disjoint_neurons:
             return super().exact_norm(wbar)
         return float(np.linalg.norm(np.asarray(wbar, np.float64).reshape(-1, wbar.shape[-1]), axis=0).max())

@@ -2,12 +2,14 @@
 
 import collections
 import functools
+from typing import Any
 
 import keras
 
 from lipviz import normalizers as nm
 from lipviz.normalizers.settings import present
 from lipviz.parametrizations.contexts import numerics
+from lipviz.types import Tensor
 
 _PACKAGE = __name__.rpartition(".")[0]
 _KEPT = 32  # of one to three megabytes each; none holds a weight of a layer
@@ -16,14 +18,14 @@ _KEPT = 32  # of one to three megabytes each; none holds a weight of a layer
 class Constrained:
     """What a parametrization makes of a kernel. The graphs of TensorFlow have one function for all that are alike."""
 
-    def __init__(self, parametrization, is_xla):
+    def __init__(self, parametrization: keras.Layer, is_xla: bool) -> None:
         self._parametrization, self._is_xla = parametrization, is_xla
 
-    def __call__(self, kernel):
+    def __call__(self, kernel: Tensor) -> Tensor:
         """The constrained kernel, differentiable."""
         return self.with_state(kernel)[0]
 
-    def with_state(self, kernel):
+    def with_state(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The tuple (constrained kernel, dict of new state), differentiable."""
         with numerics(self._is_xla):
             shared = _Shared.of(self._parametrization) if nm.builds_graph() else None
@@ -32,7 +34,7 @@ class Constrained:
             wbar, *values = shared.with_state(kernel, *_read_by_constrain(self._parametrization))
             return wbar, dict(zip(self._parametrization.state, values, strict=True))
 
-    def value(self, kernel):
+    def value(self, kernel: Tensor) -> Tensor:
         """The constrained kernel without a gradient; in a graph of TensorFlow it is one operation."""
         with numerics(self._is_xla):
             if not nm.builds_graph():
@@ -71,7 +73,7 @@ class _Shared:
         with_state: From the same to the tuple (constrained kernel, values of the new state), differentiable.
     """
 
-    def __init__(self, like):
+    def __init__(self, like: keras.Layer) -> None:
         self._parametrization = blank = type(like)(**like.arguments(), name="shared")
         blank.coef_lip, blank.operator_norm, blank.dtype_policy = like.coef_lip, like.operator_norm, like.dtype_policy
         self.value = nm.as_one_call(lambda *arguments: self._run(*arguments)[0])
@@ -79,7 +81,7 @@ class _Shared:
         self._is_seen = False
 
     @classmethod
-    def of(cls, parametrization):
+    def of(cls, parametrization: keras.Layer) -> "_Shared | None":
         """The one for a parametrization and the `Settings` that hold; None where others may not have the same."""
         if not _is_known(parametrization):
             return None
@@ -92,7 +94,7 @@ class _Shared:
             _found.popitem(last=False)
         return shared
 
-    def is_seen_again(self):
+    def is_seen_again(self) -> bool:
         """Whether this is not the first call: a function for one layer takes longer to make than its operations."""
         is_seen, self._is_seen = self._is_seen, True
         return is_seen
@@ -105,7 +107,9 @@ class _Shared:
         return wbar, *(state[name] for name in blank.state)
 
 
-_found = collections.OrderedDict()  # from all that a constraint depends on to a `_Shared`, the oldest first
+_found: collections.OrderedDict[Any, _Shared] = (
+    collections.OrderedDict()
+)  # from all that a constraint depends on to a `_Shared`, the oldest first
 
 
 def _read_by_constrain(parametrization):

@@ -1,10 +1,14 @@
 """Björck's constraint: all singular values at most k, and equal to k where it converges."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import keras
 from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.parametrizations.base import Parametrization
+from lipviz.types import Tensor
 
 
 @keras.saving.register_keras_serializable("lipviz")
@@ -27,33 +31,33 @@ class SpectralParametrization(Parametrization):
         ValueError: If an argument is out of range.
     """
 
-    state = {  # noqa: RUF012
+    state: ClassVar[Mapping[str, str]] = {
         "u": "The vector that the power iteration follows, a variable of shape (1, out).",
         "sig": "The power iteration's estimate of the raw kernel's σ1, a variable of shape (1, 1).",
     }
-    warm_start = ("u",)
+    warm_start: ClassVar[tuple[str, ...]] = ("u",)
 
     def __init__(
         self,
-        k_coef_lip=1.0,
-        eps_spectral=nm.DEFAULT_EPS_SPECTRAL,
-        eps_bjorck=nm.DEFAULT_EPS_BJORCK,
-        beta_bjorck=nm.DEFAULT_BETA_BJORCK,
-        maxiter_spectral=nm.DEFAULT_MAXITER_SPECTRAL,
-        maxiter_bjorck=nm.DEFAULT_MAXITER_BJORCK,
-        **kwargs,
-    ):
+        k_coef_lip: float = 1.0,
+        eps_spectral: float = nm.DEFAULT_EPS_SPECTRAL,
+        eps_bjorck: float | None = nm.DEFAULT_EPS_BJORCK,
+        beta_bjorck: float | None = nm.DEFAULT_BETA_BJORCK,
+        maxiter_spectral: int = nm.DEFAULT_MAXITER_SPECTRAL,
+        maxiter_bjorck: int = nm.DEFAULT_MAXITER_BJORCK,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(k_coef_lip, **kwargs)
         checked = nm.check_orthogonalization(eps_spectral, eps_bjorck, beta_bjorck)
         self.eps_spectral, self.eps_bjorck, self.beta_bjorck = checked
         self.maxiter_spectral = nm.check_count("maxiter_spectral", maxiter_spectral)
         self.maxiter_bjorck = nm.check_count("maxiter_bjorck", maxiter_bjorck)
 
-    def add_state(self, kernel):
+    def add_state(self, kernel: keras.Variable) -> None:
         self.u = self._add("u", (1, kernel.shape[-1]), keras.initializers.RandomNormal(stddev=1.0))
         self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda first: first()[1]["sig"]))
 
-    def normalize(self, kernel):
+    def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         w, u, sig = nm.sound_orthogonalization(
             nm.as_matrix(kernel),
             ops.convert_to_tensor(self.u),

@@ -1,13 +1,17 @@
 """The variables of a parametrization: one has its home elsewhere, one is made of a kernel, one is that kernel."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz.keras_internals import RestoredVariable
+from lipviz.types import Array, Tensor
 
 
-def check_finite(value, owner):
+def check_finite(value: Tensor, owner: str) -> Array | None:
     """Return `value` as a NumPy array, or None where it is a symbol of a trace.
 
     Args:
@@ -28,7 +32,7 @@ def check_finite(value, owner):
     return array
 
 
-def copied(variable):
+def copied(variable: keras.Variable) -> Array:
     """Value of a variable in memory of its own: assigning a tensor would share the buffer, which JAX may reuse.
 
     Args:
@@ -47,21 +51,21 @@ class Factor(RestoredVariable):
     Keras's ways to load weights assign every variable. On JAX, so does the end of a step, whose buffers are new.
     """
 
-    def __init__(self, home, **kwargs):
+    def __init__(self, home: Callable[[], float], **kwargs: Any) -> None:
         self._home = home
         super().__init__(lambda shape, dtype: ops.convert_to_tensor(home(), dtype), shape=(), **kwargs)
 
-    def assign(self, value):
+    def assign(self, value: Tensor) -> Tensor:
         return super().assign(self._home())
 
-    def restore(self, tensors):
+    def restore(self, tensors: Mapping[str, Tensor]) -> Tensor:
         return self.assign(tensors)
 
 
 class Origin(RestoredVariable):
     """The kernel that another variable was made of. A checkpoint of TensorFlow does not prove that it is the one."""
 
-    def restore(self, tensors):
+    def restore(self, tensors: Mapping[str, Tensor]) -> Tensor:
         super().restore(tensors)
         return self.assign(ops.full(self.shape, -np.inf, self.dtype))
 
@@ -69,15 +73,15 @@ class Origin(RestoredVariable):
 class Derived(keras.Variable):
     """A variable that is made of a kernel. Assigned from outside, it belongs to no kernel that is known."""
 
-    def __init__(self, forget, *args, **kwargs):
+    def __init__(self, forget: Callable[[], None], *args: Any, **kwargs: Any) -> None:
         self._forget = forget
         super().__init__(*args, **kwargs)
 
-    def assign(self, value):
+    def assign(self, value: Tensor) -> Tensor:
         assigned = super().assign(value)
         self._forget()
         return assigned
 
-    def store(self, value):
+    def store(self, value: Tensor) -> None:
         """Assign, by the one who says which kernel the value belongs to."""
         super().assign(value)

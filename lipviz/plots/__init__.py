@@ -1,10 +1,10 @@
 """Plots of what `lipviz.measure` returns: `plot_x(data, *, ax=None) -> Axes`. They compute nothing.
 
-On Axes that show another picture of lipviz a plot moves what is alike, draws what is new, and removes the rest: what is
-on them then is what would be on new ones.
+On Axes that already show a plot of lipviz, a plot moves the artists that are the same, draws new ones, and removes the
+others. The result is the same as on new Axes.
 
-Every figure is object-oriented, never pyplot's: `picture(ax, alt_text(data))` shows one in a notebook, with words for
-readers who cannot see it.
+Figures are made without pyplot. `picture(ax, alt_text(data))` shows one in a notebook, with a text for readers who
+cannot see it.
 
 Plots come with the extra ``lab``: ``pip install "lipviz[lab]"``.
 """
@@ -13,7 +13,7 @@ from lipviz import _extras, _moved
 
 _extras.need("lipviz.plots")
 
-from lipviz.plots import toy_training  # noqa: F401 - enters what it says in words
+from lipviz.plots import toy_training  # noqa: F401 - registers its alternative texts
 from lipviz.plots.activation_shapes import plot_activation_jacobian, plot_activation_outputs, plot_activation_plane
 from lipviz.plots.alt import alt_text
 from lipviz.plots.bjorck import plot_bjorck_convergence

@@ -1,6 +1,10 @@
-"""What an activation does to vectors: its outputs along a line, its Jacobian there, and a picture of the plane."""
+"""Plots of what an activation does to vectors: outputs and Jacobian along a line, and the image of the plane."""
+
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from lipviz.measure.activation_shapes import RANGE, ActivationShape
 from lipviz.plots import style
@@ -8,20 +12,27 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.redrawing import artist
 
-_PLACE = {"color": style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "zorder": 1.5}
-_LATTICE = (
+_PLACE: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "zorder": 1.5}
+_LATTICE: tuple[dict[str, Any], ...] = (
     {"color": style.BLUE, "linestyle": "-", "label": "x₂ constant"},
     {"color": style.VERMILLION, "linestyle": (0, (4, 2)), "label": "x₁ constant"},
 )
-_LETTER = {"color": style.GREY, "linestyle": ":", "linewidth": 1.6, "label": "_F before", "zorder": 3}
-_LETTER_IMAGE = {"color": style.BLACK, "linewidth": 2.2, "label": "F (dotted before)", "zorder": 4}
-_POINT = {"color": style.GREEN, "marker": "D", "markersize": 7, "linestyle": "none", "label": "_place", "zorder": 5}
+_LETTER: dict[str, Any] = {"color": style.GREY, "linestyle": ":", "linewidth": 1.6, "label": "_F before", "zorder": 3}
+_LETTER_IMAGE: dict[str, Any] = {"color": style.BLACK, "linewidth": 2.2, "label": "F (dotted before)", "zorder": 4}
+_POINT: dict[str, Any] = {
+    "color": style.GREEN,
+    "marker": "D",
+    "markersize": 7,
+    "linestyle": "none",
+    "label": "_place",
+    "zorder": 5,
+}
 _MOST_OUTPUTS = 16
 _LABEL = "place t on the line (units of the input)"
 
 
 @without_update
-def plot_activation_outputs(data, *, ax=None, place=None):
+def plot_activation_outputs(data: ActivationShape, *, ax: Axes | None = None, place: float | None = None) -> Axes:
     """Draw each output channel of an activation along a line through its inputs, marked by its number.
 
     Args:
@@ -32,7 +43,7 @@ def plot_activation_outputs(data, *, ax=None, place=None):
     Returns:
         The Axes.
     """
-    # Limits and lines that stay, and numbers on the lines instead of a legend: a background that stays is fast.
+    # Fixed limits, a fixed number of lines, and numbers on them in place of a legend: a fixed background is fast.
     limit = style.round_number(max(np.abs(data.outputs).max(), 4.0))
     labels = {"xlabel": _LABEL, "ylabel": "output channel (units of the input)"}
     with style.drawing(ax, title="Outputs along a line", **labels) as ax:
@@ -46,7 +57,7 @@ def plot_activation_outputs(data, *, ax=None, place=None):
 
 
 def _output(ax, data, order):
-    """The line of one output; out of sight where there is none."""
+    """Draw the line of one output; it is invisible if there is no such output."""
     values = data.outputs[:, order] if order < data.outputs.shape[1] else np.full(len(data.places), np.nan)
     marks = style.spread_markers(len(values), order, most=6)
     look = {
@@ -62,10 +73,10 @@ def _output(ax, data, order):
 
 
 @without_update
-def plot_activation_jacobian(data, *, ax=None, place=None):
+def plot_activation_jacobian(data: ActivationShape, *, ax: Axes | None = None, place: float | None = None) -> Axes:
     """Draw the extreme singular values of an activation's Jacobian along a line, and what a random gradient keeps.
 
-    What a ReLU would keep of the gradient is drawn as well, for comparison.
+    The share of its norm that a gradient would keep with ReLU is drawn too, for comparison.
 
     Args:
         data: `ActivationShape` of `lipviz.measure`.
@@ -81,7 +92,7 @@ def plot_activation_jacobian(data, *, ax=None, place=None):
         ("kept", "gradient", data.kept, style.GREEN, "^", ":"),
         ("relu", "ReLU's gradient", data.kept_by_relu, style.GREY, "", "-."),
     )
-    with style.drawing(ax, title="What its Jacobian keeps of lengths", xlabel=_LABEL, ylabel="gain (no unit)") as ax:
+    with style.drawing(ax, title="Gains of its Jacobian", xlabel=_LABEL, ylabel="gain (no unit)") as ax:
         style.level(ax, 1.0, color="#999999", linewidth=0.8, zorder=1)
         for order, (gid, label, values, color, marker, dash) in enumerate(lines):
             look = {"color": color, "marker": marker, "linestyle": dash, "label": label, "markersize": 4.5}
@@ -96,11 +107,11 @@ def plot_activation_jacobian(data, *, ax=None, place=None):
 
 
 @without_update
-def plot_activation_plane(data, *, ax=None, place=None):
-    """Draw what an activation makes of a lattice of the plane and of a letter in it, and of the line.
+def plot_activation_plane(data: ActivationShape, *, ax: Axes | None = None, place: float | None = None) -> Axes:
+    """Draw the images of a lattice of the plane, of a letter in it and of the line under an activation.
 
     Args:
-        data: `ActivationShape` of `lipviz.measure` of two channels.
+        data: `ActivationShape` of `lipviz.measure`, with two channels.
         ax: Axes to draw on; None makes a figure.
         place: A place t of the line whose image is marked; None marks none.
 
@@ -108,7 +119,7 @@ def plot_activation_plane(data, *, ax=None, place=None):
         The Axes.
 
     Raises:
-        ValueError: If the activation has not two channels.
+        ValueError: If the activation does not have two channels.
     """
     plane = data.plane
     if plane is None:
@@ -133,23 +144,23 @@ def plot_activation_plane(data, *, ax=None, place=None):
 
 
 @without_update
-def subtitle(ax, gid, text):
-    """Write a text that may change below the title of an Axes, where other plots have their legend; see `note`."""
+def subtitle(ax: Axes, gid: str | None, text: str) -> Text:
+    """Write a text below the title of an Axes, where other plots have their legend; see `note`."""
     style.make_room_above(ax)
     return note(ax, gid, text, 0.0, 1.02, va="bottom")
 
 
 @without_update
-def note(ax, gid, text, x=0.015, y=0.985, **look):
-    """Write a text on an Axes, or change the one of an earlier drawing under the same name with the same look.
+def note(ax: Axes, gid: str | None, text: str, x: float = 0.015, y: float = 0.985, **look: Any) -> Text:
+    """Write a text on an Axes. A text that an earlier drawing made with the same name and look is changed instead.
 
     Args:
         ax: Axes.
         gid: Name of the text on these Axes; None for one that belongs to the background.
         text: What to write.
-        x: From the left, in units of the Axes; see `transform`.
-        y: From below.
-        **look: As of `Axes.text`; `transform` for other units.
+        x: Place from the left, as a share of the width of the Axes; in other units with `transform`.
+        y: Place from below, likewise.
+        **look: Keyword arguments of `Axes.text`.
 
     Returns:
         The text.
@@ -170,7 +181,7 @@ def _joined(lines):
 
 
 def _mark(ax, place):
-    """A dashed line across the Axes at a place; out of sight where there is none."""
+    """Draw a dashed line across the Axes at a place; it is invisible if there is none."""
     place = np.nan if place is None else place
     style.line(ax, "place", [place, place], ax.get_ylim(), label="_place", **_PLACE)
 
@@ -181,8 +192,8 @@ def _(data: ActivationShape):
     words = (
         f"The activation {data.name} of {inputs} channels along a line: {outputs} outputs from "
         f"{style.number(data.outputs.min())} to {style.number(data.outputs.max())}. Singular values of its Jacobian "
-        f"lie between {style.number(data.values.min())} and {style.number(data.values.max())}; of the norm of a random "
-        f"gradient {style.number(data.kept.min())} to {style.number(data.kept.max())} is kept."
+        f"lie between {style.number(data.values.min())} and {style.number(data.values.max())}; a random gradient keeps "
+        f"{style.number(data.kept.min())} to {style.number(data.kept.max())} of its norm."
     )
     if data.plane is None:
         return words

@@ -1,7 +1,8 @@
-"""Plots in words, for readers who cannot see them."""
+"""Alternative text: what plots show, in words, for readers who cannot see them."""
 
 import functools
 import math
+from typing import Any
 
 from lipviz.certification import Certificate
 from lipviz.measure import BjorckConvergence, LayerSpectrum, NetworkSpectrum
@@ -9,7 +10,7 @@ from lipviz.plots.style import number
 
 
 @functools.singledispatch
-def alt_text(data):
+def alt_text(data: Any) -> str:
     """Describe in words what the plots of a measurement show.
 
     Args:
@@ -19,7 +20,7 @@ def alt_text(data):
         A string of whole sentences.
 
     Raises:
-        TypeError: If there is no description for its type.
+        TypeError: If there is no description for the type of `data`.
     """
     raise TypeError(f"alt_text expects a measurement of lipviz.measure. Received: {type(data).__name__}")
 

@@ -1,22 +1,32 @@
-"""Convergence of Björck's iteration."""
+"""Plot of the convergence of Björck's iteration."""
+
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
+from lipviz.measure import BjorckConvergence
 from lipviz.plots import style
 from lipviz.plots.deprecation import without_update
 
-_SOLID = {"linewidth": 1.6, "markersize": 4.5}
-_ERROR = {"color": style.BLUE, "marker": "o", "label": "‖I − WᵀW‖", **_SOLID}
-_STEP = {"color": style.VERMILLION, "marker": "s", "linestyle": "--", "label": "length of a step", **_SOLID}
-_LIMITS = {"color": style.BLACK, "linestyle": "-.", "linewidth": 1.0, "label": "eps, maxiter"}
+_SOLID: dict[str, Any] = {"linewidth": 1.6, "markersize": 4.5}
+_ERROR: dict[str, Any] = {"color": style.BLUE, "marker": "o", "label": "‖I − WᵀW‖", **_SOLID}
+_STEP: dict[str, Any] = {
+    "color": style.VERMILLION,
+    "marker": "s",
+    "linestyle": "--",
+    "label": "length of a step",
+    **_SOLID,
+}
+_LIMITS: dict[str, Any] = {"color": style.BLACK, "linestyle": "-.", "linewidth": 1.0, "label": "eps, maxiter"}
 
-# Below lies the rounding of the layer's own arithmetic. A frame that stays lets pictures be compared.
+# Smaller values are rounding errors of the layer's own arithmetic. With a fixed frame, pictures can be compared.
 _FLOOR = {"float32": 1e-8, "float64": 1e-16}
 
 
 @without_update
-def plot_bjorck_convergence(data, *, ax=None):
-    """Draw ‖I − WᵀW‖ after each iteration, the length of each step, and where the iteration has to stop.
+def plot_bjorck_convergence(data: BjorckConvergence, *, ax: Axes | None = None) -> Axes:
+    """Draw ‖I − WᵀW‖ after each iteration, the length of each step, and the limits at which the iteration stops.
 
     Args:
         data: `BjorckConvergence` of `lipviz.measure`.
@@ -33,7 +43,7 @@ def plot_bjorck_convergence(data, *, ax=None):
     with style.drawing(ax, **labels, setup=(style.whole_ticks, style.log_y)) as ax:
         style.log_scale(ax, [data.errors, data.increments, [data.eps_bjorck]], bottom=floor)
         style.x_limits(ax, -0.03 * end, 1.03 * end)
-        # It stops below eps_bjorck, at the latest at maxiter_bjorck.
+        # The iteration stops below eps_bjorck, and at maxiter_bjorck at the latest.
         limits = [0, data.maxiter_bjorck, data.maxiter_bjorck], [data.eps_bjorck, data.eps_bjorck, ax.get_ylim()[1]]
         style.line(ax, "limits", *limits, **_LIMITS)
         style.line(ax, "error", steps, data.errors, markevery=marks, **_ERROR)

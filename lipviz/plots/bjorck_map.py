@@ -1,7 +1,11 @@
-"""Björck's iteration on spectra: errors along it, and a map of how many iterations it needs."""
+"""Plots of Björck's iteration on spectra: its errors, and a map of the number of iterations that it needs."""
+
+import functools
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import PathPatch
@@ -14,21 +18,23 @@ from lipviz.plots.deprecation import without_update
 from lipviz.plots.redrawing import artist, drawn_on
 
 _DASHES = ("-", "--", "-.", ":")
-_FLOOR, _CEILING = 1e-9, 10.0  # a frame that stays lets pictures be compared
+_FLOOR, _CEILING = 1e-9, 10.0  # with a fixed frame, pictures can be compared
 _STOPS = ("o", "s", "^")
 _COLORS = colormaps["cividis_r"].resampled(16)  # the more iterations the darker
 _LEVELS = (0, 2, 4, 6, 8, 10, 14, 20, 30, 50, 100, 200, 500, 1000)
 _CONTOURS = (4, 6, 10, 20, 50, 100, 200, 500)
-_SHARE = 0.84  # of their width that Axes keep beside a colour bar
+_SHARE = 0.84  # share of its width that an Axes keeps beside a colour bar
 _HATCHES = (("diverges", "xx"), ("not reached", ".."), ("flipped", "//"))
 
 
 @without_update
-def plot_bjorck_paths(data, *, ax=None, norm="frobenius"):
+def plot_bjorck_paths(
+    data: BjorckPaths, *, ax: Axes | None = None, norm: Literal["frobenius", "spectral"] = "frobenius"
+) -> Axes:
     """Draw ‖I − WᵀW‖ after each iteration, for each step size (colours) and starting spectrum (dashes).
 
     Open marks show where a layer with one of the tolerances eps would stop. A line that leaves the frame at the top
-    diverges; what has come down to rounding leaves it at the bottom.
+    diverges; one that leaves it at the bottom has reached rounding errors.
 
     Args:
         data: `BjorckPaths` of `lipviz.measure`, of at most five step sizes, four spectra and three eps.
@@ -46,7 +52,7 @@ def plot_bjorck_paths(data, *, ax=None, norm="frobenius"):
         raise ValueError(f"Expected at most 5 step sizes, 4 spectra and 3 eps. Received: {counts}")
     if norm not in ("frobenius", "spectral"):
         raise ValueError(f"`norm` must be 'frobenius' or 'spectral'. Received: norm={norm!r}")
-    # What lies above has not begun to converge; what is infinite cannot be drawn.
+    # Larger errors have not begun to converge, and infinite ones cannot be drawn.
     errors = np.minimum(data.frobenius_errors if norm == "frobenius" else data.errors, 1e3 * _CEILING)
     labels = {"title": "Björck by step size", "xlabel": "iteration"}
     labels["ylabel"] = f"‖I − WᵀW‖ ({'Frobenius' if norm == 'frobenius' else 'spectral'} norm, no unit)"
@@ -61,20 +67,20 @@ def plot_bjorck_paths(data, *, ax=None, norm="frobenius"):
 
 
 def _one_step_size(ax, i, errors, stops):
-    look = {"color": style.PALETTE[i], "linewidth": 1.6}
+    look: dict[str, Any] = {"color": style.PALETTE[i], "linewidth": 1.6}
     steps = np.arange(errors.shape[-1])
     for j, path in enumerate(errors):
         style.line(ax, f"error {i} {j}", steps, path, linestyle=_DASHES[j], label="_error", **look)
     for e, marker in zip(range(stops.shape[-1]), _STOPS, strict=False):
         at = stops[:, e]
         heights = errors[np.arange(len(at)), at]
-        mark = {"marker": marker, "linestyle": "none", "markerfacecolor": "white", "markersize": 6, "zorder": 3}
-        style.line(ax, f"stop {i} {e}", at, heights, color=style.PALETTE[i], label="_stop", **mark)
+        mark: dict[str, Any] = {"marker": marker, "linestyle": "none", "markerfacecolor": "white", "markersize": 6}
+        style.line(ax, f"stop {i} {e}", at, heights, color=style.PALETTE[i], label="_stop", zorder=3, **mark)
 
 
 def _keys(ax, data):
     """Lines without data, for the legend: what colours, dashes and marks stand for."""
-    keys = [
+    keys: list[tuple[str, dict[str, Any]]] = [
         (f"β = {style.number(beta)}", {"color": color, "linewidth": 2.4})
         for beta, color in zip(data.betas, style.PALETTE, strict=False)
     ]
@@ -91,16 +97,16 @@ def _keys(ax, data):
 
 
 @without_update
-def plot_bjorck_map(data, *, ax=None):
-    """Draw the iterations that Björck needs, over the step size β and the singular value that it starts from.
+def plot_bjorck_map(data: BjorckMap, *, ax: Axes | None = None) -> Axes:
+    """Draw the number of Björck iterations over the step size β and the singular value at the start.
 
-    The darker, the more; lines join equal counts. Hatched: where it diverges, where it does not arrive within
-    `maxiter`, and where it arrives at −1. A dashed line marks √((2+β)/β), beyond which nothing converges, a dotted one
-    β = 0.5, up to which layers allow it.
+    Darker cells need more iterations; lines join equal numbers. Cells are hatched where the iteration diverges, does
+    not converge within `maxiter`, or converges to −1. A dashed line marks √((2+β)/β): from larger singular values,
+    nothing converges. A dotted line marks β = 0.5, the largest that layers accept.
 
     Args:
         data: `BjorckMap` of `lipviz.measure`, of at least two step sizes and two singular values.
-        ax: Axes to draw on, which gives some of its width to the colour bar; None makes a figure.
+        ax: Axes to draw on, a part of which becomes the colour bar; None makes a figure.
 
     Returns:
         The Axes.
@@ -121,18 +127,18 @@ def plot_bjorck_map(data, *, ax=None):
         ylabel="singular value σ at the start (no unit)",
         setup=(style.no_grid, style.log_y) if is_log else (style.no_grid,),
     ) as ax:
-        drawn_on(ax).narrow(_SHARE * drawn_on(ax).box.width)  # the figure may have no other room
+        drawn_on(ax).narrow(_SHARE * drawn_on(ax).box.width)  # the figure may have no room elsewhere
         _color_bar(ax, norm, bounds)
         counts = np.ma.masked_less(data.iterations.T, 0)
         artist(ax, None, lambda: ax.pcolormesh(*edges, counts, cmap=_COLORS, norm=norm, gid="iterations"))
         _hatched(ax, data, edges)
         _frame(ax, data, is_log)
-        _contours(ax, data)  # whose labels are placed in the frame as it is now
+        _contours(ax, data)  # its labels are placed inside the present limits
     return ax
 
 
 def _bounds(maxiter):
-    """Limits of the classes of counts: whole numbers up to `maxiter`, each class its lower limit and above."""
+    """Limits of the classes of counts, up to `maxiter`. A class includes its lower limit."""
     return np.array([*(level for level in _LEVELS if level < max(maxiter, 1)), maxiter + 1])
 
 
@@ -144,7 +150,7 @@ def _edges(centers, is_log):
 
 
 def _contours(ax, data):
-    """Lines from which on it takes so many iterations, with their labels."""
+    """Draw lines, with labels, where cells begin to need a number of iterations."""
     counts = np.where(data.reached & ~data.flipped, data.iterations, np.nan).T
     known = counts[np.isfinite(counts)]
     levels = [level - 0.5 for level in _CONTOURS if known.size and known.min() < level - 0.5 < known.max()]
@@ -162,14 +168,14 @@ def _contours(ax, data):
 
 
 def _hatched(ax, data, edges):
-    """Hatch what has no count, or one that misleads."""
+    """Hatch cells without a number of iterations, or with a misleading one."""
     masks = {"diverges": data.diverges, "not reached": ~data.reached & ~data.diverges, "flipped": data.flipped}
     found = [(name, hatch) for name, hatch in _HATCHES if masks[name].any()]
     for name, hatch in found:
         color = style.VERMILLION if name == "flipped" else style.GREY  # over dark cells, or over none
         look = {"facecolor": "none", "edgecolor": color, "linewidth": 0, "hatch": hatch, "gid": name, "label": name}
         patch = PathPatch(_covering(masks[name], *edges), **look)
-        artist(ax, None, lambda patch=patch: ax.add_artist(patch))
+        artist(ax, None, functools.partial(ax.add_artist, patch))
     if found:
         style.legend(ax)
 
@@ -188,9 +194,9 @@ def _covering(mask, beta_edges, sigma_edges):
 
 
 def _frame(ax, data, is_log):
-    """Limits, ticks, and the lines of what is known."""
+    """Set limits and ticks, and draw the lines of the known bounds."""
     betas, sigmas = np.linspace(data.betas[0], data.betas[-1], 60), data.sigmas
-    look = {"color": style.VERMILLION, "linewidth": 1.4}
+    look: dict[str, Any] = {"color": style.VERMILLION, "linewidth": 1.4}
     limit = np.interp(betas, data.betas, data.limits)
     style.line(ax, "limit", betas, limit, linestyle="--", label="_limit", **look)
     style.line(ax, "half", [0.5, 0.5], [sigmas[0], sigmas[-1]], linestyle=":", label="_half", **look)
@@ -202,7 +208,7 @@ def _frame(ax, data, is_log):
 
 def _color_bar(ax, norm, bounds):
     def make():
-        # Inside of the Axes' own tree: another panel of the figure it is not.
+        # A child of the Axes, so that it does not count as a panel of the figure.
         inset = ax.inset_axes((1.03, 0.0, 0.045, 1.0), label=label)
         bar = ax.figure.colorbar(ScalarMappable(norm, _COLORS), cax=inset, spacing="uniform")
         bar.set_ticks(bounds[:-1].tolist(), labels=[str(low) for low in bounds[:-1]])  # where a class begins
@@ -234,11 +240,11 @@ def _(data: BjorckMap):
     )
     if data.reached.any():
         counts = data.iterations[data.reached]
-        words += f": from {counts.min()} to {counts.max()} where it arrives"
+        words += f": from {counts.min()} to {counts.max()} where it converges"
     shares = {
         "diverges": data.diverges,
-        "does not arrive": ~data.reached & ~data.diverges,
-        "arrives at −1": data.flipped,
+        "does not converge in time": ~data.reached & ~data.diverges,
+        "converges to −1": data.flipped,
     }
     said = [f"{mask.mean():.0%} of it {name}" for name, mask in shares.items() if mask.any()]
     return words + "".join(f"; {part}" for part in said) + "."

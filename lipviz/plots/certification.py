@@ -1,27 +1,42 @@
-"""The bounds of a model's steps, and that of the whole."""
+"""Plot of the Lipschitz bounds of a model and of its steps."""
 
 import math
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from lipviz.certification import Certificate
 from lipviz.plots import style
 from lipviz.plots.redrawing import artist
 
-_UPPER = {"color": style.BLUE, "marker": "D", "markersize": 5, "linestyle": "none"}
-_LOWER = {"color": style.VERMILLION, "marker": "|", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
-_UNBOUNDED = {"color": style.BLACK, "marker": ">", "markersize": 7, "linestyle": "none", "clip_on": False}
+_UPPER: dict[str, Any] = {"color": style.BLUE, "marker": "D", "markersize": 5, "linestyle": "none"}
+_LOWER: dict[str, Any] = {
+    "color": style.VERMILLION,
+    "marker": "|",
+    "markersize": 11,
+    "markeredgewidth": 2,
+    "linestyle": "none",
+}
+_UNBOUNDED: dict[str, Any] = {
+    "color": style.BLACK,
+    "marker": ">",
+    "markersize": 7,
+    "linestyle": "none",
+    "clip_on": False,
+}
 _WIDTH, _ROW, _REST = 7.0, 0.26, 1.25  # inches: the figure, a row, and what is above and below the rows
 
 
-def plot_certificate(data, *, ax=None):
-    """Draw between which bounds the Lipschitz constant of each step of a model lies, and that of the whole.
+def plot_certificate(data: Certificate, *, ax: Axes | None = None) -> Axes:
+    """Draw lower and upper bounds of the Lipschitz constant of each step of a model, and of the whole model.
 
-    A step without an upper bound has an arrow to the right. Where both marks coincide the constant is known.
+    A step without an upper bound has an arrow to the right. Where both marks coincide, the constant is known.
 
     Args:
         data: `Certificate` of `lipviz.certification`.
-        ax: Axes to draw on; None makes a figure, as high as there are steps.
+        ax: Axes to draw on; None makes a figure that is high enough for all steps.
 
     Returns:
         The Axes.
@@ -40,7 +55,8 @@ def plot_certificate(data, *, ax=None):
         setup=(_log_x,),
     ) as ax:
         style.x_limits(ax, left, right)
-        ax.xaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if right / left <= 100 else (1.0,))
+        locator: Any = ax.xaxis.get_major_locator()  # of `_log_x`
+        locator.set_params(subs=(1.0, 2.0, 5.0) if right / left <= 100 else (1.0,))
         artist(ax, None, lambda: ax.axvline(1.0, color="#999999", linewidth=0.8, zorder=1))
         _draw_bounds(ax, rows, left, right)
         ax.set_yticks(range(len(rows)), [_short(row[0]) for row in rows], fontsize=style.SMALL)
@@ -58,7 +74,7 @@ def _log_x(ax):
 
 
 def _draw_bounds(ax, rows, left, right):
-    """The range of each row, and its ends where they are known."""
+    """Draw the range of each row, and its ends where they are known."""
     places = range(len(rows))
     lower = [max(row[1], left) for row in rows]
     upper = [min(row[2], right) for row in rows]

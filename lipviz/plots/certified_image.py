@@ -1,6 +1,9 @@
-"""One image with its gradient and its adversarial example; its logits; and where it lies among all certificates."""
+"""Plots of one image with its gradient and attack, its certified distances, and the certificates of all images."""
+
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from lipviz.measure.certified_image import CertifiedImage
 from lipviz.plots import style
@@ -9,22 +12,49 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.fields import DIVERGING
 
-_STEP_X, _STEP_Y = 1.95, 1.24  # distances of the tiles, whose side is 1: beside each there is room for its caption
-_STEMS = {"color": style.BLUE, "linewidth": 5, "alpha": 0.35, "label": "_stems", "solid_capstyle": "butt", "zorder": 2}
-_DOTS = {"linestyle": "none"}
-_DISTANCES = {"color": style.BLUE, "marker": "o", "markersize": 6, "label": "distance", "zorder": 3, **_DOTS}
-_DECISION = {"color": style.BLACK, "marker": "D", "markersize": 7, "label": "decision", "zorder": 4, **_DOTS}
-_EPSILON = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6, "label": "ε", "zorder": 1}
-_CERTIFIED = {"color": style.BLUE, "marker": "o", "markersize": 4, "linewidth": 1.6, "label": "certified"}
+_STEP_X, _STEP_Y = 1.95, 1.24  # distances of the tiles, whose side is 1; the rest is room for captions
+_STEMS: dict[str, Any] = {
+    "color": style.BLUE,
+    "linewidth": 5,
+    "alpha": 0.35,
+    "label": "_stems",
+    "solid_capstyle": "butt",
+    "zorder": 2,
+}
+_DOTS: dict[str, Any] = {"linestyle": "none"}
+_DISTANCES: dict[str, Any] = {
+    "color": style.BLUE,
+    "marker": "o",
+    "markersize": 6,
+    "label": "distance",
+    "zorder": 3,
+    **_DOTS,
+}
+_DECISION: dict[str, Any] = {
+    "color": style.BLACK,
+    "marker": "D",
+    "markersize": 7,
+    "label": "decision",
+    "zorder": 4,
+    **_DOTS,
+}
+_EPSILON: dict[str, Any] = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6, "label": "ε", "zorder": 1}
+_CERTIFIED: dict[str, Any] = {
+    "color": style.BLUE,
+    "marker": "o",
+    "markersize": 4,
+    "linewidth": 1.6,
+    "label": "certified",
+}
 _TILES = ("image", "gradient", "attacked", "change")
 
 
 @without_update
-def plot_certified_image(data, *, ax=None):
-    """Draw an image, the gradient of its margin, and below them what an attack made of it and what it changed.
+def plot_certified_image(data: CertifiedImage, *, ax: Axes | None = None) -> Axes:
+    """Draw an image and the gradient of its margin, and below them the attacked image and the change.
 
-    Blue is where a larger value lowers, vermillion where it raises; each of these maps has its own scale, the same to
-    both sides of 0.
+    In the gradient and in the change, negative values are blue and positive ones vermillion. Each of the two has a
+    scale of its own, symmetric about 0. A larger pixel value lowers the margin where the gradient is blue.
 
     Args:
         data: `CertifiedImage` of `lipviz.measure`.
@@ -78,8 +108,8 @@ def _signed(values):
 
 
 @without_update
-def plot_class_distances(data, *, ax=None):
-    """Draw how far the image is certified to be from each other class, and ε: the smallest is the certified radius.
+def plot_class_distances(data: CertifiedImage, *, ax: Axes | None = None) -> Axes:
+    """Draw the certified distance of an image to each other class, and ε. The smallest is the certified radius.
 
     Args:
         data: `CertifiedImage` of `lipviz.measure`.
@@ -108,8 +138,8 @@ def plot_class_distances(data, *, ax=None):
 
 
 @without_update
-def plot_certified_curve(data, *, ax=None):
-    """Draw certified accuracy against ε, with marks at ε, at the radius of the image, and at what an attack needed.
+def plot_certified_curve(data: CertifiedImage, *, ax: Axes | None = None) -> Axes:
+    """Draw certified accuracy against ε, with marks at ε, the radius of the image, and the change of an attack.
 
     Args:
         data: `CertifiedImage` of `lipviz.measure`.
@@ -119,14 +149,14 @@ def plot_certified_curve(data, *, ax=None):
         The Axes.
     """
     curve = data.curve
-    epsilons, shares = ([], []) if curve is None else (curve.epsilons, curve.certified)
+    epsilons, shares = (np.zeros(0), np.zeros(0)) if curve is None else (curve.epsilons, curve.certified)
     found = data.found if data.found is not None and np.isfinite(data.found) else np.nan
     marks = (
         ("epsilon", data.epsilon, "ε", style.VERMILLION, "--", ""),
         ("radius", data.radius, "radius", style.BLACK, "-", ""),
         ("found", found, "attack", style.GREEN, ":", "s"),
     )
-    # One frame for all images.
+    # The limits are the same for all images.
     end = max(data.reach if curve is None else epsilons[-1], data.epsilon, 0.0 if np.isnan(found) else found)
     with style.drawing(
         ax,
@@ -137,7 +167,13 @@ def plot_certified_curve(data, *, ax=None):
         every = style.spread_markers(len(epsilons) or 1, 0)
         style.line(ax, "certified", epsilons, shares, markevery=every, **_CERTIFIED)
         for gid, place, label, color, dash, marker in marks:
-            look = {"color": color, "linestyle": dash, "marker": marker, "linewidth": 1.6, "label": label}
+            look: dict[str, Any] = {
+                "color": color,
+                "linestyle": dash,
+                "marker": marker,
+                "linewidth": 1.6,
+                "label": label,
+            }
             style.line(ax, gid, [place, place], [0, 1], **look)
         style.x_limits(ax, -0.02 * end, 1.04 * end)
         style.y_limits(ax, -0.02, 1.02)

@@ -1,6 +1,7 @@
-"""What is claimed of a convolution's norm, what it is, and how much the convolution stretches which frequency."""
+"""Plots of a convolution's norm: what methods claim, what it is, and its gain at each frequency."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lipviz.measure.claims import ConvolutionClaims
@@ -15,10 +16,10 @@ _HOLDS, _HAPPENS, _LIES = style.BLUE, style.GREY, style.VERMILLION
 
 
 @without_update
-def plot_convolution_claims(data, *, ax=None):
-    """Draw which norm a convolution really has once its kernel is divided by what each method says.
+def plot_convolution_claims(data: ConvolutionClaims, *, ax: Axes | None = None) -> Axes:
+    """Draw the true norm of a convolution after its kernel was divided by the norm that each method claims.
 
-    Up to 1, which was asked for, a bar is plain; beyond, the method lies, and its bar is hatched.
+    It should be 1 at most. Where it is larger, the claim of the method is too small, and its bar is hatched.
 
     Args:
         data: `ConvolutionClaims` of `lipviz.measure`.
@@ -32,8 +33,8 @@ def plot_convolution_claims(data, *, ax=None):
     gaps = (places[:, None] + (-0.3, 0.3, np.nan)).ravel()  # where no words are
     with style.drawing(
         ax,
-        title="Norm that the convolution really has",
-        xlabel="norm after division by what a method says (no unit)",
+        title="True norm of the convolution",
+        xlabel="norm after division by a method's claim (no unit)",
         ylabel="",
         setup=(_rows,),
     ) as ax:
@@ -42,7 +43,7 @@ def plot_convolution_claims(data, *, ax=None):
         style.line(ax, "asked", np.ones(len(gaps)), gaps, color=style.BLACK, linewidth=2.2, label="_asked", zorder=4)
         for claim in zip(places, data.methods, data.after, data.is_below_norm, data.is_proved, strict=True):
             _claim(ax, *claim)
-        subtitle(ax, None, "black: 1, which was asked for; hatched: more than that")
+        subtitle(ax, None, "black: 1, the aim; hatched: above 1")
     return ax
 
 
@@ -52,16 +53,16 @@ def _rows(ax):
 
 
 def _claim(ax, place, name, value, lies, proved):
-    """The bar of one method, and the words above it."""
+    """Draw the bar of one method, and the words above it."""
     bar = _bar(ax, f"after {place}", place, value)
     color = _LIES if lies else _HOLDS if proved else _HAPPENS
     bar.set_facecolor(color if not lies else "#FFFFFF")
     bar.set_edgecolor(color)
     bar.set_hatch("////" if lies else "")
     look = {"transform": ax.get_yaxis_transform(), "va": "bottom"}
-    # Letters are what takes time: what does not change is drawn once, and verdicts stand apart from their numbers.
+    # Text takes most of the time: fixed words are drawn once, and verdicts are texts apart from their numbers.
     note(ax, None, f"{name}, holds for every kernel" if proved else name, 0.01, place - 0.28, **look)
-    verdict = "lies:" if lies else "" if proved else "holds here:"
+    verdict = "too large:" if lies else "" if proved else "holds here:"
     note(ax, f"verdict {place}", verdict, 0.87, place - 0.28, ha="right", **look)
     note(ax, f"value {place}", f"{value:.3f}", 0.99, place - 0.28, ha="right", **look)
 
@@ -75,8 +76,8 @@ def _bar(ax, gid, place, value):
 
 
 @without_update
-def plot_convolution_gains(data, *, ax=None):
-    """Draw the gain of a convolution over frequencies, where an FFT of the image's size looks, and the true norm.
+def plot_convolution_gains(data: ConvolutionClaims, *, ax: Axes | None = None) -> Axes:
+    """Draw the gain of a convolution over frequencies, those that an FFT of the image's size sees, and the true norm.
 
     Args:
         data: `ConvolutionClaims` of `lipviz.measure`.
@@ -107,11 +108,11 @@ def _across(ax, gid, value, label, color, dash):
 
 
 @without_update
-def plot_convolution_spectrum(data, *, ax=None):
-    """Draw all singular values of a convolution against their rank, over the number of them.
+def plot_convolution_spectrum(data: ConvolutionClaims, *, ax: Axes | None = None) -> Axes:
+    """Draw all singular values of a convolution against their rank, divided by their number.
 
     Args:
-        data: `ConvolutionClaims` of `lipviz.measure` with a spectrum.
+        data: `ConvolutionClaims` of `lipviz.measure`, with a spectrum.
         ax: Axes to draw on; None makes a figure.
 
     Returns:
@@ -143,13 +144,13 @@ def plot_convolution_spectrum(data, *, ax=None):
 def _(data: ConvolutionClaims):
     (height, width), (rows, columns), (inputs, outputs) = data.image, data.kernel_size, data.channels
     claims = "; ".join(
-        f"{name} {style.number(after, 4)}{', which lies' if lies else ''}"
+        f"{name} {style.number(after, 4)}{', too large' if lies else ''}"
         for name, after, lies in zip(data.methods, data.after, data.is_below_norm, strict=True)
     )
     return (
         f"A convolution of kernel {rows} × {columns}, {inputs} → {outputs} channels, strides "
         f"{data.strides[0]} × {data.strides[1]}, padding {data.padding}, on images of {height} × {width} has the norm "
-        f"{style.number(data.norm, 5)}. Bars show the norm that it has once divided by what a method says: {claims}. "
+        f"{style.number(data.norm, 5)}. Bars show its norm after division by what a method claims: {claims}. "
         f"Without a border its gain lies between {style.number(data.gains.min())} and "
         f"{style.number(data.gains.max())} over the frequencies."
     )

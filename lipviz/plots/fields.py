@@ -1,12 +1,15 @@
-"""Fields on the plane: what a classifier decides where, its certified discs, and its linear regions."""
+"""Plots on the plane: decisions of a classifier, its certified discs, and its linear regions."""
 
 import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from lipviz.measure.fields import DecisionField, LinearRegions
@@ -14,6 +17,7 @@ from lipviz.plots import style
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.redrawing import artist, drawn_on
+from lipviz.types import Array, ArrayLike
 
 # From blue over white to vermillion: two signs that colour-blind readers tell apart.
 DIVERGING = LinearSegmentedColormap.from_list("lipviz_diverging", [style.BLUE, "#F7F7F7", style.VERMILLION])
@@ -21,24 +25,34 @@ _GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, lie far from their neig
 _SMALL_PANEL = 2.5  # inches, the side of one field among several
 _ROOM = 0.8  # inches, for a scale of colours
 _MOST_LABELLED = 10
-_POINTS = {"linestyle": "none", "markersize": 4.5, "markeredgewidth": 0.6, "zorder": 4}
+_POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 4.5, "markeredgewidth": 0.6, "zorder": 4}
+
+
+class _OnGrid(Protocol):
+    """A measurement on the grid of `x0` and `x1`."""
+
+    @property
+    def x0(self) -> Array: ...
+
+    @property
+    def x1(self) -> Array: ...
 
 
 # --- decisions ---
 
 
 @without_update
-def plot_decision_field(data, *, ax=None, limit=None):
-    """Draw what a classifier decides where, its level lines, and samples with their certified discs.
+def plot_decision_field(data: DecisionField, *, ax: Axes | None = None, limit: float | None = None) -> Axes:
+    """Draw the decisions of a classifier on the plane, level lines, and samples with their certified discs.
 
-    One logit is drawn as a field of colour, blue where negative and vermillion where positive, with the boundary black.
-    With several classes each has its colour, the paler the smaller the margin is. No point of a disc is decided
-    otherwise than its centre.
+    A single logit is blue where it is negative and vermillion where it is positive, and the boundary is black. Of
+    several classes, each has its own colour, which is paler where the margin is smaller. All points of a disc have the
+    same decision as its centre.
 
     Args:
         data: `DecisionField` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        limit: Largest logit, or margin, of the colours; that of the field, rounded up, by default.
+        limit: Largest logit, or margin, of the scale of colours; by default that of the field, rounded up.
 
     Returns:
         The Axes.
@@ -50,7 +64,7 @@ def plot_decision_field(data, *, ax=None, limit=None):
             draw_field(ax, data, data.logits[..., 0], DIVERGING, Normalize(-limit, limit), "logit (no unit)")
         else:
             _image(ax, data, _class_colours(data, limit))
-        _samples(ax, data)  # before what is made anew each time: so they move
+        _samples(ax, data)  # before the artists that are made anew each time, so that these are only moved
         if signed:
             _contours(ax, data, data.logits[..., 0], 0.0, limit)
         else:
@@ -60,8 +74,8 @@ def plot_decision_field(data, *, ax=None, limit=None):
     return ax
 
 
-def plot_decision_fields(fields, *, limit=None, columns=3):
-    """Draw several decision fields side by side, with the same scale of colours and one title each.
+def plot_decision_fields(fields: Iterable[DecisionField], *, limit: float | None = None, columns: int = 3) -> Figure:
+    """Draw several decision fields side by side, with the same scale of colours, and a title each.
 
     Args:
         fields: List of `DecisionField`, at least one, all with one logit or all with several.
@@ -72,7 +86,7 @@ def plot_decision_fields(fields, *, limit=None, columns=3):
         A `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: If there is no field, or one with one logit stands beside one with several.
+        ValueError: If there is no field, or some have one logit and others several.
     """
     fields = list(fields)
     kinds = {data.logits.shape[2] == 1 for data in fields}
@@ -110,8 +124,8 @@ def plot_decision_fields(fields, *, limit=None, columns=3):
     return figure
 
 
-def field_limit(data):
-    """Largest logit or margin of a field, as a round number: what its scale of colours ends at."""
+def field_limit(data: DecisionField) -> float:
+    """Largest logit or margin of a field, rounded up: the end of its scale of colours."""
     return style.round_number(float(np.abs(data.margins).max()) or 1.0)
 
 
@@ -122,13 +136,13 @@ def _class_colours(data, limit):
     return 1 - strength * (1 - colours[data.predicted])
 
 
-def class_look(number):
-    """Colour and marker of a class; of two classes the first is blue, as negative logits are."""
+def class_look(number: int) -> tuple[str, str]:
+    """Colour and marker of a class. Of two classes the first is blue, like negative logits."""
     return style.PALETTE[number % len(style.PALETTE)], style.MARKERS[number % len(style.MARKERS)]
 
 
 def _contours(ax, data, values, boundary, limit):
-    """Thin lines at even levels, and a thick one at the boundary; none where the field does not reach them."""
+    """Draw thin lines at equally spaced levels, and a thick one at the boundary, as far as the field reaches them."""
     levels = np.linspace(-limit, limit, 11)
     lines = [level for level in levels if values.min() < level < values.max() and abs(level - boundary) > 1e-9 * limit]
     if lines:
@@ -137,7 +151,7 @@ def _contours(ax, data, values, boundary, limit):
         contour(ax, "boundary", data, values, [boundary], colors=style.BLACK, linewidths=1.8)
 
 
-def contour(ax, gid, data, values, levels, **look):
+def contour(ax: Axes, gid: str, data: _OnGrid, values: Array, levels: ArrayLike, **look: Any) -> None:
     """Draw lines of equal values on the grid of a measurement; they are made anew each time.
 
     Args:
@@ -146,7 +160,7 @@ def contour(ax, gid, data, values, levels, **look):
         data: Measurement with the grid `x0` and `x1`.
         values: Array of shape (rows, columns).
         levels: Increasing numbers.
-        **look: As of `Axes.contour`.
+        **look: Keyword arguments of `Axes.contour`.
     """
 
     def make():
@@ -158,7 +172,7 @@ def contour(ax, gid, data, values, levels, **look):
 
 
 def _boundaries(ax, data):
-    """Lines around the regions of all classes but the last, at one half of their indicators."""
+    """Draw lines around the regions of all classes but the last, where their indicators are one half."""
     for number in np.unique(data.predicted)[:-1]:
         inside = (data.predicted == number).astype(float)
         contour(ax, f"boundary {number}", data, inside, [0.5], colors=style.BLACK, linewidths=1.2)
@@ -187,7 +201,7 @@ def _discs(ax, data):
 
 
 def _samples(ax, data):
-    """Samples, or where there are none, what the colours of several classes stand for; with a legend."""
+    """Draw the samples, or without samples a key of the colours of several classes; with a legend."""
     if data.points is not None:
         markers(ax, data.points, data.labels)
     elif data.logits.shape[2] > 1:
@@ -208,7 +222,7 @@ def _keys(ax, classes):
 
 
 @contextlib.contextmanager
-def plane(ax, data, title):
+def plane(ax: Axes | None, data: _OnGrid, title: str) -> Iterator[Axes]:
     """A `style.drawing` of the plane.
 
     Args:
@@ -233,7 +247,7 @@ def _image(ax, data, pixels, **look):
     return style.image(ax, "field", pixels, extent, origin="lower", zorder=0, **look)
 
 
-def draw_field(ax, data, values, cmap, norm, label):
+def draw_field(ax: Axes, data: _OnGrid, values: Array, cmap: Colormap, norm: Normalize, label: str) -> None:
     """Draw values on the grid as colours, with their scale at the right.
 
     Args:
@@ -250,14 +264,21 @@ def draw_field(ax, data, values, cmap, norm, label):
 
 
 def _make_room(ax):
-    """Narrow Axes with fixed margins for the scale at their right; a layout engine makes room by itself."""
+    """Make Axes with fixed margins narrower, for the scale at their right; a layout engine makes room itself."""
     if ax.figure.get_layout_engine() is None:
         width = drawn_on(ax).box.width
         drawn_on(ax).narrow(max(0.5 * width, width - _ROOM / ax.figure.get_figwidth()))
 
 
-def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=style.TEXT):
-    """Put a scale of colours beside an Axes, as an Axes inside it: it takes no room from a layout, and can be removed.
+def colour_scale(
+    ax: Axes,
+    cmap: Colormap,
+    norm: Normalize,
+    label: str,
+    place: tuple[float, float, float, float] = (1.03, 0.0, 0.045, 1.0),
+    size: float = style.TEXT,
+) -> Axes:
+    """Put a scale of colours beside an Axes. It is a child of the Axes: it takes no room from a layout.
 
     Args:
         ax: Axes.
@@ -265,7 +286,7 @@ def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=styl
         norm: `matplotlib.colors.Normalize` with both limits.
         label: Quantity and unit.
         place: (left, bottom, width, height) in units of the Axes.
-        size: Points of the label.
+        size: Font size of the label, in points.
 
     Returns:
         The Axes of the scale.
@@ -273,7 +294,7 @@ def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=styl
 
     def make():
         scale = ax.inset_axes(place, gid="scale")
-        ends = (0.0, 1.0, norm.vmin, norm.vmax)
+        ends: Any = (0.0, 1.0, norm.vmin, norm.vmax)  # both limits are set
         scale.imshow(np.linspace(0, 1, 256)[:, None], cmap=cmap, extent=ends, origin="lower", aspect="auto")
         scale.set_xticks([])
         scale.yaxis.tick_right()
@@ -285,8 +306,8 @@ def colour_scale(ax, cmap, norm, label, place=(1.03, 0.0, 0.045, 1.0), size=styl
     return artist(ax, ("scale", cmap.name, norm.vmin, norm.vmax, label, place, size), make)
 
 
-def markers(ax, points, labels, names=None):
-    """Draw points with the marker and the colour of their class; all alike where labels are not known.
+def markers(ax: Axes, points: Array, labels: Array | None, names: Sequence[str] | None = None) -> None:
+    """Draw points with the marker and the colour of their class; without labels, all points look the same.
 
     Args:
         ax: Axes.
@@ -299,12 +320,12 @@ def markers(ax, points, labels, names=None):
         colour, marker = ("#FFFFFF", "o") if number is None else class_look(number)
         label = "samples" if number is None else _class_name(number, len(groups)) if names is None else names[number]
         edge = "#FFFFFF" if number is not None else style.BLACK
-        look = {"color": colour, "marker": marker, "markeredgecolor": edge, "label": label}
-        style.line(ax, f"points {number}", *points[chosen].T, **look, **_POINTS)
+        look: dict[str, Any] = {"color": colour, "marker": marker, "markeredgecolor": edge, "label": label}
+        style.line(ax, f"points {number}", points[chosen, 0], points[chosen, 1], **look, **_POINTS)
 
 
 def _class_name(number, count):
-    """Words for a legend of one row, which is narrow."""
+    """Name of a class in a legend of one row, short where there are many."""
     return f"class {number}" if count <= 3 else f"{number}"
 
 
@@ -312,19 +333,21 @@ def _class_name(number, count):
 
 
 @without_update
-def plot_linear_regions(data, *, ax=None, by="region"):
+def plot_linear_regions(
+    data: LinearRegions, *, ax: Axes | None = None, by: Literal["region", "slope"] = "region"
+) -> Axes:
     """Draw the pieces of the plane on which a network is one affine map, with dark lines between them.
 
     Args:
         data: `LinearRegions` of `lipviz.measure`.
         ax: Axes to draw on; None makes a figure.
-        by: What colours tell: "region", a shade for each, or "slope", how much the network stretches there.
+        by: What colours mean: "region", a shade for each region, or "slope", the norm of the Jacobian.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: If `by` is none of the two.
+        ValueError: If `by` is neither of the two.
     """
     if by not in ("region", "slope"):
         raise ValueError(f"`by` must be 'region' or 'slope'. Received: {by!r}")
@@ -344,7 +367,7 @@ def plot_linear_regions(data, *, ax=None, by="region"):
 
 
 def _borders(labels):
-    """Where a grid point has another region at its right or above it."""
+    """Mask of the grid points whose neighbour to the right or above belongs to another region."""
     borders = np.zeros(labels.shape, bool)
     borders[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     borders[:-1] |= labels[:-1] != labels[1:]

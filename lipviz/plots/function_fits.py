@@ -1,6 +1,10 @@
-"""Networks fitted to a function of one number."""
+"""Plot of networks that are fitted to a function of one variable."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
@@ -16,12 +20,12 @@ _LOOKS = {
     "fullsort": ("FullSort", style.PURPLE, "D", "-"),
     "householder": ("Householder", style.GREY, "P", "-"),
 }
-_TARGET = {"color": style.BLACK, "linestyle": "--", "linewidth": 1.4, "zorder": 4}
+_TARGET: dict[str, Any] = {"color": style.BLACK, "linestyle": "--", "linewidth": 1.4, "zorder": 4}
 
 
 @without_update
-def plot_function_fit(data, *, ax=None):
-    """Draw what networks make of a function of one number, and the function itself, dashed.
+def plot_function_fit(data: FunctionFit | Sequence[FunctionFit], *, ax: Axes | None = None) -> Axes:
+    """Draw the outputs of networks fitted to a function of one variable, and the function itself, dashed.
 
     Args:
         data: `FunctionFit` of `lipviz.toys`, or a list of them with the same target.
@@ -50,7 +54,7 @@ def plot_function_fit(data, *, ax=None):
             marks = style.spread_markers(len(fit.x), order, most=9)
             style.line(ax, f"fit {order}", fit.x, fit.prediction, markevery=marks, **look)
         _frame(ax, fits)
-        # The legend of a single row holds three: more of them go where they hide least.
+        # A legend of one row holds three entries. With more, it goes where it hides least.
         if len(fits) <= 2:
             style.legend(ax)
         else:
@@ -74,12 +78,12 @@ def _look(fit, order):
 
 
 def _frame(ax, fits):
-    """Limits that the target gives, so that the frame stays while networks learn."""
+    """Set limits that depend on the target only, so that they stay while networks learn."""
     x, target = fits[0].x, fits[0].target
     span = float(np.ptp(target)) or 1.0
     pad = 0.03 * (x[-1] - x[0])
     style.x_limits(ax, x[0] - pad, x[-1] + pad)
-    # Room for the legend of many above.
+    # Room above the lines for a legend of many entries.
     style.y_limits(ax, target.min() - 0.25 * span, target.max() + (0.25 if len(fits) <= 2 else 0.75) * span)
 
 

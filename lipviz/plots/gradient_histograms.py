@@ -1,10 +1,17 @@
-"""Norms of gradients that lie decades apart, counted on a logarithmic axis, in a frame that stays."""
+"""Histogram of gradient norms on a logarithmic axis with fixed limits, for norms that lie decades apart."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import StepPatch
 
+from lipviz.measure import GradientNorms
 from lipviz.plots import style
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.redrawing import artist
+from lipviz.types import Array
 
 TOP = 2.0  # right end of the axis: a 1-Lipschitz network has norms up to 1
 _BINS = 45
@@ -12,11 +19,11 @@ _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 @without_update
-def plot_log_norms(data, *, ax=None, bottom=1e-9):
-    """Draw how many samples have which norm of the input gradient, for up to five networks, on a logarithmic axis.
+def plot_log_norms(data: Sequence[GradientNorms], *, ax: Axes | None = None, bottom: float = 1e-9) -> Axes:
+    """Draw a histogram of the norms of input gradients on a logarithmic axis, for up to five networks.
 
     Args:
-        data: List of `GradientNorms` of `lipviz.measure`, of as many samples each, with norms up to 2.
+        data: List of `GradientNorms` of `lipviz.measure`, of equally many samples each, with norms up to 2.
         ax: Axes to draw on; None makes a figure.
         bottom: Left end of the axis, positive; smaller norms are counted in the first bin.
 
@@ -60,8 +67,8 @@ def _rgb(color):
     return tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
-def steps(ax, gid, counts, edges, **look):
-    """Draw a histogram's steps, or move those of an earlier drawing; see `style.line`."""
+def steps(ax: Axes, gid: str, counts: Array, edges: Array, **look: Any) -> StepPatch:
+    """Draw the steps of a histogram, or move those of an earlier drawing; see `style.line`."""
     return artist(
         ax,
         ("steps", gid, look),

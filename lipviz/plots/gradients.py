@@ -1,6 +1,12 @@
-"""Norms of gradients: how they are distributed over samples, through layers, against depth and over epochs."""
+"""Plots of gradient norms: over samples, through layers, against depth, and over epochs."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -11,8 +17,9 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.gradient_histograms import steps
 from lipviz.plots.redrawing import artist
+from lipviz.types import Array
 
-BAND = (0.05, 0.95)  # quantiles over the samples that a band reaches between
+BAND = (0.05, 0.95)  # quantiles over the samples at the two edges of a band
 _TOLD = 10  # places of a flow that alternative text names
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _BINS = 40
@@ -20,14 +27,20 @@ _SETUP = (style.whole_ticks, style.log_y)
 _IN_A_ROW = 3  # entries of a legend
 
 
-def plot_gradient_norms(data, *, ax=None, constant=None, labels=None):
-    """Draw how many samples have which norm of the input gradient, for one model or several, in the same bins.
+def plot_gradient_norms(
+    data: GradientNorms | Sequence[GradientNorms],
+    *,
+    ax: Axes | None = None,
+    constant: float | Sequence[float] | None = None,
+    labels: Sequence[str] | None = None,
+) -> Axes:
+    """Draw a histogram of the norms of input gradients, for one model or several, with the same bins.
 
     Args:
         data: `GradientNorms` of `lipviz.measure`, or a list of up to five.
         ax: Axes to draw on; None makes a figure.
-        constant: Lipschitz constant that is certified, or several, one per model: a dashed line each. No norm lies
-            beyond that of its model.
+        constant: Certified Lipschitz constant, or several, one per model, each drawn as a dashed line. No norm of a
+            model exceeds its constant.
         labels: Names in the legend, one per model; the models' own by default.
 
     Returns:
@@ -41,7 +54,7 @@ def plot_gradient_norms(data, *, ax=None, constant=None, labels=None):
     constants = [] if constant is None else np.ravel(constant).tolist()
     if not 1 <= len(data) <= len(style.PALETTE) or len(labels) != len(data) or len(constants) not in (0, 1, len(data)):
         raise ValueError(
-            f"Expected one to {len(style.PALETTE)} models, with a label each, and one constant or as many. "
+            f"Expected one to {len(style.PALETTE)} models, with a label each, and one constant or one per model. "
             f"Received: {len(data)} models, {len(labels)} labels, {len(constants)} constants"
         )
     top = max([*(norms.largest for norms in data), *constants]) or 1.0
@@ -72,17 +85,20 @@ def _whole_counts(ax):
 
 
 def _constants(ax, constants, labels, height):
-    """Lines at certified constants: one for all models, or one for each in its colour."""
+    """Draw lines at certified constants: one for all models, or one for each model in its colour."""
     for order, value in enumerate(constants):
         own = len(constants) == len(labels) > 1
-        look = {"color": style.PALETTE[order] if own else style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.2}
+        color = style.PALETTE[order] if own else style.BLACK
+        look: dict[str, Any] = {"color": color, "linestyle": (0, (4, 2)), "linewidth": 1.2}
         label = f"_{labels[order]}" if own else f"certified {style.number(value)}"
         style.line(ax, f"constant {order}", [value, value], [0, height], label=label, zorder=4, **look)
 
 
 @without_update
-def plot_gradient_flow(data, *, ax=None, labels=None):
-    """Draw the norm of a gradient on its way back from a network's output, at each layer: median and 5–95 % of samples.
+def plot_gradient_flow(
+    data: GradientFlow | Sequence[GradientFlow], *, ax: Axes | None = None, labels: Sequence[str] | None = None
+) -> Axes:
+    """Draw the norm of a backpropagated gradient at each step of a network: median and 5–95 % of samples.
 
     Args:
         data: `GradientFlow` of `lipviz.measure`, or a list of up to five, of networks of any depths.
@@ -102,9 +118,9 @@ def plot_gradient_flow(data, *, ax=None, labels=None):
     end = max(len(flow) - 1 for flow in data)
     with style.drawing(
         ax,
-        title="A gradient on its way back",
+        title="A backpropagated gradient",
         xlabel="step of the network (0 is its input)",
-        ylabel="norm over that at the output (no unit)",
+        ylabel="norm relative to the output (no unit)",
         setup=_SETUP,
     ) as ax:
         _banded(ax, lines)
@@ -113,7 +129,7 @@ def plot_gradient_flow(data, *, ax=None, labels=None):
 
 
 @without_update
-def plot_gradient_depth(data, *, ax=None, labels=None):
+def plot_gradient_depth(data: GradientDepth, *, ax: Axes | None = None, labels: Sequence[str] | None = None) -> Axes:
     """Draw norms of input gradients of random networks against their depth: median and 5–95 % of samples.
 
     Args:
@@ -145,7 +161,7 @@ def plot_gradient_depth(data, *, ax=None, labels=None):
 
 
 def _beside_title(ax, text, entries):
-    """Write what a slider changes at the end of the title's row: the title belongs to the background."""
+    """Write what a slider changes at the right end of the title's row: the title itself belongs to the background."""
     up = ScaledTranslation(0, _title_pad(entries) / 72, ax.figure.dpi_scale_trans)
     note(ax, "beside title", text, 1.0, 1.0, ha="right", va="baseline", transform=ax.transAxes + up)
 
@@ -155,7 +171,9 @@ def _title_pad(entries):
 
 
 @without_update
-def plot_gradient_history(data, *, ax=None, labels=None):
+def plot_gradient_history(
+    data: GradientHistory | Sequence[GradientHistory], *, ax: Axes | None = None, labels: Sequence[str] | None = None
+) -> Axes:
     """Draw norms of input gradients after each epoch of training: median and 5–95 % of samples.
 
     Args:
@@ -177,7 +195,7 @@ def plot_gradient_history(data, *, ax=None, labels=None):
     return ax
 
 
-def drawing_of_history(ax):
+def drawing_of_history(ax: Axes | None) -> AbstractContextManager[Axes]:
     """A `style.drawing` of gradients against epochs."""
     return style.drawing(
         ax,
@@ -188,8 +206,8 @@ def drawing_of_history(ax):
     )
 
 
-def draw_history(ax, data, labels):
-    """Draw histories with their legend and in their frame, see `plot_gradient_history`."""
+def draw_history(ax: Axes, data: Sequence[GradientHistory], labels: Sequence[str]) -> None:
+    """Draw histories, with their legend and limits, see `plot_gradient_history`."""
     _banded(ax, [(label, history.epochs, history.norms) for label, history in zip(labels, data, strict=True)])
     first, last = min(h.epochs[0] for h in data), max(h.epochs[-1] for h in data)
     pad = 0.03 * max(last - first, 1)
@@ -200,19 +218,19 @@ def draw_history(ax, data, labels):
 
 
 @without_update
-def band(ax, gid, x, low, high, **look):
-    """Shade between two lines, or move the shade of an earlier drawing under the same name; see `style.line`.
+def band(ax: Axes, gid: str, x: Array, low: Array, high: Array, **look: Any) -> PolyCollection:
+    """Shade the area between two lines, or move the one that an earlier drawing shaded; see `style.line`.
 
     Args:
         ax: Axes.
-        gid: Name of the shade on these Axes.
+        gid: Name of the area on these Axes.
         x: Array of shape (n,).
         low: Lower line, of shape (n,).
         high: Upper line, of shape (n,).
-        **look: As of `Axes.fill_between`.
+        **look: Keyword arguments of `Axes.fill_between`.
 
     Returns:
-        The shade.
+        The shaded area.
     """
     return artist(
         ax,
@@ -226,9 +244,9 @@ def _banded(ax, lines):
     """Median lines with bands for each (label, x, values of shape (len(x), samples)), on a logarithmic axis."""
     values = [np.quantile(norms, (BAND[0], 0.5, BAND[1]), axis=-1) for _, _, norms in lines]
     style.log_scale(ax, values, top=style.round_number(1.2 * max(value.max() for value in values) or 1.0))
-    bottom = ax.get_ylim()[0] / 10  # on a logarithmic axis a shade has no place for 0
+    bottom = ax.get_ylim()[0] / 10  # a logarithmic axis cannot show 0
     for order, ((label, x, _), (low, middle, high)) in enumerate(zip(lines, values, strict=True)):
-        look = {"color": style.PALETTE[order]}
+        look: dict[str, Any] = {"color": style.PALETTE[order]}
         band(ax, f"band {order}", x, np.maximum(low, bottom), np.maximum(high, bottom), alpha=0.2, zorder=2, **look)
         look |= {"linestyle": _DASHES[order], "marker": style.MARKERS[order], "linewidth": 1.6, "markersize": 4.5}
         marks = style.spread_markers(len(x), order)
@@ -237,7 +255,7 @@ def _banded(ax, lines):
 
 
 def _legend(ax, entries):
-    """Above the Axes as long as a row has room for it, else inside."""
+    """Put the legend above the Axes if it fits into one row, else inside."""
     if entries <= _IN_A_ROW:
         style.legend(ax)
     else:
@@ -269,8 +287,8 @@ def _(data: GradientFlow):
     told = np.unique(np.linspace(0, len(data.places) - 1, _TOLD).round().astype(int))  # the ends, and some between
     steps = "; ".join(f"{data.places[i]} {style.number(data.median[i])}" for i in told)
     return (
-        f"Norm of the gradient of {data.output} of '{data.name}' on its way back, over that at the output, median of "
-        f"{data.norms.shape[-1]} samples, from the input on: {steps}."
+        f"Norm of the gradient of {data.output} of '{data.name}', backpropagated, relative to its norm at the output, "
+        f"median of {data.norms.shape[-1]} samples, from the input on: {steps}."
     )
 
 

@@ -1,8 +1,9 @@
-"""A single layer: its singular values, and how much random inputs are stretched."""
+"""Plots of a single layer: its singular values, and the gains of random inputs."""
 
 import math
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from lipviz.measure.layer_measurement import LayerMeasurement
 from lipviz.plots import style
@@ -15,8 +16,8 @@ _BINS = 40
 
 
 @without_update
-def plot_layer_spectrum(data, *, ax=None):
-    """Draw the singular values of a layer as a map; of one with a kernel, also before its constraint.
+def plot_layer_spectrum(data: LayerMeasurement, *, ax: Axes | None = None) -> Axes:
+    """Draw the singular values of a whole layer; of a layer with a kernel, also those before its constraint.
 
     Args:
         data: `LayerMeasurement` of `lipviz.measure`.
@@ -30,13 +31,13 @@ def plot_layer_spectrum(data, *, ax=None):
         k = np.nan if data.k is None else data.k
         style.line(ax, "k", ax.get_xlim(), [k, k], color="#999999", linewidth=0.8, label="_k", zorder=1)
         bottom, top = ax.get_ylim()
-        # To powers of ten, for a frame that mostly stays while a slider moves.
+        # Rounded to powers of ten, so that the limits mostly stay while a slider moves.
         style.y_limits(ax, 10.0 ** math.floor(math.log10(bottom) + 1e-9), 10.0 ** math.ceil(math.log10(top) - 1e-9))
     return ax
 
 
 def _stages(data):
-    """Of a layer that makes nothing of its kernel, or has none, the only one is what it uses."""
+    """The stages to draw. A layer without a constraint, or without a kernel, has only the one that it uses."""
     if data.has_kernel and data.k is not None:
         return STAGES
     label = "kernel, without a constraint" if data.has_kernel else "the layer"
@@ -44,8 +45,8 @@ def _stages(data):
 
 
 @without_update
-def plot_layer_gains(data, *, ax=None):
-    """Draw how much random inputs are stretched, beside k, the largest singular value and what is certified.
+def plot_layer_gains(data: LayerMeasurement, *, ax: Axes | None = None) -> Axes:
+    """Draw a histogram of the gains of random inputs, with k, the largest singular value and the certified bound.
 
     Args:
         data: `LayerMeasurement` of `lipviz.measure`.

@@ -1,8 +1,10 @@
-"""Singular values of the Jacobian of a network."""
+"""Plot of the singular values of a network's Jacobian."""
 
 import math
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from lipviz.measure.network_spectra import JacobianSpectra
 from lipviz.plots import style
@@ -10,12 +12,19 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.gradients import BAND, band
 
-_MEDIAN = {"color": style.BLUE, "marker": "o", "linestyle": "-", "label": "median", "linewidth": 1.6, "markersize": 4.5}
-_ENDS = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.2}
+_MEDIAN: dict[str, Any] = {
+    "color": style.BLUE,
+    "marker": "o",
+    "linestyle": "-",
+    "label": "median",
+    "linewidth": 1.6,
+    "markersize": 4.5,
+}
+_ENDS: dict[str, Any] = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.2}
 
 
 @without_update
-def plot_jacobian_spectra(data, *, ax=None):
+def plot_jacobian_spectra(data: JacobianSpectra, *, ax: Axes | None = None) -> Axes:
     """Draw singular values of a network's Jacobian against their rank: median, 5–95 % and extremes over the samples.
 
     Args:
@@ -38,7 +47,7 @@ def plot_jacobian_spectra(data, *, ax=None):
     ) as ax:
         style.level(ax, 1.0, color="#999999", linewidth=0.8, zorder=1)
         style.log_scale(ax, [least, most], top=style.round_number(1.2 * max(1.0, most.max())))
-        bottom = ax.get_ylim()[0] / 10  # on a logarithmic axis a shade has no place for 0
+        bottom = ax.get_ylim()[0] / 10  # a logarithmic axis cannot show 0
         look = {"color": style.BLUE, "alpha": 0.25, "zorder": 2, "label": "5–95 % of samples"}
         band(ax, "band", rank, np.maximum(low, bottom), np.maximum(high, bottom), **look)
         style.line(ax, "least", rank, least, label="_smallest", **_ENDS)

@@ -1,34 +1,42 @@
-"""A picture that is drawn again and again on the same Axes: what was there is moved, and what has gone is removed.
+"""Draws a picture repeatedly on the same Axes: artists are moved where they stay, and removed where they do not.
 
-A plot says each time all that its picture shows, in the same order, within `style.drawing`. Its artists are compared
-with those of the last time, one by one, as long as they are the same ones; from the first that is not, they are made
-anew. So the picture on Axes that showed another one is that on new Axes, and a slider moves artists.
+A plot draws all of its picture each time, in the same order, inside `style.drawing`. Its artists are compared, one by
+one, with those of the last time, and moved as long as they are the same ones. From the first other one on, all are made
+anew. So a picture on used Axes is the same as on new Axes, and a slider only moves artists.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.legend import Legend
+from matplotlib.transforms import Bbox
 
 from lipviz import _moved
 
 _ATTRIBUTE = "lipviz_drawn"  # attribute of an Axes
+_Artist = TypeVar("_Artist")
 
 
-def drawn_on(ax):
-    """The `DrawnArtists` of an Axes."""
+def drawn_on(ax: Axes) -> "DrawnArtists":
+    """The `DrawnArtists` of an Axes, made at the first call."""
     if not hasattr(ax, _ATTRIBUTE):
         setattr(ax, _ATTRIBUTE, DrawnArtists(ax))
     return getattr(ax, _ATTRIBUTE)
 
 
-def artist(ax, key, make, move=None):
-    """Draw an artist, or move the one that stands at the same place of the drawing already.
+def artist(
+    ax: Axes, key: object, make: Callable[[], _Artist], move: Callable[[_Artist], None] | None = None
+) -> _Artist:
+    """Draw an artist, or move the one that is already at this place of the drawing.
 
     Args:
         ax: Axes.
-        key: What does not move: kind, name and look. An artist with an equal one is moved. None makes it anew.
+        key: What stays the same: kind, name and look. An artist with an equal key is moved; with None it is made anew.
         make: Function of no arguments that draws the artist, and returns it.
-        move: Function of the artist that gives it its new data; None where `key` says all.
+        move: Function of the artist that gives it its new data; None if `key` determines all of it.
 
     Returns:
         The artist.
@@ -39,10 +47,10 @@ def artist(ax, key, make, move=None):
 @dataclasses.dataclass(frozen=True)
 class _Piece:
     key: object
-    artist: object
+    artist: Any
 
     def serves(self, key, ax):
-        """Whether it is still there, and may be moved."""
+        """Whether the artist has this key and is still on the Axes, so that it may be moved."""
         return _are_equal(self.key, key) and self.is_on(ax)
 
     def is_on(self, ax):
@@ -52,50 +60,59 @@ class _Piece:
 def _are_equal(one, other):
     try:
         return bool(one == other)
-    except ValueError:  # arrays in the look of an artist: to make it anew is right, too
+    except ValueError:  # the look holds arrays: the artist is made anew, which is right as well
         return False
 
 
 class DrawnArtists:
-    """All that lipviz has drawn on an Axes, in its order. What others draw there stays, until another plot is drawn.
+    """What lipviz has drawn on an Axes, in order. What other code draws there stays until another plot is drawn.
 
     Args:
         ax: Axes.
 
     Attributes:
-        setup: The functions that made the Axes what they are, see `style.drawing`.
-        title_pad: Distance of this drawing's title from the Axes, in points.
-        shown_pad: The same of the title that is there.
-        legend_key: What tells the present legend from others.
+        setup: The functions that set up the Axes, see `style.drawing`.
+        title_pad: Distance of the title of this drawing from the Axes, in points.
+        shown_pad: Distance of the title that is shown, in points.
+        legend_key: Key of the present legend; legends that look the same have equal keys.
     """
 
-    def __init__(self, ax):
-        self.setup = self.title_pad = self.shown_pad = self.legend_key = None
-        self._ax, self._pieces, self._place = ax, [], None
-        self._title_of_clear = self._legend = self._box = None
+    def __init__(self, ax: Axes):
+        self.setup: Sequence[Callable[[Axes], None]] | None = None
+        self.title_pad: float | None = None
+        self.shown_pad: float | None = None
+        self.legend_key: object = None
+        self._ax = ax
+        self._title_of_clear: object = None
+        self._pieces: list[_Piece] = []
+        self._place: int | None = None
+        self._legend: Legend | None = None
+        self._box: Bbox | None = None
         self._has_legend = self._is_narrow = False
 
     # --- a drawing ---
 
     @property
-    def is_drawing(self):
-        """Whether a drawing is under way."""
+    def is_drawing(self) -> bool:
+        """Whether a drawing has begun and not ended."""
         return self._place is not None
 
-    def begin(self, setup):
-        """Begin a drawing. Where the Axes were set up otherwise, all that is on them goes.
+    def begin(self, setup: Sequence[Callable[[Axes], None]]) -> bool:
+        """Begin a drawing. Axes that had another setup are cleared.
 
         Args:
             setup: Tuple of functions of an Axes.
 
         Returns:
-            Whether the Axes are bare: the caller sets them up.
+            Whether the Axes are bare, so that the caller must set them up.
 
         Raises:
-            RuntimeError: If a drawing is under way.
+            RuntimeError: If a drawing has begun and not ended.
         """
         if self.is_drawing:
-            raise RuntimeError("A plot is being drawn on these Axes already: share what it calls, not the plot itself.")
+            raise RuntimeError(
+                "These Axes are being drawn on already: instead of the other plot, call the functions that it calls."
+            )
         if not self._is_bare() and setup != self.setup:
             self._clear()
         is_bare = self._is_bare()
@@ -106,19 +123,20 @@ class DrawnArtists:
         return is_bare
 
     def _is_bare(self):
-        # `Axes.clear`, whoever calls it, makes a new title.
+        # Each call of `Axes.clear`, of other code too, makes a new title.
         return self._title_of_clear is not self._ax.title
 
     def _clear(self):
         self._ax.clear()
-        # What `clear` leaves as it was.
+        # `clear` does not reset these.
         self._ax.set_aspect("auto", adjustable="box", anchor="C")
         self._ax.spines[:].set_visible(True)
-        for axis in "xy":
+        axes: tuple[Literal["x", "y"], ...] = ("x", "y")
+        for axis in axes:
             self._ax.tick_params(axis, length=rcParams[f"{axis}tick.major.size"])
 
-    def end(self):
-        """Remove what was drawn before and was not this time."""
+    def end(self) -> None:
+        """End the drawing: remove what was drawn last time but not this time."""
         self._cut(self._place)
         if not self._has_legend and self._legend is not None:
             if self._ax.get_legend() is self._legend:
@@ -128,15 +146,15 @@ class DrawnArtists:
             self._ax.set_position(self._box)
             self._box = None
 
-    def leave(self):
-        """Leave the drawing, whether it has come to its end or not."""
+    def leave(self) -> None:
+        """Leave the drawing, complete or not."""
         self._place = None
 
     # --- artists ---
 
-    def draw(self, key, make, move=None):
-        """See `artist`. Outside of a drawing, the artist with this key is moved wherever it stands."""
-        place = self._place if self.is_drawing else self._place_of(key)
+    def draw(self, key: object, make: Callable[[], _Artist], move: Callable[[_Artist], None] | None = None) -> _Artist:
+        """See `artist`. Outside a drawing, the artist with this key is moved wherever it is in the list."""
+        place = self._place_of(key) if self._place is None else self._place
         piece = self._pieces[place] if place < len(self._pieces) else None
         if piece is None or not piece.serves(key, self._ax):
             self._cut(place)
@@ -144,7 +162,7 @@ class DrawnArtists:
             self._pieces.append(piece)
         elif move is not None:
             move(piece.artist)
-        if self.is_drawing:
+        if self._place is not None:
             self._place += 1
         return piece.artist
 
@@ -161,11 +179,11 @@ class DrawnArtists:
 
     # --- legend, room ---
 
-    def legend(self, **look):
-        """Give the drawing a legend of all that is labelled so far, or keep the one that says the same.
+    def legend(self, **look: Any) -> Legend:
+        """Give the drawing a legend of all artists labelled so far, or keep the present one if it is the same.
 
         Args:
-            **look: As of `Axes.legend`.
+            **look: Keyword arguments of `Axes.legend`.
 
         Returns:
             The legend.
@@ -173,20 +191,20 @@ class DrawnArtists:
         key = [piece.key for piece in self._pieces[: self._place]], look
         self._has_legend = True
         if self._legend is None or self._ax.get_legend() is not self._legend or not _are_equal(self.legend_key, key):
-            self._cut(self._place)  # of the last time, and no part of this legend
+            self._cut(self._place)  # those of the last drawing are no part of this legend
             self._legend, self.legend_key = self._ax.legend(**look), key
         return self._legend
 
     @property
-    def box(self):
-        """Where the Axes stand in their figure, or stood before they were narrowed."""
+    def box(self) -> Bbox:
+        """Position of the Axes in their figure; of narrowed Axes, the one before."""
         return self._box or self._ax.get_position(original=True)
 
-    def narrow(self, width):
-        """Narrow the Axes, for what this drawing has at their right.
+    def narrow(self, width: float) -> None:
+        """Make the Axes narrower, so that this drawing has room at their right.
 
         Args:
-            width: New width, in units of the figure, less than that of `box`.
+            width: New width, in units of the figure, smaller than that of `box`.
         """
         self._is_narrow, self._box = True, self.box
         if self._ax.get_position(original=True).width != width:

@@ -1,4 +1,4 @@
-"""A picture with words: what a notebook shows of a figure, in a live kernel or none."""
+"""Figures as PNG images with alternative text, as notebooks show them, with or without a live kernel."""
 
 import base64
 import dataclasses
@@ -6,10 +6,13 @@ import functools
 import html
 import io
 import itertools
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -18,7 +21,7 @@ from lipviz.plots.style import DPI, GREY, PALETTE, STAYS
 from lipviz.plots.text_rendering import CachedTextRenderer
 
 _FRAMES = 12  # backgrounds that a panel keeps, about 1.5 MB each
-_STEPS = (7, 5, 3, 2)  # from a pixel to the next one whose colour is asked for
+_STEPS = (7, 5, 3, 2)  # distances between sampled pixels, of which one is chosen
 _SHADES, _SHADE_PIXELS = 5, 60
 
 
@@ -29,8 +32,8 @@ class Picture:
     Attributes:
         png: The image.
         alt: What it shows, in words.
-        width: Width on the page, in CSS pixels; it shrinks with a narrower page.
-        caption: Sentence below it, for those who see it; empty for none.
+        width: Width on the page, in CSS pixels; a narrower page shrinks it.
+        caption: Sentence below the image; empty for none.
     """
 
     png: bytes = dataclasses.field(repr=False)
@@ -38,8 +41,8 @@ class Picture:
     width: int
     caption: str = ""
 
-    def to_html(self, style=""):
-        """An `<img>` element that carries its image and its words, in a `<figure>` where it has a caption.
+    def to_html(self, style: str = "") -> str:
+        """An `<img>` element that contains the image and its alternative text; with a caption, in a `<figure>`.
 
         Args:
             style: Further CSS declarations.
@@ -59,14 +62,14 @@ class Picture:
         return self.to_html()
 
 
-def picture(figure, alt, sharpness=2, *, caption=""):
+def picture(figure: Figure | Axes, alt: str, sharpness: float = 2, *, caption: str = "") -> Picture:
     """Render a figure with its alternative text.
 
     Args:
         figure: `matplotlib.figure.Figure`, or Axes of one.
         alt: What it shows, in words; see `alt_text`.
         sharpness: Pixels of the image per CSS pixel of the page.
-        caption: What to see in it, as a sentence below the picture; none by default.
+        caption: Sentence below the picture that says what to see in it; none by default.
 
     Returns:
         A `Picture`.
@@ -76,39 +79,40 @@ def picture(figure, alt, sharpness=2, *, caption=""):
     """
     if not alt.strip():
         raise ValueError("A picture needs alternative text: say what it shows. Received: an empty string.")
-    figure = getattr(figure, "figure", figure)
+    whole: Any = getattr(figure, "figure", figure)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=sharpness * DPI)
-    return Picture(stream.getvalue(), alt, round(figure.get_figwidth() * DPI), caption)
+    whole.savefig(stream, format="png", dpi=sharpness * DPI)
+    return Picture(stream.getvalue(), alt, round(whole.get_figwidth() * DPI), caption)
 
 
 class LiveFigure:
-    """Renders one figure again and again, for sliders: what did not change since the last time is not drawn again.
+    """Renders one figure many times, for sliders. What has not changed since the last time is not drawn again.
 
-    Text is what costs time in a figure, so each is drawn once, see `CachedTextRenderer`. And everything in a panel but
-    its artists of data (those with a `gid`, see `style.line`) is kept as a background for each frame, that is, for each
-    set of limits, labels and artists without a `gid`: those that were used last, as a slider that moves back and forth
-    comes by again.
+    Text takes most of the time to draw a figure, so each text is drawn once, see `CachedTextRenderer`. All of a panel
+    except its data (the artists with a `gid`, see `style.line`) is its background. A background is kept for each set of
+    limits, labels and artists without a `gid`. Only those that were used last are kept: a slider that moves back and
+    forth needs them again.
 
     Args:
-        figure: Figure of `new_figure`, at the resolution that pictures shall have.
+        figure: Figure of `new_figure`. Pictures have its resolution.
     """
 
-    def __init__(self, figure):
+    def __init__(self, figure: Figure):
         self._figure = figure
         self._canvas = FigureCanvasAgg(figure)
-        # Its own, not that of the canvas: files are written with that one.
-        self._renderer = CachedTextRenderer(*self._canvas.get_width_height(), figure.dpi)
-        self._known = {}
+        width, height = self._canvas.get_width_height()
+        # Not the renderer of the canvas, which writes files.
+        self._renderer = CachedTextRenderer(width, height, figure.dpi)
+        self._known: dict[Axes, dict[tuple, Any]] = {}
 
-    def panels(self, alt):
-        """Render the figure as it is now, cut into its panels, which a narrow page can then stack.
+    def panels(self, alt: str) -> list[Picture]:
+        """Render the present figure, cut into its panels, which a narrow page can stack.
 
         Args:
             alt: What the figure shows, in words.
 
         Returns:
-            A list with a `Picture` for each panel. The first has the words; the others have none to repeat.
+            A list with a `Picture` for each panel. The first one has the alternative text; that of the others is empty.
         """
         boxes = self._boxes()
         for ax in self._figure.axes:
@@ -118,7 +122,7 @@ class LiveFigure:
         # All backgrounds first: what one panel draws beyond its box must not stay in another.
         kept = [self._background(ax, box) for ax, box in zip(self._figure.axes, boxes, strict=True)]
         width = round(self._figure.get_figwidth() * DPI / len(boxes))
-        pictures = []
+        pictures: list[Picture] = []
         for ax, box, (background, palette) in zip(self._figure.axes, boxes, kept, strict=True):
             png = self._encoded(ax, self._drawn(ax, box, background), palette)
             pictures.append(Picture(png, "" if pictures else alt, width))
@@ -131,11 +135,11 @@ class LiveFigure:
         return [Bbox.from_extents(left, 0, right, height) for left, right in itertools.pairwise(edges)]
 
     def _background(self, ax, box):
-        """All of an Axes but its data, and the colours of its first picture."""
+        """The rendered Axes without their data, and the palette of their first picture."""
         known = self._known.setdefault(ax, {})
         frame = self._frame(ax)
         if frame in known:
-            known[frame] = known.pop(frame)  # the last one is the one used last
+            known[frame] = known.pop(frame)  # to the end: it was used last
             return known[frame]
         self._renderer.clear()
         self._figure.patch.draw(self._renderer)
@@ -159,7 +163,7 @@ class LiveFigure:
         self._renderer.draw_once((ax, _of_legend(legend), ax.get_position().bounds), legend.draw)
 
     def _drawn(self, ax, box, background):
-        """An Axes as an image: its data on its background."""
+        """The Axes as an image: data on background."""
         self._renderer.restore_region(background)
         moving = [artist for artist in ax.get_children() if artist.get_gid()]
         for artist in sorted(moving, key=lambda artist: artist.get_zorder()):
@@ -183,38 +187,38 @@ class LiveFigure:
         return stream.getvalue()
 
 
-def legend_words(legend):
-    """What a legend says, entry by entry."""
+def legend_words(legend: Legend) -> tuple[str, ...]:
+    """The texts of a legend, entry by entry."""
     return tuple(text.get_text() for text in legend.get_texts())
 
 
 def _of_legend(legend):
-    """What tells a legend from others."""
+    """A key of a legend; legends that look the same have equal keys."""
     return legend_words(legend), getattr(legend, STAYS, None)
 
 
-def chosen_palette(image):
-    """A palette image with 256 colours for an image, its background colour exact.
+def chosen_palette(image: Image.Image) -> Image.Image:
+    """A palette image with 256 colours for an image; the background colour is exact.
 
-    They are those that are there, and those of the style, which the next picture on the same background may have.
+    The colours are those of the image, and those of the style, which the next picture on this background may need.
     """
     pixels = np.asarray(image).reshape(-1, 3)
-    # A few columns on in each row, so that no line is missed: some pixels know all colours, and take less time.
+    # Some pixels have all colours, and take less time. In each row they are other columns, so that no line is missed.
     step = next((step for step in _STEPS if image.width % step), 1)
     sample = Image.fromarray(np.concatenate([pixels[::step], _shades()])[None])
     palette = sample.quantize(method=Image.Quantize.FASTOCTREE)
-    colors = palette.getpalette()
-    corner = palette.getpixel((0, 0))
-    colors[3 * corner : 3 * corner + 3] = image.getpixel((0, 0))
+    colors = palette.getpalette() or []
+    corner = int(np.asarray(palette)[0, 0])
+    colors[3 * corner : 3 * corner + 3] = pixels[0].tolist()
     palette.putpalette(colors)
     return palette
 
 
 @functools.cache
 def _shades():
-    """The colours of the style on white, from half to full, each as often as a short line has it: of shape (n, 3).
+    """The colours of the style on white, from half to full, each as often as in a short line: of shape (n, 3).
 
-    Paler ones would colour what is nearly white, as the edges of grid lines.
+    Paler ones would replace colours that are nearly white, such as the edges of grid lines.
     """
     full = 255 * np.array([to_rgb(color) for color in (*PALETTE, GREY)])
     shares = np.linspace(0.5, 1, _SHADES)[:, None, None]

@@ -1,6 +1,9 @@
-"""Certified radii, and the accuracy that is left at each size of a change."""
+"""Plots of certified radii, and of the accuracy under changes of each size."""
+
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from lipviz.certification import CertifiedAccuracy, CertifiedRadii
 from lipviz.plots import style
@@ -8,16 +11,16 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.gradient_histograms import steps
 from lipviz.plots.redrawing import artist
 
-_CERTIFIED = {"color": style.BLUE, "linestyle": "-", "marker": "o"}
-_EMPIRICAL = {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}
-_MEDIAN = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6}
+_CERTIFIED: dict[str, Any] = {"color": style.BLUE, "linestyle": "-", "marker": "o"}
+_EMPIRICAL: dict[str, Any] = {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}
+_MEDIAN: dict[str, Any] = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6}
 _BINS = 30
 
 
-def plot_certified_accuracy(data, *, ax=None):
-    """Draw certified accuracy against the size ε of a change, and beside it that under attack, where it is known.
+def plot_certified_accuracy(data: CertifiedAccuracy, *, ax: Axes | None = None) -> Axes:
+    """Draw certified accuracy against the size ε of a change, and accuracy under attack where it is known.
 
-    Between the two lines lies what nobody knows: samples without a certificate that no attack broke.
+    The area between the two lines is unknown: samples without a certificate for which the attack did not succeed.
 
     Args:
         data: `CertifiedAccuracy` of `lipviz.certification`; its ε in any order.
@@ -34,12 +37,12 @@ def plot_certified_accuracy(data, *, ax=None):
         lines.append(("empirical", data.empirical, "under attack", _EMPIRICAL))
     with style.drawing(
         ax,
-        title="Accuracy that is left",
+        title="Accuracy under changes",
         xlabel="size ε of the change (l2 norm, units of the input)",
         ylabel="share of samples (no unit)",
     ) as ax:
-        look = {"color": style.GREY, "linewidth": 1.0, "linestyle": ":", "zorder": 1, "label": "no change"}
-        style.level(ax, data.accuracy, **look)
+        look: dict[str, Any] = {"color": style.GREY, "linewidth": 1.0, "linestyle": ":", "zorder": 1}
+        style.level(ax, data.accuracy, label="no change", **look)
         if data.empirical is not None:
             ends = data.certified[order], data.empirical[order]
             artist(ax, None, lambda: ax.fill_between(epsilons, *ends, color="#EEEEEE", zorder=0))
@@ -53,11 +56,11 @@ def plot_certified_accuracy(data, *, ax=None):
     return ax
 
 
-def plot_radii(data, *, ax=None):
-    """Draw how many samples have which certified radius, as a histogram, and their median.
+def plot_radii(data: CertifiedRadii, *, ax: Axes | None = None) -> Axes:
+    """Draw a histogram of certified radii, and their median.
 
     Args:
-        data: `CertifiedRadii` of `lipviz.certification`. Infinite radii are left out, and said to be.
+        data: `CertifiedRadii` of `lipviz.certification`. Infinite radii are left out; the legend says how many.
         ax: Axes to draw on; None makes a figure.
 
     Returns:

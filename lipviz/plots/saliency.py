@@ -1,8 +1,9 @@
-"""Images beside their saliency maps, and beside their adversarial examples."""
+"""Plots of images with their saliency maps, and with their adversarial examples."""
 
 import contextlib
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -18,24 +19,24 @@ _MOST = 8
 
 
 @without_update
-def plot_saliency(data, *, ax=None, most=_MOST, title=None):
+def plot_saliency(data: Saliency, *, ax: Axes | None = None, most: int = _MOST, title: str | None = None) -> Axes:
     """Draw images above the gradients of their scores.
 
-    Blue is where a larger value lowers the score, vermillion where it raises it. All maps have one scale, the same to
-    both sides of 0.
+    A larger pixel value lowers the score where the gradient is blue, and raises it where it is vermillion. All
+    gradients have one scale, symmetric about 0.
 
     Args:
         data: `Saliency` of `lipviz.measure`, of images of shape (height, width), or with 1 or 3 channels last. The
-            channels of maps are added up.
-        ax: Axes to draw on; None makes a figure, as wide as there are images.
+            channels of gradients are summed.
+        ax: Axes to draw on; None makes a figure that is wide enough for the images.
         most: Number of images to show, the first ones.
-        title: Title, such as the network's name; what is drawn by default.
+        title: Title, such as the network's name; by default it says what is drawn.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: If the samples are no images.
+        ValueError: If the samples are not images.
     """
     images, maps = _images(data.inputs[:most]), _images(data.maps[:most])
     maps = maps if maps.ndim == 3 else maps.sum(axis=-1)
@@ -48,20 +49,22 @@ def plot_saliency(data, *, ax=None, most=_MOST, title=None):
 
 
 @without_update
-def plot_adversarial_pairs(data, *, ax=None, most=_MOST, title=None):
-    """Draw images, what an attack made of them, and what it changed; below each how far it went.
+def plot_adversarial_pairs(
+    data: AdversarialPairs, *, ax: Axes | None = None, most: int = _MOST, title: str | None = None
+) -> Axes:
+    """Draw images, the attacked images and the changes, with the size of each change below it.
 
     Args:
         data: `AdversarialPairs` of `lipviz.measure`, of images, see `plot_saliency`.
-        ax: Axes to draw on; None makes a figure, as wide as there are images.
+        ax: Axes to draw on; None makes a figure that is wide enough for the images.
         most: Number of images to show, the first ones.
-        title: Title, such as the network's name; what is drawn by default.
+        title: Title, such as the network's name; by default it says what is drawn.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: If the samples are no images.
+        ValueError: If the samples are not images.
     """
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
     changes = changes if changes.ndim == 3 else changes.sum(axis=-1)

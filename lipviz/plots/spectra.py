@@ -1,10 +1,15 @@
-"""Singular values of a kernel, or of all kernels of a network."""
+"""Plots of the singular values of a kernel, or of all kernels of a network."""
 
 import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 
+from lipviz.measure import BjorckConvergence, LayerSpectrum, NetworkSpectrum
 from lipviz.plots import redrawing, style
 from lipviz.plots.deprecation import without_update
 
@@ -18,11 +23,11 @@ _LABELLED_LAYERS = 8
 
 
 @without_update
-def plot_singular_values(data, *, ax=None):
+def plot_singular_values(data: LayerSpectrum | NetworkSpectrum | BjorckConvergence, *, ax: Axes | None = None) -> Axes:
     """Draw singular values against their rank, largest first, on a logarithmic axis.
 
-    Of one kernel: before normalization, after it, and after Björck, as far as they exist. Of a network: of the
-    kernel that each layer uses, and dotted in the same colour the raw one.
+    For one kernel: before normalization, after it, and after Björck, where these exist. For a network: the kernel that
+    each layer uses, and the raw kernel, dotted in the same colour.
 
     Args:
         data: `LayerSpectrum`, `NetworkSpectrum` or `BjorckConvergence` of `lipviz.measure`.
@@ -32,17 +37,18 @@ def plot_singular_values(data, *, ax=None):
         The Axes.
     """
     with drawing_of_spectra(ax) as ax:
-        layers = getattr(data, "layers", None)
-        for k in sorted({getattr(layer, "k", 1.0) for layer in layers or [data]}):  # what values come up to
+        for k in sorted(
+            {getattr(layer, "k", 1.0) for layer in (data.layers if isinstance(data, NetworkSpectrum) else [data])}
+        ):  # the largest value that a constrained kernel may have
             style.level(ax, k, color="#999999", linewidth=0.8, zorder=1)
-        if layers is None:
-            draw_spectra(ax, data, STAGES)
+        if isinstance(data, NetworkSpectrum):
+            _network(ax, data.layers)
         else:
-            _network(ax, layers)
+            draw_spectra(ax, data, STAGES)
     return ax
 
 
-def drawing_of_spectra(ax):
+def drawing_of_spectra(ax: Axes | None) -> AbstractContextManager[Axes]:
     """A `style.drawing` of singular values."""
     return style.drawing(
         ax,
@@ -53,8 +59,10 @@ def drawing_of_spectra(ax):
     )
 
 
-def draw_spectra(ax, data, stages):
-    """Draw the stages of one kernel that there are, with their legend and in their frame.
+def draw_spectra(
+    ax: Axes, data: LayerSpectrum | BjorckConvergence, stages: Iterable[tuple[str, str, dict[str, Any]]]
+) -> None:
+    """Draw those stages of one kernel that exist, with their legend and limits.
 
     Args:
         ax: Axes.
@@ -73,7 +81,7 @@ def _frame(ax, values):
     top = style.round_number(1.2 * max(1.0, *(value.max() for value in values)))
     style.log_scale(ax, values, top=top)
     longest = max(len(value) for value in values)
-    # To whole tens, for a frame that mostly stays while a size changes. Rank 0, which does not exist, stays out.
+    # Rounded to whole tens, so that the limits mostly stay while a size changes. Rank 0 does not exist and is left out.
     end = longest if longest < 10 else 10 * math.ceil(longest / 10)
     pad = min(0.2 + 0.02 * end, 0.9)
     style.x_limits(ax, 1 - pad, end + pad)
@@ -83,7 +91,7 @@ def _network(ax, layers):
     values = []
     for order, layer in enumerate(layers):
         marker = style.MARKERS[order % len(style.MARKERS)]
-        look = {"color": depth_color(order, len(layers)), "marker": marker}
+        look: dict[str, Any] = {"color": depth_color(order, len(layers)), "marker": marker}
         is_named = len(layers) <= _LABELLED_LAYERS or order in (0, len(layers) - 1)
         label = layer.name if is_named else "_" + layer.name
         _line(ax, f"used {order}", layer.used, order, label=label, **look)
@@ -95,12 +103,12 @@ def _network(ax, layers):
     if any(layer.constrained is not None for layer in layers):
         look = {"color": style.GREY, "linestyle": ":", "label": "raw kernels"}
         redrawing.artist(ax, ("raw kernels",), lambda: ax.plot([], [], **look)[0])
-    style.inner_legend(ax)  # names of layers are long: inside, where they hide least
+    style.inner_legend(ax)  # inside the Axes, where it hides least: names of layers are long
     _frame(ax, values)
 
 
-def depth_color(order, count):
-    """Colour of a layer: by its place among the others."""
+def depth_color(order: int, count: int) -> str | tuple[float, float, float, float]:
+    """Colour of layer number `order` of `count` layers."""
     if count <= len(style.PALETTE):
         return style.PALETTE[order]
     return colormaps["cividis"](0.85 * order / (count - 1))  # its pale end is left out

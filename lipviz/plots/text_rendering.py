@@ -1,55 +1,69 @@
-"""Texts that are rendered once, and copied from then on: they are what costs time in a figure.
+"""A renderer that draws each text once, and then copies it: text takes most of the time to draw a figure.
 
-Matplotlib lays out and renders each text anew, glyph by glyph, which takes 3 to 10 ms for a line of words; to copy
-what it drew before takes 0.05 ms. Where a slider moves, nearly all texts have been there before: titles, labels,
-legends, and most labels of ticks.
+Matplotlib lays out and renders each text anew, glyph by glyph, which takes 3 to 10 ms for a line of words. A copy takes
+0.05 ms. When a slider moves, nearly all texts are the same as before: titles, labels, legends and most tick labels.
 """
 
 import collections
 import math
+from collections.abc import Callable, Hashable
+from typing import Any, Literal
 
 import numpy as np
+from matplotlib.backend_bases import GraphicsContextBase
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.font_manager import findfont, get_font
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.text import Text
 
 from lipviz import _moved
 
 _KEPT_TEXTS = 400  # texts that a renderer keeps, about 15 kB each
-_KEPT_PIECES = 24  # the same of larger pieces, as legends, about 40 kB each
-_MARGIN = 8  # pixels around a text, for what glyphs put beyond their box
+_KEPT_PIECES = 24  # larger pieces that it keeps, such as legends, about 40 kB each
+_MARGIN = 8  # pixels around a text, for the parts of glyphs outside their box
 _TABLES = (("OS/2", "sTypoAscender", "sTypoDescender", "sTypoLineGap"), ("hhea", "ascent", "descent", "lineGap"))
 
 
 class CachedTextRenderer(RendererAgg):
-    """Matplotlib's renderer of pixels, which keeps the texts that it drew last.
+    """Matplotlib's Agg renderer that also keeps the texts that it drew last.
 
-    Texts stand on whole pixels, so that one copy fits wherever a text comes to stand: at most half a pixel from where
-    other renderers put it.
+    Texts are placed on whole pixels, so that a copy fits at every place. They are at most half a pixel away from where
+    other renderers put them.
 
     Args:
-        width: Of the canvas, in pixels.
-        height: Of the canvas, in pixels.
-        dpi: Pixels an inch.
+        width: Width of the canvas, in pixels.
+        height: Height of the canvas, in pixels.
+        dpi: Pixels per inch.
     """
 
-    def __init__(self, width, height, dpi):
+    def __init__(self, width: int, height: int, dpi: float):
         super().__init__(width, height, dpi)
-        self._texts, self._pieces = collections.OrderedDict(), collections.OrderedDict()
-        self._heights = {}
+        self._texts: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
+        self._pieces: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
+        self._heights: dict[int, tuple] = {}
 
     def _get_font_height_metrics(self, prop):
         """Ascent, descent and gap of a line, as `Text` finds them itself, but once for each font.
 
-        A private hook of Matplotlib, which asks a renderer that has it before it searches the font files: that took
-        half of the time of a text that is known. Without it everything is as before, and slower.
+        A private hook of Matplotlib: if a renderer has it, Matplotlib calls it and does not search the font files. The
+        search took half of the time of a known text. Without the hook all results are the same, only slower.
         """
         key = hash(prop)
         if key not in self._heights:
             self._heights[key] = _line_metrics(prop, self.dpi)
         return self._heights[key]
 
-    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
-        """Draw a text, or copy it where it has been drawn before; see `RendererBase.draw_text`."""
+    def draw_text(
+        self,
+        gc: GraphicsContextBase,
+        x: float,
+        y: float,
+        s: str,
+        prop: FontProperties,
+        angle: float,
+        ismath: bool | Literal["TeX"] = False,
+        mtext: Text | None = None,
+    ) -> None:
+        """Draw a text, or copy it if it was drawn before; see `RendererBase.draw_text`."""
         color = gc.get_rgb()
         is_special = mtext is not None and (mtext.get_fontfeatures() or mtext.get_language())
         if is_special or gc.get_alpha() != 1 or (len(color) == 4 and color[3] != 1) or not math.isfinite(x + y):
@@ -59,12 +73,12 @@ class CachedTextRenderer(RendererAgg):
         pixels = _kept(self._texts, key, lambda: self._rendered(gc, s, prop, angle, ismath), _KEPT_TEXTS)
         self._paste(gc, pixels, round(x), round(self.height - y))
 
-    def draw_once(self, key, draw):
-        """Draw a piece of a picture, or copy it where it has been drawn before, at the same place.
+    def draw_once(self, key: Hashable, draw: Callable[["CachedTextRenderer"], None]) -> None:
+        """Draw a piece of a picture, or copy it if it was drawn before at the same place.
 
         Args:
-            key: What tells the piece from others.
-            draw: Function that draws it on the renderer that it is given.
+            key: Key of the piece: pieces that look the same have equal keys.
+            draw: Function of a renderer that draws the piece on it.
         """
         self._paste(self.new_gc(), _kept(self._pieces, key, lambda: self._piece(draw), _KEPT_PIECES), 0, 0)
 
@@ -80,9 +94,9 @@ class CachedTextRenderer(RendererAgg):
             self.draw_image(gc, x + left, y + bottom, pixels)
 
     def _rendered(self, gc, s, prop, angle, ismath):
-        """Place of a text's lower left corner beside its anchor, and its pixels, the lowest row first."""
+        """Offset of a text's lower left corner from its anchor, and its pixels, the lowest row first."""
         width, height, _ = self.get_text_width_height_descent(s, prop, ismath)
-        middle = math.ceil(width + height) + _MARGIN  # room for every angle
+        middle = math.ceil(width + height) + _MARGIN  # enough for every angle
         canvas = RendererAgg(2 * middle, 2 * middle, self.dpi)
         context = canvas.new_gc()
         context.set_foreground(gc.get_rgb(), isRGBA=True)
@@ -93,7 +107,7 @@ class CachedTextRenderer(RendererAgg):
 
 
 def _kept(known, key, make, most):
-    """An entry of an ordered dict, made where it is missing; those not used for longest go."""
+    """An entry of an ordered dict, made if it is missing. Beyond `most` entries, the least recently used one goes."""
     if key not in known:
         known[key] = make()
         if len(known) > most:
@@ -113,8 +127,8 @@ def _cut_out(canvas):
 
 
 def _line_metrics(prop, dpi):
-    """Ascent, descent and gap of a line in pixels, from the tables of the font; None of each where it has none."""
-    font = get_font(findfont(prop))
+    """Ascent, descent and gap of a line in pixels, from the tables of the font; three times None if it has none."""
+    font: Any = get_font(findfont(prop))  # each of its tables has a type of its own
     for table, ascent, descent, gap in _TABLES:
         values = font.get_sfnt_table(table)
         if values is not None:

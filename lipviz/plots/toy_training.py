@@ -1,6 +1,7 @@
-"""What a small network on the plane has learnt so far: its loss, in numbers and words."""
+"""Plot of the loss of a small network on the plane while it learns, and alternative texts of its training."""
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
@@ -9,7 +10,7 @@ from lipviz.toys.training import BoundaryTraining, WassersteinTraining
 
 
 @without_update
-def plot_toy_loss(data, *, ax=None):
+def plot_toy_loss(data: BoundaryTraining, *, ax: Axes | None = None) -> Axes:
     """Draw the loss of a training against its steps.
 
     Args:
@@ -28,7 +29,7 @@ def plot_toy_loss(data, *, ax=None):
     labels = {"title": "Loss", "xlabel": "training steps", "ylabel": "loss (no unit)"}
     with style.drawing(ax, **labels, setup=(style.whole_ticks,)) as ax:
         style.line(ax, "loss", steps, data.losses, markevery=marks, **look)
-        # The frame is that of the whole training, so that it stays while the line grows.
+        # The limits are those of the whole training, so that they stay while the line grows.
         style.x_limits(ax, -0.02 * data.steps, 1.02 * data.steps)
         style.y_limits(ax, 0.0 if smallest >= 0 else -style.round_number(-smallest), top)
     return ax

@@ -1,6 +1,9 @@
-"""Accuracy against robustness of several runs, and what each of them certifies."""
+"""Plots of several runs: accuracy against robustness, and the certified accuracy of each."""
+
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from lipviz.plots import style
 from lipviz.plots.alt import alt_text
@@ -11,19 +14,38 @@ _LOSSES = {
     "crossentropy": ("crossentropy", style.BLUE, "o"),
     "hkr": ("HKR", style.VERMILLION, "s"),
 }
-_RING = {"linestyle": "none", "marker": "o", "markersize": 15, "markerfacecolor": "none", "markeredgewidth": 2.0}
-_LIVE = {"linestyle": "none", "marker": "*", "markersize": 13, "color": style.GREEN, "label": "live run"}
-_OTHERS = {"color": style.GREY, "linewidth": 0.7, "alpha": 0.45, "label": "other runs"}
-_CHOSEN = {"color": style.BLACK, "marker": "o", "markersize": 4.5, "linewidth": 1.8, "label": "chosen run", "zorder": 3}
-_EPSILON = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.6, "label": "ε"}
+_RING: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 15,
+    "markerfacecolor": "none",
+    "markeredgewidth": 2.0,
+}
+_LIVE: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "*",
+    "markersize": 13,
+    "color": style.GREEN,
+    "label": "live run",
+}
+_OTHERS: dict[str, Any] = {"color": style.GREY, "linewidth": 0.7, "alpha": 0.45, "label": "other runs"}
+_CHOSEN: dict[str, Any] = {
+    "color": style.BLACK,
+    "marker": "o",
+    "markersize": 4.5,
+    "linewidth": 1.8,
+    "label": "chosen run",
+    "zorder": 3,
+}
+_EPSILON: dict[str, Any] = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.6, "label": "ε"}
 
 
 @without_update
-def plot_tradeoff(data, *, ax=None):
-    """Draw each run as a point, accuracy against robustness, and through the runs that no other beats the frontier.
+def plot_tradeoff(data: Tradeoff, *, ax: Axes | None = None) -> Axes:
+    """Draw each run as a point, accuracy against robustness, and the frontier through the runs that no other beats.
 
     Args:
-        data: `Tradeoff` of `lipviz.toys`. The chosen run has a ring and its number, live ones are stars.
+        data: `Tradeoff` of `lipviz.toys`. The chosen run has a ring, and live runs are stars.
         ax: Axes to draw on; None makes a figure.
 
     Returns:
@@ -40,25 +62,31 @@ def plot_tradeoff(data, *, ax=None):
         _frontier(ax, x[ends], y[ends])
         for loss, (label, color, marker) in _LOSSES.items():
             of_it = np.array([run.loss == loss for run in data.runs], bool) & ~live
-            look = {"color": color, "marker": marker, "linestyle": "none", "markersize": 6, "label": label}
+            look: dict[str, Any] = {
+                "color": color,
+                "marker": marker,
+                "linestyle": "none",
+                "markersize": 6,
+                "label": label,
+            }
             style.line(ax, loss, x[of_it], y[of_it], zorder=3, **look)
         style.line(ax, "live", x[live], y[live], zorder=4, **_LIVE)
         chosen = [] if data.chosen is None else [data.chosen]
         style.line(ax, "chosen", x[chosen], y[chosen], zorder=5, color=style.BLACK, label="_chosen", **_RING)
-        _limits(ax, x if data.epsilon is None else np.array([0.03, 0.97]), y)  # one frame for every ε
+        _limits(ax, x if data.epsilon is None else np.array([0.03, 0.97]), y)  # the same limits for every ε
         style.legend(ax, columns=4)
     return ax
 
 
 def _frontier(ax, x, y):
-    """A staircase: what lies below it, or to the left, is beaten."""
-    look = {"color": style.GREY, "linestyle": "--", "linewidth": 1.0, "label": "frontier", "drawstyle": "steps-pre"}
+    """Draw the frontier as a staircase: runs below it, or to its left, are beaten."""
+    look: dict[str, Any] = {"color": style.GREY, "linestyle": "--", "linewidth": 1.0, "drawstyle": "steps-pre"}
     corners = (np.r_[0.0, x, x[-1:]], np.r_[y[:1], y, 0.0]) if len(x) else ([], [])
-    style.line(ax, "frontier", *corners, zorder=2, **look)
+    style.line(ax, "frontier", *corners, zorder=2, label="frontier", **look)
 
 
 def _limits(ax, x, y):
-    """Frames between round numbers, so that they mostly stay while runs are added."""
+    """Set limits at round numbers, so that they mostly stay while runs are added."""
     for values, step, set_limits in ((x, 0.05, style.x_limits), (y, 0.02, style.y_limits)):
         values = values[np.isfinite(values)]
         low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
@@ -66,8 +94,8 @@ def _limits(ax, x, y):
 
 
 @without_update
-def plot_tradeoff_curves(data, *, ax=None):
-    """Draw certified accuracy against ε: of the chosen run, and pale of all others.
+def plot_tradeoff_curves(data: Tradeoff, *, ax: Axes | None = None) -> Axes:
+    """Draw certified accuracy against ε, for the chosen run, and in a pale colour for all others.
 
     Args:
         data: `Tradeoff` of `lipviz.toys`.
@@ -109,7 +137,7 @@ def _(data: Tradeoff):
             "mean certified radius" if data.epsilon is None else f"certified accuracy at {style.number(data.epsilon)}"
         )
         words += f": accuracy from {_range(data.accuracy)}, {what} from {_range(data.robustness)}; "
-        words += f"{len(data.frontier)} of them are beaten by none"
+        words += f"no run beats {len(data.frontier)} of them"
     if data.chosen is not None:
         run = data.runs[data.chosen]
         words += (

@@ -1,8 +1,11 @@
-"""What happened while a model trained: a panel for each kind of number, against epochs."""
+"""Plots of the log of a training: a panel for each kind of number, against epochs."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -13,9 +16,9 @@ from lipviz.plots.deprecation import without_update
 from lipviz.plots.gradients import draw_history, drawing_of_history
 from lipviz.plots.spectra import depth_color
 
-_LINE = {"linewidth": 1.6, "markersize": 4.5}
-_TERMS = {"kr": ("KR, made large", style.BLUE, "-", "o"), "hinge": ("hinge, made small", style.VERMILLION, "--", "s")}
-_BROKEN = {
+_LINE: dict[str, Any] = {"linewidth": 1.6, "markersize": 4.5}
+_TERMS = {"kr": ("KR, maximized", style.BLUE, "-", "o"), "hinge": ("hinge, minimized", style.VERMILLION, "--", "s")}
+_BROKEN: dict[str, Any] = {
     "color": style.BLACK,
     "marker": "X",
     "markersize": 9,
@@ -23,15 +26,15 @@ _BROKEN = {
     "clip_on": False,
     "label": "NaN or ∞",
 }
-_FRAMING = 3  # epochs
-_SPAN = 50  # from the smallest to the largest value: beyond, the axis is logarithmic
+_FRAMING = 3  # epochs, after which the limits are those of whole epochs
+_SPAN = 50  # largest ratio of two values on a linear axis: beyond it the axis is logarithmic
 
 
 # --- all panels ---
 
 
 @without_update
-def plot_training_log(data, *, figure=None):
+def plot_training_log(data: TrainingLog, *, figure: Figure | None = None) -> Figure:
     """Draw all that a log holds: loss, metrics, the terms of the loss, gradient norms, and singular values.
 
     Args:
@@ -53,8 +56,8 @@ def plot_training_log(data, *, figure=None):
     return figure
 
 
-def training_panels(data):
-    """Names of the panels that a log fills: of "loss", "metrics", "terms", "gradients" and "spectra".
+def training_panels(data: TrainingLog) -> tuple[str, ...]:
+    """Names of the panels for which a log has data: of "loss", "metrics", "terms", "gradients" and "spectra".
 
     Args:
         data: `TrainingLog`.
@@ -69,13 +72,13 @@ def training_panels(data):
     return tuple(panel for panel in _PLOTS if filled[panel])
 
 
-def training_figure(panels, columns=2, dpi=style.DPI):
-    """Make a figure with panels of equal size, row by row; not known to pyplot.
+def training_figure(panels: int, columns: int = 2, dpi: float = style.DPI) -> Figure:
+    """Make a figure with panels of equal size, row by row, without pyplot.
 
     Args:
         panels: Number of panels.
         columns: Number of panels in a row.
-        dpi: Pixels an inch.
+        dpi: Pixels per inch.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -101,8 +104,8 @@ def training_figure(panels, columns=2, dpi=style.DPI):
 
 
 @without_update
-def plot_training_loss(data, *, ax=None):
-    """Draw the loss of each epoch, and within epochs its mean so far, as Keras reports it.
+def plot_training_loss(data: TrainingLog, *, ax: Axes | None = None) -> Axes:
+    """Draw the loss of each epoch, and within epochs its running mean, as Keras reports it.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
@@ -115,21 +118,21 @@ def plot_training_loss(data, *, ax=None):
     lines = [("running", *_within_epochs(data), running)] if len(data.batches) else []
     names = [name for name in ("loss", "val_loss") if name in data.metrics]
     lines += [_metric(data, name, 0, alone=True) for name in names]
-    # The first batches of all may lie far above; after some epochs these decide what the axis shows.
+    # The first batches of the training may lie far above the rest: after some epochs, only whole epochs set the limits.
     framed = [y for gid, _, y, _ in lines if gid != "running" or len(data) < _FRAMING]
     return _drawn(ax, "Loss", "loss (no unit)", data, lines, names or ["loss"], framed=framed)
 
 
 def _within_epochs(data):
-    """The loss between the ends of epochs, with a gap at each of them: there Keras begins its mean anew."""
+    """The loss within epochs, with a gap between epochs, where Keras resets its mean."""
     epochs = np.searchsorted(data.steps, data.batches)
     gaps = np.flatnonzero(np.diff(epochs)) + 1
     return np.insert(data.batch_epochs, gaps, np.nan), np.insert(data.batch_losses, gaps, np.nan)
 
 
 @without_update
-def plot_training_metrics(data, *, ax=None):
-    """Draw the metrics of each epoch, those of the validation dashed in the same colour; up to five of them.
+def plot_training_metrics(data: TrainingLog, *, ax: Axes | None = None) -> Axes:
+    """Draw up to five metrics of each epoch; their validation values are dashed in the same colour.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
@@ -148,7 +151,7 @@ def plot_training_metrics(data, *, ax=None):
 
 
 @without_update
-def plot_training_terms(data, *, ax=None):
+def plot_training_terms(data: TrainingLog, *, ax: Axes | None = None) -> Axes:
     """Draw the Kantorovich-Rubinstein term and the hinge term of the loss on a sample, after each epoch.
 
     Args:
@@ -168,8 +171,8 @@ def plot_training_terms(data, *, ax=None):
 
 
 @without_update
-def plot_training_spectra(data, *, ax=None):
-    """Draw the largest (solid) and the smallest (dashed) singular value of what each layer uses, after each epoch.
+def plot_training_spectra(data: TrainingLog, *, ax: Axes | None = None) -> Axes:
+    """Draw the largest (solid) and the smallest (dashed) singular value of each layer's kernel, after each epoch.
 
     Args:
         data: `TrainingLog` of `lipviz.measure`.
@@ -197,11 +200,11 @@ def plot_training_spectra(data, *, ax=None):
 def _gradients(data, *, ax):
     with drawing_of_history(ax) as ax:
         draw_history(ax, [data.gradients], ["median of the sample"])
-        _frame(ax, data)  # the axis of epochs that the other panels have
+        _frame(ax, data)  # the same x-axis as in the other panels
     return ax
 
 
-_PLOTS = {
+_PLOTS: dict[str, Callable[..., Axes]] = {
     "loss": plot_training_loss,
     "metrics": plot_training_metrics,
     "terms": plot_training_terms,
@@ -220,7 +223,7 @@ def _other_metrics(data):
 
 
 def _metric(data, name, order, alone):
-    """A line for the values that an epoch reported: (gid, x, y, look). Alone, a validation has a colour of its own."""
+    """The line of a metric: (gid, x, y, look). If it is the only metric, its validation has a colour of its own."""
     values, is_val = data.metrics[name], name.startswith("val_")
     look = {"color": style.PALETTE[order], "marker": style.MARKERS[2 * order % 7], "linestyle": "-", **_LINE}
     if is_val:
@@ -234,7 +237,7 @@ def _metric(data, name, order, alone):
 
 
 def _drawn(ax, title, ylabel, data, lines, watched, framed=None, span=1e-3):
-    """Draw lines, and say where a value was not finite."""
+    """Draw lines, and mark the epochs with a value that is not finite."""
     broken = sorted({data.not_finite[name] for name in [*watched, "weights"] if name in data.not_finite})
     values = np.concatenate([*([y for _, _, y, _ in lines] if framed is None else framed), np.zeros(0)])
     values = values[np.isfinite(values)]
@@ -258,7 +261,7 @@ def _short_numbers(ax):
 
 
 def _legend(ax, labelled):
-    """Above the Axes as long as a row has room for it, else where it hides least."""
+    """Put the legend above the Axes if it fits into one row, else where it hides least."""
     if labelled <= 3:
         style.legend(ax)
     else:
@@ -266,13 +269,13 @@ def _legend(ax, labelled):
 
 
 def _frame(ax, data):
-    """The x-axis of all panels: from 0 to where training is."""
+    """Set the x-axis of all panels: from 0 to the present epoch."""
     end = max(len(data), data.batch_epochs.max(initial=0), 1)
     style.x_limits(ax, -0.03 * end, 1.04 * end)
 
 
 def _scale(ax, values, is_log, span):
-    """Show all values, and at least `span` of the largest: what is rounding shall look flat."""
+    """Show all values, and a range of at least `span` times the largest: rounding errors must look flat."""
     if is_log:
         style.log_scale(ax, [values])
         return

@@ -1,8 +1,11 @@
-"""Two clouds, the transport between them, the potential of a network, and its estimate while it learns."""
+"""Plots of the potential of a network between two clouds, their transport, and its estimate while it learns."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from lipviz.measure.transport import PotentialField, Transport
@@ -22,16 +25,16 @@ _LOOKS = (
     {"color": style.GREY, "marker": "v", "linestyle": "-"},
     {"color": style.BLUE, "marker": "P", "linestyle": "--"},
 )
-_EXACT = {"color": style.BLACK, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 4}
+_EXACT: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 4}
 _LEVELS = 12
 
 
 @without_update
-def plot_potential(data, *, ax=None, transport=None):
-    """Draw the potential of a network as a field with level lines, both clouds, and who goes where.
+def plot_potential(data: PotentialField, *, ax: Axes | None = None, transport: Transport | None = None) -> Axes:
+    """Draw the potential of a network as colours and level lines, both clouds, and the transport between them.
 
-    Colours are relative to the middle of the potential's range, since a constant added to it changes nothing. Level
-    lines stand for equal steps: a 1-Lipschitz network with slope 1 has them as far apart as the steps are.
+    Colours are relative to the middle of the potential's range, since an added constant changes nothing. From one level
+    line to the next, the potential changes by the same step. Where its slope is 1, their distance equals that step.
 
     Args:
         data: `PotentialField` of `lipviz.measure`.
@@ -42,7 +45,7 @@ def plot_potential(data, *, ax=None, transport=None):
         The Axes.
 
     Raises:
-        ValueError: If the transport is that of other clouds.
+        ValueError: If the transport is between other clouds.
     """
     if transport is not None and not _same_clouds(data, transport):
         raise ValueError(
@@ -51,7 +54,7 @@ def plot_potential(data, *, ax=None, transport=None):
         )
     low, high = float(data.potential.min()), float(data.potential.max())
     norm = Normalize(low, high if high > low else low + 1.0)
-    # x, where the potential is high, with the colour of the second class, as high logits have.
+    # The potential is high at x: it gets the colour of the second class, as high logits do.
     labels = np.repeat([1, 0], [len(data.x), len(data.y)])
     with plane(ax, data, f"{data.name}: estimate {style.number(data.estimate)}") as ax:
         draw_field(ax, data, data.potential, DIVERGING, norm, "potential f (units of the input)")
@@ -76,7 +79,7 @@ def _same_clouds(data, transport):
 
 def _arrows(ax, transport):
     starts, ends = transport.x[transport.pairs[:, 0]], transport.y[transport.pairs[:, 1]]
-    # Many are thinner and paler, and so are small masses.
+    # Arrows are paler where there are many, and where their mass is small.
     alpha = np.clip(transport.masses / transport.masses.max(), 0.15, 1.0) * min(1.0, max(0.35, 60 / len(starts)))
     arrows = ax.quiver(
         *starts.T,
@@ -98,7 +101,7 @@ def _arrows(ax, transport):
 
 
 @without_update
-def plot_wasserstein_training(data, *, ax=None):
+def plot_wasserstein_training(data: KRTraining | Sequence[KRTraining], *, ax: Axes | None = None) -> Axes:
     """Draw the estimate of the distance against the number of steps, and the exact value, dashed.
 
     Args:
@@ -142,7 +145,7 @@ def _exact_label(run):
 
 
 def _say_reached(ax, runs, limit):
-    """The share of the exact distance that was reached, above the line of it."""
+    """Write the share of the exact distance that was reached above the line of that distance."""
     best = max(runs, key=lambda run: run.estimates[-1])
     words = "" if math.isnan(best.reached) else f"{best.name} reached {_percent(best.reached)}"
     look = {"ha": "right", "va": "bottom", "transform": ax.transData, "zorder": 3}
@@ -176,6 +179,6 @@ def _(data: KRTraining):
 @alt_text.register
 def _(data: Transport):
     return (
-        f"Optimal transport of {len(data.x)} points to {len(data.y)}: {len(data.pairs)} pairs, the mean way is "
-        f"{style.number(data.distance)}, the longest {style.number(float(data.lengths.max()))}."
+        f"Optimal transport of {len(data.x)} points to {len(data.y)}: {len(data.pairs)} pairs; the mean distance is "
+        f"{style.number(data.distance)}, the largest {style.number(float(data.lengths.max()))}."
     )

@@ -1,20 +1,24 @@
-"""Whether a layer computes as a class does whose algebra is known: a subclass may add names, arguments and words.
+"""Tests whether a layer computes the same as a class whose algebra is known.
 
-What `call` does hangs on every method, property and class attribute that it mentions, and on what these mention. A
-subclass, or an attribute of an instance, that takes the place of one of them computes something else.
+A subclass may add names, arguments and documentation. The result of `call` depends on every method, property and class
+attribute that it mentions, and on what these mention. If a subclass, or an attribute of an instance, replaces one of
+them, the layer counts as one that computes something else.
 """
 
 import dis
 import functools
 import types
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
 from lipviz.layers import ConstrainedKernel
 from lipviz.parametrizations import Parametrization
+from lipviz.types import Shape
 
 _RUN = ("call", "__call__", "__getattribute__", "__getattr__")
-# Methods that run around `call` and change no number: what they set up is read where it is used.
+# They run around `call` and change no number. What they set up is checked where `call` uses it.
 _AROUND = frozenset(
     (
         *("__init__", "__new__", "__class__", "__name__", "__doc__", "__module__", "__dict__"),
@@ -24,40 +28,41 @@ _AROUND = frozenset(
 )
 
 
-def computes_as(layer, known):
-    """Whether a layer runs the very code that a class does, at inference.
+def computes_as(layer: keras.layers.Layer, known: type) -> bool:
+    """Whether a layer runs the same code as one of its classes at inference.
 
     Args:
         layer: Keras layer or model.
         known: One of its classes.
     """
-    if not _adds_nothing(type(layer), known) or _shadows(layer):
+    own: type = type(layer)
+    if not _adds_nothing(own, known) or _shadows(layer):
         return False
     return not isinstance(layer, ConstrainedKernel) or _uses_its_kernel(layer.parametrization)
 
 
-def constrained_class(layer):
-    """The class of lipviz whose algebra a constrained layer has, or None; its `vanilla_class` names that algebra."""
+def constrained_class(layer: keras.layers.Layer) -> type[Any] | None:
+    """The lipviz class that a constrained layer computes as, or None. Its `vanilla_class` has the rule of the layer."""
     for cls in type(layer).__mro__:
         if cls.__module__.startswith("lipviz.layers.") and getattr(cls, "vanilla_class", None) is not None:
             return cls if computes_as(layer, cls) else None
     return None
 
 
-def is_linear_otherwise(layer):
-    """Whether a constrained layer differs from `ConstrainedKernel` in its `linear` only, which can be probed."""
+def is_linear_otherwise(layer: keras.layers.Layer) -> bool:
+    """Whether a constrained layer differs from `ConstrainedKernel` only in its `linear`, whose matrix can be probed."""
     cls = type(layer)
     names = mentioned(cls, ("call",), (*_AROUND, "linear"))
     same = _agree(cls, ConstrainedKernel, names, strict=False) and cls.__call__ is keras.layers.Layer.__call__
     return same and not _shadows(layer) and _uses_its_kernel(layer.parametrization)
 
 
-def states_its_shape(layer, known, shape):
-    """Whether a layer that computes as a class does states the shape of its output as that does, too.
+def states_its_shape(layer: keras.layers.Layer, known: type[keras.layers.Layer], shape: Shape) -> bool:
+    """Whether `compute_output_shape` of a layer gives the same shape as that of a class that the layer computes as.
 
     Args:
         layer: Keras layer.
-        known: That class.
+        known: The class, see `computes_as`.
         shape: Shape of its input, without the batch.
     """
     if type(layer).compute_output_shape is known.compute_output_shape:
@@ -67,7 +72,7 @@ def states_its_shape(layer, known, shape):
 
 
 def _uses_its_kernel(parametrization):
-    """Whether a parametrization returns at inference what its `used` gives, however it computes that."""
+    """Whether a parametrization returns the result of its `used` at inference; it may override `used`."""
     cls = type(parametrization)
     same = all(_found(cls, name) is _found(Parametrization, name) for name in ("call", "__call__"))
     return same and "call" not in vars(parametrization)
@@ -75,9 +80,9 @@ def _uses_its_kernel(parametrization):
 
 def _shadows(layer):
     """Whether an attribute of an instance takes the place of a method that `call` uses."""
-    cls = type(layer)
+    cls: type = type(layer)
     hidden = [name for name in vars(layer) if isinstance(getattr(cls, name, None), types.FunctionType)]
-    return bool(hidden) and not used_names(cls).isdisjoint(hidden)  # the second takes milliseconds
+    return bool(hidden) and not used_names(cls).isdisjoint(hidden)  # `used_names` takes milliseconds
 
 
 @functools.lru_cache(maxsize=1024)
@@ -86,13 +91,13 @@ def _adds_nothing(cls, known):
 
 
 @functools.lru_cache(maxsize=1024)
-def used_names(cls):
-    """All names that a run of a layer of a class may read from it."""
+def used_names(cls: type) -> frozenset[str]:
+    """Names of all attributes that a layer of this class may read when it runs."""
     return frozenset(mentioned(cls, _RUN, _AROUND) | {*_RUN, "compute_output_spec"})
 
 
 def _agree(cls, known, names, strict=True):
-    """Whether each name means the same in two classes; if not `strict`, also where the second one has none."""
+    """Whether two classes define each name alike. If not `strict`, names that the second class lacks do not count."""
     for name in names:
         ours, theirs = _found(cls, name), _found(known, name)
         if ours is not theirs and (strict or theirs is not None):
@@ -104,8 +109,8 @@ def _found(cls, name):
     return next((base.__dict__[name] for base in cls.__mro__ if name in base.__dict__), None)
 
 
-def mentioned(cls, names, but):
-    """The names that methods and properties of a class mention, and those that these mention, and so on.
+def mentioned(cls: type, names: Iterable[str], but: Iterable[str]) -> set[str]:
+    """Names that methods and properties of a class mention, directly or through each other.
 
     Args:
         cls: The class.
@@ -113,7 +118,7 @@ def mentioned(cls, names, but):
         but: Names that are not followed.
 
     Returns:
-        A set of names, whatever they belong to.
+        A set of names. Some may be attributes of other objects.
     """
     seen, left = set(), set(names)
     while left:
@@ -139,7 +144,7 @@ def _functions(values):
 
 
 def _names(code):
-    """Attributes that a piece of code reads, of anything but modules and other globals; nested functions included."""
+    """Attributes that a code object reads, nested functions included; without those of modules and other globals."""
     names, of_global = set(), False
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):

@@ -1,15 +1,17 @@
-"""What a rule says of a map: its Lipschitz constant from below and from above, and its singular values."""
+"""The result of a rule: bounds of a map's Lipschitz constant from below and from above, and its singular values."""
 
 import dataclasses
 import math
 import numbers
 
+from lipviz.types import Norm
+
 NORMS = (1, 2, math.inf)
 
-# What SVDs and sums in float64 may be off by, with room to spare, relative to the result.
+# A generous bound of the relative error of SVDs and sums in float64.
 ROUNDING = 1e-12
 
-ISOMETRY = (1.0, 1.0)  # singular values of what moves, drops or selects different entries
+ISOMETRY = (1.0, 1.0)  # smallest and largest singular value of a map that moves, drops or selects distinct entries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +19,12 @@ class Bound:
     """The Lipschitz constant of a map, from below and from above.
 
     Attributes:
-        lower: A number that the constant is at least.
-        upper: A number that the constant is at most; `math.inf` where nothing is known.
-        method: How the upper one was found, in a few words.
-        singular_values: The smallest and the largest of its Jacobian's min(inputs, outputs) singular values, over all
-            inputs, whatever norm the bound speaks of; None where a rule does not know both. They are what is computed
-            with numbers as the layer rounds them, without the room that `lower` and `upper` leave.
+        lower: Lower bound of the constant.
+        upper: Upper bound of the constant; `math.inf` where none is known.
+        method: How the upper bound was found, in a few words.
+        singular_values: The smallest and the largest of the min(inputs, outputs) singular values of the map's Jacobian,
+            over all inputs; None where a rule does not know both. They do not depend on the norm of the bound. They are
+            computed from numbers as the layer rounds them, without the safety margin of `lower` and `upper`.
     """
 
     lower: float
@@ -38,38 +40,38 @@ class Bound:
         object.__setattr__(self, "upper", upper)
 
     @property
-    def attained(self):
+    def attained(self) -> bool:
         """Whether the upper bound is the constant itself, to 1e-6."""
         return self.upper < math.inf and self.lower >= self.upper * (1 - 1e-6)
 
-    def after(self, other, method=None):
-        """Bound of a composition whose inner map has the bound `other`: nothing is known from below."""
+    def after(self, other: "Bound", method: str | None = None) -> "Bound":
+        """Bound of this map after a map with the bound `other`. Nothing is known from below: its `lower` is 0."""
         product = 0.0 if 0 in (self.upper, other.upper) else self.upper * other.upper
         return Bound(0.0, product, method or f"{other.method} · {self.method}")
 
 
-def exactly(value, method, singular_values=None):
-    """A `Bound` whose two sides agree."""
+def exactly(value: float, method: str, singular_values: tuple[float, float] | None = None) -> Bound:
+    """A `Bound` whose lower and upper bound are the same value."""
     return Bound(value, value, method, singular_values)
 
 
-def computed(value, method, singular_values=None):
+def computed(value: float, method: str, singular_values: tuple[float, float] | None = None) -> Bound:
     """A `Bound` around a value computed in float64."""
     return Bound(value * (1 - ROUNDING), value * (1 + ROUNDING), method, singular_values)
 
 
-def unknown(why, singular_values=None):
-    """A `Bound` of infinity."""
+def unknown(why: str, singular_values: tuple[float, float] | None = None) -> Bound:
+    """A `Bound` with an infinite upper bound, and the reason."""
     return Bound(0.0, math.inf, why, singular_values)
 
 
-def check_norm(norm):
+def check_norm(norm: Norm) -> float:
     """Return the norm as 1, 2 or `math.inf`; "inf" is understood.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If it is none of these.
     """
     value = math.inf if isinstance(norm, str) and norm.strip().lower() in ("inf", "infinity", "∞") else norm
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or value not in NORMS:
         raise ValueError(f"`norm` must be 1, 2 or 'inf'. Received: norm={norm!r}")
-    return math.inf if value == math.inf else int(value)
+    return next(known for known in NORMS if known == value)

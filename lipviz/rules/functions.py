@@ -1,14 +1,16 @@
-"""Slopes of the functions of `keras.activations`."""
+"""Lipschitz constants of the functions of `keras.activations`, from their slopes."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
 from lipviz.rules.bound import Bound, exactly, unknown
+from lipviz.types import Shape, Tensor
 
-# The smallest and the largest slope of each function of Keras, entry by entry, in magnitude; the largest is rounded up
-# in the last digit where it is no closed form.
+# Smallest and largest magnitude of the slope of each elementwise function of Keras. Where the largest has no closed
+# form, its last digit is rounded up.
 _SLOPES = {
     "linear": (1.0, 1.0),
     "relu": (0.0, 1.0),
@@ -31,23 +33,23 @@ _SLOPES = {
     "sparse_sigmoid": (0.0, 0.5),
     "hard_silu": (0.0, 1.5),
 }
-# Found to the digits given (lower end, upper end): the extremum of the derivative has no closed form.
+# Bounds of the largest slope from below and from above: the extremum of the derivative has no closed form.
 _SLOPE_RANGES = {"gelu": (1.1289, 1.1291), "silu": (1.0998, 1.0999), "mish": (1.0884, 1.0886)}
-# What has no slope entry by entry, or none that is bounded.
+# They are not elementwise, or their slope is not bounded.
 _OTHERS = ("softmax", "log_softmax", "sparsemax", "exponential")
 
 
 def _functions():
-    """From each of Keras's functions to its name; both spellings of silu and of hard_silu are one function."""
+    """The names of Keras's functions, by function. Keras has a second name for silu and for hard_silu."""
     return {getattr(keras.activations, name): name for name in (*_SLOPES, *_SLOPE_RANGES, *_OTHERS)}
 
 
-def function_bound(function, shape, norm):
-    """Lipschitz constant of a function that a layer takes as its `activation`.
+def function_bound(function: Callable[..., Tensor], shape: Shape, norm: float) -> Bound:
+    """Lipschitz constant of a function that a layer has as its `activation`.
 
     Args:
-        function: Function.
-        shape: Shape of what it is applied to, without the batch.
+        function: The function.
+        shape: Shape of its input, without the batch.
         norm: 1, 2 or `math.inf`.
 
     Returns:
@@ -56,8 +58,8 @@ def function_bound(function, shape, norm):
     return named_function(_functions().get(function), shape, norm, function)
 
 
-def named_function(name, shape, norm, function=None):
-    """The same for one of Keras's functions by its name, with its default arguments."""
+def named_function(name: str | None, shape: Shape, norm: float, function: Callable[..., Tensor] | None = None) -> Bound:
+    """Lipschitz constant of a function of `keras.activations`, by its name, with its default arguments."""
     if name in ("softmax", "log_softmax") and not shape:
         return unknown(f"a {name} along the batch")
     if name in _SLOPES:
@@ -66,7 +68,7 @@ def named_function(name, shape, norm, function=None):
         return Bound(*_SLOPE_RANGES[name], "largest slope")
     if name == "softmax":
         return softmax_bound(shape[-1:])
-    if name == "sparsemax":  # of three and more places it adds sums of sums: no projection, and not continuous
+    if name == "sparsemax":  # for three or more entries it adds up cumulative sums: no projection, and not continuous
         return unknown("Keras's sparsemax jumps where its support changes")
     if name == "log_softmax":
         return _log_softmax(shape[-1], norm)
@@ -74,15 +76,18 @@ def named_function(name, shape, norm, function=None):
     return unknown(f"the activation {getattr(function, '__name__', function)!r} is not known", slopes)
 
 
-def softmax_bound(sizes):
-    """Of diag(p) − p pᵀ, whose norms are at most ½, where two probabilities are ½ each; 0 for a single class."""
+def softmax_bound(sizes: Sequence[int | None]) -> Bound:
+    """Bound of a softmax; 0 for a single class.
+
+    Its Jacobian is diag(p) − p pᵀ. All norms of that are at most ½, which is attained where two probabilities are ½.
+    """
     if math.prod(n or 2 for n in sizes) == 1:
         return exactly(0.0, "one class", (0.0, 0.0))
     return Bound(0.0 if None in sizes else 0.5, 0.5, "softmax", (0.0, 0.5))
 
 
 def _log_softmax(count, norm):
-    """Of I − 1 pᵀ, an oblique projection: 1 and p are at the largest angle where p is a vertex."""
+    """Bound of a log-softmax. Its Jacobian I − 1 pᵀ is an oblique projection, with the largest norm at vertices p."""
     if count is None:
         return unknown("log_softmax needs the number of classes")
     if count == 1:
@@ -91,7 +96,7 @@ def _log_softmax(count, norm):
     return exactly(largest, "log-softmax", (0.0, math.sqrt(count)))
 
 
-def largest_slope(*slopes):
-    """Bound of a function whose slopes, entry by entry, are at most these; infinite where one is no finite number."""
+def largest_slope(*slopes: float) -> Bound:
+    """Bound of an elementwise function with these slopes; infinite where one of them is not finite."""
     largest = float(np.max(np.abs(np.asarray(slopes, np.float64))))
     return exactly(largest, "largest slope") if math.isfinite(largest) else unknown("its slope is not finite")

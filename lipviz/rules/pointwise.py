@@ -1,4 +1,4 @@
-"""Activations, normalizations and other maps whose constant is a number or read from a few weights."""
+"""Rules of activations, normalizations and other layers whose constant is a number, or depends on a few weights."""
 
 import dataclasses
 import math
@@ -21,26 +21,28 @@ from lipviz.rules.used import (
     to_numpy,
     used_factor,
 )
+from lipviz.types import Array, Shape
 
 # --- layers that multiply by numbers of their own ---
 
 
 class Factors(NamedTuple):
-    """What a layer multiplies the entries of its input by, in magnitude; arrays are aligned with its last axes.
+    """Magnitudes of the factors that a layer multiplies its input by. Arrays are aligned with the last axes of that.
 
     Attributes:
-        largest: float64 array: no rounding of a factor is larger.
-        sides: The factors as they are used: of all entries, or of positive and of negative ones.
-        shapes: Shapes of the arrays that the input is broadcast with besides.
+        largest: Upper bounds of the factors, whichever way these are rounded, float64.
+        sides: The factors as the layer uses them: one array for all entries, or one for positive and one for negative
+            entries.
+        shapes: Shapes of further arrays that the input is broadcast with.
     """
 
-    largest: np.ndarray
-    sides: tuple
-    shapes: tuple = ()
+    largest: Array
+    sides: tuple[Array, ...]
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
-def factors_of(layer):
-    """The `Factors` of a layer that has such, else None."""
+def factors_of(layer: keras.layers.Layer) -> Factors | None:
+    """The `Factors` of a layer; None for a layer that has none."""
     return next((read(layer) for cls, read in _FACTORS.items() if isinstance(layer, cls)), None)
 
 
@@ -54,7 +56,7 @@ def _of_rescaling(layer):
 
 def _of_normalization(layer):
     variance = as_float64(layer.variance, f"The variance of '{layer.name}'")
-    with np.errstate(invalid="ignore"):  # of a negative one: no finite factor
+    with np.errstate(invalid="ignore"):  # a negative variance has no finite factor
         deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
     factors = deviation if layer.invert else 1 / deviation
     return Factors(factors, (factors,), (np.shape(layer.mean),))
@@ -76,13 +78,17 @@ _FACTORS = {
 }
 
 
-def broadcast_shape(layer, shape):
-    """Shape of such a layer's output, without the batch: Keras states that of the input, also where it broadcasts.
+def broadcast_shape(layer: keras.layers.Layer, shape: Shape) -> Shape | None:
+    """Shape of the output of a layer with `Factors`, without the batch.
+
+    Keras states the shape of the input, even where the layer broadcasts it.
 
     Returns:
-        A tuple, with None for unknown sizes; None where the layer's numbers do not fit the axes of a sample.
+        A tuple, with None for unknown sizes; None where the layer has no factors, or these do not fit a sample.
     """
     factors = factors_of(layer)
+    if factors is None:
+        return None
     rank = len(shape)
     own = np.broadcast_shapes(factors.largest.shape, *factors.shapes, (1,) * rank)
     leading, own = own[: len(own) - rank], own[len(own) - rank :]
@@ -92,15 +98,19 @@ def broadcast_shape(layer, shape):
 
 
 def _diagonal(layer, shape, norm, method):
-    """Bound of a diagonal matrix; where an axis of length 1 is broadcast, of the columns of each entry's copies."""
-    if broadcast_shape(layer, shape) is None:
-        return unknown(f"its numbers do not fit samples of shape {tuple(shape)}")
+    """Bound of a layer that multiplies by its `Factors`.
+
+    Its matrix is diagonal. Where an axis of length 1 is broadcast, it has a column for each entry, with the factors of
+    all copies of the entry.
+    """
     factors = factors_of(layer)
+    if factors is None or broadcast_shape(layer, shape) is None:
+        return unknown(f"its numbers do not fit samples of shape {tuple(shape)}")
     largest, *sides = (_spread(array, factors, len(shape)) for array in (factors.largest, *factors.sides))
     if not np.isfinite(largest).all():
         return unknown("its factors are not finite")
     singular_values = _extremes([_norms(side, _copied(side, shape, (1,)), 2) for side in sides])
-    # An axis of unknown size may turn out to be of length 1, and be broadcast.
+    # An axis of unknown size may have length 1, and is broadcast then.
     copied = _copied(largest, shape, (1, None))
     if not copied:
         return exactly(float(largest.max()), method, singular_values)
@@ -115,7 +125,7 @@ def _spread(array, factors, rank):
 
 
 def _copied(array, shape, sizes):
-    """The axes along which entries of a sample are copied, where its sizes are these."""
+    """Axes along which entries are copied: the sample has one of the `sizes` there, and the array is longer."""
     return tuple(axis for axis, n in enumerate(shape) if n in sizes and array.shape[axis] > 1)
 
 
@@ -138,8 +148,8 @@ def _activation(layer, shape, norm, exact):
     bound = activation_bound(layer.activation, shape, norm)
     if bound.singular_values is None:
         return bound
-    slopes = tuple(float(slope) for slope in rounded(bound.singular_values, layer.compute_dtype))
-    return dataclasses.replace(bound, singular_values=slopes)
+    flattest, steepest = rounded(bound.singular_values, layer.compute_dtype)
+    return dataclasses.replace(bound, singular_values=(float(flattest), float(steepest)))
 
 
 @rule(keras.layers.ReLU, fixed=True)
@@ -152,8 +162,8 @@ def _relu(layer, shape, norm, exact):
 
 
 def _sloped(layer, argument, *slopes):
-    """Bound of an activation whose slopes are these, and one that is an argument of the layer."""
-    bound = largest_slope(*slopes, largest_rounding(argument, layer.compute_dtype))
+    """Bound of an activation with these slopes and one more, an argument of the layer."""
+    bound = largest_slope(*slopes, float(largest_rounding(argument, layer.compute_dtype)))
     used = np.abs([*slopes, float(rounded(argument, layer.compute_dtype))])
     return dataclasses.replace(bound, singular_values=_extremes([used]))
 
@@ -258,7 +268,10 @@ def _batch_centering(layer, shape, norm, exact):
 
 @rule(lip.LayerCentering, whole=True, fixed=True)
 def _layer_centering(layer, shape, norm, exact):
-    """I − 1 1ᵀ/n over the n pixels: 0 for one pixel, else a projection of norm 1, and of sums 2(1 − 1/n)."""
+    """Its matrix is I − 1 1ᵀ/n over the n pixels: a projection of norm 1, and 0 for a single pixel.
+
+    The magnitudes in a row or a column add up to 2(1 − 1/n).
+    """
     sizes = [n for axis, n in enumerate(shape) if axis != layer.channel_axis % (len(shape) + 1) - 1]
     k = layer.k_coef_lip
     if None in sizes:

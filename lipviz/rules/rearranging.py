@@ -1,4 +1,4 @@
-"""Layers that copy, drop or select entries: reshaping, padding, poolings by maximum or norm, resampling."""
+"""Rules of layers that copy, drop or select entries: reshaping, padding, poolings by maximum or norm, resampling."""
 
 import dataclasses
 import math
@@ -10,8 +10,7 @@ from lipviz import normalizers as nm
 from lipviz.rules.bound import ISOMETRY, Bound, exactly, unknown
 from lipviz.rules.registry import layer_bound, rule
 from lipviz.rules.used import used_factor
-
-_EXPLICIT_SIDE = 1024
+from lipviz.types import Shape
 
 
 @rule(
@@ -63,14 +62,14 @@ def _repeat_vector(layer, shape, norm, exact):
     return copies(layer.n, norm)
 
 
-def copies(count, norm):
-    """Every entry is copied `count` times."""
+def copies(count: int, norm: float) -> Bound:
+    """Bound of a map that copies every entry `count` times."""
     root = math.sqrt(count)
     return exactly({1: float(count), 2: root, math.inf: 1.0}[norm], "copies", (root, root))
 
 
-def spatial(layer, shape):
-    """The sizes of an image, of the shape of a layer's input without the batch."""
+def spatial(layer: keras.layers.Layer, shape: Shape) -> Shape:
+    """Sizes of the image in the shape of a layer's input, which is given without the batch."""
     return shape[1:] if getattr(layer, "data_format", None) == "channels_first" else shape[:-1]
 
 
@@ -90,7 +89,7 @@ def _max_pooling(layer, shape, norm, exact):
     is_known = None not in spatial(layer, shape)
     here = math.prod(nm.shared_patches(*axis, layer.padding) for axis in axes) if is_known else 0
     singular_values = ISOMETRY if most == 1 else (0.0, math.sqrt(most))
-    # Attained where the entry in most windows is the largest of each by far.
+    # Attained where the entry that lies in most windows is by far the largest in each of them.
     lower, upper = (count if norm == 1 else math.sqrt(count) for count in (here, most))
     return Bound(lower, upper, "windows per entry", singular_values)
 
@@ -137,7 +136,7 @@ def _resampling(layer, shape, norm, exact):
 
 @rule(keras.layers.TimeDistributed)
 def _time_distributed(layer, shape, norm, exact):
-    if layer.compute_dtype != layer.layer.compute_dtype:  # it decides what weights are rounded to
+    if layer.compute_dtype != layer.layer.compute_dtype:  # the dtype decides how weights are rounded
         return unknown(f"it computes in {layer.compute_dtype}, and what it wraps in {layer.layer.compute_dtype}")
     return _of_wrapped(layer, shape[1:], norm, exact)
 
@@ -149,5 +148,5 @@ def _spectral_normalization(layer, shape, norm, exact):
 
 
 def _of_wrapped(wrapper, shape, norm, exact):
-    """Bound of the layer that a wrapper holds, which speaks of its activation, too: its singular values do not."""
+    """Bound of a wrapped layer with its activation. The singular values of both together are not known."""
     return dataclasses.replace(layer_bound(wrapper.layer, shape, norm, exact), singular_values=None)

@@ -1,8 +1,9 @@
-"""The table from layer classes to rules: which one a layer has, and what it says of the layer."""
+"""The table of rules by layer class: which rule a layer has, and which bound it gives."""
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -11,33 +12,35 @@ from lipviz.rules.algebra import computes_as, constrained_class, is_linear_other
 from lipviz.rules.bound import Bound, exactly, unknown
 from lipviz.rules.functions import function_bound
 from lipviz.rules.used import known_input_shape
-
-RULES = {}  # from layer classes to their `Rule`
+from lipviz.types import DType, Shape, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What is known of the layers of a class.
+    """A rule for the layers of a class.
 
     Attributes:
         bound: Function of (layer, shape, norm, exact) that returns a `Bound`. `shape` is that of the input, without the
             batch and with None for unknown sizes; `exact` allows minutes for a tight bound.
-        linear: Whether the layer is a linear map, whose matrix `operators.linear_operator` knows, and a shift. The rule
-            speaks of these only: the layer's `activation` follows.
-        whole: Whether it also holds for inputs of whole numbers: the layer only moves or compares them, or converts
-            them to floating-point numbers before it computes.
-        fixed: Whether it reads arguments of the layer only, and neither weights nor a matrix: what it says of a layer
-            holds before it is built, and after each training.
+        linear: Whether the layer is a linear map, with the matrix of `operators.linear_operator`, plus a shift and its
+            `activation`. The rule bounds the linear map only; the activation has a bound of its own.
+        whole: Whether the rule also holds for inputs of whole numbers: the layer only moves or compares them, or
+            converts them to floating-point numbers before it computes.
+        fixed: Whether the rule reads only arguments of the layer, neither weights nor a matrix. Its bound then holds
+            before the layer is built, and after any training.
     """
 
-    bound: Callable
+    bound: Callable[..., Bound]
     linear: bool = False
     whole: bool = False
     fixed: bool = False
 
 
-def rule(*classes, **properties):
-    """Decorator that enters a rule of ours for some classes: the function `Rule.bound`, and the other attributes."""
+RULES: dict[type, Rule] = {}
+
+
+def rule(*classes: type, **properties: bool) -> Callable[[Callable[..., Bound]], Callable[..., Bound]]:
+    """Decorator that makes a function the `Rule.bound` of some layer classes; `properties` are its other attributes."""
 
     def enter(function):
         RULES.update(dict.fromkeys(classes, Rule(function, **properties)))
@@ -46,22 +49,26 @@ def rule(*classes, **properties):
     return enter
 
 
-def register_bound(layer_class, rule=None):
+def register_bound(
+    layer_class: type[keras.layers.Layer],
+    rule: Callable[[keras.layers.Layer, Shape, float], float | tuple[float, float] | Bound] | None = None,
+) -> Callable[..., Any]:
     """Tell `certify` the Lipschitz constant of a layer class of your own.
 
     Args:
-        layer_class: Subclass of `keras.layers.Layer`, with one input. Its subclasses are included, unless they override
-            `call`, or what `call` uses. A layer that is called with more than its input, or uses a mask, is not.
+        layer_class: Subclass of `keras.layers.Layer`, with one input. The rule also holds for its subclasses, unless
+            they override `call`, or what `call` uses. It does not hold where a layer is called with more than its
+            input, or uses a mask.
         rule: Function of (layer, input_shape, norm) that returns a sound upper bound of the layer's Lipschitz constant
             at inference, as a float, a pair (lower, upper), or a `Bound`; `math.inf` where it knows none. `input_shape`
-            is a tuple without the batch, with None for unknown sizes; `norm` is 1, 2 or `math.inf`, in which both
-            input and output are measured. None returns a decorator.
+            is a tuple without the batch, with None for unknown sizes; `norm` is 1, 2 or `math.inf`, and measures both
+            input and output. With None, `register_bound` returns a decorator.
 
     Returns:
-        The rule, unchanged.
+        The rule, unchanged, or the decorator.
 
     Raises:
-        TypeError: If `layer_class` is no layer class, or the rule cannot be called.
+        TypeError: If `layer_class` is no layer class, or the rule is not callable.
 
     Example::
 
@@ -94,11 +101,11 @@ def _as_bound(value, layer):
     return Bound(lower, upper, "registered rule")
 
 
-def find_rule(layer):
-    """The `Rule` for a layer: that of the nearest class with one, if the layer computes as that does; else None.
+def find_rule(layer: keras.layers.Layer) -> Rule | None:
+    """The `Rule` of a layer: that of its nearest class with one, if the layer computes as that class does; else None.
 
-    lipviz's constrained layers have the rule of their Keras base, which reads the kernel that they use. One of somebody
-    else's that is linear in a way of its own has that of `ConstrainedKernel`.
+    lipviz's constrained layers have the rule of their Keras base class, which reads the kernel that inference uses. A
+    constrained layer of yours, with a `linear` of its own, has the rule of `ConstrainedKernel`.
     """
     known = _known(layer)
     if known in RULES and known is not ConstrainedKernel:
@@ -112,7 +119,7 @@ def find_rule(layer):
 
 
 def _known(layer):
-    """The nearest class of a layer that has a rule, or is one of lipviz's constrained layers; None where none is."""
+    """The nearest class of a layer that has a rule, or is one of lipviz's constrained layers; None if there is none."""
     return next((cls for cls in type(layer).__mro__ if cls in RULES or _is_ours(cls)), None)
 
 
@@ -120,28 +127,30 @@ def _is_ours(cls):
     return issubclass(cls, ConstrainedKernel) and cls.__module__.startswith("lipviz.layers.")
 
 
-def is_float(dtype):
-    """Whether a dtype is one of floating-point numbers."""
+def is_float(dtype: DType) -> bool:
+    """Whether a dtype is a floating-point dtype."""
     return "float" in str(dtype)
 
 
-def layer_bounds(layer, shape, norm, exact=False, whole=False):
-    """What the rules say of a layer of one input, and of the activation behind it, where its rule leaves that out.
+def layer_bounds(
+    layer: keras.layers.Layer, shape: Shape, norm: float, exact: bool = False, whole: bool = False
+) -> Iterator[tuple[str, Bound]]:
+    """Bounds of a layer with one input, and of its activation, where the rule of the layer leaves that out.
 
     Args:
         layer: Keras layer.
         shape: Shape of its input, without the batch.
         norm: 1, 2 or `math.inf`.
         exact: Whether minutes may be spent on a tight bound.
-        whole: Whether its input is of whole numbers.
+        whole: Whether its input holds whole numbers.
 
     Yields:
         Tuples (words that follow the layer's name, `Bound`), in the order in which they are computed.
     """
     found = find_rule(layer)
     problem = why_unknown(layer, found, shape, whole)
-    if problem is not None:
-        yield "", unknown(problem)
+    if found is None or problem is not None:
+        yield "", unknown(str(problem))
         return
     yield "", found.bound(layer, shape, norm, exact)
     activation = getattr(layer, "activation", None) if found.linear else None
@@ -151,20 +160,20 @@ def layer_bounds(layer, shape, norm, exact=False, whole=False):
         yield f" · {name}", activation_bound(activation, behind, norm)
 
 
-def layer_bound(layer, shape, norm, exact=False):
-    """The `Bound` of a layer of one input as a whole: of `layer_bounds`, one after the other."""
+def layer_bound(layer: keras.layers.Layer, shape: Shape, norm: float, exact: bool = False) -> Bound:
+    """The `Bound` of a layer with one input and its activation: the composition of all `layer_bounds`."""
     first, *others = (bound for _, bound in layer_bounds(layer, shape, norm, exact))
     for bound in others:
         first = bound.after(first)
     return first
 
 
-def activation_bound(activation, shape, norm):
-    """Lipschitz constant of what a layer takes as its `activation`.
+def activation_bound(activation: Callable[..., Tensor] | None, shape: Shape, norm: float) -> Bound:
+    """Lipschitz constant of the `activation` of a layer.
 
     Args:
         activation: Function, Keras layer, or None.
-        shape: Shape of what it is applied to, without the batch.
+        shape: Shape of its input, without the batch.
         norm: 1, 2 or `math.inf`.
 
     Returns:
@@ -177,8 +186,8 @@ def activation_bound(activation, shape, norm):
     return function_bound(activation, shape, norm)
 
 
-def why_unknown(layer, found, shape, whole=False):
-    """Why the rule that was found for a layer, if there is one, does not speak of it; None where it does."""
+def why_unknown(layer: keras.layers.Layer, found: Rule | None, shape: Shape, whole: bool = False) -> str | None:
+    """Why a layer has no bound by the rule that was found for it, or has no rule; None where the rule applies."""
     known = _known(layer)
     if found is None:
         differs = f", which computes otherwise than {known.__name__}" if known not in (None, type(layer)) else ""
@@ -186,14 +195,14 @@ def why_unknown(layer, found, shape, whole=False):
     if not is_float(layer.compute_dtype):
         return f"it rounds to {layer.compute_dtype}, which jumps"
     if known is not ConstrainedKernel and not states_its_shape(layer, known, shape):
-        return "it states a shape of its output that is not that of what it computes"
+        return "its `compute_output_shape` does not give the shape that it computes"
     if whole and not found.whole:
         return "it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)"
     return None
 
 
-def never_stretches(layer):
-    """Whether the arguments of a layer make it 1-Lipschitz in l2, whatever its weights are or will be.
+def never_stretches(layer: keras.layers.Layer) -> bool:
+    """Whether the arguments of a layer make it 1-Lipschitz in l2, for all values of its weights.
 
     Args:
         layer: Keras layer, built or not.
@@ -207,9 +216,10 @@ def never_stretches(layer):
     return why_unknown(layer, found, shape) is None and found.bound(layer, shape, 2, False).upper <= 1
 
 
-def sample_shape(layer, shape):
-    """A shape without its batch; where it is None, or one of several inputs, that of an image of any size."""
-    if shape is not None and not any(isinstance(size, tuple | list) for size in shape):
-        return tuple(shape[1:])
+def sample_shape(layer: keras.layers.Layer, shape: Shape | Sequence[Shape] | None) -> Shape:
+    """A shape without its batch. For None, and for shapes of several inputs, the shape of an image of unknown size."""
+    sizes = [size for size in shape or () if not isinstance(size, tuple | list)]
+    if shape is not None and len(sizes) == len(shape):
+        return tuple(sizes[1:])
     rank = getattr(getattr(layer, "input_spec", None), "ndim", None) or 4
     return (None,) * (rank - 1)

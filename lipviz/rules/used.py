@@ -1,22 +1,24 @@
-"""What a layer uses at inference, in float64: weights, factors and slopes, rounded where it rounds them."""
+"""Weights, factors and slopes that a layer uses at inference, in float64. They are rounded where the layer rounds."""
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
 from lipviz.keras_internals import call_inputs
 from lipviz.parametrizations import check_finite
+from lipviz.types import Array, ArrayLike, DType, Shape, Tensor
 
 HALF = ("float16", "bfloat16")  # dtypes that round a weight by more than a bound may ignore
 
 
-def to_numpy(value):
+def to_numpy(value: ArrayLike) -> Array:
     """Convert an array, tensor, variable or nested lists to a NumPy array, which may share its memory."""
     return np.asarray(value)  # NumPy 2 warns where `ops.convert_to_numpy` asks for a copy of a variable
 
 
-def as_float64(value, owner):
+def as_float64(value: ArrayLike, owner: str) -> Array:
     """Convert to a finite float64 array.
 
     Args:
@@ -33,7 +35,7 @@ def as_float64(value, owner):
     return check_finite(array.astype(np.float64), owner)
 
 
-def as_computed(layer, weight, owner):
+def as_computed(layer: keras.layers.Layer, weight: Tensor, owner: str) -> Array:
     """A weight in float64, as a layer uses it: rounded to float16 or bfloat16 where the layer computes in that.
 
     Raises:
@@ -42,25 +44,26 @@ def as_computed(layer, weight, owner):
     if layer.compute_dtype in HALF:
         weight = ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
         weight = ops.cast(weight, "float32")
-    return as_float64(weight, owner)  # of float64, also on JAX outside of `float64_scope()`
+    return as_float64(weight, owner)  # float64 also on JAX outside of `float64_scope()`
 
 
-def rounded(value, dtype):
+def rounded(value: ArrayLike, dtype: DType) -> Array:
     """A number or array in float64, as a layer of a dtype uses it: rounded where that is float16 or bfloat16."""
     if dtype in HALF:
         value = ops.cast(ops.cast(ops.convert_to_tensor(value, "float32"), dtype), "float32")
     return np.asarray(value, np.float64)
 
 
-def used_factor(layer):
-    """The k that a layer multiplies its outputs by: what half precision makes of it may be larger than `k_coef_lip`."""
+def used_factor(layer: keras.layers.Layer) -> float:
+    """The factor k of a layer's outputs as the layer uses it: half precision may round it above `k_coef_lip`."""
     return float(rounded(layer.k_coef_lip, layer.compute_dtype))
 
 
-def largest_rounding(value, dtype):
+def largest_rounding(value: ArrayLike, dtype: DType) -> Array:
     """The largest magnitude that a number of a layer's configuration may have when it is used, in float64.
 
-    TensorFlow makes float32 of a Python number, also where a layer computes in float64; half precision rounds it again.
+    TensorFlow converts a Python number to float32, even where a layer computes in float64. Half precision rounds it
+    again.
     """
     value = np.asarray(value, np.float64)
     with np.errstate(over="ignore"):
@@ -68,8 +71,8 @@ def largest_rounding(value, dtype):
     return np.max(np.abs(roundings), axis=0)
 
 
-def batch_normalization_factors(layer):
-    """What a batch normalization multiplies each channel by at inference: γ/√(variance + ε), in float64.
+def batch_normalization_factors(layer: keras.layers.Layer) -> Array:
+    """Factor of each channel in a batch normalization at inference: γ/√(variance + ε), in float64.
 
     Raises:
         ValueError: If a weight is not finite, or a variance + ε is not positive in the dtype that Keras computes in.
@@ -81,11 +84,13 @@ def batch_normalization_factors(layer):
     return gamma / np.sqrt(variance + layer.epsilon)
 
 
-def is_positive(variance, epsilon, dtype):
-    """Whether a variance plus ε can be divided by, in the dtype that a normalization computes in, float32 at least.
+def is_positive(variance: ArrayLike, epsilon: float, dtype: DType) -> bool:
+    """Whether all variances plus ε are positive and finite, in the dtype of a normalization, at least float32.
+
+    Subnormal numbers do not count as positive.
 
     Args:
-        variance: Array, or 0 for one that may be so small.
+        variance: Variances; 0 where they may be arbitrarily small.
         epsilon: The number that is added.
         dtype: Name of the layer's compute dtype.
     """
@@ -95,15 +100,15 @@ def is_positive(variance, epsilon, dtype):
         return bool(((total >= np.finfo(wide).tiny) & (total < math.inf)).all())
 
 
-def known_input_shape(layer):
-    """Shape of what a layer was built for or, where Keras keeps none, is connected to in its model.
+def known_input_shape(layer: keras.layers.Layer) -> Shape | list[Shape] | None:
+    """Shape of the input that a layer was built for or, where Keras keeps none, of its input in its model.
 
     Args:
         layer: Keras layer.
 
     Returns:
-        A tuple with the batch, or a list of such tuples for several inputs. None where neither tells, or the layer is
-        connected to inputs of different shapes.
+        A tuple with the batch, or a list of such tuples for several inputs. None where neither is
+        known, or the model calls the layer on inputs of different shapes.
     """
     built_for = (layer.get_build_config() or {}).get("input_shape")
     if built_for is not None:
@@ -111,10 +116,10 @@ def known_input_shape(layer):
     shapes = {tuple((None, *x.shape[1:]) for x in inputs) for inputs in call_inputs(layer)}
     if len(shapes) != 1:
         return None
-    (shapes,) = shapes
-    return shapes[0] if len(shapes) == 1 else list(shapes)
+    (only,) = shapes
+    return only[0] if len(only) == 1 else list(only)
 
 
-def named(layer):
+def named(layer: keras.layers.Layer) -> str:
     """A layer's class and name, for messages."""
     return f"{type(layer).__name__} '{layer.name}'"

@@ -7,6 +7,8 @@ Reference: Anil, Lucas and Grosse (2019), Sorting out Lipschitz function approxi
 """
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ from lipviz import normalizers as nm
 from lipviz.operators.precision import SyncedFloat64Copy
 from lipviz.rules.used import as_float64
 from lipviz.toys.networks import check_name, toy_network, training
+from lipviz.types import Array, ArrayLike
 
 
 def _sawtooth(x):
@@ -56,22 +59,28 @@ class FunctionFit:
     steps: int
 
     @property
-    def error(self):
+    def error(self) -> float:
         """Root of the mean squared difference of prediction and target."""
         return float(np.sqrt(np.mean((self.prediction - self.target) ** 2)))
 
     @property
-    def largest_error(self):
+    def largest_error(self) -> float:
         """Largest difference of prediction and target."""
         return float(np.abs(self.prediction - self.target).max())
 
     @property
-    def slope(self):
+    def slope(self) -> float:
         """Steepest slope of the prediction between neighbouring x; at most k where the network is k-Lipschitz."""
         return float(np.abs(np.diff(self.prediction) / np.diff(self.x)).max())
 
 
-def fit_function(target="abs", activation="groupsort2", width=16, depth=3, **settings):
+def fit_function(
+    target: Literal["abs", "sawtooth"] | Callable[[Array], ArrayLike] = "abs",
+    activation: str = "groupsort2",
+    width: int = 16,
+    depth: int = 3,
+    **settings: Any,
+) -> FunctionFit:
     """Fit a network to a function of one number, by full-batch steps of Adam on the mean squared error.
 
     Args:
@@ -96,20 +105,20 @@ def fit_function(target="abs", activation="groupsort2", width=16, depth=3, **set
 
 
 def fit_steps(
-    target="abs",
-    activation="groupsort2",
-    width=16,
-    depth=3,
+    target: Literal["abs", "sawtooth"] | Callable[[Array], ArrayLike] = "abs",
+    activation: str = "groupsort2",
+    width: int = 16,
+    depth: int = 3,
     *,
-    k=1.0,
-    constrained=True,
-    steps=400,
-    every=None,
-    learning_rate=0.01,
-    bounds=(-1.0, 1.0),
-    points=257,
-    seed=0,
-):
+    k: float = 1.0,
+    constrained: bool = True,
+    steps: int = 400,
+    every: int | None = None,
+    learning_rate: float = 0.01,
+    bounds: ArrayLike = (-1.0, 1.0),
+    points: int = 257,
+    seed: int = 0,
+) -> Iterator[FunctionFit]:
     """Fit as `fit_function` does, and show how far it is every few steps: for drawing while it learns.
 
     Args:

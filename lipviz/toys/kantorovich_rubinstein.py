@@ -5,7 +5,10 @@ See `lipviz.measure.transport` for the duality, and for the exact distance that 
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Any
 
+import keras
 import numpy as np
 
 from lipviz import normalizers as nm
@@ -14,6 +17,7 @@ from lipviz.losses import HKR
 from lipviz.measure.transport import as_cloud, wasserstein_distance
 from lipviz.operators.precision import SyncedFloat64Copy
 from lipviz.toys.networks import check_weight_seed, toy_network, training
+from lipviz.types import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,13 +40,13 @@ class KRTraining:
     k: float
 
     @property
-    def reached(self):
+    def reached(self) -> float:
         """Last estimate as a share of k·W1: at most 1; NaN where the distance is 0."""
         limit = self.k * self.exact
         return float(self.estimates[-1] / limit) if 0 < limit < math.inf else math.nan
 
 
-def kr_training(x, y, model=None, **settings):
+def kr_training(x: ArrayLike, y: ArrayLike, model: keras.Model | None = None, **settings: Any) -> KRTraining:
     """Train a 1-Lipschitz network on the loss of Kantorovich and Rubinstein, and record its estimate at each step.
 
     Args:
@@ -64,21 +68,21 @@ def kr_training(x, y, model=None, **settings):
 
 
 def kr_steps(
-    x,
-    y,
-    model=None,
+    x: ArrayLike,
+    y: ArrayLike,
+    model: keras.Model | None = None,
     *,
-    activation="groupsort2",
-    width=32,
-    depth=2,
-    k=1.0,
-    steps=300,
-    every=None,
-    learning_rate=0.01,
-    exact=None,
-    seed=0,
-    name=None,
-):
+    activation: str = "groupsort2",
+    width: int = 32,
+    depth: int = 2,
+    k: float = 1.0,
+    steps: int = 300,
+    every: int | None = None,
+    learning_rate: float = 0.01,
+    exact: float | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> Iterator[KRTraining]:
     """Train as `kr_training` does, and show how far it is every few steps: for drawing while it learns.
 
     Args:

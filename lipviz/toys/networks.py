@@ -1,5 +1,7 @@
 """Small networks to compare activations with: built, and trained on all samples at once."""
 
+from collections.abc import Callable, Collection, Iterator
+
 import keras
 import numpy as np
 
@@ -10,6 +12,7 @@ from lipviz.certification.radii import class_numbers
 from lipviz.initializers import SpectralInitializer
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, ArrayLike
 
 # Activations by the names that the course uses: what makes each layer.
 ACTIVATIONS = {
@@ -28,7 +31,17 @@ _BIAS = 0.5
 # --- networks ---
 
 
-def toy_network(activation="groupsort2", width=16, depth=2, *, inputs=2, outputs=1, k=1.0, constrained=True, seed=0):
+def toy_network(
+    activation: str = "groupsort2",
+    width: int = 16,
+    depth: int = 2,
+    *,
+    inputs: int = 2,
+    outputs: int = 1,
+    k: float = 1.0,
+    constrained: bool = True,
+    seed: int = 0,
+) -> keras.Model:
     """Build a small network of dense layers of equal width, one activation after each but the last.
 
     Args:
@@ -67,7 +80,7 @@ def toy_network(activation="groupsort2", width=16, depth=2, *, inputs=2, outputs
     return model
 
 
-def check_weight_seed(seed):
+def check_weight_seed(seed: int) -> int:
     """Return a seed of weights as an int; ValueError unless it is one, from 0 to 2³¹ − 1, as initializers take."""
     return nm.check_seed("seed", nm.check_count("seed", seed), most=2**31 - 1)
 
@@ -93,20 +106,20 @@ def _dense(inputs, units, constrained, seed, bias):
 
 
 def toy_classifier(
-    x,
-    y,
-    activation="groupsort2",
-    width=16,
-    depth=2,
+    x: ArrayLike,
+    y: ArrayLike,
+    activation: str = "groupsort2",
+    width: int = 16,
+    depth: int = 2,
     *,
-    k=1.0,
-    constrained=True,
-    loss=None,
-    tau=10.0,
-    steps=300,
-    learning_rate=0.02,
-    seed=0,
-):
+    k: float = 1.0,
+    constrained: bool = True,
+    loss: keras.losses.Loss | None = None,
+    tau: float = 10.0,
+    steps: int = 300,
+    learning_rate: float = 0.02,
+    seed: int = 0,
+) -> keras.Model:
     """Build and train a small classifier: a few hundred full-batch steps of Adam.
 
     Args:
@@ -147,7 +160,7 @@ def toy_classifier(
     return model
 
 
-def class_targets(y, samples):
+def class_targets(y: ArrayLike, samples: int) -> Array:
     """Labels as a loss takes them: 0 and 1 of shape (n, 1) for two classes, one-hot rows for more."""
     y = as_float64(y, "The labels")
     one_hot = y.ndim == 2 and y.shape[1] > 1
@@ -160,7 +173,15 @@ def class_targets(y, samples):
 # --- training ---
 
 
-def training(model, x, y, loss, steps, every, learning_rate=0.01):
+def training(
+    model: keras.Model,
+    x: ArrayLike,
+    y: ArrayLike,
+    loss: keras.losses.Loss,
+    steps: int,
+    every: int,
+    learning_rate: float = 0.01,
+) -> Iterator[Array]:
     """Train on all samples at once with Adam, by one compiled step, and come back every few steps.
 
     Args:
@@ -186,13 +207,22 @@ def training(model, x, y, loss, steps, every, learning_rate=0.01):
 
 
 def _trained(model, x, y, steps, every):
-    losses = []
+    losses: list[float] = []
     for _ in full_batches(model, x, y, steps, every, losses):
         lipviz.model.refresh(model)
         yield np.array(losses)
 
 
-def full_batches(model, x, y, steps, every, losses, watched=None, rates=None):
+def full_batches(
+    model: keras.Model,
+    x: ArrayLike,
+    y: ArrayLike,
+    steps: int,
+    every: int,
+    losses: list[float],
+    watched: list[float] | None = None,
+    rates: Callable[[int], float] | None = None,
+) -> Iterator[int]:
     """Train a compiled model on all samples at once, one step after the other, and come back every few steps.
 
     Args:
@@ -228,7 +258,7 @@ def full_batches(model, x, y, steps, every, losses, watched=None, rates=None):
 # --- checks ---
 
 
-def check_name(name, value, known):
+def check_name(name: str, value: object, known: Collection[str]) -> None:
     """Raise ValueError unless an argument is one of the names that are known."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {value!r}")

@@ -7,7 +7,10 @@ ones large margins, hence certified radii (Béthune et al. 2022, Pay attention t
 
 import dataclasses
 import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +21,7 @@ from lipviz.certification.results import check_epsilons
 from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64
 from lipviz.toys.networks import class_targets, toy_network, training
+from lipviz.types import Array, ArrayLike
 
 LOSSES = {"crossentropy": "τ", "hkr": "α"}
 EPSILONS = tuple(np.round(np.linspace(0, 1.5, 31), 3).tolist())
@@ -68,29 +72,30 @@ class TradeoffRun:
     epsilons: np.ndarray = dataclasses.field(repr=False)
     certified: np.ndarray = dataclasses.field(repr=False)
 
-    def certified_at(self, epsilon):
+    def certified_at(self, epsilon: float) -> float:
         """Certified accuracy at an ε, linear between those that were measured; NaN beyond."""
         return float(np.interp(epsilon, self.epsilons, self.certified, right=np.nan))
 
     @property
-    def loss_parameter_label(self):
+    def loss_parameter_label(self) -> str:
         """The loss's parameter as text, such as "τ = 10"."""
         return f"{LOSSES[self.loss]} = {self.loss_parameter:.3g}"
 
     @property
-    def dial(self):
+    def dial(self) -> float:
         """Old name of `loss_parameter`, for one release."""
         _moved.warn("TradeoffRun.dial", "TradeoffRun.loss_parameter", 2)
         return self.loss_parameter
 
     @property
-    def dial_name(self):
+    def dial_name(self) -> str:
         """Old name of `loss_parameter_label`, for one release."""
         _moved.warn("TradeoffRun.dial_name", "TradeoffRun.loss_parameter_label", 2)
         return self.loss_parameter_label
 
 
-TradeoffRun.__init__ = _moved.renamed_argument("dial", "loss_parameter")(TradeoffRun.__init__)
+_renamed = _moved.renamed_argument("dial", "loss_parameter")
+TradeoffRun.__init__ = _renamed(TradeoffRun.__init__)  # type: ignore[method-assign]  # one that `dataclass` made
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,23 +114,23 @@ class Tradeoff:
     live: tuple[int, ...] = ()
     epsilon: float | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.runs)
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> Array:
         """Accuracy of each run, of shape (runs,)."""
         return np.array([run.accuracy for run in self.runs])
 
     @property
-    def robustness(self):
+    def robustness(self) -> Array:
         """Mean certified radius, or certified accuracy at ε, of each run: of shape (runs,)."""
         if self.epsilon is None:
             return np.array([run.mean_radius for run in self.runs])
         return np.array([run.certified_at(self.epsilon) for run in self.runs])
 
     @property
-    def frontier(self):
+    def frontier(self) -> Array:
         """Numbers of the runs that no other beats in both, from the least robust to the most: an integer array."""
         # From the most robust on: each must be more accurate than all that were more robust.
         order = np.lexsort((-self.accuracy, -self.robustness))
@@ -140,8 +145,8 @@ class Tradeoff:
 # --- runs ---
 
 
-@_moved.renamed_argument("dial", "loss_parameter")
-def tradeoff_run(train, test, **settings):
+@_renamed
+def tradeoff_run(train: Sequence[ArrayLike], test: Sequence[ArrayLike], **settings: Any) -> TradeoffRun:
     """Train a small 1-Lipschitz network with one loss, and measure accuracy and certified radii on a test set.
 
     Args:
@@ -161,24 +166,24 @@ def tradeoff_run(train, test, **settings):
     return run
 
 
-@_moved.renamed_argument("dial", "loss_parameter")
+@_renamed
 def tradeoff_steps(
-    train,
-    test,
+    train: Sequence[ArrayLike],
+    test: Sequence[ArrayLike],
     *,
-    loss="crossentropy",
-    loss_parameter=10.0,
-    min_margin=1.0,
-    activation="groupsort2",
-    width=64,
-    depth=2,
-    steps=200,
-    every=None,
-    learning_rate=0.02,
-    epsilons=EPSILONS,
-    dataset="",
-    seed=0,
-):
+    loss: Literal["crossentropy", "hkr"] = "crossentropy",
+    loss_parameter: float = 10.0,
+    min_margin: float = 1.0,
+    activation: str = "groupsort2",
+    width: int = 64,
+    depth: int = 2,
+    steps: int = 200,
+    every: int | None = None,
+    learning_rate: float = 0.02,
+    epsilons: ArrayLike = EPSILONS,
+    dataset: str = "",
+    seed: int = 0,
+) -> Iterator[TradeoffRun]:
     """Train as `tradeoff_run` does, and show how far it is every few steps: for drawing while it learns.
 
     Args:
@@ -209,15 +214,15 @@ def tradeoff_steps(
     x_test, y_test = _data(test, "test")
     if x.shape[1] != x_test.shape[1]:
         raise ValueError(f"Expected test samples with {x.shape[1]} entries. Received: {x_test.shape[1]}")
-    epsilons = check_epsilons(epsilons)
-    if (np.diff(epsilons) <= 0).any():
-        raise ValueError(f"`epsilons` must be ascending. Received: {epsilons}")
+    sizes = check_epsilons(epsilons)
+    if (np.diff(sizes) <= 0).any():
+        raise ValueError(f"`epsilons` must be ascending. Received: {sizes}")
     targets = class_targets(y, len(x))
     objective = _loss(loss, loss_parameter, min_margin, targets.shape[1])
     network = toy_network(activation, width, depth, inputs=x.shape[1], outputs=targets.shape[1], seed=seed)
     start = TradeoffRun(
         dataset, loss, float(loss_parameter), float(min_margin), activation, width, depth, steps, 0,
-        float(learning_rate), seed, len(x_test), np.nan, np.nan, np.nan, epsilons, np.full(len(epsilons), np.nan),
+        float(learning_rate), seed, len(x_test), np.nan, np.nan, np.nan, sizes, np.full(len(sizes), np.nan),
     )  # fmt: skip
     made = training(network, x, targets, objective, steps, steps if every is None else every, learning_rate)
     return _measured(network, made, start, x_test, y_test)
@@ -258,7 +263,7 @@ def _loss(loss, parameter, min_margin, outputs):
 # --- the table of runs ---
 
 
-def tradeoff_table():
+def tradeoff_table() -> tuple[TradeoffRun, ...]:
     """The runs on scikit-learn's digits that come with lipviz.
 
     ``python -m lipviz.explorers.tradeoff_table`` makes them anew.
@@ -269,7 +274,7 @@ def tradeoff_table():
     return read_runs(TABLE)
 
 
-def write_runs(runs, path=TABLE):
+def write_runs(runs: Iterable[TradeoffRun], path: str | os.PathLike[str] = TABLE) -> None:
     """Write runs as JSON, one a line.
 
     Args:
@@ -280,7 +285,7 @@ def write_runs(runs, path=TABLE):
     Path(path).write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
-def read_runs(path):
+def read_runs(path: str | os.PathLike[str]) -> tuple[TradeoffRun, ...]:
     """Read what `write_runs` wrote.
 
     Args:

@@ -1,6 +1,8 @@
 """Small networks that learn on the plane in pieces, and begin again without being compiled anew: for live pictures."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from lipviz.measure.fields import DecisionField, decision_field, planar, predict
 from lipviz.measure.transport import PotentialField, potential_field
 from lipviz.toys.kantorovich_rubinstein import KRTraining
 from lipviz.toys.networks import check_weight_seed, full_batches, toy_network
+from lipviz.types import Array, ArrayLike, Tensor
 
 
 class ToyTrainer:
@@ -45,22 +48,24 @@ class ToyTrainer:
 
     def __init__(
         self,
-        loss,
-        activation="groupsort2",
-        width=16,
-        depth=2,
+        loss: keras.losses.Loss,
+        activation: str = "groupsort2",
+        width: int = 16,
+        depth: int = 2,
         *,
-        outputs=1,
-        k=1.0,
-        constrained=True,
-        learning_rate=0.02,
-        watch=None,
-    ):
-        self._settings = {"outputs": outputs, "k": k, "constrained": constrained}
+        outputs: int = 1,
+        k: float = 1.0,
+        constrained: bool = True,
+        learning_rate: float = 0.02,
+        watch: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        self._settings: dict[str, Any] = {"outputs": outputs, "k": k, "constrained": constrained}
         self._shape = (activation, width, depth)
         self._rate = nm.check_positive("learning_rate", learning_rate)
-        self._loss, self._starts = loss, {}
-        self.losses, self.watched = [], []
+        self._loss = loss
+        self._starts: dict[int, list[Array]] = {}
+        self.losses: list[float] = []
+        self.watched: list[float] = []
         self.model = self._made(0)
         self.plain = self.model.vanilla_export() if constrained else self.model
         metrics = None if watch is None else [keras.metrics.MeanMetricWrapper(watch, name="watched")]
@@ -70,7 +75,7 @@ class ToyTrainer:
     def _made(self, seed):
         return toy_network(*self._shape, **self._settings, seed=seed)
 
-    def set_loss(self, **numbers):
+    def set_loss(self, **numbers: float) -> None:
         """Change numbers of the loss that are variables, such as `tau`, `alpha` and `min_margin`.
 
         Args:
@@ -82,7 +87,7 @@ class ToyTrainer:
         if keras.backend.backend() == "jax" and self.model is self.plain:
             self.model.make_train_function(force=True)
 
-    def restart(self, seed=0):
+    def restart(self, seed: int = 0) -> None:
         """Begin again, with the weights of another seed.
 
         Args:
@@ -102,7 +107,7 @@ class ToyTrainer:
         self.watched.clear()
         self._update()
 
-    def pieces(self, x, targets, steps=300, every=10):
+    def pieces(self, x: ArrayLike, targets: ArrayLike, steps: int = 300, every: int = 10) -> Iterator[int]:
         """Train on all samples at once, and come back every few steps; go on where earlier calls have stopped.
 
         Args:
@@ -140,7 +145,7 @@ class ToyTrainer:
                     target.assign(weight)
 
     @property
-    def constant(self):
+    def constant(self) -> float:
         """Upper bound of the Lipschitz constant of the network as it is, in the l2 norm; see `certify`."""
         return upper_bound(self.plain, (2,))
 
@@ -169,7 +174,18 @@ class BoundaryTraining:
     test_accuracy: float | None
 
 
-def boundary_training(trainer, x, y, test=None, *, steps=300, certified=True, resolution=90, bounds=None, name=None):
+def boundary_training(
+    trainer: ToyTrainer,
+    x: ArrayLike,
+    y: ArrayLike,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    *,
+    steps: int = 300,
+    certified: bool = True,
+    resolution: int = 90,
+    bounds: ArrayLike | None = None,
+    name: str | None = None,
+) -> BoundaryTraining:
     """Measure how far a classifier has come.
 
     Args:
@@ -193,7 +209,7 @@ def boundary_training(trainer, x, y, test=None, *, steps=300, certified=True, re
     constant = trainer.constant
     asked = constant if certified else None
     field = decision_field(trainer.plain, bounds, resolution, x, y, constant=asked, name=name)
-    tested = None if test is None or not len(test[0]) else _accuracy(trainer.plain, *test)
+    tested = None if test is None or not len(np.asarray(test[0])) else _accuracy(trainer.plain, *test)
     losses = np.array(trainer.losses)
     return BoundaryTraining(field, losses, steps, constant, _accuracy(trainer.plain, x, y), tested)
 
@@ -229,7 +245,19 @@ class WassersteinTraining:
     accuracy: float
 
 
-def wasserstein_training(trainer, x, y, exact, *, alpha, min_margin, steps=300, resolution=90, bounds=None, name=None):
+def wasserstein_training(
+    trainer: ToyTrainer,
+    x: ArrayLike,
+    y: ArrayLike,
+    exact: float,
+    *,
+    alpha: float,
+    min_margin: float,
+    steps: int = 300,
+    resolution: int = 90,
+    bounds: ArrayLike | None = None,
+    name: str | None = None,
+) -> WassersteinTraining:
     """Measure how far a potential has come.
 
     Args:

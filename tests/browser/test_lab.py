@@ -14,10 +14,10 @@ pytestmark = pytest.mark.browser
 SCRATCH = Path(__file__).with_name("scratch_lesson.py")
 
 
-@pytest.fixture
-def contrary_reader(tmp_path):
+@pytest.fixture(scope="module")
+def contrary_reader(tmp_path_factory):
     """A home whose Jupyter settings say the opposite of what the lessons need, and a dark theme."""
-    home = tmp_path / "home"
+    home = tmp_path_factory.mktemp("home")
     settings = home / ".jupyter/lab/user-settings/@jupyterlab"
     contents = {
         settings / "docmanager-extension/plugin.jupyterlab-settings": {"defaultViewers": {"python": "Editor"}},
@@ -39,21 +39,41 @@ def contrary_reader(tmp_path):
     return home
 
 
+@pytest.fixture(scope="module")
+def course(contrary_reader):
+    """The folder of two lessons, the first of which fails."""
+    course = contrary_reader / "course"
+    course.mkdir()
+    shutil.copyfile(SCRATCH, course / "50_slider.py")
+    header = SCRATCH.read_text().split("# %%")[0]
+    (course / "00_broken.py").write_text(
+        f"{header}# %%\nimport ipywidgets as widgets\n\nout = widgets.Output()\nwith out:\n"
+        "    raise ValueError('in a widget')\nout\n\n# %%\nraise ValueError('in a cell')\n"
+    )
+    return course
+
+
+@pytest.fixture(scope="module")
+def settings(contrary_reader):
+    """The reader's settings as they were before JupyterLab started."""
+    return contents(contrary_reader / ".jupyter")
+
+
+@pytest.fixture(scope="module")
+def server(contrary_reader, course, settings):
+    """JupyterLab on this course."""
+    with serve(course, "--LabApp.expose_app_in_browser=True", home=contrary_reader) as server:
+        yield server
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(browser, contrary_reader, tmp_path):
-    course = tmp_path / "course"
-    course.mkdir()
-    lesson = course / "50_slider.py"
-    shutil.copyfile(SCRATCH, lesson)
-    settings = contents(contrary_reader / ".jupyter")
-
-    with (
-        serve(course, "--LabApp.expose_app_in_browser=True", home=contrary_reader) as server,
-        LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab,
-    ):
+def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(
+    browser, server, contrary_reader, course, settings, tmp_path
+):
+    with LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab:
         lab.go("/lab")
         lab.open_by_click("50_slider.py")
         lab.run_all()
@@ -81,22 +101,12 @@ def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(browser, contrary_
         assert lab.page.evaluate("document.body.dataset.jpThemeName") == "JupyterLab Dark"
 
     # Running and saving leaves the lesson as it was, so that the next version of the course can replace it.
-    assert lesson.read_bytes() == SCRATCH.read_bytes()
+    assert (course / "50_slider.py").read_bytes() == SCRATCH.read_bytes()
     assert contents(contrary_reader / ".jupyter") == settings
 
 
-def test_the_first_lesson_opens_by_itself_and_no_error_on_the_page_escapes_us(browser, tmp_path):
-    course = tmp_path / "course"
-    course.mkdir()
-    header = SCRATCH.read_text().split("# %%")[0]
-    (course / "00_broken.py").write_text(
-        f"{header}# %%\nimport ipywidgets as widgets\n\nout = widgets.Output()\nwith out:\n"
-        "    raise ValueError('in a widget')\nout\n\n# %%\nraise ValueError('in a cell')\n"
-    )
-    with (
-        serve(course, "--LabApp.expose_app_in_browser=True", home=tmp_path) as server,
-        LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab,
-    ):
+def test_the_first_lesson_opens_by_itself_and_no_error_on_the_page_escapes_us(browser, server, tmp_path):
+    with LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab:
         lab.go()
         lab.wait_for_notebook("00_broken.py")
         lab.run_all()

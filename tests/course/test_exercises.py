@@ -335,6 +335,20 @@ def test_a_solved_exercise_shows_its_solution():
     assert course.check("tour.scale", space["scale"])
 
 
+def test_a_shown_function_has_no_annotations_that_readers_would_not_write():
+    def solved(*x: float, axis: int = 0) -> float:
+        # One comment.
+        return sum(x) + axis
+
+    shown = [one.kind.show(one.solution) for one in course.exercises() if isinstance(one.kind, course.Function)]
+    headers = [text.splitlines()[0] for text in shown]
+    assert len(headers) == 13
+    assert all(header.startswith("def ") and ": " not in header for header in headers)
+    kind = course.Function("solved(*x)", (), str)
+    assert kind.show(solved) == "def solved(*x, axis=0):\n    # One comment.\n    return sum(x) + axis"
+    assert "lambda" in kind.show(lambda x: x)
+
+
 def test_hints_can_be_asked_for():
     hints = course.exercise("tour.compose").hints
     assert [hint in course.hint("tour.compose").message for hint in (*hints, hints[-1])] == [True] * 4

@@ -165,6 +165,6 @@ def test_words_for_both():
     assert words.count("it diverges") == 3
     words = plots.alt_text(MAP)
     assert "from 0.1 to 1.2" in words
-    for part in ("diverges", "does not arrive", "arrives at −1"):
+    for part in ("diverges", "does not converge in time", "converges to −1"):
         assert part in words
-    assert "where it arrives" not in plots.alt_text(bjorck_iterations_map([2.5, 3.0], [0.3, 7.0]))
+    assert "where it converges" not in plots.alt_text(bjorck_iterations_map([2.5, 3.0], [0.3, 7.0]))
