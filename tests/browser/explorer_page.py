@@ -53,6 +53,12 @@ class ExplorerPage:
             "sliders => sliders.map(slider => slider.querySelector('.widget-label').textContent)"
         )
 
+    def cut_labels(self):
+        """Labels that are wider than their place, and end in dots."""
+        return self.box.locator(".widget-label:visible").evaluate_all(
+            "labels => labels.filter(label => label.scrollWidth > label.clientWidth).map(label => label.textContent)"
+        )
+
     def focus(self, label):
         """Focus the handle of a slider."""
         slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))

@@ -37,6 +37,7 @@ def opened(lab, entry):
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
 def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
     explorer = opened(lab, entry)
+    assert explorer.cut_labels() == []
     if entry.load().has_work and not entry.load().restarts:
         explorer.record()  # its sliders are the settings of what Start begins
         explorer.button("Start").press("Enter")

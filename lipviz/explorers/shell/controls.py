@@ -5,7 +5,7 @@ import math
 import ipywidgets as widgets
 import traitlets
 
-_LABEL_WIDTH = "138px"  # of the longest: inverse temperature τ
+_LABEL_WIDTH = "156px"  # of the longest: inverse temperature τ
 _DECIMALS = 7  # to which pages round the places of a slider
 
 
