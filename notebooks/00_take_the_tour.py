@@ -269,7 +269,7 @@ assert difference < 1e-5
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

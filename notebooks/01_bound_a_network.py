@@ -261,7 +261,7 @@ print(f"norm of the product {together:.2f}, product of the norms {separate:.2f}:
 assert together < separate
 
 # %% [markdown]
-# The product bound is too large by such a factor at every layer, and over sixteen layers these factors multiply. There
+# If the product bound is too large by such a factor at every layer, these factors multiply over sixteen layers. There
 # are two ways out: compute a better bound, or build a better network.
 #
 # ## Compute a better bound
@@ -339,7 +339,7 @@ assert explorer.data.gains.min() > 0.9  # here all inputs see nearly all of it
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

@@ -189,8 +189,8 @@ assert rank_one.constrained[1:].max() < 1e-3
 # %% [markdown]
 # ## Try the settings yourself
 #
-# Some questions to try: how many iterations does a smallest σ of 0.0001 need? How many more does β = 0.05 need? What
-# singular values do the kernels of a network have that was trained on digits?
+# Try to answer these questions. How many iterations does a smallest σ of 0.0001 need? How many more does β = 0.05 need?
+# The explorer also has kernels of a network that was trained on digits: how large are their singular values?
 
 # %%
 explorer = BjorckExplorer()
@@ -205,7 +205,7 @@ assert explorer.data.converged
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

@@ -185,12 +185,12 @@ assert np.median(relu_spectra.largest) < 0.8
 assert abs(sort_spectra.values - 1).max() < 1e-3
 
 # %% [markdown]
-# So a ReLU network cannot have both. A slope of 1 needs a gradient that passes through *active* neurons only. A bend
-# needs neurons that switch off. Anil, Lucas and Grosse (2019) prove it. Take a network of matrices that do not stretch,
-# with ReLU or any other monotone function of single channels. If its gradient has length 1 almost everywhere, the
-# network **is linear**. They also prove that networks with GroupSort2 approximate *every* 1-Lipschitz function on a
-# bounded set as closely as you like. (The second proof bounds the matrices in the norm $\|\cdot\|_\infty$. For the
-# spectral norm, which is used here, we rely on experiments.)
+# So two properties of a ReLU network exclude each other. For a slope of 1, the gradient must pass through *active*
+# neurons only. For a bend, some neurons must switch off. Anil, Lucas and Grosse (2019) prove it. Take a network of
+# matrices that do not stretch, with ReLU or any other monotone function of single channels. If its gradient has length
+# 1 almost everywhere, the network **is linear**. They also prove that networks with GroupSort2 approximate *every*
+# 1-Lipschitz function on a bounded set as closely as you like. (The second proof bounds the matrices in the norm
+# $\|\cdot\|_\infty$. For the spectral norm, which is used here, we rely on experiments.)
 #
 # ## Can a sort express ReLU?
 #
@@ -265,7 +265,7 @@ for activation in ("relu", "tanh", "householder"):
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

@@ -66,8 +66,9 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## A convolution is a matrix
 #
-# This matrix is large and contains few different numbers. Take images of 5 × 5 pixels and a kernel of 3 × 3, with zeros
-# around the border (`padding="same"`). `explicit_matrix` computes the matrix that maps input pixels to output pixels:
+# The matrix of a convolution is large, and contains few different numbers. Take images of 5 × 5 pixels and a kernel of
+# 3 × 3, with zeros around the border (`padding="same"`). `explicit_matrix` computes the matrix that maps input pixels
+# to output pixels:
 
 # %%
 kernel = measure.sample_kernel("all ones", size=3)  # nine equal numbers, with a norm of 1 as a vector
@@ -78,7 +79,7 @@ print(f"convolution: a matrix {matrix.shape}, with {np.count_nonzero(matrix)} en
 
 # %% [markdown]
 # The kernel, reshaped to a matrix of 9 rows and as many columns as there are output channels, has the norm 1: it does
-# not stretch a *patch*. So is the convolution 1-Lipschitz?
+# not stretch a *patch*. Is the convolution 1-Lipschitz for this reason?
 #
 # Predict the norm of the whole matrix: below 1, exactly 1, or above?
 
@@ -258,7 +259,7 @@ explorer.reset()
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

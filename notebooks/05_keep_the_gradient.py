@@ -196,7 +196,7 @@ image = x_test[:1]
 pattern = 0.1 * (-1.0) ** np.indices((8, 8)).sum(axis=0)[None, :, :, None]  # a checkerboard of ±0.1
 for name, layer in poolings.items():
     moved = np.linalg.norm(layer(image + pattern) - layer(image))
-    print(f"{name:15s} the pattern has the length {np.linalg.norm(pattern):.2f} before, {moved:.2f} behind")
+    print(f"{name:15s} the pattern has the length {np.linalg.norm(pattern):.2f} before, {moved:.2f} after")
     assert moved < 1e-5 if "average" in name else moved > 0.1
 
 # %% [markdown]
@@ -301,10 +301,10 @@ for place, passed in zip(flows[0].places[1:], share, strict=True):
     assert passed < 0.7 if "conv" in place else passed > 0.99
 
 # %% [markdown]
-# It does not lose it in the poolings: as we saw, the scaled average keeps the length of every gradient. It loses it in
-# the convolutions. Their windows overlap, so that each pixel is used up to nine times. The layer must not stretch the
-# worst image, so it makes the kernel smaller, and that shortens all other images too much (lesson 04). Without overlap
-# there is no such worst case.
+# The poolings are not the cause: as we saw, the scaled average keeps the length of every gradient. The convolutions
+# are. Their windows overlap, so that each pixel is used up to nine times. The layer must not stretch the worst image,
+# so it makes the kernel smaller, and that shortens all other images too much (lesson 04). Without overlap there is no
+# such worst case.
 #
 # The price is in the first column, the accuracy. Windows of 2 × 2 that never overlap see a smaller part of an image,
 # and after enough training the usual network is more accurate. Lesson 07 is about this choice between accuracy and
@@ -330,7 +330,7 @@ assert np.allclose(explorer.data.way.norms[1], 1)  # the absolute value keeps it
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

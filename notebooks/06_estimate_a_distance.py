@@ -267,7 +267,7 @@ assert unconstrained.estimates[-1] > 10 * moons.exact
 #
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

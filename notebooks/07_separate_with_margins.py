@@ -230,7 +230,7 @@ explorer.static()
 #
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 
@@ -285,5 +285,5 @@ course.check("margins.hkr", hkr)
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the loss of this lesson.
 # * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
-#   NeurIPS 2022: accuracy against robustness, and why the network is never the limit.
+#   NeurIPS 2022: accuracy against robustness, and why a 1-Lipschitz network can have any decision boundary.
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training*, NeurIPS 2018: margins as certificates.

@@ -343,7 +343,7 @@ assert eager.loss_parameter > careful.loss_parameter
 #
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

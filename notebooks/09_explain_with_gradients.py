@@ -55,13 +55,13 @@ if importlib.util.find_spec("lipviz") is None:
 # %% [markdown]
 # ## The question
 #
-# A network says "ankle boot". *Why?* One answer is the **gradient** of its score with respect to the pixels: for each
-# pixel, how much brighter or darker would change the score, and in which direction. Drawn as an image it is called a
-# **saliency map**. For ordinary networks these maps are a well-known disappointment: they look like noise.
+# A network says "ankle boot". *Why?* One answer is the **gradient** of its score with respect to the pixels. For each
+# pixel it says how much the score grows or falls when the pixel becomes brighter. The gradient as an image is called a
+# **saliency map**. The maps of ordinary networks are known to look like noise.
 #
 # This lesson trains an ordinary network and a **1-Lipschitz** one, whose score never changes by more than the image
-# does: $|f(x) - f(y)| \le \|x - y\|$. Then it asks both the same three questions: how *long* is the gradient, where
-# does it *point*, and what happens if we *follow* it?
+# does: $|f(x) - f(y)| \le \|x - y\|$. Then it asks three questions about both. How *long* is the gradient? In which
+# direction does it *point*? What happens if we *follow* it?
 
 # %%
 import keras
@@ -90,7 +90,7 @@ try:
     (x_train, y_train), (x_test, y_test) = data.fashion_mnist(n_train=IMAGES, n_test=TESTS)
     pair, names = (7, 9), ("sneaker", "ankle boot")
 except data.DatasetNotFoundError as error:
-    print(f"{error}\nUntil then: the digits 3 and 8 in place of sneakers and boots.")
+    print(f"{error}\nThis lesson uses the digits 3 and 8 in place of sneakers and boots.")
     (x_train, y_train), (x_test, y_test) = data.digits()
     pair, names = (3, 8), ("three", "eight")
 
@@ -400,7 +400,7 @@ explorer.reset()
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

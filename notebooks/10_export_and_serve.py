@@ -54,11 +54,11 @@ if importlib.util.find_spec("lipviz") is None:
 # %% [markdown]
 # ## The question
 #
-# A network is 1-Lipschitz when it never stretches a distance: $\|f(x) - f(y)\| \le \|x - y\|$. While it learns, layers
-# of lipviz see to that. But who serves a model wants plain layers, a small file and no surprises. What becomes of the
-# promise on the way from the notebook to the server?
+# A network is 1-Lipschitz when it never stretches a distance: $\|f(x) - f(y)\| \le \|x - y\|$. During training, the
+# layers of lipviz ensure that. But a server should run plain layers from a small file. Does the promise still hold for
+# the model on the server?
 #
-# (Should lines in red come up below some cells: TensorFlow talks to itself, no harm.)
+# (Red lines may appear below some cells. They are messages of TensorFlow, and do no harm.)
 
 # %%
 import contextlib
@@ -231,7 +231,7 @@ def serve(image):
 
 answers = [serve(image) for image in x_test[:40]]
 for number, (digit, radius) in enumerate(answers[:4]):
-    print(f"image {number}: a {digit}, and so is everything within {radius:.3f}")
+    print(f"image {number}: digit {digit}, and no change shorter than {radius:.3f} alters that")
 
 # The same in float64, with a constant for each pair of digits.
 certified = certification.certified_radius(served, x_test)
@@ -284,9 +284,9 @@ for name, measured in times.items():
 # %% [markdown]
 # **Surprise**: the constrained network and its export take the same time, apart from disturbances by other programs.
 # The expensive part, the computation of `wbar`, belongs to *training*. A prediction checks whether the stored `wbar`
-# was made from the present kernel, and then uses it. So do not export for speed. Export for a file that is small and
-# needs no constraint. The plain network may be faster for another reason: a ReLU and a maximum are cheaper than sorts
-# and square roots.
+# belongs to the present kernel. If it does, the prediction uses it. So do not export for speed. Export for a file that
+# is small and needs no constraint. The plain network may be faster for another reason: a ReLU and a maximum are cheaper
+# than sorts and square roots.
 #
 # ## What must not be done
 #
@@ -385,7 +385,7 @@ explorer.reset()
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

@@ -15,11 +15,11 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
-#     title: 'Train for real: watch it, schedule it, halve it, split it'
+#     title: 'Train for real: monitor, schedules, half precision, several devices'
 # ---
 
 # %% [markdown]
-# # Train for real: watch it, schedule it, halve it, split it
+# # Train for real: monitor, schedules, half precision, several devices
 #
 # **You will learn** how to watch a training while it runs, how to change the weight of a loss during the training, and
 # what happens to a Lipschitz network and its certificates with small batches, large learning rates, half precision and
@@ -107,9 +107,9 @@ print(f"{len(x_train)} images to train on, {len(x_test)} to test, {x_train.shape
 # %% [markdown]
 # ## Which loss, and when?
 #
-# The loss **HKR** has two terms. KR is the mean score of one class minus that of the other. To make KR large moves the
-# classes apart, on whichever side of zero they are. The hinge is a penalty for scores on the wrong side of zero, or too
-# close to it. $\alpha$ is its weight: $-\mathrm{KR} + \alpha \cdot \mathrm{hinge}$.
+# The loss **HKR** has two terms. KR is the mean score of one class minus that of the other. A large KR means that the
+# scores of the classes are far apart, on whichever side of zero they are. The hinge is a penalty for scores on the
+# wrong side of zero, or too close to it. $\alpha$ is its weight: $-\mathrm{KR} + \alpha \cdot \mathrm{hinge}$.
 #
 # $\alpha$ is a variable, so a callback can change it during the training. In the first third we use KR alone, which
 # moves the scores of the classes apart. Then the weight of the hinge grows, which moves the scores to the correct side
@@ -248,7 +248,7 @@ print("two classes, two weights:", np.unique(weights).round(4))
 rng = np.random.default_rng(0)
 draws = rng.integers(0, len(scores), (2, 10_000))
 weighed = np.mean(losses.kr(weights[draws, 0], scores[draws, 0], multi_gpu=True))
-print(f"batches of 2, weighed: mean {weighed:.3f} ({weighed / whole:.0%})")
+print(f"batches of 2, weighted: mean {weighed:.3f} ({weighed / whole:.0%})")
 assert abs(weighed / whole - 1) < 0.1
 
 # %% [markdown]
@@ -268,7 +268,7 @@ parts = list(zip(*(np.split(values, DEVICES) for values in (labels, outputs, bal
 one_device = float(np.mean(losses.kr(labels, outputs)))
 naive = float(np.mean([np.mean(losses.kr(y, f)) for y, f, _ in parts]))
 right = float(np.mean([np.mean(losses.kr(w, f, multi_gpu=True)) for _, f, w in parts]))
-print(f"one device: {one_device:.4f}    {DEVICES} devices: {naive:.4f}    labels weighed first: {right:.4f}")
+print(f"one device: {one_device:.4f}    {DEVICES} devices: {naive:.4f}    labels weighted first: {right:.4f}")
 assert abs(right - one_device) < 1e-6 < abs(naive - one_device)
 
 # %% [markdown]
@@ -397,7 +397,7 @@ assert constants["float32"] <= 1 < constants["mixed_bfloat16"]
 #
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

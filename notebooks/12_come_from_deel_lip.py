@@ -87,7 +87,7 @@ EPOCHS = 20
 # | `layers`, `activations` | the same | names, arguments, their order and defaults; new ones come last |
 # | `losses`, `callbacks` | the same | names, arguments, formulas; `alpha` and the like can be scheduled |
 # | `metrics` | the same | names, arguments; they go into `compile(metrics=...)` |
-# | `model` | `model`, `lipviz.Sequential` | how `k_coef_lip` is shared out; `condense`, `vanilla_export` |
+# | `model` | `model`, `lipviz.Sequential` | how `k_coef_lip` is divided among layers; `condense`, `vanilla_export` |
 # | `initializers`, `normalizers`, `utils`, … | the same | names, arguments, defaults |
 #
 # The next cell lists the arguments that `SpectralDense` has and `Dense` does not. Compare them with those that you
@@ -232,9 +232,10 @@ for image in (4, 8, 28):
 #
 # ## And of a transposed convolution with strides?
 #
-# Stride 2, kernel 2 × 2, one channel to four: the patches do not overlap. Each pixel becomes 16 numbers, its value
-# times all 16 weights. The reference orthogonalizes these weights as a 4 × 4 matrix. Before you run the cell, predict:
-# what is the Euclidean length of the vector of all 16 entries of an orthogonal 4 × 4 matrix?
+# Take a stride of 2, a kernel of 2 × 2, one input channel and four output channels. The patches do not overlap. Each
+# pixel becomes 16 numbers, its value times all 16 weights. The reference orthogonalizes these weights as a 4 × 4
+# matrix. Before you run the cell, predict: what is the Euclidean length of the vector of all 16 entries of an
+# orthogonal 4 × 4 matrix?
 
 # %%
 orthogonal = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
@@ -526,7 +527,7 @@ assert certificate.upper_bound > 1.05
 #
 # ## Exercises
 #
-# Replace the `...`. A wrong answer costs nothing and brings a hint.
+# Replace the `...`. After a wrong answer you get a hint, and can try again.
 #
 # ### Exercise 1: predict
 

@@ -23,9 +23,7 @@ LAYERS = (
         "_extras": "which part needs which package of an extra, and the error for a missing one",
     },
     {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
-    {
-        "parametrizations": "compute constrained kernels from raw kernels; own the variables `u`, `sig`, `wbar`, `origin`, `k`"
-    },
+    {"parametrizations": "compute constrained from raw kernels; own the variables `u`, `sig`, `wbar`, `origin`, `k`"},
     {
         "initializers": "initial kernels that satisfy a constraint",
         "constraints": "change a kernel after each step, so that it satisfies a constraint",
@@ -39,9 +37,7 @@ LAYERS = (
     {"losses": "loss functions, and a Keras class for each"},
     {"metrics": "metric functions, and a Keras class for each"},
     {"operators": "the exact linear map of a layer: matrices, singular values and Jacobians in float64"},
-    {
-        "certification": "proved bounds along the graph of a model, certificates, certified radii; attacks that test them"
-    },
+    {"certification": "proved bounds along the graph of a model, certificates, radii; attacks that test them"},
     {"measure": "measurements: functions of models and arrays that return frozen dataclasses of NumPy arrays"},
     {"toys": "small networks and their trainings, for lessons and explorers"},
     {
@@ -51,9 +47,7 @@ LAYERS = (
     },
     {"plots": "plots of what `measure` and `toys` return; compute nothing, import no Keras"},
     {"monitor": "a Keras callback that shows a training while `fit` runs: in a notebook, a terminal, or files"},
-    {
-        "explorers": "widgets that change a measurement and its plot: a file each, and a shared `shell`; only they import ipywidgets"
-    },
+    {"explorers": "widgets that change a measurement and its plot, and a shared `shell`; only they import ipywidgets"},
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 

@@ -19,9 +19,9 @@ _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight",
 _PAGE = """\
 # Explorers
 
-{count} ways to take hold of a constraint. In a notebook, `from lipviz.explorers import gallery; gallery()` shows them
-all; `lipviz app` opens them as a page without one. Here is what each shows at first, to look at: the sliders need a
-kernel.
+{count} explorers show, with sliders and menus, what a constraint does. In a notebook,
+`from lipviz.explorers import gallery; gallery()` opens all of them. `lipviz app` opens them as a web page without a
+notebook. Below is a picture of each as it starts. The sliders work only where Python runs.
 """
 
 
