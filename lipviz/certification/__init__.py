@@ -1,11 +1,10 @@
-"""What can be proved of a model: its Lipschitz constant, certified radii, and attacks that put both to the test.
+"""Proofs about models: Lipschitz constants and certified radii, and attacks that test both.
 
-`lipviz.certify` and `lipviz.certified_radius` are those of this package. What is known of each kind of layer is in
-`lipviz.rules`.
+`lipviz.certify` and `lipviz.certified_radius` are defined here. The rules for each kind of layer are in `lipviz.rules`.
 """
 
 from lipviz import _moved
-from lipviz.certification import matrices  # noqa: F401 - enters its rules
+from lipviz.certification import matrices  # noqa: F401 - registers its rules
 from lipviz.certification.attacks import Attack, attack
 from lipviz.certification.certificate import Certificate
 from lipviz.certification.classifiers import logits_model, pairwise_bounds

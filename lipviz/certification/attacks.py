@@ -1,12 +1,12 @@
 """Attacks: search for a small change of an input, in the l2 norm, that changes the decision of a network.
 
-What an attack finds is a proof that the decision can change that close; what it does not find proves nothing. A
-certified radius is the other half: no attack may succeed inside.
+If an attack finds such a change, this proves that the decision can change within that distance. If it finds none, this
+proves nothing. A certified radius is the counterpart: no attack can succeed within it.
 
-The attacks are those of the Adversarial Robustness Toolbox (ART). It sees a network through NumPy, as scores and their
-gradients in float64, so that every backend has the same attacks. What counts in the end is decided by the float64 copy
-of the network, whatever ART computed in: each change is cut back to where the decision first changes on its way, and
-measured there.
+The attacks are those of the Adversarial Robustness Toolbox (ART). ART gets the scores of a network and their gradients
+as float64 arrays of NumPy, so that the attacks are the same on every backend. The float64 copy of the network decides
+whether an attack has succeeded, whatever dtype ART computes in. Each change is shortened to a point where the decision
+changes, and measured there.
 
 References:
     Madry et al. (2018), Towards deep learning models resistant to adversarial attacks ("pgd").
@@ -46,13 +46,13 @@ class Attack:
     """What an attack on n samples found.
 
     Attributes:
-        inputs: The changed samples, of shape (n, ...), float64. Where it succeeded, the first place on the way to what
-            it found where the decision is wrong, to 1e-6 of the way.
-        success: Whether the decision there is wrong, of shape (n,): other than the label, or than the decision at the
-            sample where no labels were given. A sample that is misclassified already counts, unchanged.
+        inputs: The changed samples, of shape (n, ...), float64. Where the attack succeeded, a point on the way
+            from the sample to what it found, at which the decision becomes wrong, to 1e-6 of the way.
+        success: Whether the decision there is wrong, of shape (n,): it differs from the label or, without labels, from
+            the decision at the sample. A sample that was misclassified already counts as a success, unchanged.
         distances: l2 norm of each change, of shape (n,), float64; 0 for a sample that was misclassified already.
-        before: Class decided for at each sample, of shape (n,).
-        after: Class decided for at each changed sample, of shape (n,).
+        before: Predicted class of each sample, of shape (n,).
+        after: Predicted class of each changed sample, of shape (n,).
         method: Name of the attack.
         epsilon: Largest norm that a change was allowed, of shape (n,); infinite where there was no limit.
     """
@@ -75,13 +75,13 @@ class Attack:
 
     @property
     def found(self) -> Array:
-        """Norm of each change that succeeded, infinite where none did, of shape (n,)."""
+        """Norm of each successful change, infinite where there is none, of shape (n,)."""
         return np.where(self.success, self.distances, np.inf)
 
     def accuracy_at(self, epsilons: ArrayLike) -> Array:
-        """Share of samples that no change of norm up to ε made wrong, as far as this attack found: (m,).
+        """Share of samples for which this attack found no successful change of norm up to ε: of shape (m,).
 
-        An upper bound of what is left when the best attack comes, for any ε that this one was allowed.
+        It is an upper bound of the accuracy under the best attack, for every ε that this attack was allowed.
 
         Args:
             epsilons: Finite numbers of at least 0: one, or an array of shape (m,).
@@ -104,23 +104,25 @@ def attack(
 ) -> Attack:
     """Attack a classifier in the l2 norm.
 
-    * "pgd" climbs the difference of the best other logit and the right one inside the ball of radius ε, with steps of
-      length 2.5 ε / steps along the gradient, each projected back onto the ball. The strongest test of a given ε.
-    * "deepfool" has no ball: each step goes to where the linearized network is undecided. It looks for a small change,
-      and takes a gradient per class and step.
-    * "hopskipjump" asks for decisions only, no gradient, so that none can mislead it. It is slow: up to a thousand
-      evaluations a step for each sample.
+    * "pgd" maximizes the difference of the largest wrong logit and the right one inside the ball of radius ε. Its steps
+      have the length 2.5 ε / steps along the gradient, and are projected back onto the ball. It is the strongest test
+      of a given ε.
+    * "deepfool" has no ball. Each step goes to the decision boundary of the linearized network. It searches for a small
+      change, and computes a gradient per class and step.
+    * "hopskipjump" uses decisions only, so that it does not depend on gradients, which may mislead. It is slow: up to a
+      thousand evaluations a step for each sample.
 
     Args:
         model: Built Keras classifier, see `certified_radius`.
-        x: Samples of shape (n, ...), at least one, in the model's units. The attack may leave their range.
-        y: Labels, see `certified_radius`; where they are given, samples that are misclassified count as found.
-        epsilon: Largest l2 norm of a change, positive: a number, or one for each sample, (n,). "pgd" needs it; for the
-            others what lies beyond does not count as success, None sets no limit.
+        x: Samples of shape (n, ...), at least one, in the model's units. The attack may leave the range of the data.
+        y: Labels, see `certified_radius`; if they are given, misclassified samples count as successes.
+        epsilon: Largest l2 norm of a change, positive: a number, or one for each sample, (n,). "pgd" needs it. For the
+            others, larger changes do not count as successes, and None sets no limit.
         method: "pgd", "deepfool" or "hopskipjump".
         steps: Number of steps at most, at least 1; None takes 40, 15 or 20.
         starts: "pgd" only: with 1, the attack starts at the samples; with more, at that many random points of the ball.
-        seed: Seed of what the attack draws. NumPy's global state is put back afterwards.
+        seed: Seed of the attack's random numbers; None draws anew in every call. NumPy's global generator is restored
+            afterwards.
 
     Returns:
         An `Attack`.
@@ -132,7 +134,7 @@ def attack(
     """
     steps, starts = _check_settings(method, steps, starts)
     seed = nm.check_seed("seed", seed, most=2**32 - 1)  # as NumPy's global generator takes
-    _toolbox()  # before anything is computed
+    _toolbox()  # raises ImportError before anything is computed
     network, x = checked(model, x)
     check_varies(model)
     limits = _check_limits(epsilon, len(x), method)
@@ -179,7 +181,7 @@ def _check_limits(epsilon, count, method):
 
 
 def _within(changes, limits):
-    """Changes cut to what is allowed: the float32 of ART may be off in the last digits."""
+    """Changes, shortened where they exceed their limit only by the float32 rounding of ART."""
     norms = np.linalg.norm(changes.reshape(len(changes), -1), axis=1)
     beyond = (norms > limits) & (norms <= limits * (1 + 1e-5))
     factors = np.where(beyond, limits / np.where(norms > 0, norms, 1) * (1 - 1e-12), 1.0)
@@ -187,7 +189,7 @@ def _within(changes, limits):
 
 
 def _cut_back(network, x, changes, right):
-    """Go back from each changed input that is decided wrong to where its decision changes: the changed inputs."""
+    """The changed inputs, each successful change shortened to a point where the decision changes."""
     ends = x + changes
     (wrong,) = np.nonzero(decisions(logits(network, ends)) != right)
     if not wrong.size:
@@ -236,7 +238,7 @@ class _Scores:
         return np.concatenate(parts)
 
     def _padded(self, points, covectors):
-        """Always the same number of rows: one compiled function for all."""
+        """Gradients of a fixed number of rows, so that one compiled function serves all."""
         (points, count), (covectors, _) = padded(points, self.rows), padded(covectors, self.rows)
         with float64_scope():
             if self._pullback is None:
@@ -253,7 +255,7 @@ def _toolbox():
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what else could be installed
+            warnings.simplefilter("ignore")  # of optional packages that are missing
             from art.attacks import evasion
             from art.estimators import BaseEstimator, LossGradientsMixin
             from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
@@ -264,7 +266,7 @@ def _toolbox():
         ) from error
 
     class Classifier(ClassGradientsMixin, LossGradientsMixin, ClassifierMixin, BaseEstimator):
-        """A batch of inputs ``origin + unit · z`` as a function of z: what ART calls an input is z."""
+        """The scores at the inputs ``origin + unit · z`` as a function of z, which ART takes for the input."""
 
         def __init__(self, scores, origin, unit, shape):
             super().__init__(model=None, clip_values=None)
@@ -286,7 +288,7 @@ def _toolbox():
             return self.scores.values(self._points(x))
 
         def loss_gradient(self, x, y, **kwargs):
-            """Gradient of the largest other score minus that of the class of the one-hot rows y."""
+            """Gradient of the largest other score minus the score of the class that y, one-hot, says."""
             points = self._points(x)
             rivals = np.where(np.asarray(y) > 0, -np.inf, self.scores.values(points)).argmax(axis=1)
             covectors = np.eye(self.nb_classes)[rivals] - y
@@ -307,7 +309,7 @@ class _Search:
 
     Args:
         network: Float64 network.
-        count: Number of samples there will be.
+        count: Number of samples.
         steps: Number of steps.
         starts: Number of starts.
         outputs: Number of outputs of the network.
@@ -338,7 +340,7 @@ class _Pgd(_Search):
     most = _ROWS
 
     def changes(self, x, right, limits):
-        # In units of ε around each sample: ART takes no ε of each in l2, and its float32 does not round the samples.
+        # z is the change in units of ε, as ART takes one ε for all samples. Its float32 rounds z, not the samples.
         unit = along(limits, x)
         method = self.evasion.ProjectedGradientDescent(
             self.view(x, unit, x),
@@ -383,7 +385,7 @@ _SEARCHES = {"pgd": _Pgd, "deepfool": _DeepFool, "hopskipjump": _HopSkipJump}
 
 @contextlib.contextmanager
 def _quiet(seed):
-    """Seed NumPy's global generator, which ART draws from, and put it back; keep ART's remarks from the log."""
+    """Seed NumPy's global generator, which ART draws from, and restore it; keep ART's messages out of the log."""
     state, level = np.random.get_state(), logging.getLogger("art").level  # noqa: NPY002
     logging.getLogger("art").setLevel(logging.ERROR)
     np.random.seed(seed)  # noqa: NPY002

@@ -22,19 +22,19 @@ _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
 class Certificate:
     """What is proved about a model's Lipschitz constant: ‖f(x) − f(y)‖ ≤ upper_bound · ‖x − y‖ for all x and y.
 
-    It speaks of the exact function with the weights that inference uses. What a computer rounds on the way is no
-    part of it: see `certified_radius` for certificates that include that.
+    It holds for the exact function with the weights that inference uses. It does not cover the rounding of what is
+    computed with them: see `certified_radius` for certificates that do.
 
     Attributes:
         model: Name of the model.
-        upper_bound: Sound for all inputs; infinite where a layer is not known.
-        lower_bound: Largest ratio ‖f(x) − f(y)‖ / ‖x − y‖ that a search found; 0 where there was none.
+        upper_bound: Upper bound that holds for all inputs; infinite where a layer is not known.
+        lower_bound: Largest ratio ‖f(x) − f(y)‖ / ‖x − y‖ that a search found; 0 without one.
         layers: A `LayerBound` for each step, in the order of computation.
         norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
         input_shape: Shape of the input without the batch, None for unknown sizes; a tuple of shapes for several.
-        notes: What a reader should know, sentences.
+        notes: Remarks for the reader, whole sentences.
         origin: How it was made, with hashes of the model; None where `certify` did not make it.
-        radii: The `CertifiedRadii` that it was saved with; None where there are none.
+        radii: The `CertifiedRadii` that it was saved with, or None.
     """
 
     model: str
@@ -53,7 +53,7 @@ class Certificate:
         return tuple(layer for layer in self.layers if layer.upper == math.inf)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
+        """The certificate as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
         shape = keras.tree.map_structure(lambda size: size, self.input_shape)
         return {
             "model": self.model,
@@ -76,28 +76,29 @@ class Certificate:
         """
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
-    # --- handing it on ---
+    # --- files ---
 
     def save(self, path: str | os.PathLike[str], radii: CertifiedRadii | None = None) -> None:
-        """Write it to a JSON file, with what it takes to tell later whether it speaks of a model.
+        """Write the certificate to a JSON file, with hashes by which `check` can tell later whether it fits a model.
 
         The file holds hashes (SHA-256) of the model's configuration and weights as they were when it was certified, the
-        bounds of all layers, the settings of the search, and the versions of what computed. All numbers read back
-        exactly; the strings "Infinity" and "NaN" stand for numbers that JSON does not have. The file appears at once or
-        not at all, and replaces one of that name. It has a checksum against damage, and no signature.
+        bounds of all layers, the settings of the search, and the versions of the packages that computed it. All numbers
+        read back exactly; the strings "Infinity" and "NaN" stand for numbers that JSON does not have. The file is
+        written as a whole or not at all, and replaces one of the same name. It has a checksum against damage, and no
+        signature.
 
         Args:
             path: Path of the file, as "net.json".
-            radii: What `certified_radius` returned for the same model: radii, predictions, and a hash of the samples go
-                in, too. By default, the `radii` that it was loaded with.
+            radii: Result of `certified_radius` for the same model. The radii, the predictions, and a hash of the
+                samples are saved, too. By default, the `radii` of the certificate.
 
         Raises:
             FileNotFoundError: If the folder is missing.
             IsADirectoryError: If the path is a folder.
             OSError: If the file cannot be written.
-            TypeError: If `radii` is something else.
-            ValueError: If the radii are those of another model, the certificate has no hashes, or the name is one of a
-                saved model.
+            TypeError: If `radii` is not such a result.
+            ValueError: If the radii are those of another model, the certificate has no hashes, or the name ends like
+                that of a saved model, as "net.keras".
         """
         certificate_file.write(path, self, radii)
 
@@ -120,17 +121,17 @@ class Certificate:
         return cls(**certificate_file.read(path))
 
     def check(self, model: keras.layers.Layer, x: ArrayLike | None = None) -> CertificateCheck:
-        """Whether it speaks of a model: whether its hashes are those of the model.
+        """Check whether the certificate fits a model: whether its hashes are those of the model.
 
         Names, `trainable`, compilation, and what only training uses may differ. Another version of Keras or of its
-        backend is a note. The bounds are not computed again: whether they are true is what `certify` says.
+        backend gives a note. The bounds are not computed again; `certify` does that.
 
         Args:
             model: Built Keras model.
-            x: Samples, to compare them with those of its radii; values, shape and dtype count. None compares none.
+            x: Samples to compare with those of its radii, by values, shape and dtype. None compares none.
 
         Returns:
-            A `CertificateCheck`, true where the certificate speaks of the model, with the differences in words.
+            A `CertificateCheck`, which is true if the certificate fits the model, and lists the differences.
 
         Raises:
             TypeError: If `model` is no Keras model or layer.
@@ -199,7 +200,7 @@ def _with_gap(notes):
 
 
 def _up(value):
-    """Six digits that are no less than the value."""
+    """The value in six digits, rounded up."""
     return _rounded(value, 1)
 
 

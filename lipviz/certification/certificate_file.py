@@ -1,7 +1,7 @@
-"""A certificate as a file: JSON that everybody can read, and no code.
+"""Certificates as files: JSON, which everybody can read, and no code.
 
 Numbers are written so that they read back exactly. JSON has no infinity: "Infinity", "-Infinity" and "NaN" stand for
-what is not finite. The checksum finds damage; it is no signature, which would say who wrote the file.
+what is not finite. The checksum finds damage. It is no signature: it does not tell who wrote the file.
 """
 
 import dataclasses
@@ -10,8 +10,9 @@ import json
 import math
 import os
 import secrets
+import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from lipviz.certification.fingerprint import Fingerprint
 from lipviz.certification.provenance import Data, Origin, RadiiOrigin, why_unhashed
 from lipviz.certification.results import CertifiedRadii, LayerBound
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from lipviz.certification.certificate import Certificate
 
 FORMAT = "lipviz certificate"
@@ -42,7 +43,7 @@ def write(path: str | os.PathLike[str], certificate: "Certificate", radii: Certi
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """The path of a certificate that is to be written, or an error where that cannot be; see `Certificate.save`."""
+    """The path of a new certificate; raises an error if it cannot be written, see `Certificate.save`."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder. Expected the name of a file, such as 'net.json'.")
@@ -121,7 +122,7 @@ def _norm_name(norm):
 
 
 def _encoded(value):
-    """A value as what JSON knows."""
+    """A value in the types of JSON."""
     if isinstance(value, dict):
         return {key: _encoded(part) for key, part in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -150,8 +151,8 @@ def _checksum(content):
 
 
 def _write_at_once(path, content):
-    """Write a file beside its place, and move it there: nobody finds half of it."""
-    place = Path(os.path.realpath(path))  # of what a link points to
+    """Write a file under another name, and rename it then: there is never half of it."""
+    place = Path(os.path.realpath(path))  # if it is a link, the file that it points to
     beside = place.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
@@ -190,7 +191,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _parsed(path):
-    """What the JSON of a file holds, a dict; ValueError where it is none."""
+    """Content of a JSON file, a dict; raises ValueError if it is something else."""
     if not path.exists():
         raise FileNotFoundError(
             f"There is no file {str(path)!r}. Expected a certificate that `Certificate.save` wrote."
@@ -219,7 +220,7 @@ def _refused(name):
 
 
 def _arguments(content):
-    """Those of a `Certificate`."""
+    """The arguments of a `Certificate`, from the content of a file."""
     model = content["model"]
     origin = Origin(
         model_class=model["class"],

@@ -1,4 +1,4 @@
-"""Differences of a classifier's outputs: constants of pairs of logits, and what is looked through at its end."""
+"""Lipschitz constants of the differences of a classifier's logits, and the model that ends with its logits."""
 
 import dataclasses
 import math
@@ -19,19 +19,21 @@ LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
 def pairwise_bounds(model: keras.Model, input_shape: Shape | None = None) -> Array:
     """Lipschitz constants in l2 of the differences f_i − f_j of a classifier's logits.
 
-    Where the last layer is dense, with columns w_i, that is ‖w_i − w_j‖ times the constant of all that lies before: for
-    orthonormal columns √2·L, for columns of opposite directions 2·L, for `disjoint_neurons` whatever its columns
-    are. Elsewhere √2·L, with L that of all outputs together. Softmaxes and sigmoids at the end are looked through: they
-    do not change which output is the largest. Of one output, one sigmoid is: it lies above ½ where the logit is
-    positive; a softmax is not, which is 1 whatever the logit.
+    If the last layer is dense, with columns w_i, the constant is ‖w_i − w_j‖ times that of all layers before it: √2·L
+    for orthonormal columns, 2·L for columns of opposite directions, and what its columns give for `disjoint_neurons`.
+    Otherwise it is √2·L, with the constant L of all outputs together.
+
+    Softmaxes and sigmoids at the end are skipped, since they do not change which output is the largest. With one
+    output, one sigmoid is skipped: it is above ½ where the logit is positive. A softmax of one output is not skipped:
+    it is 1 for every logit.
 
     Args:
         model: Built Keras model with one input and outputs of shape (batch, C).
         input_shape: See `certify`.
 
     Returns:
-        A float64 array of shape (C, C), symmetric with zeros on its diagonal, of which entry (i, j) is the constant of
-        f_i − f_j; for C = 1 of shape (1, 1), the constant of f.
+        A float64 array of shape (C, C), symmetric with zeros on its diagonal, with the constant of f_i − f_j in entry
+        (i, j). For C = 1, an array of shape (1, 1) with the constant of f.
 
     Raises:
         TypeError: If `model` is no Keras model.
@@ -43,15 +45,15 @@ def pairwise_bounds(model: keras.Model, input_shape: Shape | None = None) -> Arr
 
 
 def pairwise_bounds_and_errors(network: keras.Model, input_shape: Shape) -> tuple[Array, float, float]:
-    """The `pairwise_bounds` of a `logits_model`, and what its logits in float64 are off by.
+    """The `pairwise_bounds` of a `logits_model`, and a bound of the rounding errors of its logits in float64.
 
     Args:
         network: What `logits_model` returned.
         input_shape: Shape of an input without the batch, all sizes known.
 
     Returns:
-        The tuple (bounds, a, b): the logits of x, as one vector, are off by at most a + b‖x‖ in l2, see `rounding`.
-        Both are infinite where a layer is not known.
+        The tuple (bounds, a, b): the logits of x, as one vector, have an error of at most a + b‖x‖ in l2, see
+        `rounding`. Both a and b are infinite where a layer is not known.
 
     Raises:
         ValueError: See `pairwise_bounds`.
@@ -70,7 +72,7 @@ def _pairwise(head, inputs):
         differences = np.full((count, count), 1.0 if count == 1 else math.sqrt(2))
     else:
         kernel = used_kernel(head.layer)
-        # Of a single output with 0, where there is no other.
+        # A single output is compared with 0.
         other = kernel[:, None, :] if count > 1 else 0.0
         differences = np.linalg.norm(kernel[:, :, None] - other, axis=0) * (1 + 1e-12)
     if count > 1:
@@ -86,7 +88,7 @@ def logits_model(model: keras.Model) -> keras.Model:
         model: Built Keras model with outputs of shape (batch, C).
 
     Returns:
-        A Keras model, whose outputs are what `pairwise_bounds` speaks of. Call it inside `float64_scope()`.
+        A Keras model, whose outputs are the logits that `pairwise_bounds` bounds. Call it inside `float64_scope()`.
 
     Raises:
         TypeError: If `model` is no Keras model.
@@ -111,7 +113,7 @@ class _Head:
         ended: The layers whose softmax or sigmoid ends it.
         before: The flow before its last dense layer; where the last layer is not dense, the logits.
         layer: That dense layer, or None.
-        logits: The flow that is looked at in the place of the outputs.
+        logits: The flow of the logits, before a softmax or sigmoid that ends the model.
     """
 
     ended: list[keras.layers.Layer]
@@ -121,7 +123,7 @@ class _Head:
 
 
 def _head(trace, outputs):
-    """How a model ends. Of a `logits_model` nothing more is looked through."""
+    """How a model ends. In a `logits_model` no further softmax or sigmoid is skipped."""
     flows = keras.tree.flatten(outputs)
     if len(flows) != 1 or flows[0].tensor is None or len(flows[0].shape) != 2 or flows[0].shape[1] is None:
         shapes = [getattr(flow.tensor, "shape", None) for flow in flows]
@@ -141,7 +143,7 @@ def _head(trace, outputs):
                 return _Head([layer], before, layer, flow)
             is_linear = layer.activation is keras.activations.linear
             return _Head(ended, before if is_linear else flow, layer if is_linear else None, flow)
-        # Of one output a second sigmoid is not looked through: the first is above ½ everywhere.
+        # With one output, a sigmoid before the last one is not skipped: the last is then above ½ everywhere.
         if not passed and (not _is_monotone(layer, count) or (stripped and count == 1)):
             break
         ended += [] if passed else [layer]
@@ -153,7 +155,7 @@ _PLAIN_DENSE = keras.layers.Dense(1)
 
 
 def _keeps_decisions(activation, count):
-    """Whether the largest output, or the side of ½ that the one output lies on, tells those of the logits."""
+    """Whether the largest output, or a single output above or below ½, still tells the decision of the logits."""
     return activation is keras.activations.sigmoid or (activation is keras.activations.softmax and count > 1)
 
 

@@ -1,4 +1,4 @@
-"""Hashes that tell whether two models are one function at inference: what a certificate names its model by.
+"""Hashes that tell whether two models are the same function at inference. A certificate names its model by them.
 
 A model has three hashes. The configuration is its graph, and the class and settings of each step. Names of layers, what
 only training sees (initializers, regularizers, `trainable`, seeds, compilation) and the size of the batch are left out.
@@ -6,7 +6,7 @@ The weights are the variables, and what layers save beside them, such as a vocab
 that inference uses. They are derived from raw kernels and settings, but not bit by bit: a training step and `refresh`
 round in different ways.
 
-Equal hashes mean the same function; different ones mean only that nobody has shown the functions to be the same.
+Equal hashes mean the same function. Different hashes need not mean different functions: nothing is known then.
 """
 
 import dataclasses
@@ -46,9 +46,9 @@ class Fingerprint:
     """Hashes of a model, SHA-256 in hexadecimal digits.
 
     Attributes:
-        configuration: Of the graph, and of the class and settings of each step.
-        weights: Of the variables, and of what layers save beside them; of constrained layers the raw ones.
-        constrained: Of the constrained kernels that inference uses.
+        configuration: Hash of the graph, and of the class and settings of each step.
+        weights: Hash of the variables, and of what layers save beside them; of constrained layers, of the raw kernels.
+        constrained: Hash of the constrained kernels that inference uses.
     """
 
     configuration: str
@@ -59,8 +59,8 @@ class Fingerprint:
 def fingerprint(model: keras.layers.Layer) -> Fingerprint:
     """The hashes of a model.
 
-    What a layer of your own keeps elsewhere than in `get_config`, variables, `save_own_variables`, `save_assets`, and
-    attributes that are numbers, strings or arrays, is not seen. Nor is the code of its methods.
+    Of a layer of your own, the hashes cover `get_config`, variables, `save_own_variables`, `save_assets`, and
+    attributes that are numbers, strings or arrays. They do not cover other attributes, nor the code of its methods.
 
     Args:
         model: Built Keras model or layer.
@@ -69,7 +69,7 @@ def fingerprint(model: keras.layers.Layer) -> Fingerprint:
         A `Fingerprint`.
 
     Raises:
-        Exception: Whatever a `get_config` of the model raises; TypeError where it returns what cannot be written down.
+        Exception: Whatever a `get_config` of the model raises; TypeError where its result cannot be serialized.
     """
     return _Walk().of(model)
 
@@ -106,7 +106,7 @@ class _Walk:
         return self._single(layer)
 
     def _joined(self, described, arrays, parts):
-        """The fingerprint of what is made of parts."""
+        """The fingerprint of a description, arrays and parts together."""
         inside = [self.of(part) for part in parts]
         configuration = hashlib.sha256(_as_json([described, [part.configuration for part in inside]]))
         weights = hashlib.sha256()
@@ -119,7 +119,7 @@ class _Walk:
         return Fingerprint(configuration.hexdigest(), weights.hexdigest(), constrained.hexdigest())
 
     def _single(self, layer):
-        """Of a layer with a `call` of its own, or of an operation, which has no weights."""
+        """The fingerprint of a layer with a `call` of its own, or of an operation, which has no weights."""
         described = {"class": _class_name(type(layer)), "config": _settings(type(layer), layer.get_config())}
         if not isinstance(layer, keras.layers.Layer):
             return self._joined(described, [], [])
@@ -135,10 +135,12 @@ class _Walk:
 
 
 class _Graph:
-    """A functional model as a list of calls, each after those that it needs; no name and no order of creation counts.
+    """A functional model as a list of calls, each after the calls that it needs.
+
+    Names, and the order in which layers were created, make no difference.
 
     Attributes:
-        operations: What is called, in that order.
+        operations: The layers and operations that are called, in that order.
     """
 
     def __init__(self, model):
@@ -169,10 +171,10 @@ class _Graph:
                 self._calls.append(call)
 
     def described(self):
-        """All but the operations, as what JSON knows."""
+        """Everything but the operations, in the types of JSON."""
         return {
             "inputs": [_input(tensor) for tensor in self._inputs],
-            # What is called with a dict finds its inputs by their names.
+            # A model that is called with a dict finds its inputs by their names.
             "names": [self._call(x).operation.name for x in self._inputs] if len(self._inputs) > 1 else [],
             "taken": _plain(self._model.input, self._reference),
             "calls": [_plain([call.args, call.kwargs], self._reference) for call in self._calls],
@@ -201,7 +203,7 @@ def _package(kind):
 
 
 def _settings(kind, config):
-    """What of a configuration can change the function at inference."""
+    """The parts of a configuration that can change the function at inference."""
     config = {key: value for key, value in config.items() if key not in ("name", "trainable") and value is not None}
     if _package(kind) in ("keras", "lipviz"):
         config = {key: value for key, value in config.items() if not key.endswith(_OF_TRAINING)}
@@ -209,9 +211,9 @@ def _settings(kind, config):
 
 
 def _attributes(layer):
-    """Arrays that a layer keeps beside its variables; of a class of your own, what is said in numbers and words, too.
+    """Attributes of a layer that are arrays; of a class of your own, those that are numbers or strings, too.
 
-    Keras says a class without a `get_config` as it was constructed, whatever became of its attributes.
+    For a class without a `get_config`, Keras returns the arguments of the constructor, even if attributes have changed.
     """
     kinds = (np.ndarray,) if _package(type(layer)) in ("keras", "lipviz") else _PLAIN
     names = [name for name in vars(layer) if not (is_bookkeeping(name) or _is_of_base(layer, name))]
@@ -219,7 +221,7 @@ def _attributes(layer):
 
 
 def _is_of_base(layer, name):
-    """Whether Keras or lipviz keeps an attribute of that name in layers or models, and no run of this one reads it."""
+    """Whether Keras or lipviz sets an attribute of that name in layers or models, and this layer does not read it."""
     if name in _OF_EVERY_LAYER:
         return True
     kept = {*attributes_of_models(), *STEP_NOTES} if isinstance(layer, keras.Model) else STEP_FUNCTIONS
@@ -238,12 +240,12 @@ def _consists_of(value, kinds):
 
 
 def _is_array(value):
-    """Whether a value is an array or a tensor of any backend; Keras's own question takes thirty times as long."""
+    """Whether a value is an array or a tensor of any backend; Keras's own test takes thirty times as long."""
     return hasattr(type(value), "__array__") and not isinstance(value, keras.KerasTensor)
 
 
 def _own_arrays(layer):
-    """Values of a layer's own weights, random seeds left out, and of what it saves in their place."""
+    """Values of a layer's own weights, random seeds left out, and of other arrays that it saves."""
     inside = {id(weight) for part in inner_layers(layer) for weight in part.weights}
     own = [weight for weight in layer.weights if id(weight) not in inside]
     if type(layer).save_own_variables is not keras.layers.Layer.save_own_variables:
@@ -265,7 +267,7 @@ def _assets(layer):
 
 
 def _without_batch(config):
-    """What a layer was built for, the size of the batch left out."""
+    """The build configuration of a layer, without the size of the batch."""
     if isinstance(config, dict):
         return {key: _without_batch(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
@@ -279,7 +281,7 @@ def _without_batch(config):
 
 
 def _add_array(digest, array):
-    if array.dtype.kind in "OUS":  # words, whose memory does not hold them
+    if array.dtype.kind in "OUS":  # words: the memory of an object array holds addresses only
         digest.update(_as_json(["words", list(array.shape), [str(word) for word in array.reshape(-1)]]))
         return
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
@@ -292,11 +294,11 @@ def _as_json(value):
 
 
 def _plain(value, reference=None):
-    """A value of a configuration as what JSON knows: 1 and 1.0 are one, tuples are lists.
+    """A value of a configuration in the types of JSON: 1.0 becomes 1, and tuples become lists.
 
     Args:
         value: The value.
-        reference: Function that stands for a symbolic tensor.
+        reference: Function that describes a symbolic tensor; None where there are none.
     """
     if value is None or isinstance(value, bool | str):
         return value

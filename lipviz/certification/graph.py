@@ -1,4 +1,4 @@
-"""Follows a model's graph: what each step can stretch, what it rounds, and which sizes and masks are behind it."""
+"""Follows a model's graph: the bound of each step, its rounding errors, and the sizes and masks that it returns."""
 
 import dataclasses
 import functools
@@ -29,13 +29,13 @@ _NOT_ASKED = (("", unknown("not asked for")),)
 
 
 class Trace:
-    """Follows a model's graph with a `Flow` for each value, and writes down what each step can stretch.
+    """Follows a model's graph with a `Flow` for each value, and records the bound of each step.
 
     Args:
         norm: 1, 2 or `math.inf`.
         exact: See `certify`.
         only_graph: Whether to leave out the bounds of layers of one input.
-        rounds: Whether to follow what float64 rounds as well, see `rounding`; the model must be in float64.
+        rounds: Whether to follow the rounding errors of float64 as well, see `rounding`; the model must be in float64.
 
     Attributes:
         rows: A `LayerBound` for each step.
@@ -49,8 +49,8 @@ class Trace:
         self.rows: list[LayerBound] = []
         self.makers: dict[int, tuple[keras.Operation, Flow]] = {}
         self.taken: dict[int, list[list[Shape]]] = {}
-        self._alive: list[Flow] = []  # all flows, so that their ids stay theirs
-        self._since = 0.0  # when the step began that the next row is of
+        self._alive: list[Flow] = []  # all flows, so that no id is used again
+        self._since = 0.0  # when the step of the next row began
 
     def follow(
         self, model: keras.layers.Layer, inputs: Any, prefix: str = "", others: dict[str, Any] | None = None
@@ -60,7 +60,7 @@ class Trace:
         Args:
             model: Keras model or layer.
             inputs: Flows in the structure of its inputs, see `input_flows`.
-            prefix: Of the names of its layers.
+            prefix: What the names of its layers begin with.
             others: The other arguments that it is called with, a dict; optional.
         """
         if not isinstance(model, keras.Model):
@@ -78,7 +78,7 @@ class Trace:
         return flow
 
     def visit(self, prefix: str, op: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        """What `op` makes of its arguments, flows in the structure of its outputs."""
+        """The flows that `op` returns for its arguments, in the structure of its outputs."""
         if not isinstance(op, keras.layers.Layer):
             return self._operation(prefix, Step(op, args, kwargs))
         step = Step(op, args, kwargs, *_arguments(op, args, kwargs))
@@ -97,21 +97,21 @@ class Trace:
         return self._leaving(step, gains, flows, rounding.of_layer, uppers, flow)
 
     def _operation(self, prefix, step):
-        """The flows behind an operation of `keras.ops`."""
+        """The flows that an operation of `keras.ops` returns."""
         self._begin(step, step.flows)
         merged = merging.operate(step.op, step.args, step.kwargs, step.spec, self.norm)
         self._row(prefix + step.op.name, step.op, merged.bound)
         return self._leaving(step, merged.gains, step.flows, rounding.of_operation, merged.bound.upper)
 
     def _merge(self, prefix, step, reason, flows):
-        """The flows behind a layer of several inputs, or one that has no bound: `reason`, an infinite one, or None."""
+        """The flows that a layer of several inputs returns, or one without a bound, for which `reason` is a `Bound`."""
         merged = _of_reason(reason, flows) if reason is not None else merging.merge(step.op, flows, self.norm)
         self._row(prefix + step.op.name, step.op, merged.bound)
         maker = None if reason is not None else flows[0]
         return self._leaving(step, merged.gains, flows, rounding.of_operation, merged.bound.upper, maker)
 
     def _opaque(self, prefix, step):
-        """The flows behind a model whose own `call` computes: only a registered bound can speak of it."""
+        """The flows that a model with a `call` of its own returns; only a registered rule can bound it."""
         self._since = time.perf_counter()
         bound = _of_opaque(step, self.norm, self.exact)
         self._row(prefix + step.op.name, step.op, bound)
@@ -119,7 +119,7 @@ class Trace:
         return self._leaving(step, gains, step.flows, rounding.of_layer, [bound.upper]) if prefix else Flow(None, gains)
 
     def _entered(self, prefix, model, flows):
-        """What the layers of a model are given, and a row where Keras converts it in a way that has no bound."""
+        """The flows that the layers of a model get; adds a row where Keras converts one in a way that has no bound."""
         self._since = time.perf_counter()
         taken = input_conversion.converted(model, flows)
         for _, bound in taken:
@@ -129,7 +129,7 @@ class Trace:
 
     def _begin(self, step, flows):
         self.taken.setdefault(id(step.op), []).append([flow.shape for flow in flows])
-        step.spec  # noqa: B018 - which refuses shapes that do not fit
+        step.spec  # noqa: B018 - raises an error if shapes do not fit
         self._since = time.perf_counter()
 
     def _row(self, name, op, bound):
@@ -138,15 +138,15 @@ class Trace:
         self.rows.append(LayerBound(name, type(op).__name__, bound.lower, bound.upper, method, milliseconds))
 
     def _leaving(self, step, gains, flows, errors_of, uppers, maker=None):
-        """The flows behind a step, in the structure of what it returns.
+        """The flows that a step returns, in the structure of its outputs.
 
         Args:
             step: The `Step`.
-            gains: Gains behind it.
-            flows: What these came from.
+            gains: Gains of its outputs.
+            flows: The flows that it takes.
             errors_of: `rounding.of_layer` or `rounding.of_operation`.
-            uppers: Its bounds from above, as that takes them.
-            maker: The flow that it is a function of alone, or None.
+            uppers: Its upper bounds, as `errors_of` takes them.
+            maker: The only flow that it depends on, or None.
         """
         at_zero = [None] * len(keras.tree.flatten(step.spec))
         if self.rounds:
@@ -167,9 +167,9 @@ class Step:
     Attributes:
         op: Keras layer or operation.
         args: Its arguments, with a `Flow` for each value of the graph.
-        kwargs: Its named ones.
+        kwargs: Its keyword arguments.
         inputs: Of a layer, the first argument.
-        others: Of a layer, the other arguments that are not None, but for `training`: a dict.
+        others: Of a layer, the other arguments that are not None, without `training`: a dict.
     """
 
     op: keras.Operation
@@ -185,15 +185,15 @@ class Step:
 
     @functools.cached_property
     def spec(self) -> Any:
-        """What Keras says that it returns, symbolic tensors."""
+        """The symbolic tensors that it returns, according to Keras."""
         return _output_spec(self.op, *_part("tensor", (self.args, self.kwargs)))
 
     def at_zero(self) -> Any:
-        """What it returns where all inputs of the model are 0."""
+        """The tensors that it returns where all inputs of the model are 0."""
         return rounding.at_zero(self.op, *_part("at_zero", (self.args, self.kwargs)))
 
     def masks(self) -> list[Any]:
-        """The masks that Keras hands on beside what it returns, a list."""
+        """The masks that Keras attaches to its outputs, a list."""
         spec = keras.tree.flatten(self.spec)
         if not isinstance(self.op, keras.layers.Layer):
             return masking.behind_operation(self.op, self.flows, spec)
@@ -208,11 +208,11 @@ class Step:
 
 
 def _reason_and_flows(step):
-    """An infinite bound of a layer that is no function of its inputs alone, saying why, or None; and its inputs."""
+    """An infinite bound with the reason, if a layer depends on more than its inputs, else None; and its inputs."""
     masked = "mask" in step.others or any(flow.mask is not None for flow in _flows(step.inputs))
     if masked and masking.uses(step.op):
-        return unknown("it uses a mask, which jumps where that is computed from data"), step.flows
-    others = {name: value for name, value in step.others.items() if name != "mask"}  # one that is not used is nothing
+        return unknown("it uses a mask, which is not continuous where it is computed from data"), step.flows
+    others = {name: value for name, value in step.others.items() if name != "mask"}  # an unused mask has no effect
     if others and find_rule(step.op):
         return unknown(f"it is called with more than its rule knows of: {', '.join(sorted(others))}"), step.flows
     return None, _flows((step.inputs, others))
@@ -247,12 +247,12 @@ def _flows(structure):
 
 
 def _part(name, structure):
-    """A structure with an attribute of each `Flow` in its place."""
+    """A structure in which each `Flow` is replaced by one of its attributes."""
     return keras.tree.map_structure(lambda leaf: getattr(leaf, name) if isinstance(leaf, Flow) else leaf, structure)
 
 
 def _arguments(layer, args, kwargs):
-    """What a layer is called with: its first argument, and a dict of the others but for None and `training`."""
+    """What a layer is called with: its first argument, and a dict of the others, without None and `training`."""
     given = inspect.signature(layer.call).bind(*args, **kwargs)
     first, *names = given.arguments
     others = {name: given.arguments[name] for name in names}
@@ -264,7 +264,7 @@ def _arguments(layer, args, kwargs):
 
 
 def _masked(inputs, masks):
-    """Flows that a model is called with, with the masks that it is called with."""
+    """The input flows of a model, with the masks that are passed to it."""
     if masks is None:
         return inputs
     flat = keras.tree.flatten(inputs)
@@ -313,7 +313,7 @@ def check_certifiable(model: keras.layers.Layer) -> None:
 def input_flows(
     model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] | None = None, rounds: bool = False
 ) -> Flow | list[Flow]:
-    """What enters a model or layer, for `Trace.follow`.
+    """The flows that enter a model or layer, for `Trace.follow`.
 
     Args:
         model: Built Keras model or layer.
@@ -336,7 +336,7 @@ def input_flows(
 
 
 def input_dtypes(model: keras.layers.Layer, count: int = 1) -> list[DType]:
-    """Dtypes of the inputs of a model, a list; a layer that states none takes `count` of what it computes in."""
+    """Dtypes of the inputs of a model, a list; for a layer that states none, its compute dtype, `count` times."""
     inputs = getattr(model, "inputs", None)
     if inputs:
         return [tensor.dtype for tensor in keras.tree.flatten(inputs)]
@@ -370,7 +370,7 @@ def _shape_error(received):
 
 
 def fits(shapes: Sequence[Shape], known: Sequence[Shape]) -> bool:
-    """Whether shapes are some known ones, where both state a size. All are lists of tuples, without the batch."""
+    """Whether shapes equal known ones wherever both have a size. Both are lists of tuples, without the batch."""
     return len(shapes) == len(known) and all(
         len(shape) == len(other) and all(None in (a, b) or a == b for a, b in zip(shape, other, strict=True))
         for shape, other in zip(shapes, known, strict=True)

@@ -1,4 +1,4 @@
-"""What a model that is a part of another one makes of its inputs: Keras converts them to what its `Input`s state."""
+"""Conversion of the inputs of a nested model: Keras converts them to the shapes and dtypes of its `Input`s."""
 
 import dataclasses
 
@@ -11,15 +11,15 @@ from lipviz.rules.bound import Bound, unknown
 
 
 def converted(model: keras.Model, flows: list[Flow]) -> list[tuple[Flow, Bound | None]]:
-    """What the layers of a functional or Sequential model are given.
+    """The flows that the layers of a functional or Sequential model get.
 
     Args:
         model: Keras model.
         flows: List of a `Flow` for each of its inputs, in its own order.
 
     Returns:
-        A list of tuples (flow, bound): what the layers get of each, and the `Bound` of the conversion where that may
-        stretch, else None.
+        A list of tuples (flow, bound), one for each input: the flow that the layers get, and an infinite `Bound` where
+        the conversion has no Lipschitz constant, else None.
     """
     own = keras.tree.flatten(getattr(model, "inputs", None) or ())
     if len(own) != len(flows):  # a model that states no inputs
@@ -33,7 +33,9 @@ def _converted(flow, own):
         return dataclasses.replace(flow, gains=times(flow.gains, reshaped.upper)), reshaped
     if flow.tensor.dtype == own.dtype:
         return flow, None
-    bound = None if keras.backend.is_float_dtype(own.dtype) else unknown(f"a conversion to {own.dtype} jumps")
+    bound = (
+        None if keras.backend.is_float_dtype(own.dtype) else unknown(f"a conversion to {own.dtype} is not continuous")
+    )
     with float64_scope():
         at_zero = None if flow.at_zero is None else ops.cast(flow.at_zero, own.dtype)
     gains = flow.gains if bound is None else times(flow.gains, bound.upper)

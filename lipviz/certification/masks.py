@@ -1,8 +1,8 @@
-"""Masks: which steps of a series count. Keras computes them from values, and hands them on beside these.
+"""Masks: which steps of a series count. Keras computes them from values, and passes them on with these.
 
-A mask jumps where a value reaches the number that marks a step as masked, and so does whatever computes with it. A mask
-that no layer uses changes nothing. Which layers make, hand on, drop and use masks is read from the layers themselves,
-as `keras.layers.Layer.__call__` does.
+A mask is not continuous where a value reaches the number that marks a step as masked. Nor is a layer that computes with
+it. A mask that no layer uses has no effect. The layers themselves tell which of them make, pass on, drop and use masks;
+they are read here as `keras.layers.Layer.__call__` does.
 """
 
 import inspect
@@ -17,8 +17,8 @@ from lipviz.keras_internals import inner_layers
 UNKNOWN = "a mask"
 
 _BATCH_NORMALIZATION = keras.layers.BatchNormalization.call  # it uses a mask in training only
-_TIME_DISTRIBUTED = keras.layers.TimeDistributed.call  # it hands a mask to the layer that it holds
-# Operations that may return the very tensor that they got, with its mask.
+_TIME_DISTRIBUTED = keras.layers.TimeDistributed.call  # it passes a mask to the layer that it wraps
+# Operations that may return their input itself, with its mask.
 _MAY_RETURN_THEIR_INPUT = ("Cast", "Copy", "GetItem", "Pad", "Reshape", "Roll", "Squeeze", "StopGradient", "Transpose")
 
 
@@ -75,17 +75,17 @@ def _makes_masks(layer):
 
 
 def _may_return(layer, tensors, output):
-    """Whether what a layer returns may be what it got: not from a layer of Keras or lipviz that has weights."""
+    """Whether a layer may return its input itself. A layer of Keras or lipviz that has weights does not."""
     is_known = type(layer).__module__.startswith(("keras.", "lipviz."))
     return not (is_known and layer.weights) and any(tuple(x.shape) == tuple(output.shape) for x in tensors)
 
 
 def behind_operation(operation: keras.Operation, flows: list[Flow], outputs: list[keras.KerasTensor]) -> list[Any]:
-    """The same for an operation of `keras.ops`, which knows of no mask, but may return what it got.
+    """The masks of what an operation of `keras.ops` returns. It ignores masks, but may return its input itself.
 
     Args:
         operation: `keras.Operation`.
-        flows: What it takes, with a `mask` and a `shape` each.
+        flows: The flows that it takes.
         outputs: List of the symbolic tensors that it returns.
     """
     if type(operation).__name__ not in _MAY_RETURN_THEIR_INPUT:

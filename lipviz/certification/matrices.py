@@ -1,4 +1,4 @@
-"""Dense layers, convolutions, average poolings and interpolations: rules that need a matrix."""
+"""Rules that need a matrix: of dense layers, convolutions, average poolings and interpolations."""
 
 import collections
 import hashlib
@@ -44,9 +44,9 @@ _MOST_PIXELS = 1024  # of an image that is interpolated
 def matrix_bound(matrix: Array, norm: float) -> Bound:
     """Norm of a matrix A of shape (out, in) as a map x → A x.
 
-    l2: largest singular value, by SVD where the smaller side is at most 2048; beyond, from above by repeated squaring
-    of the Gram matrix, which loses 2 % at most, and from below by power iteration. l∞: largest row sum of magnitudes.
-    l1: largest column sum.
+    l2: largest singular value, by SVD where the smaller side is at most 2048. Larger matrices are bounded from above by
+    repeated squaring of the Gram matrix, which loses 2 % at most, and from below by power iteration. l∞: largest row
+    sum of magnitudes. l1: largest column sum of magnitudes.
 
     Args:
         matrix: float64 array.
@@ -89,7 +89,7 @@ def _rayleigh(gram, steps=50):
 
 
 class Memory:
-    """Bounds of the last arrays, with what else they are functions of: layers ask again while weights stay.
+    """The last bounds, by array and settings: the same ones are asked for again while weights do not change.
 
     Args:
         most: Number of bounds that are kept.
@@ -100,7 +100,7 @@ class Memory:
         self._found: collections.OrderedDict[Hashable, Bound] = collections.OrderedDict()  # the oldest first
 
     def recall(self, array: Array, *settings: Hashable) -> tuple[Bound | None, Hashable]:
-        """The bound that was kept for an array and these settings, or None; and the key to keep one under."""
+        """The bound that was kept for an array and these settings, or None; and the key for `keep`."""
         key = (hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest(), array.shape, *settings)
         if key in self._found:
             self._found.move_to_end(key)
@@ -145,7 +145,7 @@ def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = Fals
         exact: Whether minutes may be spent on a convolution for a gap below 0.1 %.
 
     Returns:
-        A `Bound`, infinite where the operator is too large and has no structure that is known.
+        A `Bound`, infinite where the operator is too large and has no known structure.
     """
     for candidate, is_adjoint in ((operator, False), (operator.T, True)):
         if isinstance(candidate, Convolution) and norm != 2:
@@ -160,7 +160,7 @@ def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = Fals
 
 
 def _settings(operator):
-    """What the norm of a convolution is a function of, beside its kernel."""
+    """What the norm of a convolution depends on, besides its kernel."""
     return operator.sizes, operator.strides, operator.padding, operator.dilations, operator.groups
 
 
@@ -219,7 +219,7 @@ def _kernel_of_any_size(kernel, layer, norm, groups=1):
 
 @rule(*SEPARABLE, linear=True, whole=True)
 def _separable(layer, shape, norm, exact):
-    """One convolution, whose kernel is the product of the two: looser are bounds of each of them, multiplied."""
+    """Bound of one convolution, whose kernel is the product of both. The product of two bounds would be looser."""
     depthwise = used_kernel(layer, "depthwise_kernel")
     pointwise = used_kernel(layer, "pointwise_kernel")
     kernel = np.einsum("...im,imo->...io", depthwise, pointwise.reshape(*depthwise.shape[-2:], -1))
@@ -246,14 +246,14 @@ def _up_sampling(layer, shape, norm, exact):
     bound = matrix_bound(matrix, norm)
     if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
         return bound
-    # TensorFlow computes weights in float32: where that does not hold them, each is off by a few of its roundings.
+    # TensorFlow computes the weights in float32. Where they are not exact there, each is off by a few roundings.
     magnitudes = np.abs(matrix)
     off = 1e-6 * math.sqrt(magnitudes.sum(axis=0).max() * magnitudes.sum(axis=1).max())
     return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
 
 
 def _channel_matrix(layer, sizes):
-    """Matrix of what a layer does to one channel, in float64."""
+    """Matrix of a layer that acts on one channel, in float64."""
     count = math.prod(sizes)
     units = np.eye(count).reshape(count, *sizes, 1)
     config = layer.get_config() | {"dtype": "float64", "data_format": "channels_last"}
@@ -311,7 +311,7 @@ def _global_average(layer, shape, norm, exact):
 
 @rule(ConstrainedKernel, linear=True)
 def _constrained(layer, shape, norm, exact):
-    """A constrained layer of someone else's, probed with every unit vector."""
+    """A constrained layer that lipviz does not know, probed with every unit vector."""
     if None in shape:
         return unknown("its matrix is found by probing, which needs the size of the input")
     try:

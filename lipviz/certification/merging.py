@@ -1,8 +1,8 @@
-"""Nodes of a graph that are no layer of one input: sums, concatenations, and operators written as `x + y`.
+"""Rules of layers with several inputs, such as sums and concatenations, and of operations, such as `x + y`.
 
-A value of the graph carries a vector v with an entry for each input of the model: a change δ_i of the inputs changes
-the value by at most Σ v_i δ_i in norm. A sum of values adds their vectors; a concatenation takes the root of the sum of
-their squares (Minkowski), in l∞ the largest, in l1 the sum.
+Each value of the graph has a vector v of gains, with an entry for each input of the model: if the inputs change by δ_i
+in norm, the value changes by at most Σ v_i δ_i. The gains of a sum are the sum of the gains of its terms. The gains of
+a concatenation are the root of the sum of their squares (Minkowski), in l∞ the largest, and in l1 the sum.
 """
 
 import dataclasses
@@ -29,11 +29,11 @@ class Flow:
 
     Attributes:
         tensor: Symbolic tensor: its shape, with the batch, and its dtype.
-        gains: How much a change of each of the model's inputs changes it, of shape (inputs,). With a `Rounding`, two
-            more entries a and b: what float64 computes is off by at most a + b‖x‖.
-        at_zero: With a `Rounding`, the value itself where all inputs are 0, a tensor.
-        mask: The mask that Keras hands on beside the value, a symbolic tensor; None where there is none.
-        shapes: Its `lipviz.certification.sizes.Shapes`; None where nobody asks for them.
+        gains: How much a change of each of the model's inputs changes it, of shape (inputs,). Where rounding is
+            followed, two more entries a and b: in float64, the value has an error of at most a + b‖x‖.
+        at_zero: Where rounding is followed, the value itself where all inputs are 0, a tensor.
+        mask: The mask that Keras passes on with the value, a symbolic tensor; None where there is none.
+        shapes: Its `lipviz.certification.sizes.Shapes`; None where they are not needed.
     """
 
     tensor: keras.KerasTensor
@@ -56,23 +56,23 @@ class Flow:
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-    """What a node makes of its inputs.
+    """The result of the rule of a node.
 
     Attributes:
-        gains: Vector of the result.
-        bound: Its own constant with respect to its inputs taken together, for the table.
+        gains: Gains of the node's output.
+        bound: Constant of the node with respect to all its inputs together, for the table.
     """
 
     gains: Array
     bound: Bound
 
     def without_singular_values(self) -> "Merged":
-        """The same, of a map whose singular values are not known."""
+        """A copy whose singular values are not known."""
         return Merged(self.gains, dataclasses.replace(self.bound, singular_values=None))
 
 
 def _combined(flows, factors, norm):
-    """Gains of several values side by side, each times a factor."""
+    """Gains of a concatenation of several values, each times a factor."""
     together = np.stack([times(flow.gains, factor) for flow, factor in zip(flows, factors, strict=True)])
     if norm == 2:
         return np.sqrt(np.sum(np.square(together), axis=0))
@@ -80,7 +80,7 @@ def _combined(flows, factors, norm):
 
 
 def _weighted(flows, factors, norm, method):
-    """A sum of values, each times a factor: its own constant is the dual norm of these."""
+    """Result for a sum of values, each times a factor. Its constant is the dual norm of the factors."""
     parts = (times(flow.gains, factor) for factor, flow in zip(factors, flows, strict=True))
     gains = sum(parts, np.zeros_like(flows[0].gains))
     root = math.sqrt(sum(f * f for f in factors))
@@ -88,7 +88,7 @@ def _weighted(flows, factors, norm, method):
     return Merged(gains, exactly(dual, method, (root, root)))
 
 
-# Rules of layers: functions of (layer, flows, how much each is stretched where it is broadcast, norm).
+# Rules of layers: functions of (layer, flows, factors by which broadcasting stretches them, norm).
 
 
 def _sum(layer, flows, factors, norm):
@@ -139,11 +139,11 @@ MERGES = {
 }
 
 
-_WHOLE_MERGES = (keras.layers.Concatenate, keras.layers.Maximum, keras.layers.Minimum)  # which do not compute
+_WHOLE_MERGES = (keras.layers.Concatenate, keras.layers.Maximum, keras.layers.Minimum)  # they compute no new numbers
 
 
 def merge(layer: keras.layers.Layer, flows: list[Flow], norm: float) -> Merged:
-    """Gains behind a layer of several inputs.
+    """Gains of the output of a layer of several inputs.
 
     Args:
         layer: Keras layer.
@@ -160,7 +160,7 @@ def _merge(layer, flows, norm):
     if not all(is_float(flow.tensor.dtype) for flow in flows) and not isinstance(layer, _WHOLE_MERGES):
         raise UnboundedError("it computes with whole numbers, which wrap around: convert them to floating point before")
     if not is_float(layer.compute_dtype):
-        raise UnboundedError(f"it rounds to {layer.compute_dtype}, which jumps")
+        raise UnboundedError(f"it rounds to {layer.compute_dtype}, which is not continuous")
     for cls, rule in MERGES.items():
         if isinstance(layer, cls) and computes_as(layer, cls):
             if rule is _side_by_side:
@@ -173,7 +173,7 @@ def _merge(layer, flows, norm):
 
 
 def _copies(flows, shape, norm):
-    """How much each of several values is stretched where all are broadcast to a shape: their entries are copied."""
+    """Factors by which broadcasting to a shape stretches several values, since it copies their entries."""
     for axis, size in enumerate(shape[1:], 1):
         unknown_here = [flow for flow in flows if len(flow.shape) == len(shape) and flow.shape[axis] is None]
         if size is None and not all(_is_one_size(unknown_here[0], flow, axis - 1) for flow in unknown_here[1:]):
@@ -246,12 +246,12 @@ _ONE_LIPSCHITZ = (
 def operate(
     operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, norm: float
 ) -> Merged:
-    """Gains behind an operation of `keras.ops`.
+    """Gains of the output of an operation of `keras.ops`.
 
     Args:
         operation: `keras.Operation`.
         args: Its positional arguments, with a `Flow` for each tensor of the graph.
-        kwargs: Its named ones.
+        kwargs: Its keyword arguments.
         output: What it returns, symbolic tensors.
         norm: 1, 2 or `math.inf`.
 
@@ -279,7 +279,7 @@ def _scaled(flow, bound):
 
 
 def times(gains: Array, upper: float | Array) -> Array:
-    """Gains behind a step; 0 where either is 0, whatever the other."""
+    """Gains times the upper bound of a step; 0 where either is 0, even if the other is infinite."""
     return np.multiply(gains, upper, out=np.zeros_like(gains), where=(gains != 0) & (upper != 0))
 
 
@@ -307,7 +307,7 @@ def _moves_batch(operation, flow):
         return operation.axis is None or any(int(axis) % rank == 0 for axis in np.atleast_1d(operation.axis))
     if name == "ExpandDims":
         return any(int(axis) % (rank + 1) == 0 for axis in np.atleast_1d(operation.axis))
-    if name == "Reshape":  # (-1, n) keeps the samples only where n entries are a sample, which the size shows
+    if name == "Reshape":  # the size shows whether (-1, n) keeps samples apart: each must have n entries
         return False
     return name == "Ravel"
 
@@ -340,21 +340,21 @@ def _elu(operation, flows, args, output, norm):
 def _relu(operation, flows, args, output, norm):
     (flow,) = flows
     if operation.threshold:
-        raise UnboundedError("a ReLU with a threshold jumps there")
+        raise UnboundedError("a ReLU with a threshold is not continuous there")
     return _scaled(flow, largest_slope(1.0, float(largest_rounding(operation.negative_slope, output.dtype))))
 
 
 def _soft_shrink(operation, flows, args, output, norm):
     (flow,) = flows
     if not operation.threshold >= 0:
-        raise UnboundedError("a negative threshold makes it jump")
+        raise UnboundedError("with a negative threshold it is not continuous")
     return _scaled(flow, exactly(1.0, "largest slope"))
 
 
 def _squareplus(operation, flows, args, output, norm):
     (flow,) = flows
     if not operation.b >= 0:
-        raise UnboundedError("it is steep where x² + b is 0, for b < 0")
+        raise UnboundedError("its slope is not bounded where x² + b is 0, for b < 0")
     return _scaled(flow, exactly(1.0, "largest slope"))
 
 
@@ -376,7 +376,7 @@ def _softmax(operation, flows, args, output, norm):
 def _cast(operation, flows, args, output, norm):
     (flow,) = flows
     if "float" not in str(output.dtype):
-        raise UnboundedError(f"a conversion to {output.dtype} jumps")
+        raise UnboundedError(f"a conversion to {output.dtype} is not continuous")
     return _scaled(flow, exactly(1.0, "conversion"))
 
 
@@ -400,7 +400,7 @@ def _split(operation, flows, args, output, norm):
 
 
 def _reduced(operation, flows, args, output, norm):
-    """Sum or mean over n entries: rows of n ones, or of n times 1/n."""
+    """Sum or mean over n entries: its matrix has rows of n ones, or of n times 1/n."""
     (flow,) = flows
     axes = operation.axis
     rank = len(flow.shape)
@@ -418,7 +418,7 @@ def _reduced(operation, flows, args, output, norm):
 
 
 def _added(operation, flows, args, output, norm):
-    """X + y, x − y, and the same with a constant, which is a shift."""
+    """Sum or difference of two values, or of a value and a constant, which is a shift."""
     factors = _copies(flows, tuple(output.shape), norm)
     if len(flows) > 1:
         return _sum(operation, flows, factors, norm)
@@ -449,7 +449,7 @@ def _stacked(operation, flows, args, output, norm):
 
 
 def _larger(operation, flows, args, output, norm):
-    """Entry by entry, of two values or of a value and a constant."""
+    """Maximum or minimum, entry by entry, of two values, or of a value and a constant."""
     return _extremum(operation, flows, _copies(flows, tuple(output.shape), norm), norm)
 
 
@@ -461,7 +461,7 @@ def _padded(operation, flows, args, output, norm):
     return _scaled(flow, exactly(1.0, "same entries"))
 
 
-# What also holds for whole numbers: moving and comparing them, and what converts them before it computes.
+# Operations that are bounded for whole numbers, too: they move or compare them, or convert them before they compute.
 _WHOLE = {*_SAME_ENTRIES, "Concatenate", "Stack", "Maximum", "Minimum", "Max", "Min", "GetItem", "Split"}
 _WHOLE |= {"Pad", "Cast"}
 _CONVERTING = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean"}

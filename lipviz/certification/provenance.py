@@ -1,10 +1,11 @@
-"""What a certificate and certified radii remember of their origin, and whether they still speak of a model."""
+"""The origin of certificates and certified radii, and the check whether they fit a model."""
 
 import dataclasses
 import datetime
 import platform
 import sys
-from typing import TYPE_CHECKING, Any
+import typing
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,10 +18,10 @@ from lipviz.rules.bound import ROUNDING
 from lipviz.rules.used import to_numpy
 from lipviz.types import ArrayLike
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from lipviz.certification.certificate import Certificate
 
-# --- what is remembered ---
+# --- origin ---
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Origin:
 
     Attributes:
         model_class: Class of the model.
-        fingerprint: Hashes of the model as it was then; None where it has none.
-        unhashed: Why it has none, in words.
+        fingerprint: Hashes of the model as it was then; None where it could not be hashed.
+        unhashed: Why it could not be hashed, in words.
         created: Date and time in UTC, as ISO 8601 writes it.
         versions: Versions of lipviz, Keras, its backend, NumPy and Python, a dict.
         arithmetic: How bounds were computed, and what they cover, a dict.
@@ -70,10 +71,10 @@ class RadiiOrigin:
     Attributes:
         fingerprint: Hashes of the model; None where it has none.
         data: The samples.
-        bounds: "computed", or "given" where the caller answers for them.
+        bounds: "computed", or "given" where the caller passed them, and they are not verified.
         logit_error: How far the logits of the network in use may be off, see `certified_radius`.
-        margin: What float64 logits are taken to be off by, relative to their size and that of their inputs. The
-            rounding of hidden values comes on top, see `lipviz.certification.rounding`.
+        margin: Error of float64 logits that is allowed for, relative to their size and that of their inputs. The
+            rounding of hidden values is added to it, see `lipviz.certification.rounding`.
     """
 
     fingerprint: Fingerprint | None
@@ -84,7 +85,7 @@ class RadiiOrigin:
 
 
 def origin_of(model: keras.layers.Layer, exact: bool, search: dict[str, Any] | None) -> Origin:
-    """The `Origin` of a certificate of a model that is made now.
+    """The `Origin` of a certificate that is made now.
 
     Args:
         model: Built Keras model or layer.
@@ -113,7 +114,7 @@ def fingerprint_or_why(model: keras.layers.Layer) -> tuple[Fingerprint | None, s
     """The tuple (`fingerprint` of a model, ""), or (None, why it has none)."""
     try:
         return fingerprint(model), ""
-    except Exception as error:  # of a `get_config` that somebody else wrote
+    except Exception as error:  # of a `get_config` that is not ours
         return None, " ".join(f"{type(error).__name__}: {error}".split())
 
 
@@ -124,7 +125,7 @@ def data_of(x: ArrayLike) -> Data:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes, a dict of strings."""
+    """Versions of the packages that compute, a dict of strings."""
     backend = keras.backend.backend()
     return {
         "lipviz": __version__,
@@ -141,16 +142,16 @@ def _computing(model):
     return layers or [model]
 
 
-# --- whether it still holds ---
+# --- check ---
 
 
 @dataclasses.dataclass(frozen=True)
 class CertificateCheck:
-    """Whether a certificate speaks of a model: `if certificate.check(model): ...`.
+    """Whether a certificate fits a model: `if certificate.check(model): ...`.
 
     Attributes:
-        differences: What differs, in words; empty where it speaks of the model.
-        notes: What a reader should know all the same, such as another version of Keras.
+        differences: What differs, in words; empty where the certificate fits the model.
+        notes: Remarks that are no differences, such as another version of Keras.
     """
 
     differences: tuple[str, ...]
@@ -165,7 +166,7 @@ class CertificateCheck:
         return self.holds
 
     def __str__(self):
-        verdict = "The certificate speaks of this model" if self.holds else "The certificate is not that of this model"
+        verdict = "The certificate fits this model" if self.holds else "The certificate does not fit this model"
         return f"{verdict}{': ' if self.differences else ''}{'; '.join(self.differences)}.{self.remarks}"
 
     @property

@@ -1,15 +1,14 @@
 """Certified radii: how far an input must move, in the l2 norm, before the decision of a network can change.
 
-Where a network decides for class c, and the difference of its logits f_c − f_j is L_cj-Lipschitz, no change of norm
-below
+If a network decides for class c, and the difference of its logits f_c − f_j is L_cj-Lipschitz, no change of norm below
 
     r = min over j ≠ c of (f_c(x) − f_j(x)) / L_cj
 
 makes f_j exceed f_c. With one output, whose sign decides, r = ``|f(x)|`` / L.
 
-A certificate is a statement about one function, and that function is the `logits_model` of the network: the very
-weights that inference uses, evaluated in float64. A network that computes in less is another function, whose logits
-are off by some error E, an absolute one: see `logit_error` of `certified_radius`.
+A certificate is a statement about one function: the `logits_model` of the network, with the weights that inference
+uses, evaluated in float64. A network that computes in a lower precision is another function. Its logits differ by an
+absolute error E: see `logit_error` of `certified_radius`.
 
 Reference: Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalable certification of perturbation
 invariance, proposition 1.
@@ -31,8 +30,8 @@ from lipviz.rules.used import as_float64, to_numpy
 from lipviz.types import Array, ArrayLike
 
 _BATCH = 1024
-# What the float64 evaluation of logits is taken to be off by, relative to the size of what is summed up there: sums of
-# ten thousand terms. On JAX, Keras computes a few functions (tanh among them) in float32.
+# Error of logits in float64 that is allowed for, relative to the size of the terms that are added up: enough for sums
+# of ten thousand terms. On JAX, Keras computes a few functions (tanh among them) in float32.
 _ROUNDING = {"jax": 2e-6}
 
 
@@ -48,27 +47,28 @@ def certified_radius(
 ) -> CertifiedRadii:
     """Certified radius of each sample, from the margins of its logits; see the module.
 
-    The constants come from the weights as they are (`pairwise_bounds`), never from what a layer was asked to be: layers
-    that break their promise, disjoint neurons, normalizations with running statistics and plain Keras layers are
-    treated alike. A softmax or sigmoid at the end is looked through, as it does not change the decision.
+    The constants are computed from the actual weights (`pairwise_bounds`), never from the k that a layer was given. So
+    layers that exceed their k, disjoint neurons, normalizations with running statistics and plain Keras layers are
+    treated alike. A softmax or sigmoid at the end is skipped, as it does not change the decision.
 
-    What is exact: logits are computed in float64, and what that may be off by is taken off each margin: 1e-12 of the
-    logits and inputs (2e-6 on JAX with layers that are not known), and what hidden values round, by their size, as
-    `lipviz.certification.rounding` derives it to first order. A model whose hidden values are 10¹² times its logits,
-    because they cancel, has radii of 0.
+    Rounding is covered. Logits are computed in float64, and their possible error is subtracted from each margin: 1e-12
+    of the logits and inputs (2e-6 on JAX with layers that are not known), and the rounding of hidden values, which
+    `lipviz.certification.rounding` derives from their size, to first order. If hidden values are 10¹² times as large as
+    the logits, because they cancel, the radii are 0.
 
     Args:
         model: Built Keras classifier with one input and one output of shape (batch, C). With C = 1 the sign of the
-            logit decides; one sigmoid at the end is looked through, so that it decides at ½.
-        x: Samples of shape (n, ...), at least one, in the model's units. Where its input is of whole numbers, so are
-            they, and radii speak of changes to other samples of that dtype.
+            logit decides; one sigmoid at the end is skipped, so that it decides at ½.
+        x: Samples of shape (n, ...), at least one, in the model's units. If its input is of whole numbers, the
+            samples must be, too, and radii hold for changes to other samples of that dtype.
         y: Labels: class numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, C). With C = 1: 0 and 1, or −1
-            and 1. None leaves out whether decisions are right.
-        bounds: Constants of the differences of logits that you answer for; by default, what `pairwise_bounds` returns.
-            Of a model that computes in half precision take that of its `float64_copy`, whose weights are not rounded.
-            For layers that `certify` does not know, what hidden values round is not counted.
-        logit_error: How far the logits of the network that will be used may be from float64 ones, E ≥ 0 (see
-            `logit_errors`): then r = (margin − 2E)/L, so that the decision of that network is certified. 0 certifies
+            and 1. With None, decisions are not compared with labels.
+        bounds: Lipschitz constants of the differences of logits, which are taken as proved; by default, those of
+            `pairwise_bounds`. For a model that computes in half precision, pass those of its `float64_copy`, whose
+            weights are not rounded. Of layers that `certify` does not know, the rounding of hidden values is not
+            covered.
+        logit_error: Largest difference E ≥ 0 between the logits of the network that will be used and those in float64
+            (see `logit_errors`). Then r = (margin − 2E)/L, and the decision of that network is certified. 0 certifies
             the evaluation in float64.
 
     Returns:
@@ -99,7 +99,7 @@ def certified_radius(
         gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
     margins = gaps.min(axis=1)
     rounds, growth = _rounding(scores, constants, x, errors)
-    gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of what it is changed to
+    gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of the changed sample
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
     if labels is not None:
@@ -113,7 +113,7 @@ def certified_accuracy(
     """Share of samples that are classified correctly, and stay so for every change of l2 norm up to ε.
 
     Args:
-        model: See `certified_radius`. Radii that are known already have it as `CertifiedRadii.accuracy_at`.
+        model: See `certified_radius`. If you have its radii, use `CertifiedRadii.accuracy_at`.
         x: Samples of shape (n, ...).
         y: Labels, see `certified_radius`.
         epsilons: Sizes of changes, finite and at least 0: a number or an array of shape (m,).
@@ -134,8 +134,8 @@ def certified_accuracy(
 def logit_errors(model: keras.Model, x: ArrayLike) -> Array:
     """How far the outputs of a model are from those of its float64 copy, where both are logits.
 
-    This is a measurement at the samples, not a bound: elsewhere the error may be larger. As `logit_error` of
-    `certified_radius` take a multiple of the largest.
+    This is a measurement at the samples, not a bound: elsewhere the error may be larger. For `logit_error`
+    of `certified_radius`, use a multiple of the largest.
 
     Args:
         model: See `certified_radius`; it must end with logits, not with a softmax or sigmoid.
@@ -216,7 +216,7 @@ def logits(network: keras.Model, x: Array) -> Array:
 
 
 def decisions(scores: Array) -> Array:
-    """Class of each row of logits (n, C): where they are largest, or whether the one is positive."""
+    """Class of each row of logits (n, C): the index of the largest; for C = 1, whether it is positive."""
     return (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
 
 
@@ -274,17 +274,17 @@ def _check_error(logit_error):
 
 
 def _rounding(scores, constants, x, errors):
-    """What a difference of logits in float64 may be off by, of shape (n, C), and what a change of length 1 adds to it.
+    """Errors of the differences of logits in float64, of shape (n, C), and what a change of norm 1 adds to them.
 
-    A changed sample is larger, by the length of the change at most, and so are the values that it makes a computer
-    round. Where logits differ by a constant no change counts.
+    The norm of a changed sample is larger, by at most the norm of the change, and rounding errors grow with it. Where
+    logits differ by a constant, a change adds nothing.
 
     Args:
         scores: The logits.
         constants: Lipschitz constants of their differences.
         x: Samples.
-        errors: What hidden values add, see `_bounds_and_errors`. Where they are not known, a backend that computes some
-            functions in float32 may do so here.
+        errors: Errors of hidden values, see `_bounds_and_errors`. Where they are not known, the backend may compute
+            some functions in float32.
     """
     unit = _relative_margin(in_float32=errors is None)
     constant, slope = errors or (0.0, 0.0)
@@ -309,14 +309,14 @@ def _origin(model, x, is_given, error, margin):
 
 
 def _bounds_and_errors(bounds, model, network, x, classes) -> tuple[Array, tuple[float, float] | None]:
-    """Constants of the differences of logits, (C, C), and (a, b): rounding of hidden values moves these by a + b‖x‖.
+    """Constants of the differences of logits, (C, C), and (a, b): rounding of hidden values adds at most a + b‖x‖.
 
-    The latter is None where a layer is not known.
+    The pair (a, b) is None where a layer is not known.
     """
-    # Of the very function that is evaluated, also where the model itself rounds its weights.
+    # They belong to the function that is evaluated, even if the model itself rounds its weights.
     known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
     bounds = _checked_bounds(known if bounds is None else bounds, model, x, classes)
-    if not np.isfinite(constant + slope):  # whoever gave bounds of layers that are not known answers for them
+    if not np.isfinite(constant + slope):  # of unknown layers, the caller's bounds are taken as they are
         return bounds, None
     root = 1.0 if classes == 1 else np.sqrt(2)
     return bounds, (root * constant, root * slope)

@@ -1,6 +1,6 @@
-"""How much a network stretches: ‖f(x) − f(y)‖ / ‖x − y‖ over pairs of inputs, and a search for its largest.
+"""Ratios ‖f(x) − f(y)‖ / ‖x − y‖ of a network over pairs of inputs, and a search for the largest one.
 
-Every ratio is a lower bound of the network's Lipschitz constant in the l2 norm: one above k would disprove k, none
+Every ratio is a lower bound of the network's Lipschitz constant in the l2 norm: a ratio above k disproves k, but none
 proves it. All are computed on a `float64_copy`, so that the rounding of logits is not taken for a violation.
 """
 
@@ -108,7 +108,7 @@ def gradient_ascent_ratio(
         steps: Number of steps.
         starts: Number of starts, drawn from `x` with replacement.
         radius: Distance r of a pair, in the units of `x`; 1 % of the median distance between samples by default.
-            Smaller ones see the Jacobian at a point, larger ones differences across it.
+            A small radius measures the Jacobian at a point, a large one the difference of distant points.
         seed: Seed of the starts.
 
     Returns:

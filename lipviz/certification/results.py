@@ -1,8 +1,9 @@
-"""What certificates hold: bounds of layers and certified radii, as data. Nothing here computes what is proved."""
+"""The data of certificates: bounds of layers and certified radii. The proofs are computed elsewhere."""
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+import typing
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from lipviz.rules.bound import Bound
 from lipviz.rules.used import to_numpy
 from lipviz.types import Array, ArrayLike
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from lipviz.certification.attacks import Attack
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
@@ -22,12 +23,12 @@ class LayerBound:
     """The Lipschitz constant of one step of a model, from below and from above, with respect to its own input.
 
     Attributes:
-        name: Name of the layer, with those of the models that it lies in; its activation is a step of its own.
+        name: Name of the layer, after the names of the models that contain it; its activation is a step of its own.
         kind: Class of the layer or of the operation.
-        lower: The constant is at least this.
-        upper: It is at most this; infinite where nothing is known.
+        lower: Lower bound of the constant.
+        upper: Upper bound of the constant; infinite where none is known.
         method: How the upper bound was found, or why there is none.
-        milliseconds: Time that it took.
+        milliseconds: Time that the bound took.
     """
 
     name: str
@@ -43,12 +44,12 @@ class LayerBound:
         return Bound(self.lower, self.upper, self.method).attained
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as a dict; infinity is None."""
+        """All fields as a dict, and `attained`; infinity is None."""
         return {**dataclasses.asdict(self), "upper": finite_or_none(self.upper), "attained": self.attained}
 
 
 def finite_or_none(value: float) -> float | None:
-    """A number for JSON, which has no infinity."""
+    """The number, or None for infinity, which JSON does not have."""
     return None if value == math.inf else value
 
 
@@ -60,11 +61,11 @@ class CertifiedRadii:
         radii: Of shape (n,), float64, in the units of the input: no change of a smaller l2 norm changes the decision.
             0 for a misclassified sample, where labels are known, and for a tie. Infinite where two logits differ by a
             constant.
-        predicted: Class that is decided for, of shape (n,); 0 or 1 with one output.
+        predicted: Predicted class, of shape (n,); 0 or 1 with one output.
         margins: Difference of the largest and the second largest logit, or magnitude of the one output: (n,), float64.
         labels: True classes, of shape (n,); None where they are not known.
         bounds: Lipschitz constants of the differences of logits, of shape (C, C).
-        origin: Of which model and samples they speak; None where `certified_radius` did not make them.
+        origin: The model and samples that they belong to; None where `certified_radius` did not make them.
     """
 
     radii: Array = dataclasses.field(repr=False)
@@ -146,10 +147,10 @@ class CertifiedAccuracy:
     empirical: Array | None = None
 
     def beside(self, attacked: "Attack") -> "CertifiedAccuracy":
-        """The same with the accuracy under attack beside it.
+        """A copy that has the accuracy under attack, too.
 
         Args:
-            attacked: An `Attack` on the same samples with their labels, which reached for every ε.
+            attacked: An `Attack` on the same samples with their labels, which was allowed every ε.
 
         Returns:
             A `CertifiedAccuracy`.

@@ -1,11 +1,12 @@
-"""What float64 rounds while it computes a model: a bound that knows how large hidden values are.
+"""A bound of the rounding errors of a model in float64, from the sizes of its hidden values.
 
 A hidden value h has ‖h(x)‖ <= ‖h(0)‖ + G‖x‖, with G the constant of all that lies before it. A step that computes n
-products or sums per entry is off by a small multiple of n·u times the sizes of what it adds up, with u = 2⁻⁵³, and
-every later step multiplies that by its own constant. `graph` follows these errors along the graph as if they
-were two more inputs of the model, of sizes 1 and ‖x‖: so the result is off by at most a + b‖x‖.
+products or sums per entry has an error of a small multiple of n·u times the sizes of its terms, with u = 2⁻⁵³. Every
+later step multiplies that error by its own constant. `graph` follows these errors along the graph as if they were two
+more inputs of the model, of sizes 1 and ‖x‖. So the result has an error of at most a + b‖x‖.
 
-This is the classical analysis to first order in u, doubled for what is left out, without underflow and overflow.
+This is the classical analysis to first order in u, doubled to cover higher orders. It leaves out underflow and
+overflow.
 
 Reference: Higham (2002), Accuracy and stability of numerical algorithms, chapter 3.
 """
@@ -58,7 +59,7 @@ _EXACT_ON_JAX = (
     lip.PReLUlip,
 )
 _EXACT_FUNCTIONS_ON_JAX = (keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu)
-# Each entry of these is made of one entry.
+# Each output entry of these is computed from one input entry.
 _OF_ONE_ENTRY = (
     keras.layers.Activation,
     keras.layers.ReLU,
@@ -74,18 +75,18 @@ _OF_ONE_ENTRY = (
     lip.BatchCentering,
     lip.BatchLipNorm,
 )
-# They compute in float32 what is made of whole numbers, and return it in the dtype of the layer.
+# For inputs of whole numbers they compute in float32, and return the result in the dtype of the layer.
 _NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
-# They take 1 off exp(x), which is near 1 where x is small, and multiply by this: α, if the layer or operation has one.
+# They compute exp(x) − 1, where exp(x) is near 1 for small x, times this factor: α, if the layer or operation has one.
 _LESS_ONE = {"elu": 1.0, "celu": 1.0, "selu": 1.7580993408473766}
 _MIXING = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax)
 
 
 def at_zero(operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a layer or operation makes of tensors at inference.
+    """The outputs of a layer or operation for tensors, at inference.
 
     Raises:
-        NotInFloat64Error: If it takes no single sample, or the backend cannot compute it in float64.
+        NotInFloat64Error: If it cannot take a single sample, or the backend cannot compute it in float64.
     """
     parameters = inspect.signature(operation.call).parameters
     if isinstance(operation, keras.layers.Layer) and "training" in parameters:
@@ -93,9 +94,9 @@ def at_zero(operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str,
     with float64_scope():
         try:
             return operation(*args, **kwargs)
-        except (TypeError, ValueError, NotImplementedError):  # which speak for themselves
+        except (TypeError, ValueError, NotImplementedError):  # their messages say enough
             raise
-        except Exception as error:  # each backend has classes of its own
+        except Exception as error:  # its class depends on the backend
             reason = str(error).strip().split("\n")[-1]
             message = f"'{operation.name}' cannot be computed for one sample of zeros: {reason}"
             raise NotInFloat64Error(message) from error
@@ -104,14 +105,14 @@ def at_zero(operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str,
 def with_errors(
     gains: Array, flows: list[Flow], results: list[Tensor], errors: Callable[[float, float, bool], float]
 ) -> Array:
-    """Gains to whose last two entries a step's own errors are added.
+    """Add a step's own errors to the last two entries of its gains.
 
     Args:
-        gains: Of the result, of shape (inputs + 2,).
-        flows: What the step takes, a list of `Flow`.
-        results: What it returns where all inputs are 0, a list of tensors.
-        errors: Function of (size of what is taken, size of what is returned, whether what the step adds counts) that
-            returns the error of the step.
+        gains: Gains of the step's outputs, of shape (inputs + 2,).
+        flows: The flows that the step takes.
+        results: The tensors that it returns where all inputs are 0.
+        errors: Function of (size of the inputs, size of the outputs, whether the constants that the step adds count)
+            that returns the error of the step.
     """
     taken = [_norm(flow.at_zero) for flow in flows]
     returned = math.hypot(*map(_norm, results))
@@ -125,7 +126,7 @@ def with_errors(
 def of_operation(
     operation: keras.Operation, flows: list[Flow], results: list[Tensor], upper: float
 ) -> Callable[[float, float, bool], float]:
-    """Error of an operation of `keras.ops`, or of a layer of several inputs, for `with_errors`."""
+    """Error of an operation of `keras.ops`, or of a layer of several inputs: a function for `with_errors`."""
     sizes = [max(math.prod(flow.at_zero.shape), 1) for flow in flows]
     entries = max(math.prod(result.shape) for result in results)
     reduces = type(operation).__name__ in ("Sum", "Mean", "Softmax")
@@ -142,13 +143,13 @@ _EXACT_OPERATIONS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Neg
 def of_layer(
     layer: keras.layers.Layer, flows: list[Flow], results: list[Tensor], uppers: list[float]
 ) -> Callable[[float, float, bool], float]:
-    """Error of a layer of one input, and of the activation behind it, for `with_errors`.
+    """Error of a layer of one input, with its activation: a function for `with_errors`.
 
     Args:
         layer: Keras layer in float64.
-        flows: What it takes, a list of one `Flow`.
-        results: What it returns where all inputs are 0, a list of tensors.
-        uppers: Upper bounds of its steps.
+        flows: A list of the one `Flow` that it takes.
+        results: The tensors that it returns where all inputs are 0.
+        uppers: Upper bounds of the layer and, if it has one of its own, of its activation.
     """
     before = math.prod(flows[0].at_zero.shape)
     after = max(math.prod(result.shape) for result in results)
@@ -177,7 +178,7 @@ def of_layer(
 
 
 def _hidden(function, entries):
-    """Size of the numbers within a function, where these do not vanish with what it takes and returns."""
+    """Size of the intermediate values of a function that do not vanish with its input and output."""
     function = getattr(function, "activation", function)  # of a layer `Activation`
     name = getattr(function, "__name__", type(function).__name__).lower()
     if name not in _LESS_ONE:
@@ -190,7 +191,7 @@ def _inner(layer):
 
 
 def _product(factor, size):
-    """0 where either is 0."""
+    """The product; 0 where either is 0, even if the other is infinite."""
     return factor * size if factor and size else 0.0
 
 
@@ -226,7 +227,7 @@ def _is_listed(what, exact_on_jax):
 
 
 def _has_kernels(layer):
-    """Whether a layer is a linear map and a shift, whose numbers are kernels."""
+    """Whether a layer is a linear map, given by kernels, and a shift."""
     found = find_rule(layer)
     return found is not None and found.linear and (hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel"))
 
@@ -255,7 +256,7 @@ def _magnitudes(layer, upper, side):
 
 
 def _offsets(layer, upper, entries):
-    """Size of what a layer adds or subtracts, also where two of them cancel."""
+    """Size of the constants that a layer adds or subtracts, even if they cancel."""
     total = 0.0
     for weight in layer.weights:
         if len(weight.shape) == 1 and "variance" not in weight.name:

@@ -1,23 +1,23 @@
-"""Sizes that are not known: which of them may turn out to be 1 where another one is not.
+"""Unknown sizes: whether one of them can be 1 while another one is not.
 
 Backends broadcast an axis of length 1, which copies its entries. So two values of unknown sizes may be added only if
-neither size is 1 without the other. That is tried out: the graph states its shapes for many choices of the unknown
-sizes of its inputs. These are all sizes up to 41, of each input apart from the others; then larger ones, of all inputs
-together; and all between, where a size is 1 for inputs that are larger than 41. What is still 1 for inputs of size 4096
-is not believed, as it may be so for ever.
+both sizes are 1 together, or neither is. This is tested: the shapes of the graph are computed for many choices of the
+unknown sizes of its inputs. First, each input has all sizes up to 41, independently of the others. Then all inputs have
+the same, larger size. If a size is still 1 for inputs larger than 41, all sizes up to there are tested, too. If it is
+still 1 for inputs of size 4096, the test fails, since it may be 1 for all sizes.
 
-This relies on what holds for convolutions, poolings, padding and resampling: the size of an output does not fall where
-that of the input grows.
+This relies on a property of convolutions, poolings, padding and resampling: a larger input has no smaller output.
 """
 
+import typing
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from lipviz.types import Shape
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from lipviz.certification.merging import Flow
 
 _SMALL = 41  # a prime number
@@ -30,7 +30,7 @@ class Shapes:
     Args:
         state: Function from the number of a choice to a tuple, or to None where the graph refuses those sizes.
         count: Number of unknown sizes.
-        before: The `Shapes` that `state` asks.
+        before: The `Shapes` that `state` depends on.
     """
 
     def __init__(self, state: Callable[[int], Shape | None], count: int, before: Sequence["Shapes"] = ()):
@@ -39,7 +39,10 @@ class Shapes:
         self._known: dict[int, Shape | None] = {}
 
     def at(self, choice: int) -> Shape | None:
-        """Shape of a choice, a tuple or None. Those before come first: a graph may be deeper than Python's calls."""
+        """The shape for a choice, a tuple or None.
+
+        It needs no recursion, since a graph may be deeper than Python's stack: what it depends on is computed first.
+        """
         waiting = [self]
         while waiting and choice not in self._known:
             missing = [shapes for shapes in waiting[-1]._before if choice not in shapes._known]
@@ -54,8 +57,8 @@ class Shapes:
 def _size(place, choice):
     """Unknown size number `place` in a choice.
 
-    In the choices from 0 to 40 each takes the values from 1 to 41, in an order of its own; in those beyond, all are
-    equal to the choice.
+    In the choices from 0 to 40 each takes the values from 1 to 41, in an order of its own. In larger choices, all
+    are equal to the choice.
     """
     if choice >= _SMALL:
         return choice
@@ -81,14 +84,14 @@ def of_inputs(shapes: Sequence[Shape]) -> list[Shapes]:
 def behind(
     flows: list["Flow"], args: tuple[Any, ...], kwargs: dict[str, Any], output_spec: Callable[[Any], Any], output: int
 ) -> Shapes:
-    """The `Shapes` of what a step returns.
+    """The `Shapes` of an output of a step.
 
     Args:
-        flows: What it takes, each with its `shapes` and its symbolic `tensor`.
-        args: Its arguments with these in them.
-        kwargs: Its named ones.
-        output_spec: Function of the pair of both, with symbolic tensors in the place of flows, that returns symbolic
-            tensors.
+        flows: The flows that it takes.
+        args: Its arguments, with the flows in them.
+        kwargs: Its keyword arguments.
+        output_spec: Function of the pair (args, kwargs), with symbolic tensors in the place of flows, that returns
+            symbolic tensors.
         output: Number of the output.
     """
     before = [flow.shapes for flow in flows if flow.shapes is not None]
@@ -112,7 +115,7 @@ def behind(
 
 
 def are_one_together(first: Shapes, second: Shapes, axis: int) -> bool:
-    """Whether of two values neither has the size 1 on an axis where the other one has not, whatever sizes inputs have.
+    """Whether two values have the size 1 on an axis only both together, for all sizes of the inputs.
 
     Args:
         first: `Shapes` of a value.

@@ -1,4 +1,4 @@
-"""A Lipschitz constant that can be trusted: bounds of every layer, put together along the graph of a model."""
+"""Sound bounds of a model's Lipschitz constant: the bounds of all layers, combined along its graph."""
 
 import dataclasses
 import math
@@ -47,12 +47,12 @@ def certify(
     Args:
         model: Built Keras model of known layers, Sequential or functional, nested ones and lipviz's included; or a
             layer.
-        input_shape: Shape of an input without the batch; that of the model by default. With None for its sizes, bounds
+        input_shape: Shape of an input without the batch; by default, that of the model. With None for its sizes, bounds
             hold for images of every size, and are looser.
-        norm: 1, 2 or "inf". In l2 everything is known; in l1 and l∞ the table says what is not.
+        norm: 1, 2 or "inf". Some layers have a bound in l2 only; the table shows which.
         exact: Whether to spend seconds on each convolution for a gap below 0.1 %.
-        search: Whether to look for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64, in the l2
-            norm only. Takes seconds.
+        search: Whether to search for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64. It is
+            possible in the l2 norm only, and takes seconds.
         samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.
         seed: Seed of the search; None draws anew in every call.
 
@@ -62,8 +62,8 @@ def certify(
     Raises:
         TypeError: If `model` is no Keras model or layer.
         ValueError: If the model is not built, a weight holds NaN or Inf, `input_shape` does not fit, an argument is out
-            of range, or the search beats the bound by more than rounding explains, which only a wrong registered rule
-            can cause.
+            of range, or the search finds a ratio above the bound by more than rounding explains. Only a wrong rule,
+            given to `register_bound`, can cause that.
 
     References:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
@@ -93,9 +93,9 @@ def certify(
 
 
 def upper_bound(model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] | None = None) -> float:
-    """The upper bound that `certify` finds in l2, a float, for loops that need nothing else.
+    """The upper bound that `certify` finds in l2, a float, and nothing else.
 
-    It takes no hashes of the model, which for a small network are half of the time.
+    It is faster in loops: it computes no hashes of the model, which take half of the time for a small network.
 
     Args:
         model: See `certify`.
@@ -147,7 +147,7 @@ def _checked_samples(samples, shapes):
 
 
 def _searched(model, shapes, norm, samples, seed, upper):
-    """A lower bound by search, and words where there is none, or where rounding disturbs it."""
+    """A lower bound by search, and a note if there is none, or if rounding affects it; else None."""
     why = None
     if norm != 2:
         why = "the search knows the l2 norm only"
@@ -167,7 +167,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
         samples = np.random.default_rng(seed).standard_normal((_DRAWN, *shapes[0]))
     try:
         found = gradient_ascent_ratio(model, samples, **_SEARCH, seed=seed)
-    except (TypeError, NotImplementedError, NotCopiedError, NotInFloat64Error) as error:  # there is no copy to search
+    except (TypeError, NotImplementedError, NotCopiedError, NotInFloat64Error) as error:  # the model cannot be copied
         reason = str(error).strip().split("\n")[0]
         return 0.0, f"No lower bound: {reason}"
     if found.largest <= upper * (1 + 1e-9):
@@ -185,7 +185,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
 
 
 def _noise(model, found):
-    """What rounding may add to the ratio of a pair, twice the error of an output over the distance."""
+    """What rounding may add to the ratio of a pair: the errors of both outputs, divided by the distance."""
     wide = float64_copy(model)
     outputs = Trace(2, rounds=True).follow(wide, input_flows(wide, found.x.shape, rounds=True))
     constant, slope = keras.tree.flatten(outputs)[0].gains[-2:]

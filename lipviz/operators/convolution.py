@@ -1,4 +1,4 @@
-"""A convolution as an operator: matrix-free, in NumPy, apart from what the backend computes."""
+"""A convolution as a matrix-free operator in NumPy, which does not depend on the backend."""
 
 import functools
 import math

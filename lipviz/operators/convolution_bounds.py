@@ -35,18 +35,18 @@ from lipviz.types import Array, ArrayLike
 
 MODES = ("fast", "exact")
 EXACT_SIDE = 2000  # smaller side up to which "exact" decomposes an explicit matrix
-SECTION_OUTPUTS = 600  # of a channel, for the bound by a section
-SECTION_OPERATIONS = 1e8  # frequencies times channels³ for the same: a second
-FAST_SIDE = 600  # the same for "fast": a tenth of a second
-CHOLESKY_ENTRIES = 2**27  # of the band, 1 GiB
-CHOLESKY_OPERATIONS = 3e11  # multiplications, about ten seconds on two cores
+SECTION_OUTPUTS = 600  # most outputs of a channel for the bound by a section
+SECTION_OPERATIONS = 1e8  # most frequencies times channels³ for that bound: a second
+FAST_SIDE = 600  # smaller side up to which "fast" decomposes one: a tenth of a second
+CHOLESKY_ENTRIES = 2**27  # most entries of the band, 1 GiB
+CHOLESKY_OPERATIONS = 3e11  # most multiplications, about ten seconds on two cores
 
 _EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvolutionNormBounds:
-    """What is proved of the norm of a convolution from both sides: lower ≤ norm ≤ upper.
+    """Proved bounds of the norm of a convolution: lower ≤ norm ≤ upper.
 
     Attributes:
         lower: ‖Ax‖/‖x‖ of some x, less what rounding may have added.
@@ -151,7 +151,7 @@ def _coverage(block):
 
 
 def _matrix_norm(kernel):
-    """σ of the matrix (taps · in, out) of a kernel, from above."""
+    """Upper bound of the norm of a kernel as a matrix of shape (taps · in, out)."""
     matrix = kernel.reshape(-1, kernel.shape[-1])
     gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
     largest = max(np.linalg.eigvalsh(gram)[-1], 0.0)

@@ -66,7 +66,7 @@ def unknown(why: str, singular_values: tuple[float, float] | None = None) -> Bou
 
 
 def check_norm(norm: Norm) -> float:
-    """Return the norm as 1, 2 or `math.inf`; "inf" is understood.
+    """Return the norm as 1, 2 or `math.inf`; "inf" is accepted, too.
 
     Raises:
         ValueError: If it is none of these.

@@ -69,7 +69,7 @@ def named_function(name: str | None, shape: Shape, norm: float, function: Callab
     if name == "softmax":
         return softmax_bound(shape[-1:])
     if name == "sparsemax":  # for three or more entries it adds up cumulative sums: no projection, and not continuous
-        return unknown("Keras's sparsemax jumps where its support changes")
+        return unknown("Keras's sparsemax is not continuous where its support changes")
     if name == "log_softmax":
         return _log_softmax(shape[-1], norm)
     slopes = (0.0, math.inf) if name == "exponential" else None

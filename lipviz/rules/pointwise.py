@@ -155,7 +155,7 @@ def _activation(layer, shape, norm, exact):
 @rule(keras.layers.ReLU, fixed=True)
 def _relu(layer, shape, norm, exact):
     if layer.threshold:
-        return unknown("a ReLU with a threshold jumps there")
+        return unknown("a ReLU with a threshold is not continuous there")
     steepest = 0.0 if layer.max_value == 0 else 1.0
     flat = () if layer.max_value is None else (0.0,)
     return _sloped(layer, layer.negative_slope, steepest, *flat)

@@ -53,7 +53,7 @@ def _cropping(layer, shape, norm, exact):
 @rule(keras.layers.Masking, fixed=True)
 def _masking(layer, shape, norm, exact):
     if layer.mask_value != 0:
-        return unknown("masking by a value other than 0 jumps there")
+        return unknown("masking by a value other than 0 is not continuous there")
     return exactly(1.0, "identity", ISOMETRY)
 
 

@@ -193,7 +193,7 @@ def why_unknown(layer: keras.layers.Layer, found: Rule | None, shape: Shape, who
         differs = f", which computes otherwise than {known.__name__}" if known not in (None, type(layer)) else ""
         return f"no rule for {type(layer).__name__}{differs}"
     if not is_float(layer.compute_dtype):
-        return f"it rounds to {layer.compute_dtype}, which jumps"
+        return f"it rounds to {layer.compute_dtype}, which is not continuous"
     if known is not ConstrainedKernel and not states_its_shape(layer, known, shape):
         return "its `compute_output_shape` does not give the shape that it computes"
     if whole and not found.whole:

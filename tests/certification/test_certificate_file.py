@@ -173,7 +173,7 @@ def test_check_says_what_has_changed(change, words, net, certificate):
     assert len(found.differences) == len(words)
     for difference, start in zip(found.differences, words, strict=True):
         assert difference.startswith(start)
-    assert str(found).startswith("The certificate is not that of" if words else "The certificate speaks of this model.")
+    assert str(found).startswith("The certificate does not fit" if words else "The certificate fits this model.")
 
 
 def test_a_model_that_changes_after_certify_gets_no_certificate_of_its_own(net, path):

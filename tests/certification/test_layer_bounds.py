@@ -658,8 +658,8 @@ def test_unordered_bounds_are_refused():
 @pytest.mark.parametrize(
     ("layer", "shape", "norm", "why"),
     [
-        (K.ReLU(threshold=1.0), (3,), 2, "jumps"),
-        (K.Masking(mask_value=1.0), (3, 2), 2, "jumps"),
+        (K.ReLU(threshold=1.0), (3,), 2, "not continuous"),
+        (K.Masking(mask_value=1.0), (3, 2), 2, "not continuous"),
         (K.LayerNormalization(), (3,), 1, "l2 only"),
         (K.Identity(dtype="int32"), (3,), 2, "rounds to int32"),
         (K.TimeDistributed(K.ReLU(dtype="mixed_bfloat16")), (3, 2), 2, "computes in float32"),
