@@ -9,16 +9,12 @@ still 1 for inputs of size 4096, the test fails, since it may be 1 for all sizes
 This relies on a property of convolutions, poolings, padding and resampling: a larger input has no smaller output.
 """
 
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from lipviz.types import Shape
-
-if typing.TYPE_CHECKING:
-    from lipviz.certification.merging import Flow
 
 _SMALL = 41  # a prime number
 _LARGE = (48, 64, 96, 128, 192, 256, 512, 1024, 4096)
@@ -82,12 +78,12 @@ def of_inputs(shapes: Sequence[Shape]) -> list[Shapes]:
 
 
 def behind(
-    flows: list["Flow"], args: tuple[Any, ...], kwargs: dict[str, Any], output_spec: Callable[[Any], Any], output: int
+    flows: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], output_spec: Callable[[Any], Any], output: int
 ) -> Shapes:
     """The `Shapes` of an output of a step.
 
     Args:
-        flows: The flows that it takes.
+        flows: The flows that it takes, see `lipviz.certification.merging.Flow`.
         args: Its arguments, with the flows in them.
         kwargs: Its keyword arguments.
         output_spec: Function of the pair (args, kwargs), with symbolic tensors in the place of flows, that returns
