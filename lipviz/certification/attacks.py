@@ -66,7 +66,7 @@ class Attack:
     method: str
     epsilon: Array = dataclasses.field(repr=False)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.success)
 
     @property

@@ -11,7 +11,7 @@ import math
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint
 from lipviz.certification.provenance import Data, Origin, RadiiOrigin, why_unhashed
 from lipviz.certification.results import CertifiedRadii, LayerBound
-
-if TYPE_CHECKING:
-    from lipviz.certification.certificate import Certificate
 
 FORMAT = "lipviz certificate"
 FORMAT_VERSION = 1
@@ -33,8 +30,8 @@ _NORMS = {"1": 1, "2": 2, "inf": math.inf}
 # --- writing ---
 
 
-def write(path: str | os.PathLike[str], certificate: "Certificate", radii: CertifiedRadii | None = None) -> None:
-    """Write a certificate; see `Certificate.save`."""
+def write(path: str | os.PathLike[str], certificate: Any, radii: CertifiedRadii | None = None) -> None:
+    """Write a `Certificate` to a file; see `Certificate.save`."""
     path = check_target(path)
     content = _content(certificate, _checked_radii(certificate, radii))
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, "checksum": _checksum(content), **content}

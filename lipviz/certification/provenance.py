@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import platform
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,9 +16,6 @@ from lipviz.parametrizations import Parametrization
 from lipviz.rules.bound import ROUNDING
 from lipviz.rules.used import to_numpy
 from lipviz.types import ArrayLike
-
-if TYPE_CHECKING:
-    from lipviz.certification.certificate import Certificate
 
 # --- origin ---
 
@@ -174,8 +171,8 @@ class CertificateCheck:
         return f" ({'; '.join(self.notes)})" if self.notes else ""
 
 
-def check(certificate: "Certificate", model: keras.layers.Layer, x: ArrayLike | None = None) -> CertificateCheck:
-    """Compare the hashes of a certificate with those of a model; see `Certificate.check`."""
+def check(certificate: Any, model: keras.layers.Layer, x: ArrayLike | None = None) -> CertificateCheck:
+    """Compare the hashes of a `Certificate` with those of a model; see `Certificate.check`."""
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"`check` expects a Keras model or layer. Received: {type(model).__name__}")
     if not model.built:
@@ -194,8 +191,8 @@ def check(certificate: "Certificate", model: keras.layers.Layer, x: ArrayLike | 
     return CertificateCheck(tuple(differences), tuple(notes))
 
 
-def why_unhashed(certificate: "Certificate") -> str:
-    """Why a certificate has no hashes, in words."""
+def why_unhashed(certificate: Any) -> str:
+    """Why a `Certificate` has no hashes, in words."""
     if certificate.origin is None:
         return "it was not made by `certify`"
     return f"the model has no configuration that can be written down ({certificate.origin.unhashed})"

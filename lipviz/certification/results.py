@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from lipviz.certification.provenance import RadiiOrigin
 from lipviz.rules.bound import Bound
 from lipviz.rules.used import to_numpy
 from lipviz.types import Array, ArrayLike
-
-if TYPE_CHECKING:
-    from lipviz.certification.attacks import Attack
 
 EPSILONS = (0.0, 36 / 255, 0.5, 1.0)
 
@@ -125,6 +122,14 @@ class CertifiedRadii:
         return CertifiedAccuracy(epsilons, safe.mean(axis=1), accuracy, len(self))
 
 
+class _Attacked(Protocol):
+    """What `CertifiedAccuracy.beside` reads of a `lipviz.certification.Attack`, whose module needs this one."""
+
+    def __len__(self) -> int: ...
+
+    def accuracy_at(self, epsilons: ArrayLike) -> Array: ...
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class CertifiedAccuracy:
     """Share of samples that no change up to ε can misclassify, for several ε.
@@ -145,7 +150,7 @@ class CertifiedAccuracy:
     samples: int
     empirical: Array | None = None
 
-    def beside(self, attacked: "Attack") -> "CertifiedAccuracy":
+    def beside(self, attacked: _Attacked) -> "CertifiedAccuracy":
         """A copy that has the accuracy under attack, too.
 
         Args:

@@ -10,14 +10,11 @@ This relies on a property of convolutions, poolings, padding and resampling: a l
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from lipviz.types import Shape
-
-if TYPE_CHECKING:
-    from lipviz.certification.merging import Flow
 
 _SMALL = 41  # a prime number
 _LARGE = (48, 64, 96, 128, 192, 256, 512, 1024, 4096)
@@ -81,12 +78,12 @@ def of_inputs(shapes: Sequence[Shape]) -> list[Shapes]:
 
 
 def behind(
-    flows: list["Flow"], args: tuple[Any, ...], kwargs: dict[str, Any], output_spec: Callable[[Any], Any], output: int
+    flows: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], output_spec: Callable[[Any], Any], output: int
 ) -> Shapes:
     """The `Shapes` of an output of a step.
 
     Args:
-        flows: The flows that it takes.
+        flows: The flows that it takes, see `lipviz.certification.merging.Flow`.
         args: Its arguments, with the flows in them.
         kwargs: Its keyword arguments.
         output_spec: Function of the pair (args, kwargs), with symbolic tensors in the place of flows, that returns
