@@ -36,9 +36,9 @@ def test_the_page_says_how_many_there_are(tmp_path, monkeypatch):
     monkeypatch.setattr(static, "entries", lambda: few)
     static.write(tmp_path)
     page = (tmp_path / "index.md").read_text(encoding="utf-8")
-    assert page.startswith("# Explorers\n\nTwo ways to take hold")
+    assert page.startswith("# Explorers\n\nTwo explorers of constraints")
     assert page.count("```{figure}") == 2
-    assert "13 ways" in static._introduction(13)
+    assert "13 explorers" in static._introduction(13)
 
 
 @pytest.mark.slow
