@@ -64,8 +64,8 @@ def _build_parser():
     lab = commands.add_parser(
         "lab",
         help="copy the course to a folder and open it in JupyterLab",
-        description="Lay the course out in DIR, which is made where it is missing, and open JupyterLab there. A lesson "
-        "that you changed is never overwritten; one that you did not change is brought up to date.",
+        description="Copy the course to DIR, which is made if it is missing, and open JupyterLab there. A lesson "
+        "that you changed is never overwritten; one that you did not change is updated.",
         epilog="Arguments that are not listed here, and all after --, go to `jupyter lab`; write them --name=value.",
         allow_abbrev=False,
     )
@@ -134,7 +134,7 @@ def _build_parser():
     bench = commands.add_parser(
         "bench",
         help="time lipviz against plain Keras",
-        description="Time training steps, inference and each part against the same in plain Keras, in turns and in one "
+        description="Time training steps, inference and single parts of lipviz and of plain Keras alternately, in one "
         "process, and print tables of medians and ratios.",
         allow_abbrev=False,
     )

@@ -59,10 +59,10 @@ class ActivationExplorer(Explorer):
     An activation that cannot be used gives a message in the explorer.
     """
 
-    title = "Activation explorer: who sorts keeps what a ReLU cuts off"
+    title = "Activation explorer: sorting keeps what a ReLU cuts off"
     help_text = (
-        "A random line runs through the inputs. Left is what the activation makes of it, right how long a small change "
-        "comes out. Choose another activation, or two channels for a picture of the whole plane."
+        "The inputs lie on a random line. The left panel shows the outputs, the right panel by how much the activation "
+        "stretches small changes of the input. Choose another activation, or a picture of the whole plane."
     )
     panels = 2
 

@@ -40,10 +40,10 @@ class BoundaryExplorer(Explorer):
     Points that cannot be used (NaN, other shapes, a single class) give a message in the explorer.
     """
 
-    title = "Boundary explorer: where two classes part"
+    title = "Boundary explorer: the boundary between classes"
     help_text = (
-        "A small network learns to tell classes apart; around each sample, a disc that is certified to hold one class "
-        "only. Press Start, or change a setting of the data or the network, and it learns anew."
+        "A small network learns to separate classes. Around each sample lies a disc in which its decision is certified "
+        "not to change. Press Start, or change a setting of the data or the network, to train again."
     )
     panels = 2
     has_work = True

@@ -45,8 +45,8 @@ class CertificateExplorer(Explorer):
 
     title = "Certificate explorer: how far a decision holds"
     help_text = (
-        "Within the certified radius no change of the image can alter the decision. Pick an image and a size ε; press "
-        "Start to attack it."
+        "No change of the image within the certified radius can alter the decision. Choose an image and a size ε, and "
+        "press Start to attack the image."
     )
     panels = 3
     has_work = True

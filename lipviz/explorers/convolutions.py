@@ -51,8 +51,8 @@ class ConvolutionExplorer(Explorer):
 
     title = "Convolution explorer: whose bound holds?"
     help_text = (
-        "To make a convolution 1-Lipschitz, its kernel is divided by its norm, or by what a method takes for that. The "
-        "bars show what comes of it. Choose a kernel, and how it moves over an image."
+        "To make a convolution 1-Lipschitz, its kernel is divided by its norm, or by what a method claims to be its "
+        "norm. The bars show the norm after that. Choose a kernel, and how it moves over an image."
     )
     panels = 2
 

@@ -54,10 +54,11 @@ class GradientDepthExplorer(Explorer):
     A model that cannot be measured gives a message in the explorer.
     """
 
-    title = "Gradient explorer: what depth leaves of a gradient"
+    title = "Gradient explorer: what is left of a gradient after many layers"
     help_text = (
-        "Left, the norm of a gradient against depth: median, and 5 to 95 % of the samples as a band. Right, how the "
-        "norms are distributed at the input. Choose two activations, and move the depth."
+        "The left panel shows the norm of a gradient against depth: its median, and 5 to 95 % of the samples as a "
+        "band. The right panel shows the distribution of the norms at the input. Choose two activations and "
+        "a depth."
     )
     panels = 2
 

@@ -69,8 +69,8 @@ class LayerExplorer(Explorer):
 
     title = "Layer explorer: what a layer promises, and what it does"
     help_text = (
-        "Choose a layer and its arguments. Left are the singular values of the whole layer as a map of its inputs, "
-        "right how much random inputs are stretched, and up to where nothing can be."
+        "Choose a layer and its arguments. The left panel shows the singular values of the whole layer as a map of its "
+        "inputs, the right panel by how much it stretches random inputs, and the bound that no input can exceed."
     )
     panels = 2
     _renamed = MappingProxyType({"free": "raw_kernel"})

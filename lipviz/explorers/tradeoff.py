@@ -33,8 +33,8 @@ class TradeoffExplorer(Explorer):
 
     title = "Trade-off explorer: accuracy against robustness"
     help_text = (
-        "Every point is a 1-Lipschitz network, trained with one loss. Choose a loss and its parameter to see the run "
-        "that is nearest; press Start to train one with exactly these settings."
+        "Every point is a 1-Lipschitz network, trained with one loss. Choose a loss and its parameter to see the "
+        "nearest run. Press Start to train a network with exactly these settings."
     )
     panels = 2
     has_work = True

@@ -54,10 +54,10 @@ class WassersteinExplorer(Explorer):
     Clouds that cannot be used (NaN, other shapes) give a message in the explorer.
     """
 
-    title = "Wasserstein explorer: how far two clouds are apart"
+    title = "Wasserstein explorer: the distance of two clouds"
     help_text = (
-        "A 1-Lipschitz network f learns to make mean f(x) − mean f(y) large; the largest that there is, is the "
-        "Wasserstein-1 distance. Press Start, or change a setting, and it learns anew."
+        "A 1-Lipschitz network f learns to maximize mean f(x) − mean f(y). The maximum over all 1-Lipschitz functions "
+        "is the Wasserstein-1 distance. Press Start, or change a setting, to train again."
     )
     panels = 2
     has_work = True
