@@ -7,14 +7,11 @@ import io
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import matplotlib
 
 from lipviz.plots import picture
-
-if TYPE_CHECKING:
-    from lipviz.explorers.shell.base import Explorer
 
 KINDS = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 
@@ -31,7 +28,7 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
     return kind
 
 
-def encoded(explorer: "Explorer", kind: str) -> bytes:
+def encoded(explorer: Any, kind: str) -> bytes:
     """The present picture ("png", "svg") or its numbers ("csv") as bytes."""
     if kind == "csv":
         columns, rows = explorer.table(explorer.data)
