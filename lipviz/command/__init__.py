@@ -1,1 +1,1 @@
-"""What the `lipviz` command opens and runs: JupyterLab, explorers as an app, an examination, benchmarks."""
+"""The `lipviz` command: JupyterLab, explorers as an app, a check of the installation, benchmarks."""

@@ -1,7 +1,7 @@
 """Explorers as a page of their own, served by Voilà: no code, no notebook.
 
-The server listens on the loopback and asks for a token, so that nobody else on the machine can use it. What it needs
-lies in a private folder, which goes when it ends.
+The server listens on the loopback and asks for a token, so that nobody else on the machine can use it. Its files are in
+a private folder, which is removed when the server ends.
 """
 
 import html
@@ -11,11 +11,15 @@ import secrets
 import tempfile
 import webbrowser
 from pathlib import Path
+from typing import Any
 
 from lipviz import explorers
 from lipviz.command import lab
 
-_CULL_AFTER, _CULL_EVERY = 120, 30  # seconds that a kernel without a page may idle, and between two looks
+_CULL_AFTER, _CULL_EVERY = (
+    120,
+    30,
+)  # seconds: idle time after which a kernel without a page ends, and time between two checks
 
 
 def page_code(name: str | None) -> str:
@@ -43,7 +47,7 @@ def page_title(name: str | None) -> str:
 
 def write_page(path: Path, name: str | None) -> None:
     """Writes the notebook that Voilà turns into the page: one cell."""
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code",
         "execution_count": None,
         "id": "explorer",
@@ -58,7 +62,7 @@ def write_page(path: Path, name: str | None) -> None:
 
 
 def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> list[str]:
-    """Builds Voilà's command line. It stays in this process: other users cannot read the token off it."""
+    """Builds Voilà's command line. It is used in this process only, so other users cannot read the token."""
     from jupyter_client import KernelManager
 
     options = {
@@ -72,7 +76,7 @@ def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> 
         "Voila.connection_dir_root": folder,
         "VoilaConfiguration.strip_sources": True,
         "VoilaConfiguration.file_allowlist": "^$",  # no file: traitlets warns of "[]"
-        # The kernel of a page that was closed, or lost, ends.
+        # The kernel ends after its page was closed or lost.
         "MappingKernelManager.cull_idle_timeout": _CULL_AFTER,
         "MappingKernelManager.cull_interval": _CULL_EVERY,
     }
@@ -116,7 +120,7 @@ def _serve(folder, name, port, browser):
         if browser:
             open_browser(folder, address)
 
-    IOLoop.current().add_callback(announce)  # once it listens
+    IOLoop.current().add_callback(announce)  # runs when the server listens
     try:
         server.start()
     finally:
@@ -124,7 +128,7 @@ def _serve(folder, name, port, browser):
 
 
 def open_browser(folder: Path, address: str) -> None:
-    """Opens an address by a page that leads there: the token must not stand in the list of processes."""
+    """Opens an address by a local page that redirects to it: the list of processes must not show the token."""
     page = folder / "open.html"
     page.write_text(
         f'<!doctype html><meta charset="utf-8"><title>lipviz</title><meta http-equiv="refresh" '

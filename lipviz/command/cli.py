@@ -1,6 +1,6 @@
-"""The `lipviz` command: open the course, list it, look at the installation, and certify a saved model.
+"""The `lipviz` command: open or list the course, open explorers, check the installation, certify a model, benchmark.
 
-Only the standard library is imported here, so that the command answers at once; each subcommand imports what it
+This module imports only the standard library, so that the command answers at once. Each subcommand imports what it
 needs.
 """
 
@@ -22,11 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        argv: its arguments; None takes the process's own.
+        argv: its arguments; None takes those of the process.
 
     Returns:
-        The exit status: 0, or 1 after one line on stderr that says what is wrong. `certify --check` compares: 0 is yes,
-        1 is no, and 2 stands for what is wrong.
+        The exit status: 0, or 1 after one line on stderr that says what is wrong. For `certify --check`, 0 means that
+        the certificate is that of the model, 1 that it is not, and 2 that something is wrong.
     """
     arguments = _parse(list(sys.argv[1:] if argv is None else argv))
     try:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv):
-    # argparse would take what follows `--` for DIR.
+    # Without the split, argparse would take arguments after `--` for DIR.
     argv, further = _split(argv)
     parser = _build_parser()
     arguments, unknown = parser.parse_known_args(argv)
@@ -73,9 +73,9 @@ def _build_parser():
 
     lab = commands.add_parser(
         "lab",
-        help="lay out the course and open it in JupyterLab",
-        description="Lay the course out in DIR, which is made where it is missing, and open JupyterLab there. A lesson "
-        "that you changed is never overwritten; one that you did not change is brought up to date.",
+        help="copy the course to a folder and open it in JupyterLab",
+        description="Copy the course to DIR, which is made if it is missing, and open JupyterLab there. A lesson "
+        "that you changed is never overwritten; one that you did not change is updated.",
         epilog="Arguments that are not listed here, and all after --, go to `jupyter lab`; write them --name=value.",
         allow_abbrev=False,
     )
@@ -83,7 +83,7 @@ def _build_parser():
         "dir", metavar="DIR", nargs="?", type=Path, default=Path("lipviz-course"), help="default: %(default)s"
     )
     lab.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
-    lab.add_argument("--port", type=_port, help="listen here; otherwise at the first free port from 8888 on")
+    lab.add_argument("--port", type=_port, help="port to listen on; default: the first free one from 8888 on")
     lab.set_defaults(run=_lab)
 
     app = commands.add_parser(
@@ -92,15 +92,15 @@ def _build_parser():
         description="Open the gallery of explorers, or the explorer NAME, in a browser, without notebook or code.",
         allow_abbrev=False,
     )
-    app.add_argument("name", metavar="NAME", nargs="?", help="as bjorck; otherwise the gallery of all")
+    app.add_argument("name", metavar="NAME", nargs="?", help="an explorer, such as bjorck; default: the gallery of all")
     app.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
-    app.add_argument("--port", type=_port, help="listen here; otherwise at the first free port from 8888 on")
+    app.add_argument("--port", type=_port, help="port to listen on; default: the first free one from 8888 on")
     app.set_defaults(run=_app)
 
     notebooks = commands.add_parser("notebooks", help="list the course", allow_abbrev=False)
     notebooks.set_defaults(run=_notebooks)
 
-    doctor = commands.add_parser("doctor", help="look at the installation and the data sets", allow_abbrev=False)
+    doctor = commands.add_parser("doctor", help="check the installation and the data sets", allow_abbrev=False)
     doctor.add_argument(
         "--lab", action="store_true", help="exit with 1 also where the course, plots or explorers lack something"
     )
@@ -111,17 +111,21 @@ def _build_parser():
         help="bound the Lipschitz constant of a saved model",
         description="Print a sound bound of the Lipschitz constant of a Keras model, and those of its layers. The file "
         "is loaded in safe mode: one that brings code of its own is refused.",
-        epilog="With --check the exit status is 0 where the certificate speaks of the model, 1 where it does not, and "
-        "2 where one of the two cannot be read.",
+        epilog="With --check the exit status is 0 if the certificate is that of the model, 1 if it is not, and 2 if "
+        "one of the two cannot be read.",
         allow_abbrev=False,
     )
     certify.add_argument("model", metavar="MODEL.keras", type=Path)
     certify.add_argument(
-        "--input-shape", metavar="N,N,…", type=_shape, help="shape of an input without the batch, as 28,28,1"
+        "--input-shape", metavar="N,N,…", type=_shape, help="shape of an input without the batch, such as 28,28,1"
     )
     certify.add_argument("--norm", choices=("1", "2", "inf"), default="2", help="default: %(default)s")
-    certify.add_argument("--exact", action="store_true", help="spend seconds on each convolution")
-    certify.add_argument("--no-search", dest="search", action="store_false", help="look for no lower bound: faster")
+    certify.add_argument(
+        "--exact", action="store_true", help="bound each convolution more tightly, which takes seconds"
+    )
+    certify.add_argument(
+        "--no-search", dest="search", action="store_false", help="do not search for a lower bound, which is faster"
+    )
     certify.add_argument("--json", action="store_true", help="print JSON")
     hand_on = certify.add_mutually_exclusive_group()
     hand_on.add_argument(
@@ -129,21 +133,21 @@ def _build_parser():
         metavar="FILE",
         type=Path,
         action=_Once,
-        help="write the certificate there, too: JSON with hashes of the model",
+        help="also write the certificate to FILE, as JSON with hashes of the model",
     )
     hand_on.add_argument(
         "--check",
         metavar="FILE",
         type=Path,
         action=_Once,
-        help="certify nothing, but say whether the certificate in FILE speaks of this model, with these very weights",
+        help="do not certify: say whether the certificate in FILE is that of this model with these weights",
     )
     certify.set_defaults(run=_certify, error=certify.error)
 
     bench = commands.add_parser(
         "bench",
         help="time lipviz against plain Keras",
-        description="Time training steps, inference and each part against the same in plain Keras, in turns and in one "
+        description="Time training steps, inference and single parts of lipviz and of plain Keras alternately, in one "
         "process, and print tables of medians and ratios.",
         allow_abbrev=False,
     )
@@ -156,16 +160,18 @@ def _build_parser():
     )
     bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: Keras's own")
     bench.add_argument("--jit", action="store_true", help="let XLA compile TensorFlow's graphs; JAX always does")
-    bench.add_argument("--peer", metavar="NAME", help="another library beside: deel-torchlip, deel-lip, or a module")
-    bench.add_argument("--repeats", metavar="N", type=_count, default=20, help="rounds; default: %(default)s")
-    bench.add_argument("--batch", metavar="N", type=_count, default=256, help="default: %(default)s")
-    bench.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
+    bench.add_argument(
+        "--peer", metavar="NAME", help="another library to compare with: deel-torchlip, deel-lip, or a module"
+    )
+    bench.add_argument("--repeats", metavar="N", type=_count, default=20, help="number of rounds; default: %(default)s")
+    bench.add_argument("--batch", metavar="N", type=_count, default=256, help="size of a batch; default: %(default)s")
+    bench.add_argument("--json", metavar="FILE", type=Path, help="also write the results to FILE, as JSON")
     bench.set_defaults(run=_bench)
     return parser
 
 
 class _Once(argparse.Action):
-    """Stores a value, and refuses a second one, which would replace the first in silence."""
+    """Stores a value, and refuses a second one, which would silently replace the first."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         if getattr(namespace, self.dest) is not None:
@@ -176,7 +182,7 @@ class _Once(argparse.Action):
 def _shape(text):
     sizes = [part.strip() for part in text.strip("()[]").rstrip(",").split(",")]
     if not all(size == "None" or (size.isdecimal() and int(size) > 0) for size in sizes):
-        raise argparse.ArgumentTypeError(f"expected positive numbers between commas, as 28,28,1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected positive numbers between commas, such as 28,28,1, got {text!r}")
     return tuple(None if size == "None" else int(size) for size in sizes)
 
 
@@ -260,7 +266,7 @@ def _certify(arguments):
         arguments.error(f"argument --check: not allowed with {', '.join(unused)}, as nothing is certified")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with without_import_messages():
-        from lipviz import certification  # noqa: F401 - with Keras, whose backend greets
+        from lipviz import certification  # noqa: F401 - with Keras, whose backend writes messages
 
     work = _make_certificate if arguments.check is None else _check_certificate
     try:
@@ -310,7 +316,7 @@ def _bench(arguments):
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if arguments.backend and os.environ.get("KERAS_BACKEND") != arguments.backend:
-        # Keras may have been imported already, and a process has one backend.
+        # Keras may have been imported already, and a process has only one backend.
         environment = {**os.environ, "KERAS_BACKEND": arguments.backend}
         return subprocess.call([sys.executable, "-c", _AGAIN, "bench", *arguments.given], env=environment)
 

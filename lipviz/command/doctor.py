@@ -1,4 +1,4 @@
-"""Look at the installation: what is here in which version, on what Keras computes, and which data sets are at hand."""
+"""Check the installation: versions of packages, the backend and device of Keras, and the data sets that are here."""
 
 import dataclasses
 import importlib
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from lipviz import _extras
 from lipviz._version import __version__
 
-# The name of each distribution, and the module that must import. Keras's backend is looked at by itself.
+# The name of each distribution, and the module that must be importable. Keras's backend is checked separately.
 PACKAGES = {name: module for name, module in _extras.CORE.items() if name != "tensorflow"} | _extras.LAB
 PARTS = (
     *("layers", "model", "operators", "certification", "measure", "toys", "data", "course"),
@@ -22,10 +22,10 @@ PARTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One line of the examination.
+    """One line of the report.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         text: what was found, or what to do.
         broken: whether lipviz cannot work like this.
         missing: whether it, or what it needs, comes with the extra `lab` and is not installed.
@@ -38,8 +38,8 @@ class Finding:
 
 
 def examine() -> dict[str, list[Finding]]:
-    """Imports all that lipviz needs and says, part by part, what it found. Never raises."""
-    # The reader asks about the installation, not for TensorFlow's remarks.
+    """Imports all that lipviz needs, and returns by part what it found. Never raises."""
+    # TensorFlow's log does not belong into the report.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return {
         "Versions": [
@@ -54,7 +54,7 @@ def examine() -> dict[str, list[Finding]]:
 
 
 def _look(name: str, find: Callable[..., str], *arguments: str) -> Finding:
-    # A broken package raises whatever it likes, and the report is for exactly that case.
+    # A broken package can raise any exception, and the report must say so.
     try:
         return Finding(name, find(*arguments))
     except Exception as error:
@@ -90,7 +90,7 @@ def _backend():
     import keras
 
     name = keras.backend.backend()
-    # Keras has imported it under this name.
+    # Keras has imported the backend under this name.
     return f"{name} {getattr(sys.modules.get(name), '__version__', '')}".rstrip()
 
 
@@ -108,5 +108,5 @@ def _data_sets():
         sets = data.availability()
     except Exception as error:
         return [Finding("all", f"BROKEN: {type(error).__name__}: {error}", broken=True)]
-    # A missing data set is no illness: the lessons that need it say so.
+    # A missing data set is no fault of the installation: the lessons that need it say so.
     return [Finding(s.name, f"here ({s.source})" if s.available else f"missing: {s.hint}") for s in sets]

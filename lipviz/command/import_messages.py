@@ -1,14 +1,15 @@
-"""What TensorFlow's compiled code writes to stderr as it is imported, and how the `lipviz` command drops it.
+"""Drops the messages that TensorFlow's compiled code writes to stderr while it is imported.
 
-They are written before any setting counts: TF_CPP_MIN_LOG_LEVEL does not reach them. So a filter, a process of its own,
-stands between this process and its stderr as long as the import takes. All other lines pass at once, the last words of
-a process that crashes as well.
+TensorFlow writes them before it reads TF_CPP_MIN_LOG_LEVEL, so no setting can stop them. During the import, a second
+process reads the stderr of this one and drops these messages. All other lines pass at once, also the last ones of a
+process that crashes.
 """
 
 import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 # Ends of messages of TensorFlow 2.21's oneDNN, CUDA, TensorRT and feature checks, and of the log that they go to.
 _DROPPED = (
@@ -26,7 +27,7 @@ _DROPPED = (
 )
 _FILTER = """
 import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one whose lines these are
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the process that writes the lines
 for line in sys.stdin.buffer:
     if not any(words.encode() in line for words in sys.argv[1:]):
         os.write(2, line)
@@ -34,16 +35,17 @@ for line in sys.stdin.buffer:
 
 
 @contextlib.contextmanager
-def without_import_messages():
-    """Drops TensorFlow's import messages from this process's stderr, where Keras has not been imported yet."""
+def without_import_messages() -> Iterator[None]:
+    """Drops TensorFlow's import messages from this process's stderr, unless Keras has been imported already."""
     if "keras" in sys.modules or sys.stderr is None:
         yield
         return
-    # Neither the reader's packages nor the environment: it is there in an instant.
+    # Without site packages and environment variables, the process starts quickly.
     command = [sys.executable, "-I", "-S", "-c", _FILTER, *_DROPPED]
     sys.stderr.flush()
     own = os.dup(2)
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None  # it is a pipe
         os.dup2(process.stdin.fileno(), 2)
         try:
             yield

@@ -1,8 +1,8 @@
-"""Lay the course out in a folder and open it in JupyterLab.
+"""Copy the course to a folder and open it in JupyterLab.
 
-Everything that this module writes lies in the course's own folder. The hidden folder `.lipviz` inside it holds what
-JupyterLab needs to know about the course (which kernel, which viewer, which windows were open), so that the
-reader's own Jupyter settings are neither changed nor able to break a lesson.
+This module writes only to the folder of the course. Its hidden folder `.lipviz` holds JupyterLab's settings for the
+course (which kernel, which viewer, which windows were open). So the reader's own Jupyter settings are not changed, and
+cannot break a lesson.
 """
 
 import contextlib
@@ -17,27 +17,28 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 HOST = "127.0.0.1"
 PRIVATE = ".lipviz"
 
-# What a lesson needs of JupyterLab, by plugin.
+# Settings of JupyterLab that the lessons need, by plugin.
 LAB_OVERRIDES = {
-    # A click on a .py opens the notebook that it is, not its text.
+    # A click on a .py file opens it as a notebook, not as text.
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"python": "Jupytext Notebook"}},
     # Widget messages on a kernel subshell would run callbacks on alternating threads, which spoils pyplot's figures.
     "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
     # No question about news and no look-up of new releases.
     "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
 }
-# The extension that hands settings of the old notebook server on asks every option for its value, those that warn of
-# their age as well (ServerApp.token). `lipviz lab` has no such settings.
+# The extension that passes on settings of the old notebook server reads all options, also deprecated ones that warn
+# (ServerApp.token). `lipviz lab` has no such settings.
 SERVER_SETTINGS = {"ServerApp": {"jpserver_extensions": {"notebook_shim": False}}}
 
 
 class LabError(Exception):
-    """A problem that the reader can solve; its message is one line that says how."""
+    """A problem that the user can solve; its message is one line that says how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Lesson:
 
     Attributes:
         path: the percent-format `.py` file.
-        title: what it is about.
-        minutes: how long it runs on two CPU cores.
+        title: its topic.
+        minutes: its running time on two CPU cores.
     """
 
     path: Path
@@ -68,9 +69,9 @@ class Layout:
 
 
 def course_folder() -> Path:
-    """Finds the notebooks: in the repository where this is a checkout, in the package where it is a wheel."""
+    """Finds the notebooks: in the repository of a checkout, or in an installed package."""
     package = Path(__file__).resolve().parents[1]
-    # The repository comes first: an editable install can hold a copy in the package that is older.
+    # The repository comes first: with an editable install, the package can contain an older copy.
     repository = package.parent / "notebooks"
     if repository.is_dir() and (package.parent / "pyproject.toml").is_file():
         return repository
@@ -78,7 +79,7 @@ def course_folder() -> Path:
 
 
 def course_files(source: Path) -> list[Path]:
-    """Lists the course's files in `source`, without caches, checkpoints and anything hidden."""
+    """Lists the course's files in `source`, without caches, checkpoints and hidden files."""
     return sorted(
         path
         for path in source.rglob("*")
@@ -103,7 +104,7 @@ def read_header(path: Path) -> dict:
     lines = iter(path.read_text(encoding="utf-8").splitlines())
     if next(lines, None) != "# ---":
         raise ValueError(f"{path.name}: expected a notebook that begins with a '# ---' header")
-    header = []
+    header: list[str] = []
     for line in lines:
         if line == "# ---":
             return yaml.safe_load("\n".join(header))["jupyter"]
@@ -112,7 +113,7 @@ def read_header(path: Path) -> dict:
 
 
 def lessons(folder: Path | None = None) -> list[Lesson]:
-    """Lists the course in order, with what each lesson's header says of it."""
+    """Lists the lessons in order, with the data in their headers."""
     found = []
     for path in lesson_files(course_folder() if folder is None else folder):
         about = read_header(path).get("lipviz", {})
@@ -122,18 +123,18 @@ def lessons(folder: Path | None = None) -> list[Lesson]:
     return found
 
 
-# --- Laying it out ---
+# --- Copying the course ---
 
 
 def lay_out(source: Path, target: Path) -> Layout:
     """Copies the course into `target` and never overwrites what the reader changed.
 
-    A record of what was laid out tells an older, untouched lesson (which is brought up to date) from one that the
-    reader worked in (which is kept). Without the record, whatever differs from the course counts as the reader's.
+    A record of what was copied shows whether a lesson is older but unchanged (it is updated), or was changed by the
+    reader (it is kept). Without the record, all that differs from the course counts as changed by the reader.
 
     Args:
         source: the folder that holds the course.
-        target: the reader's folder; made, with its parents, where it is missing.
+        target: the reader's folder; it is made, with its parents, if it is missing.
 
     Raises:
         OSError: `target` cannot be made or written.
@@ -141,7 +142,7 @@ def lay_out(source: Path, target: Path) -> Layout:
     record = target / PRIVATE / "course.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     laid = _read_record(record)
-    did = {"new": [], "updated": [], "kept": []}
+    did: dict[str, list[str]] = {"new": [], "updated": [], "kept": []}
     for path in course_files(source):
         name = path.relative_to(source).as_posix()
         content = path.read_bytes()
@@ -159,7 +160,7 @@ def lay_out(source: Path, target: Path) -> Layout:
 
 
 def _compare(path, content, laid):
-    """Says how a file of the reader stands to the course's content: new, same, updated (to be) or kept."""
+    """Compares a file of the reader with the course's content: "new", "same", "updated" (to be), or "kept"."""
     if not path.exists():
         return "new"
     there = path.read_bytes()
@@ -173,7 +174,7 @@ def _digest(content):
 
 
 def _read_record(path):
-    """Reads which content was laid out under which name; a missing or spoilt record is an empty one."""
+    """Reads the record, {name: hash of the content}; a missing or damaged one counts as empty."""
     try:
         laid = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -185,7 +186,7 @@ def _read_record(path):
 
 
 def prepare_private(target: Path) -> dict[str, str]:
-    """Writes what JupyterLab reads about the course and returns the environment that leads it there.
+    """Writes JupyterLab's settings for the course, and returns the environment variables by which it finds them.
 
     Both variables only add folders in front of those that Jupyter searches anyway.
     """
@@ -200,23 +201,23 @@ def prepare_private(target: Path) -> dict[str, str]:
 
 
 def write_settings(config: Path) -> None:
-    """Writes what a lesson needs of JupyterLab into `config`, a folder for `JUPYTER_CONFIG_PATH`.
+    """Writes the settings that the lessons need to `config`, a folder for `JUPYTER_CONFIG_PATH`.
 
-    It replaces JupyterLab's defaults there; what the reader chose goes before it.
+    They replace JupyterLab's defaults; the reader's own settings have priority over them.
     """
     _write_json(config / "labconfig" / "default_setting_overrides.json", LAB_OVERRIDES)
 
 
 def write_kernelspec(data: Path) -> None:
-    """Writes a `python3` kernel that is this very Python into `data`, a folder for `JUPYTER_PATH`.
+    """Writes a `python3` kernel that runs this Python to `data`, a folder for `JUPYTER_PATH`.
 
-    A `python3` kernel in the reader's home may belong to another Python, one without lipviz. What compiled code writes
-    to the process's own stderr stays in the terminal: TensorFlow tells there, whatever TF_CPP_MIN_LOG_LEVEL is, that it
-    found no GPU, and a reader would take a red cell for a fault. Python's stderr is shown as ever.
+    A `python3` kernel in the reader's home may belong to another Python, without lipviz. Messages that compiled code
+    writes to the stderr of the process stay in the terminal. TensorFlow writes there that it found no GPU, whatever
+    TF_CPP_MIN_LOG_LEVEL is, and in a notebook it would look like an error. Python's own stderr is shown as usual.
     """
     from ipykernel.kernelspec import get_kernel_dict
 
-    # The display name is that of the lessons' headers, which saving would rewrite otherwise.
+    # The display name is that in the headers of the lessons; with another one, saving would change the headers.
     spec = get_kernel_dict() | {"display_name": "Python 3 (ipykernel)"}
     spec["argv"] = [*spec["argv"], "--IPKernelApp.capture_fd_output=False"]
     _write_json(data / "kernels" / "python3" / "kernel.json", spec)
@@ -225,7 +226,7 @@ def write_kernelspec(data: Path) -> None:
 def borrow_settings(own: Path, private: Path) -> None:
     """Copies the reader's JupyterLab settings (theme, font sizes, shortcuts) once, before the first opening.
 
-    From then on the course has settings of its own. What the lessons rely on is not copied.
+    After that, the course has settings of its own. Settings that the lessons rely on are not copied.
     """
     if private.exists():
         return
@@ -243,7 +244,7 @@ def _in_front(folder, paths):
 
 def _write_json(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Installers such as uv link one file into many environments: written in place, it would change in all of them.
+    # Installers such as uv link one file into many environments: writing in place would change all of them.
     path.unlink(missing_ok=True)
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
@@ -252,13 +253,13 @@ def _write_json(path, value):
 
 
 def choose_port(port: int | None) -> int:
-    """Returns `port` if it is free, or the first free one from 8888 on where it is None.
+    """Returns `port` if it is free; for None, the first free port from 8888 on.
 
     Raises:
         LabError: no such port is free.
     """
     for candidate in range(8888, 8988) if port is None else (port,):
-        # Like the server that follows: a listener is in the way, a connection that still winds down is not.
+        # As the server does it: a port with a listener is not free, one with a closing connection is.
         with contextlib.suppress(OSError), socket.create_server((HOST, candidate)):
             return candidate
     wanted = "ports 8888 to 8987 are" if port is None else f"port {port} is"
@@ -266,7 +267,7 @@ def choose_port(port: int | None) -> int:
 
 
 def server_arguments(target: Path, *, port: int, browser: bool, further: list[str]) -> list[str]:
-    """Builds JupyterLab's command line for a course in `target`; an option in `further` replaces ours."""
+    """Builds JupyterLab's command line for a course in `target`; an option in `further` replaces the one of lipviz."""
     from jupyter_client import KernelManager
 
     first = next(iter(lesson_files(target)), None)
@@ -280,14 +281,14 @@ def server_arguments(target: Path, *, port: int, browser: bool, further: list[st
         "ServerApp.open_browser": browser,
         # One Ctrl-C is enough.
         "ServerApp.answer_yes": True,
-        # The root of a container is a reader like any other; the loopback and the token hold for them too.
+        # In a container the reader may be root. The loopback and the token protect root, too.
         "ServerApp.allow_root": True,
         "IdentityProvider.token": secrets.token_hex(24),
         "LabApp.default_url": f"/lab/tree/{first.name}" if first else "/lab",
         "LabApp.user_settings_dir": private / "settings",
         "LabApp.workspaces_dir": private / "workspaces",
     }
-    # Where encryption is possible, a kernel that starts without it prints a warning that could worry the reader.
+    # If encryption is possible, a kernel without it prints a warning, which could worry the reader.
     if "transport_encryption" in KernelManager.class_trait_names():
         options["KernelManager.transport_encryption"] = "auto"
     replaced = _options_named(further)
@@ -307,14 +308,14 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
 
     Args:
         target: the reader's folder.
-        port: where to listen on the loopback; None takes the first free one from 8888 on.
-        browser: whether to open one.
+        port: port on the loopback; None takes the first free one from 8888 on.
+        browser: whether to open a browser.
         further: more arguments for `jupyter lab`.
 
     Raises:
         LabError: JupyterLab is missing, no port is free, or `target` cannot be written.
     """
-    # Whatever can stop us is asked for first, so that a command that fails has not changed anything.
+    # What can fail comes first, so that a command that fails has changed nothing.
     try:
         from jupyterlab.commands import get_user_settings_dir
         from jupyterlab.labapp import LabApp
@@ -332,10 +333,10 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
         raise LabError(f"cannot lay out the course in {target}: {error.strerror} ({error.filename})") from error
     print(*describe(layout, target), sep="\n", flush=True)
     os.environ.update(environment)
-    # Without it a lesson on float64 shows a hundred red lines of TensorFlow's graph optimizer. Kernels inherit it.
+    # Without it, a lesson on float64 shows a hundred lines of TensorFlow's graph optimizer. Kernels inherit it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
-    server.io_loop.add_callback(_announce, server)  # after the one that makes it listen
+    server.io_loop.add_callback(_announce, server)  # after the callback that makes it listen
     try:
         server.start()
     finally:
@@ -343,15 +344,15 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
 
 
 def _announce(server):
-    # The server is asked where it listens, because the reader's own arguments may have changed that.
+    # The server knows its address, which the reader's own arguments may have changed.
     print(f"JupyterLab is at {address(server)}\nCtrl-C here ends it.", flush=True)
 
 
 def end_idle_workers() -> None:
-    """Ends the threads of AnyIO that outlive their event loop, for which Python would wait for ever.
+    """Ends the threads of AnyIO that outlive their event loop: Python would wait for them forever.
 
-    They end with the task that began them. Ctrl-C stops a server's loop amid its tasks, of which one may be about to
-    read a file.
+    Such a thread ends with the task that started it. Ctrl-C stops a server's loop while tasks are running, and one of
+    them may be reading a file.
     """
     for thread in threading.enumerate():
         if type(thread).__module__.startswith("anyio.") and hasattr(thread, "stop"):
@@ -359,14 +360,14 @@ def end_idle_workers() -> None:
                 thread.stop()
 
 
-def address(server) -> str:
-    """Returns the address that opens the course in a browser, the token included."""
+def address(server: Any) -> str:
+    """Returns the address that opens the course in a browser, with the token."""
     token = server.identity_provider.token
     return urljoin(server.connection_url, server.default_url) + (f"?token={token}" if token else "")
 
 
 def describe(layout: Layout, target: Path) -> list[str]:
-    """Says in words what laying out did, and what to do about a lesson that was kept."""
+    """Says in words what was copied, and what to do about a lesson that was kept."""
     lines = [f"The course is in {target}: {len(layout.new)} new, {len(layout.updated)} updated."]
     lines += [f"  kept your {name}; rename or delete it to get the course's" for name in layout.kept]
     return lines

@@ -6,6 +6,7 @@ Explorers come with the extra ``lab``: ``pip install "lipviz[lab]"``.
 """
 
 import importlib
+from typing import Any
 
 from lipviz import _extras
 
@@ -21,7 +22,7 @@ _MODULES = {entry.class_name: entry.name for entry in entries()} | {
 __all__ = ["entries", "find", *_MODULES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(importlib.import_module(f"lipviz.explorers.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'lipviz.explorers' has no attribute {name!r}")

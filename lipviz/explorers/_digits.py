@@ -2,30 +2,32 @@
 
 import functools
 import threading
+from collections.abc import Callable
 
 import keras
 
 from lipviz import data, operators
+from lipviz.types import Array
 
 _EPOCHS = 6
 _LOCK = threading.Lock()
 
 
-def digits_kernels(progress):
+def digits_kernels(progress: Callable[[str], None]) -> dict[str, Array]:
     """Kernels of a plain network 64 → 64 → 32 → 10 after a few epochs on scikit-learn's digits.
 
     Args:
-        progress: Function that is told in words how far the training is; not called where it is done already.
+        progress: Function of a text, called with the progress of the training; not called if it is done already.
 
     Returns:
         A dict from name of the layer to float64 matrix.
     """
-    with _LOCK:  # two explorers that ask at once shall not train twice
+    with _LOCK:  # two explorers at the same time must not train twice
         return _trained(_Same(progress))
 
 
 class _Same:
-    """A function that equals every other, so that the cache keeps one network whoever asks."""
+    """A function that equals every other one, so that the cache keeps one network for all of them."""
 
     def __init__(self, function):
         self.function = function

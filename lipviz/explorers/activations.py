@@ -3,7 +3,10 @@
 import dataclasses
 import functools
 import threading
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 from keras import ops
 
@@ -21,8 +24,8 @@ from lipviz.plots.activation_shapes import (
 )
 from lipviz.plots.style import number
 
-# Text and what makes the activation; lipviz's own layers first.
-_ACTIVATIONS = {
+# Text, and a function that makes the activation for groups of n; lipviz's own layers come first.
+_ACTIVATIONS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "groupsort2": ("GroupSort2", lambda n: layers.GroupSort2()),
     "groupsort": ("GroupSort (n)", lambda n: layers.GroupSort(n)),
     "fullsort": ("FullSort", lambda n: layers.FullSort()),
@@ -41,7 +44,7 @@ _ACTIVATIONS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Placed(ActivationShape):
-    """A shape, and the place on its line that is looked at."""
+    """A shape, and the chosen place on its line."""
 
     place: float = 0.0
 
@@ -50,54 +53,60 @@ class ActivationExplorer(Explorer):
     """Choose an activation, and see what it does to its inputs along a line, or to a picture of the plane.
 
     Args:
-        activation: Your own, besides those that the explorer offers: a Keras layer that acts on vectors, a function
-            on tensors, or a name that Keras knows. Shown first where given.
+        activation: Your own activation, in addition to those that the explorer offers: a Keras layer that acts on
+            vectors, a function on tensors, or a name that Keras knows. It is shown first.
 
     An activation that cannot be used gives a message in the explorer.
     """
 
-    title = "Activation explorer: who sorts keeps what a ReLU cuts off"
+    title = "Activation explorer: sorting keeps what a ReLU cuts off"
     help_text = (
-        "A random line runs through the inputs. Left is what the activation makes of it, right how long a small change "
-        "comes out. Choose another activation, or two channels for a picture of the whole plane."
+        "The inputs lie on a random line. The left panel shows the outputs, the right panel by how much the activation "
+        "stretches small changes of the input. Choose another activation, or a picture of the whole plane."
     )
     panels = 2
 
-    def __init__(self, activation=None):
+    def __init__(self, activation: Any = None):
         self._own = activation
         self._probe = functools.lru_cache(maxsize=32)(self._new_probe)
         self._known, self._probing = ResultCache(self._measure), threading.Lock()
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own = [] if self._own is None else [(f"yours: {_name(self._own)}", "yours")]
         return {
             "Activation": {
                 "activation": choice(
-                    "activation", [*own, *((text, name) for name, (text, _) in _ACTIVATIONS.items())], "What acts"
+                    "activation",
+                    [*own, *((text, name) for name, (text, _) in _ACTIVATIONS.items())],
+                    "The activation to look at",
                 ),
                 "group": slider("group size n", 2, 1, 8, 1, "Neighbouring channels that GroupSort sorts together"),
-                "angle": slider("angle θ (°)", 90, 0, 360, 5, "Of Householder's line, doubled; 90 sorts a pair"),
+                "angle": slider(
+                    "angle θ (°)", 90, 0, 360, 5, "Of Householder, twice that of its mirror line; 90 sorts a pair"
+                ),
                 "slope": slider("slope", 0.25, -1.0, 1.0, 0.05, "Of PReLUlip, for negative inputs"),
             },
             "Inputs": {
                 "view": choice(
                     "left panel",
                     [("outputs along a line", "line"), ("picture of the plane", "plane")],
-                    "The plane has two channels",
+                    "The picture of the plane has two channels",
                 ),
                 "channels": slider("channels", 4, 1, 8, 1, "Of the input"),
-                "place": slider("place t", 1.0, -RANGE, RANGE, 0.05, "Where on the line the statement is made"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed, another line"),
+                "place": slider(
+                    "place t", 1.0, -RANGE, RANGE, 0.05, "The place on the line that the statement is about"
+                ),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another line"),
             },
         }
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         of = {"group": "groupsort", "angle": "householder", "slope": "prelulip"}
         unused = {name for name, activation in of.items() if state["activation"] != activation}
         return set(state) - unused - ({"channels"} if state["view"] == "plane" else set())
 
-    def measured(self, activation, **state):
+    def measured(self, activation: str, **state: Any) -> ActivationShape | None:
         return None if activation == "yours" else self._shape(activation, **state)
 
     def _shape(self, activation, group, angle, slope, view, channels, seed, **_place):
@@ -106,7 +115,7 @@ class ActivationExplorer(Explorer):
         slope = slope if activation == "prelulip" else None
         return self._known(activation, 2 if view == "plane" else channels, seed, group, angle, slope)
 
-    def compute(self, view, place, **state):
+    def compute(self, view: str, place: float, **state: Any) -> _Placed:
         shape = self._shape(view=view, **state)
         if view == "plane" and shape.plane is None:
             raise ValueError(f"A picture of the plane needs two outputs or more. Received: {shape.shape[0]}")
@@ -121,23 +130,23 @@ class ActivationExplorer(Explorer):
 
     def _measure(self, activation, channels, seed, group, angle, slope):
         angle = None if angle is None else np.deg2rad(angle)
-        with self._probing:  # a probe is kept, and set anew
+        with self._probing:  # a probe is kept, and gets new settings
             return self._probe(activation, channels, group).measure(angle, slope, seed)
 
-    def draw(self, data, state):
+    def draw(self, data: _Placed, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         plot = plot_activation_plane if state["view"] == "plane" else plot_activation_outputs
         plot(data, ax=left, place=data.place)
         plot_activation_jacobian(data, ax=right, place=data.place)
 
-    def alt_text(self, data):
+    def alt_text(self, data: _Placed) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: _Placed) -> str:
         index = data.nearest(data.place)
         return f"At t = {data.place:.2f}, {_here(data, index)} {_along(data)}"
 
-    def numbers(self, data):
+    def numbers(self, data: _Placed) -> list[tuple[str, str]]:
         index = data.nearest(data.place)
         values = data.values[index]
         return [
@@ -150,7 +159,7 @@ class ActivationExplorer(Explorer):
             ("a random gradient keeps on the line (mean)", f"{100 * data.kept.mean():.1f} %"),
         ]
 
-    def table(self, data):
+    def table(self, data: _Placed) -> tuple[list[str], list[list[Any]]]:
         outputs, inputs = data.shape
         columns = ["t", *(f"input {i + 1}" for i in range(inputs)), *(f"output {i + 1}" for i in range(outputs))]
         columns += ["largest singular value", "smallest singular value", "share of a random gradient's norm"]
@@ -163,7 +172,7 @@ def _name(activation):
 
 
 def _here(data, index):
-    """Whether the Jacobian is orthogonal at a place, in words."""
+    """Whether the Jacobian is orthogonal at a place, and what follows, in words."""
     outputs, inputs = data.shape
     share = f"{100 * data.kept[index]:.0f} %"
     if data.is_isometry[index] and outputs == inputs:
@@ -184,7 +193,7 @@ def _here(data, index):
 
 def _along(data):
     if data.is_isometry.all():
-        return "So it is all along this line, except perhaps at kinks between the places that are measured."
+        return "The same holds all along this line, except perhaps at kinks between the measured places."
     return (
         f"On this line it keeps the length of every small change at {100 * data.is_isometry.mean():.0f} % of the "
         f"places, and on average {100 * data.kept.mean():.0f} % of a random gradient."

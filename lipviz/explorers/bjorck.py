@@ -1,7 +1,10 @@
 """What a layer does to its kernel: normalization, then Björck's iteration."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
+import ipywidgets as widgets
 import keras
 import numpy as np
 
@@ -10,9 +13,11 @@ from lipviz import normalizers as nm
 from lipviz.explorers._digits import digits_kernels
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, log_slider, slider
+from lipviz.measure import BjorckConvergence
 from lipviz.operators.weights import SPECTRA
 from lipviz.plots import alt_text, plot_bjorck_convergence, plot_singular_values
 from lipviz.plots.style import number
+from lipviz.types import ArrayLike
 
 _DIGITS = {"first": "64 × 64", "second": "64 × 32", "last": "32 × 10"}
 
@@ -21,8 +26,8 @@ class BjorckExplorer(Explorer):
     """Move the settings of a `SpectralDense` layer, and see what they do to the singular values of a kernel.
 
     Args:
-        kernel: Your own kernels, besides those that the explorer offers: an array of two axes or more, or a built
-            layer or model, whose raw kernels are taken. Shown first where given.
+        kernel: Your own kernels, in addition to those that the explorer offers: an array of two axes or more, or a
+            built layer or model, whose raw kernels are used. They are shown first.
 
     A kernel that cannot be used (NaN, no matrix, a model that is not built) gives a message in the explorer.
     """
@@ -34,19 +39,21 @@ class BjorckExplorer(Explorer):
     )
     panels = 2
 
-    def __init__(self, kernel=None):
+    def __init__(self, kernel: ArrayLike | keras.Layer | None = None):
         self._own = {} if kernel is None else _own_kernels(kernel)
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         return {
             "Kernel": {
                 "kernel": choice("kernel", self._kernel_options(), "Where the kernel comes from"),
                 "rows": slider("rows", 64, 1, 128, 1, "Inputs of the layer"),
                 "columns": slider("columns", 64, 1, 128, 1, "Units of the layer"),
-                "spectrum": choice("spectrum", [(kind, kind) for kind in SPECTRA], "How the singular values lie"),
+                "spectrum": choice(
+                    "spectrum", [(kind, kind) for kind in SPECTRA], "How the singular values are distributed"
+                ),
                 "smallest": log_slider("smallest σ", 0.1, -4, 0, "Smallest singular value; the largest is 1"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed, another draw of the kernel and the start vector"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another kernel and start vector"),
             },
             "Normalization": {
                 "eps_spectral": log_slider(
@@ -80,14 +87,16 @@ class BjorckExplorer(Explorer):
             *digits,
         ]
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         unused = {
             "random": set(),
             "initialized": {"spectrum", "smallest"},
         }.get(state["kernel"], {"rows", "columns", "spectrum", "smallest"})
         return set(state) - unused
 
-    def compute(self, kernel, rows, columns, spectrum, smallest, seed, **settings):
+    def compute(
+        self, kernel: str, rows: int, columns: int, spectrum: str, smallest: float, seed: int, **settings: Any
+    ) -> BjorckConvergence:
         matrix = self._kernel(kernel, rows, columns, spectrum, smallest, seed)
         return measure.bjorck_convergence(matrix, **settings, seed=seed, repeats=1)
 
@@ -102,18 +111,18 @@ class BjorckExplorer(Explorer):
             raise self._own
         return self._own[source.removeprefix("yours: ")]
 
-    def draw(self, data, state):
+    def draw(self, data: BjorckConvergence, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         plot_singular_values(data, ax=left)
         plot_bjorck_convergence(data, ax=right)
 
-    def alt_text(self, data):
+    def alt_text(self, data: BjorckConvergence) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: BjorckConvergence) -> str:
         return f"{_bound_in_words(data)} {_end_in_words(data)}"
 
-    def numbers(self, data):
+    def numbers(self, data: BjorckConvergence) -> list[tuple[str, str]]:
         return [
             ("largest singular value of the raw kernel", number(data.raw[0], 7)),
             ("upper bound that it was divided by", number(data.sigma_bound, 7)),

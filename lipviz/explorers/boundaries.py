@@ -1,7 +1,10 @@
-"""Where two classes part: a small network that learns before your eyes."""
+"""The boundary between classes, which a small network learns while you watch."""
 
 import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 
 from lipviz.certification.radii import class_numbers
@@ -21,7 +24,8 @@ from lipviz.plots import plot_decision_field
 from lipviz.plots.alt import alt_text
 from lipviz.plots.style import number
 from lipviz.plots.toy_training import plot_toy_loss
-from lipviz.toys.training import ToyTrainer, boundary_training
+from lipviz.toys.training import BoundaryTraining, ToyTrainer, boundary_training
+from lipviz.types import ArrayLike
 
 _TOYS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians")]
 
@@ -30,16 +34,16 @@ class BoundaryExplorer(Explorer):
     """Train a classifier of points of the plane, and see its decisions and certified discs move.
 
     Args:
-        x: Your own points, of shape (n, 2), besides the toys that the explorer offers. Shown first where given.
+        x: Your own points, of shape (n, 2), in addition to those that the explorer offers. They are shown first.
         y: Their class numbers, of shape (n,).
 
     Points that cannot be used (NaN, other shapes, a single class) give a message in the explorer.
     """
 
-    title = "Boundary explorer: where two classes part"
+    title = "Boundary explorer: the boundary between classes"
     help_text = (
-        "A small network learns to tell classes apart; around each sample, a disc that is certified to hold one class "
-        "only. Press Start, or change a setting of the data or the network, and it learns anew."
+        "A small network learns to separate classes. Around each sample lies a disc in which its decision is certified "
+        "not to change. Press Start, or change a setting of the data or the network, to train again."
     )
     panels = 2
     has_work = True
@@ -47,44 +51,51 @@ class BoundaryExplorer(Explorer):
         ("points", "noise", "activation", "width", "depth", "constrained", "k", "tau", "steps", "seed")
     )
 
-    def __init__(self, x=None, y=None):
+    def __init__(self, x: ArrayLike | None = None, y: ArrayLike | None = None):
         self._own = None if x is None and y is None else _own_points(x, y)
-        self._trainers, self._run = functools.lru_cache(KEPT_TRAINERS)(_trainer), None
+        self._trainers = functools.lru_cache(KEPT_TRAINERS)(_trainer)
+        self._run: tuple | None = None
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own = [("yours", "yours")] if self._own is not None else []
         return {
             "Data": {
-                "points": choice("points", own + _TOYS, "What there is to learn"),
+                "points": choice("points", own + _TOYS, "The points to learn from"),
                 "noise": slider("noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed, other points and other weights at the start"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
                 "discs": toggle("certified discs", True, "Show the certified radius of each sample"),
             },
             "Network": {
                 "activation": activation_choice(),
                 "width": width_slider(),
                 "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
-                "constrained": toggle("constrained", True, "Hold the network to k; otherwise layers are plain Dense"),
-                "k": log_slider("k", 1.0, -1, 1, "Lipschitz constant that a constrained network is held to"),
+                "constrained": toggle(
+                    "constrained", True, "Constrain the network to k; otherwise its layers are plain Dense"
+                ),
+                "k": log_slider("k", 1.0, -1, 1, "Largest Lipschitz constant of a constrained network"),
             },
             "Training": {
                 "tau": log_slider(
-                    "inverse temperature τ", 10.0, 0, 2, "The larger, the more the loss asks of close samples"
+                    "inverse temperature τ",
+                    10.0,
+                    0,
+                    2,
+                    "The larger, the more the loss depends on samples near the boundary",
                 ),
                 "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all samples at once"),
             },
         }
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         unused = {"noise"} if state["points"] == "yours" else set()
         return set(state) - unused - (set() if state["constrained"] else {"k"})
 
-    def forget(self):
+    def forget(self) -> None:
         self._run = None
 
     def _current(self, points, noise, seed, activation, width, depth, constrained, k, tau):
-        """The samples and the trainer of a state; they stay until `forget`."""
+        """The samples and the trainer of a state, which are kept until `forget`."""
         if self._run is None:
             train, test = self._points(points, noise, seed)
             classes = int(train[1].max()) + 1
@@ -102,13 +113,13 @@ class BoundaryExplorer(Explorer):
             raise self._own
         return self._own, (np.zeros((0, 2)), np.zeros(0))
 
-    def compute(self, discs, steps, **state):
+    def compute(self, discs: bool, steps: int, **state: Any) -> BoundaryTraining:
         trainer, (x, y), test, bounds = self._current(**state)
         kind = "constrained" if state["constrained"] else "plain"
         name = f"{ACTIVATION_NAMES[state['activation']]}, {kind}"
         return boundary_training(trainer, x, y, test, steps=steps, certified=discs, bounds=bounds, name=name)
 
-    def work(self, steps, discs, **state):
+    def work(self, steps: int, discs: bool, **state: Any) -> Iterator[tuple[float, BoundaryTraining]]:
         self.progress("Compiling a step of the training …")
         trainer, (x, y), *_ = self._current(**state)
         outputs = trainer.model.output_shape[1]
@@ -117,15 +128,15 @@ class BoundaryExplorer(Explorer):
             # Discs may have been switched on or off since the start.
             yield step / steps, self.compute(**state, steps=steps, discs=self.state["discs"])
 
-    def draw(self, data, state):
+    def draw(self, data: BoundaryTraining, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         plot_decision_field(data.field, ax=left)
         plot_toy_loss(data, ax=right)
 
-    def alt_text(self, data):
+    def alt_text(self, data: BoundaryTraining) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: BoundaryTraining) -> str:
         words = f"After {len(data.losses)} of {data.steps} steps, {_percent(data.accuracy)} of the samples are right"
         words += "." if data.test_accuracy is None else f", and {_percent(data.test_accuracy)} of those held back."
         words += f" A change of the input changes the output by at most {number(data.constant)} times its length."
@@ -134,7 +145,7 @@ class BoundaryExplorer(Explorer):
             words += f" So half of the samples stay right for every change shorter than {number(median)}."
         return words
 
-    def numbers(self, data):
+    def numbers(self, data: BoundaryTraining) -> list[tuple[str, str]]:
         rows = [("steps", f"{len(data.losses)} of {data.steps}")]
         rows += [("loss", number(data.losses[-1], 4))] if len(data.losses) else []
         rows += [("accuracy, training samples", _percent(data.accuracy))]
@@ -148,9 +159,9 @@ class BoundaryExplorer(Explorer):
             ]
         return rows
 
-    def table(self, data):
-        """The samples with what is decided and certified."""
-        field = data.field
+    def table(self, data: BoundaryTraining) -> tuple[list[str], list[list[Any]]]:
+        """The samples, with their predicted classes and certified radii."""
+        field: Any = data.field  # which has points, with their classes
         certified = field.certified
         columns = ["x0", "x1", "class"] + (["predicted", "certified_radius"] if certified is not None else [])
         cells = [*field.points.T, field.labels]

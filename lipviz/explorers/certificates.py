@@ -1,7 +1,11 @@
 """Certificates: pick an image, read off how far its decision is certified, and attack it."""
 
 import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import ipywidgets as widgets
+import keras
 import numpy as np
 
 from lipviz import certification
@@ -10,47 +14,49 @@ from lipviz.explorers.shell import page
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.losses import TauCategoricalCrossentropy
-from lipviz.measure.certified_image import ImageCertifier
+from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
 from lipviz.plots import alt_text
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
 from lipviz.plots.style import number
 from lipviz.toys.networks import toy_network, training
+from lipviz.types import Array
 
 _STEPS, _PICTURES = 150, 6  # of the training on digits
 _TAU = 5.0
-_MOST = 500  # images of one's own
+_MOST = 500  # images of the reader's own
 _METHODS = [("DeepFool: the nearest change", "deepfool"), ("PGD: within ε", "pgd")]
-_TRAINED = {}  # the certifier of the digits, once for a process
+_TRAINED: dict[str, ImageCertifier] = {}  # the certifier of the digits, once per process
 _LOCK = threading.Lock()
 
 
 class CertificateExplorer(Explorer):
     """Pick an image, see its certified radius and where it comes from, and attack it.
 
-    Without arguments, a 1-Lipschitz network learns scikit-learn's digits first, in some seconds and before your eyes,
-    once for a process. Attacks are those of the Adversarial Robustness Toolbox.
+    Without arguments, a 1-Lipschitz network learns scikit-learn's digits first. This takes some seconds, once per
+    process, and the explorer shows it. Attacks are those of the Adversarial Robustness Toolbox.
 
     Args:
-        model: Your own built Keras classifier, see `lipviz.certification.certified_radius`.
+        model: Your own Keras classifier, built, see `lipviz.certification.certified_radius`.
         x: Its images: of shape (n, height, width), with 1 or 3 channels last, or flat (n, d). The first 500 are used.
-        y: Their labels, of shape (n,), optional: without them there is no accuracy.
+        y: Their labels, of shape (n,); without labels there is no accuracy.
 
     What cannot be used (a layer without a bound, images of another shape) gives a message in the explorer.
     """
 
     title = "Certificate explorer: how far a decision holds"
     help_text = (
-        "Within the certified radius no change of the image can alter the decision. Pick an image and a size ε; press "
-        "Start to attack it."
+        "No change of the image within the certified radius can alter the decision. Choose an image and a size ε, and "
+        "press Start to attack the image."
     )
     panels = 3
     has_work = True
 
-    def __init__(self, model=None, x=None, y=None):
+    def __init__(self, model: keras.Model | None = None, x: Array | None = None, y: Array | None = None):
         if (model is None) != (x is None):
             raise ValueError("Expected a model together with images `x`. Received one of them.")
-        self._own = None if model is None else (model, x[:_MOST], None if y is None else y[:_MOST])
-        self._certifier, self._attacks = _TRAINED.get("digits") if model is None else None, {}
+        self._own = None if model is None or x is None else (model, x[:_MOST], None if y is None else y[:_MOST])
+        self._certifier = _TRAINED.get("digits") if model is None else None
+        self._attacks: dict[tuple, certification.Attack] = {}
         self._network = None
         super().__init__()
         if not self._is_ready:
@@ -61,11 +67,18 @@ class CertificateExplorer(Explorer):
         """Whether there is nothing left to train."""
         return self._own is not None or (self._certifier is not None and self._certifier is _TRAINED.get("digits"))
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         count = len(self._own[1]) if self._own is not None else len(data_sets.digits()[1][0])
         return {
             "Image": {
-                "image": slider("image", 0, 0, max(count - 1, 0), 1, "Number of the image; arrow keys go on and back"),
+                "image": slider(
+                    "image",
+                    0,
+                    0,
+                    max(count - 1, 0),
+                    1,
+                    "Number of the image; arrow keys select the next or the previous one",
+                ),
                 "order": choice(
                     "order",
                     [("as they come", "given"), ("smallest radius first", "radius")],
@@ -79,30 +92,30 @@ class CertificateExplorer(Explorer):
         }
 
     def _made_buttons(self):
-        before = page.button("Previous", "arrow-left", "The image before", lambda: self._move(-1))
-        after = page.button("Next", "arrow-right", "The image after", lambda: self._move(1))
+        before = page.button("Previous", "arrow-left", "The previous image", lambda: self._move(-1))
+        after = page.button("Next", "arrow-right", "The next image", lambda: self._move(1))
         return {"previous": before, "next": after, **super()._made_buttons()}
 
     def _move(self, by):
         control = self.controls["image"]
         control.value = min(max(control.value + by, control.min), control.max)
 
-    def reset(self):
-        """Return to the state at the beginning; a training that was ended early begins anew."""
+    def reset(self) -> None:
+        """Return to the initial state. A training that was ended early starts again."""
         super().reset()
         if not self._is_ready:
             self.start()
 
-    def forget(self):
+    def forget(self) -> None:
         self._attacks.clear()
 
-    def compute(self, image, order, epsilon, method):
+    def compute(self, image: int, order: str, epsilon: float, method: str) -> CertifiedImage:
         certifier = self._present()
         index = int(certifier.by_radius[image]) if order == "radius" else image
         return certifier.image(index, epsilon, self._attacks.get((index, epsilon, method)))
 
     def _present(self):
-        """The certifier of the model as it is; of digits before the training, that of fresh weights."""
+        """The certifier of the present model; for digits before the training, one of a network with initial weights."""
         if self._certifier is None:
             if self._own is None:
                 (_, _), test = data_sets.digits()
@@ -114,7 +127,7 @@ class CertificateExplorer(Explorer):
 
     # --- work ---
 
-    def work(self, **state):
+    def work(self, **state: Any) -> Iterator[tuple[float, CertifiedImage]]:
         return self._attack(**state) if self._is_ready else self._train()
 
     def _train(self):
@@ -139,7 +152,7 @@ class CertificateExplorer(Explorer):
         self.progress(f"Attacking image {index} …")
         yield 0.1, self.compute(**self.state)
         predicted = certifier.radii.predicted[index : index + 1]
-        # Deepfool looks beyond ε: the nearest change is of interest wherever it lies.
+        # DeepFool also searches beyond ε: the nearest change is of interest at every distance.
         limit = epsilon if method == "pgd" else None
         found = certification.attack(
             certifier.model, certifier.x[index : index + 1], predicted, epsilon=limit, method=method
@@ -149,16 +162,16 @@ class CertificateExplorer(Explorer):
 
     # --- picture ---
 
-    def draw(self, data, state):
+    def draw(self, data: CertifiedImage, state: Mapping[str, Any]) -> None:
         left, middle, right = self.figure.axes
         plot_certified_image(data, ax=left)
         plot_class_distances(data, ax=middle)
         plot_certified_curve(data, ax=right)
 
-    def alt_text(self, data):
+    def alt_text(self, data: CertifiedImage) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: CertifiedImage) -> str:
         words = "" if data.steps in (None, data.step) else f"After {data.step} of {data.steps} steps of training: "
         words += f"no change shorter than {number(data.radius, 4)} can alter the decision for class {data.predicted}"
         words = words[:1].upper() + words[1:]
@@ -169,7 +182,7 @@ class CertificateExplorer(Explorer):
             words += f" Beyond that, and so at ε = {number(data.epsilon)}, the certificate says nothing."
         return words + _attack_in_words(data)
 
-    def numbers(self, data):
+    def numbers(self, data: CertifiedImage) -> list[tuple[str, str]]:
         rows = [
             ("decision", f"class {data.predicted}" + ("" if data.label is None else f" (label {data.label})")),
             ("certified radius", number(data.radius, 5)),
@@ -197,7 +210,7 @@ def _attack_in_words(data):
         return ""
     if not data.attack.success[0]:
         return f" The attack ({data.attack.method}) found no change that alters it, which proves nothing."
-    where = "outside of" if data.found >= data.radius else "INSIDE of, and so against,"
+    where = "outside" if data.found >= data.radius else "INSIDE, which contradicts,"
     return (
         f" The attack ({data.attack.method}) altered it to class {data.attack.after[0]} by a change of norm "
         f"{number(data.found, 4)}, {where} the certified radius."

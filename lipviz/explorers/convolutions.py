@@ -1,7 +1,10 @@
-"""What the norm of a convolution is, and what is claimed of it."""
+"""The norm of a convolution, and what methods claim about it."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+import ipywidgets as widgets
 import keras
 import numpy as np
 
@@ -21,6 +24,7 @@ from lipviz.plots import alt_text
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.style import number
 from lipviz.rules.used import as_float64
+from lipviz.types import ArrayLike
 
 _KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
 _IMAGES = (3, 32)
@@ -29,34 +33,35 @@ _STRIDES = (1, 4)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Named(ConvolutionClaims):
-    """Claims, and whose kernel they are about."""
+    """Claims, and the name of the kernel that they are about."""
 
     name: str = ""
 
 
 class ConvolutionExplorer(Explorer):
-    """Choose a kernel and how it moves over an image, and hold what is claimed of the norm against the norm.
+    """Choose a kernel and how it moves over an image, and compare the norm with what methods claim about it.
 
     Args:
-        convolution: Your own, besides those that the explorer offers: a built `Conv2D`, of Keras or of lipviz, whose
-            kernel is that of its inference; or a kernel of shape (height, width, in, out). Shown first where given.
+        convolution: Your own convolution, in addition to those that the explorer offers: a built `Conv2D`, of Keras or
+            of lipviz, with the kernel that it uses in inference; or a kernel of shape (height, width, in, out). It is
+            shown first.
 
     What cannot be used gives a message in the explorer.
     """
 
     title = "Convolution explorer: whose bound holds?"
     help_text = (
-        "To make a convolution 1-Lipschitz, its kernel is divided by its norm, or by what a method takes for that. The "
-        "bars show what comes of it. Choose a kernel, and how it moves over an image."
+        "To make a convolution 1-Lipschitz, its kernel is divided by its norm, or by what a method claims to be its "
+        "norm. The bars show the norm after that. Choose a kernel, and how it moves over an image."
     )
     panels = 2
 
-    def __init__(self, convolution=None):
-        self._own = None if convolution is None else _own_operator(convolution)
+    def __init__(self, convolution: keras.Layer | ArrayLike | None = None):
+        self._own: Any = None if convolution is None else _own_operator(convolution)
         self._measured = ResultCache(self._measure)
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own, has_own = self._own, isinstance(self._own, Convolution)
         image, stride, padding = 8, 1, "same"
         if has_own:
@@ -75,7 +80,7 @@ class ConvolutionExplorer(Explorer):
                     [("orthogonal, as after Björck", True), ("as it is", False)],
                     "Whether all singular values of the kernel's matrix are made equal first",
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Of the kernels random and smooth"),
+                "seed": slider("seed", 0, 0, 20, 1, "Of the kernels 'random' and 'smooth'"),
             },
             "Geometry": {
                 "image": slider("image size", image, *_IMAGES, 1, "Height and width of the image, in pixels"),
@@ -86,12 +91,12 @@ class ConvolutionExplorer(Explorer):
                 "view": choice(
                     "right panel",
                     [("gain over frequencies", "gains"), ("all singular values", "spectrum")],
-                    "What is drawn at the right",
+                    "What the right panel shows",
                 ),
             },
         }
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         unused = set()
         if state["kernel"] == "yours":
             unused = {"size", "channels", "filters", "orthogonal", "seed"}
@@ -99,11 +104,23 @@ class ConvolutionExplorer(Explorer):
             unused = {"seed"}
         return set(state) - unused
 
-    def measured(self, kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view):
+    def measured(
+        self,
+        kernel: str,
+        size: int,
+        channels: int,
+        filters: int,
+        orthogonal: bool,
+        seed: int,
+        image: int,
+        stride: int,
+        padding: str,
+        view: str,
+    ) -> ConvolutionClaims:
         seed = seed if kernel in ("random", "smooth") else 0
         return self._measured(kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view)
 
-    def compute(self, kernel, view, **state):
+    def compute(self, kernel: str, view: str, **state: Any) -> _Named:
         data = self.measured(kernel=kernel, view=view, **state)
         if view == "spectrum" and data.spectrum is None:
             raise ValueError(
@@ -121,37 +138,38 @@ class ConvolutionExplorer(Explorer):
             kernel = self._own.kernel
         return convolution_claims(kernel, image, stride, padding, spectrum=view == "spectrum")
 
-    def draw(self, data, state):
+    def draw(self, data: _Named, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         plot_convolution_claims(data, ax=left)
         plot = plot_convolution_spectrum if state["view"] == "spectrum" else plot_convolution_gains
         plot(data, ax=right)
 
-    def alt_text(self, data):
+    def alt_text(self, data: _Named) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: _Named) -> str:
         if data.norm == 0:
             return f"{data.name} is zero, and so is its convolution."
         (height, width), (rows, columns) = data.image, data.kernel_size
         lies = [name for name, lie in zip(data.methods, data.is_below_norm, strict=True) if lie]
         after = dict(zip(data.methods, data.after, strict=True))
         words = (
-            f"{data.name}, {rows} × {columns} on {height} × {width}: lipviz's Fourier bound leaves the norm "
-            f"{after[data.methods[1]]:.3f} of the 1 that was asked for, counting patches {after[data.methods[0]]:.3f}."
+            f"{data.name}, {rows} × {columns} on {height} × {width}: after division by lipviz's Fourier bound the "
+            f"norm is {after[data.methods[1]]:.3f}, after counting patches {after[data.methods[0]]:.3f}. The aim is "
+            "at most 1."
         )
         if not lies:
-            return f"{words} No method lies here; only these two are bounds for every kernel."
+            return f"{words} No claim is too small here, but only these two are bounds for every kernel."
         return (
             words
             + " "
             + " ".join(
-                f"The {name} promises 1, and the norm is {after[name]:.3f}: it lies by {_percent(after[name])}."
+                f"The {name} promises 1, but the norm is {after[name]:.3f}: {_percent(after[name])} too large."
                 for name in lies
             )
         )
 
-    def numbers(self, data):
+    def numbers(self, data: _Named) -> list[tuple[str, str]]:
         claims = zip(data.methods, data.claims, strict=True)
         return [
             ("norm of the convolution", number(data.norm, 7)),
@@ -160,7 +178,7 @@ class ConvolutionExplorer(Explorer):
             ("largest gain without a border", number(data.gains.max(), 7)),
         ]
 
-    def table(self, data):
+    def table(self, data: _Named) -> tuple[list[str], list[list[Any]]]:
         columns = ["method", "claim", "norm after division by it", "is a bound for every kernel", "lies"]
         values = (
             data.methods,
@@ -180,7 +198,7 @@ def _own_operator(target):
     """The convolution of a layer or a kernel, or the error that says why there is none."""
     try:
         if not isinstance(target, keras.layers.Layer):
-            kernel = as_float64(target, "The kernel").copy()  # the reader may change it
+            kernel = as_float64(target, "The kernel").copy()  # the reader may change the original
             if kernel.ndim != 4 or kernel.size == 0:
                 raise ValueError(
                     "Expected a built Conv2D, or a kernel of shape (height, width, in, out). "

@@ -3,7 +3,10 @@
 import dataclasses
 import hashlib
 import math
+from collections.abc import Mapping
+from typing import Any
 
+import ipywidgets as widgets
 import keras
 import numpy as np
 
@@ -14,6 +17,7 @@ from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
 from lipviz.plots.style import number
+from lipviz.types import ArrayLike
 
 _NAMES = {
     "relu": "ReLU",
@@ -32,7 +36,7 @@ _MOST_OUTPUTS = 10  # that can be chosen one by one
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Gradients:
-    """Both panels: gradients on their way, `GradientDepth` or `GradientFlow`, and their norms at the input."""
+    """Data of both panels: gradients through layers or against depth, and their norms at the input."""
 
     way: measure.GradientDepth | measure.GradientFlow
     norms: tuple
@@ -40,30 +44,32 @@ class _Gradients:
 
 
 class GradientDepthExplorer(Explorer):
-    """See what depth leaves of a gradient: in random networks of orthogonal layers, and in a network of your own.
+    """See what is left of a gradient after many layers: in random networks, and in a network of your own.
 
     Args:
-        model: Built Keras model with one input and one output, besides the random networks; shown first where given.
-            It is measured anew whenever its weights have changed: call `refresh()` after training.
-        x: Samples of its inputs, of shape (n, ...). Needed with a model.
+        model: Built Keras model with one input and one output, in addition to the random networks. It is shown first.
+            It is measured again when its weights have changed: call `refresh()` after training.
+        x: Samples of its inputs, of shape (n, ...). Required with a model.
 
     A model that cannot be measured gives a message in the explorer.
     """
 
-    title = "Gradient explorer: what depth leaves of a gradient"
+    title = "Gradient explorer: what is left of a gradient after many layers"
     help_text = (
-        "Left, the norm of a gradient against depth: median, and 5 to 95 % of the samples as a band. Right, how the "
-        "norms are distributed at the input. Choose two activations, and move the depth."
+        "The left panel shows the norm of a gradient against depth: its median, and 5 to 95 % of the samples as a "
+        "band. The right panel shows the distribution of the norms at the input. Choose two activations and "
+        "a depth."
     )
     panels = 2
 
-    def __init__(self, model=None, x=None):
+    def __init__(self, model: keras.Model | None = None, x: ArrayLike | None = None):
         self._model, self._x = model, x
-        self._meters, self._known = {}, {}
+        self._meters: dict[int | None, measure.GradientMeter] = {}
+        self._known: dict[tuple, _Gradients] = {}
         self._random = ResultCache(_random_networks)
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own = [] if self._model is None and self._x is None else [(f"yours: {_name(self._model)}", "yours")]
         options = [(text, name) for name, text in _NAMES.items()]
         return {
@@ -71,7 +77,7 @@ class GradientDepthExplorer(Explorer):
                 "network": choice("network", [*own, ("random, orthogonal layers", "random")], "What is measured"),
                 "first": choice("activation", options, "After each layer"),
                 "second": choice("compared with", options, "After each layer of the other network", "groupsort2"),
-                "output": choice("output", self._outputs(), "Of your model: whose gradient is followed"),
+                "output": choice("output", self._outputs(), "The output of your model whose gradient is measured"),
             },
             "Size": {
                 "depth": slider("depth", 50, 2, 50, 1, "Number of layers of the deepest network"),
@@ -85,25 +91,28 @@ class GradientDepthExplorer(Explorer):
         single = [(f"output {i}", i) for i in range(min(size, _MOST_OUTPUTS))]
         return [("random directions", "random"), *single]
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         own = {"network", "output"}
         used = {"network", "output", "seed"} if state["output"] == "random" else own
         return used if state["network"] == "yours" else set(state) - {"output"}
 
-    def measured(self, network, first, second, output, depth, width, seed):
-        if network == "random":
-            return self._random(tuple(dict.fromkeys((first, second))), depth, width, seed)
-        return None
+    def measured(
+        self, network: str, first: str, second: str, output: str | int, depth: int, width: int, seed: int
+    ) -> _Gradients | None:
+        return self._of_random(first, second, depth, width, seed) if network == "random" else None
 
-    def compute(self, network, output, seed, **state):
+    def _of_random(self, first, second, depth, width, seed):
+        return self._random(tuple(dict.fromkeys((first, second))), depth, width, seed)
+
+    def compute(self, network: str, output: str | int, seed: int, **state: Any) -> _Gradients:
         if network == "random":
-            return self.measured(network=network, output=output, seed=seed, **state)
+            return self._of_random(seed=seed, **state)
         if self._model is None or self._x is None:
             raise ValueError("Expected a model and samples of its inputs: GradientDepthExplorer(model, x).")
         return self._of_own(output, seed if output == "random" else 0)
 
     def _of_own(self, output, seed):
-        """Measured once for the present weights."""
+        """The measurement of the reader's model, made once for its present weights."""
         if not isinstance(self._model, keras.Model):
             raise TypeError(f"Expected a Keras model. Received: {type(self._model).__name__}")
         key = (_digest(self._model), output, seed)
@@ -115,36 +124,36 @@ class GradientDepthExplorer(Explorer):
             self._known[key] = _Gradients(flow, (self._meters[chosen].measure(),), _certified(self._model, chosen))
         return self._known[key]
 
-    def draw(self, data, state):
+    def draw(self, data: _Gradients, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         if isinstance(data.way, measure.GradientFlow):
             plot_gradient_flow(data.way, ax=left)
             plot_gradient_norms(list(data.norms), ax=right, constant=data.certified)
             return
         plot_gradient_depth(data.way, ax=left, labels=[_NAMES[name] for name in data.way.activations])
-        # A frame that mostly stays: it is fast, and pictures can be compared.
+        # The limits mostly stay: this is fast, and pictures can be compared.
         depth = int(data.way.depths[-1])
         bottom, end = 10.0 ** (-3 * math.ceil(depth / 18)), 10 * math.ceil(depth / 10)
         left.set_ylim(bottom, TOP)
         left.set_xlim(-0.02 * end, 1.03 * end)
         plot_log_norms(data.norms, ax=right, bottom=bottom)
 
-    def alt_text(self, data):
+    def alt_text(self, data: _Gradients) -> str:
         return " ".join([alt_text(data.way), *(alt_text(norms) for norms in data.norms)])
 
-    def statement(self, data):
+    def statement(self, data: _Gradients) -> str:
         if isinstance(data.way, measure.GradientFlow):
             return self._of_flow(data)
         depth, median = int(data.way.depths[-1]), data.way.median[:, -1]
-        words = "; ".join(
+        words = " and ".join(
             f"{_NAMES[name]} leaves {_share(value)}" for name, value in zip(data.way.activations, median, strict=True)
         )
-        return f"After {depth} layers that keep every length, of a gradient of norm 1 {words} (median). " + _why(data)
+        return f"After {depth} layers that keep every length, {words} of a gradient of norm 1 (median). " + _why(data)
 
     def _of_flow(self, data):
         norms, median = data.norms[0], float(data.way.median[0])
         words = (
-            f"On its way from the output to the input of '{norms.name}' a gradient keeps {_share(median)} of its norm "
+            f"From the output to the input of '{norms.name}', a gradient keeps {_share(median)} of its norm "
             f"(median of {data.way.norms.shape[1]} samples)."
         )
         if data.certified is None:
@@ -155,7 +164,7 @@ class GradientDepthExplorer(Explorer):
             f"certified constant {number(data.certified, 4)}."
         )
 
-    def numbers(self, data):
+    def numbers(self, data: _Gradients) -> list[tuple[str, str]]:
         rows = []
         for norms in data.norms:
             low, middle, high = norms.quantile((0.05, 0.5, 0.95))
@@ -167,7 +176,7 @@ class GradientDepthExplorer(Explorer):
             rows.append(("certified Lipschitz constant", number(data.certified, 5)))
         return rows
 
-    def table(self, data):
+    def table(self, data: _Gradients) -> tuple[list[str], list[list[Any]]]:
         quantiles = ("5 %", "median", "95 %")
         values = data.way.quantile((0.05, 0.5, 0.95))
         if isinstance(data.way, measure.GradientFlow):
@@ -196,7 +205,7 @@ def _name(model):
 
 
 def _digest(model):
-    """Of all weights."""
+    """A digest of all weights."""
     state = hashlib.sha256()
     for weight in model.weights:
         state.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
@@ -222,7 +231,9 @@ def _why(data):
         depth, median = int(data.way.depths[-1]), float(data.way.median[names.index("relu"), -1])
         if median == 0:
             return "The ReLUs cut off all of it."
-        return f"ReLU passes on {median ** (1 / depth):.2f} of it a layer; in wide networks √½, since it cuts off half."
+        return (
+            f"ReLU passes on {median ** (1 / depth):.2f} of it per layer; in wide networks √½, since it cuts off half."
+        )
     kept = [name for name in names if name in ("groupsort2", "fullsort", "abs", "linear")]
     if kept and np.allclose(data.way.norms[[names.index(name) for name in kept]], 1, atol=1e-9):
         return f"{' and '.join(_NAMES[name] for name in kept)}: the Jacobian of each layer is orthogonal."

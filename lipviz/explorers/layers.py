@@ -5,8 +5,11 @@ import functools
 import math
 import random
 import threading
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
+import ipywidgets as widgets
 import keras
 import numpy as np
 
@@ -15,7 +18,7 @@ from lipviz import normalizers as nm
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.explorers.shell.prefetching import ResultCache
-from lipviz.measure.layer_measurement import measure_layer
+from lipviz.measure.layer_measurement import LayerMeasurement, measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text
 from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
@@ -25,7 +28,7 @@ _BJORCK = ("bjorck", "maxiter", "beta")
 _DENSE, _IMAGE = ("inputs", "units"), ("image", "channels")
 _CONV = (*_IMAGE, "units", "kernel_size", "stride", "padding", "raw_kernel", "seed")
 
-# Which controls matter to which layer.
+# The controls that have an effect on each layer.
 _LAYERS = {
     "SpectralDense": (*_DENSE, "raw_kernel", "seed", "k", *_BJORCK),
     "FrobeniusDense": (*_DENSE, "raw_kernel", "seed", "k", "disjoint"),
@@ -55,29 +58,29 @@ _BOUNDS = (
 
 
 class LayerExplorer(Explorer):
-    """Choose a layer and its arguments, and see its singular values as a map, its promise and its certificate.
+    """Choose a layer and its arguments, and see the singular values of the whole layer, its promise and its bound.
 
     Args:
-        layer: Your own, besides those that the explorer offers: a layer, built for inputs of a known size with at most
-            2048 entries. Shown first where given, and measured anew at each `refresh()`.
+        layer: Your own layer, in addition to those that the explorer offers, built for inputs of a known size with at
+            most 2048 entries. It is shown first, and measured again at each `refresh()`.
 
     A layer that cannot be measured gives a message in the explorer.
     """
 
     title = "Layer explorer: what a layer promises, and what it does"
     help_text = (
-        "Choose a layer and its arguments. Left are the singular values of the whole layer as a map of its inputs, "
-        "right how much random inputs are stretched, and up to where nothing can be."
+        "Choose a layer and its arguments. The left panel shows the singular values of the whole layer as a map of its "
+        "inputs, the right panel by how much it stretches random inputs, and the bound that no input can exceed."
     )
     panels = 2
     _renamed = MappingProxyType({"free": "raw_kernel"})
 
-    def __init__(self, layer=None):
+    def __init__(self, layer: keras.Layer | None = None):
         self._own = layer
         self._measured = ResultCache(_measured, size=128)
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own = [] if self._own is None else [(f"yours: {getattr(self._own, 'name', self._own)}", "yours")]
         options = [(f"{name} (Keras, no constraint)" if name in _PLAIN else name, name) for name in _LAYERS]
         beta, maxiter = nm.DEFAULT_BETA_BJORCK, nm.DEFAULT_MAXITER_BJORCK
@@ -89,7 +92,11 @@ class LayerExplorer(Explorer):
                 "bjorck": choice("Björck", [("on", True), ("off", False)], "Whether the kernel is orthogonalized"),
                 "maxiter": slider("maxiter_bjorck", maxiter, 0, 50, 1, "Largest number of Björck iterations"),
                 "beta": slider("beta_bjorck", beta, 0.01, 0.5, 0.01, "Step size of Björck"),
-                "disjoint": choice("disjoint neurons", [("yes", True), ("no", False)], "Each output by itself"),
+                "disjoint": choice(
+                    "disjoint neurons",
+                    [("yes", True), ("no", False)],
+                    "Whether each output has a constraint of its own",
+                ),
                 "variance": log_slider("variance", 1.0, -3, 2, "Largest running variance of BatchLipNorm"),
             },
             "Input": {
@@ -108,17 +115,17 @@ class LayerExplorer(Explorer):
                     [("Glorot uniform", "glorot"), ("all ones", "ones"), ("orthogonal", "orthogonal")],
                     "What the constraint starts from",
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed, another kernel or input"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another kernel or input"),
             },
         }
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         if state["layer"] == "yours":
             return {"layer"}
         used = {"layer", *_LAYERS[state["layer"]]}
         return used if state["bjorck"] else used - {"maxiter", "beta"}
 
-    def measured(self, layer, **arguments):
+    def measured(self, layer: str, **arguments: Any) -> LayerMeasurement | None:
         if layer == "yours":
             return None
         used = self.enabled({"layer": layer, **arguments}) - {"layer"}
@@ -126,21 +133,22 @@ class LayerExplorer(Explorer):
         arguments |= {name: float(f"{arguments[name]:.12g}") for name in ("k", "variance")}
         return self._measured(layer, *((name, value) for name, value in arguments.items() if name in used))
 
-    def compute(self, layer, **arguments):
-        return measure_layer(self._own) if layer == "yours" else self.measured(layer=layer, **arguments)
+    def compute(self, layer: str, **arguments: Any) -> LayerMeasurement:
+        kept = self.measured(layer=layer, **arguments)
+        return measure_layer(self._own) if kept is None else kept
 
-    def draw(self, data, state):
+    def draw(self, data: LayerMeasurement, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         plot_layer_spectrum(data, ax=left)
         plot_layer_gains(data, ax=right)
 
-    def alt_text(self, data):
+    def alt_text(self, data: LayerMeasurement) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: LayerMeasurement) -> str:
         return f"{_promise(data)} {_certificate(data)}"
 
-    def numbers(self, data):
+    def numbers(self, data: LayerMeasurement) -> list[tuple[str, str]]:
         low, middle, high = np.quantile(data.gains, (0.05, 0.5, 0.95))
         return [
             ("input → output", f"{_shape(data.input_shape)} → {_shape(data.output_shape)}"),
@@ -153,7 +161,7 @@ class LayerExplorer(Explorer):
             ("the same, 5 to 95 %", f"{low:.4f} to {high:.4f}"),
         ]
 
-    def table(self, data):
+    def table(self, data: LayerMeasurement) -> tuple[list[str], list[list[Any]]]:
         stages = {"raw": data.spectrum.raw, "normalized": data.spectrum.normalized, "used": data.spectrum.used}
         stages = {name: values for name, values in stages.items() if values is not None}
         ranks = np.arange(1, len(data.spectrum.used) + 1)
@@ -161,14 +169,14 @@ class LayerExplorer(Explorer):
 
 
 def _measured(layer, *arguments):
-    arguments = {"seed": 0, **dict(arguments)}
-    with _LOCK, _same_randomness():  # layers that are kept and set anew are those of all explorers, in all threads
-        return measure_layer(_built(layer, **arguments), seed=arguments["seed"])
+    settings = {"seed": 0, **dict(arguments)}
+    with _LOCK, _same_randomness():  # all explorers, in all threads, share the layers that are kept and set anew
+        return measure_layer(_built(layer, **settings), seed=settings["seed"])
 
 
 @contextlib.contextmanager
 def _same_randomness():
-    """Leave Python's generator as it was: Keras draws seeds from it for initializers that have none."""
+    """Restore the state of Python's random generator: Keras draws seeds from it for initializers that have none."""
     state = random.getstate()
     try:
         yield
@@ -192,10 +200,10 @@ def _built(
     variance=1.0,
     **own,
 ):
-    """A layer of that name, built. What `own` holds are the arguments of lipviz's constraint."""
+    """A built layer of that name. `own` holds the arguments of lipviz's constraint."""
     shape = (inputs,) if name.endswith("Dense") else (image, channels) if "1D" in name else (image, image, channels)
     kind = getattr(keras.layers if name in _PLAIN else layers, name)
-    settings = {"dtype": "float32"}  # whatever is set in the thread that asks
+    settings = {"dtype": "float32"}  # whatever the default is in the calling thread
     settings |= {"k_coef_lip": own["k"]} if "k" in own else {}
     settings |= {"bound": own["bound"]} if "bound" in own else {}
     settings |= {"disjoint_neurons": own["disjoint"]} if "disjoint" in own else {}
@@ -217,7 +225,7 @@ def _built(
 
 
 def _spectral(kind, settings, shape, raw_kernel, seed, own):
-    """A layer with Björck. To build one takes time: one of each shape is kept, and set anew."""
+    """A layer with Björck. To build it takes time, so one layer of each shape is kept, and gets new settings."""
     k = settings.pop("k_coef_lip")
     layer = _blank(kind, tuple(settings.items()), shape)
     layer.kernel.assign(_initializer(raw_kernel, seed)(layer.kernel.shape, layer.kernel.dtype))
@@ -235,7 +243,7 @@ def _spectral(kind, settings, shape, raw_kernel, seed, own):
 def _blank(kind, settings, shape):
     """A layer of that shape, whose `wbar` waits for a `refresh`."""
     layer = kind(**dict(settings))
-    with unfilled():  # nobody uses the kernel that it would start with
+    with unfilled():  # its initial kernel is never used
         layer.build((None, *shape))
     return layer
 
@@ -257,7 +265,7 @@ def _bound(value):
 
 
 def _promise(data):
-    """What was asked for and what is, in words."""
+    """The constant that the layer promises, and the largest singular value, in words."""
     where = "" if data.is_linear else " at a random input"
     found = f"its largest singular value{where} is {data.largest:.7f}"
     if data.k is None:

@@ -2,16 +2,22 @@
 
 python -m lipviz.explorers.static FOLDER [NAME ...]
 
-Writes NAME.png for each explorer, as it is after its work where it has some, and a page `index.md` that shows them.
-With names it leaves the pictures of others alone, and what the page says of them.
+Writes NAME.png for each explorer, after its work if it has any, and a page `index.md` that shows the pictures. With
+names, it changes neither the pictures nor the sections of other explorers.
 """
 
 import argparse
+import os
 import re
 import textwrap
+import typing
+from collections.abc import Sequence
 from pathlib import Path
 
-from lipviz.explorers.shell.registry import entries, find
+from lipviz.explorers.shell.registry import Entry, entries, find
+
+if typing.TYPE_CHECKING:
+    from lipviz.explorers.shell.base import Explorer
 
 _WORK_TIMEOUT = 600  # seconds for the work of an explorer
 _COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
@@ -25,8 +31,8 @@ notebook. Below is a picture of each as it starts. The sliders work only where P
 """
 
 
-def shown(entry):
-    """An explorer as it is shown at first: built, and its work done where it has some.
+def shown(entry: Entry) -> "Explorer":
+    """An explorer as it is shown first: built, and its work done if it has any.
 
     Args:
         entry: One of `lipviz.explorers.entries()`.
@@ -48,13 +54,13 @@ def shown(entry):
     return explorer
 
 
-def write(folder, names=()):
+def write(folder: str | os.PathLike[str], names: Sequence[str] = ()) -> None:
     """Write the pictures, and the page that shows them.
 
     Args:
-        folder: Where to; it is made where it does not exist.
-        names: Short names of explorers; all by default. With names, a page that is there gets what is new of these, and
-            none is made.
+        folder: Folder of the files; it is made if it does not exist.
+        names: Short names of explorers; all by default. With names, an existing page gets the new sections of these
+            explorers, and no page is made.
 
     Raises:
         ValueError: If a name is unknown.
@@ -98,9 +104,9 @@ def _section(entry, picture, statement):
     )
 
 
-def main():
+def main() -> None:
     """Write what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("names", metavar="NAME", nargs="*", help="explorers; all by default")
     arguments = parser.parse_args()

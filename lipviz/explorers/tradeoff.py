@@ -1,7 +1,10 @@
-"""Accuracy against robustness, as the parameter of a loss decides: runs that come with lipviz, and runs of your own."""
+"""Accuracy against robustness for each parameter of a loss: runs that come with lipviz, and runs of your own."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 
 from lipviz import data as data_sets
@@ -10,15 +13,16 @@ from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.plots import alt_text
 from lipviz.plots.style import number
 from lipviz.plots.tradeoff import plot_tradeoff, plot_tradeoff_curves
-from lipviz.toys.tradeoff import Tradeoff, tradeoff_steps, tradeoff_table
+from lipviz.toys.tradeoff import Tradeoff, TradeoffRun, tradeoff_steps, tradeoff_table
+from lipviz.types import Array
 
 _LOSS_NAMES = {"crossentropy": "crossentropy with inverse temperature", "hkr": "HKR"}
-_PICTURES = 10  # of a training: each certifies the whole test set
-_FEWEST = 10  # steps between two of them
+_PICTURES = 10  # per training: for each, the whole test set is certified
+_FEWEST = 10  # least number of steps between two pictures
 
 
 class TradeoffExplorer(Explorer):
-    """Choose a loss and its parameter, see what networks trained with it reach, and train one more.
+    """Choose a loss and its parameter, see what networks reach that were trained with it, and train another one.
 
     Args:
         train: Your own samples and labels (x, y), as of `lipviz.data.digits`; labels are class numbers of shape (n,).
@@ -29,28 +33,42 @@ class TradeoffExplorer(Explorer):
 
     title = "Trade-off explorer: accuracy against robustness"
     help_text = (
-        "Every point is a 1-Lipschitz network, trained with one loss. Choose a loss and its parameter to see the run "
-        "that is nearest; press Start to train one with exactly these settings."
+        "Every point is a 1-Lipschitz network, trained with one loss. Choose a loss and its parameter to see the "
+        "nearest run. Press Start to train a network with exactly these settings."
     )
     panels = 2
     has_work = True
 
-    def __init__(self, train=None, test=None, runs=None):
+    def __init__(
+        self,
+        train: tuple[Array, Array] | None = None,
+        test: tuple[Array, Array] | None = None,
+        runs: Iterable[TradeoffRun] | None = None,
+    ):
         if (train is None) != (test is None):
             raise ValueError("Expected `train` and `test` together. Received one of them.")
         self._train, self._test = train, test
         self._table = tuple(runs) if runs is not None else tradeoff_table() if train is None else ()
-        self._made_here, self._under_way = [], None
+        self._made_here: list[TradeoffRun] = []
+        self._under_way: TradeoffRun | None = None
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         return {
             "Loss": {
-                "loss": choice("loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "What is made small"),
-                "tau": log_slider(
-                    "inverse temperature τ", 1.0, -1, 2, "The larger, the more only samples at the border count"
+                "loss": choice(
+                    "loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "The loss that is minimized"
                 ),
-                "alpha": log_slider("hinge weight α", 10.0, 0, 2, "Weight of the hinge, of samples without the margin"),
+                "tau": log_slider(
+                    "inverse temperature τ",
+                    1.0,
+                    -1,
+                    2,
+                    "The larger, the more the loss depends on samples near the boundary",
+                ),
+                "alpha": log_slider(
+                    "hinge weight α", 10.0, 0, 2, "Weight of the hinge, which penalizes samples without the margin"
+                ),
                 "margin": slider("margin", 1.0, 0.1, 2.0, 0.1, "Margin of the hinge, in units of the input"),
             },
             "Comparison": {
@@ -60,24 +78,26 @@ class TradeoffExplorer(Explorer):
             "Training (Start)": {
                 "width": slider("width", 64, 8, 128, 8, "Neurons of a hidden layer"),
                 "steps": slider("steps", 200, 20, 400, 20, "Steps of Adam, on all samples at once"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed, other weights at the start"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other initial weights"),
             },
         }
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         unused = {"alpha", "margin"} if state["loss"] == "crossentropy" else {"tau"}
         return set(state) - unused - ({"epsilon"} if state["by_radius"] else set())
 
-    def forget(self):
+    def forget(self) -> None:
         self._under_way = None
 
-    def reset(self):
-        """Return to the state at the beginning; runs that were trained here are dropped."""
+    def reset(self) -> None:
+        """Return to the initial state, without the runs that were trained here."""
         self.stop()
         self._made_here.clear()
         super().reset()
 
-    def compute(self, loss, tau, alpha, margin, by_radius, epsilon, **_training):
+    def compute(
+        self, loss: str, tau: float, alpha: float, margin: float, by_radius: bool, epsilon: float, **_training: Any
+    ) -> Tradeoff:
         live = self._made_here + ([] if self._under_way is None else [self._under_way])
         runs = (*self._table, *live)
         if self._under_way is not None:
@@ -86,7 +106,17 @@ class TradeoffExplorer(Explorer):
             chosen = _nearest(runs, loss, tau if loss == "crossentropy" else alpha, margin)
         return Tradeoff(runs, chosen, tuple(range(len(self._table), len(runs))), None if by_radius else epsilon)
 
-    def work(self, loss, tau, alpha, margin, by_radius, epsilon, steps, **training):
+    def work(
+        self,
+        loss: str,
+        tau: float,
+        alpha: float,
+        margin: float,
+        by_radius: bool,
+        epsilon: float,
+        steps: int,
+        **training: Any,
+    ) -> Iterator[tuple[float, Tradeoff]]:
         self.progress("Compiling a step of the training …")
         train, test = data_sets.digits() if self._train is None else (self._train, self._test)
         pieces = tradeoff_steps(
@@ -105,7 +135,7 @@ class TradeoffExplorer(Explorer):
             if run.step == steps:
                 self._under_way = None
                 self._made_here.append(run)
-                # What was trained is looked at, even where an equal run is in the table.
+                # The new run is the chosen one, even if the table has an equal run.
                 last = dataclasses.replace(
                     self.compute(**self.state), chosen=len(self._table) + len(self._made_here) - 1
                 )
@@ -113,15 +143,15 @@ class TradeoffExplorer(Explorer):
             else:
                 yield run.step / steps, self.compute(**self.state)
 
-    def draw(self, data, state):
+    def draw(self, data: Tradeoff, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         plot_tradeoff(data, ax=left)
         plot_tradeoff_curves(data, ax=right)
 
-    def alt_text(self, data):
+    def alt_text(self, data: Tradeoff) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: Tradeoff) -> str:
         if data.chosen is None:
             return "There is no run with this loss yet: press Start to train one."
         run = data.runs[data.chosen]
@@ -138,7 +168,7 @@ class TradeoffExplorer(Explorer):
         count = int(better.sum())
         return words + f"{count} {'run is' if count == 1 else 'runs are'} better in both accuracy and robustness."
 
-    def numbers(self, data):
+    def numbers(self, data: Tradeoff) -> list[tuple[str, str]]:
         if data.chosen is None:
             return []
         run = data.runs[data.chosen]
@@ -151,7 +181,7 @@ class TradeoffExplorer(Explorer):
         rows += [(f"certified at {eps}", f"{100 * run.certified_at(eps):.1f} %") for eps in (0.25, 0.5, 1.0)]
         return [*rows, ("steps, seed", f"{run.step}, {run.seed}"), ("runs on the frontier", str(len(data.frontier)))]
 
-    def table(self, data):
+    def table(self, data: Tradeoff) -> tuple[list[str], list[list[Any]]]:
         """All runs: settings, accuracy and radii."""
         names = ["dataset", "loss", "loss_parameter", "min_margin", "activation", "width", "depth", "step", "seed"]
         names += ["accuracy", "mean_radius", "median_radius"]
@@ -163,7 +193,7 @@ def _setting(run):
 
 
 def _nearest(runs, loss, parameter, margin):
-    """Number of the run of a loss with the nearest parameters, by their ratios; the latest of equals; None for none."""
+    """Number of the run of a loss with the nearest parameters, by their ratios; the last of equal ones, or None."""
     distances = [
         abs(np.log(run.loss_parameter / parameter)) + (abs(np.log(run.min_margin / margin)) if loss == "hkr" else 0.0)
         if run.loss == loss

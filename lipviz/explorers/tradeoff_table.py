@@ -1,12 +1,15 @@
 """Makes the table of runs that comes with lipviz: ``python -m lipviz.explorers.tradeoff_table [FILE]``.
 
-Two losses, eight and nine settings of each, two seeds: some four minutes on two CPU cores.
+Two losses, with eight and nine settings, and two seeds: about four minutes on two CPU cores.
 """
 
+import os
 import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from lipviz import _moved, data
-from lipviz.toys.tradeoff import TABLE, tradeoff_run, write_runs
+from lipviz.toys.tradeoff import TABLE, TradeoffRun, tradeoff_run, write_runs
 
 # (loss, its parameter, margin of the hinge)
 LOSSES = (
@@ -14,17 +17,19 @@ LOSSES = (
     *(("hkr", alpha, margin) for margin in (0.3, 1.0, 2.0) for alpha in (1.0, 10.0, 100.0)),
 )
 SEEDS = (0, 1)
-SETTINGS = {"activation": "groupsort2", "width": 64, "depth": 2, "steps": 200, "learning_rate": 0.02}
+SETTINGS: dict[str, Any] = {"activation": "groupsort2", "width": 64, "depth": 2, "steps": 200, "learning_rate": 0.02}
 
 
 @_moved.renamed_argument("dials", "losses")
-def runs(losses=LOSSES, seeds=SEEDS, **settings):
-    """The runs of the table, one after the other, as they are finished.
+def runs(
+    losses: Iterable[tuple[str, float, float]] = LOSSES, seeds: Iterable[int] = SEEDS, **settings: Any
+) -> Iterator[TradeoffRun]:
+    """The runs of the table, one after the other, each when it is finished.
 
     Args:
         losses: Tuples (loss, its parameter, margin of the hinge).
         seeds: Seeds of the weights.
-        **settings: Of `tradeoff_steps`, in the place of those of the table.
+        **settings: Arguments of `tradeoff_steps`, in place of those of the table.
 
     Yields:
         `TradeoffRun`s on scikit-learn's digits.
@@ -32,12 +37,12 @@ def runs(losses=LOSSES, seeds=SEEDS, **settings):
     train, test = data.digits()
     for loss, parameter, margin in losses:
         for seed in seeds:
-            chosen = {"loss": loss, "loss_parameter": parameter, "min_margin": margin, "seed": seed}
+            chosen: dict[str, Any] = {"loss": loss, "loss_parameter": parameter, "min_margin": margin, "seed": seed}
             yield tradeoff_run(train, test, dataset="digits", **{**SETTINGS, **chosen, **settings})
 
 
-def main(path=TABLE):
-    """Make the table, and write it."""
+def main(path: str | os.PathLike[str] = TABLE) -> None:
+    """Make the table, and write it to a file."""
     made = []
     for run in runs():
         made.append(run)

@@ -1,9 +1,12 @@
-"""How far two clouds are apart: a 1-Lipschitz network that learns the potential between them."""
+"""The distance of two clouds, estimated by a 1-Lipschitz network that learns the potential between them."""
 
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 
 from lipviz.explorers.shell.base import Explorer
@@ -24,6 +27,7 @@ from lipviz.plots import plot_potential, plot_wasserstein_training
 from lipviz.plots.alt import alt_text
 from lipviz.plots.style import number
 from lipviz.toys.training import ToyTrainer, WassersteinTraining, wasserstein_training
+from lipviz.types import ArrayLike
 
 _CLOUDS = [
     ("two squares", "squares"),
@@ -35,25 +39,25 @@ _CLOUDS = [
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Transported(WassersteinTraining):
-    """How far a potential has come, and the transport that it is compared with."""
+    """The progress of a potential, and the transport that it is compared with."""
 
     transport: Transport | None = None
 
 
 class WassersteinExplorer(Explorer):
-    """Train the potential of Kantorovich and Rubinstein between two clouds, and see how near its estimate comes.
+    """Train the Kantorovich-Rubinstein potential between two clouds, and see how close its estimate gets.
 
     Args:
-        x: Your own first cloud, of shape (n, 2), besides those that the explorer offers. Shown first where given.
+        x: Your own first cloud, of shape (n, 2), in addition to those that the explorer offers. It is shown first.
         y: Your own second cloud, of shape (m, 2).
 
     Clouds that cannot be used (NaN, other shapes) give a message in the explorer.
     """
 
-    title = "Wasserstein explorer: how far two clouds are apart"
+    title = "Wasserstein explorer: the distance of two clouds"
     help_text = (
-        "A 1-Lipschitz network f learns to make mean f(x) − mean f(y) large; the largest that there is, is the "
-        "Wasserstein-1 distance. Press Start, or change a setting, and it learns anew."
+        "A 1-Lipschitz network f learns to maximize mean f(x) − mean f(y). The maximum over all 1-Lipschitz functions "
+        "is the Wasserstein-1 distance. Press Start, or change a setting, to train again."
     )
     panels = 2
     has_work = True
@@ -61,20 +65,21 @@ class WassersteinExplorer(Explorer):
         ("clouds", "distance", "noise", "seed", "activation", "width", "depth", "alpha", "min_margin", "steps")
     )
 
-    def __init__(self, x=None, y=None):
+    def __init__(self, x: ArrayLike | None = None, y: ArrayLike | None = None):
         self._own = None if x is None and y is None else _own_clouds(x, y)
-        self._trainers, self._run = functools.lru_cache(KEPT_TRAINERS)(_trainer), None
+        self._trainers = functools.lru_cache(KEPT_TRAINERS)(_trainer)
+        self._run: tuple | None = None
         super().__init__()
 
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own = [("yours", "yours")] if self._own is not None else []
         return {
             "Clouds": {
-                "clouds": choice("clouds", own + _CLOUDS, "What there is to measure"),
+                "clouds": choice("clouds", own + _CLOUDS, "The clouds whose distance is measured"),
                 "distance": slider("distance", 2.0, 0.0, 4.0, 0.1, "Between the centers, in units of the input"),
                 "noise": slider("noise", 0.3, 0.05, 1.0, 0.05, "How far points scatter, in units of the input"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed, other points and other weights at the start"),
-                "arrows": toggle("transport", True, "Show some of the ways of the optimal transport as arrows"),
+                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
+                "arrows": toggle("transport", True, "Show the optimal transport as arrows"),
             },
             "Network": {
                 "activation": activation_choice(),
@@ -82,21 +87,23 @@ class WassersteinExplorer(Explorer):
                 "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
             },
             "Loss (HKR)": {
-                "alpha": slider("alpha α", 0.0, 0.0, 20.0, 0.5, "Weight of the hinge; 0 leaves the distance alone"),
-                "min_margin": slider("margin", 1.0, 0.0, 3.0, 0.1, "Outputs inside of half of it are punished"),
+                "alpha": slider("alpha α", 0.0, 0.0, 20.0, 0.5, "Weight of the hinge; with 0 only the distance counts"),
+                "min_margin": slider(
+                    "margin", 1.0, 0.0, 3.0, 0.1, "The hinge penalizes outputs nearer to 0 than half of the margin"
+                ),
                 "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all points at once"),
             },
         }
 
-    def enabled(self, state):
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
         unused = {"yours": {"distance", "noise"}, "squares": {"noise"}}.get(state["clouds"], set())
         return set(state) - unused - (set() if state["alpha"] else {"min_margin"})
 
-    def forget(self):
+    def forget(self) -> None:
         self._run = None
 
     def _current(self, clouds, distance, noise, seed, activation, width, depth, alpha, min_margin):
-        """The clouds and the trainer of a state; they stay until `forget`."""
+        """The clouds and the trainer of a state, which are kept until `forget`."""
         if self._run is None:
             x, y = self._clouds(clouds, distance, noise, seed)
             transport = wasserstein_distance(x, y)
@@ -113,7 +120,7 @@ class WassersteinExplorer(Explorer):
             raise self._own
         return self._own
 
-    def compute(self, steps, arrows, **state):
+    def compute(self, steps: int, arrows: bool, **state: Any) -> _Transported:
         trainer, transport, bounds = self._current(**state)
         data = wasserstein_training(
             trainer,
@@ -128,7 +135,7 @@ class WassersteinExplorer(Explorer):
         )
         return extended(_Transported, data, transport=transport)
 
-    def work(self, steps, arrows, **state):
+    def work(self, steps: int, arrows: bool, **state: Any) -> Iterator[tuple[float, _Transported]]:
         self.progress("Compiling a step of the training …")
         trainer, transport, _ = self._current(**state)
         points = np.concatenate([transport.x, transport.y])
@@ -136,16 +143,16 @@ class WassersteinExplorer(Explorer):
         for step in trainer.pieces(points, labels, steps, between_pictures(steps)):
             yield step / steps, self.compute(steps, arrows, **state)
 
-    def draw(self, data, state):
+    def draw(self, data: _Transported, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
         transport = data.transport if state["arrows"] else None
         plot_potential(data.potential, ax=left, transport=transport)
         plot_wasserstein_training(data.training, ax=right)
 
-    def alt_text(self, data):
+    def alt_text(self, data: _Transported) -> str:
         return alt_text(data)
 
-    def statement(self, data):
+    def statement(self, data: _Transported) -> str:
         training = data.training
         words = f"The network is {number(training.k)}-Lipschitz, so its estimate {number(training.estimates[-1])} is "
         bound = "the exact distance" if training.k == 1 else f"{number(training.k)} times the exact distance"
@@ -155,24 +162,24 @@ class WassersteinExplorer(Explorer):
             words += f" After {training.steps[-1]} of {data.steps} steps it is {share} % of that."
         if data.alpha > 0:
             words += (
-                f" The hinge asks for outputs outside of ±{number(data.min_margin / 2)}, which may cost some of the "
-                f"estimate: {100 * data.inside:.1f} % of the points lie inside."
+                f" The hinge penalizes outputs between ±{number(data.min_margin / 2)}, which may lower the estimate: "
+                f"{100 * data.inside:.1f} % of the points lie there."
             )
         return words
 
-    def numbers(self, data):
+    def numbers(self, data: _Transported) -> list[tuple[str, str]]:
         training = data.training
         return [
             ("steps", f"{training.steps[-1]} of {data.steps}"),
             ("estimate, mean f(x) − mean f(y)", number(training.estimates[-1], 5)),
             ("exact Wasserstein-1 distance", number(training.exact, 5)),
             ("certified Lipschitz constant, at most", number(training.k, 5)),
-            ("points inside of half the margin", f"{100 * data.inside:.1f} %"),
+            ("points within half the margin", f"{100 * data.inside:.1f} %"),
             ("points on their side of 0", f"{100 * data.accuracy:.1f} %"),
         ]
 
-    def table(self, data):
-        """The estimate against the steps."""
+    def table(self, data: _Transported) -> tuple[list[str], list[list[Any]]]:
+        """The estimate after each number of steps."""
         training = data.training
         rows = zip(training.steps.tolist(), training.estimates.tolist(), strict=True)
         return ["steps", "estimate", "exact"], [[*row, training.exact] for row in rows]

@@ -97,7 +97,7 @@ def test_an_attack_never_succeeds_within_the_radius(explorer, method):
     assert 1.5 > 4 * seen.radius > 0
     assert seen.attack.success[0]  # DeepFool has no limit, and that of PGD is far beyond the boundary
     assert seen.found >= seen.radius
-    assert "outside of the certified radius" in words(explorer)
+    assert "outside the certified radius" in words(explorer)
     explorer.state = {"image": 5}
     assert explorer.data.attack is None
     explorer.state = {"image": 4}

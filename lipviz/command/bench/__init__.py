@@ -1,7 +1,7 @@
-"""Benchmarks, side by side in one process: lipviz, the same in plain Keras, and a peer where there is one.
+"""Benchmarks in one process: lipviz, the same network in plain Keras, and optionally another library (a peer).
 
-`lipviz bench` and `python -m lipviz.command.bench` print the tables. What counts are the ratios: contenders take turns,
-and each ratio is the median over the rounds. Times depend on the machine and on what else it does.
+`lipviz bench` and `python -m lipviz.command.bench` print the tables. Times depend on the machine and on its other work,
+so look at the ratios: the contenders run alternately in each round, and a ratio is the median over all rounds.
 """
 
 from lipviz.command.bench.report import Report, Row, Section

@@ -1,4 +1,7 @@
-"""The two networks of the benchmark, each in several kinds, and their steps."""
+"""The two networks of the benchmark, each in several kinds, and their training steps and predictions."""
+
+from collections.abc import Callable
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -6,16 +9,17 @@ from keras import layers as plain
 
 import lipviz.layers as own
 from lipviz.model import Sequential
+from lipviz.types import Array, Tensor
 
 SEED = 0
 
 
-def cnn(kind, peer=None):
-    """conv16-3, pool, conv32-3, pool, dense128, dense10 on 28×28 images, a `keras.Sequential`, compiled.
+def cnn(kind: str, peer: Any = None) -> keras.Sequential:
+    """conv16-3, pool, conv32-3, pool, dense128, dense10 on 28×28 images, not compiled.
 
     Args:
-        kind: "plain" (ReLU, average pooling), "lipviz" (constrained, GroupSort2, l2-norm pooling), "sorting" (plain but
-            for GroupSort2), "constrained" (plain but for the constraints), or "peer".
+        kind: "plain" (ReLU, average pooling), "lipviz" (constrained, GroupSort2, l2-norm pooling), "sorting" (plain
+            except for GroupSort2), "constrained" (plain except for the constraints), or "peer".
         peer: Module with the layers of the kind "peer", under the names that the reference uses.
     """
     k = _Kind(kind, peer)
@@ -27,7 +31,7 @@ def cnn(kind, peer=None):
     )
 
 
-def mlp(kind, peer=None):
+def mlp(kind: str, peer: Any = None) -> keras.Sequential:
     """256-128-64-1 on points of the plane; see `cnn`."""
     k = _Kind(kind, peer)
     hidden = [layer for units in (256, 128, 64) for layer in (k.dense(units), k.sort())]
@@ -50,25 +54,25 @@ class _Kind:
         return (Sequential if self.kind == "lipviz" else keras.Sequential)(list(layers))
 
 
-def compiled(model, jit_compile):
-    """Compile a model as for training it: Adam, and cross-entropy or squared error by its outputs.
+def compiled(model: keras.Model, jit_compile: bool) -> keras.Model:
+    """Compile a model for training with Adam: with cross-entropy for several outputs, squared error for one.
 
     Args:
-        model: What `cnn` or `mlp` returned.
-        jit_compile: Whether XLA compiles TensorFlow's graphs. Another backend keeps Keras's choice: on JAX, False
-            would run operation by operation.
+        model: Model of `cnn` or `mlp`.
+        jit_compile: Whether XLA compiles TensorFlow's graphs. Other backends keep Keras's choice: with False, JAX would
+            run each operation by itself.
     """
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if model.output_shape[-1] > 1 else "mse"
     model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=chosen_jit(jit_compile))
     return model
 
 
-def chosen_jit(jit_compile):
-    """What a model is compiled with, see `compiled`."""
+def chosen_jit(jit_compile: bool) -> bool | Literal["auto"]:
+    """The argument `jit_compile` of `Model.compile`, see `compiled`."""
     return jit_compile if keras.backend.backend() == "tensorflow" else "auto"
 
 
-def batch(model, size):
+def batch(model: keras.Model, size: int) -> tuple[Tensor, Tensor]:
     """A batch of random inputs and targets that fit a model, as tensors."""
     rng = np.random.default_rng(SEED)
     x = rng.uniform(size=(size, *model.input_shape[1:])).astype("float32")
@@ -77,34 +81,34 @@ def batch(model, size):
     return keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
 
 
-def training_step(model, size):
-    """A function that makes one training step on the same batch, as a custom loop of Keras would."""
+def training_step(model: keras.Model, size: int) -> Callable[[], Any]:
+    """A function that makes one training step, always on the same batch, with `train_on_batch`."""
     x, y = batch(model, size)
     return lambda: model.train_on_batch(x, y)
 
 
-def in_plain_model(model, moved=False):
-    """A `keras.Sequential` of a model's layers.
+def in_plain_model(model: keras.Model, moved: bool = False) -> keras.Sequential:
+    """A `keras.Sequential` with the layers of a model.
 
     Args:
         model: Sequential model with lipviz layers.
-        moved: Whether to give each kernel another value, as an optimizer does, so that its `wbar` is not used.
+        moved: Whether to change each kernel, as an optimizer does, so that its `wbar` is out of date and not used.
     """
     plain_model = keras.Sequential([keras.Input(model.input_shape[1:]), *model.layers])
-    for layer in plain_model.layers if moved else ():
-        if isinstance(layer, own.ConstrainedKernel):
-            layer.kernel.assign(1.01 * layer.kernel)
+    constrained: list[Any] = [layer for layer in plain_model.layers if isinstance(layer, own.ConstrainedKernel)]
+    for layer in constrained if moved else ():
+        layer.kernel.assign(1.01 * layer.kernel)
     return plain_model
 
 
-def predictions(model, size, batches=16):
+def predictions(model: keras.Model, size: int, batches: int = 16) -> Callable[[], Array]:
     """A function that runs `predict` over several batches."""
     x, _ = batch(model, size * batches)
     x = keras.ops.convert_to_numpy(x)
     return lambda: model.predict(x, batch_size=size, verbose=0)
 
 
-def prediction(model, size):
+def prediction(model: keras.Model, size: int) -> Callable[[], Array]:
     """A function that predicts for the same batch."""
     x, _ = batch(model, size)
     return lambda: model.predict_on_batch(x)

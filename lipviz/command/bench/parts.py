@@ -1,6 +1,8 @@
-"""Each part alone: activations and poolings against Keras's, constrained kernels by shape."""
+"""Benchmarks of single parts: activations and poolings against those of Keras, and constraints of kernels."""
 
 import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,7 +10,8 @@ from keras import ops
 
 import lipviz.layers as own
 from lipviz import normalizers as nm
-from lipviz.command.bench.timing import take_turns
+from lipviz.command.bench.timing import Timing, take_turns
+from lipviz.types import Array, Tensor
 
 SHAPES = ((128, 128), (512, 512), (1568, 128), (3 * 3 * 64, 64))
 ACTIVATIONS = {
@@ -28,40 +31,48 @@ POOLINGS = {
 WAYS = ("forward", "with gradient")
 
 
-def activations(repeats, jit_compile, shape=(256, 28, 28, 16)):
+def activations(
+    repeats: int, jit_compile: bool, shape: tuple[int, ...] = (256, 28, 28, 16)
+) -> Iterator[tuple[str, dict[str, Timing]]]:
     """Pairs (name, timings) of activations against ReLU, forward and with the gradient."""
     layers = {"ReLU": keras.layers.ReLU(), **{name: make() for name, make in ACTIVATIONS.items()}}
     yield from _compared(layers, noise(shape), repeats, jit_compile)
 
 
-def poolings(repeats, jit_compile, shape=(256, 28, 28, 16)):
+def poolings(
+    repeats: int, jit_compile: bool, shape: tuple[int, ...] = (256, 28, 28, 16)
+) -> Iterator[tuple[str, dict[str, Timing]]]:
     """Pairs (name, timings) of 2×2 poolings against average pooling, forward and with the gradient."""
     layers = {"average": keras.layers.AveragePooling2D((2, 2)), **{n: make((2, 2)) for n, make in POOLINGS.items()}}
     yield from _compared(layers, noise(shape), repeats, jit_compile)
 
 
-def kernels(repeats, jit_compile, shapes=SHAPES, batch=256):
-    """Pairs (name, timings) of kernels' constraints against the product of a batch with the kernel.
+def kernels(
+    repeats: int, jit_compile: bool, shapes: Iterable[tuple[int, int]] = SHAPES, batch: int = 256
+) -> Iterator[tuple[str, dict[str, Timing]]]:
+    """Pairs (name, timings) of the constraints of kernels against the product of a batch with the kernel.
 
     The kernels are nearly orthogonal, as they are early in training.
     """
     for shape in shapes:
         kernel = np.linalg.qr(noise(shape))[0] + 0.02 * noise(shape, seed=1)
         inputs = ops.convert_to_tensor(noise((batch, shape[0]), seed=2))
-        functions = {
-            f"product with {batch} inputs": lambda w, inputs=inputs: ops.matmul(inputs, w),
+        functions: dict[str, Callable[[Any], Any]] = {
+            f"product with {batch} inputs": functools.partial(ops.matmul, inputs),
             "constraint": constraint(shape[1]),
         }
         for way, timings in _compared(functions, kernel, repeats, jit_compile):
             yield f"{shape[0]}×{shape[1]}, {way}", timings
 
 
-def convergence(tolerances=(1e-3, 1e-5), shapes=SHAPES, repeats=5):
-    """Triples (name, iterations, timings) of what it takes to come near an orthogonal matrix, against an SVD.
+def convergence(
+    tolerances: Iterable[float] = (1e-3, 1e-5), shapes: Iterable[tuple[int, int]] = SHAPES, repeats: int = 5
+) -> Iterator[tuple[str, int | None, dict[str, Timing]]]:
+    """Triples (name, iterations, timings) of the way to a nearly orthogonal matrix, against an SVD.
 
-    The distance is ‖WᵀW − I‖ in the spectral norm, of a Gaussian kernel (of 3/4 of the columns, where it is square:
-    square ones have a singular value near 0). Where rounding keeps it away, there are no iterations (None) and no
-    timings.
+    The distance is ‖WᵀW − I‖ in the spectral norm. Kernels are Gaussian; square ones have a singular value near 0, so
+    they keep only 3/4 of their columns. If rounding errors do not allow the tolerance, iterations are None and timings
+    are empty.
     """
     for rows, columns in shapes:
         columns = columns if columns < rows else 3 * columns // 4
@@ -72,39 +83,41 @@ def convergence(tolerances=(1e-3, 1e-5), shapes=SHAPES, repeats=5):
             if iterations is None:
                 yield name, None, {}
                 continue
-            calls = {
+            calls: dict[str, Callable[[], Any]] = {
                 "SVD of NumPy": functools.partial(_polar, kernel),
                 "lipviz": call_of(constraint(columns, 1e-9, iterations), "forward", kernel),
             }
             yield name, iterations, take_turns(calls, repeats)
 
 
-def noise(shape, seed=0):
+def noise(shape: tuple[int, ...], seed: int = 0) -> Array:
     """A Gaussian array, float32."""
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
-def constraint(columns, eps=nm.DEFAULT_EPS_BJORCK, maxiter=nm.DEFAULT_MAXITER_BJORCK):
-    """The function from a kernel to the orthogonal one that a `SpectralDense` layer uses."""
+def constraint(
+    columns: int, eps: float = nm.DEFAULT_EPS_BJORCK, maxiter: int = nm.DEFAULT_MAXITER_BJORCK
+) -> Callable[[Tensor], Tensor]:
+    """The function from a kernel to the nearly orthogonal one that a `SpectralDense` layer uses."""
     u = ops.convert_to_tensor(noise((1, columns), seed=3))
     return lambda kernel: nm.sound_orthogonalization(kernel, u, eps_bjorck=eps, maxiter_bjorck=maxiter)[0]
 
 
-def call_of(function, way, values, jit_compile=False):
-    """A function of no arguments that runs a layer or a function, compiled by the backend as within a model.
+def call_of(function: Callable[[Any], Any], way: str, values: Array, jit_compile: bool = False) -> Callable[[], Any]:
+    """A function of no arguments that runs a layer or a function, compiled by the backend as in a model.
 
     Args:
         function: Keras layer or function of one tensor.
-        way: "forward", or "with gradient": also the product of a fixed vector with the Jacobian.
-        values: The input, an array.
+        way: "forward", or "with gradient", which also computes the product of a fixed vector with the Jacobian.
+        values: The input.
         jit_compile: Whether XLA compiles it on TensorFlow.
     """
-    values = ops.convert_to_tensor(values.astype("float32"))
-    outputs = function(values)  # builds a layer
+    inputs = ops.convert_to_tensor(values.astype("float32"))
+    outputs = function(inputs)  # builds a layer
     if way == "with gradient":
         function = _pulling_back(function, ops.convert_to_tensor(noise(outputs.shape, seed=4)))
     run = _compiled(function, jit_compile)
-    return lambda: _wait(run(values))
+    return lambda: _wait(run(inputs))
 
 
 def _compared(functions, values, repeats, jit_compile):
@@ -157,7 +170,7 @@ def _pulling_back(function, weights):
 
 
 def _wait(outputs):
-    """JAX returns before the work is done."""
+    """Wait for outputs of JAX, which returns before they are computed."""
     for output in outputs if isinstance(outputs, tuple) else (outputs,):
         if hasattr(output, "block_until_ready"):
             output.block_until_ready()

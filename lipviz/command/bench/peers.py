@@ -1,19 +1,22 @@
-"""Peers that can be imported: those with the reference's names on Keras, and deel-torchlip on PyTorch."""
+"""Other libraries to compare with (peers): those with the reference's names on Keras, and deel-torchlip."""
 
 import importlib
 import itertools
 import types
+from collections.abc import Callable
+from typing import Any
 
 
-def find_peer(name):
-    """A function from "cnn" or "mlp" to the training steps of a peer and of the plain network in its framework.
+def find_peer(name: str) -> Callable[..., tuple[Callable[[], Any], Callable[[], Any] | None]]:
+    """Find a peer: a function that makes its training step, and that of the plain network in its framework.
 
     Args:
-        name: "deel-torchlip", or the name of a module whose `layers` (or which itself) holds `SpectralDense`,
-            `SpectralConv2D`, `ScaledL2NormPooling2D` and `GroupSort2`, for the installed Keras.
+        name: "deel-torchlip", or the name of a module. The module, or its modules `layers` and `activations`, must have
+            `SpectralDense`, `SpectralConv2D`, `ScaledL2NormPooling2D` and `GroupSort2`, for the installed Keras.
 
     Returns:
-        A function (network, batch size) → (peer's step, plain step, or None where the plain Keras one serves).
+        A function (network, batch size, jit_compile=False) → (step of the peer, plain step). The network is "cnn" or
+        "mlp". The plain step is None if plain Keras is what to compare with.
 
     Raises:
         ValueError: If it cannot be imported, or does not have these layers.
@@ -30,7 +33,7 @@ def _keras_peer(name):
     from lipviz.command.bench import networks
 
     name = {"deel-lip": "deel.lip"}.get(name, name)
-    found = {}
+    found: dict[str, Any] = {}
     for place in ("layers", "activations", ""):
         try:
             module = importlib.import_module(f"{name}.{place}".rstrip("."))

@@ -1,11 +1,13 @@
-"""What needs a process of its own: the time of an import, the peak of memory."""
+"""Benchmarks that need a process of their own: the time of an import, and the peak of memory."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 
-from lipviz.command.bench.timing import take_turns
+from lipviz.command.bench.timing import Timing, take_turns
 
 _MEMORY = """
 import json, resource, sys
@@ -27,14 +29,14 @@ print(json.dumps(peak() - start))
 """
 
 
-def imports(repeats=5):
+def imports(repeats: int = 5) -> dict[str, Timing]:
     """Timings of `import keras` and `import lipviz`, each in a new process."""
-    calls = {name: lambda name=name: _run(f"import {name}") for name in ("keras", "lipviz")}
+    calls = {name: functools.partial(_run, f"import {name}") for name in ("keras", "lipviz")}
     return take_turns(calls, repeats, least=0.0)
 
 
-def memory(kinds=("plain", "lipviz"), batch=256, steps=20):
-    """Peak of the resident memory above that of the import, in bytes, of some training steps of the CNN."""
+def memory(kinds: Iterable[str] = ("plain", "lipviz"), batch: int = 256, steps: int = 20) -> dict[str, int]:
+    """Peak of the resident memory during training steps of the CNN, in bytes above the peak after the imports."""
     programs = {kind: _MEMORY.format(kind=kind, batch=batch, steps=steps) for kind in kinds}
     return {kind: json.loads(_run(program).splitlines()[-1]) for kind, program in programs.items()}
 

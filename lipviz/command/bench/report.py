@@ -1,4 +1,4 @@
-"""What was measured, as a table and as JSON."""
+"""Results of a benchmark, as tables and as JSON."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line: what was measured, and its value for each contender.
+    """One line of a table: what was measured, and its value for each contender.
 
     Attributes:
         name: What was measured.
@@ -25,7 +25,7 @@ class Section:
     """A table.
 
     Attributes:
-        title: What it is about, and how it was measured.
+        title: What was measured, and how.
         unit: Unit of the values.
         rows: Tuple of `Row`.
     """
@@ -51,7 +51,7 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """All sections, and where they were measured.
+    """All sections, and the setting in which they were measured.
 
     Attributes:
         setting: Dict of versions, backend, processor cores and options.
@@ -65,8 +65,8 @@ class Report:
         setting = ", ".join(f"{name} {value}" for name, value in self.setting.items())
         return "\n\n".join([setting, *map(str, self.sections)])
 
-    def to_json(self):
-        """The same as JSON: times in seconds, sizes in bytes."""
+    def to_json(self) -> str:
+        """The report as JSON: times in seconds, sizes of memory in MiB."""
         return json.dumps(dataclasses.asdict(self), indent=2)
 
 

@@ -3,6 +3,8 @@
 import functools
 import os
 import platform
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 
@@ -13,16 +15,24 @@ from lipviz.command.bench.report import Report, Row, Section
 from lipviz.command.bench.timing import take_turns
 
 
-def run(sections=None, *, repeats=20, batch=256, jit_compile=False, peer=None, progress=lambda title: None):
-    """Measure.
+def run(
+    sections: Iterable[str] | None = None,
+    *,
+    repeats: int = 20,
+    batch: int = 256,
+    jit_compile: bool = False,
+    peer: str | None = None,
+    progress: Callable[[str], None] = lambda title: None,
+) -> Report:
+    """Run the benchmark.
 
     Args:
         sections: Names from `SECTIONS`; all by default.
         repeats: Number of rounds of each comparison.
         batch: Size of a batch.
-        jit_compile: Whether models and parts are compiled by XLA, where the backend leaves the choice (TensorFlow).
+        jit_compile: Whether XLA compiles models and parts, where the backend has the choice (TensorFlow).
         peer: Name of a peer for the section "networks", see `lipviz.command.bench.peers`; None for none.
-        progress: Function that is told the name of each section as it begins.
+        progress: Function of the name of a section, called when the section begins.
 
     Returns:
         A `Report`.
@@ -36,7 +46,7 @@ def run(sections=None, *, repeats=20, batch=256, jit_compile=False, peer=None, p
         raise ValueError(f"Expected sections out of {', '.join(SECTIONS)}. Received: {', '.join(unknown)}")
     if repeats < 1 or batch < 1:
         raise ValueError(f"`repeats` and `batch` must be positive. Received: repeats={repeats!r}, batch={batch!r}")
-    options = {"repeats": repeats, "batch": batch, "jit_compile": jit_compile}
+    options: dict[str, Any] = {"repeats": repeats, "batch": batch, "jit_compile": jit_compile}
     options["peer"] = None if peer is None else (peer, find_peer(peer))
     done = []
     for name in sections:
@@ -83,7 +93,7 @@ def _networks(repeats, batch, jit_compile, peer):
             row.ratios[f"{peer[0]} / plain"] = times[peer[0]].ratio / times[f"plain, for {peer[0]}"].ratio
             row.ratios.pop(f"plain, for {peer[0]} / plain")
         rows.append(row)
-    title = "Training step (sorting: plain but for GroupSort2; constrained: plain but for the constraints)"
+    title = "Training step (sorting: plain except for GroupSort2; constrained: plain except for the constraints)"
     return Section(title, "ms", tuple(rows))
 
 
@@ -102,7 +112,7 @@ def _prediction(repeats, batch, jit_compile, peer):
 
 
 def _predict_row(network, batch, jit_compile, repeats):
-    """`predict` with kernels that are compared once, in each batch, and found to be newer than their `wbar`."""
+    """`predict` of an export, of a lipviz model, of its layers in a plain model, and of those with changed kernels."""
     make = functools.partial(getattr(networks, network), "lipviz")
     model = make()
     models = {

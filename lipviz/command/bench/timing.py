@@ -1,7 +1,8 @@
-"""Time contenders in turns, so that a slow moment of the machine hits all of them alike."""
+"""Times of contenders that run alternately, so that a slow moment of the machine affects all of them."""
 
 import dataclasses
 import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -11,10 +12,10 @@ class Timing:
     """Times of one contender.
 
     Attributes:
-        seconds: Median of a call.
-        spread: Half the distance of the quartiles, in seconds.
-        ratio: Median over the rounds of this contender's time over the first one's; 1 for the first.
-        ratio_spread: Half the distance of the quartiles of that ratio.
+        seconds: Median time of a call.
+        spread: Half the interquartile range, in seconds.
+        ratio: Time of this contender divided by that of the first one, median over the rounds; 1 for the first.
+        ratio_spread: Half the interquartile range of that ratio.
     """
 
     seconds: float
@@ -23,14 +24,16 @@ class Timing:
     ratio_spread: float
 
 
-def take_turns(contenders, repeats=20, least=0.01):
-    """Call functions in turns and time them.
+def take_turns(
+    contenders: Mapping[str, Callable[[], object]], repeats: int = 20, least: float = 0.01
+) -> dict[str, Timing]:
+    """Call functions alternately and time them.
 
     Args:
-        contenders: Dict from a name to a function of no arguments that returns when its work is done. The first is
-            what the others are compared with.
+        contenders: Dict from a name to a function of no arguments that returns when its work is done. The others are
+            compared with the first.
         repeats: Number of rounds.
-        least: Seconds that one measurement takes at least: shorter calls are repeated within it.
+        least: Least time of one measurement, in seconds; shorter calls are repeated in it.
 
     Returns:
         A dict from the names to `Timing`.
@@ -45,7 +48,7 @@ def take_turns(contenders, repeats=20, least=0.01):
     counts = {name: _warm_up(call, least) for name, call in contenders.items()}
     seconds = {name: np.empty(repeats) for name in contenders}
     for turn in range(repeats):
-        # A contender that always follows the same one would inherit its caches.
+        # The order changes: a contender after the same other one in each round would always find its caches.
         names = list(contenders) if turn % 2 == 0 else list(contenders)[::-1]
         for name in names:
             seconds[name][turn] = _time(contenders[name], counts[name])
@@ -54,7 +57,7 @@ def take_turns(contenders, repeats=20, least=0.01):
 
 
 def _warm_up(call, least):
-    """Calls per measurement, after the calls that trace and allocate."""
+    """Number of calls per measurement, after calls that trace and allocate."""
     call()
     call()
     return max(1, round(least / max(_time(call, 1), 1e-9)))

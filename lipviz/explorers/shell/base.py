@@ -1,11 +1,14 @@
-"""The anatomy that all explorers share: controls → compute → draw, with one state, one picture and one message."""
+"""The base class of all explorers: controls → compute → draw, with one state, one picture and one message."""
 
 import abc
 import contextlib
 import functools
+import os
 import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import ipywidgets as widgets
 
@@ -25,53 +28,59 @@ from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.prefetching import Prefetcher
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
-from lipviz.plots import new_figure, picture
+from lipviz.plots import Picture, new_figure, picture
 
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
 _CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
+_Result = TypeVar("_Result")
+
+
+def _by_name(method: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Tell type checkers that a method gets a state, of which each subclass may name the entries that it uses."""
+    return method
 
 
 class Explorer(abc.ABC):
     """Base of all explorers.
 
-    A subclass says what there is to see, and no more:
+    A subclass defines only what there is to see:
 
     - `title`, `panels` (of its figure) and `help_text` (one sentence);
     - `make_controls()`: {title of a group: {name: ipywidgets control}}; names are those of the state;
     - `compute(**state)`: pure, from the state to a dataclass of `lipviz.measure`; ValueError where a value is bad;
-    - `draw(data, state)`: the plots, on `self.figure`, of what `compute` returned for that state, and of nothing else;
+    - `draw(data, state)`: draws on `self.figure` what `compute` returned for that state, and nothing else;
     - `alt_text(data)`, `statement(data)` and `numbers(data)`: the picture in words, what follows from it in one to
       three sentences, and a list of (name, value) pairs of text;
     - `table(data)`: what is saved as CSV, by default the numbers.
 
-    A subclass whose computation takes long enough to be felt writes it as
+    A subclass whose computation makes the reader wait moves it to
 
-    - `measured(**state)`: pure, and remembered (`shell.prefetching.ResultCache`); `compute` calls it.
+    - `measured(**state)`: pure, and its results are kept (`shell.prefetching.ResultCache`); `compute` calls it.
 
-    While nobody waits, it is called in a thread for the value that a slider on a page would get next; no lock is held
-    then. It returns None for what it must not be called for unasked, such as the reader's own objects.
+    While nobody waits, a thread calls `measured` with the value that a slider on a page would get next. No lock is held
+    then. For states that must not be computed ahead, such as those with the reader's own objects, it returns None.
 
-    Work that takes long runs in a thread. A subclass that has some sets `has_work = True` and writes
+    Long work, such as training, runs in a thread. A subclass with long work sets `has_work = True` and defines
 
     - `work(**state)`: a generator of pairs (fraction done, data), each of which is drawn;
-    - `restarts`: names of the controls that begin the work anew; others only compute the picture again, with what the
-      work has made so far;
-    - `forget()`: drop what earlier work made.
+    - `restarts`: names of the controls that restart the work. Other controls only compute the picture again, from what
+      the work has produced so far;
+    - `forget()`: drops what earlier work produced.
 
-    The explorer's lock is held while the generator runs, so `compute` never meets it in the middle of a step.
+    The explorer's lock is held while the generator runs, so `compute` never runs in the middle of a step.
 
-    Here is the rest: whenever a control changes, compute and draw; show the message of an error in place of a
-    traceback; state, reset, saving and display.
+    The base class does the rest: it computes and draws whenever a control changes, shows the message of an error in
+    place of a traceback, and keeps, resets, saves and displays the state.
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", and with work "start" (which pauses
-            and goes on as well), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", and with work "start" (which also
+            pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
-        data: What was last computed without an error, and drawn; None before.
+        data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
         widget: The ipywidgets box that a notebook displays.
     """
@@ -80,12 +89,14 @@ class Explorer(abc.ABC):
     help_text = ""
     panels = 1
     has_work = False
-    restarts = frozenset()
-    _renamed = MappingProxyType({})  # old names of controls, which the state takes for one release, and the new ones
-    measured = None
+    restarts: frozenset[str] = frozenset()
+    # Old names of controls, which the state accepts for one release, and the new names.
+    _renamed: Mapping[str, str] = MappingProxyType({})
+    measured: Callable[..., Any] | None = None
 
     def __init__(self):
-        self.data = self.error = None
+        self.data: Any = None
+        self.error: Exception | None = None
         self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
         self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
         self._lock, self._asked, self._is_quiet = threading.RLock(), 0, False
@@ -96,7 +107,7 @@ class Explorer(abc.ABC):
         self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
         self.buttons = self._made_buttons()
-        self._prefetcher = None if self.measured is None else Prefetcher(lambda state: self.measured(**state))
+        self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled(groups)
         for name, control in self.controls.items():
@@ -107,56 +118,58 @@ class Explorer(abc.ABC):
     # --- for subclasses ---
 
     @abc.abstractmethod
-    def make_controls(self):
+    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         """Controls by group, {title: {name: control}}; see `slider`, `log_slider`, `choice` and `toggle`."""
 
     @abc.abstractmethod
-    def compute(self, **state):
-        """Measurement for a state. Raises ValueError where a value is bad."""
+    @_by_name
+    def compute(self, **state: Any) -> Any:
+        """Measurement for a state. Raises ValueError if a value is bad."""
 
     @abc.abstractmethod
-    def draw(self, data, state):
-        """Draw on `self.figure`: what `compute` returned for a state. Plots find out what has changed."""
+    def draw(self, data: Any, state: Mapping[str, Any]) -> None:
+        """Draw on `self.figure` what `compute` returned for a state. The plots find out what has changed."""
 
     @abc.abstractmethod
-    def alt_text(self, data):
+    def alt_text(self, data: Any) -> str:
         """The picture in words."""
 
     @abc.abstractmethod
-    def statement(self, data):
-        """What follows, in one to three sentences."""
+    def statement(self, data: Any) -> str:
+        """What follows from the data, in one to three sentences."""
 
-    def numbers(self, data):
+    def numbers(self, data: Any) -> list[tuple[str, str]]:
         """Pairs (name, value) of text, for the table."""
         return []
 
-    def table(self, data):
+    def table(self, data: Any) -> tuple[list[str], list[list[Any]]]:
         """Names of columns, and a list of rows, for the CSV file."""
         return ["quantity", "value"], [list(pair) for pair in self.numbers(data)]
 
-    def enabled(self, state):
-        """Names of the controls that matter in a state; all by default. The others are greyed out."""
+    def enabled(self, state: Mapping[str, Any]) -> set[str]:
+        """Names of the controls that have an effect in a state; all by default. The others are greyed out."""
         return set(self.controls)
 
-    def work(self, **state):
+    @_by_name
+    def work(self, **state: Any) -> Iterator[tuple[float, Any]]:
         """Long work for a state: a generator of pairs (fraction done, data)."""
         raise TypeError(f"{type(self).__name__} has no long work.")
 
-    def forget(self):  # noqa: B027 -- nothing to drop, by default
-        """Drop what earlier work made: called before the picture of new work, and by `reset`."""
+    def forget(self) -> None:  # noqa: B027 -- nothing to drop, by default
+        """Drop what earlier work produced: called before the picture of new work, and by `reset`."""
 
-    def progress(self, text):
-        """Say what takes time, in place of the results."""
+    def progress(self, text: str) -> None:
+        """Show a text in place of the results, while something takes time."""
         self._results.value = page.results(text)
 
     # --- state ---
 
     @property
-    def state(self):
-        """Values of all controls, as a dict that can be kept, shared (as JSON, too) and set again.
+    def state(self) -> dict[str, Any]:
+        """Values of all controls, as a dict that can be kept, shared (also as JSON) and set again.
 
-        Setting takes a part of it, too. A value that cannot be used leaves the state as it was; the explorer shows
-        why, and keeps it as `error`.
+        A part of it can be set, too. If a value cannot be used, the state stays as it was; the explorer shows why, and
+        keeps the exception as `error`.
 
         Raises:
             ValueError: If a name is unknown.
@@ -164,7 +177,7 @@ class Explorer(abc.ABC):
         return {name: control.value for name, control in self.controls.items()}
 
     @state.setter
-    def state(self, values):
+    def state(self, values: Mapping[str, Any]) -> None:
         before = self.state
         if self._set(self._by_present_names(values)):
             self._respond_to({name for name, value in self.state.items() if before[name] != value})
@@ -177,7 +190,7 @@ class Explorer(abc.ABC):
         return values
 
     def _set(self, values):
-        """Set controls without a reaction; False, with a message, where one of the values cannot be used."""
+        """Set controls without a reaction. If a value cannot be used, show a message and return False."""
         unknown = sorted(set(values) - set(self.controls))
         if unknown:
             raise ValueError(f"Expected names of {', '.join(self.controls)}. Received: {', '.join(unknown)}")
@@ -191,8 +204,8 @@ class Explorer(abc.ABC):
             self._show_error(self._why_refused({**before, **values}, refused[0]))
         return not refused
 
-    def reset(self):
-        """Return to the state at the beginning, and end the work."""
+    def reset(self) -> None:
+        """Return to the initial state, and end the work."""
         self.stop()
         self._set(self._defaults)
         self._forget()
@@ -204,7 +217,7 @@ class Explorer(abc.ABC):
         self._bar.value, self._bar.description = 0.0, "done 0 %"
 
     def _why_refused(self, state, name):
-        """The error of the computation itself where it has one, else that of the control."""
+        """The error of the computation if it raises one, else that of the control."""
         control = self.controls[name]
         if hasattr(control, "max"):
             try:
@@ -230,10 +243,14 @@ class Explorer(abc.ABC):
             self._respond_to({name})
             self._prefetch_next(name, change["old"])
 
+    def _measure_ahead(self, state):
+        if self.measured is not None:
+            self.measured(**state)
+
     def _prefetch_next(self, name, before):
-        """Compute for the next value of a slider that a page has moved, if it goes on as it went."""
+        """Compute ahead for a slider that a page has moved: for one more step in the same direction."""
         control = self.controls[name]
-        # Where code has set a value, no thread shall go on beside that.
+        # If code has set the value, no thread must run beside that code.
         if self._prefetcher is None or not is_set_by_page(control):
             return
         value = next_value(control, before)
@@ -241,7 +258,7 @@ class Explorer(abc.ABC):
             self._prefetcher.prefetch({**self.state, name: value})
 
     def _respond_to(self, changed):
-        """Compute and draw after controls have changed, and begin work anew where it depends on them."""
+        """Compute and draw after controls have changed, and restart the work if it depends on them."""
         if not (self.has_work and changed & set(self.restarts)):
             self.refresh()
             return
@@ -251,11 +268,11 @@ class Explorer(abc.ABC):
         if self.error is None:
             self.start()
 
-    def refresh(self):
-        """Compute and draw for the present state; an error is shown, and the last good picture stays.
+    def refresh(self) -> None:
+        """Compute and draw for the present state. An error is shown, and the last good picture stays.
 
-        Callbacks may come in several threads (JupyterLab's subshells): one at a time draws, and one that waited
-        while a newer one came leaves the work to it.
+        Callbacks may run in several threads (JupyterLab's subshells). Only one draws at a time. A callback that had to
+        wait does nothing if a newer one has come meanwhile.
         """
         self._asked += 1
         mine = self._asked
@@ -267,7 +284,7 @@ class Explorer(abc.ABC):
             try:
                 with undisturbed():
                     self._respond()
-            except Exception as error:  # whatever it is, the reader shall see it here and not miss it in a log
+            except Exception as error:  # of any kind: the reader must see it here, not only in a log
                 self._show_error(error)
 
     def _respond(self):
@@ -295,12 +312,12 @@ class Explorer(abc.ABC):
 
     # --- long work ---
 
-    def start(self, work=None, paused=False):
+    def start(self, work: Callable[[], Iterable[tuple[float, Any]]] | None = None, paused: bool = False) -> None:
         """Begin long work in its thread. Older work ends at its next yield: the newest request wins.
 
         Args:
-            work: Function of no arguments that returns a generator of pairs (fraction done, data), each of which is
-                drawn as `compute`'s are. None takes the explorer's own `work`, for the present state, from scratch.
+            work: Function of no arguments that returns a generator of pairs (fraction done, data). Each is drawn like
+                the data of `compute`. None starts the explorer's own `work` for the present state, from the beginning.
             paused: Whether to wait for `step` or `go_on` first.
         """
         if work is None:
@@ -309,26 +326,26 @@ class Explorer(abc.ABC):
             work = functools.partial(self.work, **self.state)
         self._worker.start(work, paused)
 
-    def pause(self):
+    def pause(self) -> None:
         """Pause the work after the present step."""
         self._worker.pause()
 
-    def go_on(self):
-        """Go on with paused work."""
+    def go_on(self) -> None:
+        """Continue paused work."""
         self._worker.go_on()
 
-    def step(self):
+    def step(self) -> None:
         """Work up to the next picture, and pause there."""
         if self.work_state == IDLE:
             self.start(paused=True)
         self._worker.step()
 
-    def stop(self):
+    def stop(self) -> None:
         """End the work at its next yield; the last picture stays."""
         self._worker.stop()
 
-    def wait(self, timeout=None):
-        """Wait until the work has ended, or rests in a pause.
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the work has ended or is paused.
 
         Args:
             timeout: Seconds; None has no limit.
@@ -339,7 +356,7 @@ class Explorer(abc.ABC):
         return self._worker.wait(timeout)
 
     @property
-    def work_state(self):
+    def work_state(self) -> str:
         """State of the work: "idle", "running" or "paused"."""
         return self._worker.state
 
@@ -351,21 +368,21 @@ class Explorer(abc.ABC):
         self._bar.value, self._bar.description = float(fraction), f"done {100 * fraction:.0f} %"
 
     def _show_worker(self, state):
-        if self.has_work and state == self.work_state:  # else another call tells the newer one
+        if self.has_work and state == self.work_state:  # else a newer call shows the newer state
             button = self.buttons["start"]
             button.description, button.icon = _WORK_BUTTONS[state]
             self.buttons["stop"].disabled = state == IDLE
 
     # --- files ---
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the present picture, or its numbers, to a file.
 
         Args:
-            path: Ends with .png, .svg or .csv, which decides.
+            path: Path of the file, which ends with .png, .svg or .csv: this decides what is written.
 
         Raises:
-            ValueError: If it ends otherwise, or there is no picture because of an error.
+            ValueError: If the path ends otherwise, or there is no picture because of an error.
         """
         kind = saving.suffix_of(path)
         Path(path).write_bytes(self._encoded(kind))
@@ -380,13 +397,13 @@ class Explorer(abc.ABC):
         try:
             name = f"{type(self).__name__.removesuffix('Explorer').lower()}-explorer.{kind}"
             self._files.value = saving.download(name, kind, self._encoded(kind))
-        except Exception as error:  # shown in place, as in `refresh`
+        except Exception as error:  # shown in the explorer, as in `refresh`
             self._show_error(error)
 
     # --- display ---
 
     def _made_buttons(self):
-        buttons = {"reset": page.button("Reset", "undo", "Return to the values at the beginning", self.reset)}
+        buttons = {"reset": page.button("Reset", "undo", "Return to the initial values", self.reset)}
         for kind in saving.KINDS:
             what = "numbers" if kind == "csv" else "picture"
             offer = functools.partial(self._offer, kind)
@@ -408,7 +425,7 @@ class Explorer(abc.ABC):
         box.add_class("lipviz-explorer")
         return box
 
-    def static(self):
+    def static(self) -> Picture:
         """The present picture with its words, for places without a kernel.
 
         Returns:
@@ -422,7 +439,7 @@ class Explorer(abc.ABC):
                 raise ValueError(f"There is no picture: {self.error}")
             return picture(self.figure, self.alt_text(self.data), sharpness=_SHARPNESS)
 
-    def close(self):
+    def close(self) -> None:
         """End the work, and remove the widgets from the page and from memory."""
         self.stop()
         self.wait(_CLOSE_TIMEOUT)

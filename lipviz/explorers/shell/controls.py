@@ -1,20 +1,24 @@
-"""Controls with a label, a help text and a readout of their true value, that wait until the reader lets go."""
+"""Controls with a label, a help text and a readout of their value. They report a value when the reader lets go."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import ipywidgets as widgets
 import traitlets
 
-_LABEL_WIDTH = "156px"  # of the longest: inverse temperature τ
-_DECIMALS = 7  # to which pages round the places of a slider
+_LABEL_WIDTH = "156px"  # fits the longest label: inverse temperature τ
+_DECIMALS = 7  # decimals to which pages round the position of a slider
 
 
-def slider(label, value, lowest, highest, step, help_text):
-    """A slider over numbers; whole ones where `step` is.
+def slider(
+    label: str, value: float, lowest: float, highest: float, step: float, help_text: str
+) -> widgets.IntSlider | widgets.FloatSlider:
+    """A slider over numbers; over whole numbers if `step` is an int.
 
     Args:
-        label: Text tied to the control.
-        value: At the beginning.
+        label: Text beside the control.
+        value: Initial value.
         lowest: Lower end.
         highest: Upper end.
         step: Distance of neighbouring values.
@@ -24,8 +28,8 @@ def slider(label, value, lowest, highest, step, help_text):
     return kind(value=value, min=lowest, max=highest, step=step, **_common(label, help_text))
 
 
-def log_slider(label, value, lowest, highest, help_text):
-    """A slider over powers of ten, ten steps each; `lowest` and `highest` are exponents.
+def log_slider(label: str, value: float, lowest: float, highest: float, help_text: str) -> widgets.FloatLogSlider:
+    """A slider on a logarithmic scale, with ten steps per power of ten; `lowest` and `highest` are exponents.
 
     See `slider` for the other arguments.
     """
@@ -34,16 +38,16 @@ def log_slider(label, value, lowest, highest, help_text):
     )
 
 
-def choice(label, options, help_text, value=None):
-    """A drop-down list; `options` are (text, value) pairs, the first is chosen where `value` is None. See `slider`."""
+def choice(label: str, options: Sequence[tuple[str, Any]], help_text: str, value: Any = None) -> widgets.Dropdown:
+    """A drop-down list; `options` are (text, value) pairs, the first is chosen if `value` is None. See `slider`."""
     common = _common(label, help_text)
     del common["continuous_update"]
     chosen = {} if value is None else {"value": value}
     return widgets.Dropdown(options=options, **chosen, **common)
 
 
-def toggle(label, value, help_text):
-    """A box to tick, for True and False. See `slider` for the arguments."""
+def toggle(label: str, value: bool, help_text: str) -> widgets.Checkbox:
+    """A checkbox, for True and False. See `slider` for the arguments."""
     common = _common(label, help_text)
     del common["continuous_update"]
     return widgets.Checkbox(value=value, **common)
@@ -59,8 +63,8 @@ def _common(label, help_text):
     }
 
 
-def accepts(control, value):
-    """Set a control, and say whether it took the value as it is; a list, as of JSON, may stand for a tuple."""
+def accepts(control: widgets.Widget, value: Any) -> bool:
+    """Set a control, and return whether it took the value unchanged. A list, as in JSON, may stand for a tuple."""
     value = tuple(value) if isinstance(value, list) and isinstance(control.value, tuple) else value
     try:
         control.value = value
@@ -69,17 +73,17 @@ def accepts(control, value):
     return control.value == value
 
 
-def is_set_by_page(control):
-    """Whether a page, and no code, is setting a control just now: asked while its observers are called.
+def is_set_by_page(control: widgets.Widget) -> bool:
+    """Whether a page, not code, is setting a control just now. To be called by observers of the control.
 
-    ipywidgets has no public name for that. `Widget.set_state`, which takes in what a page sends, notes the values in
-    this private attribute for as long as it sets them, to send none of them back.
+    ipywidgets has no public name for this. `Widget.set_state`, which receives what a page sends, keeps the values in
+    this private attribute while it sets them, so that it sends none of them back.
     """
     return bool(getattr(control, "_property_lock", None))
 
 
-def next_value(control, before):
-    """The value that a slider gets next if it goes on as it went; None at its end, and of other controls."""
+def next_value(control: widgets.Widget, before: float) -> float | None:
+    """The value of a slider after one more step in the same direction; None at its end, and for other controls."""
     if not isinstance(control, widgets.IntSlider | widgets.FloatSlider | widgets.FloatLogSlider):
         return None
     is_log = isinstance(control, widgets.FloatLogSlider)
@@ -90,8 +94,8 @@ def next_value(control, before):
     return control.base**place if is_log else type(control.value)(place)
 
 
-def range_of(control):
-    """What a control takes, in words."""
+def range_of(control: widgets.Widget) -> str:
+    """The values that a control accepts, in words."""
     if isinstance(control, widgets.Checkbox):
         return "True or False"
     if isinstance(control, widgets.Dropdown):

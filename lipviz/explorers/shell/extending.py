@@ -1,13 +1,16 @@
-"""Measurements with what an explorer shows besides."""
+"""Measurements with further fields, for what else an explorer shows."""
 
 import dataclasses
+from typing import Any, TypeVar
+
+_Kind = TypeVar("_Kind")
 
 
-def extended(kind, data, **more):
-    """A measurement as one of a subclass that has further fields.
+def extended(kind: type[_Kind], data: Any, **more: Any) -> _Kind:
+    """Convert a measurement to a subclass that has further fields.
 
     Args:
-        kind: Dataclass that extends that of the measurement.
+        kind: Dataclass that is a subclass of the measurement's.
         data: The measurement.
         **more: Values of the further fields.
 

@@ -1,11 +1,16 @@
 """All explorers on one page, one open at a time."""
 
+import functools
 import html
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from lipviz.explorers.shell import page
 from lipviz.explorers.shell.registry import entries, find
+
+if TYPE_CHECKING:
+    from lipviz.explorers.shell.base import Explorer
 
 _CSS = """<style>
 .lipviz-gallery { max-width: 980px; overflow: visible; }
@@ -15,7 +20,7 @@ _CSS = """<style>
 .lipviz-gallery-list .widget-html-content { line-height: 1.3; }
 .lipviz-gallery-list .widget-html { overflow: visible; height: auto; align-self: center; }
 </style>"""
-_HELP = "Choose one, by mouse or with the Tab and Enter keys. It is made when it is opened, and closed by the next."
+_HELP = "Choose an explorer by mouse, or with the Tab and Enter keys. It closes when you open another one."
 
 
 class Gallery:
@@ -30,10 +35,13 @@ class Gallery:
     """
 
     def __init__(self):
-        self.explorer = self.name = self.error = None
-        self.buttons, cells = {}, []
+        self.explorer: Explorer | None = None
+        self.name: str | None = None
+        self.error: Exception | None = None
+        self.buttons: dict[str, widgets.Button] = {}
+        cells = []
         for entry in entries():
-            button = page.button(entry.title, "", entry.sentence, lambda name=entry.name: self.open(name))
+            button = page.button(entry.title, "", entry.sentence, functools.partial(self.open, entry.name))
             self.buttons[entry.name] = button
             cells += [button, widgets.HTML(html.escape(entry.sentence))]
         heading = widgets.HTML(f"{_CSS}<h4>Explorers</h4><p>{_HELP}</p>")
@@ -43,7 +51,7 @@ class Gallery:
         self.widget = widgets.VBox([heading, rows, self._message, self._place])
         self.widget.add_class("lipviz-gallery")
 
-    def open(self, name):
+    def open(self, name: str) -> None:
         """Open an explorer, and close the one that was open. An error is shown in its place, and kept as `error`.
 
         Args:
@@ -57,7 +65,7 @@ class Gallery:
         self._message.value = f'<p role="status">Opening {html.escape(entry.title)} …</p>'
         try:
             self.explorer, self.error = entry.load()(), None
-        except Exception as error:  # whatever it is, the reader shall see it here and not miss it in a log
+        except Exception as error:  # of any kind: the reader must see it here, not only in a log
             self.error = error
             self._message.value = page.alert(f"{type(error).__name__}: {error}")
             return
@@ -66,15 +74,15 @@ class Gallery:
         self.buttons[entry.name].button_style = "primary"
         self._message.value = ""
 
-    def close_explorer(self):
-        """Close the explorer that is open, if any: its work ends, and its widgets go."""
+    def close_explorer(self) -> None:
+        """Close the explorer that is open, if any: end its work, and remove its widgets."""
         self._place.children = ()
-        if self.explorer is not None:
+        if self.explorer is not None and self.name is not None:
             self.buttons[self.name].button_style = ""
             self.explorer.close()
         self.explorer = self.name = None
 
-    def close(self):
+    def close(self) -> None:
         """Close the explorer that is open, and the gallery."""
         self.close_explorer()
         for widget in page.all_widgets(self.widget):
@@ -92,8 +100,8 @@ class Gallery:
         return f"Gallery(open={self.name!r}, explorers={list(self.buttons)})"
 
 
-def gallery():
-    """Show all explorers, by name and with a sentence each; one at a time can be open.
+def gallery() -> Gallery:
+    """Show all explorers, each with its name and a sentence. One can be open at a time.
 
     Returns:
         A `Gallery`, which displays itself as the last line of a cell. `open(name)` opens an explorer from code.

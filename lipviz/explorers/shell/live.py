@@ -1,20 +1,22 @@
-"""Rendering of an explorer's figure, with colours for images that change."""
+"""Rendering of an explorer's figure, with a new choice of colours for images."""
 
 import io
+
+from matplotlib.figure import Figure
 
 from lipviz.plots import LiveFigure
 from lipviz.plots.rendering import chosen_palette
 
 
 class ExplorerFigure(LiveFigure):
-    """A `LiveFigure` that chooses the colours of a picture anew where there are images.
+    """A `LiveFigure` that chooses the colours of a panel anew each time if the panel has images.
 
     Args:
         figure: See `LiveFigure`.
         all_colours: Whether pictures with images keep all their colours, at twice the time; otherwise they have 256.
     """
 
-    def __init__(self, figure, all_colours=False):
+    def __init__(self, figure: Figure, all_colours: bool = False):
         super().__init__(figure)
         self._all_colours = all_colours
 

@@ -1,8 +1,11 @@
 """The HTML of explorers: their style sheet, pictures, results, messages and groups of controls."""
 
 import html
+from collections.abc import Callable, Iterable, Iterator
 
 import ipywidgets as widgets
+
+from lipviz.plots import Picture
 
 CSS = """<style>
 .lipviz-explorer { max-width: 960px; overflow: visible; }
@@ -29,39 +32,39 @@ CSS = """<style>
 </style>"""
 
 
-def heading(title, help_text):
-    """The top of an explorer, with the style sheet of all of it."""
+def heading(title: str, help_text: str) -> str:
+    """The heading of an explorer, with the style sheet of the whole explorer."""
     return f"{CSS}<h4>{html.escape(title)}</h4><p>{html.escape(help_text)}</p>"
 
 
-def alert(words, more=""):
-    """A message that stands out, and that a screen reader says at once."""
+def alert(words: str, more: str = "") -> str:
+    """A message in a coloured box, which a screen reader says at once; `more` is HTML."""
     return f'<div class="lipviz-alert" role="alert"><b>This cannot be shown.</b> {html.escape(words)}{more}</div>'
 
 
-def group(title, controls):
+def group(title: str, controls: Iterable[widgets.Widget]) -> widgets.VBox:
     """A box with controls under a title."""
     box = widgets.VBox([widgets.HTML(f"<h5>{html.escape(title)}</h5>"), *controls])
     box.add_class("lipviz-group")
     return box
 
 
-def toolbar(buttons):
-    """A row of buttons and the like, in several lines where the page is narrow."""
+def toolbar(buttons: Iterable[widgets.Widget]) -> widgets.Box:
+    """A row of buttons and similar widgets, on several lines if the page is narrow."""
     box = widgets.Box(list(buttons))
     box.add_class("lipviz-toolbar")
     return box
 
 
-def button(text, icon, help_text, on_click):
+def button(text: str, icon: str, help_text: str, on_click: Callable[[], object]) -> widgets.Button:
     """A button that calls a function of no arguments."""
     made = widgets.Button(description=text, icon=icon, tooltip=help_text, layout=widgets.Layout(width="auto"))
     made.on_click(lambda _button: on_click())
     return made
 
 
-def all_widgets(widget):
-    """A widget and all that it holds: its children, its layout and its style, each of which is a widget of its own."""
+def all_widgets(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """A widget and all that belongs to it: its children, its layout and its style, which are widgets, too."""
     for child in getattr(widget, "children", ()):
         yield from all_widgets(child)
     for name in ("layout", "style"):
@@ -70,8 +73,8 @@ def all_widgets(widget):
     yield widget
 
 
-# ipywidgets ties the label of a slider to nothing, and its handle tells a screen reader the position: for a slider
-# over powers of ten, the exponent. The first picture to arrive puts both right, and keeps them so.
+# In ipywidgets, the label of a slider belongs to no control, and the handle tells a screen reader its position, which
+# is the exponent on a logarithmic slider. This script, which the first picture runs when it has loaded, corrects both.
 _NAME_SLIDERS = """
 const box = this.closest('.lipviz-explorer');
 if (!box.dataset.named) {
@@ -88,14 +91,14 @@ if (!box.dataset.named) {
 }"""
 
 
-def pictures(panels):
-    """Pictures side by side, or below one another where the page is narrow."""
+def pictures(panels: Iterable[Picture]) -> str:
+    """Pictures side by side, or one below the other if the page is narrow."""
     images = "".join(panel.to_html() for panel in panels)
     images = images.replace("<img ", f'<img onload="{html.escape(_NAME_SLIDERS)}" ', 1)
     return f'<div class="lipviz-picture">{images}</div>'
 
 
-def results(statement, numbers=()):
+def results(statement: str, numbers: Iterable[tuple[str, str]] = ()) -> str:
     """A statement, and a table of (name, value) pairs."""
     rows = "".join(f"<tr><th scope='row'>{html.escape(n)}</th><td>{html.escape(v)}</td></tr>" for n, v in numbers)
     table = f"<table>{rows}</table>" if rows else ""

@@ -1,34 +1,37 @@
-"""Answers that are there before somebody asks: kept, and computed ahead while nobody waits."""
+"""Results that are ready before they are needed: kept from earlier, or computed ahead while nobody waits."""
 
 import collections
 import contextlib
 import threading
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from typing import Any
 
 from lipviz.explorers.shell.threads import in_background
 
-THREAD = "lipviz-prefetch"  # name of all threads that prefetch
-_IDLE_TIME = 0.1  # seconds without a question: long enough for the last answer to get to the page
+THREAD = "lipviz-prefetch"  # name of all threads that compute ahead
+_IDLE_TIME = 0.1  # seconds without a new guess: long enough for the last answer to reach the page
 
 
 class ResultCache:
-    """A pure function whose latest results are kept. Who asks for one that is under way waits for it.
+    """A pure function that keeps its latest results. A call for a result that is being computed waits for it.
 
     Args:
-        function: Takes hashable arguments. What it raises is not kept.
-        size: Number of results that are kept; the one that was not asked for longest goes first.
+        function: Function of hashable arguments. Exceptions that it raises are not kept.
+        size: Number of results that are kept; the least recently used one is dropped first.
     """
 
-    def __init__(self, function, size=64):
+    def __init__(self, function: Callable[..., Any], size: int = 64):
         self._function, self._size = function, size
-        self._lock, self._results = threading.Lock(), collections.OrderedDict()
+        self._lock = threading.Lock()
+        self._results: collections.OrderedDict[tuple, Future] = collections.OrderedDict()
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Hashable) -> Any:
         with self._lock:
-            result = self._results.get(arguments)
-            is_new = result is None
+            is_new = arguments not in self._results
             if is_new:
-                result = self._results[arguments] = Future()
+                self._results[arguments] = Future()
+            result = self._results[arguments]
             self._results.move_to_end(arguments)
             if len(self._results) > self._size:
                 self._results.popitem(last=False)
@@ -47,22 +50,24 @@ class ResultCache:
 
 
 class Prefetcher:
-    """Computes in a thread what is likely to be asked for next. The newest guess wins.
+    """Computes in a thread what will probably be needed next. A new guess replaces an older one.
 
     Args:
-        compute: Function of one guess that keeps what it computes. Whoever asks gets its errors, not this thread.
+        compute: Function of one guess that keeps its result. Its exceptions are ignored: the later call that needs the
+            result raises them.
     """
 
-    def __init__(self, compute):
+    def __init__(self, compute: Callable[[Any], object]):
         self._compute, self._changed = compute, threading.Condition()
-        self._guess = self._thread = None
+        self._guess: Any = None
+        self._thread: threading.Thread | None = None
 
-    def prefetch(self, guess):
-        """Compute for a guess, in a moment; None only drops one that has not been begun."""
+    def prefetch(self, guess: Any) -> None:
+        """Compute for a guess after a short delay. None only drops a guess whose computation has not begun."""
         with self._changed:
             self._guess = guess
             if guess is not None and self._thread is None:
-                # Not a daemon: Python waits for it at its end, which backends need.
+                # Not a daemon: when Python exits it waits for the thread, which backends need.
                 self._thread = threading.Thread(target=self._run, name=THREAD, daemon=False)
                 self._thread.start()
             self._changed.notify_all()
@@ -88,7 +93,7 @@ class Prefetcher:
             return self._guess
 
     def _take(self, guess):
-        """Whether it is still the newest one: an answer may have been waited for."""
+        """Take the guess if it is still the newest one, and return whether it is: time may have passed."""
         with self._changed:
             is_newest = self._guess is guess
             if is_newest:

@@ -1,8 +1,12 @@
-"""Which explorers there are: a list that costs nothing, as each is imported when it is asked for."""
+"""The list of explorers. An explorer is imported only when it is asked for, so the list itself takes no time."""
 
 import dataclasses
 import importlib
 import importlib.util
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipviz.explorers.shell.base import Explorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,8 +16,8 @@ class Entry:
     Attributes:
         name: Short name, that of its module.
         class_name: Name of its class.
-        title: What it is called in a list.
-        sentence: What can be done with it.
+        title: Its name in a list.
+        sentence: What a reader can do with it.
     """
 
     name: str
@@ -22,12 +26,12 @@ class Entry:
     sentence: str
 
     @property
-    def is_here(self):
+    def is_here(self) -> bool:
         """Whether its module exists."""
         return importlib.util.find_spec(f"lipviz.explorers.{self.name}") is not None
 
-    def load(self):
-        """Its class."""
+    def load(self) -> "type[Explorer]":
+        """Import the explorer, and return its class."""
         return getattr(importlib.import_module(f"lipviz.explorers.{self.name}"), self.class_name)
 
 
@@ -36,12 +40,12 @@ _ENTRIES = (
     Entry("layers", "LayerExplorer", "Layers", "Any layer, its arguments, and the exact spectrum of what it does."),
     Entry("activations", "ActivationExplorer", "Activations", "Shapes of activations, and how sorting keeps norms."),
     Entry("gradients", "GradientDepthExplorer", "Depth", "What is left of a gradient after 2 to 50 layers."),
-    Entry("boundaries", "BoundaryExplorer", "Boundaries", "Watch a small network learn where two classes part."),
+    Entry("boundaries", "BoundaryExplorer", "Boundaries", "Watch a small network learn the boundary between classes."),
     Entry(
         "convolutions",
         "ConvolutionExplorer",
         "Convolutions",
-        "The norm of a convolution: exact, from above, and where it lies.",
+        "The norm of a convolution: exact, bounded from above, and underestimated.",
     ),
     Entry(
         "wasserstein",
@@ -55,17 +59,17 @@ _ENTRIES = (
         "Certificates",
         "Pick an image, read off its certified radius, and attack it.",
     ),
-    Entry("tradeoff", "TradeoffExplorer", "Trade-off", "Accuracy against robustness, as the loss decides."),
+    Entry("tradeoff", "TradeoffExplorer", "Trade-off", "How the loss trades accuracy for robustness."),
 )
 
 
-def entries():
+def entries() -> list[Entry]:
     """The explorers that exist, in the order in which they are shown: a list of `Entry`."""
     return [entry for entry in _ENTRIES if entry.is_here]
 
 
-def find(name):
-    """The explorer of a short name or the name of a class, whatever the case of its letters.
+def find(name: str) -> Entry:
+    """The entry of an explorer, by its short name or the name of its class, in upper or lower case.
 
     Raises:
         ValueError: If there is none; the message lists the names.

@@ -4,8 +4,10 @@ import base64
 import csv
 import html
 import io
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -14,8 +16,8 @@ from lipviz.plots import picture
 KINDS = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 
 
-def suffix_of(path):
-    """Kind of file that a path names.
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """Kind of a file, "png", "svg" or "csv", from the end of its path.
 
     Raises:
         ValueError: If it is none of `KINDS`.
@@ -26,7 +28,7 @@ def suffix_of(path):
     return kind
 
 
-def encoded(explorer, kind):
+def encoded(explorer: Any, kind: str) -> bytes:
     """The present picture ("png", "svg") or its numbers ("csv") as bytes."""
     if kind == "csv":
         columns, rows = explorer.table(explorer.data)
@@ -43,15 +45,15 @@ def encoded(explorer, kind):
     return stream.getvalue()
 
 
-def download(name, kind, content):
-    """HTML that hands a file to the reader: a link that follows itself once, and stays.
+def download(name: str, kind: str, content: bytes) -> str:
+    """HTML that downloads a file: a link that clicks itself once, and stays on the page.
 
     A data URI needs no server, so it works wherever the page came from.
     """
     uri = f"data:{KINDS[kind]};base64,{base64.b64encode(content).decode('ascii')}"
-    # The smallest image there is; its arrival presses the link.
+    # The smallest possible image. When it has loaded, it clicks the link.
     dot = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
-    # Not again in an hour, when a saved notebook is opened with this in its widgets.
+    # Only within 20 seconds: a saved notebook, opened later, must not download the file again.
     press = f"Date.now() < {1000 * time.time() + 20_000:.0f} && this.parentElement.querySelector('a').click()"
     return (
         f'<a class="lipviz-download" download="{html.escape(name)}" href="{uri}">{html.escape(name)}</a> '

@@ -1,38 +1,39 @@
-"""How an answer to a slider gets the processor to itself, as far as other threads of the process are concerned."""
+"""Settings of threads, so that the answer to a slider waits as little as possible for other threads of the process."""
 
 import contextlib
 import functools
 import sys
 import threading
+from collections.abc import Iterator
 
 from threadpoolctl import ThreadpoolController
 
 from lipviz.explorers.shell.work import THREAD
 
 _SWITCH_INTERVAL = 0.05  # seconds that other Python threads wait for their turn
-_ANSWER_LOCK = threading.Lock()  # held while an answer is made
+_ANSWER_LOCK = threading.Lock()  # held while an answer is computed
 _PREFETCH_LOCK = threading.Lock()  # held while something is computed ahead
 
 
 @functools.cache
 def _libraries():
-    """The BLAS libraries of NumPy and SciPy; to find them takes time."""
+    """The BLAS libraries of NumPy and SciPy, which take time to find."""
     return ThreadpoolController().select(user_api="blas")
 
 
 @contextlib.contextmanager
-def undisturbed():
+def undisturbed() -> Iterator[None]:
     """Compute and draw without waiting for other threads.
 
-    - BLAS and LAPACK use one thread. Beside a browser, a server and a kernel on few cores, several wait for each other
-      for longer than they compute: the eigenvalues of a 256 × 256 matrix took 500 ms with two threads on two busy
+    - BLAS and LAPACK use one thread. If a browser, a server and a kernel share few cores, several threads wait for each
+      other longer than they compute: the eigenvalues of a 256 × 256 matrix took 500 ms with two threads on two busy
       cores, and 5 ms with one.
-    - Python's threads take turns every 50 ms in place of 5: else the thread that sends messages to the page stops the
-      answer again and again, which takes 8 ms of about 90. Not where an explorer has begun to train, or computes ahead:
-      that thread would keep its turn.
+    - Python switches between threads every 50 ms in place of 5 ms. Otherwise the thread that sends messages to the page
+      interrupts the answer many times, which takes 8 ms of about 90. If an explorer trains or computes ahead, the
+      interval stays as it is, since that thread would keep the processor for 50 ms.
 
-    Both are settings of the whole process. Whoever begins first sets them, and sets them back at its own end: with
-    OpenBLAS no other thread can. To those that come in between it does nothing.
+    Both are settings of the whole process. The first thread that enters sets them, and resets them when it leaves: with
+    OpenBLAS no other thread can. For threads that enter meanwhile, this does nothing.
     """
     if not _ANSWER_LOCK.acquire(blocking=False):
         yield
@@ -51,10 +52,10 @@ def undisturbed():
 
 
 @contextlib.contextmanager
-def in_background():
-    """Compute what nobody waits for yet: one at a time, and begun while no answer is being made.
+def in_background() -> Iterator[None]:
+    """Compute ahead: one computation at a time, which begins while no answer is being computed.
 
-    BLAS is left as it is: whoever computes in the foreground meanwhile may have set it.
+    The settings of BLAS stay as they are, since a thread in the foreground may have set them meanwhile.
     """
     with _PREFETCH_LOCK:
         with _ANSWER_LOCK:

@@ -1,10 +1,12 @@
-"""Points of the plane to learn from, and trainers that are compiled once for each kind of network."""
+"""What explorers that train small networks share: controls, points of the plane, and how often they draw."""
 
+import ipywidgets as widgets
 import numpy as np
 
 from lipviz import data
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.toys import ACTIVATIONS
+from lipviz.types import Array
 
 ACTIVATION_NAMES = {
     "groupsort2": "GroupSort2",
@@ -14,30 +16,30 @@ ACTIVATION_NAMES = {
     "prelulip": "PReLUlip",
     "relu": "ReLU",
 }
-KEPT_TRAINERS = 3  # those used last: making one takes seconds
-POINTS = 250  # four fifths to learn from, the rest to test
+KEPT_TRAINERS = 3  # the last used ones: to make one takes seconds
+POINTS = 250  # four fifths for training, the rest for testing
 
 
 _PICTURES = 30  # of a whole training
 
 
-def between_pictures(steps):
-    """Steps of a training between two pictures: one takes as long as several steps."""
+def between_pictures(steps: int) -> int:
+    """Number of training steps between two pictures: a picture takes as long as several steps."""
     return max(5, -(-steps // _PICTURES))
 
 
-def activation_choice():
+def activation_choice() -> widgets.Dropdown:
     """The control of the activation."""
     options = [(title, name) for name, title in ACTIVATION_NAMES.items() if name in ACTIVATIONS]
     return choice("activation", options, "Activation after each hidden layer")
 
 
-def width_slider():
+def width_slider() -> widgets.IntSlider:
     """The control of the width; even, since some activations pair channels."""
     return slider("width", 16, 2, 64, 2, "Channels of each hidden layer")
 
 
-def labelled_points(kind, noise, seed):
+def labelled_points(kind: str, noise: float, seed: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Training and test points of a toy, ((x, y), (x, y)).
 
     Args:
@@ -52,13 +54,13 @@ def labelled_points(kind, noise, seed):
     return data.gaussians(POINTS, distance=2.0, std=max(noise, 0.02) * 2, seed=seed)
 
 
-def clouds(kind, distance, noise, seed, count=150):
+def clouds(kind: str, distance: float, noise: float, seed: int, count: int = 150) -> tuple[Array, Array]:
     """Two clouds of the plane, of shape (count, 2) each.
 
     Args:
         kind: "squares": points of two unit squares whose centers lie `distance` apart; "gaussians": two normal clouds;
             "moons": two half circles, moved apart by `distance`; "shifted": a cloud, and the same moved by `distance`.
-        distance: See above.
+        distance: Distance, see `kind`.
         noise: How far points scatter, for all but squares.
         seed: Seed of the points.
         count: Number of points of a cloud.

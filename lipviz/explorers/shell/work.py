@@ -1,36 +1,47 @@
-"""Long work in a thread of its own: one piece at a time, which can be paused, stepped and stopped; the newest wins."""
+"""Long work in a thread of its own, piece by piece. It can be paused, stepped and stopped; new work replaces it."""
 
 import threading
 import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
 
 IDLE, RUNNING, PAUSED = "idle", "running", "paused"
 THREAD = "lipviz-explorer"  # name of all workers
-_PAUSE = 0.002  # seconds between two pieces of work, in which whoever waits for the lock gets it
+_PAUSE = 0.002  # seconds between two pieces of work, in which a waiting thread gets the lock
 
 
 class Worker:
     """Runs generators that yield `(fraction done, data)`, one after the other, in at most one thread.
 
     Args:
-        lock: Held while a generator runs and while its data are shown, so that nobody sees a half-made step.
+        lock: Held while a generator runs and while its data are shown, so that no other thread sees half a step.
         show: Called with (fraction, data) of each piece.
-        fail: Called with an exception of the work, which ends it.
+        fail: Called with an exception that the work has raised. The work ends then.
         report: Called with the state, "idle", "running" or "paused", whenever that has changed.
     """
 
-    def __init__(self, lock, show, fail, report):
+    def __init__(
+        self,
+        lock: AbstractContextManager,
+        show: Callable[[float, Any], None],
+        fail: Callable[[Exception], None],
+        report: Callable[[str], None],
+    ):
         self._lock, self._show, self._fail, self._report = lock, show, fail, report
         self._changed = threading.Condition()
-        self._job = self._thread = None  # the newest job; a thread whose job is another one leaves it
+        # The newest job. The thread ends any other one.
+        self._job: Callable[[], Iterable[tuple[float, Any]]] | None = None
+        self._thread: threading.Thread | None = None
         self._is_paused, self._steps, self._is_busy = False, 0, False
 
     @property
-    def state(self):
+    def state(self) -> str:
         """One of "idle", "running" and "paused"."""
         return IDLE if self._job is None else PAUSED if self._is_paused else RUNNING
 
-    def start(self, work, paused=False):
-        """Begin; what is under way ends at its next yield.
+    def start(self, work: Callable[[], Iterable[tuple[float, Any]]], paused: bool = False) -> None:
+        """Begin new work. Present work ends at its next yield.
 
         Args:
             work: Function of no arguments that returns the generator. It is called in the thread.
@@ -44,16 +55,16 @@ class Worker:
             self._changed.notify_all()
         self._report(self.state)
 
-    def pause(self):
+    def pause(self) -> None:
         """Wait after the present piece."""
         self._set(paused=True)
 
-    def go_on(self):
-        """Go on after a pause."""
+    def go_on(self) -> None:
+        """Continue after a pause."""
         self._set(paused=False)
 
-    def step(self):
-        """Make one piece more, and pause."""
+    def step(self) -> None:
+        """Do one more piece of work, and pause."""
         self._set(paused=True, steps=1)
 
     def _set(self, paused, steps=0):
@@ -63,12 +74,12 @@ class Worker:
             self._changed.notify_all()
         self._report(self.state)
 
-    def stop(self):
-        """End at the next yield; nothing is shown any more."""
+    def stop(self) -> None:
+        """End the work at its next yield. Nothing more is shown."""
         self._end(self._job)
 
-    def wait(self, timeout=None):
-        """Wait until nothing is under way: the work has ended or is paused.
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the work has ended or is paused.
 
         Args:
             timeout: Seconds; None has no limit.
@@ -98,14 +109,14 @@ class Worker:
                     return
             try:
                 self._do(job)
-            except Exception as error:  # whatever it is, the reader shall see it and the next work begin
+            except Exception as error:  # of any kind: the reader must see it, and the next work must begin
                 with self._lock:
                     if self._job is job:
                         self._fail(error)
             self._end(job)
 
     def _do(self, job):
-        pieces = None
+        pieces: Any = None
         try:
             while self._may_go_on(job):
                 with self._lock:
