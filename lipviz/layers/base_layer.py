@@ -179,7 +179,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         self.set_klip_factor(value)
 
     @property
-    def raw_kernel(self):
+    def raw_kernel(self) -> keras.Variable:
         """The weight that an optimizer trains, under the name that `kernel_name` says."""
         return getattr(self, self.kernel_name)
 

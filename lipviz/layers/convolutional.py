@@ -31,11 +31,12 @@ from lipviz.parametrizations import FrobeniusParametrization, SpectralParametriz
 BOUNDS = ("coverage", "tight", "unsound_average")
 
 
-class _ConstrainedConv(ConstrainedKernel):
+class ConstrainedConv(ConstrainedKernel):
     """Mixin of all convolutions: which settings have a bound, and the factor that the input's shape asks for."""
 
     transposed = False
-    _bounds = BOUNDS
+    _bounds: tuple[str, ...] = BOUNDS
+    _dilates = False  # whether there is a bound for patches with gaps
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -50,7 +51,8 @@ class _ConstrainedConv(ConstrainedKernel):
         self.bound = bound
         self._largest = None
         self._refuse("padding", self.padding, ("same", "valid"))
-        self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
+        if not self._dilates:
+            self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
         self._refuse("groups", getattr(self, "groups", 1), (1,))
         self._refuse("output_padding", getattr(self, "output_padding", None), (None,))
 
@@ -83,6 +85,9 @@ class _ConstrainedConv(ConstrainedKernel):
                 f"{type(self).__name__} '{self.name}' has bound='tight', which needs the size of the image: expected "
                 f"an input of known sizes. Received the sizes {sizes}. With bound='coverage' it takes every size."
             )
+        return self._norm_up_to(sizes)
+
+    def _norm_up_to(self, sizes):
         return FourierBound(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
 
     def lip_coef(self, input_shape):
@@ -92,11 +97,14 @@ class _ConstrainedConv(ConstrainedKernel):
         if self.bound == "tight":
             self._largest = sizes
             return 1.0
-        geometry = (self.kernel_size, self.strides, self.padding, self.transposed)
-        here, anywhere = _patches(sizes, *geometry), _patches((None,) * len(sizes), *geometry)
+        here, anywhere = self._patches(sizes), self._patches((None,) * len(sizes))
         # A factor that more patches would break holds up to this size only.
         self._largest = [size if p < most else math.inf for size, p, most in zip(sizes, here, anywhere, strict=True)]
         return _factor(here)
+
+    def _patches(self, sizes):
+        """How many patches share an entry at the most, along each axis."""
+        return _patches(sizes, self.kernel_size, self.strides, self.padding, self.transposed)
 
     def call(self, inputs, training=None):
         self._check_size(inputs.shape)
@@ -191,7 +199,7 @@ def averaged_factor(sizes, kernel_size, strides):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
+class SpectralConv2D(ConstrainedConv, keras.layers.Conv2D):
     """2-D convolution that is k-Lipschitz: RKO of the kernel, times a factor that counts overlapping patches.
 
     What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting (`bound="coverage"`).
@@ -277,7 +285,7 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
+class SpectralConv1D(ConstrainedConv, keras.layers.Conv1D):
     """1-D convolution that is k-Lipschitz: `SpectralConv2D` in one dimension.
 
     Args:
@@ -347,7 +355,7 @@ class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
+class SpectralConv2DTranspose(ConstrainedConv, keras.layers.Conv2DTranspose):
     """Transposed 2-D convolution that is k-Lipschitz: the adjoint of a `SpectralConv2D` that reads its output.
 
     What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting. It is an isometry
@@ -426,7 +434,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
+class FrobeniusConv2D(ConstrainedConv, keras.layers.Conv2D):
     """2-D convolution whose kernel is divided by its Frobenius norm: cheap, and tight for kernels of rank one only.
 
     What is exact: the layer's norm is at most k, for every input size, stride and kernel.

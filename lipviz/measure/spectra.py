@@ -11,6 +11,7 @@ from lipviz.layers import ConstrainedKernel
 from lipviz.operators.weights import as_float64_matrix, layers_with_kernel, raw_kernel
 from lipviz.parametrizations import SpectralParametrization
 from lipviz.rules.used import as_float64
+from lipviz.types import Array, Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ def spectrum(kernel, owner):
     return values
 
 
-def layer_spectrum(layer, kernel, owner):
+def layer_spectrum(layer: keras.Layer, kernel: Tensor, owner: str) -> Array:
     """`spectrum` of a kernel of a layer: of all matrices that its constraint acts on, where it has one."""
     if not isinstance(layer, ConstrainedKernel):
         return spectrum(kernel, owner)
@@ -153,7 +154,7 @@ def layer_spectrum(layer, kernel, owner):
 
 
 def _of_layer(name, layer):
-    kernel = raw_kernel(layer)
+    kernel: Tensor = raw_kernel(layer)
     shape = tuple(kernel.shape)
     bound = isinstance(layer, ConstrainedKernel)
     return LayerSpectrum(

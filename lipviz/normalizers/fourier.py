@@ -275,7 +275,7 @@ class FourierBound:
     def axes(self):
         """The `Axis` of each. A section is closer on a somewhat larger circulant."""
         geometry = zip(self.sizes, self.kernel_size, self.strides, strict=True)
-        axes = [_axis_up_to(*values, self.padding, self.transposed) for values in geometry]
+        axes = [axis_up_to(*values, self.padding, self.transposed) for values in geometry]
         return enlarged(axes, self.counts) if self.is_section else axes
 
     @functools.cached_property
@@ -430,15 +430,15 @@ class FourierBound:
         return best
 
 
-def _axis_up_to(size, taps, stride, padding, transposed):
+def axis_up_to(size, taps, stride, padding, transposed=False, dilation=1):
     """Polyphase form of an axis, whose circulant holds the convolution on images of `size` and of all smaller sizes."""
-    axis = polyphase(taps, stride, 1)
+    axis = polyphase(taps, stride, dilation)
     least = int(axis.shifts.max()) + 1  # no tap falls onto another
     for length in range(1, size + 1):
         image = image_size(length, taps, stride, padding, transposed)
-        count, before = patches_along(image, taps, stride, padding)
+        count, before = patches_along(image, (taps - 1) * dilation + 1, stride, padding)
         if count > 0:
-            least = max(least, polyphase(taps, stride, 1, image, count, before).size)
+            least = max(least, polyphase(taps, stride, dilation, image, count, before).size)
     return dataclasses.replace(axis, size=least)
 
 

@@ -1,5 +1,7 @@
 """Where the patches of a convolution lie along one axis, and how many of them share an entry."""
 
+import math
+
 import numpy as np
 
 
@@ -64,24 +66,26 @@ def shared_patches(size, kernel_size, stride, padding, dilation=1):
     return int(np.bincount(entries[(entries >= 0) & (entries < size)], minlength=1).max())
 
 
-def patch_coverage(size, kernel_size, stride, padding, transposed=False):
+def patch_coverage(size, kernel_size, stride, padding, transposed=False, dilation=1):
     """Count how many patches of a convolution share one entry of its input, along one axis, at the most.
 
     Args:
         size: Length of the axis of the layer's input; None where it is not known, which counts for every size.
-        kernel_size: Length of a patch.
+        kernel_size: Number of entries of a patch.
         stride: Distance of neighbouring patches.
         padding: "same" or "valid".
-        transposed: Whether the layer is a transposed convolution, and the patches lie in its output.
+        transposed: Whether the layer is a transposed convolution, and the patches lie in its output; not with dilation.
+        dilation: Distance of neighbouring entries of a patch.
 
     Returns:
-        A positive int that holds for `size` and for everything shorter, at most ceil(kernel_size / stride).
+        A positive int that holds for `size` and for everything shorter, at most ceil(kernel_size / stride) without
+        dilation.
     """
-    most = -(-kernel_size // stride)
+    most = -(-kernel_size // (stride // math.gcd(stride, dilation)))
     found = 1
     for length in range(1, (size or 0) + 1):
         if found == most:
             break
         image = image_size(length, kernel_size, stride, padding, transposed)
-        found = max(found, shared_patches(image, kernel_size, stride, padding))
+        found = max(found, shared_patches(image, kernel_size, stride, padding, dilation))
     return most if size is None else found

@@ -107,7 +107,7 @@ def sound_orthogonalization(
         A zero matrix stays zero.
     """
     settings = (eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck)
-    arrays = _arrays(w, u) if present().of_values and decomposing_pays() else None
+    arrays = arrays_of(w, u) if present().of_values and decomposing_pays() else None
     if arrays is None:
         return _orthogonalized(w, u, *settings)
     with in_numpy():
@@ -133,7 +133,7 @@ def sound_orthogonalization_of_values(w, u, *settings):
         return sound_orthogonalization(w, u, *settings)
 
 
-def _arrays(*tensors):
+def arrays_of(*tensors):
     """NumPy arrays of tensors; None where one is a symbol of a trace."""
     try:
         return [np.asarray(tensor) for tensor in tensors]

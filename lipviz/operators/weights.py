@@ -24,7 +24,7 @@ def as_float64_matrix(value, owner):
     return array.reshape(-1, array.shape[-1])
 
 
-def raw_kernel(layer):
+def raw_kernel(layer: keras.Layer) -> keras.Variable | None:
     """The weight that an optimizer trains: `kernel`, or what a constrained layer says; None where there is none.
 
     Args:

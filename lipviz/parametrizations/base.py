@@ -13,6 +13,7 @@ from lipviz.keras_internals import outermost_layer
 from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled
 from lipviz.parametrizations.sharing import Constrained
 from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
+from lipviz.types import Array
 
 _PROOF = "made of"  # name in a file, beside the numbers of the weights
 
@@ -92,7 +93,7 @@ class Parametrization(keras.layers.Layer):
         """
         raise TypeError(f"{type(self).__name__} must implement `normalize(kernel)`")
 
-    def as_matrices(self, kernel):
+    def as_matrices(self, kernel: Array) -> Array:
         """The matrices that the constraint acts on: one, of shape (product of the others, out), unless overridden.
 
         Args:
