@@ -33,7 +33,7 @@ def rounding_margin(shape: Iterable[int], dtype: DType) -> float:
     return (8 + math.sqrt(max(shape))) * float(np.finfo(dtype).eps)
 
 
-def unit_scaled(w: Tensor, axis: int | None = None) -> tuple[Tensor, Tensor]:
+def unit_scaled(w: Tensor, axis: int | tuple[int, ...] | None = None) -> tuple[Tensor, Tensor]:
     """Divide by the largest magnitude along `axis`, so that no product over- or underflows.
 
     Zeros and denormal numbers are not scaled. No gradient flows through the factor, since the functions that use it do

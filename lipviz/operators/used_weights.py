@@ -14,17 +14,18 @@ def used_kernel(layer, name="kernel"):
 
     Args:
         layer: Built Keras layer.
-        name: The attribute that holds the kernel.
+        name: The attribute that holds the kernel; a constrained layer says itself which one does.
 
     Raises:
         ValueError: If it holds NaN or Inf, or is quantized.
     """
     if getattr(layer, "quantization_mode", None) is not None:
         raise ValueError(f"{named(layer)} is quantized: expected a kernel of floating-point numbers.")
-    kernel = getattr(layer, name)
     if isinstance(layer, ConstrainedKernel):
         with float64_scope() if layer.variable_dtype == "float64" else contextlib.nullcontext():
             kernel = layer.used_kernel()
+    else:
+        kernel = getattr(layer, name)
     return as_computed(layer, kernel, f"The {name.replace('_', ' ')} of {named(layer)}")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.keras_internals import inner_layers
+from lipviz.layers import ConstrainedKernel
 from lipviz.rules.used import as_float64, named
 
 SPECTRA = ("even", "geometric", "one small")
@@ -23,6 +24,15 @@ def as_float64_matrix(value, owner):
     return array.reshape(-1, array.shape[-1])
 
 
+def raw_kernel(layer: keras.Layer) -> keras.Variable | None:
+    """The weight that an optimizer trains: `kernel`, or what a constrained layer says; None where there is none.
+
+    Args:
+        layer: Built Keras layer, of lipviz or not.
+    """
+    return layer.raw_kernel if isinstance(layer, ConstrainedKernel) else getattr(layer, "kernel", None)
+
+
 def layers_with_kernel(target):
     """The layers with a kernel that make up a layer or a model, by name.
 
@@ -39,7 +49,7 @@ def layers_with_kernel(target):
     if not target.built:
         raise ValueError(f"{named(target)} must be built before it is measured: call it on data, or `build` it.")
     layers = [target, *inner_layers(target)]
-    layers = [layer for layer in layers if layer.built and getattr(layer, "kernel", None) is not None]
+    layers = [layer for layer in layers if layer.built and raw_kernel(layer) is not None]
     if not layers:
         raise ValueError(f"{named(target)} has no kernel to measure. Expected one, as of a Dense layer.")
     names = [layer.name for layer in layers]
@@ -64,7 +74,7 @@ def kernels(target):
     if not isinstance(target, keras.layers.Layer):
         return {"kernel": as_float64_matrix(target, "The kernel")}
     found = layers_with_kernel(target)
-    return {name: as_float64_matrix(layer.kernel, f"The kernel of '{name}'") for name, layer in found.items()}
+    return {name: as_float64_matrix(raw_kernel(layer), f"The kernel of '{name}'") for name, layer in found.items()}
 
 
 def random_kernel(rows, columns, smallest=0.1, spectrum="even", seed=0):

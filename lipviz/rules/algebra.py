@@ -47,7 +47,7 @@ def constrained_class(layer):
 def is_linear_otherwise(layer):
     """Whether a constrained layer differs from `ConstrainedKernel` in its `linear` only, which can be probed."""
     cls = type(layer)
-    names = mentioned(cls, ("call",), (*_AROUND, "linear"))
+    names = mentioned(cls, ("call", cls.kernel_name), (*_AROUND, "linear", "kernel_name"))
     same = _agree(cls, ConstrainedKernel, names, strict=False) and cls.__call__ is keras.layers.Layer.__call__
     return same and not _shadows(layer) and _uses_its_kernel(layer.parametrization)
 
@@ -88,7 +88,8 @@ def _adds_nothing(cls, known):
 @functools.lru_cache(maxsize=1024)
 def used_names(cls):
     """All names that a run of a layer of a class may read from it."""
-    return frozenset(mentioned(cls, _RUN, _AROUND) | {*_RUN, "compute_output_spec"})
+    run = (*_RUN, cls.kernel_name) if issubclass(cls, ConstrainedKernel) else _RUN
+    return frozenset(mentioned(cls, run, _AROUND) | {*run, "compute_output_spec"})
 
 
 def _agree(cls, known, names, strict=True):
