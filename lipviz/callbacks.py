@@ -17,8 +17,8 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.keras_internals import inner_layers
 from lipviz.layers import Condensable, ConstrainedKernel
-from lipviz.measure.spectra import spectrum
-from lipviz.operators.weights import layers_with_kernel
+from lipviz.measure.spectra import layer_spectrum
+from lipviz.operators.weights import layers_with_kernel, raw_kernel
 from lipviz.rules.used import to_numpy
 from lipviz.types import ArrayLike
 
@@ -171,9 +171,9 @@ class MonitorCallback(ConfiguredCallback):
 
     def _values(self, name, layer):
         """Singular values, descending; the one value NaN where the kernel is not finite."""
-        kernel = to_numpy(getattr(layer, self.target))
+        kernel = to_numpy(raw_kernel(layer) if self.target == "kernel" else layer.wbar)
         if np.isfinite(kernel.astype(np.float64)).all():
-            return spectrum(kernel, name)
+            return layer_spectrum(layer, kernel, name)
         if name not in self._warned:
             self._warned.add(name)
             warnings.warn(f"The {self.target} of '{name}' holds NaN or Inf.", RuntimeWarning, stacklevel=2)

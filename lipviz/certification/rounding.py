@@ -229,7 +229,8 @@ def _is_listed(what, exact_on_jax):
 def _has_kernels(layer):
     """Whether a layer is a linear map, given by kernels, and a shift."""
     found = find_rule(layer)
-    return found is not None and found.linear and (hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel"))
+    names = [layer.kernel_name] if isinstance(layer, ConstrainedKernel) else ["kernel", "depthwise_kernel"]
+    return found is not None and found.linear and any(hasattr(layer, name) for name in names)
 
 
 def _kernels(layer):

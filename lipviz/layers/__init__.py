@@ -4,6 +4,7 @@ from lipviz.layers.activations import FullSort, GroupSort, GroupSort2, Household
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 from lipviz.layers.convolutional import FrobeniusConv2D, SpectralConv1D, SpectralConv2D, SpectralConv2DTranspose
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
+from lipviz.layers.depthwise import SpectralDepthwiseConv2D
 from lipviz.layers.normalization import BatchCentering, BatchLipNorm, LayerCentering
 from lipviz.layers.pooling import (
     InvertibleDownSampling,
@@ -43,4 +44,5 @@ __all__ = [
     "SpectralConv2D",
     "SpectralConv2DTranspose",
     "SpectralDense",
+    "SpectralDepthwiseConv2D",
 ]

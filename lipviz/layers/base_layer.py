@@ -137,17 +137,24 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
 
     A subclass lists this class before its Keras base, sets the two classes below and implements `linear`. Its
     constructor takes the arguments of both; `get_config`, saving, `condense` and `vanilla_export` need no further code.
-    `kernel` is the raw kernel, `wbar` the constrained one.
+    `kernel` is the raw kernel, `wbar` the constrained one. If its Keras base has other names for the kernel, or for the
+    arguments of the kernel, the subclass sets them, too.
 
     Regularizers and constraints passed by `kernel_regularizer` and `kernel_constraint` see the raw `kernel`.
 
     Attributes:
         vanilla_class: Plain Keras class, the base of the layer.
         parametrization_class: Subclass of `Parametrization`.
+        kernel_name: Name of the weight that is constrained, and of the attribute that holds it: "kernel" by default,
+            "embeddings" for a `keras.layers.Embedding`.
+        kernel_prefix: What the arguments `..._initializer`, `..._regularizer` and `..._constraint` of that weight begin
+            with: "kernel" by default, "depthwise" for a `keras.layers.DepthwiseConv2D`.
     """
 
     vanilla_class: ClassVar[Any] = None
     parametrization_class: ClassVar[Any] = None
+    kernel_name: ClassVar[str] = "kernel"
+    kernel_prefix: ClassVar[str] = "kernel"
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -164,7 +171,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             kwargs.pop("lora_rank", None)
         else:
             self.enable_lora(kwargs["lora_rank"])
-        kwargs.setdefault("kernel_initializer", SpectralInitializer())
+        kwargs.setdefault(f"{self.kernel_prefix}_initializer", SpectralInitializer())
         parametrization = self.parametrization_class(name="parametrization", **own)
         super().__init__(*args, **kwargs)
         nm.check_factor("k_coef_lip", parametrization.k_coef_lip, *self._factor_dtypes())
@@ -180,6 +187,11 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     @k_coef_lip.setter
     def k_coef_lip(self, value: float) -> None:
         self.set_klip_factor(value)
+
+    @property
+    def raw_kernel(self) -> keras.Variable:
+        """The weight that an optimizer trains, whose name is `kernel_name`."""
+        return getattr(self, self.kernel_name)
 
     @property
     def wbar(self) -> keras.Variable:
@@ -210,7 +222,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
         """
         self._check_built("wbar")
-        self.parametrization.refresh(self.kernel)
+        self.parametrization.refresh(self.raw_kernel)
 
     def set_klip_factor(self, klip_factor: float) -> None:
         self.parametrization.set_klip_factor(nm.check_factor("k_coef_lip", klip_factor, *self._factor_dtypes()))
@@ -224,7 +236,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     # --- Keras ---
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
-        if name == "kernel":  # constrained in full precision, also under a mixed policy
+        if name == self.kernel_name:  # constrained in full precision, also under a mixed policy
             kwargs["autocast"] = False
             kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
         return super().add_weight(*args, name=name, **kwargs)
@@ -239,8 +251,8 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def build(self, input_shape: Shape) -> None:
         self.check_input_shape(input_shape)
         super().build(input_shape)
-        check_finite(self.kernel, f"The initial kernel of '{self.name}'")
-        self.parametrization.attach(self.kernel, self.lip_coef(input_shape))
+        check_finite(self.raw_kernel, f"The initial kernel of '{self.name}'")
+        self.parametrization.attach(self.raw_kernel, self.lip_coef(input_shape))
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:  # Keras loads it built
             self.activation.build(super().compute_output_shape(input_shape))
 
@@ -287,7 +299,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         Returns:
             A tensor.
         """
-        kernel = self.parametrization(ops.convert_to_tensor(self.kernel), training=training)
+        kernel = self.parametrization(ops.convert_to_tensor(self.raw_kernel), training=training)
         inputs = ops.cast(inputs, self.compute_dtype)  # integers and bools, which Keras does not cast
         outputs = self.linear(inputs, ops.cast(kernel, self.compute_dtype))
         if self.bias is not None:
@@ -317,13 +329,13 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     # --- leaving the constraint ---
 
     def condense(self) -> None:
-        """Constrain the present `kernel`, and store the result in both `wbar` and `kernel`.
+        """Constrain the present raw kernel, and store the result in both `wbar` and the raw kernel.
 
         Raises:
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
         """
         self.refresh()
-        self.kernel.assign(copied(self.wbar))
+        self.raw_kernel.assign(copied(self.wbar))
 
     def vanilla_export(self) -> keras.Layer:
         """Return the plain Keras layer with the same name, dtype, activation and predictions.
@@ -337,8 +349,8 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         self.refresh()
         input_shape = self.get_build_config()["input_shape"]
         config = self.vanilla_class.get_config(self)
-        for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
-            config.pop(name, None)  # they are for the raw kernel, which the export does not have
+        for what in ("initializer", "regularizer", "constraint"):  # of the raw kernel, which the export does not have
+            config.pop(f"{self.kernel_prefix}_{what}", None)
         follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
         if follows:
             config["activation"] = None
@@ -346,7 +358,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             config["activation"] = self.activation
         layer = self.vanilla_class.from_config(config)
         layer.build(input_shape)
-        layer.kernel.assign(copied(self.wbar))
+        getattr(layer, self.kernel_name).assign(copied(self.wbar))
         if self.bias is not None:
             layer.bias.assign(copied(self.bias))
         if follows:

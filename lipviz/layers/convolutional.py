@@ -35,11 +35,12 @@ from lipviz.types import Shape, Tensor
 BOUNDS = ("coverage", "tight", "unsound_average")
 
 
-class _ConstrainedConv(ConstrainedKernel):
+class ConstrainedConv(ConstrainedKernel):
     """Mixin of all convolutions: the settings that have a bound, and the factor that the input's shape needs."""
 
     transposed = False
     _bounds: tuple[str, ...] = BOUNDS
+    _dilates = False  # whether there is a bound for patches with gaps
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -54,7 +55,8 @@ class _ConstrainedConv(ConstrainedKernel):
         self.bound = bound
         self._largest: Sequence[Any] | None = None
         self._refuse("padding", self.padding, ("same", "valid"))
-        self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
+        if not self._dilates:
+            self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
         self._refuse("groups", getattr(self, "groups", 1), (1,))
         self._refuse("output_padding", getattr(self, "output_padding", None), (None,))
 
@@ -87,6 +89,9 @@ class _ConstrainedConv(ConstrainedKernel):
                 f"{type(self).__name__} '{self.name}' has bound='tight', which needs the size of the image: expected "
                 f"an input of known sizes. Received the sizes {sizes}. With bound='coverage' it takes every size."
             )
+        return self._norm_up_to(sizes)
+
+    def _norm_up_to(self, sizes):
         return FourierBound(self.kernel_size, sizes, self.strides, self.padding, self.transposed)
 
     def lip_coef(self, input_shape: Shape) -> float:
@@ -96,11 +101,14 @@ class _ConstrainedConv(ConstrainedKernel):
         if self.bound == "tight":
             self._largest = sizes
             return 1.0
-        geometry = (self.kernel_size, self.strides, self.padding, self.transposed)
-        here, anywhere = _patches(sizes, *geometry), _patches((None,) * len(sizes), *geometry)
+        here, anywhere = self._patches(sizes), self._patches((None,) * len(sizes))
         # If a larger image has more patches that share a pixel, the factor holds up to this size only.
         self._largest = [size if p < most else math.inf for size, p, most in zip(sizes, here, anywhere, strict=True)]
         return _factor(here)
+
+    def _patches(self, sizes):
+        """Largest number of patches that share an entry, along each axis."""
+        return _patches(sizes, self.kernel_size, self.strides, self.padding, self.transposed)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         self._check_size(inputs.shape)
@@ -202,7 +210,7 @@ def averaged_factor(sizes: Shape, kernel_size: Sequence[int], strides: Sequence[
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
+class SpectralConv2D(ConstrainedConv, keras.layers.Conv2D):
     """2-D convolution that is k-Lipschitz: RKO of the kernel, times a factor that counts overlapping patches.
 
     What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting (`bound="coverage"`).
@@ -289,7 +297,7 @@ class SpectralConv2D(_ConstrainedConv, keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
+class SpectralConv1D(ConstrainedConv, keras.layers.Conv1D):
     """1-D convolution that is k-Lipschitz: `SpectralConv2D` in one dimension.
 
     Args:
@@ -359,7 +367,7 @@ class SpectralConv1D(_ConstrainedConv, keras.layers.Conv1D):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
+class SpectralConv2DTranspose(ConstrainedConv, keras.layers.Conv2DTranspose):
     """Transposed 2-D convolution that is k-Lipschitz: the adjoint of a `SpectralConv2D` that reads its output.
 
     What is exact: the layer's norm is at most k, for every input size, stride, kernel and setting. It is k
@@ -438,7 +446,7 @@ class SpectralConv2DTranspose(_ConstrainedConv, keras.layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class FrobeniusConv2D(_ConstrainedConv, keras.layers.Conv2D):
+class FrobeniusConv2D(ConstrainedConv, keras.layers.Conv2D):
     """2-D convolution whose kernel is divided by its Frobenius norm: cheap, but tight only for kernels of rank one.
 
     What is exact: the layer's norm is at most k, for every input size, stride and kernel.

@@ -9,12 +9,12 @@ from keras import ops
 
 from lipviz import _moved
 from lipviz import normalizers as nm
-from lipviz.layers import ConstrainedKernel
 from lipviz.measure.network_spectra import operator_spectra
 from lipviz.measure.spectra import LayerSpectrum
 from lipviz.operators.convolution_spectrum import conv_singular_values
 from lipviz.operators.linear import input_shape, linear_operator
 from lipviz.operators.precision import float64_scope
+from lipviz.operators.weights import raw_kernel
 from lipviz.rules import Bound
 from lipviz.rules.registry import layer_bound
 from lipviz.rules.used import as_float64, to_numpy
@@ -110,7 +110,7 @@ def measure_layer(layer: keras.Layer, samples: int = 300, seed: int | None = 0) 
         input_shape=tuple(shape),
         output_shape=behind,
         spectrum=spectrum,
-        has_kernel=spectrum.normalized is not None or getattr(layer, "kernel", None) is not None,
+        has_kernel=spectrum.normalized is not None or raw_kernel(layer) is not None,
         is_linear=is_linear,
         k=float(layer.k_coef_lip) if promised else None,
         is_sound=bool(promised and layer.is_sound),
@@ -133,7 +133,7 @@ def _decomposed(layer, shape, rng):
         operator = linear_operator(layer)
     except TypeError:
         return _jacobian(layer, shape, rng)
-    if isinstance(layer, ConstrainedKernel) or getattr(layer, "kernel", None) is not None:
+    if raw_kernel(layer) is not None:
         return operator, operator_spectra(layer), True
     return operator, _plain_spectrum(layer, operator.shape, conv_singular_values(operator)), True
 

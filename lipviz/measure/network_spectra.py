@@ -28,7 +28,7 @@ from lipviz.operators.linear import (
     linear_operator,
     probed,
 )
-from lipviz.operators.weights import layers_with_kernel
+from lipviz.operators.weights import layers_with_kernel, raw_kernel
 from lipviz.rules.used import as_float64, to_numpy
 from lipviz.types import Array, ArrayLike, Shape
 
@@ -145,7 +145,7 @@ def _linear_layers(target):
     if not separable or not target.built:
         return layers_with_kernel(target)
     layers = [layer for layer in [target, *inner_layers(target)] if layer.built]
-    return {layer.path: layer for layer in layers if layer in separable or getattr(layer, "kernel", None) is not None}
+    return {layer.path: layer for layer in layers if layer in separable or raw_kernel(layer) is not None}
 
 
 def _shapes(target, shape, layers):
@@ -189,7 +189,7 @@ def _decomposed(name, layer, shape):
     if is_constrained:
         shape = input_shape(layer) if shape is None else shape
         operator = linear_operator(layer, shape)
-        kernel = as_float64(layer.kernel, f"The kernel of '{name}'")
+        kernel = as_float64(layer.raw_kernel, f"The kernel of '{name}'")
         raw = conv_singular_values(_with_kernel(layer, operator, shape, kernel))
         factor = _normalization(layer, kernel)
         stages["normalized"] = None if factor is None else _frozen(factor * raw)

@@ -9,10 +9,10 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel
-from lipviz.operators.weights import as_float64_matrix, layers_with_kernel
+from lipviz.operators.weights import as_float64_matrix, layers_with_kernel, raw_kernel
 from lipviz.parametrizations import SpectralParametrization
 from lipviz.rules.used import as_float64
-from lipviz.types import Array, ArrayLike
+from lipviz.types import Array, ArrayLike, Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,15 +145,28 @@ def spectrum(kernel: ArrayLike, owner: str) -> Array:
     return values
 
 
+def layer_spectrum(layer: keras.Layer, kernel: Tensor, owner: str) -> Array:
+    """`spectrum` of a kernel of a layer: of all matrices that its constraint acts on, where it has one."""
+    if not isinstance(layer, ConstrainedKernel):
+        return spectrum(kernel, owner)
+    matrices = layer.parametrization.as_matrices(as_float64_matrix(kernel, owner).reshape(kernel.shape))
+    values = np.sort(np.linalg.svd(matrices, compute_uv=False), axis=None)[::-1]
+    values.flags.writeable = False
+    return values
+
+
 def _of_layer(name, layer):
-    shape = tuple(layer.kernel.shape)
+    kernel: Tensor = raw_kernel(layer)
+    shape = tuple(kernel.shape)
     bound = isinstance(layer, ConstrainedKernel)
     return LayerSpectrum(
         name=name,
         shape=shape,
-        raw=spectrum(layer.kernel, f"The kernel of '{name}'"),
+        raw=layer_spectrum(layer, kernel, f"The kernel of '{name}'"),
         normalized=_normalized(name, layer) if bound else None,
-        constrained=spectrum(layer.used_kernel(), f"The constrained kernel of '{name}'") if bound else None,
+        constrained=layer_spectrum(layer, layer.used_kernel(), f"The constrained kernel of '{name}'")
+        if bound
+        else None,
         k=layer.k_coef_lip if bound else 1.0,
         view="matrix" if len(shape) == 2 else "reshaped kernel",
     )
@@ -179,7 +192,7 @@ def normalized_matrix(layer: keras.Layer) -> Array | None:
     p = layer.parametrization
     if not isinstance(p, SpectralParametrization):
         return None
-    w = ops.convert_to_numpy(nm.as_matrix(ops.cast(ops.convert_to_tensor(layer.kernel), p.variable_dtype)))
+    w = ops.convert_to_numpy(nm.as_matrix(ops.cast(ops.convert_to_tensor(layer.raw_kernel), p.variable_dtype)))
     squarings = nm.bound_squarings(p.eps_bjorck, p.beta_bjorck, p.maxiter_bjorck)
     u = ops.convert_to_numpy(p.u)
     with nm.in_numpy():

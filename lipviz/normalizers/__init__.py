@@ -40,6 +40,7 @@ from lipviz.normalizers.checks import (
     check_seed,
 )
 from lipviz.normalizers.convolution import get_conv_operators, spectral_normalization_conv
+from lipviz.normalizers.depthwise import channel_matrices, channelwise_orthogonalization
 from lipviz.normalizers.eigenvalues import decomposing_pays, without_eigenvalues
 from lipviz.normalizers.gram import GramIteration
 from lipviz.normalizers.iterations import (
@@ -75,6 +76,8 @@ __all__ = [
     "bjorck_step",
     "bound_squarings",
     "builds_graph",
+    "channel_matrices",
+    "channelwise_orthogonalization",
     "check_beta",
     "check_count",
     "check_factor",

@@ -281,7 +281,7 @@ class FourierBound:
     def axes(self) -> list[Axis]:
         """The `Axis` of each axis. The bound by a section is tighter on a somewhat larger circulant."""
         geometry = zip(self.sizes, self.kernel_size, self.strides, strict=True)
-        axes = [_axis_up_to(*values, self.padding, self.transposed) for values in geometry]
+        axes = [axis_up_to(*values, self.padding, self.transposed) for values in geometry]
         return enlarged(axes, self.counts) if self.is_section else axes
 
     @functools.cached_property
@@ -436,15 +436,15 @@ class FourierBound:
         return best
 
 
-def _axis_up_to(size, taps, stride, padding, transposed):
+def axis_up_to(size: int, taps: int, stride: int, padding: str, transposed: bool = False, dilation: int = 1) -> Axis:
     """Polyphase form of an axis whose circulant contains the convolution on images of `size` and smaller ones."""
-    axis = polyphase(taps, stride, 1)
+    axis = polyphase(taps, stride, dilation)
     least = int(axis.shifts.max()) + 1  # no two taps fall onto the same entry
     for length in range(1, size + 1):
         image = image_size(length, taps, stride, padding, transposed)
-        count, before = patches_along(image, taps, stride, padding)
+        count, before = patches_along(image, (taps - 1) * dilation + 1, stride, padding)
         if count > 0:
-            least = max(least, polyphase(taps, stride, 1, image, count, before).size)
+            least = max(least, polyphase(taps, stride, dilation, image, count, before).size)
     return dataclasses.replace(axis, size=least)
 
 

@@ -1,5 +1,7 @@
 """Where the patches of a convolution lie along one axis, and how many of them share an entry."""
 
+import math
+
 import numpy as np
 
 
@@ -64,24 +66,28 @@ def shared_patches(size: int, kernel_size: int, stride: int, padding: str, dilat
     return int(np.bincount(entries[(entries >= 0) & (entries < size)], minlength=1).max())
 
 
-def patch_coverage(size: int | None, kernel_size: int, stride: int, padding: str, transposed: bool = False) -> int:
+def patch_coverage(
+    size: int | None, kernel_size: int, stride: int, padding: str, transposed: bool = False, dilation: int = 1
+) -> int:
     """Largest number of patches of a convolution that share one entry of its input, along one axis.
 
     Args:
         size: Length of the axis of the layer's input; None if it is not known: the result then holds for every size.
-        kernel_size: Length of a patch.
+        kernel_size: Number of entries of a patch.
         stride: Distance of neighbouring patches.
         padding: "same" or "valid".
-        transposed: Whether the layer is a transposed convolution, and the patches lie in its output.
+        transposed: Whether the layer is a transposed convolution, and the patches lie in its output; not with dilation.
+        dilation: Distance of neighbouring entries of a patch.
 
     Returns:
-        A positive int that holds for `size` and all smaller sizes, at most ceil(kernel_size / stride).
+        A positive int that holds for `size` and all smaller sizes, at most ceil(kernel_size / stride) without
+        dilation.
     """
-    most = -(-kernel_size // stride)
+    most = -(-kernel_size // (stride // math.gcd(stride, dilation)))
     found = 1
     for length in range(1, (size or 0) + 1):
         if found == most:
             break
         image = image_size(length, kernel_size, stride, padding, transposed)
-        found = max(found, shared_patches(image, kernel_size, stride, padding))
+        found = max(found, shared_patches(image, kernel_size, stride, padding, dilation))
     return most if size is None else found

@@ -25,7 +25,7 @@ from lipviz.normalizers.checks import (
 from lipviz.normalizers.eigenvalues import bjorck_by_eigenvalues, decomposing_pays
 from lipviz.normalizers.iterations import bjorck_direction, iterate, power_iteration
 from lipviz.normalizers.settings import present, within
-from lipviz.types import Tensor
+from lipviz.types import Array, Tensor
 
 
 def sound_normalization(
@@ -111,7 +111,7 @@ def sound_orthogonalization(
         A zero matrix stays zero.
     """
     settings = (eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck)
-    arrays = _arrays(w, u) if present().of_values and decomposing_pays() else None
+    arrays = arrays_of(w, u) if present().of_values and decomposing_pays() else None
     if arrays is None:
         return _orthogonalized(w, u, *settings)
     with in_numpy():
@@ -138,7 +138,7 @@ def sound_orthogonalization_of_values(w: Tensor, u: Tensor, *settings: Any) -> t
         return sound_orthogonalization(w, u, *settings)
 
 
-def _arrays(*tensors):
+def arrays_of(*tensors: Tensor) -> list[Array] | None:
     """NumPy arrays of tensors; None where one is a symbol of a trace."""
     try:
         return [np.asarray(tensor) for tensor in tensors]

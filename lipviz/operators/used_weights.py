@@ -16,7 +16,7 @@ def used_kernel(layer: keras.layers.Layer, name: str = "kernel") -> Array:
 
     Args:
         layer: Built Keras layer.
-        name: The attribute that holds the kernel.
+        name: The attribute that holds the kernel; a constrained layer says itself which one does.
 
     Raises:
         ValueError: If it holds NaN or Inf, or is quantized.

@@ -7,6 +7,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.keras_internals import inner_layers
+from lipviz.layers import ConstrainedKernel
 from lipviz.rules.used import as_float64, named
 from lipviz.types import Array, ArrayLike
 
@@ -26,6 +27,15 @@ def as_float64_matrix(value: ArrayLike, owner: str) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
+def raw_kernel(layer: keras.layers.Layer) -> keras.Variable | None:
+    """The weight that an optimizer trains: `kernel`, or the one that a constrained layer names; None if there is none.
+
+    Args:
+        layer: Built Keras layer, of lipviz or not.
+    """
+    return layer.raw_kernel if isinstance(layer, ConstrainedKernel) else getattr(layer, "kernel", None)
+
+
 def layers_with_kernel(target: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     """The layers with a kernel inside a layer or a model, itself included, by name.
 
@@ -42,7 +52,7 @@ def layers_with_kernel(target: keras.layers.Layer) -> dict[str, keras.layers.Lay
     if not target.built:
         raise ValueError(f"{named(target)} must be built before it is measured: call it on data, or `build` it.")
     layers = [target, *inner_layers(target)]
-    layers = [layer for layer in layers if layer.built and getattr(layer, "kernel", None) is not None]
+    layers = [layer for layer in layers if layer.built and raw_kernel(layer) is not None]
     if not layers:
         raise ValueError(f"{named(target)} has no kernel to measure. Expected one, as of a Dense layer.")
     names = [layer.name for layer in layers]
@@ -67,7 +77,7 @@ def kernels(target: keras.layers.Layer | ArrayLike) -> dict[str, Array]:
     if not isinstance(target, keras.layers.Layer):
         return {"kernel": as_float64_matrix(target, "The kernel")}
     found = layers_with_kernel(target)
-    return {name: as_float64_matrix(layer.kernel, f"The kernel of '{name}'") for name, layer in found.items()}
+    return {name: as_float64_matrix(raw_kernel(layer), f"The kernel of '{name}'") for name, layer in found.items()}
 
 
 def random_kernel(

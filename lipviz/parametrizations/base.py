@@ -95,6 +95,17 @@ class Parametrization(keras.layers.Layer):
         """
         raise TypeError(f"{type(self).__name__} must implement `normalize(kernel)`")
 
+    def as_matrices(self, kernel: Array) -> Array:
+        """The matrices that the constraint acts on: one, of shape (product of the others, out), unless overridden.
+
+        Args:
+            kernel: Array of the kernel's shape.
+
+        Returns:
+            An array of shape (number of matrices, rows, columns).
+        """
+        return np.reshape(kernel, (1, -1, kernel.shape[-1]))
+
     def exact_norm(self, wbar: Array) -> float:
         """The norm that must not exceed k·coef_lip, in float64 NumPy; by default the largest singular value.
 

@@ -52,7 +52,7 @@ def constrained_class(layer: keras.layers.Layer) -> type[Any] | None:
 def is_linear_otherwise(layer: keras.layers.Layer) -> bool:
     """Whether a constrained layer differs from `ConstrainedKernel` only in its `linear`, whose matrix can be probed."""
     cls = type(layer)
-    names = mentioned(cls, ("call",), (*_AROUND, "linear"))
+    names = mentioned(cls, ("call", cls.kernel_name), (*_AROUND, "linear", "kernel_name"))
     same = _agree(cls, ConstrainedKernel, names, strict=False) and cls.__call__ is keras.layers.Layer.__call__
     return same and not _shadows(layer) and _uses_its_kernel(layer.parametrization)
 
@@ -93,7 +93,8 @@ def _adds_nothing(cls, known):
 @functools.lru_cache(maxsize=1024)
 def used_names(cls: type) -> frozenset[str]:
     """Names of all attributes that a layer of this class may read when it runs."""
-    return frozenset(mentioned(cls, _RUN, _AROUND) | {*_RUN, "compute_output_spec"})
+    run = (*_RUN, cls.kernel_name) if issubclass(cls, ConstrainedKernel) else _RUN
+    return frozenset(mentioned(cls, run, _AROUND) | {*run, "compute_output_spec"})
 
 
 def _agree(cls, known, names, strict=True):

@@ -182,6 +182,14 @@ def _depthwise(draw, cls):
     return cls(depth_multiplier=draw(ints(1, 2)), **arguments), _image(draw, _rank(cls))
 
 
+@recipe(lip.SpectralDepthwiseConv2D)
+def _constrained_depthwise(draw, cls):
+    arguments = _geometry(draw, 2) | {"bound": draw(st.sampled_from(["coverage", "tight"]))}
+    if isinstance(arguments["strides"], tuple):
+        arguments["strides"] = arguments["strides"][0]
+    return cls(depth_multiplier=draw(ints(1, 2)), k_coef_lip=draw(factors), **arguments), _image(draw, 2)
+
+
 @recipe(K.SeparableConv1D, K.SeparableConv2D)
 def _separable(draw, cls):
     arguments = _geometry(draw, _rank(cls))

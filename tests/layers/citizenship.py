@@ -22,6 +22,7 @@ WITH_KERNEL = {
     "SpectralConv2D": (CONVOLUTION | QUICK, IMAGE),
     "SpectralConv2DTranspose": (CONVOLUTION | QUICK, IMAGE),
     "FrobeniusConv2D": (CONVOLUTION, IMAGE),
+    "SpectralDepthwiseConv2D": ({"kernel_size": 3, "depth_multiplier": 2, "maxiter_bjorck": 2}, IMAGE),
 }
 WITHOUT = {
     "GroupSort": ({}, IMAGE),
@@ -92,8 +93,10 @@ def case_id(case):
 
 
 def taken(cls, settings):
-    """The settings that a layer's constructor takes."""
+    """The settings that a layer's constructor takes; what speaks of a kernel has the prefix that the layer says."""
     known = inspect.signature(cls.__init__).parameters
+    prefix = getattr(cls, "kernel_prefix", "kernel")
+    settings = {key.replace("kernel_", f"{prefix}_"): value for key, value in settings.items()}
     also = {"dtype"} | ({"n"} if cls is layers.GroupSort else set())
     return {key: value for key, value in settings.items() if key in known or key in also}
 

@@ -33,7 +33,9 @@ _SHAPES = {
     "SpectralConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
     "SpectralConv2DTranspose": {"tall": ((5, 5, 5), 2), "wide": ((5, 5, 12), 1)},
     "FrobeniusConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
+    "SpectralDepthwiseConv2D": {"tall": ((6, 6, 3), 2), "wide": ((6, 6, 2), 12), "column": ((6, 6, 3), 1)},
 }
+_UNITS = {"SpectralDense": "units", "FrobeniusDense": "units", "SpectralDepthwiseConv2D": "depth_multiplier"}
 _BJORCK = {
     "": {},
     "k 2.5": {"k_coef_lip": 2.5},
@@ -61,6 +63,9 @@ _SETTINGS = {
     "SpectralConv2D": _BJORCK | _CONVOLUTION | _AVERAGE,
     "SpectralConv2DTranspose": _BRIEFLY | _CONVOLUTION,
     "FrobeniusConv2D": _FROBENIUS | _CONVOLUTION | _AVERAGE,
+    "SpectralDepthwiseConv2D": {name: value for name, value in _BJORCK.items() if name != "no power iteration"}
+    | _CONVOLUTION
+    | {"dilation 2": {"dilation_rate": 2}, "tight dilation 2": {"bound": "tight", "dilation_rate": 2}},
 }
 # Of other shapes than tall, and of ill-conditioned kernels, what code tells apart.
 _OF_OTHER_SHAPES = ("", "no Björck", "whole", "tight")
@@ -74,7 +79,7 @@ def cases():
     found = {}
     for kind, shapes in _SHAPES.items():
         for shape, (inputs, units) in shapes.items():
-            needed = {"units": units} if "Dense" in kind else {"filters": units, "kernel_size": 3}
+            needed = {_UNITS.get(kind, "filters"): units} | ({} if "Dense" in kind else {"kernel_size": 3})
             for title, settings in _SETTINGS[kind].items():
                 if shape != "tall" and title not in _OF_OTHER_SHAPES:
                     continue
@@ -92,7 +97,8 @@ def present():
 
 
 def _measured(name, kind, arguments, inputs, condition):
-    layer = getattr(layers, kind)(kernel_initializer="zeros", **arguments)
+    cls = getattr(layers, kind)
+    layer = cls(**{f"{cls.kernel_prefix}_initializer": "zeros"}, **arguments)
     layer.build((None, *inputs))
     parametrization = layer.parametrization
     layer.kernel.assign(_kernel(name, layer.kernel.shape, condition).astype(layer.kernel.dtype))
@@ -136,18 +142,23 @@ def tolerance(name, key):
     if name == "rounding_margin" or key in ("coef_lip", "k"):
         return rounding.of_products("float64", 4, 1)
     kind, arguments, inputs, condition = cases()[name]
-    channels = arguments.get("units") or arguments["filters"]
+    channels = arguments[_UNITS.get(kind, "filters")]
     shape = (*inputs, channels) if "Dense" in kind else (*(3,) * (len(inputs) - 1), inputs[-1], channels)
-    matrix = _kernel(name, _stored(kind, shape), condition)
-    matrix = matrix.reshape(-1, matrix.shape[-1])
-    values = np.linalg.svd(matrix, compute_uv=False)
+    matrices = _matrices(kind, _kernel(name, _stored(kind, shape), condition))
+    values = np.linalg.svd(matrices, compute_uv=False)
     steps = arguments.get("maxiter_bjorck", nm.DEFAULT_MAXITER_BJORCK)
     has_bjorck = "Spectral" in kind and arguments.get("eps_bjorck", 1.0) is not None and key != "sig"
     beta = arguments.get("beta_bjorck", nm.DEFAULT_BETA_BJORCK) if has_bjorck else None
     count = 4 + (2 * steps if has_bjorck else 0) + (8 if arguments.get("bound") == "tight" else 0)
-    amplification = rounding.bjorck_amplification(steps, beta, values[0] / values[-1])
+    amplification = rounding.bjorck_amplification(steps, beta, (values[:, 0] / values[:, -1]).max())
     dtype = "float64" if arguments.get("dtype") == "float64" else "float32"
-    return rounding.of_products(dtype, count, max(matrix.shape), amplification)
+    return rounding.of_products(dtype, count, max(matrices.shape[1:]), amplification)
+
+
+def _matrices(kind, kernel):
+    """What is constrained, of shape (matrices, rows, columns): one matrix, or one of each channel."""
+    channels = kernel.shape[-2] if "Depthwise" in kind else 1
+    return np.swapaxes(kernel.reshape(-1, channels, kernel.shape[-1]), 0, 1)
 
 
 def _stored(kind, shape):

@@ -182,6 +182,13 @@ def constrained_convolution(draw, shape, name):
     return f"{name}({some(draw)}, {size if rank > 1 else size[0]}, {given})"
 
 
+@recipe("lip.SpectralDepthwiseConv2D", ranks=(3,))
+def constrained_depthwise(draw, shape, name):
+    given = geometry(draw, name, strided=False) | {"k_coef_lip": factor(draw), "depth_multiplier": some(draw)}
+    bound = "'tight'" if yes(draw) else None
+    return f"{name}({arguments(**given, bound=bound, eps_bjorck=pick(draw, '1e-3', 'None'))})"
+
+
 @recipe("lip.PadConv2D", ranks=(3,))
 def padded(draw, shape, name):
     padding = pick(draw, "same", "valid", "circular", "reflect", "symmetric")
