@@ -38,7 +38,8 @@ class SpectralDepthwiseConv2D(ConstrainedConv, keras.layers.DepthwiseConv2D):
 
     What is a bound: the norm is at most k, for every input size, stride, dilation, kernel and setting
     (`bound="coverage"`). A channel attains k where patches do not overlap (strides = kernel size), and nearly with a
-    constant filter. With `bound="tight"` every channel has nearly k.
+    constant filter; random 3×3 filters on images of 8×8 to 32×32 have norms from 0.45 k to 0.97 k. With `bound="tight"`
+    every channel has nearly k: the same filters from 0.97 k to k.
 
     Args:
         kernel_size: One or two positive integers, even ones included.
