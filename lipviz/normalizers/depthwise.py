@@ -192,8 +192,12 @@ class DepthwiseFourierBound(FourierBound):
         """Bounds of σ1² of each channel's symbol, of shape (choices of φ, frequencies, channels)."""
         waves = ops.convert_to_tensor(self.waves, dtype=kernel.dtype)
         real, imaginary = (_symbols(waves[part], kernel, ops) for part in (0, 1))
-        if min(real.shape[-2:]) == 1:
+        if real.shape[-2] < real.shape[-1]:  # σ is that of the transpose
+            real, imaginary = (ops.swapaxes(part, -1, -2) for part in (real, imaginary))
+        if real.shape[-1] == 1:
             return ops.sum(ops.square(real) + ops.square(imaginary), axis=(-2, -1))
+        if real.shape[-1] == 2:
+            return _of_two_columns(real, imaginary)
         stacked = ops.concatenate([real, imaginary], axis=-2)
         turned = ops.concatenate([imaginary, -real], axis=-2)
         adjoint = ops.swapaxes(stacked, -1, -2)
@@ -228,6 +232,17 @@ class DepthwiseFourierBound(FourierBound):
         with in_numpy():
             norms = np.linalg.norm(channel_matrices(kernel), 2, axis=(1, 2))
         return float(np.minimum(bounds, norms * self.coverage).max())
+
+
+def _of_two_columns(real, imaginary):
+    """σ1² of complex matrices of shape (..., rows, 2): the larger root of the characteristic polynomial of KᴴK."""
+    (first, second), (i_first, i_second) = ((part[..., 0], part[..., 1]) for part in (real, imaginary))
+    a = ops.sum(ops.square(first) + ops.square(i_first), axis=-1)
+    d = ops.sum(ops.square(second) + ops.square(i_second), axis=-1)
+    product = ops.sum(first * second + i_first * i_second, axis=-1)
+    i_product = ops.sum(first * i_second - i_first * second, axis=-1)
+    squares = ops.square((a - d) / 2) + ops.square(product) + ops.square(i_product)
+    return (a + d) / 2 + ops.sqrt(squares + 1e-30)
 
 
 def _symbols(waves, kernel, library):

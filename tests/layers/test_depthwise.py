@@ -221,11 +221,12 @@ def test_how_tight_the_tight_bound_is(sizes, arguments, least):
     assert found.min() >= least  # of every channel, and not of the largest alone
 
 
+@pytest.mark.parametrize("multiplier", [2, 3])
 @pytest.mark.parametrize("sizes", [(6, 7), (14, 15)])  # for which there are sections, and circulants
 @pytest.mark.parametrize("geometry", [*GEOMETRIES, {"kernel_size": 3, "strides": 2}])
-def test_the_bound_in_keras_ops_is_that_in_numpy(geometry, sizes):
+def test_the_bound_in_keras_ops_is_that_in_numpy(geometry, sizes, multiplier):
     layer = SpectralDepthwiseConv2D(**({"kernel_size": 3} | geometry))
-    kernel = RNG.standard_normal((*layer.kernel_size, 3, 2))
+    kernel = RNG.standard_normal((*layer.kernel_size, 3, multiplier))
     kernel /= np.sqrt(np.sum(kernel**2, axis=(0, 1, 3), keepdims=True))
     bound = DepthwiseFourierBound(layer.kernel_size, sizes, layer.strides, "same", dilations=layer.dilation_rate)
     found = np.array(keras.ops.convert_to_numpy(bound.bound(tensor(kernel))))
@@ -237,7 +238,7 @@ def test_the_bound_in_keras_ops_is_that_in_numpy(geometry, sizes):
 
 
 @pytest.mark.parametrize("sizes", [(6, 7), (17, 18)])
-@pytest.mark.parametrize(("multiplier", "strides"), [(1, 1), (2, 1), (2, 2)])
+@pytest.mark.parametrize(("multiplier", "strides"), [(1, 1), (2, 1), (2, 2), (3, 2)])
 def test_the_tight_bound_has_the_gradient_of_the_norm(multiplier, strides, sizes):
     bound = DepthwiseFourierBound((3, 3), sizes, (strides, strides), "same")
     assert bound.is_section == (sizes == (6, 7))
