@@ -15,15 +15,17 @@ from keras.backend import standardize_dtype
 from lipviz.normalizers._operations import in_numpy, ops
 from lipviz.normalizers.bounds import rounding_margin, unit_scaled
 from lipviz.normalizers.checks import DEFAULT_BETA_BJORCK, DEFAULT_EPS_BJORCK, DEFAULT_MAXITER_BJORCK
-from lipviz.normalizers.fourier import Axis, FourierBound, axis_up_to
+from lipviz.normalizers.fourier import Axis, FourierBound, axis_up_to, enlarged, section_norm
 from lipviz.normalizers.gram import GramIteration
 from lipviz.normalizers.iterations import iterate
-from lipviz.normalizers.patches import patch_coverage
+from lipviz.normalizers.patches import patch_coverage, patches_along
 from lipviz.normalizers.settings import present
 from lipviz.normalizers.sound import arrays_of
 from lipviz.types import ArrayLike, Tensor
 
 _SQUARINGS = 9  # a bound of λ1 of n × n is then too large by a factor of n^(1/1024) at most
+_SECTION_SITES = 64  # outputs up to which each channel has a section's matrix
+_SECTION_ROUNDING = 168  # see `lipviz.normalizers.fourier`
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
 
 
@@ -106,20 +108,34 @@ def _bjorck_direction(tall):
 class DepthwiseFourierBound(FourierBound):
     """Upper bounds of the norms of a depthwise convolution's channels on images up to a size, functions of its kernel.
 
-    The bound of each channel is that of the circulants of `lipviz.normalizers.fourier`, the smallest over φ, or what
-    `coverage` says of a kernel whose matrices have norms of at most 1, if that is smaller.
+    The bound of each channel is that of `lipviz.normalizers.fourier`: of the section for up to 64 outputs, where its
+    matrix is small enough to have one for each channel, of the circulants for more; or what `coverage` says of a kernel
+    whose matrices have norms of at most 1, if that is smaller.
 
     Args:
         dilations: Distances of neighbouring entries of a patch, one per axis.
     """
 
     dilations: tuple[int, ...] = (1, 1)
-    is_section = False
 
     @functools.cached_property
     def axes(self) -> list[Axis]:
-        """The `Axis` of each."""
-        return [axis_up_to(*geometry) for geometry in self._along_axes()]
+        """The `Axis` of each. A section is closer on a somewhat larger circulant."""
+        axes = [axis_up_to(*geometry) for geometry in self._along_axes()]
+        return enlarged(axes, self.counts) if self.is_section else axes
+
+    @functools.cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Outputs along each axis."""
+        axes = self._along_axes()
+        reach = [(taps - 1) * dilation + 1 for _, taps, *_, dilation in axes]
+        counts = [patches_along(axis[0], r, axis[2], self.padding)[0] for axis, r in zip(axes, reach, strict=True)]
+        return tuple(max(count, 1) for count in counts)
+
+    @functools.cached_property
+    def is_section(self) -> bool:
+        """Whether the outputs are few enough for a section's matrix of each channel."""
+        return math.prod(self.counts) <= _SECTION_SITES
 
     @functools.cached_property
     def coverage(self) -> float:
@@ -154,15 +170,34 @@ class DepthwiseFourierBound(FourierBound):
         Returns:
             A tensor of shape (channels,), with a gradient.
         """
-        squares = ops.min(ops.max(self._squares(kernel), axis=1), axis=0)
+        squares = self._squares(kernel)
+        squares = self._of_section(squares[0]) if self.is_section else ops.min(ops.max(squares, axis=1), axis=0)
         return ops.minimum(ops.sqrt(squares + 1e-30), self.coverage)
+
+    def _of_section(self, squares):
+        """λ1 of each channel's section from σ² of shape (frequencies, channels); its eigenvector has the gradient."""
+        features = ops.convert_to_tensor(self.features, dtype=squares.dtype)
+        sigmas = ops.sqrt(ops.transpose(ops.stop_gradient(squares)))
+        weighted = features * sigmas[:, None, :, None]
+        weighted = ops.reshape(weighted, (sigmas.shape[0], -1, features.shape[-1]))
+        iteration = GramIteration(ops.matmul(ops.swapaxes(weighted, 1, 2), weighted))
+        iteration.square(_SQUARINGS)
+        (first,) = iteration.eigenvectors()
+        shares = ops.sum(ops.square(ops.matmul(features, ops.transpose(first))), axis=0)
+        total = ops.sum(shares * squares, axis=0) + 1e-30
+        margin = _SECTION_ROUNDING * float(np.finfo(standardize_dtype(squares.dtype)).eps)
+        return ops.exp(iteration.upper) * (1 + margin) ** 2 * (total / ops.stop_gradient(total))
 
     def _squares(self, kernel):
         """Bounds of σ1² of each channel's symbol, of shape (choices of φ, frequencies, channels)."""
         waves = ops.convert_to_tensor(self.waves, dtype=kernel.dtype)
         real, imaginary = (_symbols(waves[part], kernel, ops) for part in (0, 1))
-        if min(real.shape[-2:]) == 1:
+        if real.shape[-2] < real.shape[-1]:  # σ is that of the transpose
+            real, imaginary = (ops.swapaxes(part, -1, -2) for part in (real, imaginary))
+        if real.shape[-1] == 1:
             return ops.sum(ops.square(real) + ops.square(imaginary), axis=(-2, -1))
+        if real.shape[-1] == 2:
+            return _of_two_columns(real, imaginary)
         stacked = ops.concatenate([real, imaginary], axis=-2)
         turned = ops.concatenate([imaginary, -real], axis=-2)
         adjoint = ops.swapaxes(stacked, -1, -2)
@@ -180,16 +215,34 @@ class DepthwiseFourierBound(FourierBound):
             A float.
         """
         kernel = np.asarray(kernel, np.float64)
+        if self.is_section:
+            return max(self._exact_section(kernel[..., c : c + 1, :]) for c in range(kernel.shape[-2]))
         waves = self.waves[0] + 1j * self.waves[1]
         step = max(1, _SYMBOLS // (math.prod(waves.shape[:-1]) * kernel.shape[-1]))
         return max(self._exact(kernel[..., i : i + step, :], waves) for i in range(0, kernel.shape[-2], step))
 
+    def _exact_section(self, channel):
+        norm = float(np.linalg.norm(channel.reshape(-1, channel.shape[-1]), 2))
+        return min(norm * self.coverage, section_norm(channel, self.axes, self.grids[0], self.features))
+
     def _exact(self, kernel, waves):
         symbols = _symbols(waves, kernel, np)
-        bounds = np.linalg.norm(symbols, 2, axis=(-2, -1)).max(axis=1).min(axis=0)
+        rounding = 4 * (1 + kernel.shape[-1] + 8 * math.prod(self.kernel_size)) * float(np.finfo(np.float64).eps)
+        bounds = np.linalg.norm(symbols, 2, axis=(-2, -1)).max(axis=1).min(axis=0) * (1 + rounding)
         with in_numpy():
             norms = np.linalg.norm(channel_matrices(kernel), 2, axis=(1, 2))
         return float(np.minimum(bounds, norms * self.coverage).max())
+
+
+def _of_two_columns(real, imaginary):
+    """σ1² of complex matrices of shape (..., rows, 2): the larger root of the characteristic polynomial of KᴴK."""
+    (first, second), (i_first, i_second) = ((part[..., 0], part[..., 1]) for part in (real, imaginary))
+    a = ops.sum(ops.square(first) + ops.square(i_first), axis=-1)
+    d = ops.sum(ops.square(second) + ops.square(i_second), axis=-1)
+    product = ops.sum(first * second + i_first * i_second, axis=-1)
+    i_product = ops.sum(first * i_second - i_first * second, axis=-1)
+    squares = ops.square((a - d) / 2) + ops.square(product) + ops.square(i_product)
+    return (a + d) / 2 + ops.sqrt(squares + 1e-30)
 
 
 def _symbols(waves, kernel, library):

@@ -206,7 +206,9 @@ def test_where_patches_do_not_overlap_every_channel_attains_k():
         ((16, 16), {"depth_multiplier": 3}, 0.98),
         ((16, 16), {"depth_multiplier": 3, "strides": 2}, 0.96),
         ((16, 16), {"dilation_rate": 2}, 0.9),
-        ((8, 8), {"padding": "valid"}, 0.85),
+        ((8, 8), {}, 0.96),
+        ((8, 8), {"depth_multiplier": 3, "strides": 2}, 0.96),
+        ((8, 8), {"padding": "valid"}, 0.96),
     ],
 )
 def test_how_tight_the_tight_bound_is(sizes, arguments, least):
@@ -219,29 +221,33 @@ def test_how_tight_the_tight_bound_is(sizes, arguments, least):
     assert found.min() >= least  # of every channel, and not of the largest alone
 
 
+@pytest.mark.parametrize("multiplier", [2, 3])
+@pytest.mark.parametrize("sizes", [(6, 7), (14, 15)])  # for which there are sections, and circulants
 @pytest.mark.parametrize("geometry", [*GEOMETRIES, {"kernel_size": 3, "strides": 2}])
-def test_the_bound_in_keras_ops_is_that_in_numpy(geometry):
+def test_the_bound_in_keras_ops_is_that_in_numpy(geometry, sizes, multiplier):
     layer = SpectralDepthwiseConv2D(**({"kernel_size": 3} | geometry))
-    kernel = RNG.standard_normal((*layer.kernel_size, 3, 2))
+    kernel = RNG.standard_normal((*layer.kernel_size, 3, multiplier))
     kernel /= np.sqrt(np.sum(kernel**2, axis=(0, 1, 3), keepdims=True))
-    bound = DepthwiseFourierBound(layer.kernel_size, (9, 8), layer.strides, "same", dilations=layer.dilation_rate)
+    bound = DepthwiseFourierBound(layer.kernel_size, sizes, layer.strides, "same", dilations=layer.dilation_rate)
     found = np.array(keras.ops.convert_to_numpy(bound.bound(tensor(kernel))))
     exact = np.array([bound.exact(kernel[:, :, c : c + 1]) for c in range(3)])
-    np.testing.assert_allclose(found, exact, rtol=1e-3)
+    np.testing.assert_allclose(found, exact, rtol=2e-3)
     assert (found > exact * (1 - 1e-6)).all()
     assert bound.exact(kernel) == pytest.approx(exact.max(), rel=1e-12)
-    assert (exact >= [np.linalg.norm(block, 2) for block in blocks(layer, (9, 8), kernel)]).all()
+    assert (exact * (1 + ROUNDING) >= [np.linalg.norm(block, 2) for block in blocks(layer, sizes, kernel)]).all()
 
 
-@pytest.mark.parametrize(("multiplier", "strides"), [(1, 1), (2, 1), (2, 2)])
-def test_the_tight_bound_has_the_gradient_of_the_norm(multiplier, strides):
-    bound = DepthwiseFourierBound((3, 3), (8, 7), (strides, strides), "same")
-    kernel = RNG.standard_normal((3, 3, 2, multiplier))
+@pytest.mark.parametrize("sizes", [(6, 7), (17, 18)])
+@pytest.mark.parametrize(("multiplier", "strides"), [(1, 1), (2, 1), (2, 2), (3, 2)])
+def test_the_tight_bound_has_the_gradient_of_the_norm(multiplier, strides, sizes):
+    bound = DepthwiseFourierBound((3, 3), sizes, (strides, strides), "same")
+    assert bound.is_section == (sizes == (6, 7))
+    kernel = 1 + 0.3 * np.random.default_rng(0).standard_normal((3, 3, 2, multiplier))  # σ1 is far from σ2
     kernel /= 2 * np.sqrt(np.sum(kernel**2, axis=(0, 1, 3), keepdims=True))  # coverage has no say
     with float64_scope():
         slope = gradient(lambda w: keras.ops.sum(bound.bound(w)), tensor(kernel, "float64"))
     want = finite_differences(lambda w: sum(bound.exact(w[:, :, c : c + 1]) for c in range(2)), kernel)
-    np.testing.assert_allclose(slope, want, atol=2e-3 if strides > 1 and multiplier > 1 else 1e-6)
+    np.testing.assert_allclose(slope, want, atol=2e-3)
 
 
 @pytest.mark.parametrize("multiplier", [1, 3])
