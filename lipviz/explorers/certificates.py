@@ -192,7 +192,7 @@ class CertificateExplorer(Explorer):
             rows.append(("norm of the gradient of the margin", number(float(np.linalg.norm(data.saliency)), 4)))
         if data.attack is not None:
             rows.append(("norm of the attack's change", number(float(data.attack.distances[0]), 5)))
-        if data.attack is not None and 0 < data.found < np.inf:
+        if data.found is not None and 0 < data.found < np.inf:
             rows.append(("certified radius over it", number(data.radius / data.found, 3)))
         if data.curve is not None:
             share = np.interp(data.epsilon, data.curve.epsilons, data.curve.certified)

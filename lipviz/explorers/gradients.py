@@ -109,9 +109,9 @@ class GradientDepthExplorer(Explorer):
             return self._of_random(seed=seed, **state)
         if self._model is None or self._x is None:
             raise ValueError("Expected a model and samples of its inputs: GradientDepthExplorer(model, x).")
-        return self._of_own(output, seed if output == "random" else 0)
+        return self._of_own(self._x, output, seed if output == "random" else 0)
 
-    def _of_own(self, output, seed):
+    def _of_own(self, x, output, seed):
         """The measurement of the reader's model, made once for its present weights."""
         if not isinstance(self._model, keras.Model):
             raise TypeError(f"Expected a Keras model. Received: {type(self._model).__name__}")
@@ -119,8 +119,8 @@ class GradientDepthExplorer(Explorer):
         if key not in self._known:
             chosen = None if output == "random" else output
             if chosen not in self._meters:
-                self._meters[chosen] = measure.GradientMeter(self._model, self._x, chosen, compiled=False)
-            flow = measure.gradient_flow(self._model, self._x, chosen, seed=seed)
+                self._meters[chosen] = measure.GradientMeter(self._model, x, chosen, compiled=False)
+            flow = measure.gradient_flow(self._model, x, chosen, seed=seed)
             self._known[key] = _Gradients(flow, (self._meters[chosen].measure(),), _certified(self._model, chosen))
         return self._known[key]
 

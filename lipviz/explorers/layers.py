@@ -162,8 +162,8 @@ class LayerExplorer(Explorer):
         ]
 
     def table(self, data: LayerMeasurement) -> tuple[list[str], list[list[Any]]]:
-        stages = {"raw": data.spectrum.raw, "normalized": data.spectrum.normalized, "used": data.spectrum.used}
-        stages = {name: values for name, values in stages.items() if values is not None}
+        spectra = {"raw": data.spectrum.raw, "normalized": data.spectrum.normalized, "used": data.spectrum.used}
+        stages = {name: values for name, values in spectra.items() if values is not None}
         ranks = np.arange(1, len(data.spectrum.used) + 1)
         return ["rank", *stages], np.column_stack([ranks, *stages.values()]).tolist()
 

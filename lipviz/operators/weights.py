@@ -1,6 +1,6 @@
 """Kernels of layers, models and arrays as float64 matrices, and random kernels with given singular values."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ def as_float64_matrix(value: ArrayLike, owner: str) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-def raw_kernel(layer: keras.layers.Layer) -> keras.Variable | None:
+def raw_kernel(layer: keras.layers.Layer) -> Any:
     """The weight that an optimizer trains: `kernel`, or the one that a constrained layer names; None if there is none.
 
     Args:

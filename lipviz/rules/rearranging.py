@@ -85,9 +85,10 @@ def _max_pooling(layer, shape, norm, exact):
     if norm == math.inf:
         return exactly(1.0, "maximum")
     axes = list(zip(spatial(layer, shape), layer.pool_size, layer.strides, strict=True))
-    most = math.prod(nm.patch_coverage(*axis, layer.padding) for axis in axes)
-    is_known = None not in spatial(layer, shape)
-    here = math.prod(nm.shared_patches(*axis, layer.padding) for axis in axes) if is_known else 0
+    padding: str = layer.padding
+    most = math.prod(nm.patch_coverage(size, pool, stride, padding) for size, pool, stride in axes)
+    known = [(size, pool, stride) for size, pool, stride in axes if size is not None]
+    here = math.prod(nm.shared_patches(*axis, padding) for axis in known) if len(known) == len(axes) else 0
     singular_values = ISOMETRY if most == 1 else (0.0, math.sqrt(most))
     # Attained where the entry that lies in most windows is by far the largest in each of them.
     lower, upper = (count if norm == 1 else math.sqrt(count) for count in (here, most))

@@ -32,7 +32,9 @@ def as_float64(value: ArrayLike, owner: str) -> Array:
     array = to_numpy(value)
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise TypeError(f"{owner} must hold real numbers. Received: {type(value).__name__} of dtype {array.dtype}")
-    return check_finite(array.astype(np.float64), owner)
+    values = array.astype(np.float64)
+    check_finite(values, owner)
+    return values
 
 
 def as_computed(layer: keras.layers.Layer, weight: Tensor, owner: str) -> Array:
