@@ -46,7 +46,6 @@ KNOWN = {
     # lipviz's own, of another module, and on layers.
     ("model.py", "_factor_dtypes"),
     ("certification/classifiers.py", "_ended_a_model"),
-    ("explorers/shell/base.py", "_renamed"),
 }
 # (module, class, name): what a class overrides of a base of another package.
 OVERRIDDEN = {("keras_internals", "RestoredVariable", "_restore_from_tensors")}
@@ -372,6 +371,7 @@ def test_tools_and_tests_ask_lipviz_for_what_keras_does_not_promise():
         ("import keras\nkeras.src.ops.add", ["keras.src"]),
         ("from tensorflow.python.framework import ops", ["tensorflow.python"]),
         ("from jax._src import core", ["jax._src"]),
+        ("class A:\n    _own = 1\n    _too: int = 1\n    def f(self): return self._own + self._too", []),
         ("class A:\n    def f(self): return self._own()\n    def _own(self): return 1", []),
         ("class A:\n    def __init__(self): self._own = 1\n    def f(self, other): return other._own", []),
         ("import keras\nkeras.ops.add\ndef f(x): return x.__class__, getattr(x, 'name')", []),
@@ -420,7 +420,7 @@ def _same(found, wanted):
 
 def _nodes(tree):
     """The parts of a module or class that can hold a private name."""
-    kinds = (ast.FunctionDef, ast.Attribute, ast.Call, ast.Subscript, ast.Import, ast.ImportFrom)
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.Attribute, ast.Call, ast.Subscript, ast.Import, ast.ImportFrom)
     return [node for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
@@ -431,6 +431,11 @@ def _defined(nodes):
             yield node.name
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_own(node.value):
             yield node.attr
+        elif isinstance(node, ast.ClassDef):
+            targets = [
+                target for part in node.body for target in getattr(part, "targets", [getattr(part, "target", None)])
+            ]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 def _private(nodes, own):

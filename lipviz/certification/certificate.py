@@ -10,9 +10,9 @@ from typing import Any
 import keras
 
 from lipviz import _moved
-from lipviz.certification import certificate_file
+from lipviz.certification import certificate_file, results
 from lipviz.certification.provenance import CertificateCheck, Origin, check
-from lipviz.certification.results import CertifiedRadii, LayerBound, finite_or_none
+from lipviz.certification.results import CertifiedRadii, finite_or_none
 from lipviz.types import ArrayLike, Shape
 
 _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
@@ -40,7 +40,7 @@ class Certificate:
     model: str
     upper_bound: float
     lower_bound: float
-    layers: tuple[LayerBound, ...]
+    layers: tuple[results.LayerBound, ...]
     norm: float
     input_shape: Shape | tuple[Shape, ...]
     notes: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Certificate:
     radii: CertifiedRadii | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
-    def unbounded(self) -> tuple[LayerBound, ...]:
+    def unbounded(self) -> tuple[results.LayerBound, ...]:
         """The steps without a bound, a tuple of `LayerBound`."""
         return tuple(layer for layer in self.layers if layer.upper == math.inf)
 

@@ -19,9 +19,10 @@ import numpy as np
 from keras import ops
 
 from lipviz import _moved
+from lipviz.certification import results
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
-from lipviz.certification.results import EPSILONS, CertifiedAccuracy, CertifiedRadii, check_epsilons
+from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
 from lipviz.operators.samples import checked_samples
@@ -109,7 +110,7 @@ def certified_radius(
 
 def certified_accuracy(
     model: keras.Model, x: ArrayLike, y: ArrayLike, epsilons: ArrayLike = EPSILONS
-) -> CertifiedAccuracy:
+) -> results.CertifiedAccuracy:
     """Share of samples that are classified correctly, and stay so for every change of l2 norm up to ε.
 
     Args:
