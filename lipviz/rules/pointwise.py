@@ -84,13 +84,17 @@ def broadcast_shape(layer: keras.layers.Layer, shape: Shape) -> Shape | None:
     Keras states the shape of the input, even where the layer broadcasts it.
 
     Returns:
-        A tuple, with None for unknown sizes; None where the layer has no factors, or these do not fit a sample.
+        A tuple, with None for unknown sizes; None where the layer has no factors, or these do not fit a sample or each
+        other.
     """
     factors = factors_of(layer)
     if factors is None:
         return None
     rank = len(shape)
-    own = np.broadcast_shapes(factors.largest.shape, *factors.shapes, (1,) * rank)
+    try:
+        own = np.broadcast_shapes(factors.largest.shape, *factors.shapes, (1,) * rank)
+    except ValueError:  # a scale and an offset of different lengths
+        return None
     leading, own = own[: len(own) - rank], own[len(own) - rank :]
     if leading not in ((), (1,)) or any(n not in (None, 1, m) and m != 1 for n, m in zip(shape, own, strict=True)):
         return None

@@ -286,6 +286,10 @@ def test_numbers_that_widen_an_axis_copy_its_entries(norm):
     for wide in ([[[1.0]]], [[2.0], [1.0], [3.0]]):  # more axes than a sample has, or the batch's
         expected = 1 if wide == [[[1.0]]] else math.inf
         assert layer_bound(K.Rescaling(wide), (5, 7) if expected == 1 else (7,), norm).upper == expected
+    # A scale and an offset that cannot be broadcast with each other, or with the sample.
+    misfit = K.Rescaling([3, -4], offset=[1, 2, 3])
+    for layer, channels in ((misfit, 3), (misfit, None), (K.Rescaling([3, -4]), 3), (K.Rescaling(2, offset=[1, 2]), 3)):
+        assert layer_bound(layer, (4, channels), norm).upper == math.inf
     slopes = K.PReLU(alpha_initializer=keras.initializers.Constant(2.0))
     slopes.build((None, 3))
     assert layer_bound(slopes, (1,), norm).upper == pytest.approx(2 * copies)
