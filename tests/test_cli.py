@@ -582,19 +582,19 @@ def checked(model, certificate, capsys):
     return status, line
 
 
-def test_a_certificate_speaks_of_its_model_only(handed, tmp_path, capsys):
+def test_a_certificate_belongs_to_its_model_only(handed, tmp_path, capsys):
     import keras
 
     model, certificate = handed
     status, line = checked(model, certificate, capsys)
     assert status == 0
-    assert line.startswith(f"{certificate} speaks of {model}. Lipschitz constant of 'net' in the l2 norm: at most ")
+    assert line.startswith(f"{certificate} belongs to {model}. Lipschitz constant of 'net' in the l2 norm: at most ")
     other = keras.models.load_model(model)
     other.layers[-1].bias.assign([0.0, 1e-45])
     other.save(tmp_path / "other.keras")
     status, line = checked(tmp_path / "other.keras", certificate, capsys)
     assert status == 1
-    assert line == f"{certificate} does not speak of {tmp_path / 'other.keras'}: its weights have changed."
+    assert line == f"{certificate} does not belong to {tmp_path / 'other.keras'}: its weights have changed."
 
 
 def test_what_cannot_be_compared_is_one_line(handed, tmp_path, capsys):

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 after one line on stderr that says what is wrong. For `certify --check`, 0 means that
-        the certificate is that of the model, 1 that it is not, and 2 that something is wrong.
+        the certificate belongs to the model, 1 that it does not, and 2 that something is wrong.
     """
     arguments = _parse(list(sys.argv[1:] if argv is None else argv))
     try:
@@ -74,8 +74,8 @@ def _build_parser():
     lab = commands.add_parser(
         "lab",
         help="copy the course to a folder and open it in JupyterLab",
-        description="Copy the course to DIR, which is made if it is missing, and open JupyterLab there. A lesson "
-        "that you changed is never overwritten; one that you did not change is updated.",
+        description="Copy the course to DIR, and open JupyterLab there. DIR is created if it does not exist. A lesson "
+        "that you changed is never overwritten. A lesson that you did not change is updated.",
         epilog="Arguments that are not listed here, and all after --, go to `jupyter lab`; write them --name=value.",
         allow_abbrev=False,
     )
@@ -88,31 +88,31 @@ def _build_parser():
 
     app = commands.add_parser(
         "app",
-        help="open the explorers, or one of them, as a page of their own",
-        description="Open the gallery of explorers, or the explorer NAME, in a browser, without notebook or code.",
+        help="open all explorers, or one of them, as a web page",
+        description="Open all explorers, or the explorer NAME, as a web page. It needs no notebook and shows no code.",
         allow_abbrev=False,
     )
-    app.add_argument("name", metavar="NAME", nargs="?", help="an explorer, such as bjorck; default: the gallery of all")
+    app.add_argument("name", metavar="NAME", nargs="?", help="an explorer, such as bjorck; default: all of them")
     app.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
     app.add_argument("--port", type=_port, help="port to listen on; default: the first free one from 8888 on")
     app.set_defaults(run=_app)
 
-    notebooks = commands.add_parser("notebooks", help="list the course", allow_abbrev=False)
+    notebooks = commands.add_parser("notebooks", help="list the lessons and their running times", allow_abbrev=False)
     notebooks.set_defaults(run=_notebooks)
 
     doctor = commands.add_parser("doctor", help="check the installation and the data sets", allow_abbrev=False)
     doctor.add_argument(
-        "--lab", action="store_true", help="exit with 1 also where the course, plots or explorers lack something"
+        "--lab", action="store_true", help="exit with status 1 also if the course, plots or explorers lack a package"
     )
     doctor.set_defaults(run=_doctor)
 
     certify = commands.add_parser(
         "certify",
         help="bound the Lipschitz constant of a saved model",
-        description="Print a sound bound of the Lipschitz constant of a Keras model, and those of its layers. The file "
-        "is loaded in safe mode: one that brings code of its own is refused.",
-        epilog="With --check the exit status is 0 if the certificate is that of the model, 1 if it is not, and 2 if "
-        "one of the two cannot be read.",
+        description="Print a proved upper bound of the Lipschitz constant of a saved Keras model, and a bound for each "
+        "layer. The file is loaded in safe mode: a file that contains code is refused.",
+        epilog="With --check, the exit status is 0 if the certificate belongs to the model, 1 if it does not, and 2 if "
+        "one of the files cannot be read.",
         allow_abbrev=False,
     )
     certify.add_argument("model", metavar="MODEL.keras", type=Path)
@@ -140,15 +140,15 @@ def _build_parser():
         metavar="FILE",
         type=Path,
         action=_Once,
-        help="do not certify: say whether the certificate in FILE is that of this model with these weights",
+        help="do not certify; say whether the certificate in FILE belongs to this model with these weights",
     )
     certify.set_defaults(run=_certify, error=certify.error)
 
     bench = commands.add_parser(
         "bench",
-        help="time lipviz against plain Keras",
-        description="Time training steps, inference and single parts of lipviz and of plain Keras alternately, in one "
-        "process, and print tables of medians and ratios.",
+        help="measure the time of lipviz and of plain Keras",
+        description="Measure the time of training steps, of inference and of single parts, for lipviz and for plain "
+        "Keras in turn, in one process. Print tables of medians and ratios.",
         allow_abbrev=False,
     )
     bench.add_argument(
@@ -158,7 +158,7 @@ def _build_parser():
         help="networks, prediction, batches, activations, poolings, kernels, "
         "convergence, memory, imports; all by default",
     )
-    bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: Keras's own")
+    bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: the backend that Keras is set to")
     bench.add_argument("--jit", action="store_true", help="let XLA compile TensorFlow's graphs; JAX always does")
     bench.add_argument(
         "--peer", metavar="NAME", help="another library to compare with: deel-torchlip, deel-lip, or a module"
@@ -305,7 +305,7 @@ def _check_certificate(arguments):
 
     certificate = certification.Certificate.load(arguments.check)
     found = certificate.check(load_model_file(arguments.model))
-    verdict = "speaks of" if found else "does not speak of"
+    verdict = "belongs to" if found else "does not belong to"
     reasons = f": {'; '.join(found.differences)}" if found.differences else f". {certificate.summary}"
     print(f"{arguments.check} {verdict} {arguments.model}{reasons.rstrip('.')}.{found.remarks}")
     return 0 if found else 1
