@@ -23,15 +23,15 @@ LAYERS = (
         "_extras": "which part needs which package of an extra, and the error for a missing one",
     },
     {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
-    {"parametrizations": "compute constrained from raw kernels; own the variables `u`, `sig`, `wbar`, `origin`, `k`"},
+    {"parametrizations": "compute constrained kernels from raw ones; own the variables `u`, `sig`, `wbar`, `origin`, `k`"},
     {
         "initializers": "initial kernels that satisfy a constraint",
         "constraints": "change a kernel after each step, so that it satisfies a constraint",
         "regularizers": "losses that are small where a kernel nearly satisfies a constraint",
     },
-    {"layers": "the layers: each has a Keras base class, a parametrization and its linear map"},
+    {"layers": "the layers; a constrained one has a Keras base class, a parametrization and a linear map"},
     {"activations": "the activations of `layers`, under the module name of deel-lip"},
-    {"rules": "bounds of what a layer can stretch: one rule per class, which reads arguments and a few weights"},
+    {"rules": "bounds of how much a layer can stretch: one rule per class, which reads arguments and a few weights"},
     {"copies": "copy the state of a model to its copy, and compare both on random inputs"},
     {"model": "`Sequential`, `Model`, `vanillaModel`: divide k among layers, update `wbar`, export"},
     {"losses": "loss functions, and a Keras class for each"},
@@ -39,7 +39,7 @@ LAYERS = (
     {"operators": "the exact linear map of a layer: matrices, singular values and Jacobians in float64"},
     {"certification": "proved bounds along the graph of a model, certificates, radii; attacks that test them"},
     {"measure": "measurements: functions of models and arrays that return frozen dataclasses of NumPy arrays"},
-    {"toys": "small networks and their trainings, for lessons and explorers"},
+    {"toys": "small networks and functions that train them, for lessons and explorers"},
     {
         "callbacks": "the callbacks of deel-lip",
         "utils": "the measurements of deel-lip",
@@ -47,7 +47,7 @@ LAYERS = (
     },
     {"plots": "plots of what `measure` and `toys` return; compute nothing, import no Keras"},
     {"monitor": "a Keras callback that shows a training while `fit` runs: in a notebook, a terminal, or files"},
-    {"explorers": "widgets that change a measurement and its plot, and a shared `shell`; only they import ipywidgets"},
+    {"explorers": "widgets with controls for a measurement and its plot; no other package imports ipywidgets"},
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
