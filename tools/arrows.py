@@ -23,7 +23,7 @@ LAYERS = (
         "_extras": "which part needs which package of an extra, and the error for a missing one",
     },
     {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
-    {"parametrizations": "compute constrained kernels from raw ones; own the variables `u`, `sig`, `wbar`, `origin`, `k`"},
+    {"parametrizations": "compute constrained kernels from raw ones; own variables `u`, `sig`, `wbar`, `origin`, `k`"},
     {
         "initializers": "initial kernels that satisfy a constraint",
         "constraints": "change a kernel after each step, so that it satisfies a constraint",
