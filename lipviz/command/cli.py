@@ -100,7 +100,13 @@ def _build_parser():
     notebooks = commands.add_parser("notebooks", help="list the lessons and their running times", allow_abbrev=False)
     notebooks.set_defaults(run=_notebooks)
 
-    doctor = commands.add_parser("doctor", help="check the installation and the data sets", allow_abbrev=False)
+    doctor = commands.add_parser(
+        "doctor",
+        help="check the installation and the data sets",
+        description="Say what is installed, whether there is a GPU, which data sets are available, and what to do "
+        "about missing parts. The exit status is 1 if a part that lipviz needs is broken.",
+        allow_abbrev=False,
+    )
     doctor.add_argument(
         "--lab", action="store_true", help="exit with status 1 also if the course, plots or explorers lack a package"
     )
@@ -115,11 +121,13 @@ def _build_parser():
         "one of the files cannot be read.",
         allow_abbrev=False,
     )
-    certify.add_argument("model", metavar="MODEL.keras", type=Path)
+    certify.add_argument("model", metavar="MODEL.keras", type=Path, help="file of the model")
     certify.add_argument(
         "--input-shape", metavar="N,N,…", type=_shape, help="shape of an input without the batch, such as 28,28,1"
     )
-    certify.add_argument("--norm", choices=("1", "2", "inf"), default="2", help="default: %(default)s")
+    certify.add_argument(
+        "--norm", choices=("1", "2", "inf"), default="2", help="norm of inputs and outputs; default: %(default)s"
+    )
     certify.add_argument(
         "--exact", action="store_true", help="bound each convolution more tightly, which takes seconds"
     )
