@@ -808,7 +808,7 @@ class TauBinaryCrossentropy(TauCategoricalCrossentropy):
 
 @keras.saving.register_keras_serializable("lipviz")
 class SoftHKRMulticlassLoss(_VariableLoss):
-    """HKR in which the other classes count by a softmax, see `soft_hkr_multiclass`.
+    """HKR in which a softmax weights the other classes, see `soft_hkr_multiclass`.
 
     The mean magnitude of the predictions is a running mean. Every call, also in evaluation, first changes it to
     alpha_mean·old + (1 − alpha_mean)·mean(``|ŷ|``), clipped to [0.005, 1000], and then uses it. It is part of the
@@ -823,7 +823,7 @@ class SoftHKRMulticlassLoss(_VariableLoss):
         name: Name of the loss.
 
     Attributes:
-        running_mean: Variable, the running mean of ``|ŷ|``; it starts at min_margin.
+        running_mean: Variable, the running mean of ``|ŷ|``; it starts at min_margin, clipped to the same range.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -876,7 +876,7 @@ class LseHKRMulticlassLoss(_VariableLoss):
     Args:
         alpha: Weight of the hinges, in [0, 1]. A variable.
         temperature: Factor of the predictions, an inverse temperature, positive. A variable.
-        penalty: How far the soft maximum may exceed the maximum, positive. A variable.
+        penalty: How far the soft maximum may exceed the maximum, in units of min_margin/2, positive. A variable.
         min_margin: Margin of the hinges, positive. A variable.
         reduction: As in Keras.
         name: Name of the loss.
