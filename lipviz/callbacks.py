@@ -1,4 +1,4 @@
-"""Keras callbacks: condense while training, watch singular values in TensorBoard, change and report loss parameters.
+"""Keras callbacks: condense while training, watch singular values in TensorBoard, change and log loss parameters.
 
 On JAX, the variables of a model are out of date in the middle of an epoch. Each access to `self.model` brings them up
 to date, and the next step then reads what a callback assigned. So a callback that acts on each batch costs one

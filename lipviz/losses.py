@@ -133,9 +133,9 @@ def process_labels_for_multi_gpu(labels: Tensor) -> Tensor:
 def kr(y_true: Tensor, y_pred: Tensor, multi_gpu: bool = False) -> Tensor:
     """Kantorovich-Rubinstein estimate of the distance between classes (Serrurier et al. 2021).
 
-    The mean over classes of ŷ·B·(pos − neg), see `process_labels_for_multi_gpu`. Its mean over the batch is
-    E₊[f] − E₋[f], the difference of the mean predictions on positive and on negative samples; the largest value that
-    a 1-Lipschitz f attains is the Wasserstein-1 distance. The mean of a class without samples counts as 0.
+    The mean over classes of ŷ times the weighted labels, see `process_labels_for_multi_gpu`. Its mean over the batch is
+    E₊[f] − E₋[f], the difference of the mean predictions on positive and on negative samples; the largest value that a
+    1-Lipschitz f attains is the Wasserstein-1 distance. The mean of a class without samples counts as 0.
 
     Args:
         y_true: Labels of shape (batch,), (batch, 1) or (batch, C), in {0, 1} or {-1, 1}.
@@ -402,8 +402,8 @@ def soft_hkr_multiclass(
 ) -> Tensor:
     """HKR of every class, where the other classes have the weights of a softmax (Serrurier et al. 2024).
 
-    With s = ±ŷ and the weights F, 1 for the true class and the softmax of T·ŷ over the others,
-    (1−α)·Σ(−s·F) + α·Σ(relu(min_margin/2 − s)·F). Here T = clip(temperature·min_margin/m, 0.005, 250) with
+    Let s = ±ŷ, and let F be the weights of the classes: 1 for the true class, and the softmax of T·ŷ over the others.
+    The loss is (1−α)·Σ(−s·F) + α·Σ(relu(min_margin/2 − s)·F). Here T = clip(temperature·min_margin/m, 0.005, 250) with
     m = max(min_margin, mean_magnitude): it adapts to the size of the predictions, and has no gradient.
 
     Args:
@@ -808,7 +808,7 @@ class TauBinaryCrossentropy(TauCategoricalCrossentropy):
 
 @keras.saving.register_keras_serializable("lipviz")
 class SoftHKRMulticlassLoss(_VariableLoss):
-    """HKR in which the other classes count by a softmax, see `soft_hkr_multiclass`.
+    """HKR in which a softmax weights the other classes, see `soft_hkr_multiclass`.
 
     The mean magnitude of the predictions is a running mean. Every call, also in evaluation, first changes it to
     alpha_mean·old + (1 − alpha_mean)·mean(``|ŷ|``), clipped to [0.005, 1000], and then uses it. It is part of the
@@ -823,7 +823,7 @@ class SoftHKRMulticlassLoss(_VariableLoss):
         name: Name of the loss.
 
     Attributes:
-        running_mean: Variable, the running mean of ``|ŷ|``; it starts at min_margin.
+        running_mean: Variable, the running mean of ``|ŷ|``; it starts at min_margin, clipped to the same range.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -876,7 +876,7 @@ class LseHKRMulticlassLoss(_VariableLoss):
     Args:
         alpha: Weight of the hinges, in [0, 1]. A variable.
         temperature: Factor of the predictions, an inverse temperature, positive. A variable.
-        penalty: How far the soft maximum may exceed the maximum, positive. A variable.
+        penalty: How far the soft maximum may exceed the maximum, in units of min_margin/2, positive. A variable.
         min_margin: Margin of the hinges, positive. A variable.
         reduction: As in Keras.
         name: Name of the loss.

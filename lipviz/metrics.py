@@ -13,9 +13,10 @@ A radius is certified if no change of the input with a smaller l2 norm changes t
 * outputs that are L-Lipschitz together (`disjoint_neurons=False`, as after `SpectralDense`): a difference of two is
   √2·L-Lipschitz, the radius margin/(√2·L).
 
-A number L is not checked. A `Certificate` of `lipviz.certify` in its place is a proof: L is its upper bound, which
-holds for all outputs together, so that `disjoint_neurons=False` is valid, and tighter. A metric reads this bound once,
-when it is constructed. After training, the network has another bound.
+A number L is not checked. If you pass a `Certificate` of `lipviz.certify` in its place, L is proved: it is the upper
+bound of the certificate. This bound holds for all outputs together, so use `disjoint_neurons=False`, which is valid and
+gives larger radii. A metric reads this bound once, when it is constructed. After training, the network has another
+bound.
 
 References:
     Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalable certification of perturbation invariance.

@@ -47,8 +47,9 @@ class Attack:
     """What an attack on n samples found.
 
     Attributes:
-        inputs: The changed samples, of shape (n, ...), float64. Where the attack succeeded, a point on the way
-            from the sample to what it found, at which the decision becomes wrong, to 1e-6 of the way.
+        inputs: The changed samples, of shape (n, ...), float64. Where the attack succeeded, the changed sample lies on
+            the line from the sample to the point that the attack found: where the decision becomes wrong, to 1e-6 of
+            the length of this line.
         success: Whether the decision there is wrong, of shape (n,): it differs from the label or, without labels, from
             the decision at the sample. A sample that was misclassified already counts as a success, unchanged.
         distances: l2 norm of each change, of shape (n,), float64; 0 for a sample that was misclassified already.

@@ -33,8 +33,8 @@ class Certificate:
         norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
         input_shape: Shape of the input without the batch, None for unknown sizes; a tuple of shapes for several.
         notes: Remarks for the reader, whole sentences.
-        origin: How it was made, with hashes of the model; None where `certify` did not make it.
-        radii: The `CertifiedRadii` that it was saved with, or None.
+        origin: How the certificate was made, with hashes of the model; None if `certify` did not make it.
+        radii: The `CertifiedRadii` that were saved with the certificate, or None.
     """
 
     model: str

@@ -83,7 +83,7 @@ class ActivationExplorer(Explorer):
                 ),
                 "group": slider("group size n", 2, 1, 8, 1, "Neighbouring channels that GroupSort sorts together"),
                 "angle": slider(
-                    "angle θ (°)", 90, 0, 360, 5, "Of Householder, twice that of its mirror line; 90 sorts a pair"
+                    "angle θ (°)", 90, 0, 360, 5, "Of Householder: twice the angle of its mirror line; 90 sorts pairs"
                 ),
                 "slope": slider("slope", 0.25, -1.0, 1.0, 0.05, "Of PReLUlip, for negative inputs"),
             },

@@ -67,7 +67,8 @@ class GroupSort(_ChannelActivation):
     1.2e-7 in float32.
 
     Args:
-        n: Size of a group; None, or more than there are channels, sorts all of them.
+        n: Number of channels in a group. With None, or a number above that of the channels, all channels form one
+            group.
         data_format: "channels_last" or "channels_first".
         k_coef_lip: Factor that multiplies the output.
         **kwargs: `name`, `dtype` of every Keras layer.

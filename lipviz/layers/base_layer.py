@@ -138,7 +138,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     A subclass lists this class before its Keras base, sets the two classes below and implements `linear`. Its
     constructor takes the arguments of both; `get_config`, saving, `condense` and `vanilla_export` need no further code.
     `kernel` is the raw kernel, `wbar` the constrained one. If its Keras base has other names for the kernel, or for the
-    arguments of the kernel, the subclass sets them, too.
+    arguments of the kernel, the subclass also sets `kernel_name` and `kernel_prefix`.
 
     Regularizers and constraints passed by `kernel_regularizer` and `kernel_constraint` see the raw `kernel`.
 
@@ -262,7 +262,9 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         return self.parametrization.coef_lip
 
     def lip_coef(self, input_shape: Shape) -> float:
-        """Compute `coef_lip`; 1 unless overridden. The layer's norm is at most that of its kernel's matrix over this.
+        """Compute `coef_lip`; 1 unless overridden.
+
+        The layer's norm is at most the norm of its kernel's matrix, divided by this factor.
 
         Args:
             input_shape: Shape of the input, with None for unknown sizes.

@@ -9,8 +9,9 @@ so the constrained kernel is multiplied by 1/√P (`coef_lip`). P takes zero pad
 into account (`lipviz.normalizers.patch_coverage`). A transposed convolution is the adjoint of a convolution that reads
 its output. So the same factor makes it sound, with the kernel reshaped to (height · width · out, in).
 
-With `bound="tight"`, the kernel is divided by a bound of the norm of the convolution itself instead. It is computed by
-Fourier transform, for the size that the layer is built for (`lipviz.normalizers.fourier`), and is never worse.
+With `bound="tight"`, the kernel is divided by a bound of the norm of the convolution itself instead. This bound is
+computed by Fourier transform, for the size that the layer is built for (`lipviz.normalizers.fourier`). It is never
+larger than √P ‖W‖.
 
 Reference: Serrurier et al. (2021), Achieving robustness in classification using optimal transport with hinge
 regularization, appendix C. Its averaged factor is no upper bound for stride 1; here it is `bound="unsound_average"`.
@@ -241,14 +242,15 @@ class SpectralConv2D(ConstrainedConv, keras.layers.Conv2D):
         beta_bjorck: Step size of Björck in ]0, 0.5].
         maxiter_spectral: Largest number of power iterations in a training step.
         maxiter_bjorck: Largest number of Björck iterations in a training step.
-        bound: "coverage" multiplies the kernel by a factor that depends on how many patches overlap. "tight" divides
-            it by a bound of the norm of the convolution itself, which every step computes by Fourier transform. The
+        bound: "coverage" multiplies the kernel by a factor that depends on how many patches overlap. "tight" divides it
+            by a bound of the norm of the convolution itself, which every step computes by Fourier transform. The
             largest singular value is then between 0.97 k and k on images of at least twice the kernel's size. The sizes
-            of the image must be known at build, and larger images are refused later. A step then has the further cost
-            of a dozen products of square matrices of side min(in · stride², filters), for half of the pixels over
-            stride² or a few times as many; with n ≤ 400 outputs, plus a dozen products of matrices of side n.
-            "unsound_average" is the factor of the reference library, for comparison only: the norm exceeds k (by 2.4 %
-            for 3×3 on 28×28, by up to 27 % on small images), and `is_sound` is False.
+            of the image must be known at build, and larger images are refused later. The bound costs additional time in
+            each step: for each frequency, a dozen products of square matrices of side min(in · stride², filters). The
+            number of frequencies is half of the pixels over stride², or a few times as many. If the output has n ≤ 400
+            pixels, a dozen products of n × n matrices are added. "unsound_average" is the factor of the reference
+            library, for comparison only: the norm exceeds k (by 2.4 % for 3×3 on 28×28, by up to 27 % on small images),
+            and `is_sound` is False.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 
     Input shape: (batch, height, width, in). Output shape: (batch, new height, new width, filters). Channels come second

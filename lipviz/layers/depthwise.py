@@ -1,14 +1,16 @@
 """Depthwise convolutions with a Lipschitz constraint on each channel.
 
-A depthwise convolution takes the channels apart: channel c has `depth_multiplier` filters of its own, which make that
-many outputs of it. Its matrix is a direct sum of one block per channel, up to the order of rows and columns, so
+A depthwise convolution filters each channel by itself: channel c has `depth_multiplier` filters of its own, and each of
+them makes one output channel from it. Its matrix is a direct sum of one block per channel, up to the order of rows and
+columns, so
 
     ‖depthwise‖ = max over c of ‖conv_c‖, exactly,
 
-and each channel is held to k by itself. A channel is a convolution as in `lipviz.layers.convolutional`: its filters are
-a matrix W_c of shape (height · width, depth_multiplier) that maps patches to outputs, and, with P the largest number of
-patches that share a pixel, ‖conv_c(x)‖² ≤ ‖W_c‖² P ‖x‖². With dilation P counts patches with gaps. With `bound="tight"`
-each channel is divided by a bound of its own operator instead, from the Fourier transform.
+and each channel is constrained by itself, so that its norm is at most k. The map of one channel is a convolution as in
+`lipviz.layers.convolutional`. Its filters form a matrix W_c of shape (height · width, depth_multiplier) that maps
+patches to outputs. With P the largest number of patches that share a pixel, ‖conv_c(x)‖² ≤ ‖W_c‖² P ‖x‖². With
+dilation, the patches that P counts have gaps. With `bound="tight"` each channel is divided by a bound of its own
+operator instead, from the Fourier transform.
 
 References: Chollet (2017), Xception: deep learning with depthwise separable convolutions; Serrurier et al. (2021),
 Achieving robustness in classification using optimal transport with hinge regularization, appendix C, for P; Delattre et
@@ -31,39 +33,40 @@ from lipviz.parametrizations import ChannelwiseSpectralParametrization
 class SpectralDepthwiseConv2D(ConstrainedConv, keras.layers.DepthwiseConv2D):
     """Depthwise 2-D convolution that is k-Lipschitz: the filters of each channel are orthogonalized by themselves.
 
-    What is exact: the layer's norm is the largest of the norms of its channels. The matrix (height · width,
-    depth_multiplier) of each channel has all its singular values at k·coef_lip where Björck converges, as for
-    `SpectralDense`; with one filter per channel, the default, that is the filter's Euclidean norm, without iterations.
-    A channel of zeros stays one.
+    What is exact: the layer's norm is the largest of the norms of its channels. Where Björck converges, all singular
+    values of the matrix (height · width, depth_multiplier) of each channel are k·coef_lip, as for `SpectralDense`. With
+    one filter per channel, the default, the only singular value is the Euclidean norm of the filter, and no iteration
+    is needed. A kernel that is zero in a channel stays zero there.
 
     What is a bound: the norm is at most k, for every input size, stride, dilation, kernel and setting
-    (`bound="coverage"`). A channel attains k where patches do not overlap (strides = kernel size), and nearly with a
-    constant filter; random 3×3 filters on images of 8×8 to 32×32 have norms from 0.45 k to 0.97 k. With `bound="tight"`
-    every channel has nearly k: the same filters from 0.97 k to k.
+    (`bound="coverage"`). The norm of a channel is k where patches do not overlap (strides = kernel size), and nearly k
+    for a constant filter. Channels with random 3×3 filters on images of 8×8 to 32×32 have norms from 0.45 k to 0.97 k.
+    With `bound="tight"` the norm of every channel is nearly k: for the same filters, it is between 0.97 k and k.
 
     Args:
         kernel_size: One or two positive integers, even ones included.
-        strides: One or two positive integers; TensorFlow computes equal ones only.
+        strides: One or two positive integers; with TensorFlow, two must be equal.
         padding: "same" (zeros) or "valid".
         depth_multiplier: Number of filters, and outputs, of each channel.
         data_format: "channels_last" or "channels_first"; None takes Keras's.
-        dilation_rate: One or two positive integers, 1 where strides exceed 1.
+        dilation_rate: One or two positive integers; must be 1 if a stride exceeds 1.
         activation: Name, function or layer, such as `GroupSort2()`.
         use_bias: Whether a bias is added.
-        depthwise_initializer: Initializer of the raw kernel. No channel's scale matters.
+        depthwise_initializer: Initializer of the raw kernel. The scale of each channel does not matter.
         bias_initializer: Initializer of the bias.
         depthwise_regularizer: Regularizer of the raw kernel.
         bias_regularizer: Regularizer of the bias.
         activity_regularizer: Regularizer of the output.
-        depthwise_constraint: Constraint on the raw kernel, applied before ours.
+        depthwise_constraint: Constraint on the raw kernel, which Keras applies after each step.
         bias_constraint: Constraint on the bias.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         eps_bjorck: Tolerance of Björck, or None to skip it: each channel is then divided by a bound of its norm.
         beta_bjorck: Step size of Björck in ]0, 0.5].
         maxiter_bjorck: Largest number of Björck iterations in a training step.
         bound: "coverage". Or "tight": each channel is divided by a bound of the norm of its own convolution, found by
-            Fourier transform in every step. Sizes must be known at build, and larger ones are refused later. That costs
-            little, unless strides exceed 1 and `depth_multiplier` 2: then several products for each frequency.
+            Fourier transform in every step. The sizes of the image must be known at build, and larger images are
+            refused later. The bound costs little if no stride exceeds 1 or `depth_multiplier` is at most 2. Otherwise
+            it takes several matrix products for each frequency.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, channels ·
@@ -71,8 +74,8 @@ class SpectralDepthwiseConv2D(ConstrainedConv, keras.layers.DepthwiseConv2D):
     patches refuses larger ones, and so does one with `bound="tight"`.
 
     Raises:
-        ValueError: If an argument is out of range, the initial kernel holds NaN or Inf, or a size is not known that the
-            bound needs.
+        ValueError: If an argument is out of range, the initial kernel holds NaN or Inf, or the bound needs a size that
+            is not known.
 
     References: see this module.
     """

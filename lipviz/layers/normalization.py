@@ -1,13 +1,13 @@
 """Normalizations with a known constant: centering, per sample or per batch, and one division for all channels.
 
-`keras.layers.BatchNormalization` divides each channel by its own deviation and multiplies by a learned scale. It has no
-guaranteed constant. These parts of it have one:
+`keras.layers.BatchNormalization` divides each channel by its own deviation and multiplies by a learned scale. So no
+constant is guaranteed for it. These parts of it have a known constant:
 
     centering                      x − mean, a projection or a shift
     one division for all channels  multiplies the constant by 1 / √(largest variance), a number that can be read
 
 Statistics are computed and kept in float32 at least. If a statistic of a batch is not finite, the running one does not
-change, so that a layer recovers.
+change, so that the layer can recover.
 
 Reference: Serrurier et al., the layers of the same names in the PyTorch library deel-torchlip.
 """

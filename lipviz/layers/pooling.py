@@ -195,7 +195,7 @@ class ScaledL2NormPooling2D(_L2Norm, _WindowPooling):
 
     In float32, squares of numbers above about 1e19 are infinite, and so is the output. Without ε, a norm is too small
     by up to √p · 3.2e-16 (√p · 1.1e-146 in float64), and a norm below that is 0, because squares have lost their digits
-    there. An ε below 1e-31 (1e-292) counts as 0.
+    there. An ε below 1e-31 (1e-292 in float64) counts as 0.
 
     Args:
         pool_size: One or two positive integers.

@@ -59,7 +59,7 @@ class GradientNorms(_Samples):
     Attributes:
         name: Name of the model.
         output: Which output, in words.
-        norms: Of shape (n,): of several outputs the largest singular value of the Jacobian.
+        norms: Of shape (n,). If there are several outputs, it is the largest singular value of the Jacobian.
         rows: Norm of the gradient of each output, of shape (n, outputs).
     """
 
@@ -377,8 +377,8 @@ def gradient_depth(
     A network of depth d has d layers, and then the product with a random unit vector. Each layer is a random orthogonal
     kernel, like that of a converged `SpectralDense`, and an activation. Networks share their first layers, and
     activations share the kernels. Inputs are standard normal. The computation uses float64 NumPy. For the default
-    arguments it takes some ten milliseconds once the kernels are drawn. Norms are about 2^(−d/2) with ReLU, and 1 with
-    an activation that sorts.
+    arguments it takes about ten milliseconds, once the kernels are drawn. Norms are about 2^(−d/2) with ReLU, and 1
+    with an activation that sorts.
 
     Args:
         activations: Names of activations, see `DEPTH_ACTIVATIONS`.
