@@ -142,7 +142,7 @@ def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = Fals
     Args:
         operator: SciPy `LinearOperator`.
         norm: 1, 2 or `math.inf`.
-        exact: Whether minutes may be spent on a convolution for a gap below 0.1 %.
+        exact: Whether minutes may be spent on a convolution for a smaller bound, see `convolution_bound`.
 
     Returns:
         A `Bound`, infinite where the operator is too large and has no known structure.

@@ -31,7 +31,7 @@ class Origin:
         created: Date and time in UTC, as ISO 8601 writes it.
         versions: Versions of lipviz, Keras, its backend, NumPy and Python, a dict.
         arithmetic: How bounds were computed, and what they cover, a dict.
-        exact: Whether each convolution was bounded within 0.1 %, see `certify`.
+        exact: Whether `certify` was called with `exact=True`.
         search: Settings of the search for a lower bound, a dict; None where it found none.
     """
 

@@ -50,7 +50,8 @@ def certify(
         input_shape: Shape of an input without the batch; by default, that of the model. With None for its sizes, bounds
             hold for images of every size, and are looser.
         norm: 1, 2 or "inf". Some layers have a bound in l2 only; the table shows which.
-        exact: Whether to spend seconds on each convolution for a gap below 0.1 %.
+        exact: Whether to spend seconds on each convolution for a smaller bound, see the mode "exact" of
+            `lipviz.operators.convolution_bound`.
         search: Whether to search for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64. It is
             possible in the l2 norm only, and takes seconds.
         samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.

@@ -135,8 +135,8 @@ def _sort_pairs(x, axis):
 def _multiplying_pays(x):
     """Whether small matrix products sort pairs faster than splitting the channels.
 
-    They do if TensorFlow runs each operation by itself on a CPU. A GPU may round the factors of a product (TF32), and a
-    compiler such as XLA makes the other way fast.
+    They do if TensorFlow runs each operation by itself on a CPU. JAX fuses the operations of the other way, and a GPU
+    may round the factors of a product (TF32).
     """
     return (
         keras.backend.backend() == "tensorflow"
