@@ -285,14 +285,28 @@ def _output_spec(op, args, kwargs):
     try:
         spec = op.compute_output_spec(*args, **kwargs)
     except Exception as error:
-        shapes = [tuple(x.shape) for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        shapes = [tuple(x.shape) for x in _tensors(args, kwargs)]
         raise ValueError(
             f"'{op.name}' ({type(op).__name__}) does not take inputs of the shape(s) {shapes}: {error}"
         ) from error
+    if isinstance(op, keras.layers.Layer) and _keeps_whole_numbers(op, args, kwargs):
+        dtype = _tensors(args, kwargs)[0].dtype
+        return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, dtype), spec)
     if isinstance(op, _BROADCASTING):  # Keras states the shape of the input, also where the layer's numbers widen it
         shape = broadcast_shape(op, tuple(spec.shape)[1:])
         return spec if shape is None else keras.KerasTensor((spec.shape[0], *shape), spec.dtype)
     return spec
+
+
+def _tensors(args, kwargs):
+    return [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+
+
+def _keeps_whole_numbers(layer, args, kwargs):
+    """Whether the output holds whole numbers, because the input does, although Keras states the layer's dtype."""
+    tensors = _tensors(args, kwargs)
+    found = find_rule(layer) if tensors and not is_float(tensors[0].dtype) else None
+    return found is not None and found.keeps_dtype
 
 
 _BROADCASTING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.PReLU)

@@ -24,6 +24,7 @@ from lipviz.types import Shape
     keras.layers.ZeroPadding2D,
     keras.layers.ZeroPadding3D,
     whole=True,
+    keeps_dtype=True,
     fixed=True,
 )
 def _same_entries(layer, shape, norm, exact):
@@ -39,13 +40,16 @@ def _same_entries(layer, shape, norm, exact):
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
     whole=True,
+    keeps_dtype=True,
     fixed=True,
 )
 def _only_in_training(layer, shape, norm, exact):
     return exactly(1.0, "identity at inference", ISOMETRY)
 
 
-@rule(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, whole=True, fixed=True)
+@rule(
+    keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, whole=True, keeps_dtype=True, fixed=True
+)
 def _cropping(layer, shape, norm, exact):
     return Bound(0.0 if None in shape else 1.0, 1.0, "selection", ISOMETRY)
 
@@ -57,7 +61,7 @@ def _masking(layer, shape, norm, exact):
     return exactly(1.0, "identity", ISOMETRY)
 
 
-@rule(keras.layers.RepeatVector, whole=True, fixed=True)
+@rule(keras.layers.RepeatVector, whole=True, keeps_dtype=True, fixed=True)
 def _repeat_vector(layer, shape, norm, exact):
     return copies(layer.n, norm)
 
@@ -79,7 +83,7 @@ _MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.lay
 _GLOBAL_MAX = (keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D)
 
 
-@rule(*_MAX_POOLINGS, whole=True, fixed=True)
+@rule(*_MAX_POOLINGS, whole=True, keeps_dtype=True, fixed=True)
 def _max_pooling(layer, shape, norm, exact):
     """Each maximum changes by at most the largest change in its window: an entry counts once per window it is in."""
     if norm == math.inf:
@@ -95,7 +99,7 @@ def _max_pooling(layer, shape, norm, exact):
     return Bound(lower, upper, "windows per entry", singular_values)
 
 
-@rule(*_GLOBAL_MAX, whole=True, fixed=True)
+@rule(*_GLOBAL_MAX, whole=True, keeps_dtype=True, fixed=True)
 def _global_max(layer, shape, norm, exact):
     return exactly(1.0, "maximum", ISOMETRY)
 

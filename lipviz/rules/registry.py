@@ -26,6 +26,8 @@ class Rule:
             `activation`. The rule bounds the linear map only; the activation has a bound of its own.
         whole: Whether the rule also holds for inputs of whole numbers: the layer only moves or compares them, or
             converts them to floating-point numbers before it computes.
+        keeps_dtype: Whether the layer returns whole numbers where it gets them, although Keras states the dtype of the
+            layer.
         fixed: Whether the rule reads only arguments of the layer, neither weights nor a matrix. Its bound then holds
             before the layer is built, and after any training.
     """
@@ -33,6 +35,7 @@ class Rule:
     bound: Callable[..., Bound]
     linear: bool = False
     whole: bool = False
+    keeps_dtype: bool = False
     fixed: bool = False
 
 

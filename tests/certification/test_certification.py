@@ -911,3 +911,29 @@ def test_a_softmax_of_unknown_size_may_be_one_of_one_class():
     x = keras.Input((None,))
     row = lipviz.certify(keras.Model(x, ops.softmax(x)), search=False).layers[-1]
     assert (row.lower, row.upper) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        K.ZeroPadding1D(0),
+        K.Cropping1D(0),
+        K.Dropout(0.1),
+        K.SpatialDropout1D(0.1),
+        K.GaussianNoise(0.1),
+        K.ActivityRegularization(),
+        K.GlobalMaxPooling1D(keepdims=True),
+        K.MaxPooling1D(1),
+        K.Reshape((1, 2)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_whole_numbers_stay_so_where_keras_states_another_dtype(layer, dtype):
+    """Keras states the dtype of the layer, and moves what it gets: what comes next computes with whole numbers."""
+    layer = type(layer).from_config(layer.get_config())
+    x = keras.Input((1, 2), dtype=dtype)
+    model = keras.Model(x, K.LayerNormalization(epsilon=1.0)(layer(x)))
+    assert lipviz.certify(model, search=False).upper_bound == math.inf
+    model = keras.Model(x, K.Rescaling(0.5)(layer(x)))
+    assert lipviz.certify(model, search=False).upper_bound == 0.5
