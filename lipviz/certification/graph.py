@@ -282,6 +282,7 @@ def _times(flows, bound):
 
 
 def _output_spec(op, args, kwargs):
+    keeps_whole_numbers = _keeps_whole_numbers(op, args, kwargs)
     try:
         spec = op.compute_output_spec(*args, **kwargs)
     except Exception as error:
@@ -289,7 +290,7 @@ def _output_spec(op, args, kwargs):
         raise ValueError(
             f"'{op.name}' ({type(op).__name__}) does not take inputs of the shape(s) {shapes}: {error}"
         ) from error
-    if isinstance(op, keras.layers.Layer) and _keeps_whole_numbers(op, args, kwargs):
+    if keeps_whole_numbers:
         dtype = _tensors(args, kwargs)[0].dtype
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, dtype), spec)
     if isinstance(op, _BROADCASTING):  # Keras states the shape of the input, also where the layer's numbers widen it
@@ -302,10 +303,12 @@ def _tensors(args, kwargs):
     return [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
 
 
-def _keeps_whole_numbers(layer, args, kwargs):
+def _keeps_whole_numbers(op, args, kwargs):
     """Whether the output holds whole numbers, because the input does, although Keras states the layer's dtype."""
     tensors = _tensors(args, kwargs)
-    found = find_rule(layer) if tensors and not is_float(tensors[0].dtype) else None
+    if not isinstance(op, keras.layers.Layer) or not tensors or keras.backend.is_float_dtype(tensors[0].dtype):
+        return False
+    found = find_rule(op)
     return found is not None and found.keeps_dtype
 
 
