@@ -10,13 +10,13 @@ import numpy as np
 
 from lipviz import measure, operators
 from lipviz import normalizers as nm
-from lipviz.explorers._digits import digits_kernels
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.measure import BjorckConvergence
 from lipviz.operators.weights import SPECTRA
 from lipviz.plots import alt_text, plot_bjorck_convergence, plot_singular_values
 from lipviz.plots.style import number
+from lipviz.toys import digits_kernels
 from lipviz.types import ArrayLike
 
 _DIGITS = {"first": "64 × 64", "second": "64 × 32", "last": "32 × 10"}
