@@ -10,6 +10,7 @@ import numpy as np
 
 from lipviz import measure, operators
 from lipviz import normalizers as nm
+from lipviz.explorers.digits import digits_kernels
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
@@ -17,7 +18,6 @@ from lipviz.measure import BjorckConvergence
 from lipviz.operators.weights import SPECTRA
 from lipviz.plots import alt_text, plot_bjorck_convergence, plot_singular_values
 from lipviz.plots.style import number
-from lipviz.toys import digits_kernels
 from lipviz.types import ArrayLike
 
 _SETTINGS = ("eps_spectral", "maxiter_spectral", "eps_bjorck", "beta_bjorck", "maxiter_bjorck")
@@ -138,7 +138,9 @@ class BjorckExplorer(Explorer):
 
     def code_lines(self, data: BjorckConvergence, state: Mapping[str, Any]) -> list[str]:
         settings = {name: state[name] for name in _SETTINGS}
+        digits = state["kernel"].startswith("digits: ")
         return [
+            *(["from lipviz.explorers.digits import digits_kernels"] if digits else []),
             f"matrix = {self._kernel_code(**state)}",
             call("result = measure.bjorck_convergence", "matrix", **settings, seed=state["seed"]),
             *picture_of(
@@ -154,7 +156,7 @@ class BjorckExplorer(Explorer):
         if kernel == "initialized":
             return f"np.asarray(keras.initializers.GlorotUniform(seed={seed})(({rows}, {columns})))"
         if kernel.startswith("digits: "):
-            return f"toys.digits_kernels()[{literal(kernel.removeprefix('digits: '))}]"
+            return f"digits_kernels()[{literal(kernel.removeprefix('digits: '))}]"
         return f"operators.kernels(kernel)[{literal(kernel.removeprefix('yours: '))}]"
 
 
