@@ -53,8 +53,9 @@ def test_each_page_is_one_cell_that_shows_one_thing(name, tmp_path):
     notebook = nbformat.read(tmp_path / "page.ipynb", as_version=4)
     nbformat.validate(notebook)
     (cell,) = notebook.cells
-    shown = ast.parse(cell.source).body[-1].value.func.attr
-    assert shown == ("gallery" if name is None else explorers.find(name).class_name)
+    call = ast.parse(cell.source).body[-1].value
+    assert call.func.attr == ("gallery" if name is None else "opened")
+    assert [argument.value for argument in call.args] == ([] if name is None else [name])
     assert notebook.metadata.title.startswith("lipviz")
 
 
@@ -68,7 +69,7 @@ def test_the_page_is_for_its_reader_only(served, capsys):
     assert options["VoilaConfiguration.strip_sources"] == "True"
     assert served.mode == 0o700
     assert not os.path.exists(served.folder)
-    assert "explorers.BjorckExplorer()" in served.notebook.cells[0].source
+    assert 'explorers.opened("bjorck")' in served.notebook.cells[0].source
     address = capsys.readouterr().out.split(" is at ")[1].splitlines()[0]
     assert urlsplit(address).netloc == f"127.0.0.1:{port}"
     assert urlsplit(address).query == f"token={options['Voila.token']}"

@@ -12,6 +12,7 @@ import tempfile
 import webbrowser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from lipviz import explorers
 from lipviz.command import lab
@@ -37,7 +38,7 @@ def page_code(name: str | None) -> str:
         entry = explorers.find(name)
     except ValueError as error:
         raise lab.LabError(f"there is no explorer of that name: {error}") from error
-    return f"from lipviz import explorers\n\nexplorers.{entry.class_name}()"
+    return f'from lipviz import explorers\n\nexplorers.opened("{entry.name}")'
 
 
 def page_title(name: str | None) -> str:
@@ -85,24 +86,33 @@ def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> 
     return [*(f"--{name}={value}" for name, value in options.items()), str(notebook)]
 
 
-def open_app(name: str | None, *, port: int | None, browser: bool) -> None:
+def address(port: int, token: str, name: str | None, state: str | None) -> str:
+    """Returns the address of the page, with the state of the explorer if there is one."""
+    query = {"token": token} | ({"state": state} if name and state else {})
+    return f"http://{lab.HOST}:{port}/?{urlencode(query)}"
+
+
+def open_app(name: str | None, *, port: int | None, browser: bool, state: str | None = None) -> None:
     """Serves the gallery or one explorer with Voilà until Ctrl-C.
 
     Args:
         name: short name or class name of an explorer; None is the gallery.
         port: where to listen on the loopback; None takes the first free one from 8888 on.
         browser: whether to open one.
+        state: state of the explorer as JSON; what the explorer cannot use of it, its page tells.
 
     Raises:
-        LabError: there is no such explorer, or no port is free.
+        LabError: there is no such explorer, a state without an explorer, or no port is free.
     """
     page_code(name)
+    if state is not None and name is None:
+        raise lab.LabError("a state belongs to an explorer: lipviz app NAME --state JSON")
     port = lab.choose_port(port)
     with tempfile.TemporaryDirectory(prefix="lipviz-app-", ignore_cleanup_errors=True) as private:
-        _serve(Path(private), name, port, browser)
+        _serve(Path(private), name, port, browser, state)
 
 
-def _serve(folder, name, port, browser):
+def _serve(folder, name, port, browser, state):
     from tornado.ioloop import IOLoop
     from voila.app import Voila
 
@@ -113,12 +123,12 @@ def _serve(folder, name, port, browser):
     token = secrets.token_hex(24)
     server = Voila()
     server.initialize(server_arguments(folder, notebook, port=port, token=token))
-    address = f"http://{lab.HOST}:{port}/?token={token}"
+    where = address(port, token, name, state)
 
     def announce():
-        print(f"{page_title(name)} is at {address}\nCtrl-C here ends it.", flush=True)
+        print(f"{page_title(name)} is at {where}\nCtrl-C here ends it.", flush=True)
         if browser:
-            open_browser(folder, address)
+            open_browser(folder, where)
 
     IOLoop.current().add_callback(announce)  # runs when the server listens
     try:

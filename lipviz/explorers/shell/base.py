@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import code, page, saving
+from lipviz.explorers.shell import code, links, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -36,6 +36,16 @@ _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pix
 _CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 _Result = TypeVar("_Result")
+
+
+def _left_out(unknown, refused, controls):
+    """What was not set of a state, in words; none where all was."""
+    if not (unknown or refused):
+        return ""
+    ranges = [f"{name} (takes {range_of(controls[name])})" for name in refused]
+    words = [f"Another version of lipviz may know these names: {', '.join(unknown)}."] if unknown else []
+    words += [f"These values cannot be used: {', '.join(ranges)}."] if refused else []
+    return " ".join(["Not all of the state is set.", *words])
 
 
 def _by_name(method: Callable[..., _Result]) -> Callable[..., _Result]:
@@ -78,8 +88,8 @@ class Explorer(abc.ABC):
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", and with work "start" (which
-            also pauses and continues), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", in `lipviz app` "link", and
+            with work "start" (which also pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
@@ -107,6 +117,7 @@ class Explorer(abc.ABC):
         self.controls = {name: control for group in groups.values() for name, control in group.items()}
         self._defaults = self.state
         self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._notice = widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
         self.buttons = self._made_buttons()
         self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
@@ -198,6 +209,45 @@ class Explorer(abc.ABC):
         if self._set(self._by_present_names(values)):
             self._respond_to({name for name, value in self.state.items() if before[name] != value})
 
+    def restore(self, state: Mapping[str, Any] | str) -> None:
+        """Set what is known of a state from elsewhere, such as a link of another version of lipviz.
+
+        Names that are not known, and values that cannot be used, are told in the explorer. All others are set.
+
+        Args:
+            state: Values by name, or the same as JSON.
+        """
+        try:
+            values = links.from_json(state) if isinstance(state, str) else dict(state)
+        except (ValueError, TypeError) as error:
+            self._tell(str(error))
+            return
+        values = {self._renamed.get(name, name): value for name, value in values.items()}
+        unknown = [name for name in values if name not in self.controls]
+        before = self.state
+        with self._quiet():
+            refused = [name for name in values.keys() & self.controls.keys() if not self._try(name, values[name])]
+        if changed := {name for name, value in self.state.items() if value != before[name]}:
+            self._respond_to(changed)
+        self._tell(_left_out(unknown, [name for name in values if name in refused], self.controls))
+
+    def _try(self, name, value):
+        """Set a control; if it does not take the value, it keeps its own."""
+        before = self.controls[name].value
+        if accepts(self.controls[name], value):
+            return True
+        self.controls[name].value = before
+        return False
+
+    def _tell(self, words):
+        """Show a sentence below the heading, which the reader can remove; without words, remove the one that is there.
+
+        Pictures of a training come all the time. They replace the message of an error, but not this one.
+        """
+        others = [child for child in self.widget.children if child is not self._notice]
+        self._notice.value = page.notice(words) if words else ""
+        self.widget.children = [others[0], *([self._notice] if words else []), *others[1:]]
+
     def _by_present_names(self, values):
         values = dict(values)
         for old in self._renamed.keys() & values.keys():
@@ -224,6 +274,7 @@ class Explorer(abc.ABC):
         """Return to the initial state, and end the work."""
         self.stop()
         self._set(self._defaults)
+        self._tell("")
         self._forget()
         self.refresh()
 
@@ -408,6 +459,26 @@ class Explorer(abc.ABC):
                 raise ValueError(f"There is no picture: {self.error}")
             return code.program(self.code_lines(self.data, self._shown_state))
 
+    def link(self, address: str | None = None) -> str:
+        """The address that opens this explorer in the present state, in a running `lipviz app`.
+
+        Args:
+            address: Address that `lipviz app` printed. None takes that of the page which shows this explorer.
+
+        Returns:
+            The address, without the token, which is a secret. Whoever has opened that app before can open it.
+
+        Raises:
+            ValueError: If there is no such page, as in a notebook; the message gives the command that opens one.
+        """
+        name, address = links.name_of(type(self)), address or links.own_address()
+        if address is None:
+            raise ValueError(f"No page of `lipviz app` shows this explorer. Type: {links.command_of(name, self.state)}")
+        return links.link(address, name, self.state)
+
+    def _offer_link(self):
+        self._files.value = saving.copyable(self.link())
+
     def _offer_code(self):
         try:
             self._files.value = saving.copyable(self.code())
@@ -451,6 +522,9 @@ class Explorer(abc.ABC):
             buttons[kind] = page.button(kind.upper(), "download", f"Save the {what} as a {kind.upper()} file", offer)
         words = "Copy the lines of Python that make this picture"
         buttons["code"] = page.button("Copy as code", "code", words, self._offer_code)
+        if links.own_address() is not None:
+            words = "Copy the address that opens this explorer as it is now"
+            buttons["link"] = page.button("Copy link", "link", words, self._offer_link)
         if self.has_work:
             buttons["start"] = page.button("Start", "play", "Start, pause or continue", self._press_start)
             buttons["step"] = page.button("Step", "step-forward", "Go on to the next picture, and pause", self.step)
@@ -488,8 +562,9 @@ class Explorer(abc.ABC):
         self.wait(_CLOSE_TIMEOUT)
         if self._prefetcher is not None:
             self._prefetcher.prefetch(None)
-        for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
-            widget.close()
+        for part in (self.widget, self._bar, self._notice):
+            for widget in page.all_widgets(part):
+                widget.close()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)

@@ -42,6 +42,13 @@ def alert(words: str, more: str = "") -> str:
     return f'<div class="lipviz-alert" role="alert"><b>This cannot be shown.</b> {html.escape(words)}{more}</div>'
 
 
+def notice(words: str) -> str:
+    """A sentence in the same box, about something that is no error, with a button that removes it."""
+    button = '<button type="button" aria-label="Remove this message" style="all: revert; float: right"'
+    remove = html.escape("this.parentElement.remove()")
+    return f'<div class="lipviz-alert" role="status">{button} onclick="{remove}">×</button>{html.escape(words)}</div>'
+
+
 def group(title: str, controls: Iterable[widgets.Widget]) -> widgets.VBox:
     """A box with controls under a title."""
     box = widgets.VBox([widgets.HTML(f"<h5>{html.escape(title)}</h5>"), *controls])
