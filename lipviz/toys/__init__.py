@@ -1,6 +1,7 @@
 """Small networks and small trainings: fits of functions, classifiers of the plane, Wasserstein distances."""
 
 from lipviz import _moved
+from lipviz.toys.digits_kernels import digits_kernels
 from lipviz.toys.function_fits import FunctionFit, fit_function, fit_steps
 from lipviz.toys.kantorovich_rubinstein import KRTraining, kr_steps, kr_training
 from lipviz.toys.networks import ACTIVATIONS, toy_classifier, toy_network
@@ -12,6 +13,7 @@ __all__ = [
     "KRTraining",
     "Tradeoff",
     "TradeoffRun",
+    "digits_kernels",
     "fit_function",
     "fit_steps",
     "kr_steps",

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import html
 import io
 import json
 import re
@@ -487,7 +488,7 @@ def test_waiting_has_a_limit_and_work_cannot_wait_for_itself(working):
 
 
 def test_an_explorer_without_work_has_no_buttons_for_it(explorer):
-    assert set(explorer.buttons) == {"reset", "png", "svg", "csv"}
+    assert set(explorer.buttons) == {"reset", "png", "svg", "csv", "code"}
     with pytest.raises(TypeError, match="no long work"):
         explorer.work()
 
@@ -517,6 +518,32 @@ def test_a_button_offers_a_download(explorer, kind):
     assert base64.b64decode(found[3]) == explorer._encoded(kind)
     explorer.controls["size"].value = 5
     assert explorer._files.value == ""  # it belonged to the picture before
+
+
+def test_code_without_more_is_that_of_the_explorer(explorer):
+    explorer.controls["size"].value = 13 - 7
+    text = explorer.code()
+    assert text.startswith(f"from {__name__} import Small\n\nexplorer = Small()\nexplorer.state = dict(")
+    assert text.endswith("\nexplorer\n")
+    made = {}
+    exec(text, made)
+    assert made["explorer"].state == explorer.state
+    made["explorer"].close()
+
+
+def test_the_code_is_that_of_the_picture_not_of_a_state_without_one(explorer):
+    before = explorer.code()
+    explorer.controls["seed"].value = 13
+    assert explorer.error is not None
+    assert explorer.code() == before
+
+
+def test_a_button_offers_the_code(explorer, monkeypatch):
+    explorer.buttons["code"].click()
+    assert f">{html.escape(explorer.code())}</pre>" in explorer._files.value
+    monkeypatch.setattr(explorer, "code_lines", lambda data, state: [][0])
+    explorer.buttons["code"].click()
+    assert "IndexError" in explorer._alert.value
 
 
 def test_a_table_that_fails_is_shown_in_place(explorer, monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import page, saving
+from lipviz.explorers.shell import code, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -54,7 +54,8 @@ class Explorer(abc.ABC):
     - `draw(data, state)`: draws on `self.figure` what `compute` returned for that state, and nothing else;
     - `alt_text(data)`, `statement(data)` and `numbers(data)`: the picture in words, what follows from it in one to
       three sentences, and a list of (name, value) pairs of text;
-    - `table(data)`: what is saved as CSV, by default the numbers.
+    - `table(data)`: what is saved as CSV, by default the numbers;
+    - `code_lines(data, state)`: the lines of lipviz that make the same, by default those of the explorer.
 
     A subclass whose computation makes the reader wait moves it to
 
@@ -77,8 +78,8 @@ class Explorer(abc.ABC):
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", and with work "start" (which also
-            pauses and continues), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", and with work "start" (which
+            also pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
@@ -96,6 +97,7 @@ class Explorer(abc.ABC):
 
     def __init__(self):
         self.data: Any = None
+        self._shown_state: Mapping[str, Any] = {}
         self.error: Exception | None = None
         self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
         self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
@@ -149,6 +151,20 @@ class Explorer(abc.ABC):
     def enabled(self, state: Mapping[str, Any]) -> set[str]:
         """Names of the controls that have an effect in a state; all by default. The others are greyed out."""
         return set(self.controls)
+
+    def code_lines(self, data: Any, state: Mapping[str, Any]) -> list[str]:
+        """Lines of lipviz that make what is shown: `result`, and its picture; by default the explorer in this state.
+
+        Imports of `lipviz`, `keras` and `np` are added, see `shell.code.program`. What the reader gave to the explorer
+        has the name of its argument.
+        """
+        kind = type(self)
+        return [
+            f"from {kind.__module__} import {kind.__name__}",
+            f"explorer = {kind.__name__}()",
+            code.call("explorer.state = dict", **state),
+            "explorer",
+        ]
 
     @_by_name
     def work(self, **state: Any) -> Iterator[tuple[float, Any]]:
@@ -295,6 +311,7 @@ class Explorer(abc.ABC):
         self._show(self.compute(**state), state)
 
     def _show(self, data, state):
+        self._shown_state = state
         self.draw(data, state)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
@@ -373,6 +390,30 @@ class Explorer(abc.ABC):
             button.description, button.icon = _WORK_BUTTONS[state]
             self.buttons["stop"].disabled = state == IDLE
 
+    # --- code ---
+
+    def code(self) -> str:
+        """The lines of lipviz that make what is shown, with the names of the arguments that the controls set.
+
+        Objects that were given to the explorer have the names of its arguments. All others are made by the lines.
+
+        Returns:
+            A program. It keeps the measurement as `result`, and its last line shows the picture.
+
+        Raises:
+            ValueError: If there is no picture, because of an error.
+        """
+        with self._lock:
+            if self.data is None:
+                raise ValueError(f"There is no picture: {self.error}")
+            return code.program(self.code_lines(self.data, self._shown_state))
+
+    def _offer_code(self):
+        try:
+            self._files.value = saving.copyable(self.code())
+        except Exception as error:  # shown in the explorer, as in `refresh`
+            self._show_error(error)
+
     # --- files ---
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -408,6 +449,8 @@ class Explorer(abc.ABC):
             what = "numbers" if kind == "csv" else "picture"
             offer = functools.partial(self._offer, kind)
             buttons[kind] = page.button(kind.upper(), "download", f"Save the {what} as a {kind.upper()} file", offer)
+        words = "Copy the lines of Python that make this picture"
+        buttons["code"] = page.button("Copy as code", "code", words, self._offer_code)
         if self.has_work:
             buttons["start"] = page.button("Start", "play", "Start, pause or continue", self._press_start)
             buttons["step"] = page.button("Step", "step-forward", "Go on to the next picture, and pause", self.step)
