@@ -248,10 +248,11 @@ plots.picture(
 #
 # ## Why is the product so loose?
 #
-# The product is attained only under one condition: the output of the direction that one layer stretches most must be
-# the direction that the next layer stretches most, and so on to the end. Trained layers stretch few directions strongly
-# and many weakly, and the strong directions of two layers do not agree. (ReLU also sets a part of each vector to zero.)
-# Multiply the matrices of two layers, and compare:
+# Each layer has one direction that it stretches most. A change of the input is stretched by the whole product only if
+# it lies in this direction of the first layer, arrives at the second layer in the direction that the second layer
+# stretches most, and so on to the end. Trained layers stretch few directions strongly and many weakly, and the strong
+# directions of two layers do not agree. (ReLU also sets a part of each vector to zero.) Multiply the matrices of two
+# layers, and compare:
 
 # %%
 first, second = (np.asarray(keras.ops.convert_to_numpy(layer.kernel)) for layer in plain.layers[:2])

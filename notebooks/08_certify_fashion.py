@@ -129,8 +129,8 @@ def network():
 #
 # A cross-entropy is small only if the logits are far apart. An ordinary network reaches that with large weights. This
 # one cannot. So the loss multiplies the logits by a factor $\tau$ before it takes the cross-entropy. With a large
-# $\tau$, a small margin already gives an image a small loss. With a small $\tau$, every image needs a wider margin for
-# a smaller loss.
+# $\tau$, the loss of an image is almost zero as soon as its margin is small but positive, and training does not widen
+# that margin. With a small $\tau$, the loss goes on falling while margins become wider.
 #
 # The learning rate rises in the first tenth of the training and falls to almost nothing at the end.
 
