@@ -43,7 +43,7 @@ def test_a_state_makes_a_round_trip_through_an_address(explorer):
     explorer.state = {"size": 6, "smallest": 0.025118864315095794, "spectrum": "one small"}
     address = explorer.link(PAGE)
     assert "secret" not in address
-    assert address.startswith("http://127.0.0.1:8901/voila/render/explorer.ipynb?theme=dark&explorer=small&state=%7B")
+    assert address.startswith("http://127.0.0.1:8901/voila/render/explorer.ipynb?theme=dark&state=%7B")
     found = explorers.opened("small", urlsplit(address).query)
     assert found.state == explorer.state
     assert told(found) == ""

@@ -463,7 +463,8 @@ class Explorer(abc.ABC):
         """The address that opens this explorer in the present state, in a running `lipviz app`.
 
         Args:
-            address: Address that `lipviz app` printed. None takes that of the page which shows this explorer.
+            address: Address of the page of this explorer, as `lipviz app NAME` prints it. None takes that of the page
+                which shows this explorer.
 
         Returns:
             The address, without the token, which is a secret. Whoever has opened that app before can open it.
@@ -471,10 +472,11 @@ class Explorer(abc.ABC):
         Raises:
             ValueError: If there is no such page, as in a notebook; the message gives the command that opens one.
         """
-        name, address = links.name_of(type(self)), address or links.own_address()
+        address = address or links.own_address()
         if address is None:
-            raise ValueError(f"No page of `lipviz app` shows this explorer. Type: {links.command_of(name, self.state)}")
-        return links.link(address, name, self.state)
+            command = links.command_of(links.name_of(type(self)), self.state)
+            raise ValueError(f"No page of `lipviz app` shows this explorer. Type: {command}")
+        return links.link(address, self.state)
 
     def _offer_link(self):
         self._files.value = saving.copyable(self.link())

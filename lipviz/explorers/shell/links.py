@@ -1,4 +1,4 @@
-"""Addresses that hold the state of an explorer: `?explorer=bjorck&state={"rows":32}`, with the state as JSON.
+"""Addresses that hold the state of an explorer: `/bjorck?state={"rows":32}`, with the state as JSON.
 
 A page of `lipviz app` reads its own address. A state may come from anywhere: from another version of lipviz, or from
 somebody who typed it. So what is known is set, and what is not is told in the explorer.
@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 # What Voilà tells a kernel: the address of the page that it serves, with or without its path.
 _ADDRESS, _QUERY = "VOILA_REQUEST_URL", "QUERY_STRING"
-_OWN = ("token", "explorer", "state")  # parameters that a link does not take over from the page's address
 
 
 def name_of(kind: type) -> str:
@@ -46,11 +45,6 @@ def _short(text):
     return text if len(text) <= 80 else f"{text[:80]} …"
 
 
-def query_of(name: str, state: Mapping[str, Any]) -> str:
-    """The part of an address behind "?" that opens an explorer in a state."""
-    return urlencode({"explorer": name, "state": to_json(state)})
-
-
 def command_of(name: str, state: Mapping[str, Any]) -> str:
     """The command that opens an explorer in a state, for a shell."""
     return f"lipviz app {name} --state {shlex.quote(to_json(state))}"
@@ -61,20 +55,18 @@ def own_address() -> str | None:
     return os.environ.get(_ADDRESS)
 
 
-def link(address: str, name: str, state: Mapping[str, Any]) -> str:
-    """An address of `lipviz app` with another explorer and state, and without the token, which is a secret."""
+def link(address: str, state: Mapping[str, Any]) -> str:
+    """The address of an explorer's page with a state, and without the token, which is a secret."""
     parts = urlsplit(address)
-    kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _OWN]
-    query = "&".join(part for part in (urlencode(kept), query_of(name, state)) if part)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+    kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in ("token", "state")]
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode([*kept, ("state", to_json(state))]), ""))
 
 
-def asked(query: str | None = None) -> tuple[str | None, str | None]:
-    """The name of the explorer and the state, as text, that an address asks for; None for each that it does not name.
+def asked_state(query: str | None = None) -> str | None:
+    """The state, as text, that an address asks for; None where it does not.
 
     Args:
         query: Part of the address behind "?"; None takes that of the page of `lipviz app`.
     """
-    found = parse_qs(os.environ.get(_QUERY, "") if query is None else query)
-    name, state = (found.get(key, [None])[-1] for key in ("explorer", "state"))
-    return name, state
+    query = os.environ.get(_QUERY, "") if query is None else query
+    return parse_qs(query, keep_blank_values=True).get("state", [None])[-1]

@@ -23,7 +23,7 @@ def opened(name: str, query: str | None = None) -> "Explorer":
         ValueError: If there is no explorer of that name.
     """
     explorer = registry.find(name).load()()
-    _, state = links.asked(query)
+    state = links.asked_state(query)
     if state is not None:
         explorer.restore(state)
     return explorer
