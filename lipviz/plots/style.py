@@ -297,18 +297,24 @@ def log_scale(ax: Axes, values: Sequence[ArrayLike], *, bottom: float | None = N
             raise RuntimeError("A logarithmic axis is a part of the setup: drawing(..., setup=(log_y,)).")
         log_y(ax)
     lower = min(lower, upper / 10)
-    # Within two decades, labels at powers of ten only would leave an axis with a single label.
-    locator: Any = ax.yaxis.get_major_locator()  # of `log_y`
-    locator.set_params(subs=(1.0, 2.0, 5.0) if upper / lower <= 100 else (1.0,))
     y_limits(ax, lower, upper)
 
 
 def log_y(ax: Axes) -> None:
     """Give Axes a logarithmic y-axis with few labels; see `log_scale`."""
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(numticks=7))
+    ax.yaxis.set_major_locator(_LogTicks(numticks=7))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+
+
+class _LogTicks(LogLocator):
+    """Ticks at powers of ten. Within two decades, where these would be one or two, also at 2 and 5 times them."""
+
+    def tick_values(self, vmin, vmax):
+        low, high = sorted((vmin, vmax))
+        self.set_params(subs=(1.0, 2.0, 5.0) if high <= 100 * low else (1.0,))
+        return super().tick_values(vmin, vmax)
 
 
 def bare_tiles(ax: Axes) -> None:
