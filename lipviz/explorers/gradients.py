@@ -17,7 +17,7 @@ from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
-from lipviz.plots.style import number
+from lipviz.plots.style import number, x_limits, y_limits
 from lipviz.types import ArrayLike
 
 _NAMES = {
@@ -135,8 +135,8 @@ class GradientDepthExplorer(Explorer):
         # The limits mostly stay: this is fast, and pictures can be compared.
         depth = int(data.way.depths[-1])
         bottom, end = _bottom(depth), 10 * math.ceil(depth / 10)
-        left.set_ylim(bottom, TOP)
-        left.set_xlim(-0.02 * end, 1.03 * end)
+        y_limits(left, bottom, TOP)
+        x_limits(left, -0.02 * end, 1.03 * end)
         plot_log_norms(data.norms, ax=right, bottom=bottom)
 
     def alt_text(self, data: _Gradients) -> str:

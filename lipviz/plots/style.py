@@ -297,6 +297,8 @@ def log_scale(ax: Axes, values: Sequence[ArrayLike], *, bottom: float | None = N
             raise RuntimeError("A logarithmic axis is a part of the setup: drawing(..., setup=(log_y,)).")
         log_y(ax)
     lower = min(lower, upper / 10)
+    if drawn_on(ax).keeps_limits and not ax.get_autoscaley_on():
+        return
     y_limits(ax, lower, upper)
 
 
@@ -342,14 +344,14 @@ def round_number(value: float, rounding: Callable[[float], int] = math.ceil) -> 
 
 
 def x_limits(ax: Axes, low: float, high: float) -> None:
-    """Set the limits of the x-axis, unless they are these already: `set_xlim` takes time."""
-    if ax.get_autoscalex_on() or ax.get_xlim() != (low, high):
+    """Set the limits of the x-axis, unless they are these already (`set_xlim` takes time), or are to stay."""
+    if ax.get_autoscalex_on() or (ax.get_xlim() != (low, high) and not drawn_on(ax).keeps_limits):
         ax.set_xlim(low, high)
 
 
 def y_limits(ax: Axes, low: float, high: float) -> None:
-    """Set the limits of the y-axis, unless they are these already."""
-    if ax.get_autoscaley_on() or ax.get_ylim() != (low, high):
+    """Set the limits of the y-axis, unless they are these already, or are to stay."""
+    if ax.get_autoscaley_on() or (ax.get_ylim() != (low, high) and not drawn_on(ax).keeps_limits):
         ax.set_ylim(low, high)
 
 

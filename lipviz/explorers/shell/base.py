@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,16 +24,20 @@ from lipviz.explorers.shell.controls import (
     range_of,
     slider,
     toggle,
+    value_at,
 )
 from lipviz.explorers.shell.live import ExplorerFigure
+from lipviz.explorers.shell.pictures import PictureWidget
 from lipviz.explorers.shell.prefetching import Prefetcher
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
+from lipviz.plots.redrawing import kept_limits
 
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
+_TELLING = 0.25  # seconds between two texts while a slider is dragged
 _CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 _Result = TypeVar("_Result")
@@ -112,11 +117,12 @@ class Explorer(abc.ABC):
         self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
         self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
         self._lock, self._asked, self._is_quiet = threading.RLock(), 0, False
+        self._is_dragged, self._told_at = False, 0.0
 
         groups = self.make_controls()
         self.controls = {name: control for group in groups.values() for name, control in group.items()}
         self._defaults = self.state
-        self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._alert, self._image, self._results = widgets.HTML(), PictureWidget(), widgets.HTML()
         self._notice = widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
         self.buttons = self._made_buttons()
@@ -124,7 +130,9 @@ class Explorer(abc.ABC):
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled(groups)
         for name, control in self.controls.items():
+            control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
+        self._image.on_drag(self._drag, self._end_drag)
         self._show_worker(IDLE)
         self.refresh()
 
@@ -341,6 +349,8 @@ class Explorer(abc.ABC):
         Callbacks may run in several threads (JupyterLab's subshells). Only one draws at a time. A callback that had to
         wait does nothing if a newer one has come meanwhile.
         """
+        self._is_dragged = False
+        self._image.forget_drag()
         self._asked += 1
         mine = self._asked
         if self._prefetcher is not None:
@@ -350,12 +360,28 @@ class Explorer(abc.ABC):
                 return
             try:
                 with undisturbed():
-                    self._respond()
+                    self._respond(self.state)
             except Exception as error:  # of any kind: the reader must see it here, not only in a log
                 self._show_error(error)
 
-    def _respond(self):
-        state = self.state
+    def _drag(self, name, position):
+        """Show a state that a slider passes while it is dragged. Controls and axes stay as they are until its end."""
+        if name in self.restarts:
+            return
+        state = {**self.state, name: value_at(self.controls[name], position)}
+        self._is_dragged = True
+        with self._lock:
+            try:
+                with undisturbed(), kept_limits(self.figure):
+                    self._respond(state)
+            except Exception as error:  # of any kind, as in `refresh`
+                self._show_error(error)
+
+    def _end_drag(self):
+        if self._is_dragged:
+            self.refresh()
+
+    def _respond(self, state):
         enabled = self.enabled(state)
         for name, control in self.controls.items():
             control.disabled = name not in enabled
@@ -366,10 +392,11 @@ class Explorer(abc.ABC):
         self.draw(data, state)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
-        with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync(), self._files.hold_sync():
-            self._image.value = page.pictures(pictures)
+        self._alert.value = self._files.value = ""
+        if not self._is_dragged or time.monotonic() > self._told_at + _TELLING:
+            self._told_at = time.monotonic()
             self._results.value = page.results(self.statement(data), self.numbers(data))
-            self._alert.value = self._files.value = ""
+        self._image.show(pictures)
 
     def _show_error(self, error):
         self.error = error
