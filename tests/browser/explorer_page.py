@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -65,19 +66,32 @@ class ExplorerPage:
         slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
         slider.locator(".noUi-handle").focus()
 
-    def grasp(self, label):
-        """Press the mouse on the handle of a slider.
+    def focus_control(self, name):
+        """Focus the handle of a slider, by the name of the control."""
+        self.box.locator(f".lipviz-control-{name} .noUi-handle").focus()
+
+    def grasp(self, name):
+        """Press the mouse on the handle of a slider, by the name of the control.
 
         Returns:
             Left end and width of its track, and the height of the mouse, in pixels of the window.
         """
-        slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
+        slider = self.box.locator(f".lipviz-control-{name}")
+        if not slider.is_visible():
+            self.button("More").first.click()
         slider.scroll_into_view_if_needed()
         track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
         y = handle["y"] + handle["height"] / 2
         self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
         self.page.mouse.down()
         return track["x"], track["width"], y
+
+    def wait_for_picture(self, before):
+        """Wait until the picture is another one than `before`, a value of `sources`."""
+        end = time.monotonic() + PATIENCE
+        while self.sources() == before:
+            assert time.monotonic() < end, "no new picture came"
+            self.page.wait_for_timeout(SECOND / 20)
 
     def move(self, key, seconds=PATIENCE):
         """Press a key on the slider that has the focus, and wait for the new picture.

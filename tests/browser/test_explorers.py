@@ -80,6 +80,49 @@ def test_many_fast_moves_leave_no_corrupt_frame(lab):
     assert explorer.alerts() == []
 
 
+def drag(explorer, name, places):
+    """Drag a slider to places of its track, from 0 to 1, wait for the picture of each, and return the pictures."""
+    left, width, y = explorer.grasp(name)
+    pictures = [explorer.sources()]
+    for place in places:
+        explorer.page.mouse.move(left + place * width, y, steps=5)
+        explorer.wait_for_picture(pictures[-1])
+        pictures.append(explorer.sources())
+    return pictures
+
+
+def assert_it_is_the_picture_of_its_value(explorer, name):
+    """The same value, reached by the keyboard, has the same picture."""
+    picture, readout = explorer.sources(), explorer.box.locator(f".lipviz-control-{name} .widget-readout")
+    value = readout.inner_text()
+    explorer.focus_control(name)
+    assert explorer.move("ArrowRight") is not None
+    away = distance(explorer.sources(), picture)
+    assert explorer.move("ArrowLeft") is not None
+    assert readout.inner_text() == value
+    assert distance(explorer.sources(), picture) < 0.1 * away
+
+
+@pytest.mark.parametrize("end", [(0.35, 0), (-1, -1000)], ids=["on its track", "out of the window"])
+def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
+    explorer = opened(lab, explorers.find("bjorck"))
+    explorer.record()
+    drag(explorer, "beta_bjorck", (0.3, 0.9, 0.2, 0.6))
+    assert explorer.box.locator(".noUi-active").count() == 1  # it is still held
+    assert len(explorer.recorded()) > 3
+    # Faster than pictures can come, to a place where the last one shall stay.
+    track = explorer.box.locator(".lipviz-control-beta_bjorck .noUi-base").bounding_box()
+    for place in (0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2, 0.1, end[0]):
+        lab.page.mouse.move(track["x"] + place * track["width"], track["y"])
+    lab.page.mouse.move(track["x"] + end[0] * track["width"], track["y"] + end[1])
+    lab.page.mouse.up()
+    explorer.wait_still(lab.wait_idle)
+    assert explorer.box.locator(".noUi-active").count() == 0
+    assert_it_is_the_picture_of_its_value(explorer, "beta_bjorck")
+    assert explorer.alerts() == []
+    assert lab.errors() == []
+
+
 def test_a_training_shows_itself_and_is_stopped(lab):
     explorer = opened(lab, explorers.find("boundaries"))
     button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}
@@ -112,6 +155,7 @@ def test_an_explorer_as_a_page_of_its_own(lab, tmp_path):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{bare}api/kernels/00000000-0000-0000-0000-000000000000")
         page = lab.page.context.browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
         page.goto(server.address)
         explorer = ExplorerPage(page)
         assert page.title() == "lipviz: Björck"
@@ -122,6 +166,18 @@ def test_an_explorer_as_a_page_of_its_own(lab, tmp_path):
         assert "from lipviz" not in page.inner_text("body")
         assert page.locator(".jp-InputArea").count() == 0
         page.screenshot(path=tmp_path / "app.png", full_page=True)
+        # Another reader drags there, while the first closes the page with a slider in the hand.
+        drag(explorer, "beta_bjorck", (0.3, 0.7))
+        other = lab.page.context.browser.new_page()
+        other.set_default_timeout(1000 * PATIENCE)
+        other.goto(server.address)
+        of_other = ExplorerPage(other)
+        before = of_other.sources()
         page.close()
+        *_, last = drag(of_other, "beta_bjorck", (0.3, 0.7))
+        assert distance(last, before) > 0
+        other.mouse.up()
+        assert of_other.alerts() == []
+        other.close()
     assert server.process.returncode == 0
     assert "Traceback" not in log.read_text()
