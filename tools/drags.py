@@ -23,7 +23,17 @@ import psutil
 
 from lipviz import explorers
 from tests.browser.explorer_page import LESSON, ExplorerPage, write_lesson
-from tests.browser.lab import LIPVIZ, LabSession, clean_environment, find_chromium, free_port, launched, serve, started
+from tests.browser.lab import (
+    LIPVIZ,
+    LabSession,
+    clean_environment,
+    expect,
+    find_chromium,
+    free_port,
+    launched,
+    serve,
+    started,
+)
 from tools.redraw_times import MOVES
 
 RATE, PERIOD = 60, 1.5  # mouse moves a second; seconds of a way up and down
@@ -130,6 +140,8 @@ def main():
     for name in arguments.names:
         entry = explorers.find(name)
         with {"lab": in_lab, "app": in_app}[arguments.place](entry) as (explorer, server):
+            if entry.load().has_work and not entry.load().restarts:
+                expect(explorer.button("Stop")).to_be_disabled()  # the work that it begins by itself
             explorer.page.wait_for_timeout(2000)
             if name in BOXES:
                 explorer.box.locator(f".lipviz-control-{BOXES[name]} input").click()
