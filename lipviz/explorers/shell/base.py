@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import page, saving
+from lipviz.explorers.shell import motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -296,6 +296,8 @@ class Explorer(abc.ABC):
 
     def _show(self, data, state):
         self.draw(data, state)
+        with self._quiet():
+            motion.fit(self.controls.values(), data)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
         with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync(), self._files.hold_sync():

@@ -44,7 +44,8 @@ def alert(words: str, more: str = "") -> str:
 
 def group(title: str, controls: Iterable[widgets.Widget]) -> widgets.VBox:
     """A box with controls under a title."""
-    box = widgets.VBox([widgets.HTML(f"<h5>{html.escape(title)}</h5>"), *controls])
+    shown = [getattr(control, "shown_as", control) for control in controls]  # a step slider comes with its buttons
+    box = widgets.VBox([widgets.HTML(f"<h5>{html.escape(title)}</h5>"), *shown])
     box.add_class("lipviz-group")
     return box
 
