@@ -1,0 +1,166 @@
+/**
+ * Small dense matrices in float64.
+ *
+ * @typedef {object} Matrix
+ * @property {number} rows Number of rows.
+ * @property {number} cols Number of columns.
+ * @property {Float64Array} data Entries, one row after the other.
+ */
+
+/**
+ * A matrix of zeros.
+ *
+ * @param {number} rows
+ * @param {number} cols
+ * @returns {Matrix}
+ */
+export function zeros(rows, cols) {
+  return { rows, cols, data: new Float64Array(rows * cols) };
+}
+
+/**
+ * A matrix from its rows.
+ *
+ * @param {ArrayLike<number>[]} rows At least one, all of the same length.
+ * @returns {Matrix}
+ */
+export function fromRows(rows) {
+  const matrix = zeros(rows.length, rows[0].length);
+  rows.forEach((row, i) => matrix.data.set(row, i * matrix.cols));
+  return matrix;
+}
+
+/**
+ * A matrix with other entries, computed from those of one matrix.
+ *
+ * @param {Matrix} a
+ * @param {(value: number, index: number) => number} change
+ * @returns {Matrix}
+ */
+export function mapped(a, change) {
+  return { rows: a.rows, cols: a.cols, data: a.data.map(change) };
+}
+
+/**
+ * s·A.
+ *
+ * @param {Matrix} a
+ * @param {number} factor
+ * @returns {Matrix}
+ */
+export function scaled(a, factor) {
+  return factor === 1 ? a : mapped(a, (value) => value * factor);
+}
+
+/**
+ * Aᵀ.
+ *
+ * @param {Matrix} a
+ * @returns {Matrix}
+ */
+export function transpose(a) {
+  const out = zeros(a.cols, a.rows);
+  for (let i = 0; i < a.rows; i++) {
+    for (let j = 0; j < a.cols; j++) out.data[j * a.rows + i] = a.data[i * a.cols + j];
+  }
+  return out;
+}
+
+/**
+ * A·B.
+ *
+ * @param {Matrix} a Of shape (n, m).
+ * @param {Matrix} b Of shape (m, p).
+ * @returns {Matrix} Of shape (n, p).
+ */
+export function multiply(a, b) {
+  const out = zeros(a.rows, b.cols);
+  for (let i = 0; i < a.rows; i++) {
+    for (let k = 0; k < a.cols; k++) {
+      addRow(out, i, b, k, a.data[i * a.cols + k]);
+    }
+  }
+  return out;
+}
+
+/**
+ * Aᵀ·B.
+ *
+ * @param {Matrix} a Of shape (n, m).
+ * @param {Matrix} b Of shape (n, p).
+ * @returns {Matrix} Of shape (m, p).
+ */
+export function transposedTimes(a, b) {
+  const out = zeros(a.cols, b.cols);
+  for (let k = 0; k < a.rows; k++) {
+    for (let i = 0; i < a.cols; i++) {
+      addRow(out, i, b, k, a.data[k * a.cols + i]);
+    }
+  }
+  return out;
+}
+
+/**
+ * Adds `factor` times row k of `b` to row i of `out`. NaN and infinity pass through, so no factor is skipped.
+ *
+ * @param {Matrix} out
+ * @param {number} i
+ * @param {Matrix} b
+ * @param {number} k
+ * @param {number} factor
+ */
+function addRow(out, i, b, k, factor) {
+  const width = b.cols;
+  const to = i * width;
+  const from = k * width;
+  for (let j = 0; j < width; j++) out.data[to + j] += factor * b.data[from + j];
+}
+
+/**
+ * Adds `factor`·B to A in place.
+ *
+ * @param {Matrix} a
+ * @param {Matrix} b
+ * @param {number} factor
+ * @returns {Matrix} A itself.
+ */
+export function add(a, b, factor) {
+  for (let i = 0; i < a.data.length; i++) a.data[i] += factor * b.data[i];
+  return a;
+}
+
+/**
+ * A + Aᵀ of a square matrix.
+ *
+ * @param {Matrix} a
+ * @returns {Matrix}
+ */
+export function symmetricSum(a) {
+  return add(transpose(a), a, 1);
+}
+
+/**
+ * Euclidean norm of a list of numbers; of a matrix's `data` the Frobenius norm.
+ *
+ * @param {ArrayLike<number>} values
+ * @returns {number}
+ */
+export function norm(values) {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
+  return Math.sqrt(sum);
+}
+
+/**
+ * Largest magnitude of the entries.
+ *
+ * @param {Float64Array} values
+ * @returns {number}
+ */
+export function largestMagnitude(values) {
+  let most = 0;
+  for (const value of values) {
+    if (!(Math.abs(value) <= most)) most = Math.abs(value);
+  }
+  return most;
+}
