@@ -24,7 +24,10 @@ function gaussian(rows, cols, seed) {
 function assertClose(got, want, tolerance, words) {
   assert.equal(got.length, want.length, words);
   for (let i = 0; i < got.length; i++) {
-    assert.ok(Math.abs(got[i] - want[i]) <= tolerance * (1 + Math.abs(want[i])), `${words}: ${got[i]} for ${want[i]}, ${i}`);
+    assert.ok(
+      Math.abs(got[i] - want[i]) <= tolerance * (1 + Math.abs(want[i])),
+      `${words}: ${got[i]} for ${want[i]}, ${i}`,
+    );
   }
 }
 
@@ -55,7 +58,20 @@ test("eigenvalues are those of the spectrum that a matrix was made of", () => {
 
 test("the largest singular value is exact for scales from 1e-300 to 1e300", () => {
   for (const scale of [1e-300, 1, 1e300]) {
-    assertClose([largestSingularValue(fromRows([[3 * scale, 0], [4 * scale, 0], [0, scale]])) / scale], [5], 1e-14, `${scale}`);
+    assertClose(
+      [
+        largestSingularValue(
+          fromRows([
+            [3 * scale, 0],
+            [4 * scale, 0],
+            [0, scale],
+          ]),
+        ) / scale,
+      ],
+      [5],
+      1e-14,
+      `${scale}`,
+    );
   }
   assert.equal(largestSingularValue(zeros(3, 2)), 0);
   assert.ok(Number.isNaN(largestSingularValue(fromRows([[NaN, 1]]))));
@@ -64,19 +80,38 @@ test("the largest singular value is exact for scales from 1e-300 to 1e300", () =
 const MEASURED = 1e-14; // rounding of the measured singular values
 
 test("an orthonormalized kernel has singular values of 1, and never one above", () => {
-  for (const [rows, cols] of [[2, 16], [16, 16], [9, 4], [16, 1], [1, 1]]) {
+  for (const [rows, cols] of [
+    [2, 16],
+    [16, 16],
+    [9, 4],
+    [16, 1],
+    [1, 1],
+  ]) {
     const { matrix } = orthonormalize(gaussian(rows, cols, rows + cols));
     const sigma = largestSingularValue(matrix);
     assert.ok(sigma <= 1 + MEASURED && sigma > 1 - 1e-6, `${rows} × ${cols}: ${sigma}`);
   }
   for (const kind of Object.keys(KINDS)) {
-    const { network } = drawnCase({ kind, seed: 3, activation: "groupsort2", width: 8, depth: 2, constrained: true, k: 1 });
-    for (const { kernel } of network.layers) assert.ok(largestSingularValue(orthonormalize(kernel).matrix) <= 1 + MEASURED, kind);
+    const { network } = drawnCase({
+      kind,
+      seed: 3,
+      activation: "groupsort2",
+      width: 8,
+      depth: 2,
+      constrained: true,
+      k: 1,
+    });
+    for (const { kernel } of network.layers)
+      assert.ok(largestSingularValue(orthonormalize(kernel).matrix) <= 1 + MEASURED, kind);
   }
 });
 
 test("the gradient through Björck is that of the iteration with a constant divisor", () => {
-  for (const [rows, cols] of [[5, 5], [2, 6], [6, 3]]) {
+  for (const [rows, cols] of [
+    [5, 5],
+    [2, 6],
+    [6, 3],
+  ]) {
     const kernel = gaussian(rows, cols, 7);
     const upstream = gaussian(rows, cols, 8);
     const result = orthonormalize(kernel);
@@ -86,7 +121,9 @@ test("the gradient through Björck is that of the iteration with a constant divi
       const wide = rows < cols;
       let w = mapped(kernel, (entry) => entry * factor);
       for (let i = 0; i < states.length; i++) {
-        const cubic = wide ? multiply(multiply(w, { rows: cols, cols: rows, data: flipped(w) }), w) : multiply(w, transposedTimes(w, w));
+        const cubic = wide
+          ? multiply(multiply(w, { rows: cols, cols: rows, data: flipped(w) }), w)
+          : multiply(w, transposedTimes(w, w));
         w = mapped(w, (entry, j) => 1.5 * entry - 0.5 * cubic.data[j]);
       }
       return inner(w, upstream);
@@ -121,7 +158,15 @@ test("losses have the gradients of their values", () => {
   const value = () => hkr(scores, labels, 0.7).value;
   assertClose(hkr(scores, labels, 0.7).gradient, differences(value, scores), 1e-8, "HKR");
   assert.equal(crossEntropy(Float64Array.of(1e308, -1e308), [1, 0], 1e3).value, 0);
-  assert.ok(Number.isFinite(hkr(scores, labels.map(() => 1), 1).value));
+  assert.ok(
+    Number.isFinite(
+      hkr(
+        scores,
+        labels.map(() => 1),
+        1,
+      ).value,
+    ),
+  );
 });
 
 test("gradients of a whole network are those of differences", () => {
@@ -133,7 +178,12 @@ test("gradients of a whole network are those of differences", () => {
     const forward = run(now, x);
     const found = gradients(now, forward, crossEntropy(forward.scores, labels, 2).gradient);
     network.layers.forEach((layer, i) => {
-      assertClose(found.layers[i].kernel.data, differences(value, layer.kernel.data), 1e-6, `${activation}, kernel ${i}`);
+      assertClose(
+        found.layers[i].kernel.data,
+        differences(value, layer.kernel.data),
+        1e-6,
+        `${activation}, kernel ${i}`,
+      );
       assertClose(found.layers[i].bias, differences(value, layer.bias), 1e-6, `${activation}, bias ${i}`);
     });
     assertClose(found.inputs.data, differences(value, x.data), 1e-6, `${activation}, inputs`);
@@ -151,7 +201,17 @@ test("the first step of Adam moves each parameter by the learning rate, against 
 test("no attack is shorter than a certified radius, and each changes the sign of the score", () => {
   for (const constrained of [true, false]) {
     for (const activation of Object.keys(ACTIVATIONS)) {
-      const settings = { activation, width: 8, depth: 2, constrained, k: 1.5, loss: "crossentropy", tau: 5, margin: 1, rate: 0.03 };
+      const settings = {
+        activation,
+        width: 8,
+        depth: 2,
+        constrained,
+        k: 1.5,
+        loss: "crossentropy",
+        tau: 5,
+        margin: 1,
+        rate: 0.03,
+      };
       const training = new Training(settings, 1);
       const points = toyPoints("moons", 0.2, 0, 40);
       const labels = points.map(({ label }) => label);
@@ -159,7 +219,10 @@ test("no attack is shorter than a certified radius, and each changes the sign of
       const scores = scoresAt(training.used, points);
       const safe = radii(certify(training.used), scores, matrixOf(points));
       const moves = bestMoves(training.used, points, contour(field(training.used, 24, 2)));
-      const ends = scoresAt(training.used, moves.map((move, i) => move ?? points[i]));
+      const ends = scoresAt(
+        training.used,
+        moves.map((move, i) => move ?? points[i]),
+      );
       moves.forEach((move, i) => {
         if (move === null) return;
         assert.ok(move.length >= safe[i], `${activation}: ${move.length} < ${safe[i]}`);
@@ -175,7 +238,17 @@ test("training lowers the loss of every toy set", () => {
     const points = toyPoints(name, 0.1, 0);
     const x = matrixOf(points);
     const labels = points.map(({ label }) => label);
-    const settings = { activation: "groupsort2", width: 8, depth: 2, constrained: true, k: 1, loss: "crossentropy", tau: 10, margin: 1, rate: 0.02 };
+    const settings = {
+      activation: "groupsort2",
+      width: 8,
+      depth: 2,
+      constrained: true,
+      k: 1,
+      loss: "crossentropy",
+      tau: 10,
+      margin: 1,
+      rate: 0.02,
+    };
     const training = new Training(settings, 0);
     const before = training.loss(x, labels);
     for (let step = 0; step < 60; step++) training.step(x, labels);
@@ -184,10 +257,23 @@ test("training lowers the loss of every toy set", () => {
 });
 
 test("a step that is not finite changes nothing", () => {
-  const settings = { activation: "relu", width: 2, depth: 1, constrained: false, k: 1, loss: "hkr", tau: 1, margin: 1, rate: 1 };
+  const settings = {
+    activation: "relu",
+    width: 2,
+    depth: 1,
+    constrained: false,
+    k: 1,
+    loss: "hkr",
+    tau: 1,
+    margin: 1,
+    rate: 1,
+  };
   const training = new Training(settings, 0);
   const before = training.network.layers.map(({ kernel }) => Array.from(kernel.data));
   assert.equal(training.step(fromRows([[NaN, 0]]), [1]), false);
-  assert.deepEqual(training.network.layers.map(({ kernel }) => Array.from(kernel.data)), before);
+  assert.deepEqual(
+    training.network.layers.map(({ kernel }) => Array.from(kernel.data)),
+    before,
+  );
   assert.equal(training.steps, 0);
 });

@@ -18,7 +18,7 @@ const relu = {
   title: "ReLU",
   growth: 1,
   sharesK: false,
-  apply: (x) => mapped(x, (value) => (value < 0 ? 0 : value)),
+  apply: withoutNegative,
   pullBack: (x, upstream) => mapped(upstream, (value, i) => (x.data[i] > 0 ? value : 0)),
 };
 
@@ -32,17 +32,27 @@ const maxmin = { title: "MaxMin", growth: 2, sharesK: true, apply: bothParts, pu
 export const ACTIVATIONS = Object.freeze({ groupsort2, maxmin, relu });
 
 /**
+ * max(x, 0); NaN stays NaN.
+ *
+ * @param {Matrix} x
+ */
+function withoutNegative(x) {
+  const out = zeros(x.rows, x.cols);
+  for (let i = 0; i < out.data.length; i++) out.data[i] = x.data[i] < 0 ? 0 : x.data[i];
+  return out;
+}
+
+/**
  * Sorts neighbouring channels ascending; their number is even.
  *
  * @param {Matrix} x
  */
 function sortedPairs(x) {
-  const out = mapped(x, (value) => value);
+  const out = zeros(x.rows, x.cols);
   for (let i = 0; i < out.data.length; i += 2) {
-    if (x.data[i] > x.data[i + 1]) {
-      out.data[i] = x.data[i + 1];
-      out.data[i + 1] = x.data[i];
-    }
+    const swap = x.data[i] > x.data[i + 1] ? 1 : 0;
+    out.data[i + swap] = x.data[i];
+    out.data[i + 1 - swap] = x.data[i + 1];
   }
   return out;
 }
@@ -52,12 +62,11 @@ function sortedPairs(x) {
  * @param {Matrix} upstream
  */
 function pairsPulledBack(x, upstream) {
-  const out = mapped(upstream, (value) => value);
+  const out = zeros(x.rows, x.cols);
   for (let i = 0; i < out.data.length; i += 2) {
-    if (x.data[i] > x.data[i + 1]) {
-      out.data[i] = upstream.data[i + 1];
-      out.data[i + 1] = upstream.data[i];
-    }
+    const swap = x.data[i] > x.data[i + 1] ? 1 : 0;
+    out.data[i] = upstream.data[i + swap];
+    out.data[i + 1] = upstream.data[i + 1 - swap];
   }
   return out;
 }
@@ -69,11 +78,11 @@ function pairsPulledBack(x, upstream) {
  */
 function bothParts(x) {
   const out = zeros(x.rows, 2 * x.cols);
-  x.data.forEach((value, i) => {
+  for (let i = 0; i < x.data.length; i++) {
     const place = i + Math.floor(i / x.cols) * x.cols;
-    out.data[place] = value < 0 ? 0 : value;
-    out.data[place + x.cols] = value > 0 ? 0 : -value;
-  });
+    out.data[place] = x.data[i] < 0 ? 0 : x.data[i];
+    out.data[place + x.cols] = x.data[i] > 0 ? 0 : -x.data[i];
+  }
   return out;
 }
 

@@ -1,9 +1,9 @@
 /**
  * The attacker: the shortest move that it finds to a point where the score has another sign.
  *
- * It starts from the nearest place of the boundary that a grid of scores shows, and from the point itself, and follows
- * gradients to the boundary. What it returns is proved: the score at the end has another sign. A shorter move may
- * exist, but none shorter than the certified radius.
+ * It starts from the nearest place of the boundary that a grid of scores shows, or else from the point itself, and
+ * follows gradients to the boundary. What it returns is proved: the score at the end has another sign. A shorter move
+ * may exist, but none shorter than the certified radius.
  *
  * @typedef {import("./network.js").Used} Used
  *
@@ -20,8 +20,8 @@
 import { fromRows } from "./matrix.js";
 import { gradients, run } from "./network.js";
 
-const NEWTON_STEPS = 6;
-const HALVINGS = 30;
+const NEWTON_STEPS = 4;
+const HALVINGS = 12;
 
 /**
  * Scores of places, one after the other.
@@ -43,11 +43,8 @@ export function scoresAt(network, places) {
  * @returns {(Move | null)[]} One for each point; null where none was found.
  */
 export function bestMoves(network, points, boundary) {
-  const scores = scoresAt(network, points);
   const near = points.map((point) => nearest(point, boundary) ?? point);
-  const candidates = [towardsBoundary(network, points), towardsBoundary(network, near)];
-  const moves = candidates.map((ends) => shortened(network, points, ends, scores));
-  return points.map((_, i) => shorter(moves[0][i], moves[1][i]));
+  return shortened(network, points, towardsBoundary(network, near), scoresAt(network, points));
 }
 
 /**
@@ -155,14 +152,4 @@ function between(from, to, share) {
  */
 function moveTo(from, to) {
   return { ...to, length: Math.hypot(to.x - from.x, to.y - from.y) };
-}
-
-/**
- * @param {Move | null} a
- * @param {Move | null} b
- * @returns {Move | null}
- */
-function shorter(a, b) {
-  if (a === null || b === null) return a ?? b;
-  return a.length <= b.length ? a : b;
 }

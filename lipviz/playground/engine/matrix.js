@@ -49,7 +49,10 @@ export function mapped(a, change) {
  * @returns {Matrix}
  */
 export function scaled(a, factor) {
-  return factor === 1 ? a : mapped(a, (value) => value * factor);
+  if (factor === 1) return a;
+  const data = new Float64Array(a.data.length);
+  for (let i = 0; i < data.length; i++) data[i] = factor * a.data[i];
+  return { rows: a.rows, cols: a.cols, data };
 }
 
 /**
@@ -76,9 +79,7 @@ export function transpose(a) {
 export function multiply(a, b) {
   const out = zeros(a.rows, b.cols);
   for (let i = 0; i < a.rows; i++) {
-    for (let k = 0; k < a.cols; k++) {
-      addRow(out, i, b, k, a.data[i * a.cols + k]);
-    }
+    for (let k = 0; k < a.cols; k++) addRow(out.data, i, b.data, k, a.data[i * a.cols + k], b.cols);
   }
   return out;
 }
@@ -93,27 +94,25 @@ export function multiply(a, b) {
 export function transposedTimes(a, b) {
   const out = zeros(a.cols, b.cols);
   for (let k = 0; k < a.rows; k++) {
-    for (let i = 0; i < a.cols; i++) {
-      addRow(out, i, b, k, a.data[k * a.cols + i]);
-    }
+    for (let i = 0; i < a.cols; i++) addRow(out.data, i, b.data, k, a.data[k * a.cols + i], b.cols);
   }
   return out;
 }
 
 /**
- * Adds `factor` times row k of `b` to row i of `out`. NaN and infinity pass through, so no factor is skipped.
+ * Adds a factor times row k of `from` to row i of `to`. No factor is skipped, so that NaN and infinity pass through.
  *
- * @param {Matrix} out
+ * @param {Float64Array} to
  * @param {number} i
- * @param {Matrix} b
+ * @param {Float64Array} from
  * @param {number} k
  * @param {number} factor
+ * @param {number} width Length of a row.
  */
-function addRow(out, i, b, k, factor) {
-  const width = b.cols;
-  const to = i * width;
-  const from = k * width;
-  for (let j = 0; j < width; j++) out.data[to + j] += factor * b.data[from + j];
+function addRow(to, i, from, k, factor, width) {
+  const start = i * width;
+  const shift = k * width - start;
+  for (let at = start; at < start + width; at++) to[at] += factor * from[at + shift];
 }
 
 /**

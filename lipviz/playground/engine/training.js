@@ -28,6 +28,17 @@ export class Training {
     this.present = null;
   }
 
+  /**
+   * Takes other settings for the steps to come; those that the shapes of kernels depend on must stay the same.
+   *
+   * @param {Partial<TrainingSettings>} changes
+   */
+  change(changes) {
+    this.settings = { ...this.settings, ...changes };
+    this.network.settings = this.settings;
+    this.present = null;
+  }
+
   /** Number of steps so far. */
   get steps() {
     return this.adam.steps;
