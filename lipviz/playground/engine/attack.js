@@ -21,7 +21,8 @@ import { fromRows } from "./matrix.js";
 import { gradients, run } from "./network.js";
 
 const NEWTON_STEPS = 4;
-const HALVINGS = 12;
+// How far to go on the line to a place on the boundary: a little further than that place, because of rounding.
+const SHARES = [1 + 1e-6, 1.001, 1.02, 1.1];
 
 /**
  * Scores of places, one after the other.
@@ -99,7 +100,7 @@ function moveAlong(x, at, slopes, score) {
 }
 
 /**
- * Where the sign changes on the lines from points through ends, by bisection; null where it does not.
+ * Moves that end just behind the boundary, on the lines from points through places on it; null where none does.
  *
  * @param {Used} network
  * @param {Place[]} points
@@ -108,16 +109,16 @@ function moveAlong(x, at, slopes, score) {
  * @returns {(Move | null)[]}
  */
 function shortened(network, points, ends, scores) {
-  const low = new Float64Array(points.length);
-  const high = new Float64Array(points.length).fill(1.05);
-  const changed = signsChange(network, points, ends, high, scores);
-  for (let halving = 0; halving < HALVINGS; halving++) {
-    const middle = low.map((value, i) => (value + high[i]) / 2);
-    signsChange(network, points, ends, middle, scores).forEach((differs, i) => {
-      (differs ? high : low)[i] = middle[i];
+  /** @type {(Move | null)[]} */
+  const moves = points.map(() => null);
+  for (const share of SHARES) {
+    const changed = signsChange(network, points, ends, share, scores);
+    points.forEach((point, i) => {
+      if (changed[i]) moves[i] ??= moveTo(point, between(point, ends[i], share));
     });
+    if (moves.every((move) => move !== null)) break;
   }
-  return points.map((point, i) => (changed[i] ? moveTo(point, between(point, ends[i], high[i])) : null));
+  return moves;
 }
 
 /**
@@ -126,12 +127,12 @@ function shortened(network, points, ends, scores) {
  * @param {Used} network
  * @param {Place[]} points
  * @param {Place[]} ends
- * @param {Float64Array} shares
+ * @param {number} share
  * @param {Float64Array} scores
  * @returns {boolean[]}
  */
-function signsChange(network, points, ends, shares, scores) {
-  const places = points.map((point, i) => between(point, ends[i], shares[i]));
+function signsChange(network, points, ends, share, scores) {
+  const places = points.map((point, i) => between(point, ends[i], share));
   return Array.from(scoresAt(network, places), (score, i) => score > 0 !== scores[i] > 0);
 }
 

@@ -32,7 +32,7 @@ import { coordinate, EXTENT, matrixOf, MOST_POINTS, point, toyPoints } from "./p
 import { readAddress, SETTINGS, startSettings, writeAddress } from "./settings.js";
 import { Training } from "./training.js";
 
-/** Rows and columns of the grid of scores. */
+/** Most rows and columns of the grid of scores. */
 export const SIDE = 48;
 const MOST_UNDONE = 200;
 /** Settings that a training takes over without a new start. */
@@ -73,6 +73,8 @@ export class Playground {
   problems = [];
   /** @type {Record<Kind, View> | null} */
   known = null;
+  /** Rows and columns of the grid of scores. */
+  side = SIDE;
   /** Whether the attacker's moves are asked for. */
   wantsMoves = true;
 
@@ -294,7 +296,7 @@ export class Playground {
   viewOf(kind) {
     const training = this.trainings[kind];
     const certificate = certify(training.used);
-    const scoresOfGrid = field(training.used, SIDE, EXTENT);
+    const scoresOfGrid = field(training.used, this.side, EXTENT);
     const boundary = contour(scoresOfGrid);
     return { certificate, field: scoresOfGrid, boundary, ...this.viewOfPoints(training, certificate, boundary) };
   }
