@@ -43,15 +43,14 @@ class ExplorerPage:
 
     def sources(self):
         """All panels of the picture, as data URLs."""
-        images = self.box.locator(".lipviz-picture img")
-        return images.evaluate_all(f"images => Promise.all(images.map(image => image.src).map({_CONTENT}))")
+        return self.box.locator(".lipviz-picture img").evaluate_all("images => images.map(image => image.src)")
 
     def alerts(self):
         return self.box.locator(".lipviz-alert").all_inner_texts()
 
     def sliders(self):
-        """Labels of the sliders that can be moved."""
-        return self.box.locator(".widget-slider:not(:has([disabled]))").evaluate_all(
+        """Labels of the sliders that can be moved and are shown."""
+        return self.box.locator(".widget-slider:not(:has([disabled])):visible").evaluate_all(
             "sliders => sliders.map(slider => slider.querySelector('.widget-label').textContent)"
         )
 
@@ -60,6 +59,20 @@ class ExplorerPage:
         return self.box.locator(".widget-label:visible").evaluate_all(
             "labels => labels.filter(label => label.scrollWidth > label.clientWidth).map(label => label.textContent)"
         )
+
+    def show_all_controls(self):
+        """Open what the button "More settings" hides."""
+        button = self.button("More settings")
+        if button.count():
+            button.press("Enter")
+            expect(self.button("Fewer settings")).to_be_visible()
+
+    def apart(self):
+        """Labels of the controls that, when they have the focus, are not in the window together with the picture.
+
+        What another element covers, or what has been scrolled away, is not in the window.
+        """
+        return self.page.evaluate(_APART)
 
     def focus(self, label):
         """Focus the handle of a slider."""
@@ -86,6 +99,20 @@ class ExplorerPage:
         self.page.mouse.down()
         return track["x"], track["width"], y
 
+    def drag(self, name, places):
+        """Drag a slider to places of its track, from 0 to 1, and hold it there. Each must have another picture.
+
+        Returns:
+            The picture before, and that of each place: a list of lists of data URLs.
+        """
+        left, width, y = self.grasp(name)
+        pictures = [self.sources()]
+        for place in places:
+            self.page.mouse.move(left + place * width, y, steps=5)
+            self.wait_for_picture(pictures[-1])
+            pictures.append(self.sources())
+        return pictures
+
     def wait_for_picture(self, before):
         """Wait until the picture is another one than `before`, a value of `sources`."""
         end = time.monotonic() + PATIENCE
@@ -110,7 +137,7 @@ class ExplorerPage:
 
     def recorded(self):
         """The pictures since `record`: a list of lists of data URLs."""
-        return self.page.evaluate("() => Promise.all(window.lipvizFrames.map(panels => Promise.all(panels)))")
+        return self.page.evaluate("() => window.lipvizFrames")
 
     def wait_still(self, idle, seconds=2):
         """Wait until no picture has come for a while, nor is one being made.
@@ -171,24 +198,30 @@ _WATCH = """limit => {
     });
 }"""
 
-# An image is read at once: its address is gone when the next one has taken its place.
-_CONTENT = """async source => {
-    const content = await (await fetch(source)).blob();
-    return await new Promise(resolve => {
-        const reader = Object.assign(new FileReader(), {onload: () => resolve(reader.result)});
-        reader.readAsDataURL(content);
-    });
+# The points lie in the middle and near the corners of the first panel, and on the line through the middle of a control.
+_APART = """() => {
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    const panel = box.querySelector('.lipviz-picture img');
+    const shows = (element, shares) => {
+        const {left, top, width, height} = element.getBoundingClientRect();
+        const at = ([x, y]) => document.elementFromPoint(left + x * width, top + y * height);
+        return shares.every(share => element.contains(at(share)));
+    };
+    const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
+    const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
+        .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
+    return controls.map(control => [control, control.closest('.widget-inline-hbox')]).filter(([control, whole]) => {
+        control.focus();
+        return !(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners));
+    }).map(([control, whole]) => whole.textContent.trim());
 }"""
 
-_RECORD = f"""() => {{
+_RECORD = """() => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
-    let before = '';
     window.lipvizFrames = [];
-    const look = () => {{
+    const look = () => {
         const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
-        if (sources.join() === before) return;
-        before = sources.join();
-        window.lipvizFrames.push(sources.map({_CONTENT}));
-    }};
-    new MutationObserver(look).observe(box, {{subtree: true, childList: true, attributeFilter: ['src']}});
-}}"""
+        if (sources.join() !== (window.lipvizFrames.at(-1) ?? []).join()) window.lipvizFrames.push(sources);
+    };
+    new MutationObserver(look).observe(box, {subtree: true, childList: true, attributeFilter: ['src']});
+}"""
