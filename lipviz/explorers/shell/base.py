@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import code, links, page, saving
+from lipviz.explorers.shell import code, kept, links, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -123,10 +123,13 @@ class Explorer(abc.ABC):
         self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled(groups)
+        self._kept = kept.Kept(self)
+        self.widget.children = (self.widget.children[0], *self._kept.widgets, *self.widget.children[1:])
         for name, control in self.controls.items():
             control.observe(functools.partial(self._changed, name), names="value")
         self._show_worker(IDLE)
         self.refresh()
+        self._kept.update_bar()
 
     # --- for subclasses ---
 
@@ -363,6 +366,7 @@ class Explorer(abc.ABC):
 
     def _show(self, data, state):
         self._shown_state = state
+        self._kept.ask()
         self.draw(data, state)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
@@ -567,6 +571,21 @@ class Explorer(abc.ABC):
         for part in (self.widget, self._bar, self._notice):
             for widget in page.all_widgets(part):
                 widget.close()
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """HTML of the present picture, and its state as JSON; the picture is "" where there is none."""
+        with self._lock:
+            images = "" if self.data is None else "".join(panel.to_html() for panel in self._live.latest)
+            return images, links.to_json(self._shown_state)
+
+    def _ipython_display_(self):
+        bundle = self.widget._repr_mimebundle_()
+        self._kept.display({**bundle, "text/plain": repr(self)})
+
+    def follow_address(self) -> None:
+        """Keep the state in the address of the page, which is this explorer's own, so that a reload shows it again."""
+        self._kept.has_address = True
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)
