@@ -40,6 +40,7 @@ class BjorckExplorer(Explorer):
         "W ← (1 + β) W − β W WᵀW. Choose a kernel and move the settings, by mouse or by arrow keys."
     )
     panels = 2
+    essentials = ("kernel", "smallest", "beta_bjorck", "maxiter_bjorck")
 
     def __init__(self, kernel: ArrayLike | keras.Layer | None = None):
         self._own = {} if kernel is None else _own_kernels(kernel)
@@ -48,32 +49,40 @@ class BjorckExplorer(Explorer):
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         return {
             "Kernel": {
-                "kernel": choice("kernel", self._kernel_options(), "Where the kernel comes from"),
-                "rows": slider("rows", 64, 1, 128, 1, "Inputs of the layer"),
-                "columns": slider("columns", 64, 1, 128, 1, "Units of the layer"),
+                "kernel": choice("Kernel", self._kernel_options(), "Where the kernel comes from"),
+                "rows": slider("Rows", 64, 1, 128, 1, "Inputs of the layer"),
+                "columns": slider("Columns", 64, 1, 128, 1, "Units of the layer"),
                 "spectrum": choice(
-                    "spectrum", [(kind, kind) for kind in SPECTRA], "How the singular values are distributed"
+                    "Spectrum", [(kind, kind) for kind in SPECTRA], "How the singular values are distributed"
                 ),
-                "smallest": log_slider("smallest σ", 0.1, -4, 0, "Smallest singular value; the largest is 1"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another kernel and start vector"),
+                "smallest": log_slider("Smallest singular value", 0.1, -4, 0, "Of the random kernel; the largest is 1"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives another kernel and start vector"),
             },
             "Normalization": {
                 "eps_spectral": log_slider(
-                    "eps_spectral", nm.DEFAULT_EPS_SPECTRAL, -7, 0, "The power iteration stops when a step is shorter"
+                    "Power tolerance",
+                    nm.DEFAULT_EPS_SPECTRAL,
+                    -7,
+                    0,
+                    "The power iteration stops when a step is shorter (eps_spectral)",
                 ),
                 "maxiter_spectral": slider(
-                    "maxiter_spectral", nm.DEFAULT_MAXITER_SPECTRAL, 0, 50, 1, "Largest number of power iterations"
+                    "Power iterations", nm.DEFAULT_MAXITER_SPECTRAL, 0, 50, 1, "Largest number (maxiter_spectral)"
                 ),
             },
             "Björck": {
                 "eps_bjorck": log_slider(
-                    "eps_bjorck", nm.DEFAULT_EPS_BJORCK, -7, 0, "The iteration stops when a step is shorter"
+                    "Björck tolerance",
+                    nm.DEFAULT_EPS_BJORCK,
+                    -7,
+                    0,
+                    "The iteration stops when a step is shorter (eps_bjorck)",
                 ),
                 "beta_bjorck": slider(
-                    "beta_bjorck", nm.DEFAULT_BETA_BJORCK, 0.01, 0.5, 0.01, "Step size β of the iteration"
+                    "Björck step size β", nm.DEFAULT_BETA_BJORCK, 0.01, 0.5, 0.01, "Of each iteration (beta_bjorck)"
                 ),
                 "maxiter_bjorck": slider(
-                    "maxiter_bjorck", nm.DEFAULT_MAXITER_BJORCK, 0, 50, 1, "Largest number of iterations"
+                    "Björck iterations", nm.DEFAULT_MAXITER_BJORCK, 0, 50, 1, "Largest number (maxiter_bjorck)"
                 ),
             },
         }
@@ -81,11 +90,11 @@ class BjorckExplorer(Explorer):
     def _kernel_options(self):
         own = [(f"yours: {name} ({' × '.join(map(str, k.shape))})", f"yours: {name}") for name, k in _good(self._own)]
         own += [("yours", "yours")] if isinstance(self._own, Exception) else []
-        digits = [(f"trained on digits, {name} layer ({shape})", f"digits: {name}") for name, shape in _DIGITS.items()]
+        digits = [(f"digits, {name} layer ({shape})", f"digits: {name}") for name, shape in _DIGITS.items()]
         return [
             *own,
-            ("random, with a chosen spectrum", "random"),
-            ("freshly initialized (Glorot uniform)", "initialized"),
+            ("random, chosen spectrum", "random"),
+            ("initial (Glorot uniform)", "initialized"),
             *digits,
         ]
 

@@ -58,7 +58,7 @@ def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
 
 def test_many_fast_moves_leave_no_corrupt_frame(lab):
     explorer = opened(lab, explorers.find("bjorck"))
-    explorer.focus("smallest σ")
+    explorer.focus("Smallest singular value")
     explorer.move("End", 5)
     explorer.record()
     for _ in range(MOVES // 50):
@@ -116,7 +116,7 @@ def test_an_explorer_as_a_page_of_its_own(lab, tmp_path):
         explorer = ExplorerPage(page)
         assert page.title() == "lipviz: Björck"
         assert explorer.title.startswith("Björck explorer")
-        explorer.focus("beta_bjorck")
+        explorer.focus("Björck step size β")
         assert explorer.move("ArrowLeft") is not None
         assert explorer.alerts() == []
         assert "from lipviz" not in page.inner_text("body")

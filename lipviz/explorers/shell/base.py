@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,17 +24,25 @@ from lipviz.explorers.shell.controls import (
     range_of,
     slider,
     toggle,
+    value_at,
 )
+from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
+from lipviz.explorers.shell.pictures import PictureWidget
 from lipviz.explorers.shell.prefetching import Prefetcher
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
+from lipviz.plots.redrawing import kept_limits
 
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
+_TELLING = 0.25  # seconds between two texts while a slider is dragged
 _CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
+_ESSENTIALS = 4  # controls beside the picture, where an explorer does not name them
+# The buttons beside the essential controls, in their order; the others, which keep what is seen, lie below it.
+_STEERING = ("start", "step", "stop", "previous", "next", "more", "reset")
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 _Result = TypeVar("_Result")
 
@@ -46,6 +55,12 @@ def _left_out(unknown, refused, controls):
     words = [f"Another version of lipviz may know these names: {', '.join(unknown)}."] if unknown else []
     words += [f"These values cannot be used: {', '.join(ranges)}."] if refused else []
     return " ".join(["Not all of the state is set.", *words])
+
+
+def _all_but(names, groups):
+    """The groups of controls without those of these names, and without groups that are empty then."""
+    rest = {title: [c for name, c in group.items() if name not in names] for title, group in groups.items()}
+    return {title: controls for title, controls in rest.items() if controls}
 
 
 def _by_name(method: Callable[..., _Result]) -> Callable[..., _Result]:
@@ -66,6 +81,9 @@ class Explorer(abc.ABC):
       three sentences, and a list of (name, value) pairs of text;
     - `table(data)`: what is saved as CSV, by default the numbers;
     - `code_lines(data, state)`: the lines of lipviz that make the same, by default those of the explorer.
+
+    `essentials` names the controls that stay beside the picture, two to four of which have an effect at a time; those
+    that have none are hidden there. The first four are the default. The others wait behind a button, "More settings".
 
     A subclass whose computation makes the reader wait moves it to
 
@@ -88,8 +106,8 @@ class Explorer(abc.ABC):
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", in `lipviz app` "link", and
-            with work "start" (which also pauses and continues), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", with further controls
+            "more", in `lipviz app` "link", and with work "start" (which also pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
@@ -99,6 +117,7 @@ class Explorer(abc.ABC):
     title = ""
     help_text = ""
     panels = 1
+    essentials: tuple[str, ...] = ()
     has_work = False
     restarts: frozenset[str] = frozenset()
     # Old names of controls, which the state accepts for one release, and the new names.
@@ -112,21 +131,28 @@ class Explorer(abc.ABC):
         self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
         self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
         self._lock, self._asked, self._is_quiet = threading.RLock(), 0, False
+        self._is_dragged, self._told_at = False, 0.0
 
         groups = self.make_controls()
         self.controls = {name: control for group in groups.values() for name, control in group.items()}
         self._defaults = self.state
-        self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._alert, self._image, self._results = widgets.HTML(), PictureWidget(), widgets.HTML()
         self._notice = widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
+        self.essentials = self.essentials or tuple(self.controls)[:_ESSENTIALS]
+        further = _all_but(self.essentials, groups)
+        self._more = Disclosure("settings", page.groups(further)) if further else None
         self.buttons = self._made_buttons()
         self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
-        self.widget = self._assembled(groups)
+        self.widget = self._assembled()
         self._kept = kept.Kept(self)
-        self.widget.children = (self.widget.children[0], *self._kept.widgets, *self.widget.children[1:])
+        heading, *rest = self.widget.children
+        self.widget.children = (heading, self._notice, *self._kept.widgets, *rest)
         for name, control in self.controls.items():
+            control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
+        self._image.on_drag(self._drag, self._end_drag)
         self._show_worker(IDLE)
         self.refresh()
         self._kept.update_bar()
@@ -243,13 +269,11 @@ class Explorer(abc.ABC):
         return False
 
     def _tell(self, words):
-        """Show a sentence below the heading, which the reader can remove; without words, remove the one that is there.
+        """Show a sentence below the heading, which the reader can remove.
 
         Pictures of a training come all the time. They replace the message of an error, but not this one.
         """
-        others = [child for child in self.widget.children if child is not self._notice]
         self._notice.value = page.notice(words) if words else ""
-        self.widget.children = [others[0], *([self._notice] if words else []), *others[1:]]
 
     def _by_present_names(self, values):
         values = dict(values)
@@ -344,6 +368,8 @@ class Explorer(abc.ABC):
         Callbacks may run in several threads (JupyterLab's subshells). Only one draws at a time. A callback that had to
         wait does nothing if a newer one has come meanwhile.
         """
+        self._is_dragged = False
+        self._image.forget_drag()
         self._asked += 1
         mine = self._asked
         if self._prefetcher is not None:
@@ -353,12 +379,28 @@ class Explorer(abc.ABC):
                 return
             try:
                 with undisturbed():
-                    self._respond()
+                    self._respond(self.state)
             except Exception as error:  # of any kind: the reader must see it here, not only in a log
                 self._show_error(error)
 
-    def _respond(self):
-        state = self.state
+    def _drag(self, name, position):
+        """Show a state that a slider passes while it is dragged. Controls and axes stay as they are until its end."""
+        if name in self.restarts:
+            return
+        state = {**self.state, name: value_at(self.controls[name], position)}
+        self._is_dragged = True
+        with self._lock:
+            try:
+                with undisturbed(), kept_limits(self.figure):
+                    self._respond(state)
+            except Exception as error:  # of any kind, as in `refresh`
+                self._show_error(error)
+
+    def _end_drag(self):
+        if self._is_dragged:
+            self.refresh()
+
+    def _respond(self, state):
         enabled = self.enabled(state)
         for name, control in self.controls.items():
             control.disabled = name not in enabled
@@ -370,10 +412,11 @@ class Explorer(abc.ABC):
         self.draw(data, state)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
-        with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync(), self._files.hold_sync():
-            self._image.value = page.pictures(pictures)
+        self._alert.value = self._files.value = ""
+        if not self._is_dragged or time.monotonic() > self._told_at + _TELLING:
+            self._told_at = time.monotonic()
             self._results.value = page.results(self.statement(data), self.numbers(data))
-            self._alert.value = self._files.value = ""
+        self._image.show(pictures)
 
     def _show_error(self, error):
         self.error = error
@@ -521,7 +564,8 @@ class Explorer(abc.ABC):
     # --- display ---
 
     def _made_buttons(self):
-        buttons = {"reset": page.button("Reset", "undo", "Return to the initial values", self.reset)}
+        buttons = {"more": self._more.button} if self._more else {}
+        buttons["reset"] = page.button("Reset", "undo", "Return to the initial values", self.reset)
         for kind in saving.KINDS:
             what = "numbers" if kind == "csv" else "picture"
             offer = functools.partial(self._offer, kind)
@@ -537,16 +581,26 @@ class Explorer(abc.ABC):
             buttons["stop"] = page.button("Stop", "stop", "End; the last picture stays", self.stop)
         return buttons
 
-    def _assembled(self, groups):
-        columns = widgets.Box([page.group(title, controls.values()) for title, controls in groups.items()])
-        columns.add_class("lipviz-groups")
-        of_work = [self.buttons[name] for name in ("start", "step", "stop") if self.has_work]
-        others = [button for name, button in self.buttons.items() if name not in ("start", "step", "stop")]
-        tools = page.toolbar([*of_work, *([self._bar] if self.has_work else []), *others])
-        heading = widgets.HTML(page.heading(self.title, self.help_text))
-        box = widgets.VBox([heading, columns, tools, self._files, self._alert, self._image, self._results])
-        box.add_class("lipviz-explorer")
-        return box
+    def _assembled(self):
+        heading = widgets.HTML(page.heading(self.title, self.help_text)).add_class("lipviz-heading")
+        essentials = page.box("lipviz-essentials", [self.controls[name] for name in self.essentials])
+        steering = [self.buttons[name] for name in _STEERING if name in self.buttons]
+        steering[3:3] = [self._bar] if self.has_work else []
+        others = [button for name, button in self.buttons.items() if name not in _STEERING]
+        return page.box(
+            "lipviz-explorer",
+            [
+                heading,
+                essentials,
+                page.box("lipviz-toolbar", steering),
+                *([self._more.box] if self._more else []),
+                self._alert,
+                page.box("lipviz-stage", [self._image]),
+                self._results,
+                page.box("lipviz-toolbar", others),
+                self._files,
+            ],
+        )
 
     def static(self) -> Picture:
         """The present picture with its words, for places without a kernel.
@@ -568,9 +622,8 @@ class Explorer(abc.ABC):
         self.wait(_CLOSE_TIMEOUT)
         if self._prefetcher is not None:
             self._prefetcher.prefetch(None)
-        for part in (self.widget, self._bar, self._notice):
-            for widget in page.all_widgets(part):
-                widget.close()
+        for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
+            widget.close()
 
     @property
     def shown(self) -> tuple[str, str]:

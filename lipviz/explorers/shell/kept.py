@@ -63,7 +63,7 @@ CSS = """<style>
 .lipviz-explorer.jupyter-widgets-disconnected::before,
 .lipviz-explorer .jupyter-widgets-disconnected::before { content: none !important; }
 .lipviz-explorer.jupyter-widgets-disconnected :is(.widget-slider, .widget-dropdown, .widget-checkbox, .widget-button,
-    .widget-hprogress, .widget-text, .lipviz-group, .lipviz-groups, .lipviz-toolbar) { display: none; }
+    .widget-hprogress, .widget-text, .lipviz-essentials, .lipviz-groups, .lipviz-toolbar) { display: none; }
 </style>"""
 # In a notebook that is opened later, the widget is missing, and JupyterLab says so above the picture.
 _MISSING = """<style>
