@@ -141,7 +141,7 @@ def test_a_fresh_kernel(explorer):
     explorer.state = {"kernel": "initialized", "rows": 10, "columns": 6, "seed": 2}
     expected = np.asarray(keras.initializers.GlorotUniform(seed=2)((10, 6)), np.float64)
     np.testing.assert_allclose(explorer.data.raw, np.linalg.svd(expected, compute_uv=False))
-    assert [name for name, control in explorer.controls.items() if control.disabled] == ["spectrum", "smallest"]
+    assert [name for name, control in explorer.controls.items() if control.disabled] == ["spectrum", "smallest", "step"]
 
 
 @pytest.mark.slow
@@ -152,7 +152,9 @@ def test_kernels_of_a_network_that_learned_digits(explorer, trainings):
     assert explorer.error is None
     assert explorer.data.shape == (64, 64)
     assert any("epoch 2 of 2" in text for text in said)
-    assert {"rows", "columns", "spectrum", "smallest"} == {n for n, c in explorer.controls.items() if c.disabled}
+    assert {"rows", "columns", "spectrum", "smallest", "step"} == {
+        n for n, c in explorer.controls.items() if c.disabled
+    }
     explorer.state = {"kernel": "digits: last"}
     assert explorer.data.shape == (32, 10)
     other = BjorckExplorer()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import code, kept, links, page, saving
+from lipviz.explorers.shell import code, kept, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -410,6 +410,8 @@ class Explorer(abc.ABC):
         self._shown_state = state
         self._kept.ask()
         self.draw(data, state)
+        with self._quiet():
+            motion.fit(self.controls.values(), data)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
         self._alert.value = self._files.value = ""

@@ -26,8 +26,8 @@ _CSS = f"""<style>
     background: none; color: inherit; box-shadow: none !important; }}
 .lipviz-card > button::after {{ content: ""; position: absolute; inset: 0; }}
 .lipviz-is-open .lipviz-help {{ display: none; }}
-.lipviz-is-open .lipviz-cards {{ display: flex; flex-flow: row nowrap; gap: 4px; padding: 0 0 4px; overflow-x: auto;
-    scrollbar-width: thin; }}
+.lipviz-is-open .lipviz-cards {{ order: -1; display: flex; flex-flow: row nowrap; gap: 4px; padding: 0 0 4px;
+    overflow-x: auto; scrollbar-width: thin; }}
 .lipviz-is-open .lipviz-card {{ flex: none; padding: 0; border-radius: 6px; }}
 .lipviz-is-open .lipviz-card:focus-within {{ outline-offset: -3px; }}
 .lipviz-is-open .lipviz-card > .widget-html {{ display: none; }}

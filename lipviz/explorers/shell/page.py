@@ -80,8 +80,8 @@ def groups(controls: Mapping[str, Iterable[widgets.Widget]]) -> list[widgets.Box
 
 
 def box(name: str, children: Iterable[widgets.Widget]) -> widgets.Box:
-    """A box of a CSS class, which arranges its children."""
-    return widgets.Box(list(children)).add_class(name)
+    """A box of a CSS class, which arranges its children. A step slider is shown with its buttons."""
+    return widgets.Box([getattr(child, "shown_as", child) for child in children]).add_class(name)
 
 
 def button(text: str, icon: str, help_text: str, on_click: Callable[[], object]) -> widgets.Button:
