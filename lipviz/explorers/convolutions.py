@@ -11,6 +11,7 @@ import numpy as np
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
+from lipviz.explorers.shell.motion import step_slider
 from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.claims import (
     KERNEL_KINDS,
@@ -19,8 +20,10 @@ from lipviz.measure.claims import (
     convolution_claims,
     sample_kernel,
 )
+from lipviz.measure.convolution_motion import PowerMoment, convolution_power
 from lipviz.operators import Convolution, linear_operator
 from lipviz.plots import alt_text
+from lipviz.plots.convolution_motion import plot_convolution_power, plot_worst_image
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.style import number
 from lipviz.rules.used import as_float64
@@ -29,6 +32,7 @@ from lipviz.types import ArrayLike
 _KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
 _IMAGES = (3, 32)
 _STRIDES = (1, 4)
+_ITERATIONS = 40
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +40,13 @@ class _Named(ConvolutionClaims):
     """Claims, and the name of the kernel that they are about."""
 
     name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Moving(_Named):
+    """Claims, and the image that the convolution stretches most, as far as it has been found."""
+
+    moment: PowerMoment | None = None
 
 
 class ConvolutionExplorer(Explorer):
@@ -59,6 +70,7 @@ class ConvolutionExplorer(Explorer):
     def __init__(self, convolution: keras.Layer | ArrayLike | None = None):
         self._own: Any = None if convolution is None else _own_operator(convolution)
         self._measured = ResultCache(self._measure)
+        self._powers = ResultCache(self._power, 16)
         super().__init__()
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
@@ -89,10 +101,15 @@ class ConvolutionExplorer(Explorer):
                     "padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border", padding
                 ),
                 "view": choice(
-                    "right panel",
-                    [("gain over frequencies", "gains"), ("all singular values", "spectrum")],
-                    "What the right panel shows",
+                    "view",
+                    [
+                        ("claims, and gain over frequencies", "gains"),
+                        ("claims, and all singular values", "spectrum"),
+                        ("motion: the image stretched most", "motion"),
+                    ],
+                    "What the picture shows",
                 ),
+                "step": step_slider("power iteration", _ITERATIONS, 1, "From noise on", _last_step),
             },
         }
 
@@ -102,54 +119,63 @@ class ConvolutionExplorer(Explorer):
             unused = {"size", "channels", "filters", "orthogonal", "seed"}
         elif state["kernel"] not in ("random", "smooth"):
             unused = {"seed"}
-        return set(state) - unused
+        return set(state) - unused - ({"step"} if state["view"] != "motion" else set())
 
-    def measured(
-        self,
-        kernel: str,
-        size: int,
-        channels: int,
-        filters: int,
-        orthogonal: bool,
-        seed: int,
-        image: int,
-        stride: int,
-        padding: str,
-        view: str,
-    ) -> ConvolutionClaims:
+    def measured(self, kernel: str, seed: int, view: str, step: int, **state: Any) -> ConvolutionClaims:
+        chosen = self._chosen(kernel, seed, **state)
+        if view == "motion":
+            self._powers(*chosen)
+        return self._measured(*chosen, view == "spectrum")
+
+    def _chosen(self, kernel, seed, size, channels, filters, orthogonal, image, stride, padding):
+        """What the convolution depends on."""
         seed = seed if kernel in ("random", "smooth") else 0
-        return self._measured(kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view)
+        return (kernel, size, channels, filters, orthogonal, seed), image, stride, padding
 
-    def compute(self, kernel: str, view: str, **state: Any) -> _Named:
-        data = self.measured(kernel=kernel, view=view, **state)
+    def compute(self, kernel: str, view: str, step: int, **state: Any) -> _Named:
+        data = self.measured(kernel=kernel, view=view, step=step, **state)
         if view == "spectrum" and data.spectrum is None:
             raise ValueError(
                 f"All singular values are shown up to {SPECTRUM_SIDE} of them: choose a smaller image or fewer "
                 "channels, or the gain over frequencies."
             )
-        return extended(_Named, data, name="Your kernel" if kernel == "yours" else f"The kernel '{kernel}'")
+        name = "Your kernel" if kernel == "yours" else f"The kernel '{kernel}'"
+        if view == "motion":
+            power = self._powers(*self._chosen(kernel, **state))
+            return extended(_Moving, data, name=name, moment=power.at(step))
+        return extended(_Named, data, name=name)
 
-    def _measure(self, kind, size, channels, filters, orthogonal, seed, image, stride, padding, view):
+    def _measure(self, kernel, image, stride, padding, spectrum):
+        return convolution_claims(self._kernel(*kernel), image, stride, padding, spectrum)
+
+    def _power(self, kernel, image, stride, padding):
+        return convolution_power(self._kernel(*kernel), image, stride, padding, _ITERATIONS)
+
+    def _kernel(self, kind, size, channels, filters, orthogonal, seed):
         if kind != "yours":
-            kernel = sample_kernel(kind, size, channels, filters, orthogonal, seed)
-        elif isinstance(self._own, Exception):
+            return sample_kernel(kind, size, channels, filters, orthogonal, seed)
+        if isinstance(self._own, Exception):
             raise self._own
-        else:
-            kernel = self._own.kernel
-        return convolution_claims(kernel, image, stride, padding, spectrum=view == "spectrum")
+        return self._own.kernel
 
     def draw(self, data: _Named, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
+        if isinstance(data, _Moving):
+            plot_worst_image(data.moment, ax=left)
+            plot_convolution_power(data.moment, data, ax=right)
+            return
         plot_convolution_claims(data, ax=left)
         plot = plot_convolution_spectrum if state["view"] == "spectrum" else plot_convolution_gains
         plot(data, ax=right)
 
     def alt_text(self, data: _Named) -> str:
-        return alt_text(data)
+        return alt_text(data.moment) if isinstance(data, _Moving) else alt_text(data)
 
     def statement(self, data: _Named) -> str:
         if data.norm == 0:
             return f"{data.name} is zero, and so is its convolution."
+        if isinstance(data, _Moving):
+            return _moment_in_words(data)
         (height, width), (rows, columns) = data.image, data.kernel_size
         lies = [name for name, lie in zip(data.methods, data.is_below_norm, strict=True) if lie]
         after = dict(zip(data.methods, data.after, strict=True))
@@ -172,6 +198,7 @@ class ConvolutionExplorer(Explorer):
     def numbers(self, data: _Named) -> list[tuple[str, str]]:
         claims = zip(data.methods, data.claims, strict=True)
         return [
+            *([("gain of the present image", number(data.moment.gain, 7))] if isinstance(data, _Moving) else []),
             ("norm of the convolution", number(data.norm, 7)),
             ("norm of the kernel's matrix", number(data.kernel_norm, 7)),
             *((f"claimed by {name}", number(claim, 7)) for name, claim in claims),
@@ -188,6 +215,27 @@ class ConvolutionExplorer(Explorer):
             data.is_below_norm.tolist(),
         )
         return columns, [list(row) for row in zip(*values, strict=True)]
+
+
+def _last_step(data):
+    return data.moment.power.iterations if isinstance(data, _Moving) else None
+
+
+def _moment_in_words(data):
+    moment = data.moment
+    words = (
+        f"After {moment.step} steps the image is stretched by {moment.gain:.4f}: the norm is at least that. It is "
+        f"{data.norm:.4f}."
+    )
+    passed = [
+        f"the claim {claim:.4f} of the {name}"
+        for name, claim in zip(data.methods, data.claims, strict=True)
+        if claim < moment.gain * (1 - 1e-9)
+    ]
+    if passed:
+        return f"{words} So the image disproves {' and '.join(passed)}."
+    low, high = moment.power.coverage.min(), moment.power.coverage.max()
+    return f"{words} {low} to {high} patches see a pixel." if low < high else words
 
 
 def _percent(after):

@@ -13,8 +13,17 @@ import numpy as np
 from lipviz import certification, measure
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.controls import choice, slider
+from lipviz.explorers.shell.motion import step_slider
 from lipviz.explorers.shell.prefetching import ResultCache
-from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
+from lipviz.measure import GradientPassage
+from lipviz.plots import (
+    alt_text,
+    plot_gradient_depth,
+    plot_gradient_flow,
+    plot_gradient_norms,
+    plot_gradient_passage,
+    plot_gradient_passage_norms,
+)
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
 from lipviz.plots.style import number
 from lipviz.types import ArrayLike
@@ -30,7 +39,9 @@ _NAMES = {
     "sigmoid": "sigmoid",
     "linear": "none (linear)",
 }
+_VIEWS = [("gradients of networks of all depths", "depth"), ("motion: a gradient, layer by layer", "motion")]
 _SAMPLES = 64
+_MOST_STEPS = 200  # of the reader's network, that can be scrubbed
 _MOST_OUTPUTS = 10  # that can be chosen one by one
 
 
@@ -67,6 +78,7 @@ class GradientDepthExplorer(Explorer):
         self._meters: dict[int | None, measure.GradientMeter] = {}
         self._known: dict[tuple, _Gradients] = {}
         self._random = ResultCache(_random_networks)
+        self._flows = ResultCache(_random_flows)
         super().__init__()
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
@@ -84,6 +96,10 @@ class GradientDepthExplorer(Explorer):
                 "width": slider("width", 64, 2, 128, 2, "Neurons of each layer"),
                 "seed": slider("seed", 0, 0, 20, 1, "Of kernels, inputs and output directions"),
             },
+            "Picture": {
+                "view": choice("view", _VIEWS, "What the picture shows"),
+                "step": step_slider("layers passed", _MOST_STEPS, 1, "From the output on", _last_step),
+            },
         }
 
     def _outputs(self):
@@ -92,24 +108,29 @@ class GradientDepthExplorer(Explorer):
         return [("random directions", "random"), *single]
 
     def enabled(self, state: Mapping[str, Any]) -> set[str]:
-        own = {"network", "output"}
-        used = {"network", "output", "seed"} if state["output"] == "random" else own
-        return used if state["network"] == "yours" else set(state) - {"output"}
+        own = {"network", "output", "view", "step"} | ({"seed"} if state["output"] == "random" else set())
+        used = own if state["network"] == "yours" else set(state) - {"output"}
+        return used - ({"step"} if state["view"] != "motion" else set())
 
     def measured(
-        self, network: str, first: str, second: str, output: str | int, depth: int, width: int, seed: int
-    ) -> _Gradients | None:
-        return self._of_random(first, second, depth, width, seed) if network == "random" else None
+        self, network: str, view: str, step: int, output: str | int, **state: Any
+    ) -> _Gradients | tuple[measure.GradientFlow, ...] | None:
+        return self._of_random(view, **state) if network == "random" else None
 
-    def _of_random(self, first, second, depth, width, seed):
-        return self._random(tuple(dict.fromkeys((first, second))), depth, width, seed)
+    def _of_random(self, view, first, second, depth, width, seed):
+        measured = self._flows if view == "motion" else self._random
+        return measured(tuple(dict.fromkeys((first, second))), depth, width, seed)
 
-    def compute(self, network: str, output: str | int, seed: int, **state: Any) -> _Gradients:
+    def compute(
+        self, network: str, output: str | int, seed: int, view: str, step: int, **state: Any
+    ) -> _Gradients | GradientPassage:
         if network == "random":
-            return self._of_random(seed=seed, **state)
+            found = self._of_random(view, seed=seed, **state)
+            return measure.gradient_passage(found, step) if view == "motion" else found
         if self._model is None or self._x is None:
             raise ValueError("Expected a model and samples of its inputs: GradientDepthExplorer(model, x).")
-        return self._of_own(self._x, output, seed if output == "random" else 0)
+        found = self._of_own(self._x, output, seed if output == "random" else 0)
+        return measure.gradient_passage(found.way, step) if view == "motion" else found
 
     def _of_own(self, x, output, seed):
         """The measurement of the reader's model, made once for its present weights."""
@@ -124,8 +145,13 @@ class GradientDepthExplorer(Explorer):
             self._known[key] = _Gradients(flow, (self._meters[chosen].measure(),), _certified(self._model, chosen))
         return self._known[key]
 
-    def draw(self, data: _Gradients, state: Mapping[str, Any]) -> None:
+    def draw(self, data: _Gradients | GradientPassage, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
+        if isinstance(data, GradientPassage):
+            labels = [_NAMES.get(flow.name, flow.name) for flow in data.flows]
+            plot_gradient_passage(data, ax=left, labels=labels)
+            plot_gradient_passage_norms(data, ax=right, labels=labels)
+            return
         if isinstance(data.way, measure.GradientFlow):
             plot_gradient_flow(data.way, ax=left)
             plot_gradient_norms(list(data.norms), ax=right, constant=data.certified)
@@ -138,10 +164,14 @@ class GradientDepthExplorer(Explorer):
         left.set_xlim(-0.02 * end, 1.03 * end)
         plot_log_norms(data.norms, ax=right, bottom=bottom)
 
-    def alt_text(self, data: _Gradients) -> str:
+    def alt_text(self, data: _Gradients | GradientPassage) -> str:
+        if isinstance(data, GradientPassage):
+            return alt_text(data)
         return " ".join([alt_text(data.way), *(alt_text(norms) for norms in data.norms)])
 
-    def statement(self, data: _Gradients) -> str:
+    def statement(self, data: _Gradients | GradientPassage) -> str:
+        if isinstance(data, GradientPassage):
+            return _passage_in_words(data)
         if isinstance(data.way, measure.GradientFlow):
             return self._of_flow(data)
         depth, median = int(data.way.depths[-1]), data.way.median[:, -1]
@@ -164,7 +194,9 @@ class GradientDepthExplorer(Explorer):
             f"certified constant {number(data.certified, 4)}."
         )
 
-    def numbers(self, data: _Gradients) -> list[tuple[str, str]]:
+    def numbers(self, data: _Gradients | GradientPassage) -> list[tuple[str, str]]:
+        if isinstance(data, GradientPassage):
+            return [row for order in range(len(data.flows)) for row in _of_passage(data, order)]
         rows = []
         for norms in data.norms:
             low, middle, high = norms.quantile((0.05, 0.5, 0.95))
@@ -176,8 +208,12 @@ class GradientDepthExplorer(Explorer):
             rows.append(("certified Lipschitz constant", number(data.certified, 5)))
         return rows
 
-    def table(self, data: _Gradients) -> tuple[list[str], list[list[Any]]]:
+    def table(self, data: _Gradients | GradientPassage) -> tuple[list[str], list[list[Any]]]:
         quantiles = ("5 %", "median", "95 %")
+        if isinstance(data, GradientPassage):
+            columns = ["layers passed", *(f"{flow.name} {q}" for flow in data.flows for q in quantiles)]
+            values = np.concatenate([flow.quantile((0.05, 0.5, 0.95)) for flow in data.flows])[:, ::-1]
+            return columns, [[passed, *row] for passed, row in enumerate(values.T.tolist())]
         values = data.way.quantile((0.05, 0.5, 0.95))
         if isinstance(data.way, measure.GradientFlow):
             rows = [[place, *values[:, i].tolist()] for i, place in enumerate(data.way.places)]
@@ -198,6 +234,35 @@ def _random_networks(activations, depth, width, seed):
             for name, norms in zip(names, last, strict=True)
         ),
     )
+
+
+def _random_flows(activations, depth, width, seed):
+    return measure.random_gradient_flows(activations, depth, width, _SAMPLES, seed)
+
+
+def _last_step(data):
+    return data.steps if isinstance(data, GradientPassage) else None
+
+
+def _passage_in_words(data):
+    left = " and ".join(
+        f"{_NAMES.get(flow.name, flow.name)} leaves {_share(float(np.median(norms)))}"
+        for flow, norms in zip(data.flows, data.norms, strict=True)
+    )
+    where = "At the output" if data.step == 0 else f"After {data.step} of {data.steps} layers, from the output on"
+    return f"{where}, {left} of the gradient (median)."
+
+
+def _of_passage(data, order):
+    flow, gains = data.flows[order], data.gains[order]
+    low, middle, high = np.quantile(data.norms[order], (0.05, 0.5, 0.95))
+    name = _NAMES.get(flow.name, flow.name)
+    known = gains[np.isfinite(gains)]
+    return [
+        (f"{name}: median norm at '{data.places[order]}'", number(middle, 5)),
+        (f"{name}: 5 to 95 % of samples", f"{number(low)} to {number(high)}"),
+        (f"{name}: kept by this layer, median", number(float(np.median(known)), 4) if len(known) else "–"),
+    ]
 
 
 def _name(model):
