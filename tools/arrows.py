@@ -64,7 +64,8 @@ APART = {
     "command.lab": ("opens the course in JupyterLab", {"_version"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "data"}),
-    "command.app": ("serves explorers as web pages", {"explorers", "command.lab"}),
+    "command.app": ("serves explorers as web pages", {"explorers", "command.lab", "command.app_server"}),
+    "command.app_server": ("the server of these pages", {"explorers"}),
     "command.bench": (
         "measures the time of lipviz, plain Keras and other libraries",
         {"", "_version", "command.cli", "layers", "model", "normalizers"},

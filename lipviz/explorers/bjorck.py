@@ -11,8 +11,9 @@ import numpy as np
 
 from lipviz import measure, operators
 from lipviz import normalizers as nm
-from lipviz.explorers._digits import digits_kernels
+from lipviz.explorers.digits import digits_kernels
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.motion import step_slider
@@ -30,6 +31,7 @@ from lipviz.plots import (
 from lipviz.plots.style import number
 from lipviz.types import ArrayLike
 
+_SETTINGS = ("eps_spectral", "maxiter_spectral", "eps_bjorck", "beta_bjorck", "maxiter_bjorck")
 _DIGITS = {"first": "64 × 64", "second": "64 × 32", "last": "32 × 10"}
 _VIEWS = [
     ("singular values, and convergence", "convergence"),
@@ -69,6 +71,7 @@ class BjorckExplorer(Explorer):
         "W ← (1 + β) W − β W WᵀW. Choose a kernel and move the settings, by mouse or by arrow keys."
     )
     panels = 2
+    essentials = ("view", "step", "smallest", "maxiter_bjorck")
 
     def __init__(self, kernel: ArrayLike | keras.Layer | None = None):
         self._own = {} if kernel is None else _own_kernels(kernel)
@@ -78,38 +81,51 @@ class BjorckExplorer(Explorer):
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         return {
             "Kernel": {
-                "kernel": choice("kernel", self._kernel_options(), "Where the kernel comes from"),
-                "rows": slider("rows", 64, 1, 128, 1, "Inputs of the layer"),
-                "columns": slider("columns", 64, 1, 128, 1, "Units of the layer"),
+                "kernel": choice("Kernel", self._kernel_options(), "Where the kernel comes from"),
+                "rows": slider("Rows", 64, 1, 128, 1, "Inputs of the layer"),
+                "columns": slider("Columns", 64, 1, 128, 1, "Units of the layer"),
                 "spectrum": choice(
-                    "spectrum", [(kind, kind) for kind in SPECTRA], "How the singular values are distributed"
+                    "Spectrum", [(kind, kind) for kind in SPECTRA], "How the singular values are distributed"
                 ),
-                "smallest": log_slider("smallest σ", 0.1, -4, 0, "Smallest singular value; the largest is 1"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another kernel and start vector"),
+                "smallest": log_slider("Smallest singular value", 0.1, -4, 0, "Of the random kernel; the largest is 1"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives another kernel and start vector"),
             },
             "Normalization": {
                 "eps_spectral": log_slider(
-                    "eps_spectral", nm.DEFAULT_EPS_SPECTRAL, -7, 0, "The power iteration stops when a step is shorter"
+                    "Power tolerance",
+                    nm.DEFAULT_EPS_SPECTRAL,
+                    -7,
+                    0,
+                    "The power iteration stops when a step is shorter (eps_spectral)",
                 ),
                 "maxiter_spectral": slider(
-                    "maxiter_spectral", nm.DEFAULT_MAXITER_SPECTRAL, 0, 50, 1, "Largest number of power iterations"
+                    "Power iterations", nm.DEFAULT_MAXITER_SPECTRAL, 0, 50, 1, "Largest number (maxiter_spectral)"
                 ),
             },
             "Björck": {
                 "eps_bjorck": log_slider(
-                    "eps_bjorck", nm.DEFAULT_EPS_BJORCK, -7, 0, "The iteration stops when a step is shorter"
+                    "Björck tolerance",
+                    nm.DEFAULT_EPS_BJORCK,
+                    -7,
+                    0,
+                    "The iteration stops when a step is shorter (eps_bjorck)",
                 ),
                 "beta_bjorck": slider(
-                    "beta_bjorck", nm.DEFAULT_BETA_BJORCK, 0.01, 0.5, 0.01, "Step size β of the iteration"
+                    "Björck step size β", nm.DEFAULT_BETA_BJORCK, 0.01, 0.5, 0.01, "Of each iteration (beta_bjorck)"
                 ),
                 "maxiter_bjorck": slider(
-                    "maxiter_bjorck", nm.DEFAULT_MAXITER_BJORCK, 0, _MOST_ITERATIONS, 1, "Largest number of iterations"
+                    "Björck iterations",
+                    nm.DEFAULT_MAXITER_BJORCK,
+                    0,
+                    _MOST_ITERATIONS,
+                    1,
+                    "Largest number (maxiter_bjorck)",
                 ),
             },
             "Picture": {
-                "view": choice("view", _VIEWS, "What the picture shows"),
+                "view": choice("Picture", _VIEWS, "What the picture shows"),
                 "step": step_slider(
-                    "step",
+                    "Step",
                     1 + _MOST_ITERATIONS,
                     0.1,
                     "0 is a circle, 1 the kernel's image, then iterations",
@@ -121,11 +137,11 @@ class BjorckExplorer(Explorer):
     def _kernel_options(self):
         own = [(f"yours: {name} ({' × '.join(map(str, k.shape))})", f"yours: {name}") for name, k in _good(self._own)]
         own += [("yours", "yours")] if isinstance(self._own, Exception) else []
-        digits = [(f"trained on digits, {name} layer ({shape})", f"digits: {name}") for name, shape in _DIGITS.items()]
+        digits = [(f"digits, {name} layer ({shape})", f"digits: {name}") for name, shape in _DIGITS.items()]
         return [
             *own,
-            ("random, with a chosen spectrum", "random"),
-            ("freshly initialized (Glorot uniform)", "initialized"),
+            ("random, chosen spectrum", "random"),
+            ("initial (Glorot uniform)", "initialized"),
             *digits,
         ]
 
@@ -201,6 +217,27 @@ class BjorckExplorer(Explorer):
             ("time of the computation, in NumPy", f"{1e3 * data.seconds:.1f} ms"),
         ]
 
+    def code_lines(self, data: BjorckConvergence, state: Mapping[str, Any]) -> list[str]:
+        settings = {name: state[name] for name in _SETTINGS}
+        digits = state["kernel"].startswith("digits: ")
+        return [
+            *(["from lipviz.explorers.digits import digits_kernels"] if digits else []),
+            f"matrix = {self._kernel_code(**state)}",
+            call("result = measure.bjorck_convergence", "matrix", **settings, seed=state["seed"]),
+            *_picture_code(data),
+        ]
+
+    def _kernel_code(self, kernel, rows, columns, spectrum, smallest, seed, **_settings):
+        if kernel == "random":
+            return call(
+                "operators.random_kernel", str(rows), str(columns), smallest=smallest, spectrum=spectrum, seed=seed
+            )
+        if kernel == "initialized":
+            return f"np.asarray(keras.initializers.GlorotUniform(seed={seed})(({rows}, {columns})))"
+        if kernel.startswith("digits: "):
+            return f"digits_kernels()[{literal(kernel.removeprefix('digits: '))}]"
+        return f"operators.kernels(kernel)[{literal(kernel.removeprefix('yours: '))}]"
+
 
 @functools.lru_cache(maxsize=8)
 def _random(rows, columns, smallest, spectrum, seed):
@@ -245,6 +282,21 @@ def _end_in_words(data):
             f"Björck stopped after {data.iterations} of {data.maxiter_bjorck} iterations because {step} < eps_bjorck."
         )
     return f"Björck used all its {data.iterations} iterations, and {step} ≥ eps_bjorck: it has not converged."
+
+
+def _picture_code(data):
+    spectrum = "plots.plot_singular_values(result, ax={ax})"
+    if isinstance(data, _Moving):
+        arguments = ("result.normalized", literal(data.moment.step), "result.beta_bjorck", "result.iterations")
+        panels = [f"plots.plot_bjorck_{kind}(moment, ax={{ax}})" for kind in ("circle", "cobweb")]
+        return [call("moment = measure.bjorck_moment", *arguments), *picture_of(panels, "plots.alt_text(moment)")]
+    if isinstance(data, _Mapped):
+        place = "place=(result.beta_bjorck, result.normalized[-1])"
+        return [
+            "counts = measure.bjorck_iterations_map(np.linspace(0.01, 0.5, 50), np.geomspace(1e-4, 1, 60))",
+            *picture_of([spectrum, f"plots.plot_bjorck_map(counts, ax={{ax}}, {place})"], "plots.alt_text(counts)"),
+        ]
+    return picture_of([spectrum, "plots.plot_bjorck_convergence(result, ax={ax})"])
 
 
 def _map_in_words(data):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.motion import step_slider
@@ -66,9 +67,11 @@ class ConvolutionExplorer(Explorer):
         "norm. The bars show the norm after that. Choose a kernel, and how it moves over an image."
     )
     panels = 2
+    essentials = ("kernel", "image", "view", "step")
 
     def __init__(self, convolution: keras.Layer | ArrayLike | None = None):
         self._own: Any = None if convolution is None else _own_operator(convolution)
+        self._is_layer = isinstance(convolution, keras.layers.Layer)
         self._measured = ResultCache(self._measure)
         self._powers = ResultCache(self._power, 16)
         super().__init__()
@@ -82,26 +85,26 @@ class ConvolutionExplorer(Explorer):
         return {
             "Kernel": {
                 "kernel": choice(
-                    "kernel", [*yours, *((kind, kind) for kind in _KINDS)], "What the image is convolved with"
+                    "Kernel", [*yours, *((kind, kind) for kind in _KINDS)], "What the image is convolved with"
                 ),
-                "size": slider("kernel size", 3, 1, 7, 1, "Height and width of the kernel, in pixels"),
-                "channels": slider("input channels", 1, 1, 4, 1, "Of the image"),
-                "filters": slider("output channels", 16, 1, 16, 1, "Of the result"),
+                "size": slider("Kernel size", 3, 1, 7, 1, "Height and width of the kernel, in pixels"),
+                "channels": slider("Input channels", 1, 1, 4, 1, "Of the image"),
+                "filters": slider("Output channels", 16, 1, 16, 1, "Of the result"),
                 "orthogonal": choice(
-                    "its matrix",
+                    "Kernel's matrix",
                     [("orthogonal, as after Björck", True), ("as it is", False)],
-                    "Whether all singular values of the kernel's matrix are made equal first",
+                    "Whether all its singular values are made equal first",
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Of the kernels 'random' and 'smooth'"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Of the kernels 'random' and 'smooth'"),
             },
             "Geometry": {
-                "image": slider("image size", image, *_IMAGES, 1, "Height and width of the image, in pixels"),
-                "stride": slider("stride", min(stride, _STRIDES[1]), *_STRIDES, 1, "Pixels between patches"),
+                "image": slider("Image size", image, *_IMAGES, 1, "Height and width of the image, in pixels"),
+                "stride": slider("Stride", min(stride, _STRIDES[1]), *_STRIDES, 1, "Pixels between patches (strides)"),
                 "padding": choice(
-                    "padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border", padding
+                    "Padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border (padding)", padding
                 ),
                 "view": choice(
-                    "view",
+                    "Picture",
                     [
                         ("claims, and gain over frequencies", "gains"),
                         ("claims, and all singular values", "spectrum"),
@@ -109,7 +112,7 @@ class ConvolutionExplorer(Explorer):
                     ],
                     "What the picture shows",
                 ),
-                "step": step_slider("power iteration", _ITERATIONS, 1, "From noise on", _last_step),
+                "step": step_slider("Power iteration", _ITERATIONS, 1, "From noise on", _last_step),
             },
         }
 
@@ -215,6 +218,41 @@ class ConvolutionExplorer(Explorer):
             data.is_below_norm.tolist(),
         )
         return columns, [list(row) for row in zip(*values, strict=True)]
+
+    def code_lines(self, data: _Named, state: Mapping[str, Any]) -> list[str]:
+        geometry = {"image": state["image"], "strides": state["stride"], "padding": state["padding"]}
+        spectrum = state["view"] == "spectrum"
+        made = [
+            f"array = {self._kernel_code(**state)}",
+            call("result = measure.convolution_claims", "array", **geometry, spectrum=spectrum),
+        ]
+        if isinstance(data, _Moving):
+            panels = [
+                "plots.plot_worst_image(moment, ax={ax})",
+                "plots.plot_convolution_power(moment, result, ax={ax})",
+            ]
+            power = call("power = measure.convolution_power", "array", **geometry, iterations=_ITERATIONS)
+            return [
+                *made,
+                power,
+                f"moment = power.at({data.moment.step})",
+                *picture_of(panels, "plots.alt_text(moment)"),
+            ]
+        kinds = ("claims", "spectrum" if spectrum else "gains")
+        return [*made, *picture_of([f"plots.plot_convolution_{kind}(result, ax={{ax}})" for kind in kinds])]
+
+    def _kernel_code(self, kernel, size, channels, filters, orthogonal, seed, **_geometry):
+        if kernel == "yours":
+            return "operators.linear_operator(convolution).kernel" if self._is_layer else "convolution"
+        return call(
+            "measure.sample_kernel",
+            literal(kernel),
+            size=size,
+            channels=channels,
+            filters=filters,
+            orthogonal=orthogonal,
+            seed=seed if kernel in ("random", "smooth") else 0,
+        )
 
 
 def _last_step(data):

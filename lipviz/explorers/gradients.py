@@ -12,6 +12,7 @@ import numpy as np
 
 from lipviz import certification, measure
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.motion import step_slider
 from lipviz.explorers.shell.prefetching import ResultCache
@@ -25,7 +26,7 @@ from lipviz.plots import (
     plot_gradient_passage_norms,
 )
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
-from lipviz.plots.style import number
+from lipviz.plots.style import number, x_limits, y_limits
 from lipviz.types import ArrayLike
 
 _NAMES = {
@@ -72,9 +73,12 @@ class GradientDepthExplorer(Explorer):
         "a depth."
     )
     panels = 2
+    essentials = ("first", "depth", "view", "step")
 
     def __init__(self, model: keras.Model | None = None, x: ArrayLike | None = None):
         self._model, self._x = model, x
+        if model is not None or x is not None:
+            self.essentials = ("network", "first", "output", "view", "step")
         self._meters: dict[int | None, measure.GradientMeter] = {}
         self._known: dict[tuple, _Gradients] = {}
         self._random = ResultCache(_random_networks)
@@ -86,19 +90,19 @@ class GradientDepthExplorer(Explorer):
         options = [(text, name) for name, text in _NAMES.items()]
         return {
             "Network": {
-                "network": choice("network", [*own, ("random, orthogonal layers", "random")], "What is measured"),
-                "first": choice("activation", options, "After each layer"),
-                "second": choice("compared with", options, "After each layer of the other network", "groupsort2"),
-                "output": choice("output", self._outputs(), "The output of your model whose gradient is measured"),
+                "network": choice("Network", [*own, ("random, orthogonal layers", "random")], "What is measured"),
+                "first": choice("Activation", options, "After each layer"),
+                "second": choice("Compared with", options, "After each layer of the other network", "groupsort2"),
+                "output": choice("Output", self._outputs(), "The output of your model whose gradient is measured"),
             },
             "Size": {
-                "depth": slider("depth", 50, 2, 50, 1, "Number of layers of the deepest network"),
-                "width": slider("width", 64, 2, 128, 2, "Neurons of each layer"),
-                "seed": slider("seed", 0, 0, 20, 1, "Of kernels, inputs and output directions"),
+                "depth": slider("Depth", 50, 2, 50, 1, "Number of layers of the deepest network"),
+                "width": slider("Width", 64, 2, 128, 2, "Neurons of each layer"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Of kernels, inputs and output directions"),
             },
             "Picture": {
-                "view": choice("view", _VIEWS, "What the picture shows"),
-                "step": step_slider("layers passed", _MOST_STEPS, 1, "From the output on", _last_step),
+                "view": choice("Picture", _VIEWS, "What the picture shows"),
+                "step": step_slider("Layers passed", _MOST_STEPS, 1, "From the output on", _last_step),
             },
         }
 
@@ -159,9 +163,9 @@ class GradientDepthExplorer(Explorer):
         plot_gradient_depth(data.way, ax=left, labels=[_NAMES[name] for name in data.way.activations])
         # The limits mostly stay: this is fast, and pictures can be compared.
         depth = int(data.way.depths[-1])
-        bottom, end = 10.0 ** (-3 * math.ceil(depth / 18)), 10 * math.ceil(depth / 10)
-        left.set_ylim(bottom, TOP)
-        left.set_xlim(-0.02 * end, 1.03 * end)
+        bottom, end = _bottom(depth), 10 * math.ceil(depth / 10)
+        y_limits(left, bottom, TOP)
+        x_limits(left, -0.02 * end, 1.03 * end)
         plot_log_norms(data.norms, ax=right, bottom=bottom)
 
     def alt_text(self, data: _Gradients | GradientPassage) -> str:
@@ -220,6 +224,62 @@ class GradientDepthExplorer(Explorer):
             return ["place", *quantiles], rows
         columns = ["depth", *(f"{name} {q}" for name in data.way.activations for q in quantiles)]
         return columns, [[int(depth), *values[:, :, i].T.ravel().tolist()] for i, depth in enumerate(data.way.depths)]
+
+    def code_lines(self, data: _Gradients | GradientPassage, state: Mapping[str, Any]) -> list[str]:
+        if isinstance(data, GradientPassage):
+            return _passage_code(data, state)
+        return _own_code(data, **state) if state["network"] == "yours" else _random_code(data.way)
+
+
+def _own_code(data, output, seed, **_random):
+    chosen = None if output == "random" else output
+    constant = "" if data.certified is None else f", constant={data.certified!r}"
+    return [
+        call("result = measure.gradient_flow", "model", "x", output=chosen, seed=seed if chosen is None else 0),
+        call("norms = measure.input_gradient_norms", "model", "x", output=chosen),
+        *picture_of(
+            ["plots.plot_gradient_flow(result, ax={ax})", f"plots.plot_gradient_norms([norms], ax={{ax}}{constant})"]
+        ),
+    ]
+
+
+def _passage_code(data, state):
+    if state["network"] == "yours":
+        chosen = None if state["output"] == "random" else state["output"]
+        settings = {"output": chosen, "seed": state["seed"] if chosen is None else 0}
+        made = call("flows = measure.gradient_flow", "model", "x", **settings)
+    else:
+        names = literal([flow.name for flow in data.flows])
+        settings = {name: state[name] for name in ("depth", "width")}
+        made = call("flows = measure.random_gradient_flows", names, **settings, samples=_SAMPLES, seed=state["seed"])
+    labels = literal([_NAMES.get(flow.name, flow.name) for flow in data.flows])
+    panels = [f"plots.plot_gradient_passage{kind}(result, ax={{ax}}, labels=labels)" for kind in ("", "_norms")]
+    return [made, f"result = measure.gradient_passage(flows, {data.step})", f"labels = {labels}", *picture_of(panels)]
+
+
+def _random_code(way):
+    depth, labels = int(way.depths[-1]), [_NAMES[name] for name in way.activations]
+    settings = {"depths": way.depths.tolist(), "width": way.width, "samples": way.norms.shape[2], "seed": way.seed}
+    return [
+        "from lipviz.plots.gradient_histograms import plot_log_norms",
+        call("result = measure.gradient_depth", literal(list(way.activations)), **settings),
+        f"labels = {literal(labels)}",
+        "norms = [",
+        f'    measure.GradientNorms(label, "a random direction at depth {depth}", last, last[:, None])',
+        "    for label, last in zip(labels, result.norms[:, -1])",
+        "]",
+        *picture_of(
+            [
+                "plots.plot_gradient_depth(result, ax={ax}, labels=labels)",
+                f"plot_log_norms(norms, ax={{ax}}, bottom={_bottom(depth)!r})",
+            ]
+        ),
+    ]
+
+
+def _bottom(depth):
+    """Lower end of the axis of norms of a depth: with ReLU, norms fall by 1000 in about 18 layers."""
+    return 10.0 ** (-3 * math.ceil(depth / 18))
 
 
 def _random_networks(activations, depth, width, seed):

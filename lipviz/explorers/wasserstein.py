@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider, toggle
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.motion import step_slider
@@ -19,7 +20,9 @@ from lipviz.explorers.shell.toys import (
     KEPT_TRAINERS,
     activation_choice,
     between_pictures,
+    bounds_of,
     clouds,
+    training_code,
     width_slider,
 )
 from lipviz.losses import HKR, kr
@@ -40,6 +43,8 @@ _CLOUDS = [
 _VIEWS = [("potential of a network", "potential"), ("motion: the optimal transport", "motion")]
 _WAY = 100  # percent
 _OF_NETWORK = ("activation", "width", "depth", "alpha", "min_margin", "steps")
+
+_RATE = 0.01  # learning rate of the first step
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,6 +70,7 @@ class WassersteinExplorer(Explorer):
         "is the Wasserstein-1 distance. Press Start, or change a setting, to train again."
     )
     panels = 2
+    essentials = ("clouds", "distance", "alpha", "view", "step")
     has_work = True
     restarts = frozenset(
         ("clouds", "distance", "noise", "seed", "activation", "width", "depth", "alpha", "min_margin", "steps")
@@ -81,27 +87,27 @@ class WassersteinExplorer(Explorer):
         own = [("yours", "yours")] if self._own is not None else []
         return {
             "Clouds": {
-                "clouds": choice("clouds", own + _CLOUDS, "The clouds whose distance is measured"),
-                "distance": slider("distance", 2.0, 0.0, 4.0, 0.1, "Between the centers, in units of the input"),
-                "noise": slider("noise", 0.3, 0.05, 1.0, 0.05, "How far points scatter, in units of the input"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
-                "arrows": toggle("transport", True, "Show the optimal transport as arrows"),
+                "clouds": choice("Clouds", own + _CLOUDS, "The clouds whose distance is measured"),
+                "distance": slider("Distance", 2.0, 0.0, 4.0, 0.1, "Between the centers, in units of the input"),
+                "noise": slider("Noise", 0.3, 0.05, 1.0, 0.05, "How far points scatter, in units of the input"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
+                "arrows": toggle("Optimal transport", True, "Show it as lines between the clouds"),
             },
             "Network": {
                 "activation": activation_choice(),
                 "width": width_slider(),
-                "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
+                "depth": slider("Hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
             },
             "Loss (HKR)": {
-                "alpha": slider("alpha α", 0.0, 0.0, 20.0, 0.5, "Weight of the hinge; with 0 only the distance counts"),
+                "alpha": slider("Hinge weight α", 0.0, 0.0, 20.0, 0.5, "With 0 only the distance counts (alpha)"),
                 "min_margin": slider(
-                    "margin", 1.0, 0.0, 3.0, 0.1, "The hinge penalizes outputs nearer to 0 than half of the margin"
+                    "Margin", 1.0, 0.0, 3.0, 0.1, "The hinge penalizes outputs nearer to 0 than half of it (min_margin)"
                 ),
-                "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all points at once"),
+                "steps": slider("Training steps", 300, 50, 1000, 50, "Steps of Adam, on all points at once"),
             },
             "Picture": {
-                "view": choice("view", _VIEWS, "What the picture shows"),
-                "step": step_slider("way (%)", _WAY, 2, "Share of its way that each point has gone", _last_step),
+                "view": choice("Picture", _VIEWS, "What the picture shows"),
+                "step": step_slider("Way (%)", _WAY, 2, "Share of its way that each point has gone", _last_step),
             },
         }
 
@@ -216,6 +222,45 @@ class WassersteinExplorer(Explorer):
         rows = zip(training.steps.tolist(), training.estimates.tolist(), strict=True)
         return ["steps", "estimate", "exact"], [[*row, training.exact] for row in rows]
 
+    def code_lines(self, data: _Transported | TransportMoment, state: Mapping[str, Any]) -> list[str]:
+        if isinstance(data, TransportMoment):
+            panels = [f"plots.plot_transport_{kind}(result, ax={{ax}})" for kind in ("moment", "cost")]
+            return [
+                *_clouds_code(**state),
+                "transport = measure.wasserstein_distance(x, y)",
+                f"result = measure.transport_moment(transport, {data.share!r})",
+                *picture_of(panels),
+            ]
+        network = {name: state[name] for name in ("activation", "width", "depth")}
+        hinge = {"alpha": data.alpha, "min_margin": data.min_margin}
+        field = data.potential
+        shown = {**hinge, "steps": data.steps, "bounds": bounds_of(field), "name": field.name}
+        arrows = ", transport=transport" if state["arrows"] else ""
+        return [
+            "from lipviz.toys.training import ToyTrainer, wasserstein_training",
+            *_clouds_code(**state),
+            "transport = measure.wasserstein_distance(x, y)",
+            call("loss = losses.HKR", **hinge),
+            call("trainer = ToyTrainer", "loss", "watch=losses.kr", **network, learning_rate=_RATE),
+            f"trainer.restart(seed={state['seed']})",
+            "labels = np.repeat([[1.0], [0.0]], [len(x), len(y)], axis=0)",
+            *training_code("np.concatenate([x, y]), labels", int(data.training.steps[-1]), data.steps),
+            call("result = wasserstein_training", "trainer", "x", "y", "transport.distance", **shown),
+            *picture_of(
+                [
+                    f"plots.plot_potential(result.potential, ax={{ax}}{arrows})",
+                    "plots.plot_wasserstein_training(result.training, ax={ax})",
+                ]
+            ),
+        ]
+
+
+def _clouds_code(clouds, distance, noise, seed, **_others):
+    if clouds == "yours":
+        return ["x, y = np.asarray(x), np.asarray(y)"]
+    made = call("clouds", literal(clouds), distance=distance, noise=noise, seed=seed)
+    return ["from lipviz.explorers.shell.toys import clouds", f"x, y = {made}"]
+
 
 def _last_step(data):
     return _WAY if isinstance(data, TransportMoment) else None
@@ -241,7 +286,7 @@ def _of_moment(data):
 
 
 def _trainer(activation, width, depth):
-    return ToyTrainer(HKR(alpha=0.0), activation, width, depth, learning_rate=0.01, watch=kr)
+    return ToyTrainer(HKR(alpha=0.0), activation, width, depth, learning_rate=_RATE, watch=kr)
 
 
 def _frame(x, y):

@@ -41,15 +41,16 @@ class ExplorerPage:
         return self.box.locator("button", has_text=text)
 
     def sources(self):
-        """Sources of all panels of the picture."""
-        return self.box.locator(".lipviz-picture img").evaluate_all("images => images.map(image => image.src)")
+        """All panels of the picture, as data URLs."""
+        images = self.box.locator(".lipviz-picture img")
+        return images.evaluate_all(f"images => Promise.all(images.map(image => image.src).map({_CONTENT}))")
 
     def alerts(self):
         return self.box.locator(".lipviz-alert").all_inner_texts()
 
     def sliders(self):
-        """Labels of the sliders that can be moved."""
-        return self.box.locator(".widget-slider:not(:has([disabled]))").evaluate_all(
+        """Labels of the sliders that can be moved and are shown."""
+        return self.box.locator(".widget-slider:not(:has([disabled])):visible").evaluate_all(
             "sliders => sliders.map(slider => slider.querySelector('.widget-label').textContent)"
         )
 
@@ -59,10 +60,38 @@ class ExplorerPage:
             "labels => labels.filter(label => label.scrollWidth > label.clientWidth).map(label => label.textContent)"
         )
 
+    def show_all_controls(self):
+        """Open what the button "More settings" hides."""
+        button = self.button("More settings")
+        if button.count():
+            button.press("Enter")
+            expect(self.button("Fewer settings")).to_be_visible()
+
+    def apart(self):
+        """Labels of the controls that, when they have the focus, are not in the window together with the picture.
+
+        What another element covers, or what has been scrolled away, is not in the window.
+        """
+        return self.page.evaluate(_APART)
+
     def focus(self, label):
         """Focus the handle of a slider."""
         slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
         slider.locator(".noUi-handle").focus()
+
+    def grasp(self, label):
+        """Press the mouse on the handle of a slider.
+
+        Returns:
+            Left end and width of its track, and the height of the mouse, in pixels of the window.
+        """
+        slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
+        slider.scroll_into_view_if_needed()
+        track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
+        y = handle["y"] + handle["height"] / 2
+        self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
+        self.page.mouse.down()
+        return track["x"], track["width"], y
 
     def move(self, key, seconds=PATIENCE):
         """Press a key on the slider that has the focus, and wait for the new picture.
@@ -80,8 +109,8 @@ class ExplorerPage:
         self.page.evaluate(_RECORD)
 
     def recorded(self):
-        """The pictures since `record`: a list of lists of sources."""
-        return self.page.evaluate("() => window.lipvizFrames")
+        """The pictures since `record`: a list of lists of data URLs."""
+        return self.page.evaluate("() => Promise.all(window.lipvizFrames.map(panels => Promise.all(panels)))")
 
     def wait_still(self, idle, seconds=2):
         """Wait until no picture has come for a while, nor is one being made.
@@ -136,18 +165,48 @@ _WATCH = """limit => {
                 requestAnimationFrame(() => resolve(performance.now() - start));
             };
             const observer = new MutationObserver(() => isComplete() && end());
-            observer.observe(box, {subtree: true, childList: true, characterData: true});
+            observer.observe(box, {subtree: true, childList: true, characterData: true, attributeFilter: ['src']});
             const timer = setTimeout(() => { observer.disconnect(); resolve(null); }, limit);
         }, {once: true, capture: true});
     });
 }"""
 
-_RECORD = """() => {
-    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
-    window.lipvizFrames = [];
-    const look = () => {
-        const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
-        if (sources.join() !== (window.lipvizFrames.at(-1) ?? []).join()) window.lipvizFrames.push(sources);
-    };
-    new MutationObserver(look).observe(box, {subtree: true, childList: true});
+# An image is read at once: its address is gone when the next one has taken its place.
+_CONTENT = """async source => {
+    const content = await (await fetch(source)).blob();
+    return await new Promise(resolve => {
+        const reader = Object.assign(new FileReader(), {onload: () => resolve(reader.result)});
+        reader.readAsDataURL(content);
+    });
 }"""
+
+# The points lie in the middle and near the corners of the first panel, and on the line through the middle of a control.
+_APART = """() => {
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    const panel = box.querySelector('.lipviz-picture img');
+    const shows = (element, shares) => {
+        const {left, top, width, height} = element.getBoundingClientRect();
+        const at = ([x, y]) => document.elementFromPoint(left + x * width, top + y * height);
+        return shares.every(share => element.contains(at(share)));
+    };
+    const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
+    const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
+        .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
+    return controls.map(control => [control, control.closest('.widget-inline-hbox')]).filter(([control, whole]) => {
+        control.focus();
+        return !(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners));
+    }).map(([control, whole]) => whole.textContent.trim());
+}"""
+
+_RECORD = f"""() => {{
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    let before = '';
+    window.lipvizFrames = [];
+    const look = () => {{
+        const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
+        if (sources.join() === before) return;
+        before = sources.join();
+        window.lipvizFrames.push(sources.map({_CONTENT}));
+    }};
+    new MutationObserver(look).observe(box, {{subtree: true, childList: true, attributeFilter: ['src']}});
+}}"""

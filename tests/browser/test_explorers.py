@@ -1,13 +1,10 @@
-"""All explorers in a real browser: each once in JupyterLab, by the gallery; one as a page of its own, by Voilà."""
-
-import urllib.error
-import urllib.request
+"""All explorers in a real browser: each once in JupyterLab, by the gallery."""
 
 import pytest
 
 from lipviz import explorers
 from tests.browser.explorer_page import LESSON, ExplorerPage, distance, ink, write_lesson
-from tests.browser.lab import LIPVIZ, PATIENCE, LabSession, clean_environment, expect, free_port, started
+from tests.browser.lab import PATIENCE, LabSession, expect
 
 pytestmark = pytest.mark.browser
 
@@ -58,7 +55,7 @@ def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
 
 def test_many_fast_moves_leave_no_corrupt_frame(lab):
     explorer = opened(lab, explorers.find("bjorck"))
-    explorer.focus("smallest σ")
+    explorer.focus("Smallest singular value")
     explorer.move("End", 5)
     explorer.record()
     for _ in range(MOVES // 50):
@@ -99,29 +96,3 @@ def test_a_training_shows_itself_and_is_stopped(lab):
     assert download.value.path().read_text().startswith("x0,x1,class")
     assert explorer.alerts() == []
     assert lab.errors() == []
-
-
-def test_an_explorer_as_a_page_of_its_own(lab, tmp_path):
-    command = [LIPVIZ, "app", "bjorck", "--no-browser", f"--port={free_port()}"]
-    log = tmp_path / "app.log"
-    with started(command, announces=r" is at (\S+)\n", output=log, environment=clean_environment(tmp_path)) as server:
-        bare = server.address.partition("?")[0]
-        assert bare.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(bare) as answer:
-            assert "/login" in answer.url  # nobody gets in without the token
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(f"{bare}api/kernels/00000000-0000-0000-0000-000000000000")
-        page = lab.page.context.browser.new_page()
-        page.goto(server.address)
-        explorer = ExplorerPage(page)
-        assert page.title() == "lipviz: Björck"
-        assert explorer.title.startswith("Björck explorer")
-        explorer.focus("beta_bjorck")
-        assert explorer.move("ArrowLeft") is not None
-        assert explorer.alerts() == []
-        assert "from lipviz" not in page.inner_text("body")
-        assert page.locator(".jp-InputArea").count() == 0
-        page.screenshot(path=tmp_path / "app.png", full_page=True)
-        page.close()
-    assert server.process.returncode == 0
-    assert "Traceback" not in log.read_text()

@@ -89,7 +89,7 @@ class Player:
             options=_SPEEDS, value=2, description="speed", tooltip="Speed at which it plays",
             style={"description_width": "initial"}, layout=widgets.Layout(width="140px"),
         )  # fmt: skip
-        self.box = widgets.VBox([control, page.toolbar([self.button, self.speed, self.clock])])
+        self.box = widgets.VBox([control, page.box("lipviz-toolbar", [self.button, self.speed, self.clock])])
         self.box.layout.overflow = "visible"
         self._set_speed()
         self.clock.observe(self._tick, "value")
