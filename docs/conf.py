@@ -19,6 +19,7 @@ copyright = f"2026, {author}"
 html_title = "lipviz"
 
 extensions = [
+    "frames",
     "lessons",
     "playground",
     "signatures",
