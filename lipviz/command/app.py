@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lipviz import explorers
-from lipviz.command import lab
+from lipviz.command import grammars, lab
 
 _CULL_AFTER, _CULL_EVERY = (
     120,
@@ -103,6 +103,7 @@ def open_app(name: str | None, *, port: int | None, browser: bool) -> None:
 
 
 def _serve(folder, name, port, browser):
+    grammars.compile_when_used()
     from tornado.ioloop import IOLoop
     from voila.app import Voila
 
