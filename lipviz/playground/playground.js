@@ -100,7 +100,7 @@ export class Page {
     this.stepsSaid = element("output", { class: "steps" });
     return element(
       "div",
-      { class: "toolbar", role: "toolbar", "aria-label": "Training" },
+      { class: "toolbar", role: "group", "aria-label": "Training" },
       this.playButton,
       button("Step", "Take one step of training", () => this.takeStep()),
       button("Restart", "Draw both networks anew", () => this.restart()),
@@ -112,9 +112,10 @@ export class Page {
   pointsBar() {
     return element(
       "div",
-      { class: "points", role: "toolbar", "aria-label": "Points" },
+      { class: "points", role: "group", "aria-label": "Points" },
       this.toolMenu(),
       button("Undo", "Take back the last change of points", () => this.edit(() => this.playground.undo())),
+      button("Clear", "Erase all points", () => this.edit(() => this.playground.clearPoints())),
       button("Reset points", "Bring back the points of the start", () =>
         this.edit(() => this.playground.resetPoints()),
       ),
@@ -199,6 +200,7 @@ export class Page {
   /** @param {boolean} on */
   play(on) {
     this.isPlaying = on;
+    if (!on) this.fineGrid();
     if (this.playButton) say(this.playButton, on ? "❚❚ Pause" : "▶ Play");
     this.changed();
   }
@@ -330,6 +332,14 @@ export class Page {
     const { playground } = this;
     if (took > SLOW && playground.side > 24) playground.side -= 4;
     else if (took < SLOW / 2 && playground.side < SIDE) playground.side += 2;
+  }
+
+  /** The finest grid, for a picture that stays. */
+  fineGrid() {
+    const { playground } = this;
+    if (playground.side === SIDE) return;
+    playground.side = SIDE;
+    playground.forget();
   }
 
   draw() {
