@@ -349,9 +349,9 @@ export class Page {
     const place = this.hovered ?? (chosen === null ? null : points[chosen]);
     for (const figure of this.figures) {
       const reading = place === null ? null : playground.reading(figure.kind, place);
-      const moves = playground.wantsMoves;
-      const scene = { view: view[figure.kind], points, chosen, reading, discs: this.discs, moves, theme: theme() };
-      figure.panel.draw({ ...scene, hovered: place });
+      const about = { view: view[figure.kind], points, chosen, reading, hovered: place };
+      const shown = { discs: this.discs, moves: playground.wantsMoves, fine: !this.isPlaying, theme: theme() };
+      figure.panel.draw({ ...about, ...shown });
       figure.tell(view[figure.kind]);
       figure.read(reading);
     }
