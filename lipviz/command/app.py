@@ -10,7 +10,6 @@ import os
 import secrets
 import tempfile
 import webbrowser
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -34,7 +33,7 @@ def page_code(name: str) -> str:
     Raises:
         LabError: there is no explorer of that name.
     """
-    return f"from lipviz import explorers\n\nexplorers.{_find(name).class_name}()"
+    return f'from lipviz import explorers\n\nexplorers.opened("{_find(name).name}")'
 
 
 def page_title(name: str | None) -> str:
@@ -42,19 +41,21 @@ def page_title(name: str | None) -> str:
     return "lipviz explorers" if name is None else f"lipviz: {_find(name).title}"
 
 
-def page_address(name: str | None, query: Mapping[str, str], *, port: int) -> str:
-    """Returns the address of a page.
+def address(port: int, token: str, name: str | None, state: str | None) -> str:
+    """Returns the address of the page, with the state of the explorer if there is one.
 
     Args:
-        name: short name or class name of an explorer; None is the page with all explorers.
-        query: what follows the question mark, such as the token.
         port: where the server listens on the loopback.
+        token: what lets its reader in.
+        name: short name or class name of an explorer; None is the page with all explorers.
+        state: state of the explorer as JSON.
 
     Raises:
         LabError: there is no explorer of that name.
     """
     path = "" if name is None else _find(name).name
-    return f"http://{lab.HOST}:{port}/{path}" + (f"?{urlencode(query)}" if query else "")
+    query = {"token": token} | ({"state": state} if name and state else {})
+    return f"http://{lab.HOST}:{port}/{path}?{urlencode(query)}"
 
 
 def _find(name):
@@ -113,24 +114,27 @@ def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> 
     return [*(f"--{name}={value}" for name, value in options.items()), str(notebook)]
 
 
-def open_app(name: str | None, *, port: int | None, browser: bool) -> None:
+def open_app(name: str | None, *, port: int | None, browser: bool, state: str | None = None) -> None:
     """Serves all explorers with Voilà until Ctrl-C, and opens one of them or the page with all.
 
     Args:
         name: short name or class name of an explorer; None is the page with all explorers.
         port: where to listen on the loopback; None takes the first free one from 8888 on.
         browser: whether to open one.
+        state: state of the explorer as JSON; what the explorer cannot use of it, its page tells.
 
     Raises:
-        LabError: there is no such explorer, or no port is free.
+        LabError: there is no such explorer, a state without an explorer, or no port is free.
     """
     page_title(name)
+    if state is not None and name is None:
+        raise lab.LabError("a state belongs to an explorer: lipviz app NAME --state JSON")
     port = lab.choose_port(port)
     with tempfile.TemporaryDirectory(prefix="lipviz-app-", ignore_cleanup_errors=True) as private:
-        _serve(Path(private), name, port, browser)
+        _serve(Path(private), name, port, browser, state)
 
 
-def _serve(folder, name, port, browser):
+def _serve(folder, name, port, browser, state):
     from tornado.ioloop import IOLoop
 
     from lipviz.command.app_server import AppServer
@@ -142,12 +146,12 @@ def _serve(folder, name, port, browser):
     token = secrets.token_hex(24)
     server = AppServer()
     server.initialize(server_arguments(folder, folder / f"{entry.name}.ipynb", port=port, token=token))
-    address = page_address(name, {"token": token}, port=port)
+    where = address(port, token, name, state)
 
     def announce():
-        print(f"{page_title(name)} is at {address}\nCtrl-C here ends it.", flush=True)
+        print(f"{page_title(name)} is at {where}\nCtrl-C here ends it.", flush=True)
         if browser:
-            open_browser(folder, address)
+            open_browser(folder, where)
 
     IOLoop.current().add_callback(announce)  # runs when the server listens
     try:

@@ -12,6 +12,7 @@ from keras import ops
 
 from lipviz import layers
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.prefetching import ResultCache
@@ -39,6 +40,18 @@ _ACTIVATIONS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "sigmoid": ("sigmoid", lambda n: "sigmoid"),
     "abs": ("absolute value", lambda n: ops.abs),
     "linear": ("none (linear)", lambda n: "linear"),
+}
+
+# The same as code; the others are names that Keras knows.
+_CODE = {
+    "yours": "activation",
+    "groupsort2": "layers.GroupSort2()",
+    "groupsort": "layers.GroupSort({n})",
+    "fullsort": "layers.FullSort()",
+    "maxmin": "layers.MaxMin()",
+    "householder": "layers.Householder()",
+    "prelulip": "layers.PReLUlip()",
+    "abs": "keras.ops.abs",
 }
 
 
@@ -165,6 +178,24 @@ class ActivationExplorer(Explorer):
         columns += ["largest singular value", "smallest singular value", "share of a random gradient's norm"]
         ends = data.values[:, [0, -1]]
         return columns, np.column_stack([data.places, data.inputs, data.outputs, ends, data.kept]).tolist()
+
+    def code_lines(self, data: _Placed, state: Mapping[str, Any]) -> list[str]:
+        activation, settings = state["activation"], {"seed": state["seed"], "name": data.name}
+        if activation == "householder":
+            settings["angle"] = float(np.deg2rad(state["angle"]))
+        if activation == "prelulip":
+            settings["slope"] = state["slope"]
+        left = "plane" if state["view"] == "plane" else "outputs"
+        made = _CODE.get(activation, literal(activation)).format(n=state["group"])
+        return [
+            call("result = measure.activation_shape", made, str(data.inputs.shape[1]), **settings),
+            *picture_of(
+                [
+                    f"plots.plot_activation_{kind}(result, ax={{ax}}, place={data.place!r})"
+                    for kind in (left, "jacobian")
+                ]
+            ),
+        ]
 
 
 def _name(activation):

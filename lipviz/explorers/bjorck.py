@@ -10,8 +10,9 @@ import numpy as np
 
 from lipviz import measure, operators
 from lipviz import normalizers as nm
-from lipviz.explorers._digits import digits_kernels
+from lipviz.explorers.digits import digits_kernels
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.measure import BjorckConvergence
 from lipviz.operators.weights import SPECTRA
@@ -19,6 +20,7 @@ from lipviz.plots import alt_text, plot_bjorck_convergence, plot_singular_values
 from lipviz.plots.style import number
 from lipviz.types import ArrayLike
 
+_SETTINGS = ("eps_spectral", "maxiter_spectral", "eps_bjorck", "beta_bjorck", "maxiter_bjorck")
 _DIGITS = {"first": "64 × 64", "second": "64 × 32", "last": "32 × 10"}
 
 
@@ -133,6 +135,29 @@ class BjorckExplorer(Explorer):
             ("Björck iterations", f"{data.iterations} of {data.maxiter_bjorck}"),
             ("time of the computation, in NumPy", f"{1e3 * data.seconds:.1f} ms"),
         ]
+
+    def code_lines(self, data: BjorckConvergence, state: Mapping[str, Any]) -> list[str]:
+        settings = {name: state[name] for name in _SETTINGS}
+        digits = state["kernel"].startswith("digits: ")
+        return [
+            *(["from lipviz.explorers.digits import digits_kernels"] if digits else []),
+            f"matrix = {self._kernel_code(**state)}",
+            call("result = measure.bjorck_convergence", "matrix", **settings, seed=state["seed"]),
+            *picture_of(
+                ["plots.plot_singular_values(result, ax={ax})", "plots.plot_bjorck_convergence(result, ax={ax})"]
+            ),
+        ]
+
+    def _kernel_code(self, kernel, rows, columns, spectrum, smallest, seed, **_settings):
+        if kernel == "random":
+            return call(
+                "operators.random_kernel", str(rows), str(columns), smallest=smallest, spectrum=spectrum, seed=seed
+            )
+        if kernel == "initialized":
+            return f"np.asarray(keras.initializers.GlorotUniform(seed={seed})(({rows}, {columns})))"
+        if kernel.startswith("digits: "):
+            return f"digits_kernels()[{literal(kernel.removeprefix('digits: '))}]"
+        return f"operators.kernels(kernel)[{literal(kernel.removeprefix('yours: '))}]"
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,13 +9,18 @@ import numpy as np
 
 from lipviz.certification.radii import class_numbers
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     KEPT_TRAINERS,
+    POINTS,
     activation_choice,
     between_pictures,
+    bounds_of,
+    gaussian_std,
     labelled_points,
+    training_code,
     width_slider,
 )
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
@@ -167,6 +172,32 @@ class BoundaryExplorer(Explorer):
         cells = [*field.points.T, field.labels]
         cells += [] if certified is None else [certified.predicted, certified.radii]
         return columns, [[cell.item() for cell in row] for row in zip(*cells, strict=True)]
+
+    def code_lines(self, data: BoundaryTraining, state: Mapping[str, Any]) -> list[str]:
+        field: Any = data.field
+        outputs = 1 if field.classes == 2 else field.classes
+        network = {name: state[name] for name in ("activation", "width", "depth")}
+        network |= {"outputs": outputs, "k": state["k"] if state["constrained"] else 1.0}
+        loss = f"losses.Tau{'Binary' if outputs == 1 else 'Categorical'}Crossentropy({state['tau']!r})"
+        targets = "train[1][:, None]" if outputs == 1 else f"np.eye({outputs})[train[1]]"
+        shown = {"steps": data.steps, "certified": state["discs"], "bounds": bounds_of(field), "name": field.name}
+        return [
+            "from lipviz.toys.training import ToyTrainer, boundary_training",
+            *self._points_code(**state),
+            call("trainer = ToyTrainer", loss, **network, constrained=state["constrained"]),
+            f"trainer.restart(seed={state['seed']})",
+            *training_code(f"train[0], {targets}", len(data.losses), data.steps),
+            call("result = boundary_training", "trainer", "*train", "test", **shown),
+            *picture_of(["plots.plot_decision_field(result.field, ax={ax})", "plot_toy_loss(result, ax={ax})"]),
+            "from lipviz.plots.toy_training import plot_toy_loss",
+        ]
+
+    def _points_code(self, points, noise, seed, **_others):
+        if points == "yours":
+            return ["train, test = (np.asarray(x), np.asarray(y)), None"]
+        kind = {"moons": "two_moons"}.get(points, points)
+        of_kind = {"distance": 2.0, "std": gaussian_std(noise)} if points == "gaussians" else {"noise": noise}
+        return [call(f"train, test = data.{kind}", str(POINTS), **of_kind, seed=seed)]
 
 
 def _trainer(activation, width, depth, constrained, k, outputs):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.prefetching import ResultCache
@@ -58,6 +59,7 @@ class ConvolutionExplorer(Explorer):
 
     def __init__(self, convolution: keras.Layer | ArrayLike | None = None):
         self._own: Any = None if convolution is None else _own_operator(convolution)
+        self._is_layer = isinstance(convolution, keras.layers.Layer)
         self._measured = ResultCache(self._measure)
         super().__init__()
 
@@ -188,6 +190,29 @@ class ConvolutionExplorer(Explorer):
             data.is_below_norm.tolist(),
         )
         return columns, [list(row) for row in zip(*values, strict=True)]
+
+    def code_lines(self, data: _Named, state: Mapping[str, Any]) -> list[str]:
+        right = "spectrum" if state["view"] == "spectrum" else "gains"
+        geometry = {"image": state["image"], "strides": state["stride"], "padding": state["padding"]}
+        panels = [f"plots.plot_convolution_{kind}(result, ax={{ax}})" for kind in ("claims", right)]
+        return [
+            f"array = {self._kernel_code(**state)}",
+            call("result = measure.convolution_claims", "array", **geometry, spectrum=right == "spectrum"),
+            *picture_of(panels),
+        ]
+
+    def _kernel_code(self, kernel, size, channels, filters, orthogonal, seed, **_geometry):
+        if kernel == "yours":
+            return "operators.linear_operator(convolution).kernel" if self._is_layer else "convolution"
+        return call(
+            "measure.sample_kernel",
+            literal(kernel),
+            size=size,
+            channels=channels,
+            filters=filters,
+            orthogonal=orthogonal,
+            seed=seed if kernel in ("random", "smooth") else 0,
+        )
 
 
 def _percent(after):

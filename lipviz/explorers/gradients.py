@@ -12,11 +12,12 @@ import numpy as np
 
 from lipviz import certification, measure
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
-from lipviz.plots.style import number
+from lipviz.plots.style import number, x_limits, y_limits
 from lipviz.types import ArrayLike
 
 _NAMES = {
@@ -133,9 +134,9 @@ class GradientDepthExplorer(Explorer):
         plot_gradient_depth(data.way, ax=left, labels=[_NAMES[name] for name in data.way.activations])
         # The limits mostly stay: this is fast, and pictures can be compared.
         depth = int(data.way.depths[-1])
-        bottom, end = 10.0 ** (-3 * math.ceil(depth / 18)), 10 * math.ceil(depth / 10)
-        left.set_ylim(bottom, TOP)
-        left.set_xlim(-0.02 * end, 1.03 * end)
+        bottom, end = _bottom(depth), 10 * math.ceil(depth / 10)
+        y_limits(left, bottom, TOP)
+        x_limits(left, -0.02 * end, 1.03 * end)
         plot_log_norms(data.norms, ax=right, bottom=bottom)
 
     def alt_text(self, data: _Gradients) -> str:
@@ -184,6 +185,46 @@ class GradientDepthExplorer(Explorer):
             return ["place", *quantiles], rows
         columns = ["depth", *(f"{name} {q}" for name in data.way.activations for q in quantiles)]
         return columns, [[int(depth), *values[:, :, i].T.ravel().tolist()] for i, depth in enumerate(data.way.depths)]
+
+    def code_lines(self, data: _Gradients, state: Mapping[str, Any]) -> list[str]:
+        return _own_code(data, **state) if state["network"] == "yours" else _random_code(data.way)
+
+
+def _own_code(data, output, seed, **_random):
+    chosen = None if output == "random" else output
+    constant = "" if data.certified is None else f", constant={data.certified!r}"
+    return [
+        call("result = measure.gradient_flow", "model", "x", output=chosen, seed=seed if chosen is None else 0),
+        call("norms = measure.input_gradient_norms", "model", "x", output=chosen),
+        *picture_of(
+            ["plots.plot_gradient_flow(result, ax={ax})", f"plots.plot_gradient_norms([norms], ax={{ax}}{constant})"]
+        ),
+    ]
+
+
+def _random_code(way):
+    depth, labels = int(way.depths[-1]), [_NAMES[name] for name in way.activations]
+    settings = {"depths": way.depths.tolist(), "width": way.width, "samples": way.norms.shape[2], "seed": way.seed}
+    return [
+        "from lipviz.plots.gradient_histograms import plot_log_norms",
+        call("result = measure.gradient_depth", literal(list(way.activations)), **settings),
+        f"labels = {literal(labels)}",
+        "norms = [",
+        f'    measure.GradientNorms(label, "a random direction at depth {depth}", last, last[:, None])',
+        "    for label, last in zip(labels, result.norms[:, -1])",
+        "]",
+        *picture_of(
+            [
+                "plots.plot_gradient_depth(result, ax={ax}, labels=labels)",
+                f"plot_log_norms(norms, ax={{ax}}, bottom={_bottom(depth)!r})",
+            ]
+        ),
+    ]
+
+
+def _bottom(depth):
+    """Lower end of the axis of norms of a depth: with ReLU, norms fall by 1000 in about 18 layers."""
+    return 10.0 ** (-3 * math.ceil(depth / 18))
 
 
 def _random_networks(activations, depth, width, seed):

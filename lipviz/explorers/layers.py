@@ -16,6 +16,7 @@ import numpy as np
 from lipviz import layers
 from lipviz import normalizers as nm
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import Raw, call, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.layer_measurement import LayerMeasurement, measure_layer
@@ -166,6 +167,62 @@ class LayerExplorer(Explorer):
         stages = {name: values for name, values in spectra.items() if values is not None}
         ranks = np.arange(1, len(data.spectrum.used) + 1)
         return ["rank", *stages], np.column_stack([ranks, *stages.values()]).tolist()
+
+    def code_lines(self, data: LayerMeasurement, state: Mapping[str, Any]) -> list[str]:
+        used = {name: value for name, value in state.items() if name in self.enabled(state)}
+        made = ["layer"] if state["layer"] == "yours" else _layer_code(**{**_UNUSED, **used})
+        seed = used.get("seed", 0)
+        return [
+            *made[:-1],
+            call("result = measure.measure_layer", made[-1], seed=seed),
+            *picture_of([f"plots.plot_layer_{kind}(result, ax={{ax}})" for kind in ("spectrum", "gains")]),
+        ]
+
+
+# Values of controls that have no effect on a layer.
+_UNUSED = {"raw_kernel": None, "variance": None, "bjorck": True}
+
+
+def _layer_code(layer, raw_kernel, variance, bjorck, **values):
+    """Lines that build a layer, and the name of the variable that holds it."""
+    kind = f"{'keras.layers' if layer in _PLAIN else 'layers'}.{layer}"
+    named = {argument: values[name] for name, argument in _ARGUMENTS.items() if name in values}
+    if "Conv" in layer:
+        named = {"filters": named.pop("units"), **named}
+    if not bjorck:
+        named["eps_bjorck"] = None
+    if raw_kernel is not None:
+        named["kernel_initializer"] = Raw(_INITIALIZERS[raw_kernel].format(**values))
+    image, channels = values.get("image"), values.get("channels")
+    shape = (values["inputs"],) if image is None else (image, channels) if "1D" in layer else (image, image, channels)
+    lines = [call(f"layer = {kind}", **named, dtype="float32"), f"layer.build({(None, *shape)})"]
+    if "Spectral" in layer:
+        start = f"np.random.default_rng({values['seed']}).standard_normal(layer.parametrization.u.shape)"
+        lines += ["# The power iteration starts from a vector of this seed, not of Keras's."]
+        lines += [f"layer.parametrization.u.assign({start})", "layer.refresh()"]
+    if variance is not None:
+        lines += [f"layer.moving_variance.assign(np.full({channels}, {variance!r}))"]
+    return [*lines, "layer"]
+
+
+# Names of the constructors' arguments, by those of the controls.
+_ARGUMENTS = {
+    "units": "units",
+    "kernel_size": "kernel_size",
+    "stride": "strides",
+    "padding": "padding",
+    "pool": "pool_size",
+    "k": "k_coef_lip",
+    "bound": "bound",
+    "disjoint": "disjoint_neurons",
+    "maxiter": "maxiter_bjorck",
+    "beta": "beta_bjorck",
+}
+_INITIALIZERS = {
+    "glorot": "keras.initializers.GlorotUniform(seed={seed})",
+    "ones": "keras.initializers.Ones()",
+    "orthogonal": "keras.initializers.Orthogonal(seed={seed})",
+}
 
 
 def _measured(layer, *arguments):

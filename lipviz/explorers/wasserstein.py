@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider, toggle
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.toys import (
@@ -17,7 +18,9 @@ from lipviz.explorers.shell.toys import (
     KEPT_TRAINERS,
     activation_choice,
     between_pictures,
+    bounds_of,
     clouds,
+    training_code,
     width_slider,
 )
 from lipviz.losses import HKR, kr
@@ -35,6 +38,8 @@ _CLOUDS = [
     ("two moons", "moons"),
     ("a cloud, and the same moved", "shifted"),
 ]
+
+_RATE = 0.01  # learning rate of the first step
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -184,9 +189,40 @@ class WassersteinExplorer(Explorer):
         rows = zip(training.steps.tolist(), training.estimates.tolist(), strict=True)
         return ["steps", "estimate", "exact"], [[*row, training.exact] for row in rows]
 
+    def code_lines(self, data: _Transported, state: Mapping[str, Any]) -> list[str]:
+        network = {name: state[name] for name in ("activation", "width", "depth")}
+        hinge = {"alpha": data.alpha, "min_margin": data.min_margin}
+        field = data.potential
+        shown = {**hinge, "steps": data.steps, "bounds": bounds_of(field), "name": field.name}
+        arrows = ", transport=transport" if state["arrows"] else ""
+        return [
+            "from lipviz.toys.training import ToyTrainer, wasserstein_training",
+            *_clouds_code(**state),
+            "transport = measure.wasserstein_distance(x, y)",
+            call("loss = losses.HKR", **hinge),
+            call("trainer = ToyTrainer", "loss", "watch=losses.kr", **network, learning_rate=_RATE),
+            f"trainer.restart(seed={state['seed']})",
+            "labels = np.repeat([[1.0], [0.0]], [len(x), len(y)], axis=0)",
+            *training_code("np.concatenate([x, y]), labels", int(data.training.steps[-1]), data.steps),
+            call("result = wasserstein_training", "trainer", "x", "y", "transport.distance", **shown),
+            *picture_of(
+                [
+                    f"plots.plot_potential(result.potential, ax={{ax}}{arrows})",
+                    "plots.plot_wasserstein_training(result.training, ax={ax})",
+                ]
+            ),
+        ]
+
+
+def _clouds_code(clouds, distance, noise, seed, **_others):
+    if clouds == "yours":
+        return ["x, y = np.asarray(x), np.asarray(y)"]
+    made = call("clouds", literal(clouds), distance=distance, noise=noise, seed=seed)
+    return ["from lipviz.explorers.shell.toys import clouds", f"x, y = {made}"]
+
 
 def _trainer(activation, width, depth):
-    return ToyTrainer(HKR(alpha=0.0), activation, width, depth, learning_rate=0.01, watch=kr)
+    return ToyTrainer(HKR(alpha=0.0), activation, width, depth, learning_rate=_RATE, watch=kr)
 
 
 def _frame(x, y):

@@ -5,12 +5,14 @@ one, with those of the last time, and moved as long as they are the same ones. F
 anew. So a picture on used Axes is the same as on new Axes, and a slider only moves artists.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 
@@ -25,6 +27,21 @@ def drawn_on(ax: Axes) -> "DrawnArtists":
     if not hasattr(ax, _ATTRIBUTE):
         setattr(ax, _ATTRIBUTE, DrawnArtists(ax))
     return getattr(ax, _ATTRIBUTE)
+
+
+@contextlib.contextmanager
+def kept_limits(figure: Figure) -> Iterator[None]:
+    """Keep the limits of all Axes of a figure while plots draw on them again: those that a plot sets have no effect.
+
+    Axes on which another plot is drawn get its limits.
+    """
+    for ax in figure.axes:
+        drawn_on(ax).keeps_limits = True
+    try:
+        yield
+    finally:
+        for ax in figure.axes:
+            drawn_on(ax).keeps_limits = False
 
 
 def artist(
@@ -75,6 +92,7 @@ class DrawnArtists:
         title_pad: Distance of the title of this drawing from the Axes, in points.
         shown_pad: Distance of the title that is shown, in points.
         legend_key: Key of the present legend; legends that look the same have equal keys.
+        keeps_limits: Whether the limits stay as they are, see `kept_limits`.
     """
 
     def __init__(self, ax: Axes):
@@ -82,6 +100,7 @@ class DrawnArtists:
         self.title_pad: float | None = None
         self.shown_pad: float | None = None
         self.legend_key: object = None
+        self.keeps_limits = False
         self._ax = ax
         self._title_of_clear: object = None
         self._pieces: list[_Piece] = []

@@ -297,18 +297,26 @@ def log_scale(ax: Axes, values: Sequence[ArrayLike], *, bottom: float | None = N
             raise RuntimeError("A logarithmic axis is a part of the setup: drawing(..., setup=(log_y,)).")
         log_y(ax)
     lower = min(lower, upper / 10)
-    # Within two decades, labels at powers of ten only would leave an axis with a single label.
-    locator: Any = ax.yaxis.get_major_locator()  # of `log_y`
-    locator.set_params(subs=(1.0, 2.0, 5.0) if upper / lower <= 100 else (1.0,))
+    if drawn_on(ax).keeps_limits and not ax.get_autoscaley_on():
+        return
     y_limits(ax, lower, upper)
 
 
 def log_y(ax: Axes) -> None:
     """Give Axes a logarithmic y-axis with few labels; see `log_scale`."""
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(numticks=7))
+    ax.yaxis.set_major_locator(_LogTicks(numticks=7))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+
+
+class _LogTicks(LogLocator):
+    """Ticks at powers of ten. Within two decades, where these would be one or two, also at 2 and 5 times them."""
+
+    def tick_values(self, vmin, vmax):
+        low, high = sorted((vmin, vmax))
+        self.set_params(subs=(1.0, 2.0, 5.0) if high <= 100 * low else (1.0,))
+        return super().tick_values(vmin, vmax)
 
 
 def bare_tiles(ax: Axes) -> None:
@@ -336,14 +344,14 @@ def round_number(value: float, rounding: Callable[[float], int] = math.ceil) -> 
 
 
 def x_limits(ax: Axes, low: float, high: float) -> None:
-    """Set the limits of the x-axis, unless they are these already: `set_xlim` takes time."""
-    if ax.get_autoscalex_on() or ax.get_xlim() != (low, high):
+    """Set the limits of the x-axis, unless they are these already (`set_xlim` takes time), or are to stay."""
+    if ax.get_autoscalex_on() or (ax.get_xlim() != (low, high) and not drawn_on(ax).keeps_limits):
         ax.set_xlim(low, high)
 
 
 def y_limits(ax: Axes, low: float, high: float) -> None:
-    """Set the limits of the y-axis, unless they are these already."""
-    if ax.get_autoscaley_on() or ax.get_ylim() != (low, high):
+    """Set the limits of the y-axis, unless they are these already, or are to stay."""
+    if ax.get_autoscaley_on() or (ax.get_ylim() != (low, high) and not drawn_on(ax).keeps_limits):
         ax.set_ylim(low, high)
 
 

@@ -41,8 +41,9 @@ class ExplorerPage:
         return self.box.locator("button", has_text=text)
 
     def sources(self):
-        """Sources of all panels of the picture."""
-        return self.box.locator(".lipviz-picture img").evaluate_all("images => images.map(image => image.src)")
+        """All panels of the picture, as data URLs."""
+        images = self.box.locator(".lipviz-picture img")
+        return images.evaluate_all(f"images => Promise.all(images.map(image => image.src).map({_CONTENT}))")
 
     def alerts(self):
         return self.box.locator(".lipviz-alert").all_inner_texts()
@@ -64,6 +65,20 @@ class ExplorerPage:
         slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
         slider.locator(".noUi-handle").focus()
 
+    def grasp(self, label):
+        """Press the mouse on the handle of a slider.
+
+        Returns:
+            Left end and width of its track, and the height of the mouse, in pixels of the window.
+        """
+        slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
+        slider.scroll_into_view_if_needed()
+        track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
+        y = handle["y"] + handle["height"] / 2
+        self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
+        self.page.mouse.down()
+        return track["x"], track["width"], y
+
     def move(self, key, seconds=PATIENCE):
         """Press a key on the slider that has the focus, and wait for the new picture.
 
@@ -80,8 +95,8 @@ class ExplorerPage:
         self.page.evaluate(_RECORD)
 
     def recorded(self):
-        """The pictures since `record`: a list of lists of sources."""
-        return self.page.evaluate("() => window.lipvizFrames")
+        """The pictures since `record`: a list of lists of data URLs."""
+        return self.page.evaluate("() => Promise.all(window.lipvizFrames.map(panels => Promise.all(panels)))")
 
     def wait_still(self, idle, seconds=2):
         """Wait until no picture has come for a while, nor is one being made.
@@ -136,18 +151,30 @@ _WATCH = """limit => {
                 requestAnimationFrame(() => resolve(performance.now() - start));
             };
             const observer = new MutationObserver(() => isComplete() && end());
-            observer.observe(box, {subtree: true, childList: true, characterData: true});
+            observer.observe(box, {subtree: true, childList: true, characterData: true, attributeFilter: ['src']});
             const timer = setTimeout(() => { observer.disconnect(); resolve(null); }, limit);
         }, {once: true, capture: true});
     });
 }"""
 
-_RECORD = """() => {
-    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
-    window.lipvizFrames = [];
-    const look = () => {
-        const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
-        if (sources.join() !== (window.lipvizFrames.at(-1) ?? []).join()) window.lipvizFrames.push(sources);
-    };
-    new MutationObserver(look).observe(box, {subtree: true, childList: true});
+# An image is read at once: its address is gone when the next one has taken its place.
+_CONTENT = """async source => {
+    const content = await (await fetch(source)).blob();
+    return await new Promise(resolve => {
+        const reader = Object.assign(new FileReader(), {onload: () => resolve(reader.result)});
+        reader.readAsDataURL(content);
+    });
 }"""
+
+_RECORD = f"""() => {{
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    let before = '';
+    window.lipvizFrames = [];
+    const look = () => {{
+        const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
+        if (sources.join() === before) return;
+        before = sources.join();
+        window.lipvizFrames.push(sources.map({_CONTENT}));
+    }};
+    new MutationObserver(look).observe(box, {{subtree: true, childList: true, attributeFilter: ['src']}});
+}}"""

@@ -36,7 +36,7 @@ def trainings(monkeypatch):
 
 def source(explorer):
     """What the page shows as a picture: the sources of both panels."""
-    return re.findall(r'src="([^"]+)"', explorer._image.value)
+    return explorer._image.panels
 
 
 def words(explorer):

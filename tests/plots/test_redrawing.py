@@ -302,6 +302,23 @@ def test_pictures_of_a_live_figure_are_those_on_new_axes():
         np.testing.assert_allclose(spectra.pixels(moved), spectra.pixels(new), atol=40)  # palettes differ
 
 
+def test_data_on_a_known_background_keep_their_aspect():
+    figure = plots.new_figure(2)
+    live = plots.LiveFigure(figure)
+    shown = []
+    for _ in range(2):
+        plots.plot_decision_field(fields.decision(), ax=figure.axes[0])  # narrowed, and the aspect narrows it further
+        shown.append(spectra.pixels(live.panels("x")[0]))
+    np.testing.assert_array_equal(*shown)
+
+
+@pytest.mark.parametrize(("low", "high", "count"), [(1e-9, 2.0, 5), (0.02, 1.0, 6), (1.0, 0.02, 6)])
+def test_a_logarithmic_axis_has_labels_whatever_limits_it_gets_afterwards(low, high, count):
+    ax = plots.plot_singular_values(spectra.layer())
+    ax.set_ylim(low, high)
+    assert sum(min(low, high) <= tick <= max(low, high) for tick in ax.get_yticks()) == count
+
+
 # --- what others do on the same Axes ---
 
 

@@ -73,6 +73,14 @@ def accepts(control: widgets.Widget, value: Any) -> bool:
     return control.value == value
 
 
+def value_at(control: widgets.Widget, position: float) -> float:
+    """The value of a slider at a position of its handle, which is the exponent on a logarithmic scale."""
+    position = min(max(round(position, _DECIMALS), control.min), control.max)
+    if isinstance(control, widgets.FloatLogSlider):
+        return control.base**position
+    return round(position) if isinstance(control, widgets.IntSlider) else position
+
+
 def is_set_by_page(control: widgets.Widget) -> bool:
     """Whether a page, not code, is setting a control just now. To be called by observers of the control.
 

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import ipywidgets as widgets
 
-from lipviz.plots import Picture
-
+CONTROL = "lipviz-control-"  # class of a control on the page, followed by its name
 CSS = """<style>
 .lipviz-explorer { max-width: 960px; overflow: visible; }
 .lipviz-explorer .widget-html-content { line-height: 1.45; }
@@ -42,6 +41,13 @@ def alert(words: str, more: str = "") -> str:
     return f'<div class="lipviz-alert" role="alert"><b>This cannot be shown.</b> {html.escape(words)}{more}</div>'
 
 
+def notice(words: str) -> str:
+    """A sentence in the same box, about something that is no error, with a button that removes it."""
+    button = '<button type="button" aria-label="Remove this message" style="all: revert; float: right"'
+    remove = html.escape("this.parentElement.remove()")
+    return f'<div class="lipviz-alert" role="status">{button} onclick="{remove}">×</button>{html.escape(words)}</div>'
+
+
 def group(title: str, controls: Iterable[widgets.Widget]) -> widgets.VBox:
     """A box with controls under a title."""
     box = widgets.VBox([widgets.HTML(f"<h5>{html.escape(title)}</h5>"), *controls])
@@ -71,31 +77,6 @@ def all_widgets(widget: widgets.Widget) -> Iterator[widgets.Widget]:
         if isinstance(getattr(widget, name, None), widgets.Widget):
             yield getattr(widget, name)
     yield widget
-
-
-# In ipywidgets, the label of a slider belongs to no control, and the handle tells a screen reader its position, which
-# is the exponent on a logarithmic slider. This script, which the first picture runs when it has loaded, corrects both.
-_NAME_SLIDERS = """
-const box = this.closest('.lipviz-explorer');
-if (!box.dataset.named) {
-    box.dataset.named = 'yes';
-    for (const slider of box.querySelectorAll('.widget-slider')) {
-        const handle = slider.querySelector('.noUi-handle'), readout = slider.querySelector('.widget-readout');
-        const tell = () => handle.getAttribute('aria-valuetext') === readout.textContent ||
-            handle.setAttribute('aria-valuetext', readout.textContent);
-        handle.setAttribute('aria-label', slider.querySelector('.widget-label').textContent);
-        new MutationObserver(tell).observe(slider, {subtree: true, childList: true, characterData: true,
-            attributeFilter: ['aria-valuetext']});
-        tell();
-    }
-}"""
-
-
-def pictures(panels: Iterable[Picture]) -> str:
-    """Pictures side by side, or one below the other if the page is narrow."""
-    images = "".join(panel.to_html() for panel in panels)
-    images = images.replace("<img ", f'<img onload="{html.escape(_NAME_SLIDERS)}" ', 1)
-    return f'<div class="lipviz-picture">{images}</div>'
 
 
 def results(statement: str, numbers: Iterable[tuple[str, str]] = ()) -> str:

@@ -4,7 +4,9 @@ import dataclasses
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from lipviz.explorers.shell.links import name_of
 
 if TYPE_CHECKING:
     from lipviz.explorers.shell.base import Explorer
@@ -22,6 +24,7 @@ class Entry:
         shows: What its thumbnail shows, for readers who do not see it.
         panel: Index of the panel of its picture that is the thumbnail.
         part: Left, bottom, right and top edge of the part of this panel that the thumbnail shows, from 0 to 1.
+        kind: Its class, if it is not one of lipviz's own; see `register`.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Entry:
     shows: str
     panel: int = 0
     part: tuple[float, float, float, float] = (0, 0, 1, 1)
+    kind: "type[Explorer] | None" = dataclasses.field(default=None, repr=False)
 
     @property
     def thumbnail(self) -> Path:
@@ -40,10 +44,12 @@ class Entry:
     @property
     def is_here(self) -> bool:
         """Whether its module exists."""
-        return importlib.util.find_spec(f"lipviz.explorers.{self.name}") is not None
+        return self.kind is not None or importlib.util.find_spec(f"lipviz.explorers.{self.name}") is not None
 
     def load(self) -> "type[Explorer]":
         """Import the explorer, and return its class."""
+        if self.kind is not None:
+            return self.kind
         return getattr(importlib.import_module(f"lipviz.explorers.{self.name}"), self.class_name)
 
 
@@ -115,11 +121,36 @@ _ENTRIES = (
         "Points of many trained networks, accuracy over certified radius, and the frontier above them.",
     ),
 )
+_REGISTERED: "dict[str, Entry]" = {}  # by name
+_Kind = TypeVar("_Kind", bound="type[Explorer]")
+
+
+def register(kind: _Kind) -> _Kind:
+    """Add an explorer of your own to `entries()`, and so to the gallery, in this process. A decorator of its class.
+
+    Its short name is that of the class in lower case, without "Explorer" at the end. The first sentence of its
+    `help_text` says in the list what it is good for. A class of the same name replaces an older one.
+
+    Args:
+        kind: Subclass of `Explorer`, which is made without arguments.
+
+    Returns:
+        The class.
+
+    Raises:
+        ValueError: If an explorer of lipviz has this name.
+    """
+    name, title = name_of(kind), kind.__name__.removesuffix("Explorer")
+    if name in (entry.name for entry in _ENTRIES):
+        raise ValueError(f"Expected a name that is not lipviz's own. Received: {kind.__name__}")
+    sentence = kind.help_text.partition(". ")[0].removesuffix(".") + "."
+    _REGISTERED[name] = Entry(name, kind.__name__, title, sentence, "", kind=kind)
+    return kind
 
 
 def entries() -> list[Entry]:
-    """The explorers that exist, in the order in which they are shown: a list of `Entry`."""
-    return [entry for entry in _ENTRIES if entry.is_here]
+    """The explorers that exist, in the order in which they are shown: a list of `Entry`. Registered ones come last."""
+    return [entry for entry in (*_ENTRIES, *_REGISTERED.values()) if entry.is_here]
 
 
 def find(name: str) -> Entry:
