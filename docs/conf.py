@@ -20,6 +20,7 @@ html_title = "lipviz"
 
 extensions = [
     "lessons",
+    "playground",
     "signatures",
     "sources",
     "myst_nb",

@@ -189,8 +189,9 @@ assert rank_one.constrained[1:].max() < 1e-3
 # %% [markdown]
 # ## Try the settings yourself
 #
-# Try to answer these questions. How many iterations does a smallest σ of 0.0001 need? How many more does β = 0.05 need?
-# The explorer also has kernels of a network that was trained on digits: how large are their singular values?
+# Try to answer these questions. How many iterations does a smallest singular value of 0.0001 need? How many more does
+# β = 0.05 need? The explorer also has kernels of a network that was trained on digits: how large are their singular
+# values?
 
 # %%
 explorer = BjorckExplorer()

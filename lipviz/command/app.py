@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -39,21 +40,19 @@ def page_title(name: str | None) -> str:
     return "lipviz explorers" if name is None else f"lipviz: {_find(name).title}"
 
 
-def address(port: int, token: str, name: str | None, state: str | None) -> str:
-    """Returns the address of the page, with the state of the explorer if there is one.
+def page_address(name: str | None, query: Mapping[str, str], *, port: int) -> str:
+    """Returns the address of a page.
 
     Args:
-        port: where the server listens on the loopback.
-        token: what lets its reader in.
         name: short name or class name of an explorer; None is the page with all explorers.
-        state: state of the explorer as JSON.
+        query: what follows the question mark, such as the token.
+        port: where the server listens on the loopback.
 
     Raises:
         LabError: there is no explorer of that name.
     """
     path = "" if name is None else _find(name).name
-    query = {"token": token} | ({"state": state} if name and state else {})
-    return f"http://{lab.HOST}:{port}/{path}?{urlencode(query)}"
+    return f"http://{lab.HOST}:{port}/{path}" + (f"?{urlencode(query)}" if query else "")
 
 
 def _find(name):
@@ -146,7 +145,8 @@ def _serve(folder, name, port, browser, state):
     token = secrets.token_hex(24)
     server = AppServer()
     server.initialize(server_arguments(folder, folder / f"{entry.name}.ipynb", port=port, token=token))
-    where = address(port, token, name, state)
+    query = {"token": token} | ({} if state is None else {"state": state})
+    where = page_address(name, query, port=port)
 
     def announce():
         print(f"{page_title(name)} is at {where}\nCtrl-C here ends it.", flush=True)

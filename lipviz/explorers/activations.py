@@ -78,6 +78,7 @@ class ActivationExplorer(Explorer):
         "stretches small changes of the input. Choose another activation, or a picture of the whole plane."
     )
     panels = 2
+    essentials = ("activation", "group", "angle", "slope", "view", "place")
 
     def __init__(self, activation: Any = None):
         self._own = activation
@@ -90,27 +91,27 @@ class ActivationExplorer(Explorer):
         return {
             "Activation": {
                 "activation": choice(
-                    "activation",
+                    "Activation",
                     [*own, *((text, name) for name, (text, _) in _ACTIVATIONS.items())],
                     "The activation to look at",
                 ),
-                "group": slider("group size n", 2, 1, 8, 1, "Neighbouring channels that GroupSort sorts together"),
+                "group": slider("Group size n", 2, 1, 8, 1, "Neighbouring channels that GroupSort sorts together (n)"),
                 "angle": slider(
-                    "angle θ (°)", 90, 0, 360, 5, "Of Householder: twice the angle of its mirror line; 90 sorts pairs"
+                    "Angle θ (°)", 90, 0, 360, 5, "Twice the angle of Householder's mirror line; 90 sorts pairs (theta)"
                 ),
-                "slope": slider("slope", 0.25, -1.0, 1.0, 0.05, "Of PReLUlip, for negative inputs"),
+                "slope": slider("Slope", 0.25, -1.0, 1.0, 0.05, "Of PReLUlip, for negative inputs"),
             },
             "Inputs": {
                 "view": choice(
-                    "left panel",
+                    "Left panel",
                     [("outputs along a line", "line"), ("picture of the plane", "plane")],
                     "The picture of the plane has two channels",
                 ),
-                "channels": slider("channels", 4, 1, 8, 1, "Of the input"),
+                "channels": slider("Channels", 4, 1, 8, 1, "Of the input"),
                 "place": slider(
-                    "place t", 1.0, -RANGE, RANGE, 0.05, "The place on the line that the statement is about"
+                    "Place t", 1.0, -RANGE, RANGE, 0.05, "The place on the line that the statement is about"
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another line"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives another line"),
             },
         }
 

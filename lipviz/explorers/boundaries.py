@@ -51,6 +51,7 @@ class BoundaryExplorer(Explorer):
         "not to change. Press Start, or change a setting of the data or the network, to train again."
     )
     panels = 2
+    essentials = ("points", "constrained", "k", "discs")
     has_work = True
     restarts = frozenset(
         ("points", "noise", "activation", "width", "depth", "constrained", "k", "tau", "steps", "seed")
@@ -66,29 +67,31 @@ class BoundaryExplorer(Explorer):
         own = [("yours", "yours")] if self._own is not None else []
         return {
             "Data": {
-                "points": choice("points", own + _TOYS, "The points to learn from"),
-                "noise": slider("noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
-                "discs": toggle("certified discs", True, "Show the certified radius of each sample"),
+                "points": choice("Points", own + _TOYS, "The points to learn from"),
+                "noise": slider("Noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
+                "discs": toggle("Certified discs", True, "Show the certified radius of each sample"),
             },
             "Network": {
                 "activation": activation_choice(),
                 "width": width_slider(),
-                "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
+                "depth": slider("Hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
                 "constrained": toggle(
-                    "constrained", True, "Constrain the network to k; otherwise its layers are plain Dense"
+                    "Constrained", True, "Constrain the network to k; otherwise its layers are plain Dense"
                 ),
-                "k": log_slider("k", 1.0, -1, 1, "Largest Lipschitz constant of a constrained network"),
+                "k": log_slider(
+                    "Lipschitz constant k", 1.0, -1, 1, "The largest one of a constrained network (k_coef_lip)"
+                ),
             },
             "Training": {
                 "tau": log_slider(
-                    "inverse temperature τ",
+                    "Inverse temperature τ",
                     10.0,
                     0,
                     2,
-                    "The larger, the more the loss depends on samples near the boundary",
+                    "The larger, the more the loss depends on samples near the boundary (tau)",
                 ),
-                "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all samples at once"),
+                "steps": slider("Training steps", 300, 50, 1000, 50, "Steps of Adam, on all samples at once"),
             },
         }
 

@@ -50,6 +50,7 @@ class CertificateExplorer(Explorer):
         "press Start to attack the image."
     )
     panels = 3
+    essentials = ("image", "epsilon", "order", "method")
     has_work = True
 
     def __init__(self, model: keras.Model | None = None, x: Array | None = None, y: Array | None = None):
@@ -73,7 +74,7 @@ class CertificateExplorer(Explorer):
         return {
             "Image": {
                 "image": slider(
-                    "image",
+                    "Image",
                     0,
                     0,
                     max(count - 1, 0),
@@ -81,14 +82,16 @@ class CertificateExplorer(Explorer):
                     "Number of the image; arrow keys select the next or the previous one",
                 ),
                 "order": choice(
-                    "order",
+                    "Order",
                     [("as they come", "given"), ("smallest radius first", "radius")],
                     "How the images are numbered",
                 ),
             },
             "Change": {
-                "epsilon": slider("ε", 0.5, 0.05, 2.0, 0.05, "Size of the change, l2 norm, in units of the input"),
-                "method": choice("attack", _METHODS, "How the attack searches"),
+                "epsilon": slider(
+                    "Change ε", 0.5, 0.05, 2.0, 0.05, "Size of the change, l2 norm, in units of the input"
+                ),
+                "method": choice("Attack", _METHODS, "How the attack searches"),
             },
         }
 

@@ -56,6 +56,7 @@ class ConvolutionExplorer(Explorer):
         "norm. The bars show the norm after that. Choose a kernel, and how it moves over an image."
     )
     panels = 2
+    essentials = ("kernel", "size", "image", "stride")
 
     def __init__(self, convolution: keras.Layer | ArrayLike | None = None):
         self._own: Any = None if convolution is None else _own_operator(convolution)
@@ -72,26 +73,26 @@ class ConvolutionExplorer(Explorer):
         return {
             "Kernel": {
                 "kernel": choice(
-                    "kernel", [*yours, *((kind, kind) for kind in _KINDS)], "What the image is convolved with"
+                    "Kernel", [*yours, *((kind, kind) for kind in _KINDS)], "What the image is convolved with"
                 ),
-                "size": slider("kernel size", 3, 1, 7, 1, "Height and width of the kernel, in pixels"),
-                "channels": slider("input channels", 1, 1, 4, 1, "Of the image"),
-                "filters": slider("output channels", 16, 1, 16, 1, "Of the result"),
+                "size": slider("Kernel size", 3, 1, 7, 1, "Height and width of the kernel, in pixels"),
+                "channels": slider("Input channels", 1, 1, 4, 1, "Of the image"),
+                "filters": slider("Output channels", 16, 1, 16, 1, "Of the result"),
                 "orthogonal": choice(
-                    "its matrix",
+                    "Kernel's matrix",
                     [("orthogonal, as after Björck", True), ("as it is", False)],
-                    "Whether all singular values of the kernel's matrix are made equal first",
+                    "Whether all its singular values are made equal first",
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Of the kernels 'random' and 'smooth'"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Of the kernels 'random' and 'smooth'"),
             },
             "Geometry": {
-                "image": slider("image size", image, *_IMAGES, 1, "Height and width of the image, in pixels"),
-                "stride": slider("stride", min(stride, _STRIDES[1]), *_STRIDES, 1, "Pixels between patches"),
+                "image": slider("Image size", image, *_IMAGES, 1, "Height and width of the image, in pixels"),
+                "stride": slider("Stride", min(stride, _STRIDES[1]), *_STRIDES, 1, "Pixels between patches (strides)"),
                 "padding": choice(
-                    "padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border", padding
+                    "Padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border (padding)", padding
                 ),
                 "view": choice(
-                    "right panel",
+                    "Right panel",
                     [("gain over frequencies", "gains"), ("all singular values", "spectrum")],
                     "What the right panel shows",
                 ),

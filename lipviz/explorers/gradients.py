@@ -62,9 +62,12 @@ class GradientDepthExplorer(Explorer):
         "a depth."
     )
     panels = 2
+    essentials = ("first", "second", "depth", "width")
 
     def __init__(self, model: keras.Model | None = None, x: ArrayLike | None = None):
         self._model, self._x = model, x
+        if model is not None or x is not None:
+            self.essentials = ("network", "first", "second", "depth", "output")
         self._meters: dict[int | None, measure.GradientMeter] = {}
         self._known: dict[tuple, _Gradients] = {}
         self._random = ResultCache(_random_networks)
@@ -75,15 +78,15 @@ class GradientDepthExplorer(Explorer):
         options = [(text, name) for name, text in _NAMES.items()]
         return {
             "Network": {
-                "network": choice("network", [*own, ("random, orthogonal layers", "random")], "What is measured"),
-                "first": choice("activation", options, "After each layer"),
-                "second": choice("compared with", options, "After each layer of the other network", "groupsort2"),
-                "output": choice("output", self._outputs(), "The output of your model whose gradient is measured"),
+                "network": choice("Network", [*own, ("random, orthogonal layers", "random")], "What is measured"),
+                "first": choice("Activation", options, "After each layer"),
+                "second": choice("Compared with", options, "After each layer of the other network", "groupsort2"),
+                "output": choice("Output", self._outputs(), "The output of your model whose gradient is measured"),
             },
             "Size": {
-                "depth": slider("depth", 50, 2, 50, 1, "Number of layers of the deepest network"),
-                "width": slider("width", 64, 2, 128, 2, "Neurons of each layer"),
-                "seed": slider("seed", 0, 0, 20, 1, "Of kernels, inputs and output directions"),
+                "depth": slider("Depth", 50, 2, 50, 1, "Number of layers of the deepest network"),
+                "width": slider("Width", 64, 2, 128, 2, "Neurons of each layer"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Of kernels, inputs and output directions"),
             },
         }
 

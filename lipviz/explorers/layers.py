@@ -74,6 +74,7 @@ class LayerExplorer(Explorer):
         "inputs, the right panel by how much it stretches random inputs, and the bound that no input can exceed."
     )
     panels = 2
+    essentials = ("layer", "k", "raw_kernel", "maxiter")
     _renamed = MappingProxyType({"free": "raw_kernel"})
 
     def __init__(self, layer: keras.Layer | None = None):
@@ -87,36 +88,44 @@ class LayerExplorer(Explorer):
         beta, maxiter = nm.DEFAULT_BETA_BJORCK, nm.DEFAULT_MAXITER_BJORCK
         return {
             "Layer": {
-                "layer": choice("layer", [*own, *options], "What is measured"),
-                "k": log_slider("k_coef_lip", 1.0, -1, 1, "Lipschitz constant that is asked for"),
-                "bound": choice("bound", _BOUNDS, "How the norm of a convolution is bounded"),
-                "bjorck": choice("Björck", [("on", True), ("off", False)], "Whether the kernel is orthogonalized"),
-                "maxiter": slider("maxiter_bjorck", maxiter, 0, 50, 1, "Largest number of Björck iterations"),
-                "beta": slider("beta_bjorck", beta, 0.01, 0.5, 0.01, "Step size of Björck"),
-                "disjoint": choice(
-                    "disjoint neurons",
-                    [("yes", True), ("no", False)],
-                    "Whether each output has a constraint of its own",
+                "layer": choice("Layer", [*own, *options], "What is measured"),
+                "k": log_slider("Lipschitz constant k", 1.0, -1, 1, "What is asked for (k_coef_lip)"),
+                "bound": choice("Bound of the norm", _BOUNDS, "How the norm of a convolution is bounded (bound)"),
+                "bjorck": choice(
+                    "Björck", [("on", True), ("off", False)], "Whether the kernel is made orthogonal (eps_bjorck)"
                 ),
-                "variance": log_slider("variance", 1.0, -3, 2, "Largest running variance of BatchLipNorm"),
+                "maxiter": slider("Björck iterations", maxiter, 0, 50, 1, "Largest number (maxiter_bjorck)"),
+                "beta": slider("Björck step size β", beta, 0.01, 0.5, 0.01, "Of each iteration (beta_bjorck)"),
+                "disjoint": choice(
+                    "Disjoint neurons",
+                    [("yes", True), ("no", False)],
+                    "Whether each output has a constraint of its own (disjoint_neurons)",
+                ),
+                "variance": log_slider(
+                    "Running variance", 1.0, -3, 2, "The largest one of BatchLipNorm (moving_variance)"
+                ),
             },
             "Input": {
-                "inputs": slider("inputs", 24, 1, 64, 1, "Entries of a dense layer's input"),
-                "image": slider("image size", 6, 1, 8, 1, "Height and width, or length"),
-                "channels": slider("channels", 2, 1, 4, 1, "Of the input"),
+                "inputs": slider("Inputs", 24, 1, 64, 1, "Entries of a dense layer's input"),
+                "image": slider("Image size", 6, 1, 8, 1, "Height and width, or length"),
+                "channels": slider("Channels", 2, 1, 4, 1, "Of the input"),
             },
             "Shape": {
-                "units": slider("units, filters", 16, 1, 64, 1, "Outputs of a dense layer, channels of a convolution"),
-                "kernel_size": slider("kernel_size", 3, 1, 5, 1, "Of a convolution"),
-                "stride": slider("strides", 1, 1, 3, 1, "Of a convolution"),
-                "padding": choice("padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border"),
-                "pool": slider("pool_size", 2, 1, 4, 1, "Window of poolings and resamplings"),
-                "raw_kernel": choice(
-                    "raw kernel",
-                    [("Glorot uniform", "glorot"), ("all ones", "ones"), ("orthogonal", "orthogonal")],
-                    "What the constraint starts from",
+                "units": slider(
+                    "Units or filters", 16, 1, 64, 1, "Outputs (units), or channels of a convolution (filters)"
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another kernel or input"),
+                "kernel_size": slider("Kernel size", 3, 1, 5, 1, "Of a convolution (kernel_size)"),
+                "stride": slider("Stride", 1, 1, 3, 1, "Of a convolution (strides)"),
+                "padding": choice(
+                    "Padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border (padding)"
+                ),
+                "pool": slider("Pool size", 2, 1, 4, 1, "Window of poolings and resamplings (pool_size)"),
+                "raw_kernel": choice(
+                    "Raw kernel",
+                    [("Glorot uniform", "glorot"), ("all ones", "ones"), ("orthogonal", "orthogonal")],
+                    "What the constraint starts from (kernel_initializer)",
+                ),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives another kernel or input"),
             },
         }
 

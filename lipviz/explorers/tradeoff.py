@@ -38,6 +38,7 @@ class TradeoffExplorer(Explorer):
         "nearest run. Press Start to train a network with exactly these settings."
     )
     panels = 2
+    essentials = ("loss", "tau", "alpha", "by_radius", "epsilon")
     has_work = True
 
     def __init__(
@@ -59,28 +60,30 @@ class TradeoffExplorer(Explorer):
         return {
             "Loss": {
                 "loss": choice(
-                    "loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "The loss that is minimized"
+                    "Loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "The loss that is minimized"
                 ),
                 "tau": log_slider(
-                    "inverse temperature τ",
+                    "Inverse temperature τ",
                     1.0,
                     -1,
                     2,
-                    "The larger, the more the loss depends on samples near the boundary",
+                    "The larger, the more the loss depends on samples near the boundary (tau)",
                 ),
                 "alpha": log_slider(
-                    "hinge weight α", 10.0, 0, 2, "Weight of the hinge, which penalizes samples without the margin"
+                    "Hinge weight α", 10.0, 0, 2, "Of the hinge, which penalizes samples without the margin (alpha)"
                 ),
-                "margin": slider("margin", 1.0, 0.1, 2.0, 0.1, "Margin of the hinge, in units of the input"),
+                "margin": slider("Margin", 1.0, 0.1, 2.0, 0.1, "Of the hinge, in units of the input (min_margin)"),
             },
             "Comparison": {
-                "by_radius": toggle("by mean radius", True, "Compare mean certified radii, or certified accuracy at ε"),
-                "epsilon": slider("ε", 0.5, 0.05, 1.5, 0.05, "Size of the change, l2 norm, in units of the input"),
+                "by_radius": toggle("By mean radius", True, "Compare mean certified radii, or certified accuracy at ε"),
+                "epsilon": slider(
+                    "Change ε", 0.5, 0.05, 1.5, 0.05, "Size of the change, l2 norm, in units of the input"
+                ),
             },
             "Training (Start)": {
-                "width": slider("width", 64, 8, 128, 8, "Neurons of a hidden layer"),
-                "steps": slider("steps", 200, 20, 400, 20, "Steps of Adam, on all samples at once"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other initial weights"),
+                "width": slider("Width", 64, 8, 128, 8, "Neurons of a hidden layer"),
+                "steps": slider("Training steps", 200, 20, 400, 20, "Steps of Adam, on all samples at once"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other initial weights"),
             },
         }
 

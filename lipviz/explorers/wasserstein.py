@@ -65,6 +65,7 @@ class WassersteinExplorer(Explorer):
         "is the Wasserstein-1 distance. Press Start, or change a setting, to train again."
     )
     panels = 2
+    essentials = ("clouds", "distance", "alpha", "arrows")
     has_work = True
     restarts = frozenset(
         ("clouds", "distance", "noise", "seed", "activation", "width", "depth", "alpha", "min_margin", "steps")
@@ -80,23 +81,23 @@ class WassersteinExplorer(Explorer):
         own = [("yours", "yours")] if self._own is not None else []
         return {
             "Clouds": {
-                "clouds": choice("clouds", own + _CLOUDS, "The clouds whose distance is measured"),
-                "distance": slider("distance", 2.0, 0.0, 4.0, 0.1, "Between the centers, in units of the input"),
-                "noise": slider("noise", 0.3, 0.05, 1.0, 0.05, "How far points scatter, in units of the input"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
-                "arrows": toggle("transport", True, "Show the optimal transport as arrows"),
+                "clouds": choice("Clouds", own + _CLOUDS, "The clouds whose distance is measured"),
+                "distance": slider("Distance", 2.0, 0.0, 4.0, 0.1, "Between the centers, in units of the input"),
+                "noise": slider("Noise", 0.3, 0.05, 1.0, 0.05, "How far points scatter, in units of the input"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
+                "arrows": toggle("Optimal transport", True, "Show it as lines between the clouds"),
             },
             "Network": {
                 "activation": activation_choice(),
                 "width": width_slider(),
-                "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
+                "depth": slider("Hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
             },
             "Loss (HKR)": {
-                "alpha": slider("alpha α", 0.0, 0.0, 20.0, 0.5, "Weight of the hinge; with 0 only the distance counts"),
+                "alpha": slider("Hinge weight α", 0.0, 0.0, 20.0, 0.5, "With 0 only the distance counts (alpha)"),
                 "min_margin": slider(
-                    "margin", 1.0, 0.0, 3.0, 0.1, "The hinge penalizes outputs nearer to 0 than half of the margin"
+                    "Margin", 1.0, 0.0, 3.0, 0.1, "The hinge penalizes outputs nearer to 0 than half of it (min_margin)"
                 ),
-                "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all points at once"),
+                "steps": slider("Training steps", 300, 50, 1000, 50, "Steps of Adam, on all points at once"),
             },
         }
 

@@ -3,7 +3,15 @@
 from lipviz import _moved
 from lipviz.measure.activation_shapes import ActivationPlane, ActivationProbe, ActivationShape, activation_shape
 from lipviz.measure.bjorck import BjorckConvergence, bjorck_convergence
-from lipviz.measure.bjorck_map import BjorckMap, BjorckPaths, bjorck_iterations_map, bjorck_paths, divergence_limit
+from lipviz.measure.bjorck_map import (
+    BjorckMap,
+    BjorckMoment,
+    BjorckPaths,
+    bjorck_iterations_map,
+    bjorck_moment,
+    bjorck_paths,
+    divergence_limit,
+)
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
 from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest_singular_value, sample_kernel
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
@@ -34,6 +42,7 @@ __all__ = [
     "AdversarialPairs",
     "BjorckConvergence",
     "BjorckMap",
+    "BjorckMoment",
     "BjorckPaths",
     "CertifiedImage",
     "ConvolutionClaims",
@@ -57,6 +66,7 @@ __all__ = [
     "adversarial_pairs",
     "bjorck_convergence",
     "bjorck_iterations_map",
+    "bjorck_moment",
     "bjorck_paths",
     "convolution_claims",
     "decision_field",

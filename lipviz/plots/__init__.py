@@ -18,6 +18,7 @@ from lipviz.plots.activation_shapes import plot_activation_jacobian, plot_activa
 from lipviz.plots.alt import alt_text
 from lipviz.plots.bjorck import plot_bjorck_convergence
 from lipviz.plots.bjorck_map import plot_bjorck_map, plot_bjorck_paths
+from lipviz.plots.bjorck_motion import plot_bjorck_circle, plot_bjorck_cobweb
 from lipviz.plots.certification import plot_certificate
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
@@ -58,6 +59,8 @@ __all__ = [
     "plot_activation_outputs",
     "plot_activation_plane",
     "plot_adversarial_pairs",
+    "plot_bjorck_circle",
+    "plot_bjorck_cobweb",
     "plot_bjorck_convergence",
     "plot_bjorck_map",
     "plot_bjorck_paths",

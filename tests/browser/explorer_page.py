@@ -49,8 +49,8 @@ class ExplorerPage:
         return self.box.locator(".lipviz-alert").all_inner_texts()
 
     def sliders(self):
-        """Labels of the sliders that can be moved."""
-        return self.box.locator(".widget-slider:not(:has([disabled]))").evaluate_all(
+        """Labels of the sliders that can be moved and are shown."""
+        return self.box.locator(".widget-slider:not(:has([disabled])):visible").evaluate_all(
             "sliders => sliders.map(slider => slider.querySelector('.widget-label').textContent)"
         )
 
@@ -59,6 +59,20 @@ class ExplorerPage:
         return self.box.locator(".widget-label:visible").evaluate_all(
             "labels => labels.filter(label => label.scrollWidth > label.clientWidth).map(label => label.textContent)"
         )
+
+    def show_all_controls(self):
+        """Open what the button "More settings" hides."""
+        button = self.button("More settings")
+        if button.count():
+            button.press("Enter")
+            expect(self.button("Fewer settings")).to_be_visible()
+
+    def apart(self):
+        """Labels of the controls that, when they have the focus, are not in the window together with the picture.
+
+        What another element covers, or what has been scrolled away, is not in the window.
+        """
+        return self.page.evaluate(_APART)
 
     def focus(self, label):
         """Focus the handle of a slider."""
@@ -164,6 +178,24 @@ _CONTENT = """async source => {
         const reader = Object.assign(new FileReader(), {onload: () => resolve(reader.result)});
         reader.readAsDataURL(content);
     });
+}"""
+
+# The points lie in the middle and near the corners of the first panel, and on the line through the middle of a control.
+_APART = """() => {
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    const panel = box.querySelector('.lipviz-picture img');
+    const shows = (element, shares) => {
+        const {left, top, width, height} = element.getBoundingClientRect();
+        const at = ([x, y]) => document.elementFromPoint(left + x * width, top + y * height);
+        return shares.every(share => element.contains(at(share)));
+    };
+    const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
+    const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
+        .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
+    return controls.map(control => [control, control.closest('.widget-inline-hbox')]).filter(([control, whole]) => {
+        control.focus();
+        return !(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners));
+    }).map(([control, whole]) => whole.textContent.trim());
 }"""
 
 _RECORD = f"""() => {{

@@ -55,7 +55,7 @@ def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
 
 def test_many_fast_moves_leave_no_corrupt_frame(lab):
     explorer = opened(lab, explorers.find("bjorck"))
-    explorer.focus("smallest σ")
+    explorer.focus("Smallest singular value")
     explorer.move("End", 5)
     explorer.record()
     for _ in range(MOVES // 50):

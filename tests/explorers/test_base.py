@@ -568,7 +568,7 @@ def test_waiting_has_a_limit_and_work_cannot_wait_for_itself(working):
 
 
 def test_an_explorer_without_work_has_no_buttons_for_it(explorer):
-    assert set(explorer.buttons) == {"reset", "png", "svg", "csv", "code"}
+    assert set(explorer.buttons) == {"more", "reset", "png", "svg", "csv", "code"}
     with pytest.raises(TypeError, match="no long work"):
         explorer.work()
 

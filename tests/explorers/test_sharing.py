@@ -149,9 +149,10 @@ def test_a_state_needs_an_explorer(capsys):
 def test_the_address_that_is_printed_holds_the_state():
     from lipviz.command import app
 
-    query = parse_qs(urlsplit(app.address(8901, "abc", "bjorck", '{"kernel": "yours & mine"}')).query)
+    query = parse_qs(
+        urlsplit(app.page_address("bjorck", {"token": "abc", "state": '{"kernel": "yours & mine"}'}, port=8901)).query
+    )
     assert query == {"token": ["abc"], "state": ['{"kernel": "yours & mine"}']}
-    assert app.address(8901, "abc", "bjorck", None) == "http://127.0.0.1:8901/bjorck?token=abc"
 
 
 # --- explorers of the reader's own ---

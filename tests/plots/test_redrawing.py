@@ -62,9 +62,12 @@ CASES = {
     ],
     plots.plot_bjorck_map: [
         (maps.MAP, {}),
+        (maps.MAP, {"place": (0.3, 0.2)}),
         (bjorck_iterations_map(np.linspace(0.1, 0.5, 5), np.linspace(0.2, 1, 6), tol=1e-2, maxiter=100), {}),
         (bjorck_iterations_map([0.1, 0.2], [0.0, 0.5]), {}),
     ],
+    plots.plot_bjorck_circle: [(maps.START, {}), (maps.KERNEL, {}), (maps.LATER, {})],
+    plots.plot_bjorck_cobweb: [(maps.START, {}), (maps.KERNEL, {}), (maps.LATER, {})],
     plots.plot_activation_outputs: [
         (shapes.SORTED, {"place": 0.5}),
         (shapes.WIDE, {}),

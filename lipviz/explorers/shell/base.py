@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import code, links, page, saving
+from lipviz.explorers.shell import code, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -26,6 +26,7 @@ from lipviz.explorers.shell.controls import (
     toggle,
     value_at,
 )
+from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.pictures import PictureWidget
 from lipviz.explorers.shell.prefetching import Prefetcher
@@ -39,6 +40,9 @@ __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
 _TELLING = 0.25  # seconds between two texts while a slider is dragged
 _CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
+_ESSENTIALS = 4  # controls beside the picture, where an explorer does not name them
+# The buttons beside the essential controls, in their order; the others, which keep what is seen, lie below it.
+_STEERING = ("start", "step", "stop", "previous", "next", "more", "reset")
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 _Result = TypeVar("_Result")
 
@@ -51,6 +55,12 @@ def _left_out(unknown, refused, controls):
     words = [f"Another version of lipviz may know these names: {', '.join(unknown)}."] if unknown else []
     words += [f"These values cannot be used: {', '.join(ranges)}."] if refused else []
     return " ".join(["Not all of the state is set.", *words])
+
+
+def _all_but(names, groups):
+    """The groups of controls without those of these names, and without groups that are empty then."""
+    rest = {title: [c for name, c in group.items() if name not in names] for title, group in groups.items()}
+    return {title: controls for title, controls in rest.items() if controls}
 
 
 def _by_name(method: Callable[..., _Result]) -> Callable[..., _Result]:
@@ -71,6 +81,9 @@ class Explorer(abc.ABC):
       three sentences, and a list of (name, value) pairs of text;
     - `table(data)`: what is saved as CSV, by default the numbers;
     - `code_lines(data, state)`: the lines of lipviz that make the same, by default those of the explorer.
+
+    `essentials` names the controls that stay beside the picture, two to four of which have an effect at a time; those
+    that have none are hidden there. The first four are the default. The others wait behind a button, "More settings".
 
     A subclass whose computation makes the reader wait moves it to
 
@@ -93,8 +106,9 @@ class Explorer(abc.ABC):
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", in `lipviz app` "link", and
-            with work "start" (which also pauses and continues), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code",
+            with further controls "more", in `lipviz app` "link", and with
+            work "start" (which also pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
@@ -104,6 +118,7 @@ class Explorer(abc.ABC):
     title = ""
     help_text = ""
     panels = 1
+    essentials: tuple[str, ...] = ()
     has_work = False
     restarts: frozenset[str] = frozenset()
     # Old names of controls, which the state accepts for one release, and the new names.
@@ -125,10 +140,13 @@ class Explorer(abc.ABC):
         self._alert, self._image, self._results = widgets.HTML(), PictureWidget(), widgets.HTML()
         self._notice = widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
+        self.essentials = self.essentials or tuple(self.controls)[:_ESSENTIALS]
+        further = _all_but(self.essentials, groups)
+        self._more = Disclosure("settings", page.groups(further)) if further else None
         self.buttons = self._made_buttons()
         self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
-        self.widget = self._assembled(groups)
+        self.widget = self._assembled()
         for name, control in self.controls.items():
             control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
@@ -390,6 +408,8 @@ class Explorer(abc.ABC):
     def _show(self, data, state):
         self._shown_state = state
         self.draw(data, state)
+        with self._quiet():
+            motion.fit(self.controls.values(), data)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
         self._alert.value = self._files.value = ""
@@ -544,7 +564,8 @@ class Explorer(abc.ABC):
     # --- display ---
 
     def _made_buttons(self):
-        buttons = {"reset": page.button("Reset", "undo", "Return to the initial values", self.reset)}
+        buttons = {"more": self._more.button} if self._more else {}
+        buttons["reset"] = page.button("Reset", "undo", "Return to the initial values", self.reset)
         for kind in saving.KINDS:
             what = "numbers" if kind == "csv" else "picture"
             offer = functools.partial(self._offer, kind)
@@ -560,16 +581,26 @@ class Explorer(abc.ABC):
             buttons["stop"] = page.button("Stop", "stop", "End; the last picture stays", self.stop)
         return buttons
 
-    def _assembled(self, groups):
-        columns = widgets.Box([page.group(title, controls.values()) for title, controls in groups.items()])
-        columns.add_class("lipviz-groups")
-        of_work = [self.buttons[name] for name in ("start", "step", "stop") if self.has_work]
-        others = [button for name, button in self.buttons.items() if name not in ("start", "step", "stop")]
-        tools = page.toolbar([*of_work, *([self._bar] if self.has_work else []), *others])
-        heading = widgets.HTML(page.heading(self.title, self.help_text))
-        box = widgets.VBox([heading, columns, tools, self._files, self._alert, self._image, self._results])
-        box.add_class("lipviz-explorer")
-        return box
+    def _assembled(self):
+        heading = widgets.HTML(page.heading(self.title, self.help_text)).add_class("lipviz-heading")
+        essentials = page.box("lipviz-essentials", [self.controls[name] for name in self.essentials])
+        steering = [self.buttons[name] for name in _STEERING if name in self.buttons]
+        steering[3:3] = [self._bar] if self.has_work else []
+        others = [button for name, button in self.buttons.items() if name not in _STEERING]
+        return page.box(
+            "lipviz-explorer",
+            [
+                heading,
+                essentials,
+                page.box("lipviz-toolbar", steering),
+                *([self._more.box] if self._more else []),
+                self._alert,
+                page.box("lipviz-stage", [self._image]),
+                self._results,
+                page.box("lipviz-toolbar", others),
+                self._files,
+            ],
+        )
 
     def static(self) -> Picture:
         """The present picture with its words, for places without a kernel.

@@ -33,12 +33,12 @@ def between_pictures(steps: int) -> int:
 def activation_choice() -> widgets.Dropdown:
     """The control of the activation."""
     options = [(title, name) for name, title in ACTIVATION_NAMES.items() if name in ACTIVATIONS]
-    return choice("activation", options, "Activation after each hidden layer")
+    return choice("Activation", options, "Activation after each hidden layer")
 
 
 def width_slider() -> widgets.IntSlider:
     """The control of the width; even, since some activations pair channels."""
-    return slider("width", 16, 2, 64, 2, "Channels of each hidden layer")
+    return slider("Width", 16, 2, 64, 2, "Channels of each hidden layer")
 
 
 def labelled_points(kind: str, noise: float, seed: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
