@@ -49,7 +49,7 @@ class _Named(ConvolutionClaims):
 class _Moving(_Named):
     """Claims, and the image that the convolution stretches most, as far as it has been found."""
 
-    moment: PowerMoment | None = None
+    moment: PowerMoment = dataclasses.field(kw_only=True)
 
 
 class ConvolutionExplorer(Explorer):

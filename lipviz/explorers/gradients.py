@@ -73,7 +73,7 @@ class GradientDepthExplorer(Explorer):
         "a depth."
     )
     panels = 2
-    essentials = ("first", "depth", "view", "step")
+    essentials: tuple[str, ...] = ("first", "depth", "view", "step")
 
     def __init__(self, model: keras.Model | None = None, x: ArrayLike | None = None):
         self._model, self._x = model, x

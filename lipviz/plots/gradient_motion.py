@@ -62,7 +62,13 @@ def _way(ax, order, label, step, low, middle, high):
     band(ax, f"band {order}", x[done], low[done], high[done], color=color, alpha=0.2, zorder=2)
     style.line(ax, f"median {order}", x[done], middle[done], color=color, linestyle=_DASHES[order], linewidth=2.0,
                label=label, zorder=3)  # fmt: skip
-    look = {"color": color, "marker": style.MARKERS[order], "markersize": 7, "linestyle": "none", "label": "_now"}
+    look: dict[str, Any] = {
+        "color": color,
+        "marker": style.MARKERS[order],
+        "markersize": 7,
+        "linestyle": "none",
+        "label": "_now",
+    }
     style.line(ax, f"now {order}", x[step : step + 1], middle[step : step + 1], zorder=4, **look)
 
 
