@@ -115,7 +115,9 @@ def hidden(key: str) -> str:
 
 def _run(script):
     """An image without a picture that runs a script when it has loaded."""
-    return f'<img src="{_DOT}" alt="" width="1" height="1" style="position: absolute" onload="{html.escape(script)}">'
+    # JupyterLab would give it the name "Image".
+    hide = 'alt="" role="presentation" aria-hidden="true" width="1" height="1" style="position: absolute"'
+    return f'<img src="{_DOT}" {hide} onload="{html.escape(script)}">'
 
 
 class Pause:
