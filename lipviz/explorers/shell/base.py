@@ -289,6 +289,7 @@ class Explorer(abc.ABC):
             raise ValueError(f"Expected names of {', '.join(self.controls)}. Received: {', '.join(unknown)}")
         before = self.state
         with self._quiet():
+            motion.widen(self.controls.values())
             refused = [name for name, value in values.items() if not accepts(self.controls[name], value)]
             if refused:
                 for name, value in before.items():
