@@ -198,12 +198,13 @@ class Kept:
 
     def display(self, bundle: Mapping[str, Any]) -> None:
         """Display the widget, and next to it the picture."""
-        display.publish_display_data(dict(bundle))
+        # Places without widgets show no text for this one, as the picture follows.
+        display.publish_display_data({**bundle, "text/html": ""})
         if links.own_address() is None:  # a page of Voilà is never opened without its kernel
             self._publish(update=False)
             self._is_displayed = True
 
     def _publish(self, update):
         images, state = self._explorer.shown
-        content = {"text/html": picture(self._key, state, images), "text/plain": "The last picture of an explorer"}
+        content = {"text/html": picture(self._key, state, images), "text/plain": ""}
         display.publish_display_data(content, transient={"display_id": self._key}, update=update)
