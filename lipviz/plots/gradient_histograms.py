@@ -47,9 +47,9 @@ def plot_log_norms(data: Sequence[GradientNorms], *, ax: Axes | None = None, bot
         ylabel="number of samples",
         setup=(_log_x,),
     ) as ax:
-        for order, norms in enumerate(data):
+        looks = style.series_looks([norms.name for norms in data])
+        for order, (norms, (color, _)) in enumerate(zip(data, looks, strict=True)):
             counts, _ = np.histogram(np.maximum(norms.norms, bottom), edges)
-            color = style.PALETTE[order]
             look = {"edgecolor": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": norms.name}
             steps(ax, f"norms {order}", counts, edges, fill=True, facecolor=(*_rgb(color), 0.25), zorder=3, **look)
         style.x_limits(ax, bottom * 0.9, TOP)
