@@ -25,7 +25,7 @@ _LOOKS = (
     {"color": style.GREY, "marker": "v", "linestyle": "-"},
     {"color": style.BLUE, "marker": "P", "linestyle": "--"},
 )
-_EXACT: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 4}
+_EXACT: dict[str, Any] = style.role("limit", linestyle=(0, (5, 3)), linewidth=1.4, zorder=4)
 _LEVELS = 12
 
 
