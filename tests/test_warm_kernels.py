@@ -122,3 +122,13 @@ def test_no_kernel_is_left(warm, project):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_program_has_a_status_and_streams_of_its_own_and_no_name_of_the_fork(run_program):
+    program = "import sys, warnings; warnings.warn('seen'); print(sorted(globals()), sys.argv); sys.exit(3)"
+    done = run_program(program)
+    assert (done.returncode, done.stdout) == (
+        3,
+        "['__builtins__', '__doc__', '__loader__', '__name__', '__package__', '__spec__', 'sys', 'warnings'] ['-c']\n",
+    )
+    assert "<string>:1: UserWarning: seen" in done.stderr

@@ -1,8 +1,6 @@
 """What is computed before somebody asks."""
 
 import random
-import subprocess
-import sys
 import threading
 import time
 
@@ -121,7 +119,7 @@ def test_an_error_is_left_to_who_asks(error):
 
 
 @pytest.mark.slow
-def test_a_program_may_end_while_something_is_computed_ahead():
+def test_a_program_may_end_while_something_is_computed_ahead(run_program):
     """As a daemon, the thread made TensorFlow abort the process."""
     code = """
 import threading
@@ -135,7 +133,7 @@ control.set_state({"value": control.value - 1})
 print("the end", flush=True)
 ended.set()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = run_program(code)
     assert (done.returncode, done.stdout.split("\n")[:2]) == (0, ["the end", "ahead"]), done.stderr
 
 
