@@ -125,10 +125,7 @@ def test_no_kernel_is_left(warm, project):
 
 
 def test_a_program_has_a_status_and_streams_of_its_own_and_no_name_of_the_fork(run_program):
-    program = "import sys, warnings; warnings.warn('seen'); print(sorted(globals()), sys.argv); sys.exit(3)"
-    done = run_program(program)
-    assert (done.returncode, done.stdout) == (
-        3,
-        "['__builtins__', '__doc__', '__loader__', '__name__', '__package__', '__spec__', 'sys', 'warnings'] ['-c']\n",
-    )
-    assert "<string>:1: UserWarning: seen" in done.stderr
+    program = "print([name for name in globals() if name[0] != '_'])\nimport sys, warnings\nprint(sys.argv)\n"
+    done = run_program(program + "warnings.warn('seen')\nsys.exit(3)")
+    assert (done.returncode, done.stdout) == (3, "[]\n['-c']\n")
+    assert "<string>:4: UserWarning: seen" in done.stderr
