@@ -21,7 +21,9 @@ copyright = f"2026, {author}"
 html_title = "lipviz"
 
 extensions = [
+    "frames",
     "lessons",
+    "playground",
     "signatures",
     "sources",
     "myst_nb",

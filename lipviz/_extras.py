@@ -15,6 +15,7 @@ LAB = {
     "threadpoolctl": "threadpoolctl",
     "matplotlib": "matplotlib",
     "ipywidgets": "ipywidgets",
+    "anywidget": "anywidget",
     "jupyterlab": "jupyterlab",
     "jupytext": "jupytext",
     "ipykernel": "ipykernel",
@@ -28,7 +29,7 @@ EXTRAS = {"lab": LAB, "transport": TRANSPORT}
 # What Keras computes with, and imports where KERAS_BACKEND or its settings ask for it.
 BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 
-_EXPLORERS = ("matplotlib", "ipywidgets", "threadpoolctl")
+_EXPLORERS = ("matplotlib", "ipywidgets", "anywidget", "threadpoolctl")
 # What does not work without them, by the name that the reader knows it by. The commands need all that a lesson or an
 # explorer may come to need, so that none begins and then stops.
 NEEDS = {

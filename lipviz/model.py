@@ -552,6 +552,7 @@ class _Export:
         inside = [layer for layer in inner_layers(operation) if isinstance(layer, Condensable)]
         with held:
             clone = type(operation).from_config(self._plain_inside(config, inside) if inside else config)
+        _give_policies(operation, clone)
         self._pairs.append((operation, clone))
         return clone
 
@@ -566,6 +567,14 @@ class _Export:
                 self._inside[id(layer)] = self.plain(layer)
                 return keras.saving.serialize_keras_object(self._inside[id(layer)])
         return {key: self._plain_inside(value, layers) for key, value in config.items()}
+
+
+def _give_policies(layer, clone):
+    """Give a copy the dtype policies of its layer: the configurations of some layers of Keras leave them out."""
+    pairs = zip([layer, *inner_layers(layer)], [clone, *inner_layers(clone)], strict=False)
+    for old, new in pairs:
+        if (type(old), old.name) == (type(new), new.name) and old.dtype_policy != new.dtype_policy:
+            new.dtype_policy = old.dtype_policy
 
 
 def _describes(config, layer):

@@ -46,8 +46,8 @@ if importlib.util.find_spec("lipviz") is None:
     subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
     packages = (
         "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
-        "scikit-learn>=1.5 threadpoolctl>=3.1 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66"
-        " pyyaml>=6"
+        "scikit-learn>=1.5 threadpoolctl>=3.1 matplotlib>=3.11 ipywidgets>=8.1 anywidget>=0.9 rich>=13 "
+        "voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
 
@@ -248,10 +248,11 @@ plots.picture(
 #
 # ## Why is the product so loose?
 #
-# The product is attained only under one condition: the output of the direction that one layer stretches most must be
-# the direction that the next layer stretches most, and so on to the end. Trained layers stretch few directions strongly
-# and many weakly, and the strong directions of two layers do not agree. (ReLU also sets a part of each vector to zero.)
-# Multiply the matrices of two layers, and compare:
+# Each layer has one direction that it stretches most. A change of the input is stretched by the whole product only if
+# it lies in this direction of the first layer, arrives at the second layer in the direction that the second layer
+# stretches most, and so on to the end. Trained layers stretch few directions strongly and many weakly, and the strong
+# directions of two layers do not agree. (ReLU also sets a part of each vector to zero.) Multiply the matrices of two
+# layers, and compare:
 
 # %%
 first, second = (np.asarray(keras.ops.convert_to_numpy(layer.kernel)) for layer in plain.layers[:2])

@@ -48,8 +48,8 @@ if importlib.util.find_spec("lipviz") is None:
     subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
     packages = (
         "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 adversarial-robustness-toolbox>=1.20 "
-        "scikit-learn>=1.5 threadpoolctl>=3.1 matplotlib>=3.11 ipywidgets>=8.1 rich>=13 voila>=0.5 tqdm>=4.66"
-        " pyyaml>=6"
+        "scikit-learn>=1.5 threadpoolctl>=3.1 matplotlib>=3.11 ipywidgets>=8.1 anywidget>=0.9 rich>=13 "
+        "voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
 
@@ -129,8 +129,8 @@ def network():
 #
 # A cross-entropy is small only if the logits are far apart. An ordinary network reaches that with large weights. This
 # one cannot. So the loss multiplies the logits by a factor $\tau$ before it takes the cross-entropy. With a large
-# $\tau$, a small margin already gives an image a small loss. With a small $\tau$, every image needs a wider margin for
-# a smaller loss.
+# $\tau$, the loss of an image is almost zero as soon as its margin is small but positive, and training does not widen
+# that margin. With a small $\tau$, the loss goes on falling while margins become wider.
 #
 # The learning rate rises in the first tenth of the training and falls to almost nothing at the end.
 

@@ -1,6 +1,7 @@
 """Explorers as a page of their own; in a browser, see tests/browser/test_explorers.py."""
 
 import ast
+import html
 import json
 import os
 import socket
@@ -24,12 +25,12 @@ def served(monkeypatch):
     """Takes the place of Voilà: nothing starts, and what would start can be looked at."""
     from voila.app import Voila
 
-    calls = SimpleNamespace(arguments=None, notebook=None)
+    calls = SimpleNamespace(arguments=None, notebooks=None)
 
     def initialize(self, argv):
         calls.arguments = dict(argument.removeprefix("--").split("=", 1) for argument in argv[:-1])
-        calls.notebook = nbformat.read(argv[-1], as_version=4)
         calls.folder = os.path.dirname(argv[-1])
+        calls.notebooks = {path.stem: nbformat.read(path, 4) for path in Path(calls.folder).glob("*.ipynb")}
         calls.mode = stat.S_IMODE(os.stat(calls.folder).st_mode)
 
     def start(self):
@@ -47,15 +48,30 @@ def served(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("name", [None, *(entry.name for entry in explorers.entries())])
-def test_each_page_is_one_cell_that_shows_one_thing(name, tmp_path):
-    app.write_page(tmp_path / "page.ipynb", name)
-    notebook = nbformat.read(tmp_path / "page.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    (cell,) = notebook.cells
-    shown = ast.parse(cell.source).body[-1].value.func.attr
-    assert shown == ("gallery" if name is None else explorers.find(name).class_name)
-    assert notebook.metadata.title.startswith("lipviz")
+def test_each_page_is_one_cell_that_shows_one_explorer(served):
+    assert cli.main(["app", "--no-browser"]) == 0
+    assert served.notebooks.keys() == {entry.name for entry in explorers.entries()}
+    for name, notebook in served.notebooks.items():
+        nbformat.validate(notebook)
+        (cell,) = notebook.cells
+        call = ast.parse(cell.source).body[-1].value
+        assert call.func.attr == "opened"
+        assert [argument.value for argument in call.args] == [name]
+        assert notebook.metadata.title == f"lipviz: {explorers.find(name).title}"
+        assert f'alt="{html.escape(explorers.find(name).shows)}"' in notebook.metadata.lipviz.image
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "address"),
+    [
+        (None, {}, "http://127.0.0.1:80/"),
+        ("bjorck", {}, "http://127.0.0.1:80/bjorck"),
+        ("BjorckExplorer", {"token": "abc"}, "http://127.0.0.1:80/bjorck?token=abc"),
+        (None, {"a": '{"b": 1}', "c": "&"}, "http://127.0.0.1:80/?a=%7B%22b%22%3A+1%7D&c=%26"),
+    ],
+)
+def test_each_page_has_an_address(name, query, address):
+    assert app.page_address(name, query, port=80) == address
 
 
 def test_the_page_is_for_its_reader_only(served, capsys):
@@ -68,9 +84,9 @@ def test_the_page_is_for_its_reader_only(served, capsys):
     assert options["VoilaConfiguration.strip_sources"] == "True"
     assert served.mode == 0o700
     assert not os.path.exists(served.folder)
-    assert "explorers.BjorckExplorer()" in served.notebook.cells[0].source
     address = capsys.readouterr().out.split(" is at ")[1].splitlines()[0]
     assert urlsplit(address).netloc == f"127.0.0.1:{port}"
+    assert urlsplit(address).path == "/bjorck"
     assert urlsplit(address).query == f"token={options['Voila.token']}"
     assert not hasattr(served, "opened")
 
@@ -81,7 +97,7 @@ def test_a_browser_is_led_there_by_a_private_file(served, monkeypatch):
     assert cli.main(["app"]) == 0
     (page,) = pages
     assert f"token={served.arguments['Voila.token']}" in page
-    assert "explorers.gallery()" in served.notebook.cells[0].source
+    assert f"/?token={served.arguments['Voila.token']}" in page
 
 
 def test_two_pages_have_two_tokens(served):

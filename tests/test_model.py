@@ -307,6 +307,19 @@ def test_every_copy_predicts_the_same(make, tmp_path):
     np.testing.assert_allclose(model(X), want, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("wrap", [lambda layer: layer, keras.layers.TimeDistributed], ids=["alone", "wrapped"])
+def test_an_export_keeps_a_dtype_policy_that_a_configuration_leaves_out(wrap):
+    """That of a SpatialDropout1D names the dtype of its variables, which in mixed precision is not the policy."""
+    dropout = wrap(keras.layers.SpatialDropout1D(0.5, dtype="mixed_float16"))
+    shape = (3, 2) if dropout.name.startswith("spatial") else (4, 3, 2)
+    model = keras.Sequential([keras.Input(shape), dropout])
+    x = np.float32(np.random.default_rng(0).standard_normal((2, *shape)))
+    export = lipviz.vanillaModel(model)
+    policies = [[layer.dtype_policy.name for layer in inner_layers(one)[1:]] for one in (model, export)]
+    assert policies[0] == policies[1]
+    np.testing.assert_array_equal(export(x), model(x))
+
+
 def test_set_weights_refreshes():
     model, other = small(), small()
     weights = other.get_weights()

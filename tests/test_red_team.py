@@ -440,3 +440,10 @@ def test_the_command_prints_its_seed_first_and_a_table(violations, monkeypatch, 
     assert ("assert False" in printed) is bool(violations)
     command.main(["--claims", "bound"])
     assert capsys.readouterr().out.splitlines()[0] != "Seed: 7"
+
+
+def test_what_keras_itself_forgets_is_no_fault_of_lipviz():
+    """Keras loads a SpatialDropout1D of a mixed policy with float32; the export, made by lipviz, is still compared."""
+    plan = dataclasses.replace(stack("K.SpatialDropout1D(0.5)", shape=(1, 1)), dtype="mixed_float16")
+    assert check("round trip", plan, copy="save") is None
+    assert check("round trip", plan, copy="vanillaModel") is None

@@ -65,7 +65,11 @@ APART = {
     "command.lab": ("opens the course in JupyterLab", {"_version", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "data"}),
-    "command.app": ("serves explorers as web pages", {"explorers", "command.grammars", "command.lab"}),
+    "command.app": (
+        "serves explorers as web pages",
+        {"explorers", "command.grammars", "command.lab", "command.app_server"},
+    ),
+    "command.app_server": ("the server of these pages", {"explorers"}),
     "command.bench": (
         "measures the time of lipviz, plain Keras and other libraries",
         {"", "_version", "command.cli", "layers", "model", "normalizers"},

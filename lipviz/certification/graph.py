@@ -20,7 +20,7 @@ from lipviz.model import Functional, Sequential
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.bound import unknown
 from lipviz.rules.pointwise import broadcast_shape
-from lipviz.rules.registry import find_rule, is_float, layer_bounds
+from lipviz.rules.registry import find_rule, layer_bounds
 from lipviz.rules.used import known_input_shape
 from lipviz.types import DType, Shape
 
@@ -90,7 +90,9 @@ class Trace:
             return self._merge(prefix, step, reason, flows)
         (flow,), gains = flows, flows[0].gains
         uppers: list[float] = []
-        bounds = layer_bounds(op, flow.shape[1:], self.norm, self.exact, not is_float(flow.tensor.dtype))
+        bounds = layer_bounds(
+            op, flow.shape[1:], self.norm, self.exact, not keras.backend.is_float_dtype(flow.tensor.dtype)
+        )
         for words, bound in _NOT_ASKED if self.only_graph else bounds:
             self._row(prefix + op.name + words, op, bound)
             gains, uppers = merging.times(gains, bound.upper), [*uppers, bound.upper]

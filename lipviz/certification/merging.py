@@ -18,7 +18,6 @@ from lipviz.operators.used_weights import residual_shares
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.bound import ISOMETRY, Bound, exactly, unknown
 from lipviz.rules.functions import largest_slope, named_function, softmax_bound
-from lipviz.rules.registry import is_float
 from lipviz.rules.used import as_float64, largest_rounding, rounded
 from lipviz.types import Array, Shape
 
@@ -157,9 +156,11 @@ def merge(layer: keras.layers.Layer, flows: list[Flow], norm: float) -> Merged:
 
 
 def _merge(layer, flows, norm):
-    if not all(is_float(flow.tensor.dtype) for flow in flows) and not isinstance(layer, _WHOLE_MERGES):
+    if not all(keras.backend.is_float_dtype(flow.tensor.dtype) for flow in flows) and not isinstance(
+        layer, _WHOLE_MERGES
+    ):
         raise UnboundedError("it computes with whole numbers, which wrap around: convert them to floating point before")
-    if not is_float(layer.compute_dtype):
+    if not keras.backend.is_float_dtype(layer.compute_dtype):
         raise UnboundedError(f"it rounds to {layer.compute_dtype}, which is not continuous")
     for cls, rule in MERGES.items():
         if isinstance(layer, cls) and computes_as(layer, cls):
@@ -267,8 +268,8 @@ def _operate(operation, flows, args, output, norm):
     rule = OPERATIONS.get(name)
     if not type(operation).__module__.startswith("keras.") or rule is None:
         raise UnboundedError(f"the operation {name} is not known")
-    if not all(is_float(flow.tensor.dtype) for flow in flows):
-        converts = name in _CONVERTING and is_float(output.dtype)
+    if not all(keras.backend.is_float_dtype(flow.tensor.dtype) for flow in flows):
+        converts = name in _CONVERTING and keras.backend.is_float_dtype(output.dtype)
         if name not in _WHOLE and not converts:
             raise UnboundedError("it computes with whole numbers, which wrap around: convert them before")
     return rule(operation, flows, args, output, norm)

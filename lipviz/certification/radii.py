@@ -26,7 +26,6 @@ from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilon
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
 from lipviz.operators.samples import checked_samples
-from lipviz.rules.registry import is_float
 from lipviz.rules.used import as_float64, to_numpy
 from lipviz.types import Array, ArrayLike
 
@@ -174,7 +173,7 @@ def checked(model: keras.Model, x: ArrayLike) -> tuple[keras.Model, Array]:
         raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
     x = checked_samples(model, x)
     dtype = _sample_dtype(model)
-    if not is_float(dtype) and not _holds(dtype, x):
+    if not keras.backend.is_float_dtype(dtype) and not _holds(dtype, x):
         raise ValueError(
             f"Expected samples of the model's input dtype, {dtype}: other numbers are rounded before the model sees "
             f"them. Received values in [{x.min():g}, {x.max():g}]"

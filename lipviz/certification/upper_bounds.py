@@ -19,7 +19,6 @@ from lipviz.copies import NotCopiedError
 from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
 from lipviz.rules.bound import check_norm
-from lipviz.rules.registry import is_float
 from lipviz.rules.used import HALF, as_float64
 from lipviz.types import ArrayLike, Norm, Shape
 
@@ -158,7 +157,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
         why = "the search needs a model, not a layer"
     elif any(layer.compute_dtype in HALF for layer in (model, *inner_layers(model))):
         why = "the search computes in float64, and the model in half precision"
-    elif not is_float(input_dtypes(model)[0]):
+    elif not keras.backend.is_float_dtype(input_dtypes(model)[0]):
         why = f"the search needs inputs that vary, and these are of dtype {input_dtypes(model)[0]}"
     elif samples is None and None in shapes[0]:
         why = "the search needs a known input shape, or samples"

@@ -1,4 +1,4 @@
-"""Explorers as a page of their own, served by Voilà: no code, no notebook.
+"""Explorers as pages of their own, served by Voilà: no code, no notebook.
 
 The server listens on the loopback and asks for a token, so that nobody else on the machine can use it. Its files are in
 a private folder, which is removed when the server ends.
@@ -10,43 +10,61 @@ import os
 import secrets
 import tempfile
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from lipviz import explorers
 from lipviz.command import grammars, lab
+from lipviz.explorers.shell import cards
 
-_CULL_AFTER, _CULL_EVERY = (
-    120,
-    30,
-)  # seconds: idle time after which a kernel without a page ends, and time between two checks
+# In seconds: idle time after which a kernel without a page ends, time between two checks, time for a kernel to start.
+_CULL_AFTER, _CULL_EVERY, _START_TIMEOUT = 120, 30, 600
 
 
-def page_code(name: str | None) -> str:
-    """Returns the code of the page: the gallery, or one explorer.
+def page_code(name: str) -> str:
+    """Returns the code of the page of an explorer.
 
     Args:
-        name: short name or class name of an explorer; None is the gallery.
+        name: short name or class name of the explorer.
 
     Raises:
         LabError: there is no explorer of that name.
     """
-    if name is None:
-        return "from lipviz import explorers\n\nexplorers.gallery()"
-    try:
-        entry = explorers.find(name)
-    except ValueError as error:
-        raise lab.LabError(f"there is no explorer of that name: {error}") from error
-    return f"from lipviz import explorers\n\nexplorers.{entry.class_name}()"
+    return f'from lipviz import explorers\n\nexplorers.opened("{_find(name).name}")'
 
 
 def page_title(name: str | None) -> str:
-    """Returns the title of the page in the browser."""
-    return "lipviz explorers" if name is None else f"lipviz: {explorers.find(name).title}"
+    """Returns the title of the page in the browser; None is the page with all explorers."""
+    return "lipviz explorers" if name is None else f"lipviz: {_find(name).title}"
 
 
-def write_page(path: Path, name: str | None) -> None:
-    """Writes the notebook that Voilà turns into the page: one cell."""
+def page_address(name: str | None, query: Mapping[str, str], *, port: int) -> str:
+    """Returns the address of a page.
+
+    Args:
+        name: short name or class name of an explorer; None is the page with all explorers.
+        query: what follows the question mark, such as the token.
+        port: where the server listens on the loopback.
+
+    Raises:
+        LabError: there is no explorer of that name.
+    """
+    path = "" if name is None else _find(name).name
+    return f"http://{lab.HOST}:{port}/{path}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _find(name):
+    try:
+        return explorers.find(name)
+    except ValueError as error:
+        raise lab.LabError(f"there is no explorer of that name: {error}") from error
+
+
+def write_page(path: Path, name: str) -> None:
+    """Writes the notebook that Voilà turns into the page of an explorer: one cell."""
+    entry = _find(name)
     cell: dict[str, Any] = {
         "cell_type": "code",
         "execution_count": None,
@@ -55,8 +73,11 @@ def write_page(path: Path, name: str | None) -> None:
         "outputs": [],
         "source": page_code(name),
     }
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    metadata = {"kernelspec": kernel, "title": page_title(name)}
+    metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "title": page_title(name),
+        "lipviz": {"title": entry.title, "image": cards.image(entry)},  # shown until the kernel is up
+    }
     notebook = {"cells": [cell], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
@@ -75,7 +96,14 @@ def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> 
         "Voila.identity_provider_class": "voila.voila_identity_provider.VoilaIdentityProvider",
         "Voila.connection_dir_root": folder,
         "VoilaConfiguration.strip_sources": True,
+        "VoilaConfiguration.multi_kernel_manager_class": "lipviz.command.app_server.SpareKernels",
+        "VoilaExecutor.startup_timeout": _START_TIMEOUT,
+        # The pages are those of the app, whatever an address asks for.
+        "VoilaConfiguration.allow_template_override": "NO",
+        "VoilaConfiguration.allow_theme_override": "NO",
         "VoilaConfiguration.file_allowlist": "^$",  # no file: traitlets warns of "[]"
+        # It is built for another JupyterLab than Voilà's, and the page has no notebook.
+        "VoilaConfiguration.extension_denylist": "jupyterlab-jupytext",
         # The kernel ends after its page was closed or lost.
         "MappingKernelManager.cull_idle_timeout": _CULL_AFTER,
         "MappingKernelManager.cull_interval": _CULL_EVERY,
@@ -85,41 +113,46 @@ def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> 
     return [*(f"--{name}={value}" for name, value in options.items()), str(notebook)]
 
 
-def open_app(name: str | None, *, port: int | None, browser: bool) -> None:
-    """Serves the gallery or one explorer with Voilà until Ctrl-C.
+def open_app(name: str | None, *, port: int | None, browser: bool, state: str | None = None) -> None:
+    """Serves all explorers with Voilà until Ctrl-C, and opens one of them or the page with all.
 
     Args:
-        name: short name or class name of an explorer; None is the gallery.
+        name: short name or class name of an explorer; None is the page with all explorers.
         port: where to listen on the loopback; None takes the first free one from 8888 on.
         browser: whether to open one.
+        state: state of the explorer as JSON; what the explorer cannot use of it, its page tells.
 
     Raises:
-        LabError: there is no such explorer, or no port is free.
+        LabError: there is no such explorer, a state without an explorer, or no port is free.
     """
-    page_code(name)
+    page_title(name)
+    if state is not None and name is None:
+        raise lab.LabError("a state belongs to an explorer: lipviz app NAME --state JSON")
     port = lab.choose_port(port)
     with tempfile.TemporaryDirectory(prefix="lipviz-app-", ignore_cleanup_errors=True) as private:
-        _serve(Path(private), name, port, browser)
+        _serve(Path(private), name, port, browser, state)
 
 
-def _serve(folder, name, port, browser):
+def _serve(folder, name, port, browser, state):
     grammars.compile_when_used()
     from tornado.ioloop import IOLoop
-    from voila.app import Voila
 
-    notebook = folder / "explorer.ipynb"
-    write_page(notebook, name)
+    from lipviz.command.app_server import AppServer
+
+    for entry in explorers.entries():
+        write_page(folder / f"{entry.name}.ipynb", entry.name)
     os.environ.update(lab.prepare_private(folder))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     token = secrets.token_hex(24)
-    server = Voila()
-    server.initialize(server_arguments(folder, notebook, port=port, token=token))
-    address = f"http://{lab.HOST}:{port}/?token={token}"
+    server = AppServer()
+    server.initialize(server_arguments(folder, folder / f"{entry.name}.ipynb", port=port, token=token))
+    query = {"token": token} | ({} if state is None else {"state": state})
+    where = page_address(name, query, port=port)
 
     def announce():
-        print(f"{page_title(name)} is at {address}\nCtrl-C here ends it.", flush=True)
+        print(f"{page_title(name)} is at {where}\nCtrl-C here ends it.", flush=True)
         if browser:
-            open_browser(folder, address)
+            open_browser(folder, where)
 
     IOLoop.current().add_callback(announce)  # runs when the server listens
     try:

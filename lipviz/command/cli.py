@@ -5,6 +5,7 @@ needs.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -93,6 +94,12 @@ def _build_parser():
         allow_abbrev=False,
     )
     app.add_argument("name", metavar="NAME", nargs="?", help="an explorer, such as bjorck; default: all of them")
+    app.add_argument(
+        "--state",
+        metavar="JSON",
+        type=_state,
+        help="values of the controls of NAME, such as '{\"rows\": 32}'; the address that is printed holds them",
+    )
     app.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
     app.add_argument("--port", type=_port, help="port to listen on; default: the first free one from 8888 on")
     app.set_defaults(run=_app)
@@ -200,6 +207,16 @@ def _count(text):
     return int(text)
 
 
+def _state(text):
+    try:
+        is_object = isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise argparse.ArgumentTypeError(f"expected JSON with names, such as '{{\"rows\": 32}}', got {text!r}")
+    return text
+
+
 def _port(text):
     try:
         port = int(text)
@@ -227,7 +244,7 @@ def _app(arguments):
     from lipviz.command import app, lab
 
     try:
-        app.open_app(arguments.name, port=arguments.port, browser=arguments.browser)
+        app.open_app(arguments.name, port=arguments.port, browser=arguments.browser, state=arguments.state)
     except lab.LabError as error:
         print(f"lipviz: {error}", file=sys.stderr)
         return 1

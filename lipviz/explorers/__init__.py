@@ -12,14 +12,15 @@ from lipviz import _extras
 
 _extras.need("lipviz.explorers")
 
-from lipviz.explorers.shell.registry import entries, find
+from lipviz.explorers.shell.registry import entries, find, register
 
 _MODULES = {entry.class_name: entry.name for entry in entries()} | {
     "Explorer": "shell.base",
     "gallery": "shell.gallery",
+    "opened": "shell.opening",
 }
 
-__all__ = ["entries", "find", *_MODULES]
+__all__ = ["entries", "find", "register", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

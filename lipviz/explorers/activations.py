@@ -12,6 +12,7 @@ from keras import ops
 
 from lipviz import layers
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.prefetching import ResultCache
@@ -41,6 +42,18 @@ _ACTIVATIONS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "linear": ("none (linear)", lambda n: "linear"),
 }
 
+# The same as code; the others are names that Keras knows.
+_CODE = {
+    "yours": "activation",
+    "groupsort2": "layers.GroupSort2()",
+    "groupsort": "layers.GroupSort({n})",
+    "fullsort": "layers.FullSort()",
+    "maxmin": "layers.MaxMin()",
+    "householder": "layers.Householder()",
+    "prelulip": "layers.PReLUlip()",
+    "abs": "keras.ops.abs",
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Placed(ActivationShape):
@@ -65,6 +78,7 @@ class ActivationExplorer(Explorer):
         "stretches small changes of the input. Choose another activation, or a picture of the whole plane."
     )
     panels = 2
+    essentials = ("activation", "group", "angle", "slope", "view", "place")
 
     def __init__(self, activation: Any = None):
         self._own = activation
@@ -77,27 +91,27 @@ class ActivationExplorer(Explorer):
         return {
             "Activation": {
                 "activation": choice(
-                    "activation",
+                    "Activation",
                     [*own, *((text, name) for name, (text, _) in _ACTIVATIONS.items())],
                     "The activation to look at",
                 ),
-                "group": slider("group size n", 2, 1, 8, 1, "Neighbouring channels that GroupSort sorts together"),
+                "group": slider("Group size n", 2, 1, 8, 1, "Neighbouring channels that GroupSort sorts together (n)"),
                 "angle": slider(
-                    "angle θ (°)", 90, 0, 360, 5, "Of Householder: twice the angle of its mirror line; 90 sorts pairs"
+                    "Angle θ (°)", 90, 0, 360, 5, "Twice the angle of Householder's mirror line; 90 sorts pairs (theta)"
                 ),
-                "slope": slider("slope", 0.25, -1.0, 1.0, 0.05, "Of PReLUlip, for negative inputs"),
+                "slope": slider("Slope", 0.25, -1.0, 1.0, 0.05, "Of PReLUlip, for negative inputs"),
             },
             "Inputs": {
                 "view": choice(
-                    "left panel",
+                    "Left panel",
                     [("outputs along a line", "line"), ("picture of the plane", "plane")],
                     "The picture of the plane has two channels",
                 ),
-                "channels": slider("channels", 4, 1, 8, 1, "Of the input"),
+                "channels": slider("Channels", 4, 1, 8, 1, "Of the input"),
                 "place": slider(
-                    "place t", 1.0, -RANGE, RANGE, 0.05, "The place on the line that the statement is about"
+                    "Place t", 1.0, -RANGE, RANGE, 0.05, "The place on the line that the statement is about"
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another line"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives another line"),
             },
         }
 
@@ -165,6 +179,24 @@ class ActivationExplorer(Explorer):
         columns += ["largest singular value", "smallest singular value", "share of a random gradient's norm"]
         ends = data.values[:, [0, -1]]
         return columns, np.column_stack([data.places, data.inputs, data.outputs, ends, data.kept]).tolist()
+
+    def code_lines(self, data: _Placed, state: Mapping[str, Any]) -> list[str]:
+        activation, settings = state["activation"], {"seed": state["seed"], "name": data.name}
+        if activation == "householder":
+            settings["angle"] = float(np.deg2rad(state["angle"]))
+        if activation == "prelulip":
+            settings["slope"] = state["slope"]
+        left = "plane" if state["view"] == "plane" else "outputs"
+        made = _CODE.get(activation, literal(activation)).format(n=state["group"])
+        return [
+            call("result = measure.activation_shape", made, str(data.inputs.shape[1]), **settings),
+            *picture_of(
+                [
+                    f"plots.plot_activation_{kind}(result, ax={{ax}}, place={data.place!r})"
+                    for kind in (left, "jacobian")
+                ]
+            ),
+        ]
 
 
 def _name(activation):

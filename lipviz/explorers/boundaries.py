@@ -9,13 +9,18 @@ import numpy as np
 
 from lipviz.certification.radii import class_numbers
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     KEPT_TRAINERS,
+    POINTS,
     activation_choice,
     between_pictures,
+    bounds_of,
+    gaussian_std,
     labelled_points,
+    training_code,
     width_slider,
 )
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
@@ -46,6 +51,7 @@ class BoundaryExplorer(Explorer):
         "not to change. Press Start, or change a setting of the data or the network, to train again."
     )
     panels = 2
+    essentials = ("points", "constrained", "k", "discs")
     has_work = True
     restarts = frozenset(
         ("points", "noise", "activation", "width", "depth", "constrained", "k", "tau", "steps", "seed")
@@ -61,29 +67,31 @@ class BoundaryExplorer(Explorer):
         own = [("yours", "yours")] if self._own is not None else []
         return {
             "Data": {
-                "points": choice("points", own + _TOYS, "The points to learn from"),
-                "noise": slider("noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
-                "discs": toggle("certified discs", True, "Show the certified radius of each sample"),
+                "points": choice("Points", own + _TOYS, "The points to learn from"),
+                "noise": slider("Noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
+                "discs": toggle("Certified discs", True, "Show the certified radius of each sample"),
             },
             "Network": {
                 "activation": activation_choice(),
                 "width": width_slider(),
-                "depth": slider("hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
+                "depth": slider("Hidden layers", 2, 1, 6, 1, "Number of hidden layers"),
                 "constrained": toggle(
-                    "constrained", True, "Constrain the network to k; otherwise its layers are plain Dense"
+                    "Constrained", True, "Constrain the network to k; otherwise its layers are plain Dense"
                 ),
-                "k": log_slider("k", 1.0, -1, 1, "Largest Lipschitz constant of a constrained network"),
+                "k": log_slider(
+                    "Lipschitz constant k", 1.0, -1, 1, "The largest one of a constrained network (k_coef_lip)"
+                ),
             },
             "Training": {
                 "tau": log_slider(
-                    "inverse temperature τ",
+                    "Inverse temperature τ",
                     10.0,
                     0,
                     2,
-                    "The larger, the more the loss depends on samples near the boundary",
+                    "The larger, the more the loss depends on samples near the boundary (tau)",
                 ),
-                "steps": slider("steps", 300, 50, 1000, 50, "Steps of Adam, on all samples at once"),
+                "steps": slider("Training steps", 300, 50, 1000, 50, "Steps of Adam, on all samples at once"),
             },
         }
 
@@ -167,6 +175,32 @@ class BoundaryExplorer(Explorer):
         cells = [*field.points.T, field.labels]
         cells += [] if certified is None else [certified.predicted, certified.radii]
         return columns, [[cell.item() for cell in row] for row in zip(*cells, strict=True)]
+
+    def code_lines(self, data: BoundaryTraining, state: Mapping[str, Any]) -> list[str]:
+        field: Any = data.field
+        outputs = 1 if field.classes == 2 else field.classes
+        network = {name: state[name] for name in ("activation", "width", "depth")}
+        network |= {"outputs": outputs, "k": state["k"] if state["constrained"] else 1.0}
+        loss = f"losses.Tau{'Binary' if outputs == 1 else 'Categorical'}Crossentropy({state['tau']!r})"
+        targets = "train[1][:, None]" if outputs == 1 else f"np.eye({outputs})[train[1]]"
+        shown = {"steps": data.steps, "certified": state["discs"], "bounds": bounds_of(field), "name": field.name}
+        return [
+            "from lipviz.toys.training import ToyTrainer, boundary_training",
+            *self._points_code(**state),
+            call("trainer = ToyTrainer", loss, **network, constrained=state["constrained"]),
+            f"trainer.restart(seed={state['seed']})",
+            *training_code(f"train[0], {targets}", len(data.losses), data.steps),
+            call("result = boundary_training", "trainer", "*train", "test", **shown),
+            *picture_of(["plots.plot_decision_field(result.field, ax={ax})", "plot_toy_loss(result, ax={ax})"]),
+            "from lipviz.plots.toy_training import plot_toy_loss",
+        ]
+
+    def _points_code(self, points, noise, seed, **_others):
+        if points == "yours":
+            return ["train, test = (np.asarray(x), np.asarray(y)), None"]
+        kind = {"moons": "two_moons"}.get(points, points)
+        of_kind = {"distance": 2.0, "std": gaussian_std(noise)} if points == "gaussians" else {"noise": noise}
+        return [call(f"train, test = data.{kind}", str(POINTS), **of_kind, seed=seed)]
 
 
 def _trainer(activation, width, depth, constrained, k, outputs):

@@ -12,6 +12,7 @@ from lipviz import certification
 from lipviz import data as data_sets
 from lipviz.explorers.shell import page
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.losses import TauCategoricalCrossentropy
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
@@ -22,7 +23,7 @@ from lipviz.toys.networks import toy_network, training
 from lipviz.types import Array
 
 _STEPS, _PICTURES = 150, 6  # of the training on digits
-_TAU = 5.0
+_TAU, _RATE = 5.0, 0.02
 _MOST = 500  # images of the reader's own
 _METHODS = [("DeepFool: the nearest change", "deepfool"), ("PGD: within ε", "pgd")]
 _TRAINED: dict[str, ImageCertifier] = {}  # the certifier of the digits, once per process
@@ -49,6 +50,7 @@ class CertificateExplorer(Explorer):
         "press Start to attack the image."
     )
     panels = 3
+    essentials = ("image", "epsilon", "order", "method")
     has_work = True
 
     def __init__(self, model: keras.Model | None = None, x: Array | None = None, y: Array | None = None):
@@ -72,7 +74,7 @@ class CertificateExplorer(Explorer):
         return {
             "Image": {
                 "image": slider(
-                    "image",
+                    "Image",
                     0,
                     0,
                     max(count - 1, 0),
@@ -80,14 +82,16 @@ class CertificateExplorer(Explorer):
                     "Number of the image; arrow keys select the next or the previous one",
                 ),
                 "order": choice(
-                    "order",
+                    "Order",
                     [("as they come", "given"), ("smallest radius first", "radius")],
                     "How the images are numbered",
                 ),
             },
             "Change": {
-                "epsilon": slider("ε", 0.5, 0.05, 2.0, 0.05, "Size of the change, l2 norm, in units of the input"),
-                "method": choice("attack", _METHODS, "How the attack searches"),
+                "epsilon": slider(
+                    "Change ε", 0.5, 0.05, 2.0, 0.05, "Size of the change, l2 norm, in units of the input"
+                ),
+                "method": choice("Attack", _METHODS, "How the attack searches"),
             },
         }
 
@@ -137,7 +141,7 @@ class CertificateExplorer(Explorer):
         targets = np.eye(10, dtype="float32")[train[1]]
         every = -(-_STEPS // _PICTURES)
         for losses in training(
-            network, _flat(train[0]), targets, TauCategoricalCrossentropy(_TAU), _STEPS, every, 0.02
+            network, _flat(train[0]), targets, TauCategoricalCrossentropy(_TAU), _STEPS, every, _RATE
         ):
             step = len(losses)
             self._certifier = ImageCertifier(network, _flat(test[0]), test[1], step, _STEPS)
@@ -200,9 +204,57 @@ class CertificateExplorer(Explorer):
             rows.append((f"certified accuracy at ε = {number(data.epsilon)}", f"{100 * share:.1f} %"))
         return rows
 
+    def code_lines(self, data: CertifiedImage, state: Mapping[str, Any]) -> list[str]:
+        index = "certifier.by_radius[{image}]" if state["order"] == "radius" else "{image}"
+        kinds = ("certified_image", "class_distances", "certified_curve")
+        return [
+            "from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances",
+            *(_digits_code(data) if self._own is None else [self._own_code()]),
+            f"index = {index.format(**state)}",
+            *([] if data.attack is None else [_attack_code(**state)]),
+            call(
+                "result = certifier.image", "index", repr(state["epsilon"]), *([] if data.attack is None else ["found"])
+            ),
+            *picture_of([f"plot_{kind}(result, ax={{ax}})" for kind in kinds]),
+        ]
+
+    def _own_code(self):
+        labels = [] if self._own is None or self._own[2] is None else [f"y[:{_MOST}]"]
+        return call("certifier = measure.ImageCertifier", "model", f"x[:{_MOST}]", *labels)
+
 
 def _flat(x):
     return x.reshape(len(x), -1)
+
+
+def _digits_code(data):
+    """Lines that train the network up to the step that is shown, and certify the digits."""
+    steps = f"training(model, x.reshape(len(x), -1), np.eye(10)[y], loss, {data.steps}, {data.step}, {_RATE})"
+    trained = [
+        "from lipviz.toys.networks import training",
+        f"loss = losses.TauCategoricalCrossentropy({_TAU})",
+        f"next({steps})  # {data.step} of {data.steps} steps",
+    ]
+    return [
+        "(x, y), (images, labels) = data.digits()",
+        'model = toys.toy_network("groupsort2", 64, 2, inputs=64, outputs=10)',
+        *(trained if data.step else []),
+        call(
+            "certifier = measure.ImageCertifier",
+            *("model", "images.reshape(len(images), -1)", "labels"),
+            step=data.step,
+            steps=data.steps,
+        ),
+    ]
+
+
+def _attack_code(epsilon, method, **_state):
+    return call(
+        "found = certification.attack",
+        *("model", "certifier.x[index : index + 1]", "certifier.radii.predicted[index : index + 1]"),
+        epsilon=epsilon if method == "pgd" else None,
+        method=method,
+    )
 
 
 def _attack_in_words(data):

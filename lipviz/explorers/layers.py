@@ -16,6 +16,7 @@ import numpy as np
 from lipviz import layers
 from lipviz import normalizers as nm
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import Raw, call, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.layer_measurement import LayerMeasurement, measure_layer
@@ -73,6 +74,7 @@ class LayerExplorer(Explorer):
         "inputs, the right panel by how much it stretches random inputs, and the bound that no input can exceed."
     )
     panels = 2
+    essentials = ("layer", "k", "raw_kernel", "maxiter")
     _renamed = MappingProxyType({"free": "raw_kernel"})
 
     def __init__(self, layer: keras.Layer | None = None):
@@ -86,36 +88,44 @@ class LayerExplorer(Explorer):
         beta, maxiter = nm.DEFAULT_BETA_BJORCK, nm.DEFAULT_MAXITER_BJORCK
         return {
             "Layer": {
-                "layer": choice("layer", [*own, *options], "What is measured"),
-                "k": log_slider("k_coef_lip", 1.0, -1, 1, "Lipschitz constant that is asked for"),
-                "bound": choice("bound", _BOUNDS, "How the norm of a convolution is bounded"),
-                "bjorck": choice("Björck", [("on", True), ("off", False)], "Whether the kernel is orthogonalized"),
-                "maxiter": slider("maxiter_bjorck", maxiter, 0, 50, 1, "Largest number of Björck iterations"),
-                "beta": slider("beta_bjorck", beta, 0.01, 0.5, 0.01, "Step size of Björck"),
-                "disjoint": choice(
-                    "disjoint neurons",
-                    [("yes", True), ("no", False)],
-                    "Whether each output has a constraint of its own",
+                "layer": choice("Layer", [*own, *options], "What is measured"),
+                "k": log_slider("Lipschitz constant k", 1.0, -1, 1, "What is asked for (k_coef_lip)"),
+                "bound": choice("Bound of the norm", _BOUNDS, "How the norm of a convolution is bounded (bound)"),
+                "bjorck": choice(
+                    "Björck", [("on", True), ("off", False)], "Whether the kernel is made orthogonal (eps_bjorck)"
                 ),
-                "variance": log_slider("variance", 1.0, -3, 2, "Largest running variance of BatchLipNorm"),
+                "maxiter": slider("Björck iterations", maxiter, 0, 50, 1, "Largest number (maxiter_bjorck)"),
+                "beta": slider("Björck step size β", beta, 0.01, 0.5, 0.01, "Of each iteration (beta_bjorck)"),
+                "disjoint": choice(
+                    "Disjoint neurons",
+                    [("yes", True), ("no", False)],
+                    "Whether each output has a constraint of its own (disjoint_neurons)",
+                ),
+                "variance": log_slider(
+                    "Running variance", 1.0, -3, 2, "The largest one of BatchLipNorm (moving_variance)"
+                ),
             },
             "Input": {
-                "inputs": slider("inputs", 24, 1, 64, 1, "Entries of a dense layer's input"),
-                "image": slider("image size", 6, 1, 8, 1, "Height and width, or length"),
-                "channels": slider("channels", 2, 1, 4, 1, "Of the input"),
+                "inputs": slider("Inputs", 24, 1, 64, 1, "Entries of a dense layer's input"),
+                "image": slider("Image size", 6, 1, 8, 1, "Height and width, or length"),
+                "channels": slider("Channels", 2, 1, 4, 1, "Of the input"),
             },
             "Shape": {
-                "units": slider("units, filters", 16, 1, 64, 1, "Outputs of a dense layer, channels of a convolution"),
-                "kernel_size": slider("kernel_size", 3, 1, 5, 1, "Of a convolution"),
-                "stride": slider("strides", 1, 1, 3, 1, "Of a convolution"),
-                "padding": choice("padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border"),
-                "pool": slider("pool_size", 2, 1, 4, 1, "Window of poolings and resamplings"),
-                "raw_kernel": choice(
-                    "raw kernel",
-                    [("Glorot uniform", "glorot"), ("all ones", "ones"), ("orthogonal", "orthogonal")],
-                    "What the constraint starts from",
+                "units": slider(
+                    "Units or filters", 16, 1, 64, 1, "Outputs (units), or channels of a convolution (filters)"
                 ),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives another kernel or input"),
+                "kernel_size": slider("Kernel size", 3, 1, 5, 1, "Of a convolution (kernel_size)"),
+                "stride": slider("Stride", 1, 1, 3, 1, "Of a convolution (strides)"),
+                "padding": choice(
+                    "Padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border (padding)"
+                ),
+                "pool": slider("Pool size", 2, 1, 4, 1, "Window of poolings and resamplings (pool_size)"),
+                "raw_kernel": choice(
+                    "Raw kernel",
+                    [("Glorot uniform", "glorot"), ("all ones", "ones"), ("orthogonal", "orthogonal")],
+                    "What the constraint starts from (kernel_initializer)",
+                ),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives another kernel or input"),
             },
         }
 
@@ -166,6 +176,62 @@ class LayerExplorer(Explorer):
         stages = {name: values for name, values in spectra.items() if values is not None}
         ranks = np.arange(1, len(data.spectrum.used) + 1)
         return ["rank", *stages], np.column_stack([ranks, *stages.values()]).tolist()
+
+    def code_lines(self, data: LayerMeasurement, state: Mapping[str, Any]) -> list[str]:
+        used = {name: value for name, value in state.items() if name in self.enabled(state)}
+        made = ["layer"] if state["layer"] == "yours" else _layer_code(**{**_UNUSED, **used})
+        seed = used.get("seed", 0)
+        return [
+            *made[:-1],
+            call("result = measure.measure_layer", made[-1], seed=seed),
+            *picture_of([f"plots.plot_layer_{kind}(result, ax={{ax}})" for kind in ("spectrum", "gains")]),
+        ]
+
+
+# Values of controls that have no effect on a layer.
+_UNUSED = {"raw_kernel": None, "variance": None, "bjorck": True}
+
+
+def _layer_code(layer, raw_kernel, variance, bjorck, **values):
+    """Lines that build a layer, and the name of the variable that holds it."""
+    kind = f"{'keras.layers' if layer in _PLAIN else 'layers'}.{layer}"
+    named = {argument: values[name] for name, argument in _ARGUMENTS.items() if name in values}
+    if "Conv" in layer:
+        named = {"filters": named.pop("units"), **named}
+    if not bjorck:
+        named["eps_bjorck"] = None
+    if raw_kernel is not None:
+        named["kernel_initializer"] = Raw(_INITIALIZERS[raw_kernel].format(**values))
+    image, channels = values.get("image"), values.get("channels")
+    shape = (values["inputs"],) if image is None else (image, channels) if "1D" in layer else (image, image, channels)
+    lines = [call(f"layer = {kind}", **named, dtype="float32"), f"layer.build({(None, *shape)})"]
+    if "Spectral" in layer:
+        start = f"np.random.default_rng({values['seed']}).standard_normal(layer.parametrization.u.shape)"
+        lines += ["# The power iteration starts from a vector of this seed, not of Keras's."]
+        lines += [f"layer.parametrization.u.assign({start})", "layer.refresh()"]
+    if variance is not None:
+        lines += [f"layer.moving_variance.assign(np.full({channels}, {variance!r}))"]
+    return [*lines, "layer"]
+
+
+# Names of the constructors' arguments, by those of the controls.
+_ARGUMENTS = {
+    "units": "units",
+    "kernel_size": "kernel_size",
+    "stride": "strides",
+    "padding": "padding",
+    "pool": "pool_size",
+    "k": "k_coef_lip",
+    "bound": "bound",
+    "disjoint": "disjoint_neurons",
+    "maxiter": "maxiter_bjorck",
+    "beta": "beta_bjorck",
+}
+_INITIALIZERS = {
+    "glorot": "keras.initializers.GlorotUniform(seed={seed})",
+    "ones": "keras.initializers.Ones()",
+    "orthogonal": "keras.initializers.Orthogonal(seed={seed})",
+}
 
 
 def _measured(layer, *arguments):

@@ -9,6 +9,7 @@ import numpy as np
 
 from lipviz import data as data_sets
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.code import call, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.plots import alt_text
 from lipviz.plots.style import number
@@ -37,6 +38,7 @@ class TradeoffExplorer(Explorer):
         "nearest run. Press Start to train a network with exactly these settings."
     )
     panels = 2
+    essentials = ("loss", "tau", "alpha", "by_radius", "epsilon")
     has_work = True
 
     def __init__(
@@ -48,6 +50,7 @@ class TradeoffExplorer(Explorer):
         if (train is None) != (test is None):
             raise ValueError("Expected `train` and `test` together. Received one of them.")
         self._train, self._test = train, test
+        self._has_own_runs = runs is not None
         self._table = tuple(runs) if runs is not None else tradeoff_table() if train is None else ()
         self._made_here: list[TradeoffRun] = []
         self._under_way: TradeoffRun | None = None
@@ -57,28 +60,30 @@ class TradeoffExplorer(Explorer):
         return {
             "Loss": {
                 "loss": choice(
-                    "loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "The loss that is minimized"
+                    "Loss", [(name, loss) for loss, name in _LOSS_NAMES.items()], "The loss that is minimized"
                 ),
                 "tau": log_slider(
-                    "inverse temperature τ",
+                    "Inverse temperature τ",
                     1.0,
                     -1,
                     2,
-                    "The larger, the more the loss depends on samples near the boundary",
+                    "The larger, the more the loss depends on samples near the boundary (tau)",
                 ),
                 "alpha": log_slider(
-                    "hinge weight α", 10.0, 0, 2, "Weight of the hinge, which penalizes samples without the margin"
+                    "Hinge weight α", 10.0, 0, 2, "Of the hinge, which penalizes samples without the margin (alpha)"
                 ),
-                "margin": slider("margin", 1.0, 0.1, 2.0, 0.1, "Margin of the hinge, in units of the input"),
+                "margin": slider("Margin", 1.0, 0.1, 2.0, 0.1, "Of the hinge, in units of the input (min_margin)"),
             },
             "Comparison": {
-                "by_radius": toggle("by mean radius", True, "Compare mean certified radii, or certified accuracy at ε"),
-                "epsilon": slider("ε", 0.5, 0.05, 1.5, 0.05, "Size of the change, l2 norm, in units of the input"),
+                "by_radius": toggle("By mean radius", True, "Compare mean certified radii, or certified accuracy at ε"),
+                "epsilon": slider(
+                    "Change ε", 0.5, 0.05, 1.5, 0.05, "Size of the change, l2 norm, in units of the input"
+                ),
             },
             "Training (Start)": {
-                "width": slider("width", 64, 8, 128, 8, "Neurons of a hidden layer"),
-                "steps": slider("steps", 200, 20, 400, 20, "Steps of Adam, on all samples at once"),
-                "seed": slider("seed", 0, 0, 20, 1, "Another seed gives other initial weights"),
+                "width": slider("Width", 64, 8, 128, 8, "Neurons of a hidden layer"),
+                "steps": slider("Training steps", 200, 20, 400, 20, "Steps of Adam, on all samples at once"),
+                "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other initial weights"),
             },
         }
 
@@ -186,6 +191,31 @@ class TradeoffExplorer(Explorer):
         names = ["dataset", "loss", "loss_parameter", "min_margin", "activation", "width", "depth", "step", "seed"]
         names += ["accuracy", "mean_radius", "median_radius"]
         return names, [[getattr(run, name) for name in names] for run in data.runs]
+
+    def code_lines(self, data: Tradeoff, state: Mapping[str, Any]) -> list[str]:
+        chosen = "" if data.chosen is None else f"  # chosen: {_setting(data.runs[data.chosen])}"
+        shown = {"chosen": data.chosen, "live": data.live, "epsilon": data.epsilon}
+        return [
+            *self._table_code(bool(data.live)),
+            *(line for number in data.live for line in self._run_code(data.runs[number])),
+            call("result = toys.Tradeoff", "tuple(runs)", **shown) + chosen,
+            *picture_of([f"plots.plot_tradeoff{kind}(result, ax={{ax}})" for kind in ("", "_curves")]),
+        ]
+
+    def _table_code(self, is_training):
+        made = ["train, test = data.digits()"] if is_training and self._train is None else []
+        runs = "list(runs)" if self._has_own_runs else "list(toys.tradeoff_table())" if self._train is None else "[]"
+        return [*made, f"runs = {runs}"]
+
+    def _run_code(self, run):
+        names = ("loss", "loss_parameter", "min_margin", "activation", "width", "depth", "steps", "learning_rate")
+        settings = {name: getattr(run, name) for name in (*names, "dataset", "seed")}
+        if run.step == run.steps:
+            return [call("run = toys.tradeoff_run", "train", "test", **settings), "runs.append(run)"]
+        return [
+            call("steps = toys.tradeoff_steps", "train", "test", **settings, every=run.step),
+            "runs.append(next(steps))",
+        ]
 
 
 def _setting(run):

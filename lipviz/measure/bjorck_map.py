@@ -44,6 +44,8 @@ class BjorckPaths:
         eps: Tolerances, of shape (E,).
         stops: Iteration after which a layer with this eps_bjorck stops, of shape (B, S, E); `iterations` where
             it would go on.
+        values: The singular values after 0, 1, … iterations, a tuple of S arrays of shape (B, iterations + 1, n);
+            infinite from the iterate on that exceeds 1e50. A value may become negative, see the module.
     """
 
     betas: np.ndarray
@@ -54,6 +56,7 @@ class BjorckPaths:
     increments: np.ndarray = dataclasses.field(repr=False)
     eps: np.ndarray
     stops: np.ndarray = dataclasses.field(repr=False)
+    values: tuple[np.ndarray, ...] = dataclasses.field(repr=False)
 
     @property
     def iterations(self) -> int:
@@ -116,6 +119,35 @@ class BjorckMap:
         return divergence_limit(self.betas)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class BjorckMoment:
+    """The singular values of a kernel at one moment of what a layer does with it.
+
+    Attributes:
+        beta: Step size β.
+        iterations: Number of Björck iterations in all.
+        step: The moment, from 0 to 1 + `iterations`: up to 1 the kernel is applied, then Björck's iteration runs.
+        path: Singular values after 0, 1, … whole iterations up to this moment, of shape (whole iterations + 1, n).
+        now: Singular values at this moment, of shape (n,).
+    """
+
+    beta: float
+    iterations: int
+    step: float
+    path: np.ndarray = dataclasses.field(repr=False)
+    now: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def iteration(self) -> float:
+        """Björck iterations that are done, with the share of the present one."""
+        return max(self.step - 1.0, 0.0)
+
+    @property
+    def error(self) -> float:
+        """‖I − WᵀW‖_F of the smaller Gram matrix."""
+        return float(np.linalg.norm(1 - self.now**2))
+
+
 def divergence_limit(beta: _Values) -> _Values:
     """The limit √((2+β)/β): Björck's iteration diverges from singular values above it.
 
@@ -158,12 +190,48 @@ def bjorck_paths(
     sizes = _positive(betas, "betas")
     tolerances = np.zeros(0) if np.size(eps) == 0 else _positive(eps, "eps")
     iterations = nm.check_count("iterations", iterations)
-    followed = [_followed(values, sizes, iterations) for values in spectra.values()]
-    errors, frobenius, increments = (np.stack(parts, axis=1) for parts in zip(*followed, strict=True))
+    values = tuple(_followed(start, sizes, iterations) for start in spectra.values())
+    measured = [_distances(path, sizes) for path in values]
+    errors, frobenius, increments = (np.stack(parts, axis=1) for parts in zip(*measured, strict=True))
     small = increments[..., None, :] < tolerances[:, None]
     stops = np.where(small.any(axis=-1), small.argmax(axis=-1) + 1, iterations) if iterations else 0 * small.sum(-1)
     stops, names, starts = stops.astype(np.int64), tuple(spectra), tuple(spectra.values())
-    return BjorckPaths(sizes, names, starts, errors, frobenius, increments, tolerances, stops)
+    return BjorckPaths(sizes, names, starts, errors, frobenius, increments, tolerances, stops, values)
+
+
+def bjorck_moment(spectrum: ArrayLike, step: float, beta: float = 0.5, iterations: int = 15) -> BjorckMoment:
+    """The singular values of a kernel at one moment of what a layer does with it, exact in float64.
+
+    Args:
+        spectrum: Singular values of the normalized kernel, of shape (n,), at least 0.
+        step: At least 0, any real number: at 0 every singular value is 1, at 1 they are those of the kernel, and at
+            1 + t those after t iterations. In between, it is a share of the way: of a step of Björck too, since a share
+            u of a step with β is a step with uβ. From 1 + `iterations` on nothing changes.
+        beta: Step size β, positive. Layers allow ]0, 0.5].
+        iterations: Number of iterations.
+
+    Returns:
+        A `BjorckMoment`.
+
+    Raises:
+        TypeError: If an argument does not hold real numbers.
+        ValueError: If an argument is out of range, or the spectrum is empty, not finite or grows without bound.
+    """
+    paths = bjorck_paths(spectrum, beta, iterations, eps=())
+    if len(paths.betas) != 1:
+        raise ValueError(f"Expected one step size `beta`. Received: {len(paths.betas)}")
+    (step,) = check_epsilons([step], "step").tolist()
+    step = min(step, 1.0 + paths.iterations)
+    ((path,),) = paths.values
+    if not np.isfinite(path).all():
+        raise ValueError(
+            f"From {paths.starts[0].max():.3g} Björck's iteration grows without bound, with beta={beta!r}."
+        )
+    done, share = divmod(max(step - 1.0, 0.0), 1.0)
+    path = path[: int(done) + 2]
+    before = path[int(done)]
+    now = before + share * (path[-1] - before) if step >= 1 else 1.0 + step * (before - 1.0)
+    return BjorckMoment(float(paths.betas[0]), paths.iterations, step, path[: int(done) + 1], now)
 
 
 def bjorck_iterations_map(
@@ -210,11 +278,15 @@ def _next(values, beta):
 
 
 def _followed(start, betas, iterations):
-    """Errors in both norms of shape (B, iterations + 1), and lengths of the steps, (B, iterations)."""
+    """The values after 0, 1, … iterations, of shape (B, iterations + 1, n)."""
     path = [np.repeat(start[None], len(betas), axis=0)]
     for _ in range(iterations):
         path.append(_next(path[-1], betas[:, None]))
-    values = np.stack(path, axis=1)
+    return np.stack(path, axis=1)
+
+
+def _distances(values, betas):
+    """Errors in both norms of shape (B, iterations + 1), and lengths of the steps, (B, iterations)."""
     is_lost = np.abs(values) > _LOST
     kept = np.where(is_lost, 0.0, values)
     gaps = np.where(is_lost, np.inf, np.abs(1 - kept**2))

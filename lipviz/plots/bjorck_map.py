@@ -24,6 +24,15 @@ _COLORS = colormaps["cividis_r"].resampled(16)  # the more iterations the darker
 _LEVELS = (0, 2, 4, 6, 8, 10, 14, 20, 30, 50, 100, 200, 500, 1000)
 _CONTOURS = (4, 6, 10, 20, 50, 100, 200, 500)
 _SHARE = 0.84  # share of its width that an Axes keeps beside a colour bar
+_PLACE: dict[str, Any] = {
+    "color": style.BLACK,
+    "marker": "X",
+    "markersize": 11,
+    "markeredgecolor": "white",
+    "linestyle": "none",
+    "label": "_place",
+    "zorder": 5,
+}
 _HATCHES = (("diverges", "xx"), ("not reached", ".."), ("flipped", "//"))
 
 
@@ -97,7 +106,7 @@ def _keys(ax, data):
 
 
 @without_update
-def plot_bjorck_map(data: BjorckMap, *, ax: Axes | None = None) -> Axes:
+def plot_bjorck_map(data: BjorckMap, *, ax: Axes | None = None, place: tuple[float, float] | None = None) -> Axes:
     """Draw the number of Björck iterations over the step size β and the singular value at the start.
 
     Darker cells need more iterations; lines join equal numbers. Cells are hatched where the iteration diverges, does
@@ -107,6 +116,7 @@ def plot_bjorck_map(data: BjorckMap, *, ax: Axes | None = None) -> Axes:
     Args:
         data: `BjorckMap` of `lipviz.measure`, of at least two step sizes and two singular values.
         ax: Axes to draw on, a part of which becomes the colour bar; None makes a figure.
+        place: (β, σ) to mark, such as those of a kernel; None marks none.
 
     Returns:
         The Axes.
@@ -130,10 +140,14 @@ def plot_bjorck_map(data: BjorckMap, *, ax: Axes | None = None) -> Axes:
         drawn_on(ax).narrow(_SHARE * drawn_on(ax).box.width)  # the figure may have no room elsewhere
         _color_bar(ax, norm, bounds)
         counts = np.ma.masked_less(data.iterations.T, 0)
-        artist(ax, None, lambda: ax.pcolormesh(*edges, counts, cmap=_COLORS, norm=norm, gid="iterations"))
+        artist(
+            ax, ("iterations", data), lambda: ax.pcolormesh(*edges, counts, cmap=_COLORS, norm=norm, gid="iterations")
+        )
         _hatched(ax, data, edges)
         _frame(ax, data, is_log)
         _contours(ax, data)  # its labels are placed inside the present limits
+        if place is not None:
+            style.line(ax, "place", *np.reshape(place, (2, 1)), **_PLACE)
     return ax
 
 
@@ -164,7 +178,7 @@ def _contours(ax, data):
         return lines
 
     if levels:
-        artist(ax, None, make)
+        artist(ax, ("contours", data), make)
 
 
 def _hatched(ax, data, edges):
@@ -175,7 +189,7 @@ def _hatched(ax, data, edges):
         color = style.VERMILLION if name == "flipped" else style.GREY  # over dark cells, or over none
         look = {"facecolor": "none", "edgecolor": color, "linewidth": 0, "hatch": hatch, "gid": name, "label": name}
         patch = PathPatch(_covering(masks[name], *edges), **look)
-        artist(ax, None, functools.partial(ax.add_artist, patch))
+        artist(ax, (name, data), functools.partial(ax.add_artist, patch))
     if found:
         style.legend(ax)
 

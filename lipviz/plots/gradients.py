@@ -154,14 +154,20 @@ def plot_gradient_depth(data: GradientDepth, *, ax: Axes | None = None, labels: 
         ylabel="norm of the gradient (no unit)",
         setup=_SETUP,
     ) as ax:
-        _beside_title(ax, f"width {data.width}", len(data.activations))
+        beside_title(ax, f"width {data.width}", len(data.activations))
         _banded(ax, lines)
         style.x_limits(ax, -0.02 * end, 1.03 * end)
     return ax
 
 
-def _beside_title(ax, text, entries):
-    """Write what a slider changes at the right end of the title's row: the title itself belongs to the background."""
+def beside_title(ax: Axes, text: str, entries: int) -> None:
+    """Write what a slider changes at the right end of the title's row: the title itself belongs to the background.
+
+    Args:
+        ax: Axes.
+        text: What to write.
+        entries: Number of entries of the legend, which decides where the title is.
+    """
     up = ScaledTranslation(0, _title_pad(entries) / 72, ax.figure.dpi_scale_trans)
     note(ax, "beside title", text, 1.0, 1.0, ha="right", va="baseline", transform=ax.transAxes + up)
 

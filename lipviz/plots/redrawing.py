@@ -5,12 +5,14 @@ one, with those of the last time, and moved as long as they are the same ones. F
 anew. So a picture on used Axes is the same as on new Axes, and a slider only moves artists.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox
 
@@ -25,6 +27,21 @@ def drawn_on(ax: Axes) -> "DrawnArtists":
     if not hasattr(ax, _ATTRIBUTE):
         setattr(ax, _ATTRIBUTE, DrawnArtists(ax))
     return getattr(ax, _ATTRIBUTE)
+
+
+@contextlib.contextmanager
+def kept_limits(figure: Figure) -> Iterator[None]:
+    """Keep the limits of all Axes of a figure while plots draw on them again: those that a plot sets have no effect.
+
+    Axes on which another plot is drawn get its limits.
+    """
+    for ax in figure.axes:
+        drawn_on(ax).keeps_limits = True
+    try:
+        yield
+    finally:
+        for ax in figure.axes:
+            drawn_on(ax).keeps_limits = False
 
 
 def artist(
@@ -75,6 +92,7 @@ class DrawnArtists:
         title_pad: Distance of the title of this drawing from the Axes, in points.
         shown_pad: Distance of the title that is shown, in points.
         legend_key: Key of the present legend; legends that look the same have equal keys.
+        keeps_limits: Whether the limits stay as they are, see `kept_limits`.
     """
 
     def __init__(self, ax: Axes):
@@ -82,13 +100,14 @@ class DrawnArtists:
         self.title_pad: float | None = None
         self.shown_pad: float | None = None
         self.legend_key: object = None
+        self.keeps_limits = False
         self._ax = ax
         self._title_of_clear: object = None
         self._pieces: list[_Piece] = []
         self._place: int | None = None
         self._legend: Legend | None = None
         self._box: Bbox | None = None
-        self._has_legend = self._is_narrow = False
+        self._has_legend = self._is_moved = False
 
     # --- a drawing ---
 
@@ -119,7 +138,7 @@ class DrawnArtists:
         if is_bare:
             self._pieces, self._legend, self.shown_pad = [], None, None
         self.setup, self._title_of_clear = setup, self._ax.title
-        self._place, self._has_legend, self._is_narrow = 0, False, False
+        self._place, self._has_legend, self._is_moved = 0, False, False
         return is_bare
 
     def _is_bare(self):
@@ -142,7 +161,7 @@ class DrawnArtists:
             if self._ax.get_legend() is self._legend:
                 self._legend.remove()
             self._legend = None
-        if not self._is_narrow and self._box is not None:
+        if not self._is_moved and self._box is not None:
             self._ax.set_position(self._box)
             self._box = None
 
@@ -197,7 +216,7 @@ class DrawnArtists:
 
     @property
     def box(self) -> Bbox:
-        """Position of the Axes in their figure; of narrowed Axes, the one before."""
+        """Position of the Axes in their figure; of Axes that were narrowed or moved, the one before."""
         return self._box or self._ax.get_position(original=True)
 
     def narrow(self, width: float) -> None:
@@ -206,9 +225,17 @@ class DrawnArtists:
         Args:
             width: New width, in units of the figure, smaller than that of `box`.
         """
-        self._is_narrow, self._box = True, self.box
-        if self._ax.get_position(original=True).width != width:
-            self._ax.set_position((self._box.x0, self._box.y0, width, self._box.height))
+        self.move_to((self.box.x0, self.box.y0, width, self.box.height))
+
+    def move_to(self, place: tuple[float, float, float, float]) -> None:
+        """Give the Axes another place in their figure, for this drawing.
+
+        Args:
+            place: (left, bottom, width, height), in units of the figure.
+        """
+        self._is_moved, self._box = True, self.box
+        if self._ax.get_position(original=True).bounds != place:
+            self._ax.set_position(place)
 
 
 def __getattr__(name):

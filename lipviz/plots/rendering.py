@@ -165,6 +165,7 @@ class LiveFigure:
     def _drawn(self, ax, box, background):
         """The Axes as an image: data on background."""
         self._renderer.restore_region(background)
+        ax.apply_aspect()  # a known background is not drawn again, and that is when Matplotlib does it
         moving = [artist for artist in ax.get_children() if artist.get_gid()]
         for artist in sorted(moving, key=lambda artist: artist.get_zorder()):
             artist.draw(self._renderer)

@@ -22,6 +22,17 @@ BLUE, VERMILLION, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79
 GREY = "#6B6B6B"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# What a mark stands for decides its colour, its marker and its dash, the same in all plots and explorers. Classes,
+# losses and networks, which are compared with each other, take those of `PALETTE` and `MARKERS` in their order.
+ROLES: dict[str, dict[str, Any]] = {
+    "raw": {"color": GREY, "marker": "^", "linestyle": ":"},  # before any constraint, or without one
+    "normalized": {"color": PURPLE, "marker": "D", "linestyle": "--"},  # on the way to the constraint
+    "constrained": {"color": BLUE, "marker": "o", "linestyle": "-"},  # what a constrained kernel or network does
+    "certified": {"color": GREEN, "marker": "s", "linestyle": "-"},  # proved: a bound, a radius, an accuracy
+    "attack": {"color": VERMILLION, "marker": "X", "linestyle": "--"},  # what was found against it; a false claim
+    "limit": {"color": BLACK, "marker": "", "linestyle": "-."},  # asked for or exact: k, ε, eps, a distance
+    "chosen": {"color": BLACK, "marker": "D", "linestyle": "-"},  # what the reader has chosen
+}
 
 PANEL = (4.6, 3.5)  # inches: two panels side by side fill a notebook's width
 DPI = 100  # CSS pixels per inch of the page; the image of a `picture` has more pixels
@@ -49,6 +60,30 @@ def new_figure(panels: int = 1, dpi: float = DPI) -> Figure:
         box = (panel * width + left, bottom, width - left - right, height - bottom - top)
         figure.add_axes((box[0] / (panels * width), box[1] / height, box[2] / (panels * width), box[3] / height))
     return figure
+
+
+# An activation looks the same in every plot: its name, and its look.
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("ReLU", {"color": VERMILLION, "marker": "s", "linestyle": "-"}),
+    "prelulip": ("PReLUlip", {"color": VERMILLION, "marker": "v", "linestyle": "-."}),
+    "maxmin": ("MaxMin", {"color": GREEN, "marker": "^", "linestyle": "-"}),
+    "groupsort2": ("GroupSort2", {"color": BLUE, "marker": "o", "linestyle": "-"}),
+    "fullsort": ("FullSort", {"color": PURPLE, "marker": "D", "linestyle": "-"}),
+    "householder": ("Householder", {"color": GREY, "marker": "P", "linestyle": "-"}),
+}
+
+
+def role(name: str, **look: Any) -> dict[str, Any]:
+    """The look of a role, see `ROLES`.
+
+    Args:
+        name: Name of the role.
+        **look: Further keyword arguments of `Axes.plot`, which take precedence.
+
+    Returns:
+        Keyword arguments of `Axes.plot`.
+    """
+    return {**ROLES[name], **look}
 
 
 @_moved.renamed_argument("dress", "setup")
@@ -297,18 +332,26 @@ def log_scale(ax: Axes, values: Sequence[ArrayLike], *, bottom: float | None = N
             raise RuntimeError("A logarithmic axis is a part of the setup: drawing(..., setup=(log_y,)).")
         log_y(ax)
     lower = min(lower, upper / 10)
-    # Within two decades, labels at powers of ten only would leave an axis with a single label.
-    locator: Any = ax.yaxis.get_major_locator()  # of `log_y`
-    locator.set_params(subs=(1.0, 2.0, 5.0) if upper / lower <= 100 else (1.0,))
+    if drawn_on(ax).keeps_limits and not ax.get_autoscaley_on():
+        return
     y_limits(ax, lower, upper)
 
 
 def log_y(ax: Axes) -> None:
     """Give Axes a logarithmic y-axis with few labels; see `log_scale`."""
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(numticks=7))
+    ax.yaxis.set_major_locator(_LogTicks(numticks=7))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+
+
+class _LogTicks(LogLocator):
+    """Ticks at powers of ten. Within two decades, where these would be one or two, also at 2 and 5 times them."""
+
+    def tick_values(self, vmin, vmax):
+        low, high = sorted((vmin, vmax))
+        self.set_params(subs=(1.0, 2.0, 5.0) if high <= 100 * low else (1.0,))
+        return super().tick_values(vmin, vmax)
 
 
 def bare_tiles(ax: Axes) -> None:
@@ -336,14 +379,14 @@ def round_number(value: float, rounding: Callable[[float], int] = math.ceil) -> 
 
 
 def x_limits(ax: Axes, low: float, high: float) -> None:
-    """Set the limits of the x-axis, unless they are these already: `set_xlim` takes time."""
-    if ax.get_autoscalex_on() or ax.get_xlim() != (low, high):
+    """Set the limits of the x-axis, unless they are these already (`set_xlim` takes time), or are to stay."""
+    if ax.get_autoscalex_on() or (ax.get_xlim() != (low, high) and not drawn_on(ax).keeps_limits):
         ax.set_xlim(low, high)
 
 
 def y_limits(ax: Axes, low: float, high: float) -> None:
-    """Set the limits of the y-axis, unless they are these already."""
-    if ax.get_autoscaley_on() or ax.get_ylim() != (low, high):
+    """Set the limits of the y-axis, unless they are these already, or are to stay."""
+    if ax.get_autoscaley_on() or (ax.get_ylim() != (low, high) and not drawn_on(ax).keeps_limits):
         ax.set_ylim(low, high)
 
 

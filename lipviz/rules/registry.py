@@ -12,7 +12,7 @@ from lipviz.rules.algebra import computes_as, constrained_class, is_linear_other
 from lipviz.rules.bound import Bound, exactly, unknown
 from lipviz.rules.functions import function_bound
 from lipviz.rules.used import known_input_shape
-from lipviz.types import DType, Shape, Tensor
+from lipviz.types import Shape, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +130,6 @@ def _is_ours(cls):
     return issubclass(cls, ConstrainedKernel) and cls.__module__.startswith("lipviz.layers.")
 
 
-def is_float(dtype: DType) -> bool:
-    """Whether a dtype is a floating-point dtype."""
-    return "float" in str(dtype)
-
-
 def layer_bounds(
     layer: keras.layers.Layer, shape: Shape, norm: float, exact: bool = False, whole: bool = False
 ) -> Iterator[tuple[str, Bound]]:
@@ -195,7 +190,7 @@ def why_unknown(layer: keras.layers.Layer, found: Rule | None, shape: Shape, who
     if found is None:
         differs = f", which computes otherwise than {known.__name__}" if known not in (None, type(layer)) else ""
         return f"no rule for {type(layer).__name__}{differs}"
-    if not is_float(layer.compute_dtype):
+    if not keras.backend.is_float_dtype(layer.compute_dtype):
         return f"it rounds to {layer.compute_dtype}, which is not continuous"
     if known is not ConstrainedKernel and not states_its_shape(layer, known, shape):
         return "its `compute_output_shape` does not give the shape that it computes"

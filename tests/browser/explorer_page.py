@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +42,15 @@ class ExplorerPage:
         return self.box.locator("button", has_text=text)
 
     def sources(self):
-        """Sources of all panels of the picture."""
+        """All panels of the picture, as data URLs."""
         return self.box.locator(".lipviz-picture img").evaluate_all("images => images.map(image => image.src)")
 
     def alerts(self):
         return self.box.locator(".lipviz-alert").all_inner_texts()
 
     def sliders(self):
-        """Labels of the sliders that can be moved."""
-        return self.box.locator(".widget-slider:not(:has([disabled]))").evaluate_all(
+        """Labels of the sliders that can be moved and are shown."""
+        return self.box.locator(".widget-slider:not(:has([disabled])):visible").evaluate_all(
             "sliders => sliders.map(slider => slider.querySelector('.widget-label').textContent)"
         )
 
@@ -59,10 +60,65 @@ class ExplorerPage:
             "labels => labels.filter(label => label.scrollWidth > label.clientWidth).map(label => label.textContent)"
         )
 
+    def show_all_controls(self):
+        """Open what the button "More settings" hides."""
+        button = self.button("More settings")
+        if button.count():
+            button.press("Enter")
+            expect(self.button("Fewer settings")).to_be_visible()
+
+    def apart(self):
+        """Labels of the controls that, when they have the focus, are not in the window together with the picture.
+
+        What another element covers, or what has been scrolled away, is not in the window.
+        """
+        return self.page.evaluate(_APART)
+
     def focus(self, label):
         """Focus the handle of a slider."""
         slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
         slider.locator(".noUi-handle").focus()
+
+    def focus_control(self, name):
+        """Focus the handle of a slider, by the name of the control."""
+        self.box.locator(f".lipviz-control-{name} .noUi-handle").focus()
+
+    def grasp(self, name):
+        """Press the mouse on the handle of a slider, by the name of the control.
+
+        Returns:
+            Left end and width of its track, and the height of the mouse, in pixels of the window.
+        """
+        slider = self.box.locator(f".lipviz-control-{name}")
+        if not slider.is_visible():
+            self.button("More").first.click()
+        slider.scroll_into_view_if_needed()
+        track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
+        y = handle["y"] + handle["height"] / 2
+        self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
+        self.page.mouse.down()
+        return track["x"], track["width"], y
+
+    def drag(self, name, places):
+        """Drag a slider to places of its track, from 0 to 1, and hold it there. Each must have another picture.
+
+        Returns:
+            The picture before, and that of each place: a list of lists of data URLs.
+        """
+        left, width, y = self.grasp(name)
+        pictures = [self.sources()]
+        for place in places:
+            self.page.mouse.move(left + place * width, y, steps=5)
+            self.wait_for_picture(pictures[-1])
+            pictures.append(self.sources())
+        return pictures
+
+    def wait_for_picture(self, before):
+        """Wait until the picture is another one than `before`, a value of `sources`."""
+        end = time.monotonic() + PATIENCE
+        while self.sources() == before:
+            assert time.monotonic() < end, "no new picture came"
+            self.page.wait_for_timeout(SECOND / 20)
 
     def move(self, key, seconds=PATIENCE):
         """Press a key on the slider that has the focus, and wait for the new picture.
@@ -80,7 +136,7 @@ class ExplorerPage:
         self.page.evaluate(_RECORD)
 
     def recorded(self):
-        """The pictures since `record`: a list of lists of sources."""
+        """The pictures since `record`: a list of lists of data URLs."""
         return self.page.evaluate("() => window.lipvizFrames")
 
     def wait_still(self, idle, seconds=2):
@@ -136,10 +192,28 @@ _WATCH = """limit => {
                 requestAnimationFrame(() => resolve(performance.now() - start));
             };
             const observer = new MutationObserver(() => isComplete() && end());
-            observer.observe(box, {subtree: true, childList: true, characterData: true});
+            observer.observe(box, {subtree: true, childList: true, characterData: true, attributeFilter: ['src']});
             const timer = setTimeout(() => { observer.disconnect(); resolve(null); }, limit);
         }, {once: true, capture: true});
     });
+}"""
+
+# The points lie in the middle and near the corners of the first panel, and on the line through the middle of a control.
+_APART = """() => {
+    const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
+    const panel = box.querySelector('.lipviz-picture img');
+    const shows = (element, shares) => {
+        const {left, top, width, height} = element.getBoundingClientRect();
+        const at = ([x, y]) => document.elementFromPoint(left + x * width, top + y * height);
+        return shares.every(share => element.contains(at(share)));
+    };
+    const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
+    const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
+        .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
+    return controls.map(control => [control, control.closest('.widget-inline-hbox')]).filter(([control, whole]) => {
+        control.focus();
+        return !(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners));
+    }).map(([control, whole]) => whole.textContent.trim());
 }"""
 
 _RECORD = """() => {
@@ -149,5 +223,5 @@ _RECORD = """() => {
         const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
         if (sources.join() !== (window.lipvizFrames.at(-1) ?? []).join()) window.lipvizFrames.push(sources);
     };
-    new MutationObserver(look).observe(box, {subtree: true, childList: true});
+    new MutationObserver(look).observe(box, {subtree: true, childList: true, attributeFilter: ['src']});
 }"""

@@ -1,13 +1,10 @@
-"""All explorers in a real browser: each once in JupyterLab, by the gallery; one as a page of its own, by Voilà."""
-
-import urllib.error
-import urllib.request
+"""All explorers in a real browser: each once in JupyterLab, by the gallery."""
 
 import pytest
 
 from lipviz import explorers
 from tests.browser.explorer_page import LESSON, ExplorerPage, distance, ink, write_lesson
-from tests.browser.lab import LIPVIZ, PATIENCE, LabSession, clean_environment, expect, free_port, started
+from tests.browser.lab import PATIENCE, LabSession, expect
 
 pytestmark = pytest.mark.browser
 
@@ -58,7 +55,7 @@ def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
 
 def test_many_fast_moves_leave_no_corrupt_frame(lab):
     explorer = opened(lab, explorers.find("bjorck"))
-    explorer.focus("smallest σ")
+    explorer.focus("Smallest singular value")
     explorer.move("End", 5)
     explorer.record()
     for _ in range(MOVES // 50):
@@ -80,6 +77,38 @@ def test_many_fast_moves_leave_no_corrupt_frame(lab):
     assert explorer.alerts() == []
 
 
+def assert_it_is_the_picture_of_its_value(explorer, name):
+    """The same value, reached by the keyboard, has the same picture."""
+    picture, readout = explorer.sources(), explorer.box.locator(f".lipviz-control-{name} .widget-readout")
+    value = readout.inner_text()
+    explorer.focus_control(name)
+    assert explorer.move("ArrowRight") is not None
+    away = distance(explorer.sources(), picture)
+    assert explorer.move("ArrowLeft") is not None
+    assert readout.inner_text() == value
+    assert distance(explorer.sources(), picture) < 0.1 * away
+
+
+@pytest.mark.parametrize("end", [(0.35, 0), (-1, -1000)], ids=["on its track", "out of the window"])
+def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
+    explorer = opened(lab, explorers.find("bjorck"))
+    explorer.record()
+    explorer.drag("beta_bjorck", (0.3, 0.9, 0.2, 0.6))
+    assert explorer.box.locator(".noUi-active").count() == 1  # it is still held
+    assert len(explorer.recorded()) > 3
+    # Faster than pictures can come, to a place where the last one shall stay.
+    track = explorer.box.locator(".lipviz-control-beta_bjorck .noUi-base").bounding_box()
+    for place in (0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2, 0.1, end[0]):
+        lab.page.mouse.move(track["x"] + place * track["width"], track["y"])
+    lab.page.mouse.move(track["x"] + end[0] * track["width"], track["y"] + end[1])
+    lab.page.mouse.up()
+    explorer.wait_still(lab.wait_idle)
+    assert explorer.box.locator(".noUi-active").count() == 0
+    assert_it_is_the_picture_of_its_value(explorer, "beta_bjorck")
+    assert explorer.alerts() == []
+    assert lab.errors() == []
+
+
 def test_a_training_shows_itself_and_is_stopped(lab):
     explorer = opened(lab, explorers.find("boundaries"))
     button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}
@@ -99,29 +128,3 @@ def test_a_training_shows_itself_and_is_stopped(lab):
     assert download.value.path().read_text().startswith("x0,x1,class")
     assert explorer.alerts() == []
     assert lab.errors() == []
-
-
-def test_an_explorer_as_a_page_of_its_own(lab, tmp_path):
-    command = [LIPVIZ, "app", "bjorck", "--no-browser", f"--port={free_port()}"]
-    log = tmp_path / "app.log"
-    with started(command, announces=r" is at (\S+)\n", output=log, environment=clean_environment(tmp_path)) as server:
-        bare = server.address.partition("?")[0]
-        assert bare.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(bare) as answer:
-            assert "/login" in answer.url  # nobody gets in without the token
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(f"{bare}api/kernels/00000000-0000-0000-0000-000000000000")
-        page = lab.page.context.browser.new_page()
-        page.goto(server.address)
-        explorer = ExplorerPage(page)
-        assert page.title() == "lipviz: Björck"
-        assert explorer.title.startswith("Björck explorer")
-        explorer.focus("beta_bjorck")
-        assert explorer.move("ArrowLeft") is not None
-        assert explorer.alerts() == []
-        assert "from lipviz" not in page.inner_text("body")
-        assert page.locator(".jp-InputArea").count() == 0
-        page.screenshot(path=tmp_path / "app.png", full_page=True)
-        page.close()
-    assert server.process.returncode == 0
-    assert "Traceback" not in log.read_text()

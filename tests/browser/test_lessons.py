@@ -20,10 +20,10 @@ def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, course, lab_
         expect(explorer).to_contain_text("at most 1, so the layer is 1-Lipschitz")
 
         for label, key, final in (
-            ("beta_bjorck", "Home", "0.01"),
-            ("beta_bjorck", "ArrowRight", "0.02"),
-            ("maxiter_bjorck", "End", "50"),
-            ("beta_bjorck", "End", "0.50"),
+            ("Björck step size β", "Home", "0.01"),
+            ("Björck step size β", "ArrowRight", "0.02"),
+            ("Björck iterations", "End", "50"),
+            ("Björck step size β", "End", "0.50"),
         ):
             before = lab.figures()
             slider = lab.slider(label)

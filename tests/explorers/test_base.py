@@ -1,7 +1,9 @@
 """The anatomy of explorers, on one that is as small as they get."""
 
+import asyncio
 import base64
 import csv
+import html
 import io
 import json
 import re
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lipviz import measure, operators, plots
-from lipviz.explorers.shell import base, page
+from lipviz.explorers.shell import base, controls, page
 from lipviz.explorers.shell.base import Explorer
 from tests.support import living_widgets
 
@@ -77,7 +79,7 @@ def explorer(shared):
 
 def source(explorer):
     """What the page shows as a picture: the sources of all panels."""
-    return re.findall(r'src="([^"]+)"', explorer._image.value)
+    return explorer._image.panels
 
 
 DEFAULTS = {"size": 4, "smallest": 0.1, "share": 0.5, "seed": 0, "spectrum": "even"}
@@ -89,8 +91,8 @@ def test_it_starts_with_a_picture_and_its_defaults(explorer):
     assert explorer.state == DEFAULTS
     assert explorer.error is None
     assert explorer.data.shape == (4, 4)
-    assert source(explorer)[0].startswith("data:image/png;base64,")
-    assert "shape 4 × 4" in explorer._image.value
+    assert source(explorer)[0].startswith(b"\x89PNG")
+    assert "shape 4 × 4" in explorer._image.alt
 
 
 def test_a_moved_slider_shows_at_once(explorer):
@@ -212,6 +214,85 @@ def test_an_explorer_may_begin_with_an_error():
     explorer.close()
 
 
+# --- dragging ---
+
+
+def tell(explorer, **content):
+    """What a page says of a slider that is dragged; nothing at its end."""
+    explorer._image._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+
+
+def test_a_dragged_slider_shows_where_it_is_and_changes_the_state_at_its_end(explorer):
+    before = source(explorer)
+    tell(explorer, name="smallest", position=-2.5, number=4)
+    assert explorer.data.smallest == pytest.approx(10**-2.5)
+    assert explorer.state == DEFAULTS
+    assert source(explorer) != before
+    assert explorer._image.answered == 4
+    tell(explorer)  # back where it was, so the slider itself sends nothing
+    assert source(explorer) == before
+    assert explorer.data.smallest == pytest.approx(0.1)
+
+
+def test_axes_keep_their_limits_until_a_slider_is_let_go(explorer):
+    (ax,) = explorer.figure.axes
+    before = ax.get_xlim(), ax.get_ylim(), ax.get_yticks().tolist()
+    for number, size in enumerate((9, 2, 7)):
+        tell(explorer, name="size", position=size, number=number)
+        assert explorer.data.shape == (size, size)
+        assert (ax.get_xlim(), ax.get_ylim(), ax.get_yticks().tolist()) == before
+    explorer.controls["size"].set_state({"value": 7})
+    tell(explorer)
+    assert ax.get_xlim()[1] > before[0][1]
+    of_seven = source(explorer)
+    explorer.reset()
+    explorer.state = {"size": 7}
+    assert source(explorer) == of_seven
+
+
+def test_only_the_newest_position_is_answered(explorer):
+    async def drag():
+        for number in range(1, 6):
+            tell(explorer, name="size", position=3 + number, number=number)
+        await asyncio.sleep(0.01)  # what has come is answered before this returns
+        assert explorer._image.answered == 5
+        tell(explorer, name="size", position=1, number=6)
+        explorer.controls["size"].set_state({"value": 6})
+        tell(explorer)
+        await asyncio.sleep(0.01)
+
+    explorer.computed.clear()
+    asyncio.run(drag())
+    assert [size for size, _ in explorer.computed] == [8, 6]
+    assert explorer.data.shape == (6, 6)
+
+
+def test_an_error_in_a_drag_is_shown_and_the_drag_goes_on(explorer):
+    for seed, message in ((13, "must not be 13"), (14, "KeyError")):
+        tell(explorer, name="seed", position=seed, number=seed)
+        assert message in explorer._alert.value
+        assert explorer._image.answered == seed
+    tell(explorer, name="seed", position=15, number=15)
+    assert explorer._alert.value == ""
+    tell(explorer)
+    assert explorer.error is None
+
+
+@pytest.mark.parametrize(
+    ("control", "position", "value"),
+    [
+        (base.slider("", 4, 1, 9, 1, ""), 5.0000001, 5),
+        (base.slider("", 0.5, 0.0, 1.0, 0.1, ""), 0.30000000000000004, 0.3),
+        (base.slider("", 0.5, 0.0, 1.0, 0.1, ""), 1.2, 1.0),
+        (base.log_slider("", 0.1, -3, 0, ""), -2, 0.01),
+    ],
+)
+def test_value_at(control, position, value):
+    found = controls.value_at(control, position)
+    assert found == pytest.approx(value, rel=1e-15)
+    assert type(found) is type(control.value)
+
+
 # --- anatomy ---
 
 
@@ -263,7 +344,7 @@ def test_closing_removes_every_widget():
 def test_closing_leaves_no_model_of_a_widget():
     before = living_widgets()
     explorer = Small()
-    assert len(living_widgets() - before) > 60  # each widget has a layout, and most a style: models of their own
+    assert len(living_widgets() - before) > 50  # each widget has a layout, and most a style: models of their own
     explorer.close()
     assert living_widgets() == before
 
@@ -310,7 +391,7 @@ def test_threads_take_turns_and_the_newest_request_wins():
 
 def ink(explorer):
     """Number of dark pixels of the picture."""
-    png = base64.b64decode(source(explorer)[0].split(",")[1])
+    png = source(explorer)[0]
     return (np.asarray(Image.open(io.BytesIO(png)).convert("L")) < 160).sum()
 
 
@@ -376,7 +457,7 @@ def working():
 
 def test_work_runs_in_a_thread_and_draws_each_piece(working):
     pictures = []
-    working._image.observe(lambda change: pictures.append(change["new"]), names="value")
+    working._image.observe(lambda change: pictures.append(change["new"]), names="panels")
     working.start()
     assert working.wait(300)
     assert [i for _, i in working.worked] == [1, 2, 3, 4, 5]
@@ -487,7 +568,7 @@ def test_waiting_has_a_limit_and_work_cannot_wait_for_itself(working):
 
 
 def test_an_explorer_without_work_has_no_buttons_for_it(explorer):
-    assert set(explorer.buttons) == {"reset", "png", "svg", "csv"}
+    assert set(explorer.buttons) == {"more", "reset", "png", "svg", "csv", "code"}
     with pytest.raises(TypeError, match="no long work"):
         explorer.work()
 
@@ -517,6 +598,32 @@ def test_a_button_offers_a_download(explorer, kind):
     assert base64.b64decode(found[3]) == explorer._encoded(kind)
     explorer.controls["size"].value = 5
     assert explorer._files.value == ""  # it belonged to the picture before
+
+
+def test_code_without_more_is_that_of_the_explorer(explorer):
+    explorer.controls["size"].value = 13 - 7
+    text = explorer.code()
+    assert text.startswith(f"from {__name__} import Small\n\nexplorer = Small()\nexplorer.state = dict(")
+    assert text.endswith("\nexplorer\n")
+    made = {}
+    exec(text, made)
+    assert made["explorer"].state == explorer.state
+    made["explorer"].close()
+
+
+def test_the_code_is_that_of_the_picture_not_of_a_state_without_one(explorer):
+    before = explorer.code()
+    explorer.controls["seed"].value = 13
+    assert explorer.error is not None
+    assert explorer.code() == before
+
+
+def test_a_button_offers_the_code(explorer, monkeypatch):
+    explorer.buttons["code"].click()
+    assert f">{html.escape(explorer.code())}</pre>" in explorer._files.value
+    monkeypatch.setattr(explorer, "code_lines", lambda data, state: [][0])
+    explorer.buttons["code"].click()
+    assert "IndexError" in explorer._alert.value
 
 
 def test_a_table_that_fails_is_shown_in_place(explorer, monkeypatch):
@@ -563,7 +670,7 @@ def test_images_keep_their_colours():
 
     explorer = Field()
     explorer.controls["smallest"].value = 1.0
-    png = base64.b64decode(source(explorer)[0].split(",")[1])
+    png = source(explorer)[0]
     colours = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
     assert [0, 0, 255] in colours.tolist()
     explorer.close()

@@ -7,7 +7,7 @@ import pytest
 
 from lipviz import data, layers, measure, operators
 from lipviz import normalizers as nm
-from lipviz.explorers import BjorckExplorer, _digits
+from lipviz.explorers import BjorckExplorer, digits
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +26,17 @@ def explorer(shared):
 @pytest.fixture
 def trainings(monkeypatch):
     """Short trainings on few digits, none remembered; a list with an item for each."""
-    done, digits = [], data.digits
-    monkeypatch.setattr(data, "digits", lambda: done.append(1) or digits(n_train=128))
-    monkeypatch.setattr(_digits, "_EPOCHS", 2)
-    _digits._trained.cache_clear()
+    done, all_digits = [], data.digits
+    monkeypatch.setattr(data, "digits", lambda: done.append(1) or all_digits(n_train=128))
+    monkeypatch.setattr(digits, "_EPOCHS", 2)
+    digits._trained.cache_clear()
     yield done
-    _digits._trained.cache_clear()
+    digits._trained.cache_clear()
 
 
 def source(explorer):
     """What the page shows as a picture: the sources of both panels."""
-    return re.findall(r'src="([^"]+)"', explorer._image.value)
+    return explorer._image.panels
 
 
 def words(explorer):
@@ -141,7 +141,7 @@ def test_a_fresh_kernel(explorer):
     explorer.state = {"kernel": "initialized", "rows": 10, "columns": 6, "seed": 2}
     expected = np.asarray(keras.initializers.GlorotUniform(seed=2)((10, 6)), np.float64)
     np.testing.assert_allclose(explorer.data.raw, np.linalg.svd(expected, compute_uv=False))
-    assert [name for name, control in explorer.controls.items() if control.disabled] == ["spectrum", "smallest"]
+    assert [name for name, control in explorer.controls.items() if control.disabled] == ["spectrum", "smallest", "step"]
 
 
 @pytest.mark.slow
@@ -152,7 +152,9 @@ def test_kernels_of_a_network_that_learned_digits(explorer, trainings):
     assert explorer.error is None
     assert explorer.data.shape == (64, 64)
     assert any("epoch 2 of 2" in text for text in said)
-    assert {"rows", "columns", "spectrum", "smallest"} == {n for n, c in explorer.controls.items() if c.disabled}
+    assert {"rows", "columns", "spectrum", "smallest", "step"} == {
+        n for n, c in explorer.controls.items() if c.disabled
+    }
     explorer.state = {"kernel": "digits: last"}
     assert explorer.data.shape == (32, 10)
     other = BjorckExplorer()
@@ -166,9 +168,9 @@ def test_kernels_of_a_network_that_learned_digits(explorer, trainings):
 def test_training_leaves_the_global_seeds_alone(trainings):
     kernels, draws = [], []
     for _ in range(2):
-        _digits._trained.cache_clear()
+        digits._trained.cache_clear()
         keras.utils.set_random_seed(1)
-        kernels.append(_digits.digits_kernels(lambda text: None)["first"])
+        kernels.append(digits.digits_kernels(lambda text: None)["first"])
         draws.append(np.asarray(keras.random.normal((3,))))
     keras.utils.set_random_seed(1)
     np.testing.assert_array_equal(draws, [np.asarray(keras.random.normal((3,)))] * 2)

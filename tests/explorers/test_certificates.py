@@ -56,12 +56,12 @@ def test_it_shows_what_is_certified(explorer, model):
     ("name", "value"), [("image", 30), ("order", "radius"), ("epsilon", 1.2)], ids=lambda value: str(value)
 )
 def test_every_control_moves_the_picture(explorer, name, value):
-    before = explorer._image.value
+    before = explorer._image.panels
     explorer.state = {name: value}
     assert explorer.error is None
-    assert explorer._image.value != before
+    assert explorer._image.panels != before
     explorer.reset()
-    assert explorer._image.value == before
+    assert explorer._image.panels == before
 
 
 def test_previous_and_next(explorer):

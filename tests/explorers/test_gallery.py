@@ -1,13 +1,14 @@
 """The list of explorers, and the gallery that shows them."""
 
+import html
 import subprocess
 import sys
 
 import pytest
 
 from lipviz import explorers
+from lipviz.explorers.shell import cards, page, registry
 from lipviz.explorers.shell import gallery as shell_gallery
-from lipviz.explorers.shell import page, registry
 from lipviz.explorers.shell.base import Explorer
 from tests.support import living_widgets
 
@@ -130,11 +131,36 @@ def test_one_is_open_at_a_time(gallery, recorder):
     assert gallery._place.children == ()
 
 
+def test_the_way_back_leads_to_all_cards(gallery, recorder):
+    assert "lipviz-is-open" not in gallery.widget._dom_classes
+    gallery.open("layers")
+    assert "lipviz-is-open" in gallery.widget._dom_classes
+    gallery.back.click()
+    assert recorder[0].is_closed
+    assert gallery.name is None
+    assert "lipviz-is-open" not in gallery.widget._dom_classes
+    gallery.back.click()  # nothing is open
+
+
+def test_a_list_of_links_names_and_describes_each():
+    listed = cards.linked(lambda entry: f"to/{entry.name}?a&b")
+    for entry in explorers.entries():
+        link = f'<a href="to/{entry.name}?a&amp;b" aria-describedby="lipviz-why-{entry.name}">{entry.title}</a>'
+        assert link in listed
+        assert f'<p id="lipviz-why-{entry.name}">{html.escape(entry.sentence)}</p>' in listed
+
+
+def test_an_explorer_without_a_thumbnail_has_an_empty_area():
+    own = registry.Entry("own", "OwnExplorer", "Own", "It is mine.", "")
+    assert "<img" not in cards.image(own)
+
+
 def test_one_that_cannot_be_made_is_told_in_place(gallery, recorder):
     gallery.open("bjorck")
     gallery.open("boundaries")
     assert isinstance(gallery.error, ImportError)
     assert "no &lt;luck&gt;" in gallery._message.value
+    assert "lipviz-is-open" not in gallery.widget._dom_classes
     assert gallery.explorer is None
     gallery.open("bjorck")
     assert gallery.error is None
@@ -147,7 +173,9 @@ def test_one_that_cannot_be_made_is_told_in_place(gallery, recorder):
 def test_it_shows_itself(gallery):
     bundle = gallery._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == gallery.widget.model_id
-    assert "<b>Björck</b>" in bundle["text/html"]
+    for entry in explorers.entries():
+        assert f"<b>{entry.title}.</b> {html.escape(entry.sentence)}" in bundle["text/html"]
+        assert f'alt="{html.escape(entry.shows)}"' in bundle["text/html"]
     assert "Gallery(open=None" in bundle["text/plain"]
 
 

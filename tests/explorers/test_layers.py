@@ -1,4 +1,3 @@
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,7 +26,7 @@ def explorer(shared):
 
 
 def source(explorer):
-    return re.findall(r'src="([^"]+)"', explorer._image.value)
+    return explorer._image.panels
 
 
 def statement(explorer):

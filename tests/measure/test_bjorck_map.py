@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lipviz import measure, operators
 from lipviz import normalizers as nm
-from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths, divergence_limit
+from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_moment, bjorck_paths, divergence_limit
 from lipviz.operators.precision import float64_scope
 from tests.support import examples, with_spectrum
 
@@ -174,3 +174,48 @@ def test_the_limit_only_changes_its_sign(beta):
 def test_bad_input_is_named(function, arguments, error, words):
     with pytest.raises(error, match=words):
         function(**arguments)
+
+
+# --- one moment ---
+
+
+def test_the_values_of_a_path_are_those_of_a_matrix():
+    start = np.array([1.0, 0.6, 0.02])
+    data = bjorck_paths({"three": start, "lost": [3.0]}, (0.2, 0.5), iterations=6, eps=())
+    for i, beta in enumerate((0.2, 0.5)):
+        for t, w in enumerate(steps_of_the_layers(with_spectrum((5, 3), start), beta, 6)):
+            np.testing.assert_allclose(data.values[0][i, t], np.linalg.svd(w, compute_uv=False), rtol=1e-12)
+    assert np.isinf(data.values[1][1, -1, 0])
+
+
+@pytest.mark.parametrize("step", [0.0, 0.25, 1.0, 1.5, 3.0, 3.75, 5.0, 9.0])
+def test_a_moment_is_that_of_a_matrix(step):
+    start, beta = np.array([0.9, 0.5, 0.1]), 0.3
+    data = bjorck_moment(start, step, beta, iterations=4)
+    iterates = steps_of_the_layers(with_spectrum((4, 3), start), beta, 4)
+    if step < 1:
+        expected = 1 + step * (start - 1)
+    else:
+        w = iterates[min(int(step) - 1, 4)]
+        share = step % 1 if step < 5 else 0.0
+        expected = np.linalg.svd(w + share * beta * (w - w @ w.T @ w), compute_uv=False)
+    np.testing.assert_allclose(data.now, expected, rtol=1e-12)
+    assert data.step == min(step, 5.0)
+    assert data.iteration == max(data.step - 1, 0)
+    assert len(data.path) == 1 + int(data.iteration)
+    assert data.error == pytest.approx(np.linalg.norm(1 - expected**2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([0.5], -1.0), "step"),
+        (([0.5], np.nan), "step"),
+        (([3.0], 2.0), "without bound"),
+        (([0.5], 1.0, [0.2, 0.3]), "one step size"),
+        (([], 1.0), "spectrum"),
+    ],
+)
+def test_a_moment_that_cannot_be(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        bjorck_moment(*arguments)

@@ -6,12 +6,15 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths
+from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_moment, bjorck_paths
 from lipviz.plots import style
 from lipviz.plots.bjorck_map import plot_bjorck_map, plot_bjorck_paths
 from tests.plots.test_robustness import test_text_stays_inside_of_the_figure_and_apart as text_stays_apart
 
 PATHS = bjorck_paths(betas=(0.1, 0.5, 2.5), eps=(1e-1, 1e-3))
+START = bjorck_moment([0.9, 0.4], 0.0)
+KERNEL = bjorck_moment([1.0], 1.0, beta=0.2)
+LATER = bjorck_moment([1.0, 0.5, 0.1], 3.5, iterations=4)
 MAP = bjorck_iterations_map(np.linspace(0.1, 1.2, 12), np.geomspace(0.01, 3, 14))
 
 
@@ -168,3 +171,20 @@ def test_words_for_both():
     for part in ("diverges", "does not converge in time", "converges to −1"):
         assert part in words
     assert "where it converges" not in plots.alt_text(bjorck_iterations_map([2.5, 3.0], [0.3, 7.0]))
+
+
+# --- one moment ---
+
+
+def test_the_moment_in_words():
+    assert "unit circle" in plots.alt_text(START)
+    assert "iteration 2.5 of 4" in plots.alt_text(LATER)
+    assert f"and {LATER.now.min():.3g}" in plots.alt_text(LATER)
+
+
+def test_the_cobweb_is_on_the_map():
+    x, y = drawn(plots.plot_bjorck_cobweb(LATER))["path"].get_data()
+    path = LATER.path.min(axis=1)
+    np.testing.assert_allclose(x, [path[0], path[0], path[1], path[1], path[2], path[2]])
+    np.testing.assert_allclose(y, [path[0], path[1], path[1], path[2], path[2], LATER.now.min()])
+    np.testing.assert_allclose(path[1:], 1.5 * path[:-1] - 0.5 * path[:-1] ** 3)

@@ -161,6 +161,16 @@ def half(model):
     return "bfloat16" if "bfloat16" in dtypes else next(iter(dtypes), None)
 
 
+def forgets_policy(model):
+    """Whether Keras saves a layer of its own without the dtype policy, as a SpatialDropout1D in mixed precision."""
+    own = [layer for layer in inner_layers(model) if type(layer).__module__.startswith("keras.")]
+    stated = [(layer.get_config().get("dtype"), layer.dtype_policy.name, layer) for layer in own]
+    return any(
+        isinstance(dtype, str) and dtype != policy and not isinstance(layer, keras.layers.InputLayer)
+        for dtype, policy, layer in stated
+    )
+
+
 def carried(make, model, inputs, wanted):
     """How far rounding may carry the outputs of a copy: as far as roundings of weights and inputs carry its twin."""
     rng = np.random.default_rng(0)

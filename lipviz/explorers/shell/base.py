@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import page, saving
+from lipviz.explorers.shell import code, kept, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -23,19 +24,43 @@ from lipviz.explorers.shell.controls import (
     range_of,
     slider,
     toggle,
+    value_at,
 )
+from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
+from lipviz.explorers.shell.pictures import PictureWidget
 from lipviz.explorers.shell.prefetching import Prefetcher
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
+from lipviz.plots.redrawing import kept_limits
 
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
 _SHARPNESS = 1.5  # image pixels per CSS pixel: crisp enough, at 60 % of the pixels of 2
+_TELLING = 0.25  # seconds between two texts while a slider is dragged
 _CLOSE_TIMEOUT = 20  # seconds for a worker to come to its next yield
+_ESSENTIALS = 4  # controls beside the picture, where an explorer does not name them
+# The buttons beside the essential controls, in their order; the others, which keep what is seen, lie below it.
+_STEERING = ("start", "step", "stop", "previous", "next", "more", "reset")
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
 _Result = TypeVar("_Result")
+
+
+def _left_out(unknown, refused, controls):
+    """What was not set of a state, in words; none where all was."""
+    if not (unknown or refused):
+        return ""
+    ranges = [f"{name} (takes {range_of(controls[name])})" for name in refused]
+    words = [f"Another version of lipviz may know these names: {', '.join(unknown)}."] if unknown else []
+    words += [f"These values cannot be used: {', '.join(ranges)}."] if refused else []
+    return " ".join(["Not all of the state is set.", *words])
+
+
+def _all_but(names, groups):
+    """The groups of controls without those of these names, and without groups that are empty then."""
+    rest = {title: [c for name, c in group.items() if name not in names] for title, group in groups.items()}
+    return {title: controls for title, controls in rest.items() if controls}
 
 
 def _by_name(method: Callable[..., _Result]) -> Callable[..., _Result]:
@@ -54,7 +79,11 @@ class Explorer(abc.ABC):
     - `draw(data, state)`: draws on `self.figure` what `compute` returned for that state, and nothing else;
     - `alt_text(data)`, `statement(data)` and `numbers(data)`: the picture in words, what follows from it in one to
       three sentences, and a list of (name, value) pairs of text;
-    - `table(data)`: what is saved as CSV, by default the numbers.
+    - `table(data)`: what is saved as CSV, by default the numbers;
+    - `code_lines(data, state)`: the lines of lipviz that make the same, by default those of the explorer.
+
+    `essentials` names the controls that stay beside the picture, two to four of which have an effect at a time; those
+    that have none are hidden there. The first four are the default. The others wait behind a button, "More settings".
 
     A subclass whose computation makes the reader wait moves it to
 
@@ -77,8 +106,8 @@ class Explorer(abc.ABC):
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", and with work "start" (which also
-            pauses and continues), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", with further controls
+            "more", in `lipviz app` "link", and with work "start" (which also pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
@@ -88,6 +117,7 @@ class Explorer(abc.ABC):
     title = ""
     help_text = ""
     panels = 1
+    essentials: tuple[str, ...] = ()
     has_work = False
     restarts: frozenset[str] = frozenset()
     # Old names of controls, which the state accepts for one release, and the new names.
@@ -96,24 +126,36 @@ class Explorer(abc.ABC):
 
     def __init__(self):
         self.data: Any = None
+        self._shown_state: Mapping[str, Any] = {}
         self.error: Exception | None = None
         self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
         self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
         self._lock, self._asked, self._is_quiet = threading.RLock(), 0, False
+        self._is_dragged, self._told_at = False, 0.0
 
         groups = self.make_controls()
         self.controls = {name: control for group in groups.values() for name, control in group.items()}
         self._defaults = self.state
-        self._alert, self._image, self._results = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._alert, self._image, self._results = widgets.HTML(), PictureWidget(), widgets.HTML()
+        self._notice = widgets.HTML()
         self._files, self._bar = widgets.HTML(), widgets.FloatProgress(max=1.0, description="done 0 %")
+        self.essentials = self.essentials or tuple(self.controls)[:_ESSENTIALS]
+        further = _all_but(self.essentials, groups)
+        self._more = Disclosure("settings", page.groups(further)) if further else None
         self.buttons = self._made_buttons()
         self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
-        self.widget = self._assembled(groups)
+        self.widget = self._assembled()
+        self._kept = kept.Kept(self)
+        heading, *rest = self.widget.children
+        self.widget.children = (heading, self._notice, *self._kept.widgets, *rest)
         for name, control in self.controls.items():
+            control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
+        self._image.on_drag(self._drag, self._end_drag)
         self._show_worker(IDLE)
         self.refresh()
+        self._kept.update_bar()
 
     # --- for subclasses ---
 
@@ -150,6 +192,20 @@ class Explorer(abc.ABC):
         """Names of the controls that have an effect in a state; all by default. The others are greyed out."""
         return set(self.controls)
 
+    def code_lines(self, data: Any, state: Mapping[str, Any]) -> list[str]:
+        """Lines of lipviz that make what is shown: `result`, and its picture; by default the explorer in this state.
+
+        Imports of `lipviz`, `keras` and `np` are added, see `shell.code.program`. What the reader gave to the explorer
+        has the name of its argument.
+        """
+        kind = type(self)
+        return [
+            f"from {kind.__module__} import {kind.__name__}",
+            f"explorer = {kind.__name__}()",
+            code.call("explorer.state = dict", **state),
+            "explorer",
+        ]
+
     @_by_name
     def work(self, **state: Any) -> Iterator[tuple[float, Any]]:
         """Long work for a state: a generator of pairs (fraction done, data)."""
@@ -182,6 +238,43 @@ class Explorer(abc.ABC):
         if self._set(self._by_present_names(values)):
             self._respond_to({name for name, value in self.state.items() if before[name] != value})
 
+    def restore(self, state: Mapping[str, Any] | str) -> None:
+        """Set what is known of a state from elsewhere, such as a link of another version of lipviz.
+
+        Names that are not known, and values that cannot be used, are told in the explorer. All others are set.
+
+        Args:
+            state: Values by name, or the same as JSON.
+        """
+        try:
+            values = links.from_json(state) if isinstance(state, str) else dict(state)
+        except (ValueError, TypeError) as error:
+            self._tell(str(error))
+            return
+        values = {self._renamed.get(name, name): value for name, value in values.items()}
+        unknown = [name for name in values if name not in self.controls]
+        before = self.state
+        with self._quiet():
+            refused = [name for name in values.keys() & self.controls.keys() if not self._try(name, values[name])]
+        if changed := {name for name, value in self.state.items() if value != before[name]}:
+            self._respond_to(changed)
+        self._tell(_left_out(unknown, [name for name in values if name in refused], self.controls))
+
+    def _try(self, name, value):
+        """Set a control; if it does not take the value, it keeps its own."""
+        before = self.controls[name].value
+        if accepts(self.controls[name], value):
+            return True
+        self.controls[name].value = before
+        return False
+
+    def _tell(self, words):
+        """Show a sentence below the heading, which the reader can remove.
+
+        Pictures of a training come all the time. They replace the message of an error, but not this one.
+        """
+        self._notice.value = page.notice(words) if words else ""
+
     def _by_present_names(self, values):
         values = dict(values)
         for old in self._renamed.keys() & values.keys():
@@ -196,6 +289,7 @@ class Explorer(abc.ABC):
             raise ValueError(f"Expected names of {', '.join(self.controls)}. Received: {', '.join(unknown)}")
         before = self.state
         with self._quiet():
+            motion.widen(self.controls.values())
             refused = [name for name, value in values.items() if not accepts(self.controls[name], value)]
             if refused:
                 for name, value in before.items():
@@ -208,6 +302,7 @@ class Explorer(abc.ABC):
         """Return to the initial state, and end the work."""
         self.stop()
         self._set(self._defaults)
+        self._tell("")
         self._forget()
         self.refresh()
 
@@ -274,6 +369,8 @@ class Explorer(abc.ABC):
         Callbacks may run in several threads (JupyterLab's subshells). Only one draws at a time. A callback that had to
         wait does nothing if a newer one has come meanwhile.
         """
+        self._is_dragged = False
+        self._image.forget_drag()
         self._asked += 1
         mine = self._asked
         if self._prefetcher is not None:
@@ -283,25 +380,46 @@ class Explorer(abc.ABC):
                 return
             try:
                 with undisturbed():
-                    self._respond()
+                    self._respond(self.state)
             except Exception as error:  # of any kind: the reader must see it here, not only in a log
                 self._show_error(error)
 
-    def _respond(self):
-        state = self.state
+    def _drag(self, name, position):
+        """Show a state that a slider passes while it is dragged. Controls and axes stay as they are until its end."""
+        if name in self.restarts:
+            return
+        state = {**self.state, name: value_at(self.controls[name], position)}
+        self._is_dragged = True
+        with self._lock:
+            try:
+                with undisturbed(), kept_limits(self.figure):
+                    self._respond(state)
+            except Exception as error:  # of any kind, as in `refresh`
+                self._show_error(error)
+
+    def _end_drag(self):
+        if self._is_dragged:
+            self.refresh()
+
+    def _respond(self, state):
         enabled = self.enabled(state)
         for name, control in self.controls.items():
             control.disabled = name not in enabled
         self._show(self.compute(**state), state)
 
     def _show(self, data, state):
+        self._shown_state = state
+        self._kept.ask()
         self.draw(data, state)
+        with self._quiet():
+            motion.fit(self.controls.values(), data)
         pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
-        with self._image.hold_sync(), self._results.hold_sync(), self._alert.hold_sync(), self._files.hold_sync():
-            self._image.value = page.pictures(pictures)
+        self._alert.value = self._files.value = ""
+        if not self._is_dragged or time.monotonic() > self._told_at + _TELLING:
+            self._told_at = time.monotonic()
             self._results.value = page.results(self.statement(data), self.numbers(data))
-            self._alert.value = self._files.value = ""
+        self._image.show(pictures)
 
     def _show_error(self, error):
         self.error = error
@@ -373,6 +491,52 @@ class Explorer(abc.ABC):
             button.description, button.icon = _WORK_BUTTONS[state]
             self.buttons["stop"].disabled = state == IDLE
 
+    # --- code ---
+
+    def code(self) -> str:
+        """The lines of lipviz that make what is shown, with the names of the arguments that the controls set.
+
+        Objects that were given to the explorer have the names of its arguments. All others are made by the lines.
+
+        Returns:
+            A program. It keeps the measurement as `result`, and its last line shows the picture.
+
+        Raises:
+            ValueError: If there is no picture, because of an error.
+        """
+        with self._lock:
+            if self.data is None:
+                raise ValueError(f"There is no picture: {self.error}")
+            return code.program(self.code_lines(self.data, self._shown_state))
+
+    def link(self, address: str | None = None) -> str:
+        """The address that opens this explorer in the present state, in a running `lipviz app`.
+
+        Args:
+            address: Address of the page of this explorer, as `lipviz app NAME` prints it. None takes that of the page
+                which shows this explorer.
+
+        Returns:
+            The address, without the token, which is a secret. Whoever has opened that app before can open it.
+
+        Raises:
+            ValueError: If there is no such page, as in a notebook; the message gives the command that opens one.
+        """
+        address = address or links.own_address()
+        if address is None:
+            command = links.command_of(links.name_of(type(self)), self.state)
+            raise ValueError(f"No page of `lipviz app` shows this explorer. Type: {command}")
+        return links.link(address, self.state)
+
+    def _offer_link(self):
+        self._files.value = saving.copyable(self.link())
+
+    def _offer_code(self):
+        try:
+            self._files.value = saving.copyable(self.code())
+        except Exception as error:  # shown in the explorer, as in `refresh`
+            self._show_error(error)
+
     # --- files ---
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -403,27 +567,43 @@ class Explorer(abc.ABC):
     # --- display ---
 
     def _made_buttons(self):
-        buttons = {"reset": page.button("Reset", "undo", "Return to the initial values", self.reset)}
+        buttons = {"more": self._more.button} if self._more else {}
+        buttons["reset"] = page.button("Reset", "undo", "Return to the initial values", self.reset)
         for kind in saving.KINDS:
             what = "numbers" if kind == "csv" else "picture"
             offer = functools.partial(self._offer, kind)
             buttons[kind] = page.button(kind.upper(), "download", f"Save the {what} as a {kind.upper()} file", offer)
+        words = "Copy the lines of Python that make this picture"
+        buttons["code"] = page.button("Copy as code", "code", words, self._offer_code)
+        if links.own_address() is not None:
+            words = "Copy the address that opens this explorer as it is now"
+            buttons["link"] = page.button("Copy link", "link", words, self._offer_link)
         if self.has_work:
             buttons["start"] = page.button("Start", "play", "Start, pause or continue", self._press_start)
             buttons["step"] = page.button("Step", "step-forward", "Go on to the next picture, and pause", self.step)
             buttons["stop"] = page.button("Stop", "stop", "End; the last picture stays", self.stop)
         return buttons
 
-    def _assembled(self, groups):
-        columns = widgets.Box([page.group(title, controls.values()) for title, controls in groups.items()])
-        columns.add_class("lipviz-groups")
-        of_work = [self.buttons[name] for name in ("start", "step", "stop") if self.has_work]
-        others = [button for name, button in self.buttons.items() if name not in ("start", "step", "stop")]
-        tools = page.toolbar([*of_work, *([self._bar] if self.has_work else []), *others])
-        heading = widgets.HTML(page.heading(self.title, self.help_text))
-        box = widgets.VBox([heading, columns, tools, self._files, self._alert, self._image, self._results])
-        box.add_class("lipviz-explorer")
-        return box
+    def _assembled(self):
+        heading = widgets.HTML(page.heading(self.title, self.help_text)).add_class("lipviz-heading")
+        essentials = page.box("lipviz-essentials", [self.controls[name] for name in self.essentials])
+        steering = [self.buttons[name] for name in _STEERING if name in self.buttons]
+        steering[3:3] = [self._bar] if self.has_work else []
+        others = [button for name, button in self.buttons.items() if name not in _STEERING]
+        return page.box(
+            "lipviz-explorer",
+            [
+                heading,
+                essentials,
+                page.box("lipviz-toolbar", steering),
+                *([self._more.box] if self._more else []),
+                self._alert,
+                page.box("lipviz-stage", [self._image]),
+                self._results,
+                page.box("lipviz-toolbar", others),
+                self._files,
+            ],
+        )
 
     def static(self) -> Picture:
         """The present picture with its words, for places without a kernel.
@@ -447,6 +627,21 @@ class Explorer(abc.ABC):
             self._prefetcher.prefetch(None)
         for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
             widget.close()
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """HTML of the present picture, and its state as JSON; the picture is "" where there is none."""
+        with self._lock:
+            images = "" if self.data is None else "".join(panel.to_html() for panel in self._live.latest)
+            return images, links.to_json(self._shown_state)
+
+    def _ipython_display_(self):
+        bundle = self.widget._repr_mimebundle_()
+        self._kept.display({**bundle, "text/plain": repr(self)})
+
+    def follow_address(self) -> None:
+        """Keep the state in the address of the page, which is this explorer's own, so that a reload shows it again."""
+        self._kept.has_address = True
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)

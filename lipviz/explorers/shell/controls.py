@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 import traitlets
 
-_LABEL_WIDTH = "156px"  # fits the longest label: inverse temperature τ
+_LABEL_WIDTH = "160px"  # fits the longest labels: Inverse temperature τ, Smallest singular value
 _DECIMALS = 7  # decimals to which pages round the position of a slider
 
 
@@ -34,7 +34,7 @@ def log_slider(label: str, value: float, lowest: float, highest: float, help_tex
     See `slider` for the other arguments.
     """
     return widgets.FloatLogSlider(
-        value=value, base=10, min=lowest, max=highest, step=0.1, readout_format=".2e", **_common(label, help_text)
+        value=value, base=10, min=lowest, max=highest, step=0.1, readout_format=".3", **_common(label, help_text)
     )
 
 
@@ -71,6 +71,14 @@ def accepts(control: widgets.Widget, value: Any) -> bool:
     except traitlets.TraitError:
         return False
     return control.value == value
+
+
+def value_at(control: widgets.Widget, position: float) -> float:
+    """The value of a slider at a position of its handle, which is the exponent on a logarithmic scale."""
+    position = min(max(round(position, _DECIMALS), control.min), control.max)
+    if isinstance(control, widgets.FloatLogSlider):
+        return control.base**position
+    return round(position) if isinstance(control, widgets.IntSlider) else position
 
 
 def is_set_by_page(control: widgets.Widget) -> bool:

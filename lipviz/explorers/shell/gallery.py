@@ -1,4 +1,4 @@
-"""All explorers on one page, one open at a time."""
+"""All explorers as cards on one page, one open at a time."""
 
 import functools
 import html
@@ -6,28 +6,46 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from lipviz.explorers.shell import page
+from lipviz.explorers.shell import cards, page
 from lipviz.explorers.shell.registry import entries, find
 
 if TYPE_CHECKING:
     from lipviz.explorers.shell.base import Explorer
 
-_CSS = """<style>
-.lipviz-gallery { max-width: 980px; overflow: visible; }
-.lipviz-gallery h4 { margin: 0; font-weight: 600; font-size: 1.15em; }
-.lipviz-gallery p { margin: 2px 0 4px; }
-.lipviz-gallery-list { display: grid; grid-template-columns: max-content 1fr; gap: 0 10px; overflow: visible; }
-.lipviz-gallery-list .widget-html-content { line-height: 1.3; }
-.lipviz-gallery-list .widget-html { overflow: visible; height: auto; align-self: center; }
+_CSS = f"""<style>
+.lipviz-gallery {{ max-width: 980px; overflow: visible; }}
+.lipviz-gallery h4 {{ margin: 0; font-weight: 600; font-size: 1.15em; }}
+.lipviz-gallery p {{ margin: 2px 0 4px; }}
+{cards.CSS}
+.lipviz-card .widget-html, .lipviz-card .widget-html-content {{ margin: 0; width: auto; height: auto;
+    line-height: 1.4; }}
+.lipviz-card .lipviz-why {{ padding: 0 12px; }}
+.lipviz-card .lipviz-why .widget-html-content {{ white-space: normal; }}
+.lipviz-card > button {{ position: static; width: auto; height: auto; margin: 6px 12px 2px; padding: 0;
+    text-align: left; font-weight: 600; font-size: 1.05em; line-height: 1.4; outline: none !important;
+    background: none; color: inherit; box-shadow: none !important; }}
+.lipviz-card > button::after {{ content: ""; position: absolute; inset: 0; }}
+.lipviz-is-open .lipviz-help {{ display: none; }}
+.lipviz-is-open .lipviz-cards {{ order: -1; display: flex; flex-flow: row nowrap; gap: 4px; padding: 0 0 4px;
+    overflow-x: auto; scrollbar-width: thin; }}
+.lipviz-is-open .lipviz-card {{ flex: none; padding: 0; border-radius: 6px; }}
+.lipviz-is-open .lipviz-card:focus-within {{ outline-offset: -3px; }}
+.lipviz-is-open .lipviz-card > .widget-html {{ display: none; }}
+.lipviz-is-open .lipviz-card > button {{ margin: 0; padding: 2px 9px; font-size: 1em; font-weight: normal; }}
+.lipviz-is-open .lipviz-card > button.mod-primary {{ background: var(--jp-brand-color1);
+    color: var(--jp-layout-color0); }}
+.lipviz-back {{ display: none; }}
+.lipviz-is-open .lipviz-back {{ display: block; flex: none; margin: 0; border-radius: 6px; }}
 </style>"""
 _HELP = "Choose an explorer by mouse, or with the Tab and Enter keys. It closes when you open another one."
 
 
 class Gallery:
-    """A list of all explorers, and below it the one that is open.
+    """Cards of all explorers. One can be open at a time, and then a row of titles takes the place of the cards.
 
     Attributes:
         buttons: Dict from short name to ipywidgets button.
+        back: The ipywidgets button that closes the explorer that is open.
         explorer: The `Explorer` that is open, or None.
         name: Its short name, or None.
         error: The exception that is shown, or None.
@@ -39,17 +57,24 @@ class Gallery:
         self.name: str | None = None
         self.error: Exception | None = None
         self.buttons: dict[str, widgets.Button] = {}
-        cells = []
-        for entry in entries():
-            button = page.button(entry.title, "", entry.sentence, functools.partial(self.open, entry.name))
-            self.buttons[entry.name] = button
-            cells += [button, widgets.HTML(html.escape(entry.sentence))]
-        heading = widgets.HTML(f"{_CSS}<h4>Explorers</h4><p>{_HELP}</p>")
-        rows = widgets.Box(cells)
-        rows.add_class("lipviz-gallery-list")
+        self.back = page.button("All explorers", "arrow-left", "Close this explorer", self._go_back)
+        self.back.add_class("lipviz-back")
+        listed = widgets.Box([self.back, *(self._card(entry) for entry in entries())])
+        listed.add_class("lipviz-cards")
+        heading = widgets.HTML(f'{_CSS}<div class="lipviz-help"><h4>Explorers</h4><p>{_HELP}</p></div>')
         self._message, self._place = widgets.HTML(), widgets.VBox()
-        self.widget = widgets.VBox([heading, rows, self._message, self._place])
+        self.widget = widgets.VBox([heading, self._message, listed, self._place])
         self.widget.add_class("lipviz-gallery")
+
+    def _card(self, entry):
+        """A thumbnail, a button that all of the card belongs to, and a sentence."""
+        button = page.button(entry.title, "", entry.sentence, functools.partial(self.open, entry.name))
+        self.buttons[entry.name] = button
+        why = widgets.HTML(html.escape(entry.sentence))
+        why.add_class("lipviz-why")
+        card = widgets.VBox([widgets.HTML(cards.image(entry)), button, why])
+        card.add_class("lipviz-card")
+        return card
 
     def open(self, name: str) -> None:
         """Open an explorer, and close the one that was open. An error is shown in its place, and kept as `error`.
@@ -62,11 +87,13 @@ class Gallery:
         """
         entry = find(name)
         self.close_explorer()
+        self.widget.add_class("lipviz-is-open")
         self._message.value = f'<p role="status">Opening {html.escape(entry.title)} …</p>'
         try:
             self.explorer, self.error = entry.load()(), None
         except Exception as error:  # of any kind: the reader must see it here, not only in a log
             self.error = error
+            self.widget.remove_class("lipviz-is-open")
             self._message.value = page.alert(f"{type(error).__name__}: {error}")
             return
         self.name = entry.name
@@ -74,9 +101,16 @@ class Gallery:
         self.buttons[entry.name].button_style = "primary"
         self._message.value = ""
 
+    def _go_back(self):
+        left = self.name
+        self.close_explorer()
+        if left is not None:
+            self.buttons[left].focus()
+
     def close_explorer(self) -> None:
         """Close the explorer that is open, if any: end its work, and remove its widgets."""
         self._place.children = ()
+        self.widget.remove_class("lipviz-is-open")
         if self.explorer is not None and self.name is not None:
             self.buttons[self.name].button_style = ""
             self.explorer.close()
@@ -92,8 +126,7 @@ class Gallery:
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)
         bundle["text/plain"] = repr(self)
         # What pages without widgets show instead.
-        rows = (f"<li><b>{html.escape(e.title)}</b>: {html.escape(e.sentence)}</li>" for e in entries())
-        bundle["text/html"] = f"<ul>{''.join(rows)}</ul>"
+        bundle["text/html"] = cards.shown()
         return bundle
 
     def __repr__(self):
@@ -101,7 +134,7 @@ class Gallery:
 
 
 def gallery() -> Gallery:
-    """Show all explorers, each with its name and a sentence. One can be open at a time.
+    """Show all explorers as cards, each with a thumbnail and a sentence. One can be open at a time.
 
     Returns:
         A `Gallery`, which displays itself as the last line of a cell. `open(name)` opens an explorer from code.

@@ -1,34 +1,58 @@
 """The HTML of explorers: their style sheet, pictures, results, messages and groups of controls."""
 
 import html
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import ipywidgets as widgets
 
-from lipviz.plots import Picture
-
+CONTROL = "lipviz-control-"  # class of a control on the page, followed by its name
 CSS = """<style>
-.lipviz-explorer { max-width: 960px; overflow: visible; }
+/* Whatever lies between the picture and what scrolls must not cut off, else the picture could not stick to its edge. */
+.jp-Cell:not(.jp-mod-outputsScrolled) :is(.jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output):has(
+    .lipviz-explorer), .widget-box:has(.lipviz-explorer) { overflow: visible; }
+.widget-box.lipviz-explorer { display: flex; flex-direction: column; max-width: 1280px; overflow: visible;
+    --lipviz-panel: min(640px, 72vh); }
+.lipviz-gallery:has(.lipviz-explorer) { max-width: 1280px; }
+.jp-NotebookPanel .lipviz-explorer { --lipviz-panel: min(640px, 62vh); }
+.lipviz-explorer > * { flex: none; }
 .lipviz-explorer .widget-html-content { line-height: 1.45; }
-.lipviz-explorer .lipviz-groups { display: block; columns: 2 340px; column-gap: 32px; overflow: visible; }
-.lipviz-explorer .lipviz-group { break-inside: avoid; margin: 0 0 6px; overflow: visible; }
+.lipviz-heading { order: -2; overflow: visible; }
 .lipviz-explorer h4, .lipviz-explorer h5 { margin: 0; font-weight: 600; }
 .lipviz-explorer h4 { font-size: 1.15em; }
 .lipviz-explorer h5 { font-size: 1em; }
 .lipviz-explorer p { margin: 2px 0 4px; }
+.widget-box:is(.lipviz-essentials, .lipviz-group) { display: grid; column-gap: 32px; overflow: visible;
+    grid-template-columns: repeat(auto-fit, minmax(min(100%, max(340px, 36%)), 1fr)); }
+.lipviz-essentials > :is(:disabled, :has(:disabled, [disabled])) { display: none; }
+.lipviz-group > .widget-html { grid-column: 1 / -1; }
+.widget-box.lipviz-groups { flex-direction: column; overflow: visible; }
 .lipviz-alert { border-left: 4px solid #B00020; padding: 4px 10px; margin: 4px 0;
     background: rgba(176, 0, 32, .08); color: inherit; }
-.lipviz-toolbar { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 4px; overflow: visible; }
+.widget-box.lipviz-toolbar { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 4px; overflow: visible; }
 .lipviz-toolbar .widget-inline-hbox { width: auto; flex: 0 1 230px; }
 .lipviz-download + span { opacity: .8; }
-.lipviz-picture { display: flex; flex-flow: row wrap; align-items: flex-start; }
-.lipviz-picture img { flex: 1 1 380px; min-width: 0; max-width: min(460px, 100%) !important; }
+/* The picture stays in the window while the reader moves controls above it. */
+.widget-box.lipviz-stage { position: sticky; bottom: 0; z-index: 3; overflow: auto hidden;
+    scroll-snap-type: x proximity; border-radius: 4px; background: #FFF; }
+.widget-box.lipviz-stage > * { overflow: visible; flex: 1 1 auto; margin: 0; }
+.lipviz-explorer :is(.noUi-handle, select, input, button) { scroll-margin-bottom: calc(.78 * var(--lipviz-panel)); }
+.lipviz-picture { display: flex; flex-flow: row nowrap; align-items: flex-start; }
+.lipviz-picture img { flex: 1 0 min(290px, 88%); scroll-snap-align: start; width: 0 !important;
+    max-width: var(--lipviz-panel) !important; }
 .lipviz-results { display: flex; flex-flow: row wrap; gap: 4px 28px; min-height: 190px; }
 .lipviz-results > * { flex: 1 1 380px; }
 .lipviz-results table { border-collapse: collapse; align-self: flex-start; font-size: .95em; }
 .lipviz-results th { text-align: left; font-weight: normal; padding: 1px 16px 1px 0; }
 .lipviz-results td { text-align: right; padding: 1px 0; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .lipviz-results tr { border-bottom: 1px solid rgba(128, 128, 128, .3); background: none !important; }
+/* On a phone the picture is on top, where the hand does not cover it. */
+@media (max-width: 600px) {
+    .widget-box.lipviz-stage { order: -1; top: 0; bottom: auto; }
+    .lipviz-explorer :is(.noUi-handle, select, input, button) { scroll-margin-top: 80vw; scroll-margin-bottom: 0; }
+    .lipviz-explorer :is(.widget-slider, .widget-dropdown) { flex-wrap: wrap; height: auto; }
+    .lipviz-explorer :is(.widget-slider, .widget-dropdown) > .widget-label { width: 100% !important; height: auto;
+        line-height: 1.4; text-align: left; }
+}
 </style>"""
 
 
@@ -42,18 +66,22 @@ def alert(words: str, more: str = "") -> str:
     return f'<div class="lipviz-alert" role="alert"><b>This cannot be shown.</b> {html.escape(words)}{more}</div>'
 
 
-def group(title: str, controls: Iterable[widgets.Widget]) -> widgets.VBox:
-    """A box with controls under a title."""
-    box = widgets.VBox([widgets.HTML(f"<h5>{html.escape(title)}</h5>"), *controls])
-    box.add_class("lipviz-group")
-    return box
+def notice(words: str) -> str:
+    """A sentence in the same box, about something that is no error, with a button that removes it."""
+    button = '<button type="button" aria-label="Remove this message" style="all: revert; float: right"'
+    remove = html.escape("this.parentElement.remove()")
+    return f'<div class="lipviz-alert" role="status">{button} onclick="{remove}">×</button>{html.escape(words)}</div>'
 
 
-def toolbar(buttons: Iterable[widgets.Widget]) -> widgets.Box:
-    """A row of buttons and similar widgets, on several lines if the page is narrow."""
-    box = widgets.Box(list(buttons))
-    box.add_class("lipviz-toolbar")
-    return box
+def groups(controls: Mapping[str, Iterable[widgets.Widget]]) -> list[widgets.Box]:
+    """Boxes with controls under a title each; `controls` is {title: controls}."""
+    heads = ((widgets.HTML(f"<h5>{html.escape(title)}</h5>"), group) for title, group in controls.items())
+    return [box("lipviz-group", [head, *group]) for head, group in heads]
+
+
+def box(name: str, children: Iterable[widgets.Widget]) -> widgets.Box:
+    """A box of a CSS class, which arranges its children. A step slider is shown with its buttons."""
+    return widgets.Box([getattr(child, "shown_as", child) for child in children]).add_class(name)
 
 
 def button(text: str, icon: str, help_text: str, on_click: Callable[[], object]) -> widgets.Button:
@@ -71,31 +99,6 @@ def all_widgets(widget: widgets.Widget) -> Iterator[widgets.Widget]:
         if isinstance(getattr(widget, name, None), widgets.Widget):
             yield getattr(widget, name)
     yield widget
-
-
-# In ipywidgets, the label of a slider belongs to no control, and the handle tells a screen reader its position, which
-# is the exponent on a logarithmic slider. This script, which the first picture runs when it has loaded, corrects both.
-_NAME_SLIDERS = """
-const box = this.closest('.lipviz-explorer');
-if (!box.dataset.named) {
-    box.dataset.named = 'yes';
-    for (const slider of box.querySelectorAll('.widget-slider')) {
-        const handle = slider.querySelector('.noUi-handle'), readout = slider.querySelector('.widget-readout');
-        const tell = () => handle.getAttribute('aria-valuetext') === readout.textContent ||
-            handle.setAttribute('aria-valuetext', readout.textContent);
-        handle.setAttribute('aria-label', slider.querySelector('.widget-label').textContent);
-        new MutationObserver(tell).observe(slider, {subtree: true, childList: true, characterData: true,
-            attributeFilter: ['aria-valuetext']});
-        tell();
-    }
-}"""
-
-
-def pictures(panels: Iterable[Picture]) -> str:
-    """Pictures side by side, or one below the other if the page is narrow."""
-    images = "".join(panel.to_html() for panel in panels)
-    images = images.replace("<img ", f'<img onload="{html.escape(_NAME_SLIDERS)}" ', 1)
-    return f'<div class="lipviz-picture">{images}</div>'
 
 
 def results(statement: str, numbers: Iterable[tuple[str, str]] = ()) -> str:

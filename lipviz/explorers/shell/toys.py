@@ -1,5 +1,7 @@
 """What explorers that train small networks share: controls, points of the plane, and how often they draw."""
 
+from typing import Any
+
 import ipywidgets as widgets
 import numpy as np
 
@@ -31,12 +33,12 @@ def between_pictures(steps: int) -> int:
 def activation_choice() -> widgets.Dropdown:
     """The control of the activation."""
     options = [(title, name) for name, title in ACTIVATION_NAMES.items() if name in ACTIVATIONS]
-    return choice("activation", options, "Activation after each hidden layer")
+    return choice("Activation", options, "Activation after each hidden layer")
 
 
 def width_slider() -> widgets.IntSlider:
     """The control of the width; even, since some activations pair channels."""
-    return slider("width", 16, 2, 64, 2, "Channels of each hidden layer")
+    return slider("Width", 16, 2, 64, 2, "Channels of each hidden layer")
 
 
 def labelled_points(kind: str, noise: float, seed: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -51,7 +53,12 @@ def labelled_points(kind: str, noise: float, seed: int) -> tuple[tuple[Array, Ar
         return data.two_moons(POINTS, noise=noise, seed=seed)
     if kind == "circles":
         return data.circles(POINTS, noise=noise, seed=seed)
-    return data.gaussians(POINTS, distance=2.0, std=max(noise, 0.02) * 2, seed=seed)
+    return data.gaussians(POINTS, distance=2.0, std=gaussian_std(noise), seed=seed)
+
+
+def gaussian_std(noise: float) -> float:
+    """Standard deviation of the two normal clouds that belongs to a noise."""
+    return max(noise, 0.02) * 2
 
 
 def clouds(kind: str, distance: float, noise: float, seed: int, count: int = 150) -> tuple[Array, Array]:
@@ -79,3 +86,24 @@ def clouds(kind: str, distance: float, noise: float, seed: int, count: int = 150
         return upper - [0.5, 0.25] + up + scatter[0], -lower + [0.5, 0.25] - up + scatter[1]
     cloud = rng.uniform(-1, 1, (count, 2)) * [0.3, 1.0] + 0.5 * noise * rng.standard_normal((count, 2))
     return cloud + move, cloud - move
+
+
+# --- as code ---
+
+
+def bounds_of(field: Any) -> list[tuple[float, float]]:
+    """The part of the plane that a field shows, as its `bounds` are given."""
+    return [(float(axis[0]), float(axis[-1])) for axis in (field.x0, field.x1)]
+
+
+def training_code(samples: str, done: int, steps: int) -> list[str]:
+    """Lines that train a `trainer` up to a step; none before the first.
+
+    Args:
+        samples: Code of the samples and the labels.
+        done: Number of steps so far.
+        steps: Number of steps of the whole training.
+    """
+    if not done:
+        return []
+    return [f"next(trainer.pieces({samples}, steps={steps}, every={done}))  # {done} of {steps} steps"]

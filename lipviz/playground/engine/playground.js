@@ -1,0 +1,380 @@
+/**
+ * The state of a playground: points, both networks, what is known of them, and the steps back. It draws nothing.
+ *
+ * @typedef {import("./challenges.js").Verdict} Verdict
+ * @typedef {import("./points.js").Point} Point
+ * @typedef {import("./settings.js").Settings} Settings
+ * @typedef {import("./attack.js").Move} Move
+ *
+ * @typedef {object} View What is seen of a network.
+ * @property {number} loss NaN without points.
+ * @property {Float64Array} scores Of the points.
+ * @property {Float64Array} radii Certified radii of the points, whatever their class.
+ * @property {boolean[]} right Whether each point is decided rightly.
+ * @property {import("./certificate.js").Certificate} certificate
+ * @property {import("./field.js").Field} field
+ * @property {import("./attack.js").Place[]} boundary
+ * @property {(Move | null)[]} moves Best moves of the attacker; empty where they are not asked for.
+ *
+ * @typedef {object} Reading What is known of a place.
+ * @property {number} score
+ * @property {number} radius Certified radius.
+ * @property {Move | null} move Best move of the attacker.
+ *
+ * @typedef {"ordinary" | "constrained"} Kind
+ */
+
+import { bestMoves, scoresAt } from "./attack.js";
+import { certify, radii } from "./certificate.js";
+import { CHALLENGES, isRight } from "./challenges.js";
+import { contour, field } from "./field.js";
+import { coordinate, EXTENT, matrixOf, MOST_POINTS, point, toyPoints } from "./points.js";
+import { readAddress, SETTINGS, startSettings, writeAddress } from "./settings.js";
+import { Training } from "./training.js";
+
+/** Most rows and columns of the grid of scores. */
+export const SIDE = 48;
+const MOST_UNDONE = 200;
+/** Settings that a training takes over without a new start. */
+const LIVE = ["k", "loss", "tau", "margin", "rate"];
+
+/** @type {Kind[]} */
+export const KINDS = ["ordinary", "constrained"];
+
+/**
+ * New trainings of both networks.
+ *
+ * @param {Settings} settings
+ * @returns {Record<Kind, Training>}
+ */
+function trainingsOf(settings) {
+  return {
+    ordinary: new Training({ ...settings, constrained: false }, settings.seed),
+    constrained: new Training({ ...settings, constrained: true }, settings.seed),
+  };
+}
+
+export class Playground {
+  settings = startSettings();
+  trainings = trainingsOf(this.settings);
+  /** @type {Point[]} */
+  points = [];
+  /** @type {Point[]} The points to go back to. */
+  given = [];
+  /** @type {Settings["data"]} What `given` are. */
+  givenData = "own";
+  /** @type {Point[][]} Earlier points, the last ones last. */
+  undone = [];
+  /** @type {number | null} Number of the chosen point. */
+  chosen = null;
+  /** @type {Point | null} The chosen point as it was when it was chosen. */
+  from = null;
+  /** @type {string[]} What could not be used of the address. */
+  problems = [];
+  /** @type {Record<Kind, View> | null} */
+  known = null;
+  /** Rows and columns of the grid of scores. */
+  side = SIDE;
+  /** Whether the attacker's moves are asked for. */
+  wantsMoves = true;
+
+  /** @param {string} [address] The part of an address behind #. */
+  constructor(address = "") {
+    this.open(address);
+  }
+
+  /**
+   * Takes the settings and points of an address.
+   *
+   * @param {string} address
+   */
+  open(address) {
+    const { settings, points, problems } = readAddress(address);
+    this.settings = settings;
+    this.problems = problems;
+    this.begin(points ?? this.drawn());
+  }
+
+  /** The points of the toy set that the settings name; of the first one, where they are the user's own. */
+  drawn() {
+    const { data, noise, seed } = this.settings;
+    const toy = data === "own" ? /** @type {import("./points.js").Toy} */ (SETTINGS.data.start) : data;
+    return toyPoints(toy, noise, seed);
+  }
+
+  /**
+   * Begins with some points, which are those to go back to.
+   *
+   * @param {Point[]} points
+   */
+  begin(points) {
+    this.points = points;
+    this.given = points;
+    this.givenData = this.settings.data;
+    this.undone = [];
+    this.choose(null);
+    this.restart();
+  }
+
+  /** Draws both networks anew. */
+  restart() {
+    this.trainings = trainingsOf(this.settings);
+    this.forget();
+  }
+
+  /** Drops what was computed of the networks and points. */
+  forget() {
+    this.known = null;
+  }
+
+  /** Steps of training so far. */
+  get steps() {
+    return this.trainings.constrained.steps;
+  }
+
+  /**
+   * Takes a step with both networks.
+   *
+   * @returns {boolean} Whether it was taken: there are points, and all gradients are finite.
+   */
+  step() {
+    if (!this.points.length) return false;
+    const x = matrixOf(this.points);
+    const labels = this.points.map(({ label }) => label);
+    const taken = KINDS.map((kind) => this.trainings[kind].step(x, labels));
+    this.forget();
+    return taken.every(Boolean);
+  }
+
+  /**
+   * Changes a setting. Points or networks begin anew where they depend on it.
+   *
+   * @param {keyof Settings} name
+   * @param {string | number} value One of the values of the setting.
+   */
+  set(name, value) {
+    if (!SETTINGS[name].values.includes(value) || this.settings[name] === value) return;
+    if (name === "challenge") return this.take(/** @type {string} */ (value));
+    Object.assign(this.settings, { [name]: value });
+    if (LIVE.includes(name)) this.changeTrainings();
+    else if (value === "own") return;
+    else if (["data", "noise", "seed"].includes(name) && this.settings.data !== "own") this.begin(this.drawn());
+    else this.restart();
+  }
+
+  changeTrainings() {
+    for (const kind of KINDS) this.trainings[kind].change(this.settings);
+    this.forget();
+  }
+
+  /**
+   * Opens a challenge, with its settings and points; "none" closes it.
+   *
+   * @param {string} name
+   */
+  take(name) {
+    if (name === "none") {
+      this.settings.challenge = name;
+      return;
+    }
+    const { presets } = CHALLENGES[/** @type {keyof typeof CHALLENGES} */ (name)];
+    this.settings = { ...startSettings(), ...presets, challenge: name };
+    this.begin(this.drawn());
+  }
+
+  // --- points ---
+
+  /** Keeps the points as they are, so that `undo` brings them back. Call it before a change. */
+  keep() {
+    this.undone.push(this.points);
+    if (this.undone.length > MOST_UNDONE) this.undone.shift();
+  }
+
+  /** Takes back the last change of points. */
+  undo() {
+    const points = this.undone.pop();
+    if (points === undefined) return false;
+    this.replace(points);
+    this.choose(null);
+    return true;
+  }
+
+  /** Brings back the points that there were at the start. */
+  resetPoints() {
+    this.keep();
+    this.replace(this.given);
+    this.choose(null);
+  }
+
+  /** Erases all points. */
+  clearPoints() {
+    this.keep();
+    this.replace([]);
+    this.choose(null);
+  }
+
+  /**
+   * @param {Point[]} points
+   */
+  replace(points) {
+    this.points = points;
+    this.settings.data = points === this.given ? this.givenData : "own";
+    this.forget();
+  }
+
+  /**
+   * Adds a point, and chooses it.
+   *
+   * @param {number} x
+   * @param {number} y
+   * @param {number} label
+   * @returns {boolean} False where there are as many as can be.
+   */
+  addPoint(x, y, label) {
+    if (this.points.length >= MOST_POINTS) return false;
+    this.keep();
+    this.replace([...this.points, point(x, y, label)]);
+    this.choose(this.points.length - 1);
+    return true;
+  }
+
+  /**
+   * Moves a point; call `keep` before the first of several moves.
+   *
+   * @param {number} i
+   * @param {number} x
+   * @param {number} y
+   */
+  movePoint(i, x, y) {
+    this.replace(this.points.map((one, j) => (j === i ? { ...one, x: coordinate(x), y: coordinate(y) } : one)));
+  }
+
+  /** @param {number} i */
+  erasePoint(i) {
+    this.keep();
+    this.replace(this.points.filter((_, j) => j !== i));
+    this.choose(null);
+  }
+
+  /**
+   * Chooses a point; null chooses none. A challenge measures moves from where the point was then.
+   *
+   * @param {number | null} i
+   */
+  choose(i) {
+    this.chosen = i;
+    this.from = i === null ? null : this.points[i];
+  }
+
+  /**
+   * The point nearest to a place.
+   *
+   * @param {number} x
+   * @param {number} y
+   * @param {number} within Largest distance.
+   * @returns {number | null} Its number.
+   */
+  pointAt(x, y, within) {
+    let best = null;
+    let least = within;
+    this.points.forEach((one, i) => {
+      const distance = Math.hypot(one.x - x, one.y - y);
+      if (distance <= least) [best, least] = [i, distance];
+    });
+    return best;
+  }
+
+  // --- what is known ---
+
+  /**
+   * What is seen of both networks now.
+   *
+   * @returns {Record<Kind, View>}
+   */
+  view() {
+    this.known ??= { ordinary: this.viewOf("ordinary"), constrained: this.viewOf("constrained") };
+    return this.known;
+  }
+
+  /**
+   * @param {Kind} kind
+   * @returns {View}
+   */
+  viewOf(kind) {
+    const training = this.trainings[kind];
+    const certificate = certify(training.used);
+    const scoresOfGrid = field(training.used, this.side, EXTENT);
+    const boundary = contour(scoresOfGrid);
+    return { certificate, field: scoresOfGrid, boundary, ...this.viewOfPoints(training, certificate, boundary) };
+  }
+
+  /**
+   * @param {Training} training
+   * @param {import("./certificate.js").Certificate} certificate
+   * @param {import("./attack.js").Place[]} boundary
+   */
+  viewOfPoints(training, certificate, boundary) {
+    const { points } = this;
+    const none = new Float64Array(0);
+    if (!points.length) return { loss: NaN, scores: none, radii: none, right: [], moves: [] };
+    const x = matrixOf(points);
+    const scores = scoresAt(training.used, points);
+    return {
+      loss: training.loss(
+        x,
+        points.map(({ label }) => label),
+      ),
+      scores,
+      radii: radii(certificate, scores, x),
+      right: points.map((one, i) => isRight(one, scores[i])),
+      moves: this.wantsMoves ? bestMoves(training.used, points, boundary) : [],
+    };
+  }
+
+  /**
+   * What a network says of a place.
+   *
+   * @param {Kind} kind
+   * @param {import("./attack.js").Place} place
+   * @returns {Reading}
+   */
+  reading(kind, place) {
+    const { used } = this.trainings[kind];
+    const { certificate, boundary } = this.view()[kind];
+    const scores = scoresAt(used, [place]);
+    const radius = radii(certificate, scores, matrixOf([place]))[0];
+    return { score: scores[0], radius, move: bestMoves(used, [place], boundary)[0] };
+  }
+
+  /**
+   * What the open challenge says now; null where none is open.
+   *
+   * @returns {Verdict | null}
+   */
+  verdict() {
+    const { settings, points, given } = this;
+    if (settings.challenge === "none") return null;
+    const { check } = CHALLENGES[/** @type {keyof typeof CHALLENGES} */ (settings.challenge)];
+    const { ordinary, constrained } = this.view();
+    return check({ settings, points, given, ordinary, constrained, tried: this.tried() });
+  }
+
+  /** The chosen point, where it was when it was chosen and where it is now; null where it has not moved. */
+  tried() {
+    if (this.chosen === null || this.from === null) return null;
+    const [from, to] = [this.from, this.points[this.chosen]];
+    if (from.x === to.x && from.y === to.y) return null;
+    const [ordinary, constrained] = KINDS.map((kind) => scoresAt(this.trainings[kind].used, [from, to]));
+    return {
+      from,
+      to,
+      before: { ordinary: ordinary[0], constrained: constrained[0] },
+      after: { ordinary: ordinary[1], constrained: constrained[1] },
+    };
+  }
+
+  /** The part of an address behind # that opens this state. */
+  get address() {
+    return writeAddress(this.settings, this.points);
+  }
+}

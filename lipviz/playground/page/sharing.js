@@ -1,0 +1,50 @@
+/** A dialog with a text to take away: code, the address of what is seen, and a line that embeds it. */
+
+import { button, element, say } from "./elements.js";
+
+export class Sharing {
+  constructor() {
+    this.title = element("h2");
+    this.text = element("textarea", { readonly: true, spellcheck: "false", rows: 14 });
+    this.said = element("span", { role: "status" });
+    const copy = button("Copy", "Copy the text", () => void this.copy());
+    const close = button("Close", "Close this dialog", () => this.dialog.close());
+    this.dialog = element("dialog", {}, this.title, this.text, element("p", { class: "row" }, copy, close, this.said));
+  }
+
+  /**
+   * Opens the dialog.
+   *
+   * @param {string} title
+   * @param {string} text
+   */
+  show(title, text) {
+    say(this.title, title);
+    this.text.setAttribute("aria-label", title);
+    this.text.value = text;
+    say(this.said, "");
+    this.dialog.showModal();
+    this.text.select();
+  }
+
+  async copy() {
+    this.text.select();
+    try {
+      await navigator.clipboard.writeText(this.text.value);
+      say(this.said, "Copied.");
+    } catch {
+      say(this.said, "The browser does not allow it here: press Ctrl+C to copy what is selected.");
+    }
+  }
+}
+
+/**
+ * A line of HTML that embeds a page.
+ *
+ * @param {string} address
+ * @returns {string}
+ */
+export function embedding(address) {
+  const safe = address.replace(/&/g, "&amp;").replace(/"/g, "&quot;").replace(/</g, "&lt;");
+  return `<iframe src="${safe}" title="lipviz playground" width="100%" height="820" style="border: 0"></iframe>`;
+}
