@@ -209,6 +209,8 @@ def become_program(program, streams):
         os.dup2(file, descriptor)
         os.close(file)
     warnings.simplefilter("default")
+    if "MPLBACKEND" not in os.environ:
+        sys.modules["matplotlib"].use("agg")
     sys.argv = ["-c"]
     sys.path[:0] = ["", *os.environ["PYTHONPATH"].split(os.pathsep)]
     module = sys.modules["__main__"] = types.ModuleType("__main__")
