@@ -9,7 +9,7 @@ import { CHALLENGES } from "./engine/challenges.js";
 import { Playground, SIDE } from "./engine/playground.js";
 import { SETTINGS } from "./engine/settings.js";
 import { Controls } from "./page/controls.js";
-import { described, KEYS, makeEditable } from "./page/editing.js";
+import { KEYS, makeEditable } from "./page/editing.js";
 import { button, checkbox, element, say } from "./page/elements.js";
 import { figures } from "./page/figure.js";
 import { THEMES } from "./page/panel.js";
@@ -367,11 +367,6 @@ export class Page {
     this.verdict.classList.toggle("done", verdict?.done ?? false);
     if (verdict?.done && !this.wasDone) this.announce(`Challenge done. ${verdict.words}`);
     this.wasDone = verdict?.done ?? false;
-  }
-
-  /** The chosen point in words, for the tests. */
-  get description() {
-    return described(this.playground);
   }
 }
 
