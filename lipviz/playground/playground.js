@@ -81,8 +81,10 @@ export class Page {
   build() {
     this.problems = element("p", { class: "problems", role: "alert" });
     this.live = element("p", { class: "unseen", role: "status" });
-    this.root.classList.add("lipviz-playground");
-    this.root.replaceChildren(
+    this.root.classList.add("lipviz-playground", "lipviz-colours");
+    const frame = element(
+      "div",
+      { class: "frame" },
       this.toolbar(),
       this.pointsBar(),
       this.problems,
@@ -90,8 +92,8 @@ export class Page {
       this.side(),
       element("p", { id: "keys", class: "unseen" }, KEYS),
       this.live,
-      this.sharing.dialog,
     );
+    this.root.replaceChildren(frame, this.sharing.dialog);
   }
 
   toolbar() {

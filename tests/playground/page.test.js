@@ -151,7 +151,7 @@ test("the disc challenge is open at its start, and done with a larger τ", () =>
 });
 
 test("the ReLU challenge is open with ReLU for long, and done with GroupSort2", () => {
-  assert.equal(verdict("relu", {}, 400).done, false);
+  assert.equal(verdict("relu", {}, 200).done, false);
   assert.equal(verdict("relu", { activation: "groupsort2" }, 150).done, true);
   assert.equal(verdict("relu", { activation: "groupsort2", tau: 100 }, 150).done, false);
 });
