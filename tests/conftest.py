@@ -94,12 +94,16 @@ def _keep(config, items, kept):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """What is imported and collected stays to the end: no search for garbage looks at it, then or later."""
+    """What is imported and collected stays to the end: no search for garbage looks at it, then or later.
+
+    Later searches are rarer than usual: each of them goes through all graphs that TensorFlow has traced so far.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         gc.enable()
 
 
@@ -122,6 +126,9 @@ def pytest_configure(config):
         # many times as long. `python -m tools.nightly arithmetic` computes in one thread and in two.
         for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
             os.environ.setdefault(name, "1")
+        # What XLA compiles runs a few times only. Its older emitters take a third less, see `tests.jax_run`; a run in
+        # one process has the newer ones.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 
 def pytest_collection_finish(session):

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lipviz import explorers
-from lipviz.command import lab
+from lipviz.command import grammars, lab
 from lipviz.explorers.shell import cards
 
 # In seconds: idle time after which a kernel without a page ends, time between two checks, time for a kernel to start.
@@ -134,6 +134,7 @@ def open_app(name: str | None, *, port: int | None, browser: bool, state: str | 
 
 
 def _serve(folder, name, port, browser, state):
+    grammars.compile_when_used()
     from tornado.ioloop import IOLoop
 
     from lipviz.command.app_server import AppServer

@@ -45,14 +45,14 @@ _MOST_ITERATIONS = 50
 class _Moving(BjorckConvergence):
     """The steps of a layer, and one moment of them."""
 
-    moment: BjorckMoment | None = None
+    moment: BjorckMoment = dataclasses.field(kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Mapped(BjorckConvergence):
     """The steps of a layer, and the iterations that any layer needs."""
 
-    map: BjorckMap | None = None
+    map: BjorckMap = dataclasses.field(kw_only=True)
 
 
 class BjorckExplorer(Explorer):
@@ -71,7 +71,7 @@ class BjorckExplorer(Explorer):
         "W ← (1 + β) W − β W WᵀW. Choose a kernel and move the settings, by mouse or by arrow keys."
     )
     panels = 2
-    essentials = ("kernel", "view", "step", "smallest", "maxiter_bjorck")
+    essentials = ("view", "step", "smallest", "maxiter_bjorck")
 
     def __init__(self, kernel: ArrayLike | keras.Layer | None = None):
         self._own = {} if kernel is None else _own_kernels(kernel)
@@ -159,8 +159,8 @@ class BjorckExplorer(Explorer):
             return extended(_Moving, data, moment=moment)
         return extended(_Mapped, data, map=_map()) if view == "map" else data
 
-    def _measure(self, *state):
-        state = dict(state)
+    def _measure(self, *entries):
+        state = dict(entries)
         names = ("kernel", "rows", "columns", "smallest", "spectrum", "seed")
         settings = {name: value for name, value in state.items() if name not in names}
         matrix = self._kernel(*(state[name] for name in names))
@@ -224,9 +224,7 @@ class BjorckExplorer(Explorer):
             *(["from lipviz.explorers.digits import digits_kernels"] if digits else []),
             f"matrix = {self._kernel_code(**state)}",
             call("result = measure.bjorck_convergence", "matrix", **settings, seed=state["seed"]),
-            *picture_of(
-                ["plots.plot_singular_values(result, ax={ax})", "plots.plot_bjorck_convergence(result, ax={ax})"]
-            ),
+            *_picture_code(data),
         ]
 
     def _kernel_code(self, kernel, rows, columns, spectrum, smallest, seed, **_settings):
@@ -284,6 +282,21 @@ def _end_in_words(data):
             f"Björck stopped after {data.iterations} of {data.maxiter_bjorck} iterations because {step} < eps_bjorck."
         )
     return f"Björck used all its {data.iterations} iterations, and {step} ≥ eps_bjorck: it has not converged."
+
+
+def _picture_code(data):
+    spectrum = "plots.plot_singular_values(result, ax={ax})"
+    if isinstance(data, _Moving):
+        arguments = ("result.normalized", literal(data.moment.step), "result.beta_bjorck", "result.iterations")
+        panels = [f"plots.plot_bjorck_{kind}(moment, ax={{ax}})" for kind in ("circle", "cobweb")]
+        return [call("moment = measure.bjorck_moment", *arguments), *picture_of(panels, "plots.alt_text(moment)")]
+    if isinstance(data, _Mapped):
+        place = "place=(result.beta_bjorck, result.normalized[-1])"
+        return [
+            "counts = measure.bjorck_iterations_map(np.linspace(0.01, 0.5, 50), np.geomspace(1e-4, 1, 60))",
+            *picture_of([spectrum, f"plots.plot_bjorck_map(counts, ax={{ax}}, {place})"], "plots.alt_text(counts)"),
+        ]
+    return picture_of([spectrum, "plots.plot_bjorck_convergence(result, ax={ax})"])
 
 
 def _map_in_words(data):

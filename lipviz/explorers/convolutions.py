@@ -12,6 +12,7 @@ from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
+from lipviz.explorers.shell.motion import step_slider
 from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.measure.claims import (
     KERNEL_KINDS,
@@ -20,16 +21,21 @@ from lipviz.measure.claims import (
     convolution_claims,
     sample_kernel,
 )
+from lipviz.measure.convolution_motion import PowerMoment, convolution_power
 from lipviz.operators import Convolution, linear_operator
 from lipviz.plots import alt_text
+from lipviz.plots.convolution_motion import plot_convolution_power, plot_worst_image
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.style import number
 from lipviz.rules.used import as_float64
 from lipviz.types import ArrayLike
 
 _KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
+# On an image of 5 × 5, no frequency of a plain FFT meets the peak of a checkerboard, so that its claim is too small.
+_KIND, _IMAGE = "checkerboard", 5
 _IMAGES = (3, 32)
 _STRIDES = (1, 4)
+_ITERATIONS = 40
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +43,13 @@ class _Named(ConvolutionClaims):
     """Claims, and the name of the kernel that they are about."""
 
     name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Moving(_Named):
+    """Claims, and the image that the convolution stretches most, as far as it has been found."""
+
+    moment: PowerMoment = dataclasses.field(kw_only=True)
 
 
 class ConvolutionExplorer(Explorer):
@@ -56,24 +69,28 @@ class ConvolutionExplorer(Explorer):
         "norm. The bars show the norm after that. Choose a kernel, and how it moves over an image."
     )
     panels = 2
-    essentials = ("kernel", "size", "image", "stride")
+    essentials = ("kernel", "image", "view", "step")
 
     def __init__(self, convolution: keras.Layer | ArrayLike | None = None):
         self._own: Any = None if convolution is None else _own_operator(convolution)
         self._is_layer = isinstance(convolution, keras.layers.Layer)
         self._measured = ResultCache(self._measure)
+        self._powers = ResultCache(self._power, 16)
         super().__init__()
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own, has_own = self._own, isinstance(self._own, Convolution)
-        image, stride, padding = 8, 1, "same"
+        image, stride, padding = _IMAGE, 1, "same"
         if has_own:
             image, stride, padding = min(max(own.sizes[0], _IMAGES[0]), _IMAGES[1]), own.strides[0], own.padding
         yours = [] if own is None else [("yours" + (f" {own.kernel.shape}" if has_own else ""), "yours")]
         return {
             "Kernel": {
                 "kernel": choice(
-                    "Kernel", [*yours, *((kind, kind) for kind in _KINDS)], "What the image is convolved with"
+                    "Kernel",
+                    [*yours, *((kind, kind) for kind in _KINDS)],
+                    "What the image is convolved with",
+                    "yours" if yours else _KIND,
                 ),
                 "size": slider("Kernel size", 3, 1, 7, 1, "Height and width of the kernel, in pixels"),
                 "channels": slider("Input channels", 1, 1, 4, 1, "Of the image"),
@@ -92,10 +109,15 @@ class ConvolutionExplorer(Explorer):
                     "Padding", [("same (zeros)", "same"), ("valid (none)", "valid")], "At the border (padding)", padding
                 ),
                 "view": choice(
-                    "Right panel",
-                    [("gain over frequencies", "gains"), ("all singular values", "spectrum")],
-                    "What the right panel shows",
+                    "Picture",
+                    [
+                        ("claims, and gain over frequencies", "gains"),
+                        ("claims, and all singular values", "spectrum"),
+                        ("motion: the image stretched most", "motion"),
+                    ],
+                    "What the picture shows",
                 ),
+                "step": step_slider("Power iteration", _ITERATIONS, 1, "From noise on", _last_step),
             },
         }
 
@@ -105,54 +127,63 @@ class ConvolutionExplorer(Explorer):
             unused = {"size", "channels", "filters", "orthogonal", "seed"}
         elif state["kernel"] not in ("random", "smooth"):
             unused = {"seed"}
-        return set(state) - unused
+        return set(state) - unused - ({"step"} if state["view"] != "motion" else set())
 
-    def measured(
-        self,
-        kernel: str,
-        size: int,
-        channels: int,
-        filters: int,
-        orthogonal: bool,
-        seed: int,
-        image: int,
-        stride: int,
-        padding: str,
-        view: str,
-    ) -> ConvolutionClaims:
+    def measured(self, kernel: str, seed: int, view: str, step: int, **state: Any) -> ConvolutionClaims:
+        chosen = self._chosen(kernel, seed, **state)
+        if view == "motion":
+            self._powers(*chosen)
+        return self._measured(*chosen, view == "spectrum")
+
+    def _chosen(self, kernel, seed, size, channels, filters, orthogonal, image, stride, padding):
+        """What the convolution depends on."""
         seed = seed if kernel in ("random", "smooth") else 0
-        return self._measured(kernel, size, channels, filters, orthogonal, seed, image, stride, padding, view)
+        return (kernel, size, channels, filters, orthogonal, seed), image, stride, padding
 
-    def compute(self, kernel: str, view: str, **state: Any) -> _Named:
-        data = self.measured(kernel=kernel, view=view, **state)
+    def compute(self, kernel: str, view: str, step: int, **state: Any) -> _Named:
+        data = self.measured(kernel=kernel, view=view, step=step, **state)
         if view == "spectrum" and data.spectrum is None:
             raise ValueError(
                 f"All singular values are shown up to {SPECTRUM_SIDE} of them: choose a smaller image or fewer "
                 "channels, or the gain over frequencies."
             )
-        return extended(_Named, data, name="Your kernel" if kernel == "yours" else f"The kernel '{kernel}'")
+        name = "Your kernel" if kernel == "yours" else f"The kernel '{kernel}'"
+        if view == "motion":
+            power = self._powers(*self._chosen(kernel, **state))
+            return extended(_Moving, data, name=name, moment=power.at(step))
+        return extended(_Named, data, name=name)
 
-    def _measure(self, kind, size, channels, filters, orthogonal, seed, image, stride, padding, view):
+    def _measure(self, kernel, image, stride, padding, spectrum):
+        return convolution_claims(self._kernel(*kernel), image, stride, padding, spectrum)
+
+    def _power(self, kernel, image, stride, padding):
+        return convolution_power(self._kernel(*kernel), image, stride, padding, _ITERATIONS)
+
+    def _kernel(self, kind, size, channels, filters, orthogonal, seed):
         if kind != "yours":
-            kernel = sample_kernel(kind, size, channels, filters, orthogonal, seed)
-        elif isinstance(self._own, Exception):
+            return sample_kernel(kind, size, channels, filters, orthogonal, seed)
+        if isinstance(self._own, Exception):
             raise self._own
-        else:
-            kernel = self._own.kernel
-        return convolution_claims(kernel, image, stride, padding, spectrum=view == "spectrum")
+        return self._own.kernel
 
     def draw(self, data: _Named, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
+        if isinstance(data, _Moving):
+            plot_worst_image(data.moment, ax=left)
+            plot_convolution_power(data.moment, data, ax=right)
+            return
         plot_convolution_claims(data, ax=left)
         plot = plot_convolution_spectrum if state["view"] == "spectrum" else plot_convolution_gains
         plot(data, ax=right)
 
     def alt_text(self, data: _Named) -> str:
-        return alt_text(data)
+        return alt_text(data.moment) if isinstance(data, _Moving) else alt_text(data)
 
     def statement(self, data: _Named) -> str:
         if data.norm == 0:
             return f"{data.name} is zero, and so is its convolution."
+        if isinstance(data, _Moving):
+            return _moment_in_words(data)
         (height, width), (rows, columns) = data.image, data.kernel_size
         lies = [name for name, lie in zip(data.methods, data.is_below_norm, strict=True) if lie]
         after = dict(zip(data.methods, data.after, strict=True))
@@ -175,6 +206,7 @@ class ConvolutionExplorer(Explorer):
     def numbers(self, data: _Named) -> list[tuple[str, str]]:
         claims = zip(data.methods, data.claims, strict=True)
         return [
+            *([("gain of the present image", number(data.moment.gain, 7))] if isinstance(data, _Moving) else []),
             ("norm of the convolution", number(data.norm, 7)),
             ("norm of the kernel's matrix", number(data.kernel_norm, 7)),
             *((f"claimed by {name}", number(claim, 7)) for name, claim in claims),
@@ -193,14 +225,26 @@ class ConvolutionExplorer(Explorer):
         return columns, [list(row) for row in zip(*values, strict=True)]
 
     def code_lines(self, data: _Named, state: Mapping[str, Any]) -> list[str]:
-        right = "spectrum" if state["view"] == "spectrum" else "gains"
         geometry = {"image": state["image"], "strides": state["stride"], "padding": state["padding"]}
-        panels = [f"plots.plot_convolution_{kind}(result, ax={{ax}})" for kind in ("claims", right)]
-        return [
+        spectrum = state["view"] == "spectrum"
+        made = [
             f"array = {self._kernel_code(**state)}",
-            call("result = measure.convolution_claims", "array", **geometry, spectrum=right == "spectrum"),
-            *picture_of(panels),
+            call("result = measure.convolution_claims", "array", **geometry, spectrum=spectrum),
         ]
+        if isinstance(data, _Moving):
+            panels = [
+                "plots.plot_worst_image(moment, ax={ax})",
+                "plots.plot_convolution_power(moment, result, ax={ax})",
+            ]
+            power = call("power = measure.convolution_power", "array", **geometry, iterations=_ITERATIONS)
+            return [
+                *made,
+                power,
+                f"moment = power.at({data.moment.step})",
+                *picture_of(panels, "plots.alt_text(moment)"),
+            ]
+        kinds = ("claims", "spectrum" if spectrum else "gains")
+        return [*made, *picture_of([f"plots.plot_convolution_{kind}(result, ax={{ax}})" for kind in kinds])]
 
     def _kernel_code(self, kernel, size, channels, filters, orthogonal, seed, **_geometry):
         if kernel == "yours":
@@ -214,6 +258,27 @@ class ConvolutionExplorer(Explorer):
             orthogonal=orthogonal,
             seed=seed if kernel in ("random", "smooth") else 0,
         )
+
+
+def _last_step(data):
+    return data.moment.power.iterations if isinstance(data, _Moving) else None
+
+
+def _moment_in_words(data):
+    moment = data.moment
+    words = (
+        f"After {moment.step} steps the image is stretched by {moment.gain:.4f}: the norm is at least that. It is "
+        f"{data.norm:.4f}."
+    )
+    passed = [
+        f"the claim {claim:.4f} of the {name}"
+        for name, claim in zip(data.methods, data.claims, strict=True)
+        if claim < moment.gain * (1 - 1e-9)
+    ]
+    if passed:
+        return f"{words} So the image disproves {' and '.join(passed)}."
+    low, high = moment.power.coverage.min(), moment.power.coverage.max()
+    return f"{words} {low} to {high} patches see a pixel." if low < high else words
 
 
 def _percent(after):

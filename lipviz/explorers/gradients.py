@@ -14,8 +14,17 @@ from lipviz import certification, measure
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
+from lipviz.explorers.shell.motion import step_slider
 from lipviz.explorers.shell.prefetching import ResultCache
-from lipviz.plots import alt_text, plot_gradient_depth, plot_gradient_flow, plot_gradient_norms
+from lipviz.measure import GradientPassage
+from lipviz.plots import (
+    alt_text,
+    plot_gradient_depth,
+    plot_gradient_flow,
+    plot_gradient_norms,
+    plot_gradient_passage,
+    plot_gradient_passage_norms,
+)
 from lipviz.plots.gradient_histograms import TOP, plot_log_norms
 from lipviz.plots.style import number, x_limits, y_limits
 from lipviz.types import ArrayLike
@@ -31,7 +40,9 @@ _NAMES = {
     "sigmoid": "sigmoid",
     "linear": "none (linear)",
 }
+_VIEWS = [("gradients of networks of all depths", "depth"), ("motion: a gradient, layer by layer", "motion")]
 _SAMPLES = 64
+_MOST_STEPS = 200  # of the reader's network, that can be scrubbed
 _MOST_OUTPUTS = 10  # that can be chosen one by one
 
 
@@ -62,15 +73,16 @@ class GradientDepthExplorer(Explorer):
         "a depth."
     )
     panels = 2
-    essentials = ("first", "second", "depth", "width")
+    essentials: tuple[str, ...] = ("first", "depth", "view", "step")
 
     def __init__(self, model: keras.Model | None = None, x: ArrayLike | None = None):
         self._model, self._x = model, x
         if model is not None or x is not None:
-            self.essentials = ("network", "first", "second", "depth", "output")
+            self.essentials = ("network", "first", "output", "view", "step")
         self._meters: dict[int | None, measure.GradientMeter] = {}
         self._known: dict[tuple, _Gradients] = {}
         self._random = ResultCache(_random_networks)
+        self._flows = ResultCache(_random_flows)
         super().__init__()
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
@@ -88,6 +100,10 @@ class GradientDepthExplorer(Explorer):
                 "width": slider("Width", 64, 2, 128, 2, "Neurons of each layer"),
                 "seed": slider("Seed", 0, 0, 20, 1, "Of kernels, inputs and output directions"),
             },
+            "Picture": {
+                "view": choice("Picture", _VIEWS, "What the picture shows"),
+                "step": step_slider("Layers passed", _MOST_STEPS, 1, "From the output on", _last_step),
+            },
         }
 
     def _outputs(self):
@@ -96,24 +112,29 @@ class GradientDepthExplorer(Explorer):
         return [("random directions", "random"), *single]
 
     def enabled(self, state: Mapping[str, Any]) -> set[str]:
-        own = {"network", "output"}
-        used = {"network", "output", "seed"} if state["output"] == "random" else own
-        return used if state["network"] == "yours" else set(state) - {"output"}
+        own = {"network", "output", "view", "step"} | ({"seed"} if state["output"] == "random" else set())
+        used = own if state["network"] == "yours" else set(state) - {"output"}
+        return used - ({"step"} if state["view"] != "motion" else set())
 
     def measured(
-        self, network: str, first: str, second: str, output: str | int, depth: int, width: int, seed: int
-    ) -> _Gradients | None:
-        return self._of_random(first, second, depth, width, seed) if network == "random" else None
+        self, network: str, view: str, step: int, output: str | int, **state: Any
+    ) -> _Gradients | tuple[measure.GradientFlow, ...] | None:
+        return self._of_random(view, **state) if network == "random" else None
 
-    def _of_random(self, first, second, depth, width, seed):
-        return self._random(tuple(dict.fromkeys((first, second))), depth, width, seed)
+    def _of_random(self, view, first, second, depth, width, seed):
+        measured = self._flows if view == "motion" else self._random
+        return measured(tuple(dict.fromkeys((first, second))), depth, width, seed)
 
-    def compute(self, network: str, output: str | int, seed: int, **state: Any) -> _Gradients:
+    def compute(
+        self, network: str, output: str | int, seed: int, view: str, step: int, **state: Any
+    ) -> _Gradients | GradientPassage:
         if network == "random":
-            return self._of_random(seed=seed, **state)
+            found = self._of_random(view, seed=seed, **state)
+            return measure.gradient_passage(found, step) if view == "motion" else found
         if self._model is None or self._x is None:
             raise ValueError("Expected a model and samples of its inputs: GradientDepthExplorer(model, x).")
-        return self._of_own(self._x, output, seed if output == "random" else 0)
+        found = self._of_own(self._x, output, seed if output == "random" else 0)
+        return measure.gradient_passage(found.way, step) if view == "motion" else found
 
     def _of_own(self, x, output, seed):
         """The measurement of the reader's model, made once for its present weights."""
@@ -128,8 +149,13 @@ class GradientDepthExplorer(Explorer):
             self._known[key] = _Gradients(flow, (self._meters[chosen].measure(),), _certified(self._model, chosen))
         return self._known[key]
 
-    def draw(self, data: _Gradients, state: Mapping[str, Any]) -> None:
+    def draw(self, data: _Gradients | GradientPassage, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
+        if isinstance(data, GradientPassage):
+            labels = [_NAMES.get(flow.name, flow.name) for flow in data.flows]
+            plot_gradient_passage(data, ax=left, labels=labels)
+            plot_gradient_passage_norms(data, ax=right, labels=labels)
+            return
         if isinstance(data.way, measure.GradientFlow):
             plot_gradient_flow(data.way, ax=left)
             plot_gradient_norms(list(data.norms), ax=right, constant=data.certified)
@@ -142,10 +168,14 @@ class GradientDepthExplorer(Explorer):
         x_limits(left, -0.02 * end, 1.03 * end)
         plot_log_norms(data.norms, ax=right, bottom=bottom)
 
-    def alt_text(self, data: _Gradients) -> str:
+    def alt_text(self, data: _Gradients | GradientPassage) -> str:
+        if isinstance(data, GradientPassage):
+            return alt_text(data)
         return " ".join([alt_text(data.way), *(alt_text(norms) for norms in data.norms)])
 
-    def statement(self, data: _Gradients) -> str:
+    def statement(self, data: _Gradients | GradientPassage) -> str:
+        if isinstance(data, GradientPassage):
+            return _passage_in_words(data)
         if isinstance(data.way, measure.GradientFlow):
             return self._of_flow(data)
         depth, median = int(data.way.depths[-1]), data.way.median[:, -1]
@@ -168,7 +198,9 @@ class GradientDepthExplorer(Explorer):
             f"certified constant {number(data.certified, 4)}."
         )
 
-    def numbers(self, data: _Gradients) -> list[tuple[str, str]]:
+    def numbers(self, data: _Gradients | GradientPassage) -> list[tuple[str, str]]:
+        if isinstance(data, GradientPassage):
+            return [row for order in range(len(data.flows)) for row in _of_passage(data, order)]
         rows = []
         for norms in data.norms:
             low, middle, high = norms.quantile((0.05, 0.5, 0.95))
@@ -180,8 +212,12 @@ class GradientDepthExplorer(Explorer):
             rows.append(("certified Lipschitz constant", number(data.certified, 5)))
         return rows
 
-    def table(self, data: _Gradients) -> tuple[list[str], list[list[Any]]]:
+    def table(self, data: _Gradients | GradientPassage) -> tuple[list[str], list[list[Any]]]:
         quantiles = ("5 %", "median", "95 %")
+        if isinstance(data, GradientPassage):
+            columns = ["layers passed", *(f"{flow.name} {q}" for flow in data.flows for q in quantiles)]
+            values = np.concatenate([flow.quantile((0.05, 0.5, 0.95)) for flow in data.flows])[:, ::-1]
+            return columns, [[passed, *row] for passed, row in enumerate(values.T.tolist())]
         values = data.way.quantile((0.05, 0.5, 0.95))
         if isinstance(data.way, measure.GradientFlow):
             rows = [[place, *values[:, i].tolist()] for i, place in enumerate(data.way.places)]
@@ -189,7 +225,9 @@ class GradientDepthExplorer(Explorer):
         columns = ["depth", *(f"{name} {q}" for name in data.way.activations for q in quantiles)]
         return columns, [[int(depth), *values[:, :, i].T.ravel().tolist()] for i, depth in enumerate(data.way.depths)]
 
-    def code_lines(self, data: _Gradients, state: Mapping[str, Any]) -> list[str]:
+    def code_lines(self, data: _Gradients | GradientPassage, state: Mapping[str, Any]) -> list[str]:
+        if isinstance(data, GradientPassage):
+            return _passage_code(data, state)
         return _own_code(data, **state) if state["network"] == "yours" else _random_code(data.way)
 
 
@@ -203,6 +241,20 @@ def _own_code(data, output, seed, **_random):
             ["plots.plot_gradient_flow(result, ax={ax})", f"plots.plot_gradient_norms([norms], ax={{ax}}{constant})"]
         ),
     ]
+
+
+def _passage_code(data, state):
+    if state["network"] == "yours":
+        chosen = None if state["output"] == "random" else state["output"]
+        settings = {"output": chosen, "seed": state["seed"] if chosen is None else 0}
+        made = call("flows = measure.gradient_flow", "model", "x", **settings)
+    else:
+        names = literal([flow.name for flow in data.flows])
+        settings = {name: state[name] for name in ("depth", "width")}
+        made = call("flows = measure.random_gradient_flows", names, **settings, samples=_SAMPLES, seed=state["seed"])
+    labels = literal([_NAMES.get(flow.name, flow.name) for flow in data.flows])
+    panels = [f"plots.plot_gradient_passage{kind}(result, ax={{ax}}, labels=labels)" for kind in ("", "_norms")]
+    return [made, f"result = measure.gradient_passage(flows, {data.step})", f"labels = {labels}", *picture_of(panels)]
 
 
 def _random_code(way):
@@ -242,6 +294,35 @@ def _random_networks(activations, depth, width, seed):
             for name, norms in zip(names, last, strict=True)
         ),
     )
+
+
+def _random_flows(activations, depth, width, seed):
+    return measure.random_gradient_flows(activations, depth, width, _SAMPLES, seed)
+
+
+def _last_step(data):
+    return data.steps if isinstance(data, GradientPassage) else None
+
+
+def _passage_in_words(data):
+    left = " and ".join(
+        f"{_NAMES.get(flow.name, flow.name)} leaves {_share(float(np.median(norms)))}"
+        for flow, norms in zip(data.flows, data.norms, strict=True)
+    )
+    where = "At the output" if data.step == 0 else f"After {data.step} of {data.steps} layers, from the output on"
+    return f"{where}, {left} of the gradient (median)."
+
+
+def _of_passage(data, order):
+    flow, gains = data.flows[order], data.gains[order]
+    low, middle, high = np.quantile(data.norms[order], (0.05, 0.5, 0.95))
+    name = _NAMES.get(flow.name, flow.name)
+    known = gains[np.isfinite(gains)]
+    return [
+        (f"{name}: median norm at '{data.places[order]}'", number(middle, 5)),
+        (f"{name}: 5 to 95 % of samples", f"{number(low)} to {number(high)}"),
+        (f"{name}: kept by this layer, median", number(float(np.median(known)), 4) if len(known) else "–"),
+    ]
 
 
 def _name(model):

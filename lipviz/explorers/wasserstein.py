@@ -13,6 +13,8 @@ from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider, toggle
 from lipviz.explorers.shell.extending import extended
+from lipviz.explorers.shell.motion import step_slider
+from lipviz.explorers.shell.prefetching import ResultCache
 from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     KEPT_TRAINERS,
@@ -24,9 +26,9 @@ from lipviz.explorers.shell.toys import (
     width_slider,
 )
 from lipviz.losses import HKR, kr
-from lipviz.measure import Transport, wasserstein_distance
+from lipviz.measure import Transport, TransportMoment, transport_moment, wasserstein_distance
 from lipviz.measure.fields import planar
-from lipviz.plots import plot_potential, plot_wasserstein_training
+from lipviz.plots import plot_potential, plot_transport_cost, plot_transport_moment, plot_wasserstein_training
 from lipviz.plots.alt import alt_text
 from lipviz.plots.style import number
 from lipviz.toys.training import ToyTrainer, WassersteinTraining, wasserstein_training
@@ -38,6 +40,9 @@ _CLOUDS = [
     ("two moons", "moons"),
     ("a cloud, and the same moved", "shifted"),
 ]
+_VIEWS = [("potential of a network", "potential"), ("motion: the optimal transport", "motion")]
+_WAY = 100  # percent
+_OF_NETWORK = ("activation", "width", "depth", "alpha", "min_margin", "steps")
 
 _RATE = 0.01  # learning rate of the first step
 
@@ -65,7 +70,7 @@ class WassersteinExplorer(Explorer):
         "is the Wasserstein-1 distance. Press Start, or change a setting, to train again."
     )
     panels = 2
-    essentials = ("clouds", "distance", "alpha", "arrows")
+    essentials = ("clouds", "distance", "alpha", "view", "step")
     has_work = True
     restarts = frozenset(
         ("clouds", "distance", "noise", "seed", "activation", "width", "depth", "alpha", "min_margin", "steps")
@@ -73,6 +78,7 @@ class WassersteinExplorer(Explorer):
 
     def __init__(self, x: ArrayLike | None = None, y: ArrayLike | None = None):
         self._own = None if x is None and y is None else _own_clouds(x, y)
+        self._transports = ResultCache(self._transport, 8)
         self._trainers = functools.lru_cache(KEPT_TRAINERS)(_trainer)
         self._run: tuple | None = None
         super().__init__()
@@ -99,10 +105,15 @@ class WassersteinExplorer(Explorer):
                 ),
                 "steps": slider("Training steps", 300, 50, 1000, 50, "Steps of Adam, on all points at once"),
             },
+            "Picture": {
+                "view": choice("Picture", _VIEWS, "What the picture shows"),
+                "step": step_slider("Way (%)", _WAY, 2, "Share of its way that each point has gone", _last_step),
+            },
         }
 
     def enabled(self, state: Mapping[str, Any]) -> set[str]:
         unused = {"yours": {"distance", "noise"}, "squares": {"noise"}}.get(state["clouds"], set())
+        unused |= {"arrows", *_OF_NETWORK} if state["view"] == "motion" else {"step"}
         return set(state) - unused - (set() if state["alpha"] else {"min_margin"})
 
     def forget(self) -> None:
@@ -111,13 +122,15 @@ class WassersteinExplorer(Explorer):
     def _current(self, clouds, distance, noise, seed, activation, width, depth, alpha, min_margin):
         """The clouds and the trainer of a state, which are kept until `forget`."""
         if self._run is None:
-            x, y = self._clouds(clouds, distance, noise, seed)
-            transport = wasserstein_distance(x, y)
+            transport = self._transports(clouds, distance, noise, seed)
             trainer = self._trainers(activation, width, depth)
             trainer.set_loss(alpha=alpha, min_margin=min_margin)
             trainer.restart(seed)
-            self._run = trainer, transport, _frame(x, y)
+            self._run = trainer, transport, _frame(transport.x, transport.y)
         return self._run
+
+    def _transport(self, kind, distance, noise, seed):
+        return wasserstein_distance(*self._clouds(kind, distance, noise, seed))
 
     def _clouds(self, kind, distance, noise, seed):
         if kind != "yours":
@@ -126,7 +139,10 @@ class WassersteinExplorer(Explorer):
             raise self._own
         return self._own
 
-    def compute(self, steps: int, arrows: bool, **state: Any) -> _Transported:
+    def compute(self, steps: int, arrows: bool, view: str, step: int, **state: Any) -> _Transported | TransportMoment:
+        if view == "motion":
+            transport = self._transports(*(state[name] for name in ("clouds", "distance", "noise", "seed")))
+            return transport_moment(transport, min(step / _WAY, 1.0))
         trainer, transport, bounds = self._current(**state)
         data = wasserstein_training(
             trainer,
@@ -141,24 +157,35 @@ class WassersteinExplorer(Explorer):
         )
         return extended(_Transported, data, transport=transport)
 
-    def work(self, steps: int, arrows: bool, **state: Any) -> Iterator[tuple[float, _Transported]]:
+    def work(
+        self, steps: int, arrows: bool, view: str, step: int, **state: Any
+    ) -> Iterator[tuple[float, _Transported | TransportMoment]]:
+        if view == "motion":  # which shows no network: it is trained when it is asked for
+            return
         self.progress("Compiling a step of the training …")
         trainer, transport, _ = self._current(**state)
         points = np.concatenate([transport.x, transport.y])
         labels = np.repeat([[1.0], [0.0]], [len(transport.x), len(transport.y)], axis=0)
-        for step in trainer.pieces(points, labels, steps, between_pictures(steps)):
-            yield step / steps, self.compute(steps, arrows, **state)
+        for done in trainer.pieces(points, labels, steps, between_pictures(steps)):
+            shown = {name: self.state[name] for name in ("view", "step")}  # they may change meanwhile
+            yield done / steps, self.compute(steps, arrows, **shown, **state)
 
-    def draw(self, data: _Transported, state: Mapping[str, Any]) -> None:
+    def draw(self, data: _Transported | TransportMoment, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes
+        if isinstance(data, TransportMoment):
+            plot_transport_moment(data, ax=left)
+            plot_transport_cost(data, ax=right)
+            return
         transport = data.transport if state["arrows"] else None
         plot_potential(data.potential, ax=left, transport=transport)
         plot_wasserstein_training(data.training, ax=right)
 
-    def alt_text(self, data: _Transported) -> str:
+    def alt_text(self, data: _Transported | TransportMoment) -> str:
         return alt_text(data)
 
-    def statement(self, data: _Transported) -> str:
+    def statement(self, data: _Transported | TransportMoment) -> str:
+        if isinstance(data, TransportMoment):
+            return _moment_in_words(data)
         training = data.training
         words = f"The network is {number(training.k)}-Lipschitz, so its estimate {number(training.estimates[-1])} is "
         bound = "the exact distance" if training.k == 1 else f"{number(training.k)} times the exact distance"
@@ -173,7 +200,9 @@ class WassersteinExplorer(Explorer):
             )
         return words
 
-    def numbers(self, data: _Transported) -> list[tuple[str, str]]:
+    def numbers(self, data: _Transported | TransportMoment) -> list[tuple[str, str]]:
+        if isinstance(data, TransportMoment):
+            return _of_moment(data)
         training = data.training
         return [
             ("steps", f"{training.steps[-1]} of {data.steps}"),
@@ -184,13 +213,24 @@ class WassersteinExplorer(Explorer):
             ("points on their side of 0", f"{100 * data.accuracy:.1f} %"),
         ]
 
-    def table(self, data: _Transported) -> tuple[list[str], list[list[Any]]]:
-        """The estimate after each number of steps."""
+    def table(self, data: _Transported | TransportMoment) -> tuple[list[str], list[list[Any]]]:
+        """The estimate after each number of steps, or where each mass is on its way."""
+        if isinstance(data, TransportMoment):
+            values = np.column_stack([data.points, data.transport.masses, data.share * data.transport.lengths])
+            return ["first coordinate", "second coordinate", "mass", "moved"], values.tolist()
         training = data.training
         rows = zip(training.steps.tolist(), training.estimates.tolist(), strict=True)
         return ["steps", "estimate", "exact"], [[*row, training.exact] for row in rows]
 
-    def code_lines(self, data: _Transported, state: Mapping[str, Any]) -> list[str]:
+    def code_lines(self, data: _Transported | TransportMoment, state: Mapping[str, Any]) -> list[str]:
+        if isinstance(data, TransportMoment):
+            panels = [f"plots.plot_transport_{kind}(result, ax={{ax}})" for kind in ("moment", "cost")]
+            return [
+                *_clouds_code(**state),
+                "transport = measure.wasserstein_distance(x, y)",
+                f"result = measure.transport_moment(transport, {data.share!r})",
+                *picture_of(panels),
+            ]
         network = {name: state[name] for name in ("activation", "width", "depth")}
         hinge = {"alpha": data.alpha, "min_margin": data.min_margin}
         field = data.potential
@@ -220,6 +260,29 @@ def _clouds_code(clouds, distance, noise, seed, **_others):
         return ["x, y = np.asarray(x), np.asarray(y)"]
     made = call("clouds", literal(clouds), distance=distance, noise=noise, seed=seed)
     return ["from lipviz.explorers.shell.toys import clouds", f"x, y = {made}"]
+
+
+def _last_step(data):
+    return _WAY if isinstance(data, TransportMoment) else None
+
+
+def _moment_in_words(data):
+    transport = data.transport
+    words = f"After {100 * data.share:.0f} % of its straight way, a point has moved {number(data.moved, 4)} on average"
+    if data.share == 1:
+        return f"{words}: the Wasserstein-1 distance {number(transport.distance, 4)}. No other plan moves less."
+    left = number(transport.distance - data.moved, 4)
+    return f"{words}, and {left} are left of the Wasserstein-1 distance {number(transport.distance, 4)}."
+
+
+def _of_moment(data):
+    transport = data.transport
+    return [
+        ("mean distance moved", number(data.moved, 5)),
+        ("exact Wasserstein-1 distance", number(transport.distance, 5)),
+        ("longest way of a point", number(float(transport.lengths.max()), 5)),
+        ("pairs of the plan", str(len(transport.pairs))),
+    ]
 
 
 def _trainer(activation, width, depth):

@@ -14,6 +14,7 @@ from lipviz.measure.bjorck_map import (
 )
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
 from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest_singular_value, sample_kernel
+from lipviz.measure.convolution_motion import ConvolutionPower, PowerMoment, convolution_power
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
 from lipviz.measure.gradients import (
     DEPTH_ACTIVATIONS,
@@ -22,17 +23,27 @@ from lipviz.measure.gradients import (
     GradientHistory,
     GradientMeter,
     GradientNorms,
+    GradientPassage,
     gradient_depth,
     gradient_flow,
     gradient_history,
+    gradient_passage,
     input_gradient_norms,
+    random_gradient_flows,
 )
 from lipviz.measure.layer_measurement import LayerMeasurement, float64_layer, measure_layer
 from lipviz.measure.network_spectra import JacobianSpectra, jacobian_singular_values, operator_spectra
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency, adversarial_pairs, saliency
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, singular_values
 from lipviz.measure.training_log import TrainingLog, hkr_terms, used_extremes
-from lipviz.measure.transport import PotentialField, Transport, potential_field, wasserstein_distance
+from lipviz.measure.transport import (
+    PotentialField,
+    Transport,
+    TransportMoment,
+    potential_field,
+    transport_moment,
+    wasserstein_distance,
+)
 
 __all__ = [
     "DEPTH_ACTIVATIONS",
@@ -46,12 +57,14 @@ __all__ = [
     "BjorckPaths",
     "CertifiedImage",
     "ConvolutionClaims",
+    "ConvolutionPower",
     "DecisionField",
     "GradientDepth",
     "GradientFlow",
     "GradientHistory",
     "GradientMeter",
     "GradientNorms",
+    "GradientPassage",
     "ImageCertifier",
     "JacobianSpectra",
     "LayerMeasurement",
@@ -59,9 +72,11 @@ __all__ = [
     "LinearRegions",
     "NetworkSpectrum",
     "PotentialField",
+    "PowerMoment",
     "Saliency",
     "TrainingLog",
     "Transport",
+    "TransportMoment",
     "activation_shape",
     "adversarial_pairs",
     "bjorck_convergence",
@@ -69,12 +84,14 @@ __all__ = [
     "bjorck_moment",
     "bjorck_paths",
     "convolution_claims",
+    "convolution_power",
     "decision_field",
     "divergence_limit",
     "float64_layer",
     "gradient_depth",
     "gradient_flow",
     "gradient_history",
+    "gradient_passage",
     "hkr_terms",
     "input_gradient_norms",
     "jacobian_singular_values",
@@ -83,9 +100,11 @@ __all__ = [
     "measure_layer",
     "operator_spectra",
     "potential_field",
+    "random_gradient_flows",
     "saliency",
     "sample_kernel",
     "singular_values",
+    "transport_moment",
     "used_extremes",
     "wasserstein_distance",
 ]

@@ -116,13 +116,8 @@ def convolution_claims(
         ValueError: If the kernel has another number of axes, no entry, or holds NaN or Inf; if an argument is out of
             range, or the image is smaller than a kernel without padding.
     """
-    kernel = as_float64(kernel, "The kernel")
-    if kernel.ndim != 4 or kernel.size == 0:
-        raise ValueError(f"Expected a kernel of shape (height, width, in, out). Received shape: {kernel.shape}")
-    image, strides = _pair("image", image), _pair("strides", strides)
-    unit = _power_of_two(kernel)  # so that no square under- or overflows
-    kernel = kernel / unit
-    operator = Convolution(kernel, image, strides, _checked_padding(padding))
+    operator, unit = checked_convolution(kernel, image, strides, padding)
+    kernel, image, strides = operator.kernel, operator.sizes, operator.strides
     kernel_norm = float(np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2))
     grids = [_frequencies(count) for count in operator.counts]
     fine = [np.pi * np.arange(_FREQUENCIES + 1) / _FREQUENCIES, _frequencies(_points(kernel.shape[1], strides[1]))]
@@ -136,8 +131,8 @@ def convolution_claims(
     return ConvolutionClaims(
         kernel_size=kernel.shape[:2],
         channels=kernel.shape[2:],
-        image=image,
-        strides=strides,
+        image=(image[0], image[1]),
+        strides=(strides[0], strides[1]),
         padding=padding,
         kernel_norm=kernel_norm * unit,
         norm=unit * (largest_singular_value(operator) if values is None else float(values[0])),
@@ -150,6 +145,29 @@ def convolution_claims(
         grid_gains=grid_gains[: len(grids[0]) // 2 + 1] * unit,
         spectrum=None if values is None else values * unit,
     )
+
+
+def checked_convolution(
+    kernel: ArrayLike, image: int | Sequence[int], strides: int | Sequence[int], padding: str
+) -> tuple[Convolution, float]:
+    """The operator of a checked kernel divided by a power of two, so that no square under- or overflows; and the power.
+
+    Args:
+        kernel: See `convolution_claims`.
+        image: See `convolution_claims`.
+        strides: See `convolution_claims`.
+        padding: See `convolution_claims`.
+
+    Raises:
+        TypeError: See `convolution_claims`.
+        ValueError: See `convolution_claims`.
+    """
+    kernel = as_float64(kernel, "The kernel")
+    if kernel.ndim != 4 or kernel.size == 0:
+        raise ValueError(f"Expected a kernel of shape (height, width, in, out). Received shape: {kernel.shape}")
+    image, strides = _pair("image", image), _pair("strides", strides)
+    unit = _power_of_two(kernel)
+    return Convolution(kernel / unit, image, strides, _checked_padding(padding)), unit
 
 
 def _pair(name, value) -> tuple[int, int]:

@@ -136,6 +136,34 @@ class GradientDepth(_Samples):
     seed: int
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientPassage:
+    """Gradients on their way back through F networks of equally many steps, where they have passed some of these.
+
+    Attributes:
+        flows: The whole ways, a tuple of F `GradientFlow`.
+        step: Number of steps that are passed, from 0 at the output to `steps` at the input.
+        norms: Norms at this place relative to those at the output, of shape (F, n).
+        gains: Norms at this place relative to those before the last step that was passed, of shape (F, n); NaN where
+            nothing was left, and at the output.
+    """
+
+    flows: tuple[GradientFlow, ...] = dataclasses.field(repr=False)
+    step: int
+    norms: np.ndarray = dataclasses.field(repr=False)
+    gains: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps from the output to the input."""
+        return len(self.flows[0]) - 1
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the gradients are: a name for each network."""
+        return tuple(flow.places[-1 - self.step] for flow in self.flows)
+
+
 # --- with respect to the input ---
 
 
@@ -362,6 +390,30 @@ def _told_apart(names):
     )
 
 
+def gradient_passage(flows: GradientFlow | Iterable[GradientFlow], step: int) -> GradientPassage:
+    """Stop gradients on their way back from the output, at the same place of each network.
+
+    Args:
+        flows: `GradientFlow`, or several, of equally many places and samples.
+        step: Number of steps that the gradients have passed; from the number of all steps on they are at the input.
+
+    Returns:
+        A `GradientPassage`.
+
+    Raises:
+        ValueError: If there is no flow, flows differ in their sizes, or the step is negative or no whole number.
+    """
+    flows = (flows,) if isinstance(flows, GradientFlow) else tuple(flows)
+    if len({flow.norms.shape for flow in flows}) != 1:
+        shapes = [flow.norms.shape for flow in flows]
+        raise ValueError(f"Expected one flow or more, of the same shape. Received shapes: {shapes}")
+    step = min(nm.check_count("step", step), len(flows[0]) - 1)
+    norms = np.stack([flow.norms[-1 - step] for flow in flows])
+    before = np.stack([flow.norms[-step] for flow in flows]) if step else np.zeros_like(norms)
+    gains = np.divide(norms, before, out=np.full_like(norms, np.nan), where=before > 0)
+    return GradientPassage(flows, step, norms, gains)
+
+
 # --- against depth ---
 
 
@@ -394,6 +446,46 @@ def gradient_depth(
         TypeError: If the activations are no list of names.
         ValueError: If an activation is not known, or a number is out of range.
     """
+    names, depths, kernels, x, covectors = _random_networks(activations, depths, width, samples, seed)
+    norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in names]
+    return GradientDepth(names, np.asarray(depths), np.array(norms), width, seed)
+
+
+def random_gradient_flows(
+    activations: str | list[str] | tuple[str, ...] = ("relu", "groupsort2"),
+    depth: int = 50,
+    width: int = 64,
+    samples: int = 64,
+    seed: int = 0,
+) -> tuple[GradientFlow, ...]:
+    """Follow gradients back through random networks of orthogonal layers, layer by layer.
+
+    The networks are those of `gradient_depth`, so the norms at the input are those of its depth `depth`.
+
+    Args:
+        activations: See `gradient_depth`.
+        depth: Number of layers, at least 1.
+        width: See `gradient_depth`.
+        samples: See `gradient_depth`.
+        seed: See `gradient_depth`.
+
+    Returns:
+        A `GradientFlow` for each activation, whose name it has.
+
+    Raises:
+        TypeError: See `gradient_depth`.
+        ValueError: See `gradient_depth`.
+    """
+    names, _, kernels, x, covectors = _random_networks(activations, depth, width, samples, seed)
+    places = ("input", *(f"layer {layer + 1}" for layer in range(len(kernels))))
+    return tuple(
+        GradientFlow(name, "a random direction", places, _norms_along(DEPTH_ACTIVATIONS[name], kernels, x, covectors))
+        for name in names
+    )
+
+
+def _random_networks(activations, depths, width, samples, seed):
+    """Checked names and depths, and kernels, inputs and output directions of the networks."""
     names = _checked_activations(activations)
     depths = np.unique([_at_least_one("depths", depth) for depth in np.ravel(depths).tolist()])
     width, samples = _at_least_one("width", width), _at_least_one("samples", samples)
@@ -405,19 +497,32 @@ def gradient_depth(
         )
     if width % 2 and "groupsort2" in names:
         raise ValueError(f"'groupsort2' sorts pairs: expected an even width. Received: width={width}")
-    kernels = _orthogonal_kernels(int(depths[-1]), width, seed)
     rng = np.random.default_rng((seed, 1))
     x, covectors = rng.standard_normal((samples, width)), unit_vectors(rng.standard_normal((samples, width)))
-    norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in names]
-    return GradientDepth(names, depths, np.array(norms), width, seed)
+    return names, depths, _orthogonal_kernels(int(depths[-1]), width, seed), x, covectors
+
+
+def _pullbacks(activation, kernels, x):
+    """Functions that propagate gradients back through the activation of each layer."""
+    found = []
+    for kernel in kernels:
+        x, pullback = activation(x @ kernel)
+        found.append(pullback)
+    return found
+
+
+def _norms_along(activation, kernels, x, covectors):
+    """Norms of a gradient at the input and after each layer: (layers + 1, samples)."""
+    norms, gradients = [np.linalg.norm(covectors, axis=1)], covectors[None]
+    for kernel, pullback in zip(kernels[::-1], _pullbacks(activation, kernels, x)[::-1], strict=True):
+        gradients = pullback(gradients) @ kernel.T
+        norms.append(np.linalg.norm(gradients[0], axis=1))
+    return np.array(norms[::-1])
 
 
 def _norms_of_prefixes(activation, kernels, depths, x, covectors):
     """Norms of the gradients of the first d layers, for each depth d: (depths, samples)."""
-    pullbacks = []
-    for kernel in kernels:
-        x, pullback = activation(x @ kernel)
-        pullbacks.append(pullback)
+    pullbacks = _pullbacks(activation, kernels, x)
     backwards = np.ascontiguousarray(kernels.swapaxes(1, 2))  # products with transposed views take twice as long
     # Backwards, for networks of all depths at once: each joins at its own last layer.
     gradients = np.repeat(covectors[None], len(depths), axis=0)

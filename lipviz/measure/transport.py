@@ -61,6 +61,23 @@ class Transport:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class TransportMoment:
+    """An optimal transport on its way: each mass has gone a share of its straight line from x to y.
+
+    Attributes:
+        transport: The whole `Transport`.
+        share: Share of the way, in [0, 1].
+        points: Where the mass of each pair is, of shape (pairs, d).
+        moved: Mean distance moved so far. It is the Wasserstein-1 distance between the first cloud and these points.
+    """
+
+    transport: Transport
+    share: float
+    points: np.ndarray = dataclasses.field(repr=False)
+    moved: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class PotentialField:
     """The output of a network on the plane, as the potential of Kantorovich and Rubinstein between two clouds.
 
@@ -117,6 +134,29 @@ def wasserstein_distance(x: ArrayLike, y: ArrayLike, weights: Sequence[ArrayLike
     lengths = costs[pairs[:, 0], pairs[:, 1]]
     pairs = np.column_stack([from_x[pairs[:, 0]], from_y[pairs[:, 1]]])
     return Transport(float(masses @ lengths), x, y, pairs, masses, lengths)
+
+
+def transport_moment(transport: Transport, share: float) -> TransportMoment:
+    """Stop an optimal transport on its way, where each mass has gone the same share of its straight line.
+
+    The points are a geodesic between the clouds: after a share s, their distance from the first cloud is s·W1 and that
+    to the second (1 − s)·W1 (Villani 2009, corollary 7.22).
+
+    Args:
+        transport: `Transport` of `wasserstein_distance`.
+        share: Share of the way, in [0, 1].
+
+    Returns:
+        A `TransportMoment`.
+
+    Raises:
+        ValueError: If the share is out of range.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"`share` must lie in [0, 1]. Received: share={share!r}")
+    share = float(share)
+    x, y = transport.x[transport.pairs[:, 0]], transport.y[transport.pairs[:, 1]]
+    return TransportMoment(transport, share, (1 - share) * x + share * y, share * transport.distance)
 
 
 # --- the potential of a network ---

@@ -100,7 +100,7 @@ export class Page {
     this.stepsSaid = element("output", { class: "steps" });
     return element(
       "div",
-      { class: "toolbar", role: "toolbar", "aria-label": "Training" },
+      { class: "toolbar", role: "group", "aria-label": "Training" },
       this.playButton,
       button("Step", "Take one step of training", () => this.takeStep()),
       button("Restart", "Draw both networks anew", () => this.restart()),
@@ -112,9 +112,10 @@ export class Page {
   pointsBar() {
     return element(
       "div",
-      { class: "points", role: "toolbar", "aria-label": "Points" },
+      { class: "points", role: "group", "aria-label": "Points" },
       this.toolMenu(),
       button("Undo", "Take back the last change of points", () => this.edit(() => this.playground.undo())),
+      button("Clear", "Erase all points", () => this.edit(() => this.playground.clearPoints())),
       button("Reset points", "Bring back the points of the start", () =>
         this.edit(() => this.playground.resetPoints()),
       ),
@@ -199,6 +200,7 @@ export class Page {
   /** @param {boolean} on */
   play(on) {
     this.isPlaying = on;
+    if (!on) this.fineGrid();
     if (this.playButton) say(this.playButton, on ? "❚❚ Pause" : "▶ Play");
     this.changed();
   }
@@ -332,6 +334,14 @@ export class Page {
     else if (took < SLOW / 2 && playground.side < SIDE) playground.side += 2;
   }
 
+  /** The finest grid, for a picture that stays. */
+  fineGrid() {
+    const { playground } = this;
+    if (playground.side === SIDE) return;
+    playground.side = SIDE;
+    playground.forget();
+  }
+
   draw() {
     const { playground } = this;
     const view = playground.view();
@@ -339,9 +349,9 @@ export class Page {
     const place = this.hovered ?? (chosen === null ? null : points[chosen]);
     for (const figure of this.figures) {
       const reading = place === null ? null : playground.reading(figure.kind, place);
-      const moves = playground.wantsMoves;
-      const scene = { view: view[figure.kind], points, chosen, reading, discs: this.discs, moves, theme: theme() };
-      figure.panel.draw({ ...scene, hovered: place });
+      const about = { view: view[figure.kind], points, chosen, reading, hovered: place };
+      const shown = { discs: this.discs, moves: playground.wantsMoves, fine: !this.isPlaying, theme: theme() };
+      figure.panel.draw({ ...about, ...shown });
       figure.tell(view[figure.kind]);
       figure.read(reading);
     }

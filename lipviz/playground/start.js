@@ -2,6 +2,9 @@
 
 import { mount } from "./playground.js";
 
+// A page around it says what it is.
+document.documentElement.classList.toggle("embedded", window.self !== window.top);
+
 const root = /** @type {HTMLElement} */ (document.getElementById("playground"));
 const page = mount(root, {
   address: window.location.hash,

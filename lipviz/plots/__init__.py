@@ -21,10 +21,12 @@ from lipviz.plots.bjorck_map import plot_bjorck_map, plot_bjorck_paths
 from lipviz.plots.bjorck_motion import plot_bjorck_circle, plot_bjorck_cobweb
 from lipviz.plots.certification import plot_certificate
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
+from lipviz.plots.convolution_motion import plot_convolution_power, plot_worst_image
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.fields import plot_decision_field, plot_decision_fields, plot_linear_regions
 from lipviz.plots.function_fits import plot_function_fit
 from lipviz.plots.gradient_histograms import plot_log_norms
+from lipviz.plots.gradient_motion import plot_gradient_passage, plot_gradient_passage_norms
 from lipviz.plots.gradients import (
     plot_gradient_depth,
     plot_gradient_flow,
@@ -47,6 +49,7 @@ from lipviz.plots.training import (
     plot_training_terms,
 )
 from lipviz.plots.transport import plot_potential, plot_wasserstein_training
+from lipviz.plots.transport_motion import plot_transport_cost, plot_transport_moment
 
 __all__ = [
     "PALETTE",
@@ -71,6 +74,7 @@ __all__ = [
     "plot_class_distances",
     "plot_convolution_claims",
     "plot_convolution_gains",
+    "plot_convolution_power",
     "plot_convolution_spectrum",
     "plot_decision_field",
     "plot_decision_fields",
@@ -79,6 +83,8 @@ __all__ = [
     "plot_gradient_flow",
     "plot_gradient_history",
     "plot_gradient_norms",
+    "plot_gradient_passage",
+    "plot_gradient_passage_norms",
     "plot_jacobian_spectra",
     "plot_layer_gains",
     "plot_layer_spectrum",
@@ -95,7 +101,10 @@ __all__ = [
     "plot_training_metrics",
     "plot_training_spectra",
     "plot_training_terms",
+    "plot_transport_cost",
+    "plot_transport_moment",
     "plot_wasserstein_training",
+    "plot_worst_image",
 ]
 
 

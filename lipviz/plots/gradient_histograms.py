@@ -14,6 +14,7 @@ from lipviz.plots.redrawing import artist
 from lipviz.types import Array
 
 TOP = 2.0  # right end of the axis: a 1-Lipschitz network has norms up to 1
+LABEL = "norm of the gradient (no unit)"
 _BINS = 45
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
@@ -39,26 +40,34 @@ def plot_log_norms(data: Sequence[GradientNorms], *, ax: Axes | None = None, bot
         raise ValueError(f"`bottom` must lie in ]0, {TOP:g}[. Received: {bottom!r}")
     if (largest := max(norms.largest for norms in data)) > TOP:
         raise ValueError(f"Expected norms up to {TOP:g}. Received: {largest:.3g}")
-    edges = np.geomspace(bottom, TOP, _BINS + 1)
-    with style.drawing(
-        ax,
-        title="Norms at the input, deepest network",
-        xlabel="norm of the gradient (no unit)",
-        ylabel="number of samples",
-        setup=(_log_x,),
-    ) as ax:
-        for order, norms in enumerate(data):
-            counts, _ = np.histogram(np.maximum(norms.norms, bottom), edges)
-            color = style.PALETTE[order]
-            look = {"edgecolor": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": norms.name}
-            steps(ax, f"norms {order}", counts, edges, fill=True, facecolor=(*_rgb(color), 0.25), zorder=3, **look)
-        style.x_limits(ax, bottom * 0.9, TOP)
-        style.y_limits(ax, 0, 1.05 * max(len(norms) for norms in data))
-        style.legend(ax)
+    title = "Norms at the input, deepest network"
+    with style.drawing(ax, title=title, xlabel=LABEL, ylabel="number of samples", setup=(log_x,)) as ax:
+        draw_log_histograms(ax, [(norms.name, norms.norms) for norms in data], bottom, TOP)
     return ax
 
 
-def _log_x(ax):
+def draw_log_histograms(ax: Axes, named: Sequence[tuple[str, Array]], bottom: float, top: float) -> None:
+    """Draw histograms with the same bins, with their legend and limits, inside a drawing whose setup is `log_x`.
+
+    Args:
+        ax: Axes.
+        named: List of pairs of a name and norms of shape (n,), up to five.
+        bottom: Left end of the axis, positive; smaller norms are counted in the first bin.
+        top: Right end of the axis.
+    """
+    edges = np.geomspace(bottom, top, _BINS + 1)
+    for order, (name, norms) in enumerate(named):
+        counts, _ = np.histogram(np.clip(norms, bottom, top), edges)
+        color = style.PALETTE[order]
+        look = {"edgecolor": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": name}
+        steps(ax, f"norms {order}", counts, edges, fill=True, facecolor=(*_rgb(color), 0.25), zorder=3, **look)
+    style.x_limits(ax, bottom * 0.9, top)
+    style.y_limits(ax, 0, 1.05 * max(len(norms) for _, norms in named))
+    style.legend(ax)
+
+
+def log_x(ax: Axes) -> None:
+    """Give Axes a logarithmic x-axis without minor ticks."""
     ax.set_xscale("log")
     ax.minorticks_off()
 

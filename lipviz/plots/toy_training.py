@@ -21,7 +21,7 @@ def plot_toy_loss(data: BoundaryTraining, *, ax: Axes | None = None) -> Axes:
         The Axes.
     """
     steps = np.arange(len(data.losses))
-    look = {"color": style.VERMILLION, "marker": "s", "markersize": 4.5, "linewidth": 1.6}
+    look = style.role("constrained", markersize=4.5, linewidth=1.6)
     marks = style.spread_markers(max(1, len(steps)), 0)
     largest = float(np.max(data.losses, initial=0.0))
     smallest = float(np.min(data.losses, initial=0.0))

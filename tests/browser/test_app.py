@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import ExplorerPage
+from tests.browser.explorer_page import ExplorerPage, distance
 from tests.browser.lab import LIPVIZ, PATIENCE, SECOND, clean_environment, expect, free_port, started
 
 pytestmark = pytest.mark.browser
@@ -149,3 +149,22 @@ def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
     assert page.get_by_role("link", name="All explorers").evaluate("link => link.href") == bare
     assert page.outside == []
     assert page.errors == []
+
+
+def test_a_reader_drags_while_another_closes_the_page_with_a_slider_in_the_hand(browser, app):
+    readers = []
+    for _ in range(2):
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE * SECOND)
+        page.goto(app.address)
+        readers.append(ExplorerPage(page))
+    one, other = readers
+    one.drag("beta_bjorck", (0.3, 0.7))
+    before = other.sources()
+    one.page.close()
+    assert other.sources() == before
+    *_, last = other.drag("beta_bjorck", (0.7, 0.3))
+    assert distance(last, before) > 0
+    other.page.mouse.up()
+    assert other.alerts() == []
+    other.page.close()

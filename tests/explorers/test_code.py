@@ -44,6 +44,8 @@ CASES = [
             {"kernel": "random", "rows": 9, "columns": 5, "smallest": 0.02, "spectrum": "one small", "seed": 3},
             {"kernel": "initialized", "rows": 5, "columns": 7, "eps_spectral": 1e-5, "beta_bjorck": 0.3},
             {"kernel": "random", "maxiter_bjorck": 0, "maxiter_spectral": 4},
+            {"kernel": "random", "view": "motion", "maxiter_bjorck": 9, "step": 3.4},
+            {"kernel": "random", "view": "map"},
         ],
     ),
     (
@@ -79,6 +81,8 @@ CASES = [
             {"output": 1},
             {"network": "random", "first": "tanh", "depth": 20, "width": 16, "seed": 4},
             {"network": "random", "first": "abs", "second": "abs", "depth": 5},
+            {"view": "motion", "network": "random", "first": "relu", "depth": 8, "step": 3},
+            {"view": "motion", "network": "yours", "output": 1, "step": 1},
         ],
     ),
     (
@@ -88,6 +92,7 @@ CASES = [
             {},
             {"kernel": "smooth", "size": 2, "channels": 2, "filters": 3, "orthogonal": False, "seed": 1},
             {"kernel": "edge", "image": 5, "stride": 2, "padding": "valid", "view": "spectrum"},
+            {"kernel": "random", "image": 5, "view": "motion", "step": 7},
         ],
     ),
     (
@@ -101,7 +106,15 @@ CASES = [
         [{}, {"image": 4, "order": "radius", "epsilon": 0.2}],
     ),
     ("boundaries", {"x": POINTS, "y": CLASSES}, [{}, {"points": "gaussians", "steps": 50, "width": 4, "depth": 1}]),
-    ("wasserstein", {"x": POINTS, "y": POINTS + 1}, [{}, {"clouds": "moons", "steps": 50, "width": 4, "alpha": 2.0}]),
+    (
+        "wasserstein",
+        {"x": POINTS, "y": POINTS + 1},
+        [
+            {},
+            {"view": "motion", "step": 30},
+            {"view": "potential", "clouds": "moons", "steps": 50, "width": 4, "alpha": 2.0},
+        ],
+    ),
 ]
 
 
@@ -140,6 +153,8 @@ def assert_makes_what_is_shown(explorer, given):
     made = run(explorer, given)
     assert explorer.error is None
     assert_same(made["result"], getattr(explorer.data, "way", explorer.data))
+    if "moment" in made:
+        assert_same(made["moment"], explorer.data.moment)
     titles = [[ax.get_title() for ax in figure.axes] for figure in (made["figure"], explorer.figure)]
     assert titles[0] == titles[1]
 

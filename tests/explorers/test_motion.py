@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from lipviz import measure, operators
-from lipviz.explorers import BjorckExplorer
+from lipviz.explorers import BjorckExplorer, ConvolutionExplorer, GradientDepthExplorer, WassersteinExplorer
 from lipviz.explorers.shell import page
-from lipviz.explorers.shell.motion import fit, step_slider
-from tests.support import living_widgets, with_spectrum
+from lipviz.explorers.shell.motion import fit, step_slider, widen
+from tests.support import convolution_matrix, living_widgets, with_spectrum
 
 
 def made(step=1, limit=20):
@@ -45,15 +45,14 @@ def test_it_ends_where_the_process_ends():
     assert control.max == 20
 
 
-def test_a_step_of_a_longer_process_may_be_set_up_to_the_limit():
+def test_it_takes_a_step_of_a_longer_process():
     control = made()
     fit([control], 7)
+    widen([control, widgets.IntSlider()])
     control.value = 15
-    assert (control.value, control.max) == (15, 15)
-    control.value = 99
-    assert (control.value, control.max) == (20, 20)
-    control.value = -3
-    assert control.value == 0
+    assert (control.value, control.max, control.player.clock.value) == (15, 20, 15)
+    fit([control], 9)
+    assert control.value == 9
 
 
 @pytest.mark.parametrize("step", [1, 0.25])
@@ -176,4 +175,116 @@ def test_the_map_marks_the_kernel():
     needed = measure.bjorck_iterations_map([beta], [sigma], data.tol, data.maxiter).iterations.item()
     cell = data.iterations[np.abs(data.betas - beta).argmin(), np.abs(data.sigmas - sigma).argmin()]
     assert abs(needed - cell) <= 1
+    explorer.close()
+
+
+# --- transport ---
+
+
+@pytest.fixture(scope="module")
+def transport():
+    rng = np.random.default_rng(0)
+    explorer = WassersteinExplorer(rng.standard_normal((7, 2)), rng.standard_normal((5, 2)) + 2)
+    explorer.state = {"view": "motion"}
+    yield explorer
+    explorer.close()
+
+
+@pytest.mark.slow
+def test_points_go_along_the_plan_and_the_cost_is_that_of_the_measure(transport):
+    plan = measure.wasserstein_distance(*transport._own)
+    for percent in (0, 30, 100):
+        transport.controls["step"].set_state({"value": percent})
+        assert transport.error is None
+        left, right = map(lines, transport.figure.axes)
+        starts, ends = plan.x[plan.pairs[:, 0]], plan.y[plan.pairs[:, 1]]
+        np.testing.assert_allclose(left["points"], starts + percent / 100 * (ends - starts), atol=1e-12)
+        np.testing.assert_allclose(right["so far"][:, 1], percent / 100 * plan.distance, rtol=1e-12)
+        heights, edges, _ = next(p for p in transport.figure.axes[1].patches if p.get_gid() == "moved").get_data()
+        assert np.sum(heights * np.diff(edges)) == pytest.approx(percent / 100 * plan.distance, abs=1e-12)
+    assert f"the Wasserstein-1 distance {plan.distance:.4g}" in transport.statement(transport.data)
+
+
+@pytest.mark.slow
+def test_the_motion_of_points_trains_no_network(transport):
+    transport.start()
+    assert transport.wait(60)
+    assert transport._run is None
+    assert transport.error is None
+    assert transport.controls["alpha"].disabled
+    columns, rows = transport.table(transport.data)
+    assert len(rows) == len(transport.data.points)
+    assert len(columns) == len(rows[0])
+
+
+# --- gradients ---
+
+
+def test_a_gradient_is_shown_where_it_is():
+    explorer = GradientDepthExplorer()
+    explorer.state = {"view": "motion", "depth": 6, "width": 8, "first": "relu", "second": "tanh", "step": 200}
+    assert explorer.state["step"] == explorer.controls["step"].max == 6
+    whole = measure.gradient_depth(("relu", "tanh"), (6,), 8, 64, 0)
+    np.testing.assert_allclose(explorer.data.norms, whole.norms[:, 0], rtol=1e-12)
+    explorer.controls["step"].set_state({"value": 2})
+    assert explorer.error is None
+    flows = measure.random_gradient_flows(("relu", "tanh"), 6, 8, 64, 0)
+    for order, flow in enumerate(flows):
+        left = lines(explorer.figure.axes[0])
+        np.testing.assert_allclose(
+            left[f"median {order}"], np.c_[:3, np.median(flow.norms, axis=1)[:-4:-1]], rtol=1e-12
+        )
+        np.testing.assert_allclose(left[f"now {order}"], [[2, np.median(flow.norms[4])]], rtol=1e-12)
+        counts, edges, _ = next(
+            p for p in explorer.figure.axes[1].patches if p.get_gid() == f"norms {order}"
+        ).get_data()
+        np.testing.assert_array_equal(counts, np.histogram(flow.norms[4], edges)[0])
+    assert counts.sum() == 64
+    columns, rows = explorer.table(explorer.data)
+    assert len(rows) == 7
+    assert rows[0][1:] == pytest.approx([1.0] * 6)
+    assert len(columns) == 7
+    explorer.close()
+
+
+# --- a convolution ---
+
+
+def test_the_worst_image_is_found_step_by_step():
+    explorer = ConvolutionExplorer()
+    explorer.state = {
+        "view": "motion",
+        "image": 5,
+        "channels": 2,
+        "filters": 3,
+        "kernel": "smooth",
+        "orthogonal": False,
+    }
+    kernel = measure.sample_kernel("smooth", 3, 2, 3)
+    matrix = convolution_matrix(kernel, (5, 5), (1, 1), "same")
+    x = np.random.default_rng(0).standard_normal(50)
+    channel = np.square(np.linalg.svd(matrix)[2][0].reshape(5, 5, 2)).sum(axis=(0, 1)).argmax()
+    for step in range(3):
+        explorer.controls["step"].set_state({"value": step})
+        assert explorer.error is None
+        x = x / np.linalg.norm(x)
+        image = next(image for image in explorer.figure.axes[0].images if image.get_gid() == "image")
+        np.testing.assert_allclose(image.get_array(), x.reshape(5, 5, 2)[..., channel], rtol=0, atol=1e-12)
+        ((place, gain),) = lines(explorer.figure.axes[1])["now"]
+        assert (place, gain) == (step, pytest.approx(np.linalg.norm(matrix @ x), rel=1e-12))
+        x = matrix.T @ (matrix @ x)
+    explorer.state = {"step": 40}
+    assert explorer.data.moment.gain == pytest.approx(explorer.data.norm, rel=1e-3)
+    explorer.close()
+
+
+def test_an_image_disproves_a_claim_that_is_too_small():
+    explorer = ConvolutionExplorer()
+    explorer.state = {"view": "motion", "step": 40}
+    assert "So the image disproves the claim 2.7500 of the reference's average." in explorer.statement(explorer.data)
+    np.testing.assert_allclose(lines(explorer.figure.axes[1])["false"][:2, 1], 2.75)
+    np.testing.assert_allclose(lines(explorer.figure.axes[1])["norm"][:, 1], explorer.data.norm)
+    explorer.state = {"kernel": "edge", "filters": 1, "padding": "valid"}
+    assert explorer.error is None
+    assert explorer.controls["seed"].disabled
     explorer.close()

@@ -36,7 +36,7 @@ def explorer(shared):
 
 def told(explorer):
     """The sentence that the explorer shows about a state."""
-    return explorer._notice.value if explorer._notice in explorer.widget.children else ""
+    return explorer._notice.value
 
 
 def test_a_state_makes_a_round_trip_through_an_address(explorer):

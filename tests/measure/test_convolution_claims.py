@@ -12,6 +12,7 @@ from lipviz.measure.claims import (
     largest_singular_value,
     sample_kernel,
 )
+from lipviz.measure.convolution_motion import convolution_power
 from lipviz.operators import Convolution
 from tests.support import convolution_matrix
 
@@ -144,3 +145,55 @@ def test_what_cannot_be_is_refused(settings, message):
         sample_kernel("odd")
     with pytest.raises(ValueError, match="filters=0"):
         sample_kernel(filters=0)
+
+
+# --- the image that is stretched most ---
+
+
+@pytest.mark.parametrize(("size", "image", "stride", "padding"), GEOMETRIES)
+def test_a_power_iteration_on_the_matrix(size, image, stride, padding):
+    kernel = sample_kernel("random", size, 2, 3, seed=4) * 1e-3
+    matrix = convolution_matrix(kernel, (image,) * 2, (stride,) * 2, padding)
+    data = convolution_power(kernel, image, stride, padding, iterations=60, seed=1)
+    assert data.iterations == 60
+    np.testing.assert_allclose(data.kernel, kernel, rtol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(data.images.reshape(61, -1), axis=1), 1)
+    for t in (0, 1, 5):
+        np.testing.assert_allclose(data.gains[t], np.linalg.norm(matrix @ data.images[t].ravel()), rtol=1e-12)
+        following = matrix.T @ (matrix @ data.images[t].ravel())
+        np.testing.assert_allclose(data.images[t + 1].ravel(), following / np.linalg.norm(following), atol=1e-12)
+    norm = np.linalg.norm(matrix, 2)
+    assert (np.diff(data.gains) >= -1e-12 * norm).all()
+    assert 0.9 * norm <= data.gains[-1] <= norm * (1 + 1e-12)
+    # A kernel of ones, of a single entry each, counts the patches that see a pixel.
+    ones = convolution_matrix(np.ones((size, size, 1, 1)), (image,) * 2, (stride,) * 2, padding)
+    np.testing.assert_array_equal(data.coverage, ones.sum(axis=0).reshape(image, image))
+
+
+def test_an_orthogonal_kernel_stretches_most_what_most_patches_see():
+    kernel = sample_kernel("random", 3, 1, 16, orthogonal=True)
+    data = convolution_power(kernel, 6, iterations=80)
+    assert data.at(80).gain == pytest.approx(np.sqrt(data.coverage.max()), rel=1e-9)
+    assert np.abs(data.at(99).image[data.coverage < 9]).max() < 1e-9
+
+
+def test_a_power_iteration_on_zeros_stays_there():
+    data = convolution_power(np.zeros((3, 3, 1, 1)), 5, iterations=2)
+    np.testing.assert_array_equal(data.gains, 0)
+    np.testing.assert_array_equal(data.images[1:], 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"iterations": -1}, "iterations"),
+        ({"padding": "full"}, "padding"),
+        ({"image": 2, "padding": "valid"}, "smaller"),
+        ({"kernel": np.ones((3, 3))}, "shape"),
+    ],
+)
+def test_a_power_iteration_that_cannot_be(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        convolution_power(**{"kernel": np.ones((3, 3, 1, 1))} | arguments)
+    with pytest.raises(ValueError, match="step"):
+        convolution_power(np.ones((1, 1, 1, 1)), 2, iterations=1).at(-1)

@@ -9,11 +9,14 @@ from lipviz import layers, operators
 from lipviz.measure import gradients
 from lipviz.measure.gradients import (
     DEPTH_ACTIVATIONS,
+    GradientFlow,
     GradientMeter,
     gradient_depth,
     gradient_flow,
     gradient_history,
+    gradient_passage,
     input_gradient_norms,
+    random_gradient_flows,
 )
 from lipviz.operators import autodiff
 from lipviz.operators.precision import float64_scope, outputs
@@ -381,3 +384,56 @@ def test_shallow_networks_are_the_first_layers_of_deep_ones():
 def test_bad_settings_are_named(arguments, error, words):
     with pytest.raises(error, match=words):
         gradient_depth(**arguments)
+
+
+# --- on their way back ---
+
+
+def test_random_flows_are_those_of_explicit_jacobians():
+    flows = random_gradient_flows(["relu", "groupsort2", "tanh"], depth=4, width=6, samples=3, seed=5)
+    kernels = gradients._orthogonal_kernels(4, 6, 5)
+    rng = np.random.default_rng((5, 1))
+    x, covectors = rng.standard_normal((3, 6)), rng.standard_normal((3, 6))
+    for flow in flows:
+        assert flow.places == ("input", "layer 1", "layer 2", "layer 3", "layer 4")
+        np.testing.assert_allclose(flow.norms[-1], 1)
+        for sample, covector in enumerate(covectors / np.linalg.norm(covectors, axis=1, keepdims=True)):
+            value, jacobians = x[sample], []
+            for kernel in kernels:
+                value, pullback = gradients.DEPTH_ACTIVATIONS[flow.name]((value @ kernel)[None])
+                value = value[0]
+                jacobians.append(np.stack([pullback(row[None, None])[0, 0] for row in np.eye(6)]) @ kernel.T)
+            for place, jacobian in reversed(list(enumerate(jacobians))):
+                covector = covector @ jacobian
+                np.testing.assert_allclose(flow.norms[place, sample], np.linalg.norm(covector), rtol=1e-12)
+
+
+def test_random_flows_end_where_the_deepest_network_does():
+    flows = random_gradient_flows(["relu", "fullsort"], depth=7, width=4, samples=9, seed=1)
+    deepest = gradient_depth(["relu", "fullsort"], [3, 7], width=4, samples=9, seed=1)
+    np.testing.assert_allclose([flow.norms[0] for flow in flows], deepest.norms[:, 1], rtol=1e-12)
+
+
+def test_a_passage_stops_at_a_place():
+    flow = GradientFlow("net", "output 0", ("input", "a", "b"), np.array([[0.0, 0.0], [0.0, 0.5], [1.0, 1.0]]))
+    start, middle, end = (gradient_passage(flow, step) for step in (0, 1, 9))
+    assert (start.step, middle.step, end.step, end.steps) == (0, 1, 2, 2)
+    assert [passage.places for passage in (start, middle, end)] == [("b",), ("a",), ("input",)]
+    np.testing.assert_array_equal(middle.norms, [[0.0, 0.5]])
+    np.testing.assert_array_equal(start.gains, [[np.nan, np.nan]])
+    np.testing.assert_array_equal(middle.gains, [[0.0, 0.5]])
+    np.testing.assert_array_equal(end.gains, [[np.nan, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("flows", "step", "words"),
+    [
+        ([], 0, "one flow or more"),
+        (random_gradient_flows("relu", 2, 2) + random_gradient_flows("relu", 3, 2), 0, "same shape"),
+        (random_gradient_flows("relu", 2, 2), -1, "step"),
+        (random_gradient_flows("relu", 2, 2), 0.5, "step"),
+    ],
+)
+def test_a_passage_that_cannot_be(flows, step, words):
+    with pytest.raises(ValueError, match=words):
+        gradient_passage(flows, step)

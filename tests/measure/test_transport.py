@@ -230,3 +230,26 @@ def test_training_on_clouds_of_other_dimensions():
 def test_bad_input_is_named(clouds, call, error, words):
     with pytest.raises(error, match=words):
         call(*clouds)
+
+
+# --- on the way ---
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+@pytest.mark.parametrize("weights", [None, (np.array([1.0, 2.0, 3.0, 0.0]), None)])
+def test_the_way_of_a_transport_is_a_geodesic(share, weights):
+    rng = np.random.default_rng(3)
+    plan = transport.wasserstein_distance(rng.standard_normal((4, 2)), rng.standard_normal((6, 2)) + 1, weights)
+    moment = transport.transport_moment(plan, share)
+    assert moment.moved == pytest.approx(share * plan.distance)
+    first, last = ((plan.x, 0), (plan.y, 1))
+    for (cloud, side), rest in ((first, share), (last, 1 - share)):
+        masses = np.bincount(plan.pairs[:, side], plan.masses, len(cloud))
+        found = transport.wasserstein_distance(cloud, moment.points, (masses, plan.masses)).distance
+        assert found == pytest.approx(rest * plan.distance, abs=1e-9)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])
+def test_a_share_lies_between_0_and_1(share):
+    with pytest.raises(ValueError, match="share"):
+        transport.transport_moment(transport.wasserstein_distance([0.0], [1.0]), share)

@@ -6,7 +6,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure.gradients import GradientFlow, GradientHistory, GradientNorms, gradient_depth
+from lipviz.measure.gradients import GradientFlow, GradientHistory, GradientNorms, gradient_depth, gradient_passage
 from lipviz.plots import style
 from lipviz.plots.gradients import (
     plot_gradient_depth,
@@ -184,3 +184,29 @@ def test_of_a_deep_network_ten_places_are_told_its_ends_among_them(places):
     assert told[-1] == f"{data.places[-1]} {style.number(data.median[-1])}"
     known = zip(data.places, data.median, strict=True)
     assert set(told) <= {f"{name} {style.number(median)}" for name, median in known}
+
+
+# --- on their way back ---
+
+
+def test_a_passage_keeps_its_axes_and_says_where_it_is():
+    norms = np.geomspace(1e-20, 5, 12).reshape(4, 3)
+    flow = GradientFlow("net", "output 0", ("input", "a", "b", "c"), norms)
+    limits = set()
+    for step in range(4):
+        data = gradient_passage(flow, step)
+        left, right = plots.plot_gradient_passage(data), plots.plot_gradient_passage_norms(data)
+        limits.add((left.get_xlim(), left.get_ylim(), right.get_xlim(), right.get_ylim()))
+        counted = next(patch for patch in right.patches if patch.get_gid() == "norms 0").get_data().values
+        assert counted.sum() == 3  # also those that lie below the axis
+    assert len(limits) == 1
+    assert left.get_ylim() == (1e-15, 10)
+    assert "after 3 of 3 layers" in plots.alt_text(data)
+    assert "net at 'input'" in plots.alt_text(data)
+
+
+def test_a_passage_has_a_label_for_each_network():
+    data = gradient_passage(GradientFlow("net", "output 0", ("input", "a"), np.ones((2, 3))), 1)
+    for plot in (plots.plot_gradient_passage, plots.plot_gradient_passage_norms):
+        with pytest.raises(ValueError, match="with 2 labels"):
+            plot(data, labels=["a", "b"])

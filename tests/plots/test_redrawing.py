@@ -11,8 +11,10 @@ import pytest
 from lipviz import layers, plots
 from lipviz.certification import Certificate
 from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths
-from lipviz.measure.gradients import gradient_depth
-from lipviz.measure.transport import wasserstein_distance
+from lipviz.measure.claims import sample_kernel
+from lipviz.measure.convolution_motion import convolution_power
+from lipviz.measure.gradients import gradient_depth, gradient_passage, random_gradient_flows
+from lipviz.measure.transport import transport_moment, wasserstein_distance
 from lipviz.plots import layer_measurement, style, toy_training
 from tests.plots import test_activation_shapes as shapes
 from tests.plots import test_bjorck_map as maps
@@ -37,6 +39,13 @@ STEEP = trainings.log(
     metrics={"loss": np.geomspace(1000, 1, 4), "acc": np.geomspace(1, 1e-3, 4)}, not_finite={"loss": 3}
 )
 BARE = trainings.log(**trainings.BARE)
+FLOWS = random_gradient_flows(("relu", "groupsort2"), 6, 8, 20)
+PASSAGES = gradient_passage(FLOWS, 0), gradient_passage(FLOWS[:1], 4), gradient_passage(FLOWS, 6)
+POWERS = (
+    convolution_power(sample_kernel("random", 3, 1, 16, orthogonal=True), 6, iterations=5).at(2),
+    convolution_power(sample_kernel("random", 3, 2, 2), 7, iterations=4).at(4),
+    convolution_power(np.zeros((3, 3, 1, 1)), 5, iterations=3).at(0),
+)
 PLAN = wasserstein_distance(transport.X, transport.Y)
 
 # For each plot, data that differ in all that its picture may depend on: (data, further arguments).
@@ -98,6 +107,12 @@ CASES = {
     plots.plot_convolution_claims: [(convolutions.LYING, {}), (convolutions.HOLDING, {}), (convolutions.ZERO, {})],
     plots.plot_convolution_gains: [(convolutions.LYING, {}), (convolutions.HOLDING, {}), (convolutions.ZERO, {})],
     plots.plot_convolution_spectrum: [(convolutions.LYING, {}), (convolutions.ZERO, {})],
+    plots.plot_worst_image: [(POWERS[0], {}), (POWERS[1], {}), (POWERS[2], {})],
+    plots.plot_convolution_power: [
+        (POWERS[0], {"claims": convolutions.LYING}),
+        (POWERS[1], {"claims": convolutions.HOLDING}),
+        (POWERS[2], {"claims": convolutions.ZERO}),
+    ],
     plots.plot_decision_field: [
         (fields.decision(), {}),
         (fields.decision(name="other", scale=3.0, certified=False), {"limit": 7.0}),
@@ -128,6 +143,8 @@ CASES = {
         (gradients.norms("b", 0.0), {"constant": 1.0}),
     ],
     plots.plot_gradient_flow: [(gradients.flow(), {}), ([gradients.flow(), gradients.flow("b", 9, 1e-6)], {})],
+    plots.plot_gradient_passage: [(PASSAGES[0], {}), (PASSAGES[1], {"labels": ["a"]}), (PASSAGES[2], {})],
+    plots.plot_gradient_passage_norms: [(PASSAGES[0], {}), (PASSAGES[1], {"labels": ["a"]}), (PASSAGES[2], {})],
     plots.plot_gradient_depth: [
         (gradient_depth(("relu", "groupsort2"), (1, 3, 8), 8, 20), {}),
         (gradient_depth(("groupsort2", "relu"), (1, 3, 8), 4, 20), {"labels": ["GroupSort2", "ReLU"]}),
@@ -177,6 +194,8 @@ CASES = {
         (trainings.log(), {}),
         (trainings.log(spectra={f"layer_{i}": np.ones((4, 2)) for i in range(9)}), {}),
     ],
+    plots.plot_transport_moment: [(transport_moment(PLAN, share), {}) for share in (0.0, 0.3, 1.0)],
+    plots.plot_transport_cost: [(transport_moment(PLAN, share), {}) for share in (0.0, 0.3, 1.0)],
     plots.plot_potential: [
         (transport.potential(), {"transport": PLAN}),
         (transport.potential(2.0), {}),

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure.transport import PotentialField, wasserstein_distance
+from lipviz.measure.transport import PotentialField, transport_moment, wasserstein_distance
 from lipviz.plots.transport import plot_potential, plot_wasserstein_training
 from lipviz.toys.kantorovich_rubinstein import KRTraining
 from tests.plots.pictures import left_title
@@ -116,3 +116,9 @@ def test_words():
     assert "reached" not in plots.alt_text(training(exact=0.0))
     assert "3 points and a cloud y of 2" in plots.alt_text(potential())
     assert "3 points to 2" in plots.alt_text(wasserstein_distance(X, Y))
+    assert "after 25 % of their ways" in plots.alt_text(transport_moment(wasserstein_distance(X, Y), 0.25))
+
+
+def test_a_motion_needs_a_plane():
+    with pytest.raises(ValueError, match="dimension 1"):
+        plots.plot_transport_moment(transport_moment(wasserstein_distance([0.0], [1.0]), 0.5))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import code, links, motion, page, saving
+from lipviz.explorers.shell import code, kept, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -106,9 +106,8 @@ class Explorer(abc.ABC):
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code",
-            with further controls "more", in `lipviz app` "link", and with
-            work "start" (which also pauses and continues), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", with further controls
+            "more", in `lipviz app` "link", and with work "start" (which also pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
@@ -147,12 +146,16 @@ class Explorer(abc.ABC):
         self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled()
+        self._kept = kept.Kept(self)
+        heading, *rest = self.widget.children
+        self.widget.children = (heading, self._notice, *self._kept.widgets, *rest)
         for name, control in self.controls.items():
             control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
         self._image.on_drag(self._drag, self._end_drag)
         self._show_worker(IDLE)
         self.refresh()
+        self._kept.update_bar()
 
     # --- for subclasses ---
 
@@ -266,13 +269,11 @@ class Explorer(abc.ABC):
         return False
 
     def _tell(self, words):
-        """Show a sentence below the heading, which the reader can remove; without words, remove the one that is there.
+        """Show a sentence below the heading, which the reader can remove.
 
         Pictures of a training come all the time. They replace the message of an error, but not this one.
         """
-        others = [child for child in self.widget.children if child is not self._notice]
         self._notice.value = page.notice(words) if words else ""
-        self.widget.children = [others[0], *([self._notice] if words else []), *others[1:]]
 
     def _by_present_names(self, values):
         values = dict(values)
@@ -288,6 +289,7 @@ class Explorer(abc.ABC):
             raise ValueError(f"Expected names of {', '.join(self.controls)}. Received: {', '.join(unknown)}")
         before = self.state
         with self._quiet():
+            motion.widen(self.controls.values())
             refused = [name for name, value in values.items() if not accepts(self.controls[name], value)]
             if refused:
                 for name, value in before.items():
@@ -407,6 +409,7 @@ class Explorer(abc.ABC):
 
     def _show(self, data, state):
         self._shown_state = state
+        self._kept.ask()
         self.draw(data, state)
         with self._quiet():
             motion.fit(self.controls.values(), data)
@@ -622,9 +625,23 @@ class Explorer(abc.ABC):
         self.wait(_CLOSE_TIMEOUT)
         if self._prefetcher is not None:
             self._prefetcher.prefetch(None)
-        for part in (self.widget, self._bar, self._notice):
-            for widget in page.all_widgets(part):
-                widget.close()
+        for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
+            widget.close()
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """HTML of the present picture, and its state as JSON; the picture is "" where there is none."""
+        with self._lock:
+            images = "" if self.data is None else "".join(panel.to_html() for panel in self._live.latest)
+            return images, links.to_json(self._shown_state)
+
+    def _ipython_display_(self):
+        bundle = self.widget._repr_mimebundle_()
+        self._kept.display({**bundle, "text/plain": repr(self)})
+
+    def follow_address(self) -> None:
+        """Keep the state in the address of the page, which is this explorer's own, so that a reload shows it again."""
+        self._kept.has_address = True
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)

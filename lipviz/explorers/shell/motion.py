@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import ipywidgets as widgets
-import traitlets
 
 from lipviz.explorers.shell import page
 from lipviz.explorers.shell.controls import slider
@@ -19,48 +18,9 @@ _BUTTONS = {False: ("Play", "play"), True: ("Pause", "pause")}
 _DECIMALS = 7
 
 
-class _Steps:
-    """What both kinds of step sliders have: an end that the process decides, and a player.
-
-    Attributes:
-        limit: Largest step that the slider ever takes. Its `max` is the end of the process that is shown.
-        end_of: Function from the data that are shown to the last step of their process; None where there is none.
-        player: The `Player` of the slider.
-        shown_as: The widget that is displayed in place of the slider alone.
-    """
-
-    limit: float
-    end_of: Callable[[Any], float | None]
-    player: "Player"
-    shown_as: widgets.Widget
-
-    @traitlets.validate("value")
-    def _validate_value(self: Any, proposal: Any) -> float:
-        """Take a step beyond the present end, up to the limit: a state may hold a step of a longer process."""
-        value = max(proposal["value"], self.min)
-        if value > self.max:
-            value = min(value, max(self.max, getattr(self, "limit", self.max)))
-            self.max = max(self.max, value)
-        return value
-
-    def fit(self: Any, data: Any) -> None:
-        """End where the process of the data ends; a later step becomes its last one."""
-        end = self.end_of(data)
-        if end is not None:
-            self.max = max(self.min + self.step, min(end, self.limit))
-
-
-class StepSlider(_Steps, widgets.IntSlider):
-    """A slider over the whole steps of a process."""
-
-
-class FineStepSlider(_Steps, widgets.FloatSlider):
-    """A slider over the steps of a process, and shares of steps between them."""
-
-
 def step_slider(
     label: str, limit: float, step: float, help_text: str, end_of: Callable[[Any], float | None], value: float = 0
-) -> StepSlider | FineStepSlider:
+) -> widgets.IntSlider | widgets.FloatSlider:
     """A control for the step of a process: a slider that answers while it moves, with buttons below it.
 
     The buttons are hidden, and the process stops, while the control is disabled.
@@ -72,23 +32,31 @@ def step_slider(
         help_text: Tooltip.
         end_of: Function from the data that are shown to the last step of their process, or None where there is none.
         value: Initial step.
+
+    Returns:
+        The slider. Its `player` is a `Player`, and `shown_as` the widget to display in place of the slider alone.
     """
-    plain = slider(label, value, 0, limit, step, help_text)
-    kind = StepSlider if isinstance(step, int) else FineStepSlider
-    names = ("value", "max", "min", "step", "description", "tooltip", "style", "layout")
-    control = kind(**{name: getattr(plain, name) for name in names}, continuous_update=True)
-    plain.close()  # its style and its layout are those of the control now
-    control.limit, control.end_of = limit, end_of
-    control.player = Player(control)
+    control: Any = slider(label, value, 0, limit, step, help_text)
+    control.continuous_update = True
+    control.player = Player(control, limit, end_of)
     control.shown_as = control.player.box
     return control
 
 
+def widen(controls: Iterable[widgets.Widget]) -> None:
+    """Let the step sliders among some controls take any step up to their limit, as a state of a longer process has."""
+    for player in _players(controls):
+        player.widen()
+
+
 def fit(controls: Iterable[widgets.Widget], data: Any) -> None:
-    """Let the step sliders among some controls end where the process of the data ends."""
-    for control in controls:
-        if isinstance(control, _Steps):
-            control.fit(data)
+    """Let the step sliders among some controls end where the process of the data ends; later steps become its end."""
+    for player in _players(controls):
+        player.fit(data)
+
+
+def _players(controls):
+    return [control.player for control in controls if hasattr(control, "player")]
 
 
 class Player:
@@ -98,6 +66,8 @@ class Player:
 
     Args:
         control: The slider.
+        limit: See `step_slider`.
+        end_of: See `step_slider`.
 
     Attributes:
         button: Button that plays and pauses.
@@ -106,8 +76,13 @@ class Player:
         box: The slider with the buttons below it.
     """
 
-    def __init__(self, control: widgets.IntSlider | widgets.FloatSlider):
-        self._control = control
+    def __init__(
+        self,
+        control: widgets.IntSlider | widgets.FloatSlider,
+        limit: float,
+        end_of: Callable[[Any], float | None],
+    ):
+        self._control, self._limit, self._end_of = control, limit, end_of
         self.clock = widgets.Play(min=0, max=self._place(control.max), layout=widgets.Layout(display="none"))
         self.button = page.button("Play", "play", "Play or pause, from this step on", self.toggle)
         self.speed = widgets.Dropdown(
@@ -126,6 +101,16 @@ class Player:
     def toggle(self) -> None:
         """Play, or pause."""
         self.clock.playing = not self.clock.playing
+
+    def widen(self) -> None:
+        """See the function `widen`."""
+        self._control.max = self._limit
+
+    def fit(self, data: Any) -> None:
+        """See the function `fit`."""
+        end = self._end_of(data)
+        if end is not None:
+            self._control.max = max(self._control.min + self._control.step, min(end, self._limit))
 
     def _place(self, value):
         return round((value - self._control.min) / self._control.step)

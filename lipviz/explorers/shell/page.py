@@ -34,7 +34,7 @@ CSS = """<style>
 /* The picture stays in the window while the reader moves controls above it. */
 .widget-box.lipviz-stage { position: sticky; bottom: 0; z-index: 3; overflow: auto hidden;
     scroll-snap-type: x proximity; border-radius: 4px; background: #FFF; }
-.lipviz-stage .jupyter-widgets { overflow: visible; flex: 1 1 auto; margin: 0; }
+.widget-box.lipviz-stage > * { overflow: visible; flex: 1 1 auto; margin: 0; }
 .lipviz-explorer :is(.noUi-handle, select, input, button) { scroll-margin-bottom: calc(.78 * var(--lipviz-panel)); }
 .lipviz-picture { display: flex; flex-flow: row nowrap; align-items: flex-start; }
 .lipviz-picture img { flex: 1 0 min(290px, 88%); scroll-snap-align: start; width: 0 !important;

@@ -157,7 +157,7 @@ export class Playground {
     if (name === "challenge") return this.take(/** @type {string} */ (value));
     Object.assign(this.settings, { [name]: value });
     if (LIVE.includes(name)) this.changeTrainings();
-    else if (name === "data" && value === "own") this.begin([]);
+    else if (value === "own") return;
     else if (["data", "noise", "seed"].includes(name) && this.settings.data !== "own") this.begin(this.drawn());
     else this.restart();
   }
@@ -203,6 +203,13 @@ export class Playground {
   resetPoints() {
     this.keep();
     this.replace(this.given);
+    this.choose(null);
+  }
+
+  /** Erases all points. */
+  clearPoints() {
+    this.keep();
+    this.replace([]);
     this.choose(null);
   }
 
