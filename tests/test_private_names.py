@@ -22,7 +22,6 @@ from matplotlib.text import Text
 import lipviz
 from lipviz import keras_internals as internals
 from lipviz import plots
-from lipviz.explorers.shell.controls import is_set_by_page, slider
 from lipviz.plots.text_rendering import CachedTextRenderer
 from tools import arrows
 
@@ -301,20 +300,7 @@ def test_tensorflow_tells_a_variable_that_it_restores_it(tmp_path):
         assert float(variable.value) == 6.0
 
 
-# --- ipywidgets and Matplotlib ---
-
-
-def test_ipywidgets_tells_what_a_page_sets_from_what_code_sets():
-    seen, control = [], slider("size", 4, 1, 9, 1, "Rows")
-    control.observe(lambda change: seen.append(is_set_by_page(control)), names="value")
-    control.set_state({"value": 5})  # what ipywidgets calls where a page has sent a value
-    control.value = 6
-    control.close()
-    assert seen == [True, False], (
-        "ipywidgets no longer keeps in `_property_lock` what a page sets, so explorers compute nothing ahead. See how "
-        "`Widget.set_state` (ipywidgets/widgets/widget.py) tells the two apart now, and say it in "
-        "lipviz.explorers.shell.controls.is_set_by_page."
-    )
+# --- Matplotlib ---
 
 
 def test_matplotlib_asks_a_renderer_for_the_heights_of_its_font(monkeypatch):
