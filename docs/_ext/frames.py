@@ -119,6 +119,7 @@ def to_html(name, shown, folder):
         shown: What `making_frames.kept_or_made` returns.
         folder: Relative address of the folder of pictures.
     """
+    longest = max(len(frame["value"]) for frame in shown["frames"])  # so that no value moves the end of the slider
     frames = [frame | {"panels": [folder + panel for panel in frame["panels"]]} for frame in shown["frames"]]
     first, count = frames[0], len(frames)
     images = "".join(
@@ -134,7 +135,7 @@ def to_html(name, shown, folder):
 <label for="slider-{name}">{html.escape(shown["label"])}</label>
 <input type="range" id="slider-{name}" min="0" max="{count - 1}" step="1" value="0" autocomplete="off"
  aria-valuetext="{html.escape(first["value"])}">
-<span class="frames-value" aria-hidden="true">{html.escape(first["value"])}</span>
+<span class="frames-value" aria-hidden="true" style="min-width: {longest + 1}ch">{html.escape(first["value"])}</span>
 </div>
 <div class="frames-panels">{images}</div>
 <p class="frames-statement" aria-live="polite">{html.escape(first["statement"])}</p>
@@ -167,7 +168,7 @@ def weights(site):
     for path in site.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         if 'class="frames"' in text:
-            sources = set(re.findall(r'(?:src=|")(?:")?([^"\s]+\.(?:png|webp|svg))"', text))
+            sources = set(re.findall(r'"([^"\s]+\.(?:png|webp|svg))"', text))
             pictures = {(path.parent / source).resolve() for source in sources}
             found[path.relative_to(site).as_posix()] = path.stat().st_size + sum(p.stat().st_size for p in pictures)
     return found

@@ -39,7 +39,9 @@ def plot_layer_spectrum(data: LayerMeasurement, *, ax: Axes | None = None) -> Ax
 def _stages(data):
     """The stages to draw. A layer without a constraint, or without a kernel, has only the one that it uses."""
     if data.has_kernel and data.k is not None:
-        return STAGES
+        *before, (attribute, label, look) = STAGES
+        # A constraint of another kind, such as that of `FrobeniusDense`, has no stage before Björck's iteration.
+        return [*before, (attribute, label if data.spectrum.normalized is not None else "constrained", look)]
     label = "kernel, without a constraint" if data.has_kernel else "the layer"
     return [("raw", label, style.role("constrained")), *STAGES[1:]]
 
