@@ -7,7 +7,8 @@ import threading
 import pytest
 from IPython import display
 
-from lipviz.explorers.shell import kept
+from lipviz import explorers
+from lipviz.explorers.shell import kept, registry
 from tests.explorers.test_base import DEFAULTS, Small
 
 
@@ -107,6 +108,31 @@ def test_a_page_of_the_app_keeps_the_state_in_its_address(explorer, published, m
     wait_for_keepers()
     assert "history.replaceState" in explorer._kept.widgets[0].value
     assert len(published) == 1
+
+
+def test_a_gallery_keeps_which_explorer_is_open_and_its_state(published, monkeypatch):
+    monkeypatch.setattr(kept, "_PAUSE", 0.0)
+    monkeypatch.setattr(registry.Entry, "load", lambda entry: Small)
+    gallery = explorers.gallery()
+    gallery._ipython_display_()
+    assert "lipviz-card" in published[-1][0]["text/html"]
+    arrive(gallery)
+    gallery.open("bjorck")
+    arrive(gallery.explorer)
+    gallery.explorer.controls["size"].set_state({"value": 6})
+    for _ in range(2):  # the explorer, and then the gallery
+        wait_for_keepers()
+    found = published[-1][0]["text/html"]
+    assert "shape 6 × 6" in found
+    again = explorers.gallery()
+    arrive(again, json.dumps(state_of(found)))
+    assert again.name == "bjorck"
+    assert again.explorer.state == {**DEFAULTS, "size": 6}
+    arrive(again, '{"explorer": "later"}')
+    assert "later" in again._message.value
+    assert again.name == "bjorck"
+    gallery.close()
+    again.close()
 
 
 def test_what_is_asked_for_often_is_done_once():

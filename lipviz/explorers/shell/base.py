@@ -606,6 +606,10 @@ class Explorer(abc.ABC):
             images = "" if self.data is None else "".join(panel.to_html() for panel in self._live.latest)
             return images, links.to_json(self._shown_state)
 
+    def when_kept(self, then: Callable[[], object]) -> None:
+        """Call a function of no arguments after the reader has paused, when the last picture and its state are kept."""
+        self._kept.then = then
+
     def _ipython_display_(self):
         bundle = self.widget._repr_mimebundle_()
         self._kept.display({**bundle, "text/plain": repr(self)})

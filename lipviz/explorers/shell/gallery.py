@@ -2,11 +2,12 @@
 
 import functools
 import html
+import json
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from lipviz.explorers.shell import cards, page
+from lipviz.explorers.shell import cards, kept, links, page
 from lipviz.explorers.shell.registry import entries, find
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class Gallery:
         self._message, self._place = widgets.HTML(), widgets.VBox()
         self.widget = widgets.VBox([heading, self._message, listed, self._place])
         self.widget.add_class("lipviz-gallery")
+        self._kept = kept.Kept(self)
+        self.widget.children = (heading, *self._kept.widgets, self._message, listed, self._place)
+        self._kept.update_bar()
 
     def _card(self, entry):
         """A thumbnail, a button that all of the card belongs to, and a sentence."""
@@ -97,6 +101,7 @@ class Gallery:
             self._message.value = page.alert(f"{type(error).__name__}: {error}")
             return
         self.name = entry.name
+        self.explorer.when_kept(self._kept.ask)
         self._place.children = (self.explorer.widget,)
         self.buttons[entry.name].button_style = "primary"
         self._message.value = ""
@@ -115,12 +120,35 @@ class Gallery:
             self.buttons[self.name].button_style = ""
             self.explorer.close()
         self.explorer = self.name = None
+        self._kept.ask()
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """HTML of the open explorer's picture, or of all cards; and as JSON what is open, in which state."""
+        if self.explorer is None:
+            return cards.shown(), "{}"
+        images, state = self.explorer.shown
+        return images, links.to_json({"explorer": self.name, "state": json.loads(state)})
+
+    def restore(self, state: str) -> None:
+        """Open the explorer of an older gallery in its state, both as `shown` gives them."""
+        try:
+            asked = links.from_json(state)
+            self.open(asked["explorer"])
+        except (ValueError, KeyError) as error:
+            self._message.value = page.alert(str(error))
+            return
+        if self.explorer is not None:
+            self.explorer.restore(asked.get("state", {}))
 
     def close(self) -> None:
         """Close the explorer that is open, and the gallery."""
         self.close_explorer()
         for widget in page.all_widgets(self.widget):
             widget.close()
+
+    def _ipython_display_(self):
+        self._kept.display({**self.widget._repr_mimebundle_(), "text/plain": repr(self)})
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)

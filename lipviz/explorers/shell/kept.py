@@ -22,7 +22,10 @@ THREAD = "lipviz-keeper"
 # Only JupyterLab and Jupyter Notebook can run a cell from its output. Commands belong to the cell that has the focus.
 _BRING_BACK = """
 const cell = this.closest('.jp-CodeCell');
-if (!cell) location.reload();
+if (!cell) {
+    location.reload();
+    return;
+}
 cell.dataset.lipvizState = this.closest('[data-lipviz-state]').dataset.lipvizState;
 this.focus();
 for (const command of ['notebook:run-all-above', 'notebook:run-cell']) {
@@ -37,8 +40,8 @@ _SHOW = "if (this.closest('.jp-CodeCell, .jp-OutputArea-output')) this.parentEle
 # only that there is a page.
 _ARRIVE = """
 const arrive = tries => {
-    const box = this.closest('.lipviz-explorer'), cell = this.closest('.jp-CodeCell');
-    const input = box?.querySelector('.lipviz-return input');
+    const box = this.closest('.lipviz-explorer, .lipviz-gallery'), cell = this.closest('.jp-CodeCell');
+    const input = box?.querySelector(':scope > .lipviz-return input');
     if (!input || (!cell && tries > 80)) {
         if (tries) requestAnimationFrame(() => arrive(tries - 1));
         return;
@@ -59,15 +62,19 @@ _DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw
 
 CSS = """<style>
 .lipviz-ended { display: none; }
-.lipviz-explorer.jupyter-widgets-disconnected .lipviz-ended { display: block; }
-.lipviz-explorer.jupyter-widgets-disconnected::before,
-.lipviz-explorer .jupyter-widgets-disconnected::before { content: none !important; }
+.jupyter-widgets-disconnected > .widget-html .lipviz-ended { display: block; }
+.lipviz-gallery .lipviz-explorer .lipviz-ended { display: none; }
+:is(.lipviz-explorer, .lipviz-gallery).jupyter-widgets-disconnected::before,
+:is(.lipviz-explorer, .lipviz-gallery) .jupyter-widgets-disconnected::before { content: none !important; }
 .lipviz-explorer.jupyter-widgets-disconnected :is(.widget-slider, .widget-dropdown, .widget-checkbox, .widget-button,
-    .widget-hprogress, .widget-text, .lipviz-essentials, .lipviz-groups, .lipviz-toolbar) { display: none; }
+    .widget-hprogress, .widget-text, .lipviz-essentials, .lipviz-groups, .lipviz-toolbar),
+.lipviz-gallery.jupyter-widgets-disconnected :is(.lipviz-help, .lipviz-back) { display: none; }
+.lipviz-gallery.jupyter-widgets-disconnected .lipviz-cards { opacity: .6; pointer-events: none; }
 </style>"""
 # In a notebook that is opened later, the widget is missing, and JupyterLab says so above the picture.
 _MISSING = """<style>
-.jp-OutputArea-child:not(:has(.lipviz-explorer)):has(+ .jp-OutputArea-child .lipviz-kept) { display: none; }
+.jp-OutputArea-child:not(:has(.lipviz-explorer, .lipviz-gallery)):has(+ .jp-OutputArea-child .lipviz-kept) {
+    display: none; }
 </style>"""
 
 
@@ -151,25 +158,26 @@ class Pause:
 
 
 class Kept:
-    """What an explorer leaves on a page and in a notebook.
+    """What an explorer, or a gallery, leaves on a page and in a notebook.
 
     Args:
-        explorer: The `Explorer`. It has a `widget`.
+        owner: The `Explorer` or `Gallery`. It has a `widget`, and `shown` and `restore` of an `Explorer`.
 
     Attributes:
         widgets: The bar, and a text that pages set: the state to begin with, as JSON, or "{}".
         has_address: Whether the address of the page holds the state.
+        then: Function of no arguments that is called whenever something is kept; None calls none.
     """
 
-    def __init__(self, explorer: Any):
-        self._explorer, self._key = explorer, explorer.widget.model_id
+    def __init__(self, owner: Any):
+        self._owner, self._key = owner, owner.widget.model_id
         self._bar = widgets.HTML()
         self._text = widgets.Text(layout=widgets.Layout(display="none"))
         self._text.add_class("lipviz-return")
         self._text.observe(self._arrived, names="value")
         self._pause = Pause(self._keep, _PAUSE)
-        self._is_displayed = False
-        self.has_address = False
+        self._is_displayed = self.has_address = False
+        self.then: Callable[[], object] | None = None
         self.widgets = (self._bar, self._text)
 
     def ask(self) -> None:
@@ -182,12 +190,12 @@ class Kept:
 
     def _arrived(self, change):
         if change["new"] not in ("", "{}"):
-            self._explorer.restore(change["new"])
+            self._owner.restore(change["new"])
         self.ask()
 
     def update_bar(self) -> None:
         """Set the bar for the present state."""
-        self._bar.value = ended(self._explorer.shown[1], self.has_address) + hidden(self._key)
+        self._bar.value = ended(self._owner.shown[1], self.has_address) + hidden(self._key)
 
     def _keep(self):
         if self._is_closed():
@@ -195,6 +203,8 @@ class Kept:
         self.update_bar()
         if self._is_displayed:
             self._publish(update=True)
+        if self.then is not None:
+            self.then()
 
     def display(self, bundle: Mapping[str, Any]) -> None:
         """Display the widget, and next to it the picture."""
@@ -205,6 +215,6 @@ class Kept:
             self._is_displayed = True
 
     def _publish(self, update):
-        images, state = self._explorer.shown
+        images, state = self._owner.shown
         content = {"text/html": picture(self._key, state, images), "text/plain": ""}
         display.publish_display_data(content, transient={"display_id": self._key}, update=update)
