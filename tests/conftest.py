@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -47,6 +48,18 @@ def _seeds(request):
         import keras
 
         keras.utils.set_random_seed(int(os.environ.get("LIPVIZ_SEED", "0")))
+
+
+@pytest.fixture(scope="session")
+def run_program(request):
+    """Runs a program in a process of its own that has imported TensorFlow already, where the system can fork."""
+    from tests.notebook_plugin import warm_kernels
+
+    is_jax = os.environ.get("KERAS_BACKEND") == "jax"
+    if sys.platform == "linux" and not is_jax and not request.config.option.cold_kernels:
+        return warm_kernels(request.config).run
+    command = [sys.executable, "-W", "default", "-c"]
+    return lambda program: subprocess.run([*command, program], capture_output=True, text=True, timeout=300)
 
 
 def _is_jax(item):

@@ -17,7 +17,7 @@ from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.motion import step_slider
-from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.explorers.shell.result_cache import ResultCache
 from lipviz.measure import BjorckConvergence, BjorckMap, BjorckMoment
 from lipviz.operators.weights import SPECTRA
 from lipviz.plots import (

@@ -9,7 +9,7 @@ import { CHALLENGES } from "./engine/challenges.js";
 import { Playground, SIDE } from "./engine/playground.js";
 import { SETTINGS } from "./engine/settings.js";
 import { Controls } from "./page/controls.js";
-import { described, KEYS, makeEditable } from "./page/editing.js";
+import { KEYS, makeEditable } from "./page/editing.js";
 import { button, checkbox, element, say } from "./page/elements.js";
 import { figures } from "./page/figure.js";
 import { THEMES } from "./page/panel.js";
@@ -81,8 +81,10 @@ export class Page {
   build() {
     this.problems = element("p", { class: "problems", role: "alert" });
     this.live = element("p", { class: "unseen", role: "status" });
-    this.root.classList.add("lipviz-playground");
-    this.root.replaceChildren(
+    this.root.classList.add("lipviz-playground", "lipviz-colours");
+    const frame = element(
+      "div",
+      { class: "frame" },
       this.toolbar(),
       this.pointsBar(),
       this.problems,
@@ -90,8 +92,8 @@ export class Page {
       this.side(),
       element("p", { id: "keys", class: "unseen" }, KEYS),
       this.live,
-      this.sharing.dialog,
     );
+    this.root.replaceChildren(frame, this.sharing.dialog);
   }
 
   toolbar() {
@@ -367,11 +369,6 @@ export class Page {
     this.verdict.classList.toggle("done", verdict?.done ?? false);
     if (verdict?.done && !this.wasDone) this.announce(`Challenge done. ${verdict.words}`);
     this.wasDone = verdict?.done ?? false;
-  }
-
-  /** The chosen point in words, for the tests. */
-  get description() {
-    return described(this.playground);
   }
 }
 

@@ -2,7 +2,6 @@
 
 import { mount } from "./playground.js";
 
-// A page around it says what it is.
 document.documentElement.classList.toggle("embedded", window.self !== window.top);
 
 const root = /** @type {HTMLElement} */ (document.getElementById("playground"));

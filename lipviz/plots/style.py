@@ -73,6 +73,27 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def series_looks(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Colours and markers of lines that are compared, at most five: activations have their own.
+
+    Args:
+        names: Names of the lines; the first line of a name that is an activation's gets the look of `ACTIVATIONS`.
+
+    Returns:
+        A list of pairs (colour, marker), of which no two are equal in either.
+    """
+    own = {
+        known: (look["color"], look["marker"]) for key, (title, look) in ACTIVATIONS.items() for known in (key, title)
+    }
+    fixed: dict[int, tuple[str, str]] = {}
+    for place, name in enumerate(names):
+        if name in own and own[name][0] not in [color for color, _ in fixed.values()]:
+            fixed[place] = own[name]
+    colors = iter([color for color in PALETTE if color not in [taken for taken, _ in fixed.values()]])
+    markers = iter([marker for marker in MARKERS if marker not in [taken for _, taken in fixed.values()]])
+    return [fixed[place] if place in fixed else (next(colors), next(markers)) for place in range(len(names))]
+
+
 def role(name: str, **look: Any) -> dict[str, Any]:
     """The look of a role, see `ROLES`.
 

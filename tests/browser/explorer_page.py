@@ -13,6 +13,7 @@ from tests.browser.lab import PATIENCE, expect
 HEADER = Path(__file__).with_name("scratch_lesson.py").read_text(encoding="utf-8").split("# %%")[0]
 LESSON = "50_explorers.py"
 SECOND = 1000  # playwright counts in milliseconds
+_SETTLING = 80  # quarters of a second for a page that changes its size
 
 
 def write_lesson(folder, code):
@@ -70,9 +71,15 @@ class ExplorerPage:
     def apart(self):
         """Labels of the controls that, when they have the focus, are not in the window together with the picture.
 
-        What another element covers, or what has been scrolled away, is not in the window.
+        What another element covers, or what has been scrolled away, is not in the window. A page that has just been
+        opened or resized has time to settle.
         """
-        return self.page.evaluate(_APART)
+        for _ in range(_SETTLING):
+            labels = self.page.evaluate(_APART)
+            if not labels:
+                break
+            self.page.wait_for_timeout(SECOND / 4)
+        return labels
 
     def focus(self, label):
         """Focus the handle of a slider."""
@@ -199,7 +206,9 @@ _WATCH = """limit => {
 }"""
 
 # The points lie in the middle and near the corners of the first panel, and on the line through the middle of a control.
-_APART = """() => {
+_APART = """async () => {
+    const settled = () => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    await settled();
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
     const panel = box.querySelector('.lipviz-picture img');
     const shows = (element, shares) => {
@@ -210,10 +219,15 @@ _APART = """() => {
     const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
     const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
         .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
-    return controls.map(control => [control, control.closest('.widget-inline-hbox')]).filter(([control, whole]) => {
+    const apart = [];
+    for (const control of controls) {
+        const whole = control.closest('.widget-inline-hbox');
         control.focus();
-        return !(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners));
-    }).map(([control, whole]) => whole.textContent.trim());
+        await settled();
+        if (!(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners)))
+            apart.push(whole.textContent.trim());
+    }
+    return apart;
 }"""
 
 _RECORD = """() => {

@@ -138,6 +138,8 @@ def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
     expect(page.locator(".lipviz-explorer .widget-readout").get_by_text("7", exact=True)).to_have_count(1)
     explorer.focus(explorer.sliders()[0])
     assert explorer.move("ArrowRight") or explorer.move("ArrowLeft")
+    # The address follows, so that a reload shows the same.
+    page.wait_for_function("() => JSON.parse(new window.URL(location).searchParams.get('state')).rows")
     assert explorer.alerts() == []
     assert "from lipviz" not in page.inner_text("body")
     assert page.locator(".jp-InputArea").count() == 0

@@ -31,10 +31,13 @@ def lab(browser, course, lab_server, tmp_path_factory):
         yield lab
 
 
-def kept_state(lab, place):
-    """The value of the slider in the state that is kept at a place of the page."""
-    return lab.page.evaluate(
-        "([place, name]) => JSON.parse(document.querySelector(place).dataset.lipvizState)[name]", [place, SLIDER]
+def wait_for_state(lab, place, value):
+    """Wait until the state that is kept at a place of the page has a value of the slider, to three digits."""
+    lab.page.wait_for_function(
+        "([place, name, value]) => JSON.parse(document.querySelector(place)?.dataset.lipvizState ?? '{}')[name]"
+        "?.toPrecision(3) === value",
+        arg=[place, SLIDER, f"{float(value):.3g}"],
+        timeout=PATIENCE * SECOND,
     )
 
 
@@ -50,12 +53,8 @@ def test_a_restarted_kernel_leaves_the_picture_and_the_way_back(lab):
     assert explorer.move("ArrowLeft") is not None
     moved, sources = value(explorer), explorer.sources()
     assert moved != first
-    for place in (".lipviz-ended", ".lipviz-kept"):
-        lab.page.wait_for_function(
-            "([place, name, value]) => JSON.parse(document.querySelector(place).dataset.lipvizState)[name] != value",
-            arg=[place, SLIDER, 0.1],
-            timeout=PATIENCE * SECOND,
-        )
+    wait_for_state(lab, ".lipviz-ended", moved)
+    wait_for_state(lab, ".lipviz-kept", moved)
     lab.page.evaluate("() => { window.jupyterapp.commands.execute('kernelmenu:restart'); }")
     lab.page.locator(".jp-Dialog button.jp-mod-accept").click()
 
@@ -71,22 +70,20 @@ def test_a_restarted_kernel_leaves_the_picture_and_the_way_back(lab):
 
 
 def test_a_notebook_that_is_opened_later_shows_the_last_picture_and_the_way_back(lab):
-    state = kept_state(lab, ".lipviz-kept")
+    moved = value(ExplorerPage(lab.page))
+    wait_for_state(lab, ".lipviz-kept", moved)
     lab.page.evaluate("() => window.jupyterapp.commands.execute('kernelmenu:shutdown')")
     lab.page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.sessionContext.session")
     lab.save()
     lab.page.reload()
     kept = lab.page.locator(".lipviz-kept")
-    expect(kept.locator("img[alt^='Singular values']")).to_be_visible()
-    assert kept_state(lab, ".lipviz-kept") == state
+    expect(kept.get_by_role("img", name="eps_bjorck")).to_be_visible()
+    wait_for_state(lab, ".lipviz-kept", moved)
     assert lab.notebook.get_by_text("model not found").locator("visible=true").count() == 0
     kept.get_by_role("button", name="Bring it back").click()
     explorer = ExplorerPage(lab.page)
-    lab.page.wait_for_function(
-        "([name, value]) => JSON.parse(document.querySelector('.lipviz-ended').dataset.lipvizState)[name] === value",
-        arg=[SLIDER, state],
-        timeout=PATIENCE * SECOND,
-    )
+    wait_for_state(lab, ".lipviz-ended", moved)
     expect(kept).to_be_hidden()
+    assert value(explorer) == moved
     assert explorer.alerts() == []
     assert lab.errors() == []

@@ -6,7 +6,6 @@ import http.server
 import importlib
 import json
 import re
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -32,13 +31,14 @@ SLIDERS = {"explorers/index.html": "bjorck", "lessons/02_orthogonalize_a_kernel.
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def site(tmp_path_factory, run_program):
     """The folder of the built site. What a lesson's page shows are the outputs of this very test run."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-D", "lessons_run=0"]
-    command += ["-D", f"frames_made={','.join(SLIDERS.values())}"]
+    arguments = ["-q", "-W", "--keep-going", "-D", "lessons_run=0", "-D", f"frames_made={','.join(SLIDERS.values())}"]
+    arguments += [str(ROOT / "docs"), str(folder)]
     before = {path.name for path in (ROOT / "docs").iterdir()}
-    done = subprocess.run([*command, ROOT / "docs", folder], capture_output=True, text=True)
+    # As `python -m sphinx`.
+    done = run_program(f"import sys\nfrom sphinx.cmd.build import main\nsys.exit(main({arguments!r}))")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (ROOT / "docs").iterdir()} - before <= {"_build", "lessons"}
     return folder

@@ -46,7 +46,7 @@ def test_a_cell_gets_the_widget_and_next_to_it_the_picture(explorer, published):
     explorer._ipython_display_()
     (widget, _), (picture, more) = published
     assert widget["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.widget.model_id
-    assert "text/html" not in widget
+    assert widget["text/html"] == ""
     assert widget["text/plain"] == repr(explorer)
     assert 'alt="Singular values' in picture["text/html"]
     assert state_of(picture["text/html"]) == DEFAULTS

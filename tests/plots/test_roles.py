@@ -34,6 +34,18 @@ def test_plots_take_their_looks_from_the_table(role, looks):
         assert (look["color"], look["marker"]) == (style.ROLES[role]["color"], style.ROLES[role]["marker"])
 
 
+def test_an_activation_keeps_its_look_in_any_order():
+    relu, groupsort = (
+        (look["color"], look["marker"]) for _, look in map(style.ACTIVATIONS.get, ("relu", "groupsort2"))
+    )
+    assert style.series_looks(["ReLU", "GroupSort2"]) == [relu, groupsort]
+    assert style.series_looks(["groupsort2", "relu"]) == [groupsort, relu]
+    for names in (["tanh", "ReLU", "a"], ["relu", "prelulip", "elu", "abs", "GroupSort2"], ["ReLU", "ReLU"]):
+        colors, markers = zip(*style.series_looks(names), strict=True)
+        assert len(set(colors)) == len(set(markers)) == len(names)
+    assert style.series_looks(list("abcde")) == list(zip(style.PALETTE, style.MARKERS, strict=False))
+
+
 def test_further_words_take_precedence():
     assert style.role("limit", linestyle="--", label="ε") == {**style.ROLES["limit"], "linestyle": "--", "label": "ε"}
     with pytest.raises(KeyError):

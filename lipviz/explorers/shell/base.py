@@ -18,9 +18,7 @@ from lipviz.explorers.shell import code, kept, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
-    is_set_by_page,
     log_slider,
-    next_value,
     range_of,
     slider,
     toggle,
@@ -29,7 +27,6 @@ from lipviz.explorers.shell.controls import (
 from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.pictures import PictureWidget
-from lipviz.explorers.shell.prefetching import Prefetcher
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
@@ -85,12 +82,7 @@ class Explorer(abc.ABC):
     `essentials` names the controls that stay beside the picture, two to four of which have an effect at a time; those
     that have none are hidden there. The first four are the default. The others wait behind a button, "More settings".
 
-    A subclass whose computation makes the reader wait moves it to
-
-    - `measured(**state)`: pure, and its results are kept (`shell.prefetching.ResultCache`); `compute` calls it.
-
-    While nobody waits, a thread calls `measured` with the value that a slider on a page would get next. No lock is held
-    then. For states that must not be computed ahead, such as those with the reader's own objects, it returns None.
+    A computation that makes the reader wait may keep its results, by `shell.result_cache.ResultCache`.
 
     Long work, such as training, runs in a thread. A subclass with long work sets `has_work = True` and defines
 
@@ -122,7 +114,6 @@ class Explorer(abc.ABC):
     restarts: frozenset[str] = frozenset()
     # Old names of controls, which the state accepts for one release, and the new names.
     _renamed: Mapping[str, str] = MappingProxyType({})
-    measured: Callable[..., Any] | None = None
 
     def __init__(self):
         self.data: Any = None
@@ -143,7 +134,6 @@ class Explorer(abc.ABC):
         further = _all_but(self.essentials, groups)
         self._more = Disclosure("settings", page.groups(further)) if further else None
         self.buttons = self._made_buttons()
-        self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled()
         self._kept = kept.Kept(self)
@@ -333,24 +323,9 @@ class Explorer(abc.ABC):
 
     # --- react ---
 
-    def _changed(self, name, change):
+    def _changed(self, name, _change):
         if not self._is_quiet:
             self._respond_to({name})
-            self._prefetch_next(name, change["old"])
-
-    def _measure_ahead(self, state):
-        if self.measured is not None:
-            self.measured(**state)
-
-    def _prefetch_next(self, name, before):
-        """Compute ahead for a slider that a page has moved: for one more step in the same direction."""
-        control = self.controls[name]
-        # If code has set the value, no thread must run beside that code.
-        if self._prefetcher is None or not is_set_by_page(control):
-            return
-        value = next_value(control, before)
-        if value is not None:
-            self._prefetcher.prefetch({**self.state, name: value})
 
     def _respond_to(self, changed):
         """Compute and draw after controls have changed, and restart the work if it depends on them."""
@@ -373,8 +348,6 @@ class Explorer(abc.ABC):
         self._image.forget_drag()
         self._asked += 1
         mine = self._asked
-        if self._prefetcher is not None:
-            self._prefetcher.prefetch(None)
         with self._lock:
             if mine < self._asked:
                 return
@@ -623,8 +596,6 @@ class Explorer(abc.ABC):
         """End the work, and remove the widgets from the page and from memory."""
         self.stop()
         self.wait(_CLOSE_TIMEOUT)
-        if self._prefetcher is not None:
-            self._prefetcher.prefetch(None)
         for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
             widget.close()
 

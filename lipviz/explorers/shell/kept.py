@@ -52,7 +52,7 @@ const arrive = tries => {
 arrive(100);"""
 # The address of a page of its own holds the state, so that a reload shows it again.
 _ADDRESS = """
-const here = new URL(location);
+const here = new window.URL(location);
 here.searchParams.set('state', this.closest('.widget-html').querySelector('[data-lipviz-state]').dataset.lipvizState);
 history.replaceState(history.state, '', here);"""
 _DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="  # the smallest possible image
@@ -115,7 +115,9 @@ def hidden(key: str) -> str:
 
 def _run(script):
     """An image without a picture that runs a script when it has loaded."""
-    return f'<img src="{_DOT}" alt="" width="1" height="1" style="position: absolute" onload="{html.escape(script)}">'
+    # JupyterLab would give it the name "Image".
+    hide = 'alt="" role="presentation" aria-hidden="true" width="1" height="1" style="position: absolute"'
+    return f'<img src="{_DOT}" {hide} onload="{html.escape(script)}">'
 
 
 class Pause:
@@ -196,12 +198,13 @@ class Kept:
 
     def display(self, bundle: Mapping[str, Any]) -> None:
         """Display the widget, and next to it the picture."""
-        display.publish_display_data(dict(bundle))
+        # Places without widgets show no text for this one, as the picture follows.
+        display.publish_display_data({**bundle, "text/html": ""})
         if links.own_address() is None:  # a page of Voilà is never opened without its kernel
             self._publish(update=False)
             self._is_displayed = True
 
     def _publish(self, update):
         images, state = self._explorer.shown
-        content = {"text/html": picture(self._key, state, images), "text/plain": "The last picture of an explorer"}
+        content = {"text/html": picture(self._key, state, images), "text/plain": ""}
         display.publish_display_data(content, transient={"display_id": self._key}, update=update)

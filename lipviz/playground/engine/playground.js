@@ -92,7 +92,9 @@ export class Playground {
     const { settings, points, problems } = readAddress(address);
     this.settings = settings;
     this.problems = problems;
-    this.begin(points ?? this.drawn());
+    // An address of nothing but a challenge has the settings of the challenge.
+    if (writeAddress(settings, []) === `challenge=${settings.challenge}`) this.take(settings.challenge);
+    else this.begin(points ?? this.drawn());
   }
 
   /** The points of the toy set that the settings name; of the first one, where they are the user's own. */
@@ -352,11 +354,11 @@ export class Playground {
    * @returns {Verdict | null}
    */
   verdict() {
-    const { settings, points, given } = this;
+    const { settings, points } = this;
     if (settings.challenge === "none") return null;
     const { check } = CHALLENGES[/** @type {keyof typeof CHALLENGES} */ (settings.challenge)];
     const { ordinary, constrained } = this.view();
-    return check({ settings, points, given, ordinary, constrained, tried: this.tried() });
+    return check({ settings, points, ordinary, constrained, tried: this.tried() });
   }
 
   /** The chosen point, where it was when it was chosen and where it is now; null where it has not moved. */
