@@ -5,6 +5,9 @@ since, is run here. Nothing that a page shows needs the internet: widgets, which
 out, and what they carry along for pages without a kernel is shown in their place.
 """
 
+import base64
+import io
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,12 +16,14 @@ import frames
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 from lipviz.command.lab import lesson_files, write_kernelspec
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+HEAVY = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]{200000,})")  # a picture of 150 kB or more
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +111,7 @@ def page(notebook, name):
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in map(_without_widget, cell.outputs) if output]
+            cell.outputs = [output for output in map(_shown, cell.outputs) if output]
     settings = notebook.metadata.get("lipviz", {}).get("quick_settings")
     if settings:
         shown = ", ".join(f"`{name} = {value}`" for name, value in settings.items())
@@ -120,11 +125,21 @@ def page(notebook, name):
     return notebook
 
 
-def _without_widget(output):
+def _shown(output):
     """Returns what a page without a kernel shows of an output, None where that is nothing."""
     data = output.get("data", {})
+    if "text/html" in data:
+        data["text/html"] = HEAVY.sub(_as_webp, data["text/html"])
     if WIDGET not in data:
         return output
     del data[WIDGET]
     # A widget alone, such as a progress bar, says nothing worth reading in its text.
     return output if data.keys() - {"text/plain"} else None
+
+
+def _as_webp(match):
+    """Returns the address of a picture as WebP, which loses nothing and takes half of the bytes."""
+    stream = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(match[1]))) as image:
+        image.convert("RGB").save(stream, "webp", lossless=True, quality=50, method=3)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

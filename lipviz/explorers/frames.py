@@ -88,12 +88,17 @@ def of_work(explorer: Explorer, fractions: Iterable[float]) -> list[Moment]:
 def _set(explorer, values):
     """Set a part of the state, with no work begun."""
     explorer.state = values
+    _check(explorer)
     if explorer.work_state != "idle":
         explorer.stop()
         explorer.wait(_WORK_TIMEOUT)
     if explorer.has_work:
         explorer.forget()
         explorer.refresh()
+        _check(explorer)
+
+
+def _check(explorer):
     if explorer.error is not None:
         raise ValueError(f"{explorer!r} shows an error: {explorer.error}")
 

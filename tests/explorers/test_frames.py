@@ -39,6 +39,14 @@ def test_a_value_that_cannot_be_shown_is_an_error(bjorck):
         list(of_control(bjorck, "iterations", [1]))
 
 
+def test_a_refused_value_is_an_error_before_anything_is_trained():
+    explorer = explorers.BoundaryExplorer()
+    with pytest.raises(ValueError, match="`steps` takes"):
+        list(of_control(explorer, "steps", [10_000], work=True))
+    assert explorer.work_state == "idle"
+    explorer.close()
+
+
 def test_axes_keep_their_limits(bjorck):
     moments = list(of_control(bjorck, "smallest", [1.0, 1e-3]))
     own = []
