@@ -233,6 +233,34 @@ test("no attack is shorter than a certified radius, and each changes the sign of
   }
 });
 
+test("no place inside of a certified disc is decided otherwise than its middle", () => {
+  const random = new Random(9);
+  const base = { width: 8, depth: 2, k: 2, loss: "crossentropy", tau: 5, margin: 1, rate: 0.03 };
+  const points = toyPoints("spirals", 0.1, 0, 40);
+  const labels = points.map(({ label }) => label);
+  for (const [activation, constrained] of [
+    ["groupsort2", true],
+    ["relu", true],
+    ["maxmin", false],
+  ]) {
+    const training = new Training({ ...base, activation, constrained }, 2);
+    for (let step = 0; step < 30; step++) training.step(matrixOf(points), labels);
+    const scores = scoresAt(training.used, points);
+    const safe = radii(certify(training.used), scores, matrixOf(points));
+    assert.ok(safe.every((radius) => radius >= 0) && safe.some((radius) => radius > 0.01));
+    for (let draw = 0; draw < 25; draw++) {
+      const angles = points.map(() => 2 * Math.PI * random.uniform());
+      const moved = points.map(({ x, y }, i) => ({
+        x: x + safe[i] * Math.cos(angles[i]),
+        y: y + safe[i] * Math.sin(angles[i]),
+      }));
+      scoresAt(training.used, moved).forEach((score, i) => {
+        assert.ok(safe[i] === 0 || score > 0 === scores[i] > 0, `${activation}: ${safe[i]}`);
+      });
+    }
+  }
+});
+
 test("training lowers the loss of every toy set", () => {
   for (const name of TOYS) {
     const points = toyPoints(name, 0.1, 0);
