@@ -52,7 +52,7 @@ const arrive = tries => {
 arrive(100);"""
 # The address of a page of its own holds the state, so that a reload shows it again.
 _ADDRESS = """
-const here = new URL(location);
+const here = new window.URL(location);
 here.searchParams.set('state', this.closest('.widget-html').querySelector('[data-lipviz-state]').dataset.lipvizState);
 history.replaceState(history.state, '', here);"""
 _DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="  # the smallest possible image
