@@ -111,7 +111,6 @@ _ENTRIES = (
         "Certificates",
         "Pick an image, read off which changes cannot alter its class, and attack it beyond that.",
         "The image of a digit, and next to it the gradient of the decision.",
-        part=(0, 0.5, 0.78, 1),
     ),
     Entry(
         "tradeoff",
