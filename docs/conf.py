@@ -9,6 +9,8 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_ext"))
 # No remarks of TensorFlow's among Sphinx's.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# jsonschema, which nbformat imports, would compile 38 grammars of addresses, for 1.5 s. Notebooks have none.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 _links = runpy.run_path(str(DOCS.parent / "binder" / "links.py"))
 addresses = _links["addresses"](_links["FIRST_LESSON"])
@@ -19,6 +21,7 @@ copyright = f"2026, {author}"
 html_title = "lipviz"
 
 extensions = [
+    "frames",
     "lessons",
     "playground",
     "signatures",

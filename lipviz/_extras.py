@@ -29,7 +29,7 @@ EXTRAS = {"lab": LAB, "transport": TRANSPORT}
 # What Keras computes with, and imports where KERAS_BACKEND or its settings ask for it.
 BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 
-_EXPLORERS = ("matplotlib", "ipywidgets", "anywidget", "threadpoolctl")
+_EXPLORERS = ("matplotlib", "ipykernel", "ipywidgets", "anywidget", "threadpoolctl")
 # What does not work without them, by the name that the reader knows it by. The commands need all that a lesson or an
 # explorer may come to need, so that none begins and then stops.
 NEEDS = {
@@ -40,8 +40,8 @@ NEEDS = {
     "lipviz.data.two_moons": ("sklearn",),
     "lipviz.data.circles": ("sklearn",),
     "lipviz.data.digits": ("sklearn",),
-    "lipviz lab": (*_EXPLORERS, "art", "sklearn", "tqdm", "jupyterlab", "jupytext", "ipykernel"),
-    "lipviz app": (*_EXPLORERS, "art", "sklearn", "voila", "ipykernel"),
+    "lipviz lab": (*_EXPLORERS, "art", "sklearn", "tqdm", "jupyterlab", "jupytext"),
+    "lipviz app": (*_EXPLORERS, "art", "sklearn", "voila"),
     "lipviz notebooks": ("yaml",),
 }
 

@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -47,6 +48,18 @@ def _seeds(request):
         import keras
 
         keras.utils.set_random_seed(int(os.environ.get("LIPVIZ_SEED", "0")))
+
+
+@pytest.fixture(scope="session")
+def run_program(request):
+    """Runs a program in a process of its own that has imported TensorFlow already, where the system can fork."""
+    from tests.notebook_plugin import warm_kernels
+
+    is_jax = os.environ.get("KERAS_BACKEND") == "jax"
+    if sys.platform == "linux" and not is_jax and not request.config.option.cold_kernels:
+        return warm_kernels(request.config).run
+    command = [sys.executable, "-W", "default", "-c"]
+    return lambda program: subprocess.run([*command, program], capture_output=True, text=True, timeout=300)
 
 
 def _is_jax(item):
@@ -94,12 +107,16 @@ def _keep(config, items, kept):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """What is imported and collected stays to the end: no search for garbage looks at it, then or later."""
+    """What is imported and collected stays to the end: no search for garbage looks at it, then or later.
+
+    Later searches are rarer than usual: each of them goes through all graphs that TensorFlow has traced so far.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         gc.enable()
 
 
@@ -122,6 +139,9 @@ def pytest_configure(config):
         # many times as long. `python -m tools.nightly arithmetic` computes in one thread and in two.
         for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
             os.environ.setdefault(name, "1")
+        # What XLA compiles runs a few times only. Its older emitters take a third less, see `tests.jax_run`; a run in
+        # one process has the newer ones.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 
 def pytest_collection_finish(session):

@@ -116,10 +116,14 @@ class LessonItem(NotebookItem):
 
     def warm_kernels(self):
         """The kernels that all lessons of this process share."""
-        stash = self.config.stash
-        if WARM not in stash:
-            stash[WARM] = WarmKernels()
-        return stash[WARM]
+        return warm_kernels(self.config)
+
+
+def warm_kernels(config):
+    """The process that forks for all lessons and programs of this run."""
+    if WARM not in config.stash:
+        config.stash[WARM] = WarmKernels()
+    return config.stash[WARM]
 
 
 def use_this_python(patch, data):

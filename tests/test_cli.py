@@ -1,6 +1,7 @@
 """The `lipviz` command."""
 
 import difflib
+import importlib.util
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import jupytext
 import pytest
 
 from lipviz import __version__
-from lipviz.command import cli, doctor, lab
+from lipviz.command import cli, doctor, grammars, lab
 from tests.browser.lab import LIPVIZ, clean_environment, free_port, serve
 
 PATIENCE = 300  # seconds that a process of its own may take on a busy machine
@@ -433,6 +434,59 @@ def test_absent_jupyterlab(course, tmp_path, monkeypatch, capsys):
 
 
 # --- lipviz lab, served ---
+
+
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """A package that stands for the one with the grammars; `compiled()` tells whether it has been run."""
+    folder = tmp_path / "rfc3987_syntax"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "import pathlib\n"
+        "pathlib.Path(__file__).with_name('run').touch()\n"
+        "def is_valid_syntax(term, value):\n    return (term, value) == ('iri', 'a')\n"
+        "def parse(term, value):\n    return value\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "rfc3987_syntax", None)  # afterwards it is as it was
+    del sys.modules["rfc3987_syntax"]
+    return (folder / "run").exists
+
+
+def test_grammars_are_compiled_when_an_address_is_checked(compiled):
+    grammars.compile_when_used()
+    from rfc3987_syntax import is_valid_syntax
+
+    assert not compiled()
+    assert [is_valid_syntax("iri", text) for text in "ab"] == [True, False]
+    assert compiled()
+    assert importlib.import_module("rfc3987_syntax").is_valid_syntax is not is_valid_syntax
+
+
+def test_whatever_else_is_asked_of_the_grammars_is_theirs(compiled):
+    grammars.compile_when_used()
+    stand_in = importlib.import_module("rfc3987_syntax")
+    assert stand_in.parse("iri", "a") == "a"
+    assert compiled()
+
+
+def test_where_there_are_no_grammars_nothing_stands_in_for_them(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "rfc3987_syntax", None)
+    del sys.modules["rfc3987_syntax"]
+    grammars.compile_when_used()
+    assert "rfc3987_syntax" not in sys.modules
+
+
+@pytest.mark.slow
+def test_jupyterlab_and_voila_start_without_the_grammars():
+    program = (
+        "import sys; sys.argv = ['lipviz']\n"
+        "from lipviz.command import grammars; grammars.compile_when_used()\n"
+        "import jupyterlab.labapp, voila.app\n"
+        "print('lark' in sys.modules)"
+    )
+    assert run_command([sys.executable, "-c", program]).stdout == "False\n"
 
 
 @pytest.mark.slow

@@ -265,7 +265,10 @@ def test_the_doctor_says_what_is_missing(arguments, status, hide, capsys):
     out = capsys.readouterr().out
     for name in _extras.LAB:
         assert re.search(rf"^  {name} +missing: the extra lab brings it$", out, re.MULTILINE)
-    for name, needs in (("plots", "matplotlib"), ("explorers", "matplotlib, ipywidgets, anywidget, threadpoolctl")):
+    for name, needs in (
+        ("plots", "matplotlib"),
+        ("explorers", "matplotlib, ipykernel, ipywidgets, anywidget, threadpoolctl"),
+    ):
         assert re.search(rf"^  {name} +missing: needs {needs}$", out, re.MULTILINE)
     assert re.search(r'^  digits +missing: `.* -m pip install "lipviz\[lab\]"`$', out, re.MULTILINE)
     assert "BROKEN" not in out

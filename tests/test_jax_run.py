@@ -1,8 +1,17 @@
-"""How the run on JAX reports what went wrong in it; the run itself is that of test_jax.py."""
+"""How the run on JAX is chosen, and reports what went wrong in it; the run itself is that of test_jax.py."""
 
 import threading
 
 from tests.jax_run import OUTPUT, STATUS, Output, result
+from tools.jax_sample import sample
+
+
+def test_the_sample_executes_all_lines_without_tests_to_spare():
+    always = "tests/test_model.py::test_after_any_fit_no_layer_exceeds_its_bound[a]"
+    lines = {always: {1}, "quick": {2, 3}, "first by lines": {3, 4, 5, 6}, "slow": {2, 4, 5, 6, 7}}
+    seconds = {always: 9.0, "quick": 0.1, "first by lines": 0.1, "slow": 8.0}
+    # For a second, "first by lines" has the most new lines. Its lines are those of "quick" and "slow" as well.
+    assert sample(lines, seconds) == [always, "quick", "slow"]
 
 
 def test_a_report_has_every_reason_and_not_the_dots():

@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def test_other_names_are_no_names():
 
 
 @pytest.mark.slow
-def test_a_program_of_the_last_release_runs():
+def test_a_program_of_the_last_release_runs(run_program):
     program = (
         "from lipviz import measure\n"
         "from lipviz.measure import certified_radius, operators\n"
@@ -97,7 +96,7 @@ def test_a_program_of_the_last_release_runs():
         "from lipviz.bench import timing\n"
         "print(measure.certify is __import__('lipviz').certify, operators.__name__, timing.__name__)\n"
     )
-    done = subprocess.run([sys.executable, "-W", "default", "-c", program], capture_output=True, text=True)
+    done = run_program(program)
     assert done.stdout == "True lipviz.operators lipviz.command.bench.timing\n", done.stderr
     assert done.stderr.count("DeprecationWarning") == 5
     assert done.stderr.count("<string>:") == 5

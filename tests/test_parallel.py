@@ -5,10 +5,6 @@ On TensorFlow with `tf.distribute.MirroredStrategy` over two logical devices, on
 backend starts. What differs is the order of summation.
 """
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -21,11 +17,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, run_program):
     """The weights after training, by the number of devices."""
     folder = tmp_path_factory.mktemp("parallel")
-    command = [sys.executable, "-m", "tests.parallel_fit", folder]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    done = run_program(f"import sys; sys.argv[1:] = [{str(folder)!r}]\nimport tests.parallel_fit")
     assert done.returncode == 0, f"exit status {done.returncode}:\n{done.stdout}{done.stderr}"
     return {devices: dict(np.load(folder / f"{devices}.npz")) for devices in (1, 2)}
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import traitlets
 from keras import ops
 from matplotlib.text import Text
 
 import lipviz
 from lipviz import keras_internals as internals
 from lipviz import plots
-from lipviz.explorers.shell.controls import is_set_by_page, slider
 from lipviz.plots.text_rendering import CachedTextRenderer
 from tools import arrows
 
@@ -301,20 +301,7 @@ def test_tensorflow_tells_a_variable_that_it_restores_it(tmp_path):
         assert float(variable.value) == 6.0
 
 
-# --- ipywidgets and Matplotlib ---
-
-
-def test_ipywidgets_tells_what_a_page_sets_from_what_code_sets():
-    seen, control = [], slider("size", 4, 1, 9, 1, "Rows")
-    control.observe(lambda change: seen.append(is_set_by_page(control)), names="value")
-    control.set_state({"value": 5})  # what ipywidgets calls where a page has sent a value
-    control.value = 6
-    control.close()
-    assert seen == [True, False], (
-        "ipywidgets no longer keeps in `_property_lock` what a page sets, so explorers compute nothing ahead. See how "
-        "`Widget.set_state` (ipywidgets/widgets/widget.py) tells the two apart now, and say it in "
-        "lipviz.explorers.shell.controls.is_set_by_page."
-    )
+# --- Matplotlib ---
 
 
 def test_matplotlib_asks_a_renderer_for_the_heights_of_its_font(monkeypatch):
@@ -496,7 +483,8 @@ def _names_of(cls):
     """Private names in a class, and those that its methods set."""
     nodes = [node for node in _classes_in(inspect.getsourcefile(cls)) if node.name == cls.__name__]
     names = {*vars(cls), *(name for node in nodes for name in _defined(_nodes(node)))}
-    return {name for name in names if _is_private(name) and not name.startswith(("_abc_", "_tf_"))}
+    made = vars(type("Bare", (traitlets.HasTraits,), {})).keys()  # by a metaclass, for each class
+    return {name for name in names - made if _is_private(name) and not name.startswith(("_abc_", "_tf_"))}
 
 
 @functools.cache

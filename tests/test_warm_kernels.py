@@ -122,3 +122,10 @@ def test_no_kernel_is_left(warm, project):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_program_has_a_status_and_streams_of_its_own_and_no_name_of_the_fork(run_program):
+    program = "print([name for name in globals() if name[0] != '_'])\nimport sys, warnings\nprint(sys.argv)\n"
+    done = run_program(program + "warnings.warn('seen')\nsys.exit(3)")
+    assert (done.returncode, done.stdout) == (3, "[]\n['-c']\n")
+    assert "<string>:4: UserWarning: seen" in done.stderr

@@ -1,10 +1,13 @@
-"""Kernels that need not import TensorFlow: one process imports it, and forks for each lesson.
+"""Kernels and programs that need not import TensorFlow: one process imports it, and forks for each of them.
 
 `WarmKernels` starts that process, which runs this file. It imports what nearly all lessons import from other packages,
 runs nothing, and waits. Asked for a kernel, it forks. A fork has the modules in `sys.modules` and nothing else: no name
 of a lesson is defined, no TensorFlow operation has run, no random state is shared. `import lipviz` asks TensorFlow for
 its default graph, which starts a thread, and threads do not survive a fork. So each kernel imports lipviz itself.
 ipywidgets and tqdm look for a kernel while they are imported, and are left to the kernels as well.
+
+`WarmKernels.run` runs a program in such a fork, as `python -c` does. What a program says of the import of TensorFlow
+itself, or of what is imported besides, needs a process of its own.
 """
 
 import importlib
@@ -15,7 +18,10 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import types
+import warnings
 from pathlib import Path
 
 IMPORTED = (
@@ -49,6 +55,15 @@ class WarmKernels:
         arguments = command[command.index("ipykernel_launcher") + 1 :]
         environment = dict(os.environ if env is None else env)
         return _Fork(self, self.ask(arguments=arguments, folder=str(cwd or Path.cwd()), environment=environment))
+
+    def run(self, program):
+        """Runs a program, with all warnings shown. Returns what `subprocess.run` returns with its output as text."""
+        with tempfile.TemporaryDirectory(prefix="lipviz-") as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            pid = self.ask(program=program, streams=[str(out), str(err)], folder=os.getcwd(), environment=environment)
+            status = _Fork(self, pid).wait()
+            return subprocess.CompletedProcess(program, status, out.read_text("utf-8"), err.read_text("utf-8"))
 
     def ask(self, **question):
         """Sends a question and returns the answer."""
@@ -103,7 +118,7 @@ class _Fork:
 
 
 def serve():
-    """Imports, then answers questions until there are no more. A fork returns the arguments of its kernel."""
+    """Imports, then answers questions until there are no more. A fork returns the question that it is for."""
     questions = os.fdopen(os.dup(0))
     answers = os.fdopen(os.dup(1), "w")
     with open(os.devnull) as nothing:
@@ -127,7 +142,7 @@ def serve():
             if answer == 0:
                 questions.close()
                 answers.close()
-                return question["arguments"]
+                return question
         print(json.dumps(answer), file=answers, flush=True)
     return None
 
@@ -187,7 +202,25 @@ def become_kernel(arguments, parent):
     app.start()
 
 
+def become_program(program, streams):
+    """Runs a program in this process, as `python -W default -c` does, with its output in two files."""
+    for descriptor, path in enumerate(streams, 1):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, descriptor)
+        os.close(file)
+    warnings.simplefilter("default")
+    if "MPLBACKEND" not in os.environ:
+        sys.modules["matplotlib"].use("agg")
+    sys.argv = ["-c"]
+    sys.path[:0] = ["", *os.environ["PYTHONPATH"].split(os.pathsep)]
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(program, "<string>", "exec"), vars(module))
+
+
 if __name__ == "__main__":
     del sys.path[0]  # this folder, which no kernel has
-    if (_arguments := serve()) is not None:
-        become_kernel(_arguments, os.getppid())
+    _question = serve()
+    if _question is not None and "program" in _question:
+        become_program(_question["program"], _question["streams"])
+    elif _question is not None:
+        become_kernel(_question["arguments"], os.getppid())

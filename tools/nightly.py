@@ -138,8 +138,11 @@ def arithmetic() -> tuple[Part, ...]:
 PARTS = (
     Part(
         "lessons",
-        "all lessons with the settings that readers get",
-        (pytest("notebooks", "--full-lessons"),),
+        "all lessons with the settings that readers get, and the whole site of them with all its sliders",
+        (
+            pytest("notebooks", "--full-lessons"),
+            python("sphinx", "-q", "-W", "--keep-going", "-D", "lessons_run=0", "docs", "docs/_build/html"),
+        ),
     ),
     Part(
         "reading",

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import frames
 import jupytext
 import nbformat
 from nbclient import NotebookClient
@@ -33,9 +34,12 @@ def setup(app):
 def write_pages(app, config):
     """Writes a page for every lesson, and the notebook without outputs that Colab opens and readers download."""
     docs = Path(app.srcdir)
+    sliders = frames.chosen(config, docs)
     pages, downloads = _empty(docs / "lessons", "*.ipynb"), _empty(docs / "_build" / "downloads" / "notebooks", "*")
     for lesson in lesson_files(docs.parent / "notebooks"):
         notebook = executed(lesson, docs / "_build" / "lessons", run=config.lessons_run)
+        if lesson.stem in sliders:
+            _add_slider(notebook, lesson.stem)
         nbformat.write(page(notebook, lesson.stem), pages / f"{lesson.stem}.ipynb")
         nbformat.write(jupytext.read(lesson), downloads / f"{lesson.stem}.ipynb")
 
@@ -87,6 +91,14 @@ def _execute(notebook):
         client.execute()
     finally:
         shutil.rmtree(scratch)
+
+
+def _add_slider(notebook, name):
+    """Adds the slider of a lesson behind the cell of its explorer, in place of the picture of an initial state."""
+    place = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and "Explorer(" in cell.source)
+    if "Explorer()" in notebook.cells[place].source:
+        notebook.cells[place].outputs = []
+    notebook.cells.insert(place + 1, nbformat.v4.new_markdown_cell(f"```{{frames}} {name}\n```"))
 
 
 def page(notebook, name):

@@ -16,13 +16,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lipviz import explorers
-from lipviz.command import lab
+from lipviz.command import grammars, lab
 from lipviz.explorers.shell import cards
 
-_CULL_AFTER, _CULL_EVERY = (
-    120,
-    30,
-)  # seconds: idle time after which a kernel without a page ends, and time between two checks
+# In seconds: idle time after which a kernel without a page ends, time between two checks, time for a kernel to start.
+_CULL_AFTER, _CULL_EVERY, _START_TIMEOUT = 120, 30, 600
 
 
 def page_code(name: str) -> str:
@@ -98,6 +96,8 @@ def server_arguments(folder: Path, notebook: Path, *, port: int, token: str) -> 
         "Voila.identity_provider_class": "voila.voila_identity_provider.VoilaIdentityProvider",
         "Voila.connection_dir_root": folder,
         "VoilaConfiguration.strip_sources": True,
+        "VoilaConfiguration.multi_kernel_manager_class": "lipviz.command.app_server.SpareKernels",
+        "VoilaExecutor.startup_timeout": _START_TIMEOUT,
         # The pages are those of the app, whatever an address asks for.
         "VoilaConfiguration.allow_template_override": "NO",
         "VoilaConfiguration.allow_theme_override": "NO",
@@ -134,6 +134,7 @@ def open_app(name: str | None, *, port: int | None, browser: bool, state: str | 
 
 
 def _serve(folder, name, port, browser, state):
+    grammars.compile_when_used()
     from tornado.ioloop import IOLoop
 
     from lipviz.command.app_server import AppServer

@@ -1,9 +1,11 @@
 """The server of `lipviz app`: Voilà with a first page that needs no kernel, and an address for each explorer."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.web import authenticated
 from voila.app import Voila
 from voila.handler import BaseVoilaHandler
@@ -13,14 +15,17 @@ from lipviz import explorers
 from lipviz.explorers.shell import cards
 
 _PAGES = Path(__file__).with_name("pages")
+# What takes most of the time of a new kernel: all explorers need it.
+_READY = "--IPKernelApp.exec_lines=import lipviz.explorers.bjorck"
 
 
 class AppServer(Voila):
     """Serves the cards at `/`, and the explorer NAME at `/NAME`, from NAME.ipynb in the folder of its notebook."""
 
     def setup_template_dirs(self) -> None:
-        """Puts the pages of the app before those of Voilà."""
+        """Puts the pages of the app before those of Voilà, when its options have been read."""
         super().setup_template_dirs()
+        self.voila_configuration.prelaunch_hook = _tell_address
         self.template_paths.insert(0, str(_PAGES))
 
     def init_handlers(self) -> list[Any]:
@@ -29,6 +34,39 @@ class AppServer(Voila):
         pages = {"voila_configuration": self.voila_configuration}
         notebooks = {**pages, "template_paths": self.template_paths, "config": self.config}
         return [*rest, ("/", _GalleryPage, pages), ("/([^/]+)", _ExplorerPage, notebooks), ("/.*", _UnknownPage, pages)]
+
+
+class SpareKernels(AsyncMappingKernelManager):
+    """A kernel manager that keeps one kernel ready while a reader chooses an explorer."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._spare: asyncio.Task[str] | None = None
+
+    def prepare(self) -> None:
+        """Starts a kernel for the next explorer, if there is none."""
+        if self._spare is None:
+            self._spare = asyncio.ensure_future(super().start_kernel(path="", extra_arguments=[_READY]))
+
+    async def start_kernel(self, **options: Any) -> str:
+        """Returns the id of the kernel that is ready, else of a new one."""
+        spare, self._spare = self._spare, None
+        kernel_id = None if spare is None else await spare
+        if kernel_id is not None and kernel_id in self and await self.get_kernel(kernel_id).is_alive():
+            return kernel_id
+        return await super().start_kernel(**options)
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """Ends a kernel whose page is gone, but not the one that has none yet."""
+        if self._spare is None or not self._spare.done() or self._spare.result() != kernel_id:
+            await super().cull_kernel_if_idle(kernel_id)
+
+
+def _tell_address(request_handler: Any, notebook: Any, cwd: str) -> None:
+    """Lets the code of a page know its address: a kernel that was ready before has none in its environment."""
+    request = request_handler.request
+    known = {"VOILA_REQUEST_URL": request.full_url(), "QUERY_STRING": request.query}
+    notebook.cells[0].source = f"import os\n\nos.environ.update({known})\n{notebook.cells[0].source}"
 
 
 class _Page(BaseVoilaHandler):
@@ -51,8 +89,10 @@ class _GalleryPage(_Page):
     """The first page."""
 
     @authenticated
-    def get(self) -> None:
+    async def get(self) -> None:
         self.show("gallery.html")
+        await self.flush()
+        self.kernel_manager.prepare()
 
 
 class _UnknownPage(_Page):

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+from lipviz.command import grammars
+
 HOST = "127.0.0.1"
 PRIVATE = ".lipviz"
 
@@ -316,6 +318,7 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
         LabError: JupyterLab is missing, no port is free, or `target` cannot be written.
     """
     # What can fail comes first, so that a command that fails has changed nothing.
+    grammars.compile_when_used()
     try:
         from jupyterlab.commands import get_user_settings_dir
         from jupyterlab.labapp import LabApp

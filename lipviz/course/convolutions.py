@@ -61,26 +61,30 @@ def norm_after_average(taps: int, size: int) -> float:
 
 
 _SIXTEEN = norm_after_average(_TAPS, _IMAGE)
+# A checkerboard of 3 × 3, whose norm has a closed form: that of a row of ones along each axis.
+_CHECKERBOARD = _SIXTEEN * ((1 + 2 * math.cos(math.pi / (_IMAGE + 1))) / _TAPS) ** 2
 
 AVERAGE = Exercise(
     id="convolutions.average",
     question=(
-        f'Change the size of the image in the explorer, by hand or by `explorer.state = {{"image": {_IMAGE}}}`, and '
-        'leave the rest as it was: a random kernel of 3 × 3, 1 → 16 channels, orthogonal, stride 1, padding "same". '
+        f"Choose the random kernel in the explorer, and an image of {_IMAGE} × {_IMAGE}, by hand or by "
+        f'`explorer.state = {{"kernel": "random", "image": {_IMAGE}}}`. Leave the rest as it was: a kernel of 3 × 3, '
+        '1 → 16 channels, orthogonal, stride 1, padding "same". '
         "Which norm is left once the kernel is divided by the reference's average? It is in the left panel, in the "
         "statement, and the last entry of `explorer.data.after`."
     ),
     kind=Number(
         tolerance=0.002,
         mistakes={
-            norm_after_average(_TAPS, 8): f"That is the norm at the explorer's own size, 8 × 8. Set it to {_IMAGE}.",
+            norm_after_average(_TAPS, 8): f"That is the norm at 8 × 8. Set the size to {_IMAGE}.",
+            _CHECKERBOARD: "That is the norm of the checkerboard. Choose the random kernel.",
             norm_after_average(_TAPS, 4): "That is the norm at 4 × 4, as in the lesson.",
             norm_after_average(_TAPS, 28): "That is the norm at 28 × 28.",
             1 / _SIXTEEN: "That is the claim divided by the norm. Divide the norm by the claim.",
         },
     ),
     hints=(
-        'Nothing needs computing by hand: move the slider "image size" and read the bar with the hatching.',
+        'Nothing needs computing by hand: move the slider "Image size" and read the bar with the hatching.',
         "By code: set the state, then print `dict(zip(explorer.data.methods, explorer.data.after))`.",
         f"Or compute it: pixels inside are in {_TAPS}² patches. On average along an axis it is {_TAPS} minus 2/n, for "
         "n pixels. Divide the one by the other.",

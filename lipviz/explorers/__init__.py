@@ -18,6 +18,10 @@ _MODULES = {entry.class_name: entry.name for entry in entries()} | {
     "Explorer": "shell.base",
     "gallery": "shell.gallery",
     "opened": "shell.opening",
+    "choice": "shell.controls",
+    "log_slider": "shell.controls",
+    "slider": "shell.controls",
+    "toggle": "shell.controls",
 }
 
 __all__ = ["entries", "find", "register", *_MODULES]

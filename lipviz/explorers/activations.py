@@ -15,7 +15,7 @@ from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
-from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.explorers.shell.result_cache import ResultCache
 from lipviz.measure.activation_shapes import RANGE, ActivationProbe, ActivationShape
 from lipviz.plots import alt_text
 from lipviz.plots.activation_shapes import (

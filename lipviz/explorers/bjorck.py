@@ -17,7 +17,7 @@ from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.motion import step_slider
-from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.explorers.shell.result_cache import ResultCache
 from lipviz.measure import BjorckConvergence, BjorckMap, BjorckMoment
 from lipviz.operators.weights import SPECTRA
 from lipviz.plots import (
@@ -45,14 +45,14 @@ _MOST_ITERATIONS = 50
 class _Moving(BjorckConvergence):
     """The steps of a layer, and one moment of them."""
 
-    moment: BjorckMoment | None = None
+    moment: BjorckMoment = dataclasses.field(kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Mapped(BjorckConvergence):
     """The steps of a layer, and the iterations that any layer needs."""
 
-    map: BjorckMap | None = None
+    map: BjorckMap = dataclasses.field(kw_only=True)
 
 
 class BjorckExplorer(Explorer):
@@ -159,8 +159,8 @@ class BjorckExplorer(Explorer):
             return extended(_Moving, data, moment=moment)
         return extended(_Mapped, data, map=_map()) if view == "map" else data
 
-    def _measure(self, *state):
-        state = dict(state)
+    def _measure(self, *entries):
+        state = dict(entries)
         names = ("kernel", "rows", "columns", "smallest", "spectrum", "seed")
         settings = {name: value for name, value in state.items() if name not in names}
         matrix = self._kernel(*(state[name] for name in names))

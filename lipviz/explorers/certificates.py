@@ -219,7 +219,7 @@ class CertificateExplorer(Explorer):
         ]
 
     def _own_code(self):
-        labels = [] if self._own[2] is None else [f"y[:{_MOST}]"]
+        labels = [] if self._own is None or self._own[2] is None else [f"y[:{_MOST}]"]
         return call("certifier = measure.ImageCertifier", "model", f"x[:{_MOST}]", *labels)
 
 

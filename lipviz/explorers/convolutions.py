@@ -13,7 +13,7 @@ from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.motion import step_slider
-from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.explorers.shell.result_cache import ResultCache
 from lipviz.measure.claims import (
     KERNEL_KINDS,
     SPECTRUM_SIDE,
@@ -31,6 +31,8 @@ from lipviz.rules.used import as_float64
 from lipviz.types import ArrayLike
 
 _KINDS = ("random", *(kind for kind in KERNEL_KINDS if kind != "random"))
+# On an image of 5 × 5, no frequency of a plain FFT meets the peak of a checkerboard, so that its claim is too small.
+_KIND, _IMAGE = "checkerboard", 5
 _IMAGES = (3, 32)
 _STRIDES = (1, 4)
 _ITERATIONS = 40
@@ -47,7 +49,7 @@ class _Named(ConvolutionClaims):
 class _Moving(_Named):
     """Claims, and the image that the convolution stretches most, as far as it has been found."""
 
-    moment: PowerMoment | None = None
+    moment: PowerMoment = dataclasses.field(kw_only=True)
 
 
 class ConvolutionExplorer(Explorer):
@@ -78,14 +80,17 @@ class ConvolutionExplorer(Explorer):
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         own, has_own = self._own, isinstance(self._own, Convolution)
-        image, stride, padding = 8, 1, "same"
+        image, stride, padding = _IMAGE, 1, "same"
         if has_own:
             image, stride, padding = min(max(own.sizes[0], _IMAGES[0]), _IMAGES[1]), own.strides[0], own.padding
         yours = [] if own is None else [("yours" + (f" {own.kernel.shape}" if has_own else ""), "yours")]
         return {
             "Kernel": {
                 "kernel": choice(
-                    "Kernel", [*yours, *((kind, kind) for kind in _KINDS)], "What the image is convolved with"
+                    "Kernel",
+                    [*yours, *((kind, kind) for kind in _KINDS)],
+                    "What the image is convolved with",
+                    "yours" if yours else _KIND,
                 ),
                 "size": slider("Kernel size", 3, 1, 7, 1, "Height and width of the kernel, in pixels"),
                 "channels": slider("Input channels", 1, 1, 4, 1, "Of the image"),

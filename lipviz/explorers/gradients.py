@@ -15,7 +15,7 @@ from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.explorers.shell.motion import step_slider
-from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.explorers.shell.result_cache import ResultCache
 from lipviz.measure import GradientPassage
 from lipviz.plots import (
     alt_text,
@@ -73,7 +73,7 @@ class GradientDepthExplorer(Explorer):
         "a depth."
     )
     panels = 2
-    essentials = ("first", "depth", "view", "step")
+    essentials: tuple[str, ...] = ("first", "depth", "view", "step")
 
     def __init__(self, model: keras.Model | None = None, x: ArrayLike | None = None):
         self._model, self._x = model, x

@@ -18,7 +18,7 @@ from lipviz import normalizers as nm
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import Raw, call, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider
-from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.explorers.shell.result_cache import ResultCache
 from lipviz.measure.layer_measurement import LayerMeasurement, measure_layer
 from lipviz.parametrizations import unfilled
 from lipviz.plots import alt_text

@@ -14,7 +14,7 @@ from lipviz.explorers.shell.code import call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, slider, toggle
 from lipviz.explorers.shell.extending import extended
 from lipviz.explorers.shell.motion import step_slider
-from lipviz.explorers.shell.prefetching import ResultCache
+from lipviz.explorers.shell.result_cache import ResultCache
 from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     KEPT_TRAINERS,

@@ -131,8 +131,8 @@ def convolution_claims(
     return ConvolutionClaims(
         kernel_size=kernel.shape[:2],
         channels=kernel.shape[2:],
-        image=image,
-        strides=strides,
+        image=(image[0], image[1]),
+        strides=(strides[0], strides[1]),
         padding=padding,
         kernel_norm=kernel_norm * unit,
         norm=unit * (largest_singular_value(operator) if values is None else float(values[0])),

@@ -448,7 +448,7 @@ def gradient_depth(
     """
     names, depths, kernels, x, covectors = _random_networks(activations, depths, width, samples, seed)
     norms = [_norms_of_prefixes(DEPTH_ACTIVATIONS[name], kernels, depths, x, covectors) for name in names]
-    return GradientDepth(names, depths, np.array(norms), width, seed)
+    return GradientDepth(names, np.asarray(depths), np.array(norms), width, seed)
 
 
 def random_gradient_flows(

@@ -9,7 +9,7 @@ import { CHALLENGES } from "./engine/challenges.js";
 import { Playground, SIDE } from "./engine/playground.js";
 import { SETTINGS } from "./engine/settings.js";
 import { Controls } from "./page/controls.js";
-import { described, KEYS, makeEditable } from "./page/editing.js";
+import { KEYS, makeEditable } from "./page/editing.js";
 import { button, checkbox, element, say } from "./page/elements.js";
 import { figures } from "./page/figure.js";
 import { THEMES } from "./page/panel.js";
@@ -81,8 +81,10 @@ export class Page {
   build() {
     this.problems = element("p", { class: "problems", role: "alert" });
     this.live = element("p", { class: "unseen", role: "status" });
-    this.root.classList.add("lipviz-playground");
-    this.root.replaceChildren(
+    this.root.classList.add("lipviz-playground", "lipviz-colours");
+    const frame = element(
+      "div",
+      { class: "frame" },
       this.toolbar(),
       this.pointsBar(),
       this.problems,
@@ -90,8 +92,8 @@ export class Page {
       this.side(),
       element("p", { id: "keys", class: "unseen" }, KEYS),
       this.live,
-      this.sharing.dialog,
     );
+    this.root.replaceChildren(frame, this.sharing.dialog);
   }
 
   toolbar() {
@@ -100,7 +102,7 @@ export class Page {
     this.stepsSaid = element("output", { class: "steps" });
     return element(
       "div",
-      { class: "toolbar", role: "toolbar", "aria-label": "Training" },
+      { class: "toolbar", role: "group", "aria-label": "Training" },
       this.playButton,
       button("Step", "Take one step of training", () => this.takeStep()),
       button("Restart", "Draw both networks anew", () => this.restart()),
@@ -112,9 +114,10 @@ export class Page {
   pointsBar() {
     return element(
       "div",
-      { class: "points", role: "toolbar", "aria-label": "Points" },
+      { class: "points", role: "group", "aria-label": "Points" },
       this.toolMenu(),
       button("Undo", "Take back the last change of points", () => this.edit(() => this.playground.undo())),
+      button("Clear", "Erase all points", () => this.edit(() => this.playground.clearPoints())),
       button("Reset points", "Bring back the points of the start", () =>
         this.edit(() => this.playground.resetPoints()),
       ),
@@ -199,6 +202,7 @@ export class Page {
   /** @param {boolean} on */
   play(on) {
     this.isPlaying = on;
+    if (!on) this.fineGrid();
     if (this.playButton) say(this.playButton, on ? "❚❚ Pause" : "▶ Play");
     this.changed();
   }
@@ -332,6 +336,14 @@ export class Page {
     else if (took < SLOW / 2 && playground.side < SIDE) playground.side += 2;
   }
 
+  /** The finest grid, for a picture that stays. */
+  fineGrid() {
+    const { playground } = this;
+    if (playground.side === SIDE) return;
+    playground.side = SIDE;
+    playground.forget();
+  }
+
   draw() {
     const { playground } = this;
     const view = playground.view();
@@ -339,9 +351,9 @@ export class Page {
     const place = this.hovered ?? (chosen === null ? null : points[chosen]);
     for (const figure of this.figures) {
       const reading = place === null ? null : playground.reading(figure.kind, place);
-      const moves = playground.wantsMoves;
-      const scene = { view: view[figure.kind], points, chosen, reading, discs: this.discs, moves, theme: theme() };
-      figure.panel.draw({ ...scene, hovered: place });
+      const about = { view: view[figure.kind], points, chosen, reading, hovered: place };
+      const shown = { discs: this.discs, moves: playground.wantsMoves, fine: !this.isPlaying, theme: theme() };
+      figure.panel.draw({ ...about, ...shown });
       figure.tell(view[figure.kind]);
       figure.read(reading);
     }
@@ -357,11 +369,6 @@ export class Page {
     this.verdict.classList.toggle("done", verdict?.done ?? false);
     if (verdict?.done && !this.wasDone) this.announce(`Challenge done. ${verdict.words}`);
     this.wasDone = verdict?.done ?? false;
-  }
-
-  /** The chosen point in words, for the tests. */
-  get description() {
-    return described(this.playground);
   }
 }
 

@@ -2,6 +2,8 @@
 
 import { mount } from "./playground.js";
 
+document.documentElement.classList.toggle("embedded", window.self !== window.top);
+
 const root = /** @type {HTMLElement} */ (document.getElementById("playground"));
 const page = mount(root, {
   address: window.location.hash,

@@ -87,16 +87,16 @@ def plot_activation_jacobian(data: ActivationShape, *, ax: Axes | None = None, p
         The Axes.
     """
     lines = (
-        ("largest", "σmax", data.values[:, 0], style.BLUE, "o", "-"),
-        ("smallest", "σmin", data.values[:, -1], style.VERMILLION, "s", "--"),
-        ("kept", "gradient", data.kept, style.GREEN, "^", ":"),
-        ("relu", "ReLU's gradient", data.kept_by_relu, style.GREY, "", "-."),
+        # Where they coincide, each is narrower than the one below it.
+        ("largest", "σmax", data.values[:, 0], {"color": style.BLUE, "marker": "o", "linestyle": "-"}, 5.0),
+        ("smallest", "σmin", data.values[:, -1], {"color": style.PURPLE, "marker": "D", "linestyle": "-"}, 2.6),
+        ("kept", "gradient", data.kept, {"color": style.BLACK, "marker": "^", "linestyle": ":"}, 1.2),
+        ("relu", "ReLU's gradient", data.kept_by_relu, style.role("raw", marker="", linestyle="-."), 1.2),
     )
     with style.drawing(ax, title="Gains of its Jacobian", xlabel=_LABEL, ylabel="gain (no unit)") as ax:
         style.level(ax, 1.0, color="#999999", linewidth=0.8, zorder=1)
-        for order, (gid, label, values, color, marker, dash) in enumerate(lines):
-            look = {"color": color, "marker": marker, "linestyle": dash, "label": label, "markersize": 4.5}
-            look["linewidth"] = 1.6 if marker else 1.0
+        for order, (gid, label, values, look, width) in enumerate(lines):
+            look = {"label": label, "markersize": 5.5, "linewidth": width, **look}
             marks = style.spread_markers(len(values), order, most=8)
             style.line(ax, gid, data.places, values, markevery=marks, **look)
         style.x_limits(ax, -1.03 * RANGE, 1.03 * RANGE)

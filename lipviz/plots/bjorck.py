@@ -10,15 +10,9 @@ from lipviz.plots import style
 from lipviz.plots.deprecation import without_update
 
 _SOLID: dict[str, Any] = {"linewidth": 1.6, "markersize": 4.5}
-_ERROR: dict[str, Any] = {"color": style.BLUE, "marker": "o", "label": "‖I − WᵀW‖", **_SOLID}
-_STEP: dict[str, Any] = {
-    "color": style.VERMILLION,
-    "marker": "s",
-    "linestyle": "--",
-    "label": "length of a step",
-    **_SOLID,
-}
-_LIMITS: dict[str, Any] = {"color": style.BLACK, "linestyle": "-.", "linewidth": 1.0, "label": "eps, maxiter"}
+_ERROR: dict[str, Any] = style.role("constrained", label="‖I − WᵀW‖", **_SOLID)
+_STEP: dict[str, Any] = style.role("normalized", label="length of a step", **_SOLID)
+_LIMITS: dict[str, Any] = style.role("limit", linewidth=1.0, label="eps, maxiter")
 
 # Smaller values are rounding errors of the layer's own arithmetic. With a fixed frame, pictures can be compared.
 _FLOOR = {"float32": 1e-8, "float64": 1e-16}

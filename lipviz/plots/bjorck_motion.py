@@ -85,7 +85,7 @@ def _radii(ax, values):
 def _spectrum(ax, data):
     chosen = np.unique(np.linspace(0, len(data.now) - 1, _MOST_DOTS).round().astype(int))
     now, before = (-np.sort(-values)[chosen] for values in (data.now, data.path[0]))
-    x = np.linspace(*_STRIP, len(chosen)) if len(chosen) > 1 else np.mean(_STRIP)[None]
+    x = np.linspace(*_STRIP, len(chosen)) if len(chosen) > 1 else np.array([np.mean(_STRIP)])
     frame = [_STRIP[0] - 0.12, _STRIP[1] + 0.1]
     style.line(ax, "one", frame, [1, 1], color=style.GREY, linestyle=":", linewidth=1.2)
     style.line(ax, "zero", frame, [0, 0], color=style.GREY, linewidth=0.8)
@@ -93,7 +93,15 @@ def _spectrum(ax, data):
     stems = np.stack([before, now, np.full(len(x), np.nan)], axis=1).ravel()
     style.line(ax, "lifted", np.repeat(x, 3), stems, color=style.BLUE, linewidth=0.8)
     style.line(ax, "spectrum", x, now, zorder=4, **_DOTS)
-    note(ax, None, "all singular values,\nlargest first", np.mean(_STRIP), -0.12, transform=ax.transData, ha="center")
+    note(
+        ax,
+        None,
+        "all singular values,\nlargest first",
+        float(np.mean(_STRIP)),
+        -0.12,
+        transform=ax.transData,
+        ha="center",
+    )
 
 
 def plot_bjorck_cobweb(data: BjorckMoment, *, ax: Axes | None = None) -> Axes:

@@ -11,9 +11,9 @@ from lipviz.certification import Certificate
 from lipviz.plots import style
 from lipviz.plots.redrawing import artist
 
-_UPPER: dict[str, Any] = {"color": style.BLUE, "marker": "D", "markersize": 5, "linestyle": "none"}
+_UPPER: dict[str, Any] = style.role("certified", markersize=5, linestyle="none")
 _LOWER: dict[str, Any] = {
-    "color": style.VERMILLION,
+    "color": style.ROLES["attack"]["color"],
     "marker": "|",
     "markersize": 11,
     "markeredgewidth": 2,

@@ -11,10 +11,14 @@ from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.fields import DIVERGING
+from lipviz.plots.redrawing import drawn_on
 
-_STEP_X, _STEP_Y = 1.95, 1.24  # distances of the tiles, whose side is 1; the rest is room for captions
+_STEP = (1.7, 1.17)  # distances of the four tiles, whose side is 1; the rest is room for captions
+_STEP_OF_TWO = (1.08, 0.0)
+# Inches by which tiles reach beyond the place of Axes that have ticks and a legend: left, below, right and above.
+_ROOM = (0.65, 0.5, 0.07, 0.25)
 _STEMS: dict[str, Any] = {
-    "color": style.BLUE,
+    "color": style.ROLES["certified"]["color"],
     "linewidth": 5,
     "alpha": 0.35,
     "label": "_stems",
@@ -22,30 +26,10 @@ _STEMS: dict[str, Any] = {
     "zorder": 2,
 }
 _DOTS: dict[str, Any] = {"linestyle": "none"}
-_DISTANCES: dict[str, Any] = {
-    "color": style.BLUE,
-    "marker": "o",
-    "markersize": 6,
-    "label": "distance",
-    "zorder": 3,
-    **_DOTS,
-}
-_DECISION: dict[str, Any] = {
-    "color": style.BLACK,
-    "marker": "D",
-    "markersize": 7,
-    "label": "decision",
-    "zorder": 4,
-    **_DOTS,
-}
-_EPSILON: dict[str, Any] = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6, "label": "ε", "zorder": 1}
-_CERTIFIED: dict[str, Any] = {
-    "color": style.BLUE,
-    "marker": "o",
-    "markersize": 4,
-    "linewidth": 1.6,
-    "label": "certified",
-}
+_DISTANCES: dict[str, Any] = style.role("certified", markersize=6, label="distance", zorder=3, **_DOTS)
+_DECISION: dict[str, Any] = style.role("chosen", markersize=7, label="decision", zorder=4, **_DOTS)
+_EPSILON: dict[str, Any] = style.role("limit", linewidth=1.6, label="ε", zorder=1)
+_CERTIFIED: dict[str, Any] = style.role("certified", markersize=4, linewidth=1.6, label="certified")
 _TILES = ("image", "gradient", "attacked", "change")
 
 
@@ -64,20 +48,37 @@ def plot_certified_image(data: CertifiedImage, *, ax: Axes | None = None) -> Axe
         The Axes.
     """
     with style.drawing(ax, title="The image", xlabel="", ylabel="", setup=(style.bare_tiles, _at_the_left)) as ax:
+        right, below = _STEP_OF_TWO if data.attack is None else _STEP
         for place, (gid, values, caption) in enumerate(zip(_TILES, _values(data), _captions(data), strict=True)):
-            left, top = (place % 2) * _STEP_X, (place // 2) * _STEP_Y
+            left, top = (place % 2) * right, (place // 2) * below
             look = {"va": "bottom", "transform": ax.transData, "zorder": 3}
-            note(ax, f"caption {gid}", caption, left, top - 0.03, **look)
+            note(ax, f"caption {gid}", caption, left, _of_caption(data, gid, top), **look)
             if values is not None:
                 look = _signed(values) if gid in ("gradient", "change") else _grey(values, data.image)
                 style.image(ax, gid, extent=(left, left + 1, top + 1, top), **look)
-        style.x_limits(ax, -0.02, 2 * _STEP_X)
-        style.y_limits(ax, _STEP_Y + 1.02, -0.16)
+        style.x_limits(ax, -0.02, 2 * right)
+        style.y_limits(ax, below + (1.16 if data.attack is None else 1.02), -0.12)
+        _fill_panel(ax)
     return ax
 
 
 def _at_the_left(ax):
-    ax.set_aspect("equal", adjustable="box", anchor="W")
+    ax.set_aspect("equal", adjustable="box", anchor="NW")
+
+
+def _fill_panel(ax):
+    """Let the tiles have the room of ticks, labels and legend, which they lack; subplots keep their place."""
+    if ax.get_subplotspec() is not None:
+        return
+    x, y, width, height = drawn_on(ax).box.bounds
+    across, high = ax.figure.get_size_inches()
+    left, below, right, above = _ROOM[0] / across, _ROOM[1] / high, _ROOM[2] / across, _ROOM[3] / high
+    drawn_on(ax).move_to((x - left, y - below, width + left + right, height + below + above))
+
+
+def _of_caption(data, gid, top):
+    """Height of a caption: above its tile, or below the image where there is no attacked one."""
+    return 1.14 if data.attack is None and gid == "attacked" else top - 0.03
 
 
 def _values(data):
@@ -152,9 +153,9 @@ def plot_certified_curve(data: CertifiedImage, *, ax: Axes | None = None) -> Axe
     epsilons, shares = (np.zeros(0), np.zeros(0)) if curve is None else (curve.epsilons, curve.certified)
     found = data.found if data.found is not None and np.isfinite(data.found) else np.nan
     marks = (
-        ("epsilon", data.epsilon, "ε", style.VERMILLION, "--", ""),
-        ("radius", data.radius, "radius", style.BLACK, "-", ""),
-        ("found", found, "attack", style.GREEN, ":", "s"),
+        ("epsilon", data.epsilon, "ε", style.role("limit")),
+        ("radius", data.radius, "radius", style.role("certified", marker="", linewidth=3.0)),
+        ("found", found, "attack", style.role("attack")),
     )
     # The limits are the same for all images.
     end = max(data.reach if curve is None else epsilons[-1], data.epsilon, 0.0 if np.isnan(found) else found)
@@ -166,15 +167,8 @@ def plot_certified_curve(data: CertifiedImage, *, ax: Axes | None = None) -> Axe
     ) as ax:
         every = style.spread_markers(len(epsilons) or 1, 0)
         style.line(ax, "certified", epsilons, shares, markevery=every, **_CERTIFIED)
-        for gid, place, label, color, dash, marker in marks:
-            look: dict[str, Any] = {
-                "color": color,
-                "linestyle": dash,
-                "marker": marker,
-                "linewidth": 1.6,
-                "label": label,
-            }
-            style.line(ax, gid, [place, place], [0, 1], **look)
+        for gid, place, label, look in marks:
+            style.line(ax, gid, [place, place], [0, 1], label=label, **{"linewidth": 1.6, **look})
         style.x_limits(ax, -0.02 * end, 1.04 * end)
         style.y_limits(ax, -0.02, 1.02)
         style.legend(ax, columns=4)

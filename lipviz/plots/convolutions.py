@@ -12,7 +12,9 @@ from lipviz.plots.deprecation import without_update
 from lipviz.plots.redrawing import artist
 
 _HEIGHT = 0.5
-_HOLDS, _HAPPENS, _LIES = style.BLUE, style.GREY, style.VERMILLION
+_ROUNDING = 1e-12  # a gain that is smaller, relative to the largest, is 0 but for rounding
+_HOLDS, _HAPPENS, _LIES = (style.ROLES[role]["color"] for role in ("certified", "raw", "attack"))
+_FFT = {name: style.ROLES["attack"][name] for name in ("color", "marker")}
 
 
 @without_update
@@ -30,7 +32,7 @@ def plot_convolution_claims(data: ConvolutionClaims, *, ax: Axes | None = None) 
     """
     places = np.arange(len(data.methods))
     most = data.after.max()
-    gaps = (places[:, None] + (-0.3, 0.3, np.nan)).ravel()  # where no words are
+    gaps = (places[:, None] + (-0.26, 0.3, np.nan)).ravel()  # where no words are
     with style.drawing(
         ax,
         title="True norm of the convolution",
@@ -97,8 +99,8 @@ def plot_convolution_gains(data: ConvolutionClaims, *, ax: Axes | None = None) -
         style.y_limits(ax, 0, style.round_number(1.1 * highest) if highest > 0 else 1.0)
         _across(ax, "norm", data.norm, "zero padding", style.BLUE, "--")
         style.line(ax, "gains", data.frequencies, data.gains, color=style.GREY, linewidth=1.6, label="no border")
-        style.line(ax, "grid", data.grid_frequencies, data.grid_gains, color=style.VERMILLION, marker="s",
-                   linestyle="none", markersize=5, label="plain FFT")  # fmt: skip
+        style.line(ax, "grid", data.grid_frequencies, data.grid_gains, linestyle="none", markersize=6,
+                   label="plain FFT", **_FFT)  # fmt: skip
         style.legend(ax)
     return ax
 
@@ -147,10 +149,12 @@ def _(data: ConvolutionClaims):
         f"{name} {style.number(after, 4)}{', too large' if lies else ''}"
         for name, after, lies in zip(data.methods, data.after, data.is_below_norm, strict=True)
     )
+    lowest, highest = float(data.gains.min()), float(data.gains.max())
+    lowest = 0.0 if lowest < _ROUNDING * highest else lowest
     return (
         f"A convolution of kernel {rows} × {columns}, {inputs} → {outputs} channels, strides "
         f"{data.strides[0]} × {data.strides[1]}, padding {data.padding}, on images of {height} × {width} has the norm "
         f"{style.number(data.norm, 5)}. Bars show its norm after division by what a method claims: {claims}. "
-        f"Without a border its gain lies between {style.number(data.gains.min())} and "
-        f"{style.number(data.gains.max())} over the frequencies."
+        f"Without a border its gain lies between {style.number(lowest)} and "
+        f"{style.number(highest)} over the frequencies."
     )

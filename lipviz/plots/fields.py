@@ -1,6 +1,7 @@
 """Plots on the plane: decisions of a classifier, its certified discs, and its linear regions."""
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
@@ -25,6 +26,7 @@ _GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, lie far from their neig
 _SMALL_PANEL = 2.5  # inches, the side of one field among several
 _ROOM = 0.8  # inches, for a scale of colours
 _MOST_LABELLED = 10
+_MOST_OUTLINED = 40
 _POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 4.5, "markeredgewidth": 0.6, "zorder": 4}
 
 
@@ -47,7 +49,7 @@ def plot_decision_field(data: DecisionField, *, ax: Axes | None = None, limit: f
 
     A single logit is blue where it is negative and vermillion where it is positive, and the boundary is black. Of
     several classes, each has its own colour, which is paler where the margin is smaller. All points of a disc have the
-    same decision as its centre.
+    same decision as its centre. Of more than 40 discs, some have an outline, and the others only a pale area.
 
     Args:
         data: `DecisionField` of `lipviz.measure`.
@@ -183,6 +185,9 @@ def _discs(ax, data):
         return
     shown = (data.radii > 0) & np.isfinite(data.radii)
     widths = 2 * data.radii[shown]
+    colour = to_rgb(style.ROLES["certified"]["color"])
+    # Of many discs, one in a few has an outline; all are filled, and darker where they overlap.
+    outlined = np.arange(len(widths)) % max(1, math.ceil(len(widths) / _MOST_OUTLINED)) == 0
     discs = EllipseCollection(
         widths,
         widths,
@@ -190,10 +195,9 @@ def _discs(ax, data):
         units="xy",
         offsets=data.points[shown],
         offset_transform=ax.transData,
-        facecolors="none",
-        edgecolors=style.BLACK,
-        linewidths=0.6,
-        alpha=0.7 if len(widths) <= 60 else 0.35,
+        facecolors=[(*colour, 0.1 if len(widths) <= _MOST_OUTLINED else 0.03)],
+        edgecolors=[(*colour, 1.0 if has_line else 0.0) for has_line in outlined],
+        linewidths=1.1,
         zorder=3,
         gid="discs",
     )

@@ -11,15 +11,6 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.toys.function_fits import FunctionFit
 
-# An activation looks the same in every plot.
-_LOOKS = {
-    "relu": ("ReLU", style.VERMILLION, "s", "-"),
-    "prelulip": ("PReLUlip", style.VERMILLION, "v", "-."),
-    "maxmin": ("MaxMin", style.GREEN, "^", "-"),
-    "groupsort2": ("GroupSort2", style.BLUE, "o", "-"),
-    "fullsort": ("FullSort", style.PURPLE, "D", "-"),
-    "householder": ("Householder", style.GREY, "P", "-"),
-}
 _TARGET: dict[str, Any] = {"color": style.BLACK, "linestyle": "--", "linewidth": 1.4, "zorder": 4}
 
 
@@ -71,10 +62,8 @@ def _title(name):
 
 
 def _look(fit, order):
-    label, colour, marker, dash = _LOOKS[fit.activation]
-    if not fit.constrained:
-        label, dash = f"{label}, free", ":"
-    return label, {"color": colour, "marker": marker, "linestyle": dash}
+    label, look = style.ACTIVATIONS[fit.activation]
+    return (label, {**look}) if fit.constrained else (f"{label}, free", {**look, "linestyle": ":"})
 
 
 def _frame(ax, fits):
@@ -91,7 +80,7 @@ def _frame(ax, fits):
 def _(data: FunctionFit):
     kind = f"{style.number(data.k)}-Lipschitz" if data.constrained else "unconstrained"
     return (
-        f"Fit of {_title(data.target_name)} by a {kind} network of {_LOOKS[data.activation][0]} after "
+        f"Fit of {_title(data.target_name)} by a {kind} network of {style.ACTIVATIONS[data.activation][0]} after "
         f"{len(data.losses)} steps: root mean squared error {style.number(data.error)}, largest error "
         f"{style.number(data.largest_error)}, steepest slope {style.number(data.slope)}."
     )

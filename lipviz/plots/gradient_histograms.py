@@ -56,9 +56,9 @@ def draw_log_histograms(ax: Axes, named: Sequence[tuple[str, Array]], bottom: fl
         top: Right end of the axis.
     """
     edges = np.geomspace(bottom, top, _BINS + 1)
-    for order, (name, norms) in enumerate(named):
+    looks = style.series_looks([name for name, _ in named])
+    for order, ((name, norms), (color, _)) in enumerate(zip(named, looks, strict=True)):
         counts, _ = np.histogram(np.clip(norms, bottom, top), edges)
-        color = style.PALETTE[order]
         look = {"edgecolor": color, "linestyle": _DASHES[order], "linewidth": 1.6, "label": name}
         steps(ax, f"norms {order}", counts, edges, fill=True, facecolor=(*_rgb(color), 0.25), zorder=3, **look)
     style.x_limits(ax, bottom * 0.9, top)

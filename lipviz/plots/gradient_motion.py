@@ -43,9 +43,11 @@ def plot_gradient_passage(
     with style.drawing(ax, title="A gradient on its way back", **words, setup=(style.whole_ticks, style.log_y)) as ax:
         style.log_scale(ax, [[1.0]], bottom=bottom, top=top)
         style.x_limits(ax, -0.03 * end, 1.03 * end)
-        for order, (label, flow) in enumerate(zip(_checked(data, labels), data.flows, strict=True)):
+        labels = _checked(data, labels)
+        looks = style.series_looks(labels)
+        for order, (label, flow) in enumerate(zip(labels, data.flows, strict=True)):
             low, middle, high = np.maximum(np.quantile(flow.norms[::-1], (BAND[0], 0.5, BAND[1]), axis=1), bottom / 10)
-            _way(ax, order, label, data.step, low, middle, high)
+            _way(ax, order, looks[order], label, data.step, low, middle, high)
         artist(ax, ("here",), lambda: ax.axvline(data.step, **_HERE), lambda line: line.set_xdata(2 * [data.step]))
         beside_title(ax, f"{data.step} of {data.steps}", len(data.flows))
         style.legend(ax)
@@ -55,14 +57,20 @@ def plot_gradient_passage(
 _HERE: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "zorder": 1.5, "gid": "here"}
 
 
-def _way(ax, order, label, step, low, middle, high):
-    color, x = style.PALETTE[order], np.arange(len(middle))
+def _way(ax, order, own, label, step, low, middle, high):
+    (color, marker), x = own, np.arange(len(middle))
     done = slice(0, step + 1)
     style.line(ax, f"whole {order}", x, middle, color=color, linewidth=1.0, alpha=0.3, label="_whole")
     band(ax, f"band {order}", x[done], low[done], high[done], color=color, alpha=0.2, zorder=2)
     style.line(ax, f"median {order}", x[done], middle[done], color=color, linestyle=_DASHES[order], linewidth=2.0,
                label=label, zorder=3)  # fmt: skip
-    look = {"color": color, "marker": style.MARKERS[order], "markersize": 7, "linestyle": "none", "label": "_now"}
+    look: dict[str, Any] = {
+        "color": color,
+        "marker": marker,
+        "markersize": 7,
+        "linestyle": "none",
+        "label": "_now",
+    }
     style.line(ax, f"now {order}", x[step : step + 1], middle[step : step + 1], zorder=4, **look)
 
 

@@ -251,10 +251,12 @@ def _banded(ax, lines):
     values = [np.quantile(norms, (BAND[0], 0.5, BAND[1]), axis=-1) for _, _, norms in lines]
     style.log_scale(ax, values, top=style.round_number(1.2 * max(value.max() for value in values) or 1.0))
     bottom = ax.get_ylim()[0] / 10  # a logarithmic axis cannot show 0
+    looks = style.series_looks([label for label, *_ in lines])
     for order, ((label, x, _), (low, middle, high)) in enumerate(zip(lines, values, strict=True)):
-        look: dict[str, Any] = {"color": style.PALETTE[order]}
+        color, marker = looks[order]
+        look: dict[str, Any] = {"color": color}
         band(ax, f"band {order}", x, np.maximum(low, bottom), np.maximum(high, bottom), alpha=0.2, zorder=2, **look)
-        look |= {"linestyle": _DASHES[order], "marker": style.MARKERS[order], "linewidth": 1.6, "markersize": 4.5}
+        look |= {"linestyle": _DASHES[order], "marker": marker, "linewidth": 1.6, "markersize": 4.5}
         marks = style.spread_markers(len(x), order)
         style.line(ax, f"median {order}", x, middle, markevery=marks, label=label, **look)
     _legend(ax, len(lines))

@@ -39,9 +39,11 @@ def plot_layer_spectrum(data: LayerMeasurement, *, ax: Axes | None = None) -> Ax
 def _stages(data):
     """The stages to draw. A layer without a constraint, or without a kernel, has only the one that it uses."""
     if data.has_kernel and data.k is not None:
-        return STAGES
+        *before, (attribute, label, look) = STAGES
+        # A constraint of another kind, such as that of `FrobeniusDense`, has no stage before Björck's iteration.
+        return [*before, (attribute, label if data.spectrum.normalized is not None else "constrained", look)]
     label = "kernel, without a constraint" if data.has_kernel else "the layer"
-    return [("raw", label, {"color": style.BLUE, "linestyle": "-", "marker": "o"}), *STAGES[1:]]
+    return [("raw", label, style.role("constrained")), *STAGES[1:]]
 
 
 @without_update
@@ -61,20 +63,20 @@ def plot_layer_gains(data: LayerMeasurement, *, ax: Axes | None = None) -> Axes:
     edges = np.linspace(0, right, _BINS + 1)
     shares = 100 * np.histogram(data.gains, edges)[0] / len(data.gains)
     top = 105
+    # Where they coincide, lines of three widths and marks at three heights tell them apart.
     looks = (
-        ("k", data.k, "k", style.BLACK, ":", ""),
-        ("largest", data.largest, "σmax", style.BLUE, "-", "o"),
-        ("certified", upper if upper < math.inf else None, "certified", style.VERMILLION, "--", "s"),
+        ("certified", upper if upper < math.inf else None, "certified", style.role("certified", linewidth=4.5), 0.9),
+        ("largest", data.largest, "σmax", style.role("constrained", linewidth=2.2), 0.75),
+        ("k", data.k, "k", style.role("limit", linewidth=1.0), 0.9),
     )
     labels = {"xlabel": "length after over length before (no unit)", "ylabel": "share of random inputs (%)"}
     with style.drawing(ax, title="Gain of random inputs, and bounds", **labels) as ax:
         steps(ax, "gains", shares, edges, fill=True, zorder=2, edgecolor=style.GREY, facecolor="#6B6B6B40",
               linewidth=1.6)  # fmt: skip
-        for gid, value, label, color, dash, marker in looks:
+        for gid, value, label, look, height in looks:
             value = np.nan if value is None else value
-            heights = np.array([0, 0.9, 1.0]) * top
-            style.line(ax, gid, [value] * 3, heights, markevery=[1], color=color, linestyle=dash, marker=marker,
-                       linewidth=1.6, markersize=6, label=label, zorder=4)  # fmt: skip
+            heights = np.array([0, height, 1.0]) * top
+            style.line(ax, gid, [value] * 3, heights, markevery=[1], markersize=7, label=label, zorder=4, **look)
         style.x_limits(ax, 0, 1.02 * right)
         style.y_limits(ax, 0, top)
         style.legend(ax)

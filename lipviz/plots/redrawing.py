@@ -107,7 +107,7 @@ class DrawnArtists:
         self._place: int | None = None
         self._legend: Legend | None = None
         self._box: Bbox | None = None
-        self._has_legend = self._is_narrow = False
+        self._has_legend = self._is_moved = False
 
     # --- a drawing ---
 
@@ -138,7 +138,7 @@ class DrawnArtists:
         if is_bare:
             self._pieces, self._legend, self.shown_pad = [], None, None
         self.setup, self._title_of_clear = setup, self._ax.title
-        self._place, self._has_legend, self._is_narrow = 0, False, False
+        self._place, self._has_legend, self._is_moved = 0, False, False
         return is_bare
 
     def _is_bare(self):
@@ -161,7 +161,7 @@ class DrawnArtists:
             if self._ax.get_legend() is self._legend:
                 self._legend.remove()
             self._legend = None
-        if not self._is_narrow and self._box is not None:
+        if not self._is_moved and self._box is not None:
             self._ax.set_position(self._box)
             self._box = None
 
@@ -216,7 +216,7 @@ class DrawnArtists:
 
     @property
     def box(self) -> Bbox:
-        """Position of the Axes in their figure; of narrowed Axes, the one before."""
+        """Position of the Axes in their figure; of Axes that were narrowed or moved, the one before."""
         return self._box or self._ax.get_position(original=True)
 
     def narrow(self, width: float) -> None:
@@ -225,9 +225,17 @@ class DrawnArtists:
         Args:
             width: New width, in units of the figure, smaller than that of `box`.
         """
-        self._is_narrow, self._box = True, self.box
-        if self._ax.get_position(original=True).width != width:
-            self._ax.set_position((self._box.x0, self._box.y0, width, self._box.height))
+        self.move_to((self.box.x0, self.box.y0, width, self.box.height))
+
+    def move_to(self, place: tuple[float, float, float, float]) -> None:
+        """Give the Axes another place in their figure, for this drawing.
+
+        Args:
+            place: (left, bottom, width, height), in units of the figure.
+        """
+        self._is_moved, self._box = True, self.box
+        if self._ax.get_position(original=True).bounds != place:
+            self._ax.set_position(place)
 
 
 def __getattr__(name):

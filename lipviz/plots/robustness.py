@@ -11,9 +11,9 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.gradient_histograms import steps
 from lipviz.plots.redrawing import artist
 
-_CERTIFIED: dict[str, Any] = {"color": style.BLUE, "linestyle": "-", "marker": "o"}
-_EMPIRICAL: dict[str, Any] = {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}
-_MEDIAN: dict[str, Any] = {"color": style.VERMILLION, "linestyle": "--", "linewidth": 1.6}
+_CERTIFIED: dict[str, Any] = style.role("certified")
+_EMPIRICAL: dict[str, Any] = style.role("attack")
+_MEDIAN: dict[str, Any] = style.role("limit", linestyle="--", linewidth=1.6)
 _BINS = 30
 
 
@@ -78,7 +78,7 @@ def plot_radii(data: CertifiedRadii, *, ax: Axes | None = None) -> Axes:
         xlabel="certified radius (l2 norm, units of the input)",
         ylabel="number of samples",
     ) as ax:
-        steps(ax, "radii", counts, edges, fill=True, color=style.BLUE, alpha=0.75, label=label)
+        steps(ax, "radii", counts, edges, fill=True, color=style.ROLES["certified"]["color"], alpha=0.75, label=label)
         if len(radii):
             median = float(np.median(radii))
             style.line(ax, "median", [median, median], [0, most], label=f"median {style.number(median)}", **_MEDIAN)

@@ -15,9 +15,9 @@ from lipviz.plots.deprecation import without_update
 
 # (attribute of the data, label, look): each line has a colour, a dash and a marker of its own.
 STAGES = (
-    ("raw", "raw kernel", {"color": style.GREY, "linestyle": ":", "marker": "^"}),
-    ("normalized", "normalized", {"color": style.VERMILLION, "linestyle": "--", "marker": "s"}),
-    ("constrained", "after Björck", {"color": style.BLUE, "linestyle": "-", "marker": "o"}),
+    ("raw", "raw kernel", style.role("raw")),
+    ("normalized", "normalized", style.role("normalized")),
+    ("constrained", "after Björck", style.role("constrained")),
 )
 _LABELLED_LAYERS = 8
 
@@ -101,7 +101,7 @@ def _network(ax, layers):
             _line(ax, f"raw {order}", layer.raw, order, label="_raw " + layer.name, **look)
             values.append(layer.raw)
     if any(layer.constrained is not None for layer in layers):
-        look = {"color": style.GREY, "linestyle": ":", "label": "raw kernels"}
+        look = style.role("raw", marker="", label="raw kernels")
         redrawing.artist(ax, ("raw kernels",), lambda: ax.plot([], [], **look)[0])
     style.inner_legend(ax)  # inside the Axes, where it hides least: names of layers are long
     _frame(ax, values)

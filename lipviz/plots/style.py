@@ -22,6 +22,17 @@ BLUE, VERMILLION, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79
 GREY = "#6B6B6B"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# What a mark stands for decides its colour, its marker and its dash, the same in all plots and explorers. Classes,
+# losses and networks, which are compared with each other, take those of `PALETTE` and `MARKERS` in their order.
+ROLES: dict[str, dict[str, Any]] = {
+    "raw": {"color": GREY, "marker": "^", "linestyle": ":"},  # before any constraint, or without one
+    "normalized": {"color": PURPLE, "marker": "D", "linestyle": "--"},  # on the way to the constraint
+    "constrained": {"color": BLUE, "marker": "o", "linestyle": "-"},  # what a constrained kernel or network does
+    "certified": {"color": GREEN, "marker": "s", "linestyle": "-"},  # proved: a bound, a radius, an accuracy
+    "attack": {"color": VERMILLION, "marker": "X", "linestyle": "--"},  # what was found against it; a false claim
+    "limit": {"color": BLACK, "marker": "", "linestyle": "-."},  # asked for or exact: k, ε, eps, a distance
+    "chosen": {"color": BLACK, "marker": "D", "linestyle": "-"},  # what the reader has chosen
+}
 
 PANEL = (4.6, 3.5)  # inches: two panels side by side fill a notebook's width
 DPI = 100  # CSS pixels per inch of the page; the image of a `picture` has more pixels
@@ -49,6 +60,51 @@ def new_figure(panels: int = 1, dpi: float = DPI) -> Figure:
         box = (panel * width + left, bottom, width - left - right, height - bottom - top)
         figure.add_axes((box[0] / (panels * width), box[1] / height, box[2] / (panels * width), box[3] / height))
     return figure
+
+
+# An activation looks the same in every plot: its name, and its look.
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("ReLU", {"color": VERMILLION, "marker": "s", "linestyle": "-"}),
+    "prelulip": ("PReLUlip", {"color": VERMILLION, "marker": "v", "linestyle": "-."}),
+    "maxmin": ("MaxMin", {"color": GREEN, "marker": "^", "linestyle": "-"}),
+    "groupsort2": ("GroupSort2", {"color": BLUE, "marker": "o", "linestyle": "-"}),
+    "fullsort": ("FullSort", {"color": PURPLE, "marker": "D", "linestyle": "-"}),
+    "householder": ("Householder", {"color": GREY, "marker": "P", "linestyle": "-"}),
+}
+
+
+def series_looks(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Colours and markers of lines that are compared, at most five: activations have their own.
+
+    Args:
+        names: Names of the lines; the first line of a name that is an activation's gets the look of `ACTIVATIONS`.
+
+    Returns:
+        A list of pairs (colour, marker), of which no two are equal in either.
+    """
+    own = {
+        known: (look["color"], look["marker"]) for key, (title, look) in ACTIVATIONS.items() for known in (key, title)
+    }
+    fixed: dict[int, tuple[str, str]] = {}
+    for place, name in enumerate(names):
+        if name in own and own[name][0] not in [color for color, _ in fixed.values()]:
+            fixed[place] = own[name]
+    colors = iter([color for color in PALETTE if color not in [taken for taken, _ in fixed.values()]])
+    markers = iter([marker for marker in MARKERS if marker not in [taken for _, taken in fixed.values()]])
+    return [fixed[place] if place in fixed else (next(colors), next(markers)) for place in range(len(names))]
+
+
+def role(name: str, **look: Any) -> dict[str, Any]:
+    """The look of a role, see `ROLES`.
+
+    Args:
+        name: Name of the role.
+        **look: Further keyword arguments of `Axes.plot`, which take precedence.
+
+    Returns:
+        Keyword arguments of `Axes.plot`.
+    """
+    return {**ROLES[name], **look}
 
 
 @_moved.renamed_argument("dress", "setup")

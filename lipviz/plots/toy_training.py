@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lipviz.plots import style
+from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.toys.training import BoundaryTraining, WassersteinTraining
@@ -21,7 +22,7 @@ def plot_toy_loss(data: BoundaryTraining, *, ax: Axes | None = None) -> Axes:
         The Axes.
     """
     steps = np.arange(len(data.losses))
-    look = {"color": style.VERMILLION, "marker": "s", "markersize": 4.5, "linewidth": 1.6}
+    look = style.role("constrained", markersize=4.5, linewidth=1.6)
     marks = style.spread_markers(max(1, len(steps)), 0)
     largest = float(np.max(data.losses, initial=0.0))
     smallest = float(np.min(data.losses, initial=0.0))
@@ -29,6 +30,7 @@ def plot_toy_loss(data: BoundaryTraining, *, ax: Axes | None = None) -> Axes:
     labels = {"title": "Loss", "xlabel": "training steps", "ylabel": "loss (no unit)"}
     with style.drawing(ax, **labels, setup=(style.whole_ticks,)) as ax:
         style.line(ax, "loss", steps, data.losses, markevery=marks, **look)
+        note(ax, "hint", "" if len(data.losses) else "not trained yet: Start", 0.5, 0.5, ha="center", va="center")
         # The limits are those of the whole training, so that they stay while the line grows.
         style.x_limits(ax, -0.02 * data.steps, 1.02 * data.steps)
         style.y_limits(ax, 0.0 if smallest >= 0 else -style.round_number(-smallest), top)

@@ -25,7 +25,7 @@ _LIVE: dict[str, Any] = {
     "linestyle": "none",
     "marker": "*",
     "markersize": 13,
-    "color": style.GREEN,
+    "color": style.PURPLE,
     "label": "live run",
 }
 _OTHERS: dict[str, Any] = {"color": style.GREY, "linewidth": 0.7, "alpha": 0.45, "label": "other runs"}
@@ -37,7 +37,7 @@ _CHOSEN: dict[str, Any] = {
     "label": "chosen run",
     "zorder": 3,
 }
-_EPSILON: dict[str, Any] = {"color": style.VERMILLION, "linestyle": ":", "linewidth": 1.6, "label": "ε"}
+_EPSILON: dict[str, Any] = style.role("limit", linewidth=1.6, label="ε")
 
 
 @without_update

@@ -25,7 +25,7 @@ _LOOKS = (
     {"color": style.GREY, "marker": "v", "linestyle": "-"},
     {"color": style.BLUE, "marker": "P", "linestyle": "--"},
 )
-_EXACT: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 4}
+_EXACT: dict[str, Any] = style.role("limit", linestyle=(0, (5, 3)), linewidth=1.4, zorder=4)
 _LEVELS = 12
 
 
@@ -125,7 +125,8 @@ def plot_wasserstein_training(data: KRTraining | Sequence[KRTraining], *, ax: Ax
     values = np.concatenate([[0.0, limits[0]], *(run.estimates for run in runs)])
     labels = {"xlabel": "training steps", "ylabel": "distance (units of the input)"}
     with style.drawing(ax, title="Wasserstein-1 distance", **labels, setup=(style.whole_ticks,)) as ax:
-        style.line(ax, "exact", ends, [limits[0], limits[0]], label=_exact_label(runs[0]), **_EXACT)
+        across = ax.get_yaxis_transform()  # from side to side, whatever limits the axis gets afterwards
+        style.line(ax, "exact", [0, 1], [limits[0]] * 2, label=_exact_label(runs[0]), transform=across, **_EXACT)
         for order, run in enumerate(runs):
             look = {"label": run.name, "linewidth": 1.6, "markersize": 4.5, **_LOOKS[order]}
             marks = style.spread_markers(len(run.steps), order)
@@ -148,8 +149,8 @@ def _say_reached(ax, runs, limit):
     """Write the share of the exact distance that was reached above the line of that distance."""
     best = max(runs, key=lambda run: run.estimates[-1])
     words = "" if math.isnan(best.reached) else f"{best.name} reached {_percent(best.reached)}"
-    look = {"ha": "right", "va": "bottom", "transform": ax.transData, "zorder": 3}
-    note(ax, "reached", words, ax.get_xlim()[1], limit + 0.01 * ax.get_ylim()[1], **look)
+    look = {"ha": "right", "va": "bottom", "transform": ax.get_yaxis_transform(), "zorder": 3}
+    note(ax, "reached", words, 1.0, limit + 0.01 * ax.get_ylim()[1], **look)
 
 
 def _percent(share):

@@ -52,7 +52,13 @@ def plot_transport_moment(data: TransportMoment, *, ax: Axes | None = None) -> A
         style.line(ax, "gone", *_ways(x, data.points), **_GONE)
         for name, number, points in (("x", 1, transport.x), ("y", 0, transport.y)):
             color, marker = class_look(number)
-            look = {"color": color, "marker": marker, "markersize": 4.5, "alpha": 0.45, "linestyle": "none"}
+            look: dict[str, Any] = {
+                "color": color,
+                "marker": marker,
+                "markersize": 4.5,
+                "alpha": 0.45,
+                "linestyle": "none",
+            }
             style.line(ax, f"cloud {name}", *points.T, label=f"cloud {name}", zorder=2.5, **look)
         style.line(ax, "points", *data.points.T, **_MOVING)
         beside_title(ax, f"{100 * data.share:.0f} % of the way", 3)

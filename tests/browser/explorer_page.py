@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.browser.lab import PATIENCE, expect
 HEADER = Path(__file__).with_name("scratch_lesson.py").read_text(encoding="utf-8").split("# %%")[0]
 LESSON = "50_explorers.py"
 SECOND = 1000  # playwright counts in milliseconds
+_SETTLING = 80  # quarters of a second for a page that changes its size
 
 
 def write_lesson(folder, code):
@@ -42,8 +44,7 @@ class ExplorerPage:
 
     def sources(self):
         """All panels of the picture, as data URLs."""
-        images = self.box.locator(".lipviz-picture img")
-        return images.evaluate_all(f"images => Promise.all(images.map(image => image.src).map({_CONTENT}))")
+        return self.box.locator(".lipviz-picture img").evaluate_all("images => images.map(image => image.src)")
 
     def alerts(self):
         return self.box.locator(".lipviz-alert").all_inner_texts()
@@ -70,28 +71,61 @@ class ExplorerPage:
     def apart(self):
         """Labels of the controls that, when they have the focus, are not in the window together with the picture.
 
-        What another element covers, or what has been scrolled away, is not in the window.
+        What another element covers, or what has been scrolled away, is not in the window. A page that has just been
+        opened or resized has time to settle.
         """
-        return self.page.evaluate(_APART)
+        for _ in range(_SETTLING):
+            labels = self.page.evaluate(_APART)
+            if not labels:
+                break
+            self.page.wait_for_timeout(SECOND / 4)
+        return labels
 
     def focus(self, label):
         """Focus the handle of a slider."""
         slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
         slider.locator(".noUi-handle").focus()
 
-    def grasp(self, label):
-        """Press the mouse on the handle of a slider.
+    def focus_control(self, name):
+        """Focus the handle of a slider, by the name of the control."""
+        self.box.locator(f".lipviz-control-{name} .noUi-handle").focus()
+
+    def grasp(self, name):
+        """Press the mouse on the handle of a slider, by the name of the control.
 
         Returns:
             Left end and width of its track, and the height of the mouse, in pixels of the window.
         """
-        slider = self.box.locator(".widget-slider", has=self.page.get_by_text(label, exact=True))
+        slider = self.box.locator(f".lipviz-control-{name}")
+        if not slider.is_visible():
+            self.button("More").first.click()
         slider.scroll_into_view_if_needed()
         track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
         y = handle["y"] + handle["height"] / 2
         self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
         self.page.mouse.down()
         return track["x"], track["width"], y
+
+    def drag(self, name, places):
+        """Drag a slider to places of its track, from 0 to 1, and hold it there. Each must have another picture.
+
+        Returns:
+            The picture before, and that of each place: a list of lists of data URLs.
+        """
+        left, width, y = self.grasp(name)
+        pictures = [self.sources()]
+        for place in places:
+            self.page.mouse.move(left + place * width, y, steps=5)
+            self.wait_for_picture(pictures[-1])
+            pictures.append(self.sources())
+        return pictures
+
+    def wait_for_picture(self, before):
+        """Wait until the picture is another one than `before`, a value of `sources`."""
+        end = time.monotonic() + PATIENCE
+        while self.sources() == before:
+            assert time.monotonic() < end, "no new picture came"
+            self.page.wait_for_timeout(SECOND / 20)
 
     def move(self, key, seconds=PATIENCE):
         """Press a key on the slider that has the focus, and wait for the new picture.
@@ -110,7 +144,7 @@ class ExplorerPage:
 
     def recorded(self):
         """The pictures since `record`: a list of lists of data URLs."""
-        return self.page.evaluate("() => Promise.all(window.lipvizFrames.map(panels => Promise.all(panels)))")
+        return self.page.evaluate("() => window.lipvizFrames")
 
     def wait_still(self, idle, seconds=2):
         """Wait until no picture has come for a while, nor is one being made.
@@ -171,17 +205,10 @@ _WATCH = """limit => {
     });
 }"""
 
-# An image is read at once: its address is gone when the next one has taken its place.
-_CONTENT = """async source => {
-    const content = await (await fetch(source)).blob();
-    return await new Promise(resolve => {
-        const reader = Object.assign(new FileReader(), {onload: () => resolve(reader.result)});
-        reader.readAsDataURL(content);
-    });
-}"""
-
 # The points lie in the middle and near the corners of the first panel, and on the line through the middle of a control.
-_APART = """() => {
+_APART = """async () => {
+    const settled = () => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    await settled();
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
     const panel = box.querySelector('.lipviz-picture img');
     const shows = (element, shares) => {
@@ -192,21 +219,23 @@ _APART = """() => {
     const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
     const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
         .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
-    return controls.map(control => [control, control.closest('.widget-inline-hbox')]).filter(([control, whole]) => {
+    const apart = [];
+    for (const control of controls) {
+        const whole = control.closest('.widget-inline-hbox');
         control.focus();
-        return !(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners));
-    }).map(([control, whole]) => whole.textContent.trim());
+        await settled();
+        if (!(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners)))
+            apart.push(whole.textContent.trim());
+    }
+    return apart;
 }"""
 
-_RECORD = f"""() => {{
+_RECORD = """() => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
-    let before = '';
     window.lipvizFrames = [];
-    const look = () => {{
+    const look = () => {
         const sources = [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src);
-        if (sources.join() === before) return;
-        before = sources.join();
-        window.lipvizFrames.push(sources.map({_CONTENT}));
-    }};
-    new MutationObserver(look).observe(box, {{subtree: true, childList: true, attributeFilter: ['src']}});
-}}"""
+        if (sources.join() !== (window.lipvizFrames.at(-1) ?? []).join()) window.lipvizFrames.push(sources);
+    };
+    new MutationObserver(look).observe(box, {subtree: true, childList: true, attributeFilter: ['src']});
+}"""

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import ExplorerPage
+from tests.browser.explorer_page import ExplorerPage, distance
 from tests.browser.lab import LIPVIZ, PATIENCE, SECOND, clean_environment, expect, free_port, started
 
 pytestmark = pytest.mark.browser
@@ -127,14 +127,19 @@ def test_an_address_that_leads_nowhere_says_so_and_leads_back(page, home):
 def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
     bare = home.partition("?")[0]
     page.goto(bare)
-    page.get_by_role("link", name="Björck", exact=True).press("Enter")
+    link = page.get_by_role("link", name="Björck", exact=True)
+    link.evaluate("link => { link.href += '?state={\"seed\":7}'; }")
+    link.press("Enter")  # its kernel was started while the cards were shown, and knows the address all the same
     expect(page.locator("#loading")).to_contain_text("Opening Björck")
-    assert page.url == f"{bare}bjorck"
+    assert page.url.startswith(f"{bare}bjorck?state=")
     assert page.title() == "lipviz: Björck"
     explorer = ExplorerPage(page)
     expect(page.locator("#loading")).to_have_count(0)
+    expect(page.locator(".lipviz-explorer .widget-readout").get_by_text("7", exact=True)).to_have_count(1)
     explorer.focus(explorer.sliders()[0])
     assert explorer.move("ArrowRight") or explorer.move("ArrowLeft")
+    # The address follows, so that a reload shows the same.
+    page.wait_for_function("() => JSON.parse(new window.URL(location).searchParams.get('state')).rows")
     assert explorer.alerts() == []
     assert "from lipviz" not in page.inner_text("body")
     assert page.locator(".jp-InputArea").count() == 0
@@ -143,7 +148,25 @@ def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
         page.set_viewport_size({"width": width, "height": height})
         assert page.evaluate("document.documentElement.scrollWidth") == width
     page.screenshot(path=tmp_path / "app.png", full_page=True)
-    page.get_by_role("link", name="All explorers").press("Enter")
-    page.wait_for_url(bare)
+    assert page.get_by_role("link", name="All explorers").evaluate("link => link.href") == bare
     assert page.outside == []
     assert page.errors == []
+
+
+def test_a_reader_drags_while_another_closes_the_page_with_a_slider_in_the_hand(browser, app):
+    readers = []
+    for _ in range(2):
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE * SECOND)
+        page.goto(app.address)
+        readers.append(ExplorerPage(page))
+    one, other = readers
+    one.drag("beta_bjorck", (0.3, 0.7))
+    before = other.sources()
+    one.page.close()
+    assert other.sources() == before
+    *_, last = other.drag("beta_bjorck", (0.7, 0.3))
+    assert distance(last, before) > 0
+    other.page.mouse.up()
+    assert other.alerts() == []
+    other.page.close()

@@ -77,6 +77,38 @@ def test_many_fast_moves_leave_no_corrupt_frame(lab):
     assert explorer.alerts() == []
 
 
+def assert_it_is_the_picture_of_its_value(explorer, name):
+    """The same value, reached by the keyboard, has the same picture."""
+    picture, readout = explorer.sources(), explorer.box.locator(f".lipviz-control-{name} .widget-readout")
+    value = readout.inner_text()
+    explorer.focus_control(name)
+    assert explorer.move("ArrowRight") is not None
+    away = distance(explorer.sources(), picture)
+    assert explorer.move("ArrowLeft") is not None
+    assert readout.inner_text() == value
+    assert distance(explorer.sources(), picture) < 0.1 * away
+
+
+@pytest.mark.parametrize("end", [(0.35, 0), (-1, -1000)], ids=["on its track", "out of the window"])
+def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
+    explorer = opened(lab, explorers.find("bjorck"))
+    explorer.record()
+    explorer.drag("beta_bjorck", (0.3, 0.9, 0.2, 0.6))
+    assert explorer.box.locator(".noUi-active").count() == 1  # it is still held
+    assert len(explorer.recorded()) > 3
+    # Faster than pictures can come, to a place where the last one shall stay.
+    track = explorer.box.locator(".lipviz-control-beta_bjorck .noUi-base").bounding_box()
+    for place in (0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2, 0.1, end[0]):
+        lab.page.mouse.move(track["x"] + place * track["width"], track["y"])
+    lab.page.mouse.move(track["x"] + end[0] * track["width"], track["y"] + end[1])
+    lab.page.mouse.up()
+    explorer.wait_still(lab.wait_idle)
+    assert explorer.box.locator(".noUi-active").count() == 0
+    assert_it_is_the_picture_of_its_value(explorer, "beta_bjorck")
+    assert explorer.alerts() == []
+    assert lab.errors() == []
+
+
 def test_a_training_shows_itself_and_is_stopped(lab):
     explorer = opened(lab, explorers.find("boundaries"))
     button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}

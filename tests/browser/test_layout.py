@@ -1,10 +1,12 @@
 """In windows of three sizes, each control of each explorer is seen together with the picture that it changes."""
 
+import sys
+
 import pytest
 
 from lipviz import explorers
 from tests.browser.explorer_page import LESSON, ExplorerPage, write_lesson
-from tests.browser.lab import LIPVIZ, PATIENCE, LabSession, clean_environment, expect, free_port, started
+from tests.browser.lab import PATIENCE, LabSession, clean_environment, expect, free_port, started
 
 pytestmark = pytest.mark.browser
 
@@ -23,11 +25,21 @@ def notebook(browser, course, lab_server, tmp_path_factory):
         yield lab.page
 
 
+# All explorers in one page of the app, so that one kernel is enough.
+APP = """
+import sys
+from lipviz.command import app
+
+app.page_code = lambda name: "from lipviz import explorers\\n\\nexplorers.gallery()"
+app.open_app("bjorck", port=int(sys.argv[1]), browser=False)
+"""
+
+
 @pytest.fixture(scope="module")
 def app(browser, tmp_path_factory):
-    """The gallery as a page of its own."""
+    """The gallery in a page of `lipviz app`."""
     home = tmp_path_factory.mktemp("app")
-    command = [LIPVIZ, "app", "--no-browser", f"--port={free_port()}"]
+    command = [sys.executable, "-c", APP, str(free_port())]
     options = {"output": home / "app.log", "environment": clean_environment(home)}
     with started(command, announces=r" is at (\S+)\n", **options) as server, browser.new_context() as context:
         page = context.new_page()

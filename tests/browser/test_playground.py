@@ -147,6 +147,26 @@ def test_by_touch_on_a_phone(visit):
     assert points(page)[-1] == pytest.approx({"x": -1.7, "y": 1.7, "label": 0}, abs=0.03)
 
 
+def test_a_finger_on_a_point_drags_it_and_one_beside_it_scrolls_the_page(visit):
+    page = visit("#data=own&points=0.0.0_1000.0.1", viewport={"width": 390, "height": 844}, has_touch=True)
+    finger = page.context.new_cdp_session(page)
+
+    def swipe(start, end):
+        """Draws a finger over the page, from a place to another; both are in its pixels."""
+        path = [[a + share * (b - a) for a, b in zip(start, end, strict=True)] for share in (0, 0.25, 0.5, 0.75, 1)]
+        for kind, (x, y) in zip(["touchStart"] + 4 * ["touchMove"], path, strict=True):
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    swipe(at(page, {"x": 0, "y": 0}, "ordinary"), at(page, {"x": 0.5, "y": 1.5}, "ordinary"))
+    assert page.evaluate("scrollY") == 0
+    assert points(page)[0] == pytest.approx({"x": 0.5, "y": 1.5, "label": 0}, abs=0.03)
+    before = points(page)
+    swipe(at(page, {"x": -1.5, "y": -1}, "ordinary"), at(page, {"x": -1.5, "y": 1}, "ordinary"))
+    page.wait_for_function("() => scrollY > 50")
+    assert points(page) == before
+
+
 def test_nonsense_in_the_address_is_a_sentence_and_no_script(visit):
     page = visit("#width=0&tau=<img src=x onerror=alert(1)>&data=own&points=<script>alert(1)</script>")
     problems = page.get_by_role("alert").inner_text()

@@ -4,8 +4,8 @@ import functools
 import html.parser
 import http.server
 import importlib
-import runpy
-import subprocess
+import json
+import re
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import jupytext
 import pytest
+from PIL import Image
 from sphinx.errors import ExtensionError
 from sphinx.util.inventory import InventoryFile
 
@@ -25,18 +26,30 @@ pytestmark = [pytest.mark.site, pytest.mark.notebook]
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 PHONE, DESKTOP = 390, 1280
+# Sliders of the test's site, by the page that shows them. `tools.nightly` makes all of them.
+SLIDERS = {"explorers/index.html": "bjorck", "lessons/02_orthogonalize_a_kernel.html": "02_orthogonalize_a_kernel"}
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def site(tmp_path_factory, run_program):
     """The folder of the built site. What a lesson's page shows are the outputs of this very test run."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-D", "lessons_run=0"]
+    arguments = ["-q", "-W", "--keep-going", "-D", "lessons_run=0", "-D", f"frames_made={','.join(SLIDERS.values())}"]
+    arguments += [str(ROOT / "docs"), str(folder)]
     before = {path.name for path in (ROOT / "docs").iterdir()}
-    done = subprocess.run([*command, ROOT / "docs", folder], capture_output=True, text=True)
+    # As `python -m sphinx`.
+    done = run_program(f"import sys\nfrom sphinx.cmd.build import main\nsys.exit(main({arguments!r}))")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (ROOT / "docs").iterdir()} - before <= {"_build", "lessons"}
     return folder
+
+
+def extension(name):
+    """A Sphinx extension of the site, as a module."""
+    folder = str(ROOT / "docs" / "_ext")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
 
 
 class Elements(html.parser.HTMLParser):
@@ -70,7 +83,7 @@ def test_every_lesson_is_a_page_with_figures_and_a_notebook_to_download(site, pa
 
 
 def test_a_lesson_that_was_not_run_is_an_error_where_it_may_not_be_run(tmp_path):
-    executed = runpy.run_path(str(ROOT / "docs" / "_ext" / "lessons.py"))["executed"]
+    executed = extension("lessons").executed
     with pytest.raises(ExtensionError, match=f"{LESSONS[0].name} has not been run as it is now: python -m pytest"):
         executed(LESSONS[0], tmp_path, run=False)
 
@@ -78,6 +91,8 @@ def test_a_lesson_that_was_not_run_is_an_error_where_it_may_not_be_run(tmp_path)
 def test_every_image_has_words(pages):
     images = [(path.name, attrs) for path, elements in pages.items() for tag, attrs in elements if tag == "img"]
     assert len(images) > 5
+    # The first panel of a slider has the words of all its panels.
+    images = [image for image in images if image[1].get("alt") != "" or "_frames/" not in image[1]["src"]]
     # A file's name is what Sphinx puts where there are no words.
     assert [i for i in images if len(i[1].get("alt") or "") < 20 or i[1]["alt"].endswith((".png", ".svg"))] == []
 
@@ -115,6 +130,31 @@ def test_constructors_show_their_arguments(site):
     page = (site / "api" / "modules" / "lipviz.layers.html").read_text(encoding="utf-8")
     assert "maxiter_bjorck" in page.split('id="lipviz.layers.SpectralDense"')[1].split("</dt>")[0]
     assert " object at 0x" not in page
+
+
+def kind_and_size(path):
+    with Image.open(path) as image:
+        return image.format, image.size
+
+
+@pytest.mark.parametrize("path", SLIDERS)
+def test_a_slider_has_pictures_and_words_for_each_of_its_values(site, path):
+    page = site / path
+    (text,) = re.findall(r'<script type="application/json">(.+?)</script>', page.read_text(encoding="utf-8"))
+    frames = json.loads(text)
+    assert len(frames) >= 8
+    assert all(len(frame["alt"]) > 80 and len(frame["statement"]) > 40 and frame["value"] for frame in frames)
+    for place in zip(*(frame["panels"] for frame in frames), strict=True):
+        ((kind, size),) = {kind_and_size(page.parent / source) for source in place}
+        assert kind == "WEBP"
+        assert min(size) >= 500
+    assert len({tuple(frame["panels"]) for frame in frames}) == len(frames)  # each value shows something else
+
+
+def test_a_page_with_all_pictures_of_its_slider_is_light(site):
+    weights = extension("frames").weights(site)
+    assert set(weights) == set(SLIDERS)
+    assert max(weights.values()) < 2_000_000
 
 
 # --- in a browser ---
@@ -195,3 +235,60 @@ def test_formulas_and_images_are_there(visits):
 def test_no_page_is_wider_than_the_window(visits):
     too_wide = {name: v.widths for name, v in visits.items() if any(w > window for window, w in v.widths.items())}
     assert too_wide == {}
+
+
+@pytest.fixture
+def reader(browser, served):
+    """A page of the site that somebody reads, and works with by keyboard."""
+    page = browser.new_page(viewport={"width": PHONE, "height": 844})
+    page.set_default_timeout(PATIENCE * SECOND)
+    yield page
+    page.close()
+
+
+def seen(page, name):
+    """What a slider shows: addresses of its pictures, and its words."""
+    figure = page.locator(f"#frames-{name}")
+    images, slider = figure.locator(".frames-panels img"), figure.get_by_role("slider")
+    return {
+        "pictures": [image.get_attribute("src") for image in images.all()],
+        "alt": images.first.get_attribute("alt"),
+        "value": slider.get_attribute("aria-valuetext"),
+        "readout": figure.locator(".frames-value").inner_text(),
+        "statement": figure.locator("[aria-live]").inner_text(),
+    }
+
+
+@pytest.mark.browser
+def test_keys_and_a_finger_move_a_slider(reader, served):
+    """Picture, readout, value and both texts change together."""
+    (path, name) = next(iter(SLIDERS.items()))
+    reader.goto(f"{served}/{path}")
+    slider = reader.get_by_role("slider", name="Björck iterations")
+    first = seen(reader, name)
+    shown = [first]
+    for key in ("ArrowRight", "End", "Home"):
+        slider.press(key)
+        shown.append(seen(reader, name))
+    assert [state["readout"] for state in shown] == ["0", "1", "10", "0"]
+    assert all(state["value"] == state["readout"] for state in shown)
+    assert shown[3] == first
+    for part in ("pictures", "alt", "statement"):
+        assert len({str(state[part]) for state in shown}) == 3
+    box = slider.bounding_box()
+    slider.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    assert 3 <= int(seen(reader, name)["readout"]) <= 6
+    reader.wait_for_function("() => [...document.images].every(image => image.complete && image.naturalWidth)")
+
+
+@pytest.mark.browser
+def test_without_javascript_the_first_picture_and_its_words_are_seen(browser, served):
+    page = browser.new_page(java_script_enabled=False)
+    (path, name) = next(iter(SLIDERS.items()))
+    page.goto(f"{served}/{path}")
+    figure = page.locator(f"#frames-{name}")
+    assert not figure.locator(".frames-control").is_visible()
+    assert figure.locator("img").first.is_visible()
+    assert figure.locator(".frames-statement").inner_text().startswith("Every singular value")
+    assert "Without JavaScript" in figure.inner_text()
+    page.close()

@@ -39,9 +39,11 @@ def test_the_answer_is_what_the_explorer_says():
     from lipviz.explorers import ConvolutionExplorer
 
     explorer = ConvolutionExplorer()
-    explorer.state = {"image": 16}
+    explorer.state = {"kernel": "random", "image": 16}
     assert explorer.error is None
     assert course.check("convolutions.average", explorer.data.after[-1])
+    explorer.state = {"kernel": "checkerboard"}  # as the explorer opens
+    assert explorer.data.after[-1] == pytest.approx(convolutions._CHECKERBOARD)
     explorer.close()
 
 

@@ -150,6 +150,11 @@ def test_a_list_of_links_names_and_describes_each():
         assert f'<p id="lipviz-why-{entry.name}">{html.escape(entry.sentence)}</p>' in listed
 
 
+def test_an_explorer_without_a_thumbnail_has_an_empty_area():
+    own = registry.Entry("own", "OwnExplorer", "Own", "It is mine.", "")
+    assert "<img" not in cards.image(own)
+
+
 def test_one_that_cannot_be_made_is_told_in_place(gallery, recorder):
     gallery.open("bjorck")
     gallery.open("boundaries")

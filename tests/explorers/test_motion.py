@@ -280,7 +280,7 @@ def test_the_worst_image_is_found_step_by_step():
 
 def test_an_image_disproves_a_claim_that_is_too_small():
     explorer = ConvolutionExplorer()
-    explorer.state = {"view": "motion", "step": 40}
+    explorer.state = {"kernel": "random", "image": 8, "view": "motion", "step": 40}
     assert "So the image disproves the claim 2.7500 of the reference's average." in explorer.statement(explorer.data)
     np.testing.assert_allclose(lines(explorer.figure.axes[1])["false"][:2, 1], 2.75)
     np.testing.assert_allclose(lines(explorer.figure.axes[1])["norm"][:, 1], explorer.data.norm)

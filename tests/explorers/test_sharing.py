@@ -1,12 +1,15 @@
 """States that travel: as JSON, in an address, and from versions that know other names."""
 
 import json
+import re
 import shlex
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 
-from lipviz import explorers
+from lipviz import explorers, operators
 from lipviz.command import cli
 from lipviz.explorers.shell import links, registry
 from tests.explorers.test_base import DEFAULTS, Small, Working
@@ -36,7 +39,7 @@ def explorer(shared):
 
 def told(explorer):
     """The sentence that the explorer shows about a state."""
-    return explorer._notice.value if explorer._notice in explorer.widget.children else ""
+    return explorer._notice.value
 
 
 def test_a_state_makes_a_round_trip_through_an_address(explorer):
@@ -180,3 +183,19 @@ def test_registering_again_replaces_and_names_of_lipviz_are_refused():
 
     with pytest.raises(ValueError, match="BjorckExplorer"):
         explorers.register(BjorckExplorer)
+
+
+def test_the_explorer_of_the_guide_is_short_and_works():
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    (cell,) = [cell for cell in re.findall(r"```{code-cell} python\n(.*?)```", guide, re.S) if "@register" in cell]
+    assert len(cell.splitlines()) <= 60
+    made = {"__name__": "product"}
+    exec(cell.removesuffix("ProductExplorer()\n"), made)
+    explorer = explorers.find("product").load()()
+    explorer.state = {"count": 2, "size": 4, "smallest": 0.1}
+    kernels = [operators.random_kernel(4, 4, 0.1, seed=seed) for seed in range(2)]
+    exact = np.linalg.svd(kernels[0] @ kernels[1], compute_uv=False)
+    np.testing.assert_allclose(explorer.data.raw, exact, atol=1e-12)
+    assert f"It is {exact[0]:.3f}." in explorer._results.value
+    assert "from product import ProductExplorer" in explorer.code()
+    explorer.close()

@@ -9,7 +9,7 @@ import scipy.linalg  # its BLAS, too
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lipviz.explorers.shell import threads
-from lipviz.explorers.shell.threads import in_background, undisturbed
+from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import THREAD
 
 
@@ -77,26 +77,3 @@ def test_training_does_not_keep_the_turn():
     finally:
         leave.set()
         thread.join()
-
-
-def test_the_background_waits_for_an_answer_and_leaves_blas_alone():
-    before, switch = blas(), sys.getswitchinterval()
-    begun, leave = threading.Event(), threading.Event()
-
-    def ahead():
-        with in_background():
-            begun.set()
-            leave.wait(300)
-
-    thread = threading.Thread(target=ahead)
-    with undisturbed():
-        thread.start()
-        assert not begun.wait(0.2)
-    assert begun.wait(300)
-    assert blas() == before
-    with undisturbed():
-        assert sys.getswitchinterval() == switch  # else the background would keep its turn
-        assert set(blas()) == {1}
-        leave.set()
-        thread.join()
-    assert (blas(), sys.getswitchinterval()) == (before, switch)

@@ -267,6 +267,15 @@ def trained(cls, arguments, activation=None):
     return model, layer
 
 
+def test_an_activation_that_changes_the_shape_is_a_layer_of_its_own_in_the_export():
+    layer = SpectralDense(3, activation=MaxMin())
+    layer.build((None, 4))
+    x = RNG.standard_normal((5, 4)).astype("float32")
+    export = layer.vanilla_export()
+    assert [type(part) for part in export.layers] == [keras.layers.Dense, MaxMin]
+    np.testing.assert_allclose(export(x), layer(x), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "arguments", "activation"),

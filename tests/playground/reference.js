@@ -12,7 +12,7 @@ import { gradients, run, used } from "../../lipviz/playground/engine/network.js"
 import { Training } from "../../lipviz/playground/engine/training.js";
 import { drawnCase } from "./cases.js";
 
-const STEPS = 5;
+const STEPS = 3;
 
 function rowsOf({ rows, cols, data }) {
   return Array.from({ length: rows }, (_, i) => Array.from(data.subarray(i * cols, (i + 1) * cols)));

@@ -14,6 +14,8 @@ from lipviz.operators.precision import float64_scope
 from tests.playground.node import HERE, ROOT, node, printed
 from tests.support import gradient, singular_values
 
+pytestmark = pytest.mark.slow
+
 ACTIVATIONS = {"groupsort2": layers.GroupSort2, "maxmin": layers.MaxMin, "relu": keras.layers.ReLU}
 
 

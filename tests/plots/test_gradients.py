@@ -104,7 +104,9 @@ def test_lines_differ_without_their_colour():
     ax = plot_gradient_depth(gradient_depth(("relu", "groupsort2", "tanh", "elu", "abs"), (1, 2), 4, 3))
     lines = [line for name, line in drawn(ax).items() if name.startswith("median")]
     assert len({(str(line._dash_pattern), line.get_marker()) for line in lines}) == 5
-    assert [line.get_color() for line in lines] == list(style.PALETTE)
+    assert sorted(line.get_color() for line in lines) == sorted(style.PALETTE)
+    relu, groupsort = (style.ACTIVATIONS[name][1]["color"] for name in ("relu", "groupsort2"))
+    assert [line.get_color() for line in lines[:2]] == [relu, groupsort]
 
 
 def test_zeros_have_a_place_below_the_frame():

@@ -64,6 +64,14 @@ def test_spectra():
     assert drawn(ax)["raw"].get_color() == drawn(plot_layer_spectrum(DENSE))["constrained"].get_color()
 
 
+@pytest.mark.parametrize(
+    ("layer", "last"), [(layers.SpectralDense(4), "after Björck"), (layers.FrobeniusDense(4), "constrained")]
+)
+def test_only_kernels_that_the_iteration_changed_are_said_to_be_so(layer, last):
+    legend = plot_layer_spectrum(measured(layer, 6)).get_legend()
+    assert [text.get_text() for text in legend.get_texts()][-1] == last
+
+
 @pytest.mark.parametrize("data", [DENSE, POOLING, PLAIN])
 def test_gains_and_bounds(data):
     ax = plot_layer_gains(data)

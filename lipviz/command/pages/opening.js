@@ -1,15 +1,18 @@
-// What is being opened is said until it is there: Voilà would take this away before there are widgets. Voilà moves the
+// What is being opened is said until its picture is there: Voilà would take this away before there are widgets. Voilà moves the
 // widgets out of <main>, into an element of its own.
 window.voila_process = window.voila_heartbeat = () => {};
 window.voila_finish = () => {
     const cells = document.getElementById("rendered_cells");
     cells.style.display = "";
     const look = () => {
-        if (!cells.querySelector(".widget-box, .jp-RenderedText, .jp-RenderedHTMLCommon")) return;
+        if (!cells.querySelector(".lipviz-picture img, .lipviz-alert, .lipviz-cards, pre")) return;
         observer.disconnect();
         document.querySelector("main:not(:has(#rendered_cells))")?.remove();
         document.getElementById("loading")?.remove();
         document.getElementById("main")?.setAttribute("role", "main");
+        // In a notebook, an explorer's headings are below those of its sections; here, they are below that of the page.
+        cells.querySelectorAll("h4").forEach(heading => heading.setAttribute("aria-level", 2));
+        cells.querySelectorAll("h5").forEach(heading => heading.setAttribute("aria-level", 3));
     };
     const observer = new MutationObserver(look);
     observer.observe(cells, {childList: true, subtree: true});

@@ -14,13 +14,11 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import code, links, motion, page, saving
+from lipviz.explorers.shell import code, kept, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
-    is_set_by_page,
     log_slider,
-    next_value,
     range_of,
     slider,
     toggle,
@@ -29,7 +27,6 @@ from lipviz.explorers.shell.controls import (
 from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.pictures import PictureWidget
-from lipviz.explorers.shell.prefetching import Prefetcher
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
@@ -85,12 +82,7 @@ class Explorer(abc.ABC):
     `essentials` names the controls that stay beside the picture, two to four of which have an effect at a time; those
     that have none are hidden there. The first four are the default. The others wait behind a button, "More settings".
 
-    A subclass whose computation makes the reader wait moves it to
-
-    - `measured(**state)`: pure, and its results are kept (`shell.prefetching.ResultCache`); `compute` calls it.
-
-    While nobody waits, a thread calls `measured` with the value that a slider on a page would get next. No lock is held
-    then. For states that must not be computed ahead, such as those with the reader's own objects, it returns None.
+    A computation that makes the reader wait may keep its results, by `shell.result_cache.ResultCache`.
 
     Long work, such as training, runs in a thread. A subclass with long work sets `has_work = True` and defines
 
@@ -106,9 +98,8 @@ class Explorer(abc.ABC):
 
     Attributes:
         controls: Dict from name to ipywidgets control.
-        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code",
-            with further controls "more", in `lipviz app` "link", and with
-            work "start" (which also pauses and continues), "step" and "stop".
+        buttons: Dict from name to ipywidgets button: "reset", "png", "svg", "csv", "code", with further controls
+            "more", in `lipviz app` "link", and with work "start" (which also pauses and continues), "step" and "stop".
         figure: `matplotlib.figure.Figure`, as last drawn.
         data: What was last computed without an error, and drawn; None before that.
         error: The exception that is shown, or None.
@@ -123,7 +114,6 @@ class Explorer(abc.ABC):
     restarts: frozenset[str] = frozenset()
     # Old names of controls, which the state accepts for one release, and the new names.
     _renamed: Mapping[str, str] = MappingProxyType({})
-    measured: Callable[..., Any] | None = None
 
     def __init__(self):
         self.data: Any = None
@@ -144,15 +134,18 @@ class Explorer(abc.ABC):
         further = _all_but(self.essentials, groups)
         self._more = Disclosure("settings", page.groups(further)) if further else None
         self.buttons = self._made_buttons()
-        self._prefetcher = None if self.measured is None else Prefetcher(self._measure_ahead)
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled()
+        self._kept = kept.Kept(self)
+        heading, *rest = self.widget.children
+        self.widget.children = (heading, self._notice, *self._kept.widgets, *rest)
         for name, control in self.controls.items():
             control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
         self._image.on_drag(self._drag, self._end_drag)
         self._show_worker(IDLE)
         self.refresh()
+        self._kept.update_bar()
 
     # --- for subclasses ---
 
@@ -266,13 +259,11 @@ class Explorer(abc.ABC):
         return False
 
     def _tell(self, words):
-        """Show a sentence below the heading, which the reader can remove; without words, remove the one that is there.
+        """Show a sentence below the heading, which the reader can remove.
 
         Pictures of a training come all the time. They replace the message of an error, but not this one.
         """
-        others = [child for child in self.widget.children if child is not self._notice]
         self._notice.value = page.notice(words) if words else ""
-        self.widget.children = [others[0], *([self._notice] if words else []), *others[1:]]
 
     def _by_present_names(self, values):
         values = dict(values)
@@ -332,24 +323,9 @@ class Explorer(abc.ABC):
 
     # --- react ---
 
-    def _changed(self, name, change):
+    def _changed(self, name, _change):
         if not self._is_quiet:
             self._respond_to({name})
-            self._prefetch_next(name, change["old"])
-
-    def _measure_ahead(self, state):
-        if self.measured is not None:
-            self.measured(**state)
-
-    def _prefetch_next(self, name, before):
-        """Compute ahead for a slider that a page has moved: for one more step in the same direction."""
-        control = self.controls[name]
-        # If code has set the value, no thread must run beside that code.
-        if self._prefetcher is None or not is_set_by_page(control):
-            return
-        value = next_value(control, before)
-        if value is not None:
-            self._prefetcher.prefetch({**self.state, name: value})
 
     def _respond_to(self, changed):
         """Compute and draw after controls have changed, and restart the work if it depends on them."""
@@ -372,8 +348,6 @@ class Explorer(abc.ABC):
         self._image.forget_drag()
         self._asked += 1
         mine = self._asked
-        if self._prefetcher is not None:
-            self._prefetcher.prefetch(None)
         with self._lock:
             if mine < self._asked:
                 return
@@ -408,6 +382,7 @@ class Explorer(abc.ABC):
 
     def _show(self, data, state):
         self._shown_state = state
+        self._kept.ask()
         self.draw(data, state)
         with self._quiet():
             motion.fit(self.controls.values(), data)
@@ -621,11 +596,23 @@ class Explorer(abc.ABC):
         """End the work, and remove the widgets from the page and from memory."""
         self.stop()
         self.wait(_CLOSE_TIMEOUT)
-        if self._prefetcher is not None:
-            self._prefetcher.prefetch(None)
-        for part in (self.widget, self._bar, self._notice):
-            for widget in page.all_widgets(part):
-                widget.close()
+        for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
+            widget.close()
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """HTML of the present picture, and its state as JSON; the picture is "" where there is none."""
+        with self._lock:
+            images = "" if self.data is None else "".join(panel.to_html() for panel in self._live.latest)
+            return images, links.to_json(self._shown_state)
+
+    def _ipython_display_(self):
+        bundle = self.widget._repr_mimebundle_()
+        self._kept.display({**bundle, "text/plain": repr(self)})
+
+    def follow_address(self) -> None:
+        """Keep the state in the address of the page, which is this explorer's own, so that a reload shows it again."""
+        self._kept.has_address = True
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)

@@ -16,7 +16,8 @@ CSS = """
 .lipviz-card:hover { border-color: var(--lipviz-accent, var(--jp-brand-color1, #0072b2)); }
 .lipviz-card:focus-within { outline: 3px solid var(--lipviz-accent, var(--jp-brand-color1, #0072b2));
     outline-offset: 1px; }
-.lipviz-card img { display: block; width: 100%; height: auto; aspect-ratio: 5 / 3; background: #fff; }
+.lipviz-card :is(img, .lipviz-blank) { display: block; width: 100%; height: auto; aspect-ratio: 5 / 3;
+    background: #fff; }
 """
 # How a list of links looks; in a notebook, cards are widgets.
 LINKS_CSS = """

@@ -1,6 +1,5 @@
 """Controls with a label, a help text and a readout of their value. They report a value when the reader lets go."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,27 +78,6 @@ def value_at(control: widgets.Widget, position: float) -> float:
     if isinstance(control, widgets.FloatLogSlider):
         return control.base**position
     return round(position) if isinstance(control, widgets.IntSlider) else position
-
-
-def is_set_by_page(control: widgets.Widget) -> bool:
-    """Whether a page, not code, is setting a control just now. To be called by observers of the control.
-
-    ipywidgets has no public name for this. `Widget.set_state`, which receives what a page sends, keeps the values in
-    this private attribute while it sets them, so that it sends none of them back.
-    """
-    return bool(getattr(control, "_property_lock", None))
-
-
-def next_value(control: widgets.Widget, before: float) -> float | None:
-    """The value of a slider after one more step in the same direction; None at its end, and for other controls."""
-    if not isinstance(control, widgets.IntSlider | widgets.FloatSlider | widgets.FloatLogSlider):
-        return None
-    is_log = isinstance(control, widgets.FloatLogSlider)
-    place = math.log(control.value, control.base) if is_log else control.value
-    place = round(place + math.copysign(control.step, control.value - before), _DECIMALS)
-    if not control.min <= place <= control.max:
-        return None
-    return control.base**place if is_log else type(control.value)(place)
 
 
 def range_of(control: widgets.Widget) -> str:

@@ -22,8 +22,8 @@ def name_of(kind: type) -> str:
 
 
 def to_json(state: Mapping[str, Any]) -> str:
-    """A state as JSON, on one line."""
-    return json.dumps(dict(state), ensure_ascii=False, separators=(",", ":"))
+    """A state as JSON, on one line. Values that JSON does not have are written as their text."""
+    return json.dumps(dict(state), ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def from_json(text: str) -> dict[str, Any]:

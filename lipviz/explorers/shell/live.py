@@ -4,7 +4,7 @@ import io
 
 from matplotlib.figure import Figure
 
-from lipviz.plots import LiveFigure
+from lipviz.plots import LiveFigure, Picture
 from lipviz.plots.rendering import chosen_palette
 
 
@@ -14,11 +14,19 @@ class ExplorerFigure(LiveFigure):
     Args:
         figure: See `LiveFigure`.
         all_colours: Whether pictures with images keep all their colours, at twice the time; otherwise they have 256.
+
+    Attributes:
+        latest: The panels that were rendered last.
     """
 
     def __init__(self, figure: Figure, all_colours: bool = False):
         super().__init__(figure)
         self._all_colours = all_colours
+        self.latest: list[Picture] = []
+
+    def panels(self, alt: str) -> list[Picture]:
+        self.latest = super().panels(alt)
+        return self.latest
 
     def _encoded(self, ax, image, palette):
         if not ax.images:

@@ -23,6 +23,8 @@ def opened(name: str, query: str | None = None) -> "Explorer":
         ValueError: If there is no explorer of that name.
     """
     explorer = registry.find(name).load()()
+    if links.own_address() is not None:
+        explorer.follow_address()
     state = links.asked_state(query)
     if state is not None:
         explorer.restore(state)

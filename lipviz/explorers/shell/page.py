@@ -29,12 +29,12 @@ CSS = """<style>
 .lipviz-alert { border-left: 4px solid #B00020; padding: 4px 10px; margin: 4px 0;
     background: rgba(176, 0, 32, .08); color: inherit; }
 .widget-box.lipviz-toolbar { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 4px; overflow: visible; }
-.lipviz-toolbar .widget-inline-hbox { width: auto; flex: 0 1 230px; }
+.lipviz-toolbar .widget-inline-hbox { width: auto; flex: 0 1 150px; }
 .lipviz-download + span { opacity: .8; }
 /* The picture stays in the window while the reader moves controls above it. */
 .widget-box.lipviz-stage { position: sticky; bottom: 0; z-index: 3; overflow: auto hidden;
     scroll-snap-type: x proximity; border-radius: 4px; background: #FFF; }
-.lipviz-stage .jupyter-widgets { overflow: visible; flex: 1 1 auto; margin: 0; }
+.widget-box.lipviz-stage > * { overflow: visible; flex: 1 1 auto; margin: 0; }
 .lipviz-explorer :is(.noUi-handle, select, input, button) { scroll-margin-bottom: calc(.78 * var(--lipviz-panel)); }
 .lipviz-picture { display: flex; flex-flow: row nowrap; align-items: flex-start; }
 .lipviz-picture img { flex: 1 0 min(290px, 88%); scroll-snap-align: start; width: 0 !important;
@@ -52,6 +52,7 @@ CSS = """<style>
     .lipviz-explorer :is(.widget-slider, .widget-dropdown) { flex-wrap: wrap; height: auto; }
     .lipviz-explorer :is(.widget-slider, .widget-dropdown) > .widget-label { width: 100% !important; height: auto;
         line-height: 1.4; text-align: left; }
+    .lipviz-explorer .widget-checkbox > .widget-label { display: none; }
 }
 </style>"""
 

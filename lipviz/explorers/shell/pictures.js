@@ -1,52 +1,35 @@
 // The picture of an explorer: PNG images in, pixels out. Beside that, it tells the kernel where a slider is that is being
 // dragged, and gives the sliders names and values for screen readers.
 
-// A picture that comes while another one is decoded waits; of several that wait, only the newest is shown.
-function newestOnly(paint) {
-    let busy = false, waits = false;
-    return async () => {
-        waits = true;
-        if (busy) return;
-        busy = true;
-        while (waits) {
-            waits = false;
-            await paint();
-        }
-        busy = false;
-    };
+const CHUNK = 0x8000; // bytes: a function takes only so many arguments
+
+// Not the address of a blob: the browser would ask another of its processes for each picture, and the last one would be
+// gone with the page that made it.
+function dataURL(png) {
+    const bytes = new Uint8Array(png.buffer, png.byteOffset, png.byteLength), parts = [];
+    for (let i = 0; i < bytes.length; i += CHUNK) parts.push(String.fromCharCode(...bytes.subarray(i, i + CHUNK)));
+    return `data:image/png;base64,${btoa(parts.join(''))}`;
 }
 
-function areEqual(one, other) {
-    if (one?.byteLength !== other.byteLength) return false;
-    for (let i = 0; i < one.byteLength; i++) if (one.getUint8(i) !== other.getUint8(i)) return false;
-    return true;
-}
-
-// Decoded before it takes the place of the one before, so that no frame is blank.
-async function decoded(png) {
-    const image = new Image();
-    image.src = URL.createObjectURL(new Blob([png], {type: 'image/png'}));
-    await image.decode().catch(() => {});
-    return image.src;
+// An image keeps what it shows until the next picture is there, so no frame is blank.
+function newImage(el) {
+    const image = Object.assign(document.createElement('img'), {decoding: 'sync'});
+    Object.assign(image.style, {maxWidth: '100%', height: 'auto'});
+    return el.appendChild(image);
 }
 
 function show(model, el) {
-    const images = [], shown = [];
-    return newestOnly(async () => {
-        const panels = model.get('panels'), widths = model.get('widths'), alt = model.get('alt');
-        const sources = await Promise.all(panels.map((png, i) => areEqual(shown[i], png) ? null : decoded(png)));
-        panels.forEach((png, i) => {
-            images[i] ??= el.appendChild(document.createElement('img'));
-            images[i].alt = i ? '' : alt;
-            Object.assign(images[i].style, {width: `${widths[i]}px`, maxWidth: '100%', height: 'auto'});
-            if (!sources[i]) return;
-            URL.revokeObjectURL(images[i].src);
-            images[i].src = sources[i];
-            shown[i] = png;
-        });
+    const images = [];
+    return () => {
+        const panels = model.get('panels');
         for (const image of images.splice(panels.length)) image.remove();
-        shown.length = panels.length;
-    });
+        panels.forEach((png, i) => {
+            const image = images[i] ??= newImage(el), source = dataURL(png);
+            image.style.width = `${model.get('widths')[i]}px`;
+            image.alt = i ? '' : model.get('alt');
+            if (image.src !== source) image.src = source;
+        });
+    };
 }
 
 // The label of a slider belongs to no control, and the handle tells a screen reader its position, which is the exponent
@@ -102,22 +85,23 @@ function whenInPage(el, action) {
     else requestAnimationFrame(() => whenInPage(el, action));
 }
 
-const PARTS = ['panels', 'widths', 'alt'];
-
 function render({model, el}) {
     el.classList.add('lipviz-picture');
     const update = show(model, el);
     let forget = () => {};
-    PARTS.forEach(part => model.on(`change:${part}`, update));
+    model.on('change', update); // once for all that one message changes
     update();
     whenInPage(el, box => {
         const nameAll = () => box.querySelectorAll('.widget-slider').forEach(nameSlider);
+        const observer = new MutationObserver(nameAll);
+        observer.observe(box, {subtree: true, childList: true});
         nameAll();
-        new MutationObserver(nameAll).observe(box, {subtree: true, childList: true});
+        // At the first drag all controls are there: the texts that change from then on need not be looked at.
+        box.addEventListener('pointerdown', () => observer.disconnect(), {capture: true, once: true});
         forget = watchDrags(model, box);
     });
     return () => {
-        PARTS.forEach(part => model.off(`change:${part}`, update));
+        model.off('change', update);
         forget();
     };
 }

@@ -12,7 +12,6 @@ from lipviz.explorers.shell.work import THREAD
 
 _SWITCH_INTERVAL = 0.05  # seconds that other Python threads wait for their turn
 _ANSWER_LOCK = threading.Lock()  # held while an answer is computed
-_PREFETCH_LOCK = threading.Lock()  # held while something is computed ahead
 
 
 @functools.cache
@@ -29,8 +28,8 @@ def undisturbed() -> Iterator[None]:
       other longer than they compute: the eigenvalues of a 256 × 256 matrix took 500 ms with two threads on two busy
       cores, and 5 ms with one.
     - Python switches between threads every 50 ms in place of 5 ms. Otherwise the thread that sends messages to the page
-      interrupts the answer many times, which takes 8 ms of about 90. If an explorer trains or computes ahead, the
-      interval stays as it is, since that thread would keep the processor for 50 ms.
+      interrupts the answer many times, which takes 8 ms of about 90. If an explorer trains, the interval stays as it
+      is, since that thread would keep the processor for 50 ms.
 
     Both are settings of the whole process. The first thread that enters sets them, and resets them when it leaves: with
     OpenBLAS no other thread can. For threads that enter meanwhile, this does nothing.
@@ -41,7 +40,7 @@ def undisturbed() -> Iterator[None]:
     try:
         interval = sys.getswitchinterval()
         with _libraries().limit(limits=1):
-            if not _PREFETCH_LOCK.locked() and not any(thread.name == THREAD for thread in threading.enumerate()):
+            if not any(thread.name == THREAD for thread in threading.enumerate()):
                 sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
                 yield
@@ -49,15 +48,3 @@ def undisturbed() -> Iterator[None]:
                 sys.setswitchinterval(interval)
     finally:
         _ANSWER_LOCK.release()
-
-
-@contextlib.contextmanager
-def in_background() -> Iterator[None]:
-    """Compute ahead: one computation at a time, which begins while no answer is being computed.
-
-    The settings of BLAS stay as they are, since a thread in the foreground may have set them meanwhile.
-    """
-    with _PREFETCH_LOCK:
-        with _ANSWER_LOCK:
-            pass
-        yield

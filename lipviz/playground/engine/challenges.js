@@ -18,7 +18,6 @@
  * @typedef {object} Moment
  * @property {Settings} settings
  * @property {Point[]} points
- * @property {Point[]} given The points that the challenge began with.
  * @property {Seen} ordinary
  * @property {Seen} constrained
  * @property {Tried | null} tried
@@ -33,6 +32,11 @@
  * @property {Partial<Settings>} presets
  * @property {(moment: Moment) => Verdict} check
  */
+
+import { toyPoints } from "./points.js";
+import { startSettings } from "./settings.js";
+
+const CHANGED = "The points are not those of the challenge: press “Reset points”, or choose the challenge anew.";
 
 /** The smallest disc must have at least this radius. */
 export const DISC_GOAL = 0.15;
@@ -84,8 +88,8 @@ export const CHALLENGES = {
  * @param {Moment} moment
  * @returns {Verdict}
  */
-function checkDisc({ points, given, constrained }) {
-  if (!samePoints(points, given)) return not("Points were changed. “Reset points” brings the given ones back.");
+function checkDisc({ points, constrained }) {
+  if (!areGiven("disc", points)) return not(CHANGED);
   const wrong = points.filter((point, i) => !isRight(point, constrained.scores[i])).length;
   const smallest = Math.min(...Array.from(constrained.radii));
   if (wrong > 0) return not(`${counted(wrong, "point is", "points are")} on the wrong side.`);
@@ -121,11 +125,11 @@ function checkFool({ tried }) {
  * @param {Moment} moment
  * @returns {Verdict}
  */
-function checkRelu({ settings, points, given, constrained }) {
+function checkRelu({ settings, points, constrained }) {
   const { presets } = CHALLENGES.relu;
   const kept = /** @type {const} */ (["depth", "width", "k", "loss", "tau"]);
   if (kept.some((name) => settings[name] !== presets[name])) return not("Depth, width, k, the loss or τ were changed.");
-  if (!samePoints(points, given)) return not("Points were changed. “Reset points” brings the given ones back.");
+  if (!areGiven("relu", points)) return not(CHANGED);
   const reached = `The loss of the constrained network is ${constrained.loss.toFixed(4)}.`;
   if (!(constrained.loss < RELU_GOAL)) return not(reached);
   return done(
@@ -146,11 +150,18 @@ export function isRight(point, score) {
 }
 
 /**
- * @param {Point[]} a
- * @param {Point[]} b
+ * Whether points are those that a challenge begins with.
+ *
+ * @param {keyof typeof CHALLENGES} name
+ * @param {Point[]} points
  */
-function samePoints(a, b) {
-  return a.length === b.length && a.every(({ x, y, label }, i) => x === b[i].x && y === b[i].y && label === b[i].label);
+function areGiven(name, points) {
+  const { data, noise, seed } = { ...startSettings(), ...CHALLENGES[name].presets };
+  const given = toyPoints(/** @type {import("./points.js").Toy} */ (data), noise, seed);
+  return (
+    points.length === given.length &&
+    given.every(({ x, y, label }, i) => x === points[i].x && y === points[i].y && label === points[i].label)
+  );
 }
 
 /**

@@ -92,7 +92,9 @@ export class Playground {
     const { settings, points, problems } = readAddress(address);
     this.settings = settings;
     this.problems = problems;
-    this.begin(points ?? this.drawn());
+    // An address of nothing but a challenge has the settings of the challenge.
+    if (writeAddress(settings, []) === `challenge=${settings.challenge}`) this.take(settings.challenge);
+    else this.begin(points ?? this.drawn());
   }
 
   /** The points of the toy set that the settings name; of the first one, where they are the user's own. */
@@ -157,7 +159,7 @@ export class Playground {
     if (name === "challenge") return this.take(/** @type {string} */ (value));
     Object.assign(this.settings, { [name]: value });
     if (LIVE.includes(name)) this.changeTrainings();
-    else if (name === "data" && value === "own") this.begin([]);
+    else if (value === "own") return;
     else if (["data", "noise", "seed"].includes(name) && this.settings.data !== "own") this.begin(this.drawn());
     else this.restart();
   }
@@ -203,6 +205,13 @@ export class Playground {
   resetPoints() {
     this.keep();
     this.replace(this.given);
+    this.choose(null);
+  }
+
+  /** Erases all points. */
+  clearPoints() {
+    this.keep();
+    this.replace([]);
     this.choose(null);
   }
 
@@ -345,11 +354,11 @@ export class Playground {
    * @returns {Verdict | null}
    */
   verdict() {
-    const { settings, points, given } = this;
+    const { settings, points } = this;
     if (settings.challenge === "none") return null;
     const { check } = CHALLENGES[/** @type {keyof typeof CHALLENGES} */ (settings.challenge)];
     const { ordinary, constrained } = this.view();
-    return check({ settings, points, given, ordinary, constrained, tried: this.tried() });
+    return check({ settings, points, ordinary, constrained, tried: this.tried() });
   }
 
   /** The chosen point, where it was when it was chosen and where it is now; null where it has not moved. */

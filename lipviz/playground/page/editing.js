@@ -44,7 +44,7 @@ export function makeEditable(panel, owner) {
   canvas.addEventListener("pointermove", (event) => gesture.move(event));
   canvas.addEventListener("pointerup", () => gesture.end());
   canvas.addEventListener("pointercancel", () => gesture.end());
-  canvas.addEventListener("pointerleave", () => gesture.leave());
+  canvas.addEventListener("pointerleave", (event) => gesture.leave(event));
   canvas.addEventListener("touchstart", (event) => gesture.holdPage(event), { passive: false });
   canvas.addEventListener("keydown", (event) => {
     if (pressed(event, owner)) event.preventDefault();
@@ -143,8 +143,13 @@ class Gesture {
     this.owner.settled();
   }
 
-  leave() {
-    if (this.isDown) return;
+  /**
+   * What a finger has touched stays hovered after it has gone.
+   *
+   * @param {PointerEvent} event
+   */
+  leave(event) {
+    if (this.isDown || event.pointerType === "touch") return;
     this.owner.hover(null);
     this.owner.changed();
   }

@@ -92,5 +92,5 @@ function factsOf({ right, radii, certificate, loss }) {
 /** @param {Reading} reading */
 function words({ score, radius, move }) {
   const attack = move === null ? "no attack found" : `the attacker needs ${move.length.toFixed(3)}`;
-  return `Score ${rounded(score)}: ${score > 0 ? "square" : "circle"}. Certified radius ${roundedDown(radius)}; ${attack}.`;
+  return `Score ${rounded(score)}: it says ${score > 0 ? "square" : "circle"}. Certified radius ${roundedDown(radius)}; ${attack}.`;
 }

@@ -13,6 +13,7 @@
  * @property {Reading | null} reading
  * @property {boolean} discs Whether certified discs are drawn.
  * @property {boolean} moves Whether the attacker's moves are drawn.
+ * @property {boolean} fine Whether the picture stays for a while, so that it may take longer.
  * @property {Theme} theme
  *
  * @typedef {object} Theme
@@ -91,6 +92,7 @@ export class Panel {
     this.fit();
     this.scale = canvas.width / (2 * EXTENT);
     this.pixel = canvas.width / Math.max(canvas.clientWidth, 1);
+    context.imageSmoothingQuality = scene.fine ? "high" : "low"; // "high" takes as long as all the rest of a frame
     drawField(context, this.image, scene.view.field, scene.theme);
     this.drawBoundary(scene);
     if (scene.discs) this.drawDiscs(scene);
@@ -253,7 +255,6 @@ function drawField(context, image, { side, scores }, theme) {
   scores.forEach((score, i) => colourPixel(pixels.data, 4 * i, Math.tanh(scale * score), theme));
   image.width = image.height = side;
   /** @type {CanvasRenderingContext2D} */ (image.getContext("2d")).putImageData(pixels, 0, 0);
-  context.imageSmoothingQuality = "high";
   // The middles of the outer pixels lie on the edge of the picture.
   const size = context.canvas.width;
   const cell = size / (side - 1);
