@@ -41,7 +41,6 @@ KNOWN = {
     (KERAS, "_compile_metrics"),
     (KERAS, "_distribute_strategy"),
     (KERAS, "_direction"),
-    ("explorers/shell/controls.py", "_property_lock"),
     ("_moved.py", "_getframe"),  # Python's
     # lipviz's own, of another module, and on layers.
     ("model.py", "_factor_dtypes"),

@@ -1,13 +1,18 @@
 """What stays of an explorer without its kernel; in a browser, see tests/browser/test_kept.py."""
 
+import base64
+import html
+import io
 import json
 import re
 import threading
 
+import numpy as np
 import pytest
 from IPython import display
+from PIL import Image
 
-from lipviz import explorers
+from lipviz import explorers, plots
 from lipviz.explorers.shell import kept, registry
 from tests.explorers.test_base import DEFAULTS, Small
 
@@ -133,6 +138,23 @@ def test_a_gallery_keeps_which_explorer_is_open_and_its_state(published, monkeyp
     assert again.name == "bjorck"
     gallery.close()
     again.close()
+
+
+def test_the_panels_are_one_picture_with_words():
+    class Twice(Small):
+        panels = 2
+
+        def draw(self, data, state):
+            for ax in self.figure.axes:
+                plots.plot_singular_values(data, ax=ax)
+
+    explorer = Twice()
+    images = re.findall(r'alt="([^"]*)" src="data:image/png;base64,([^"]+)"', explorer.shown_picture)
+    assert [html.unescape(alt) for alt, _ in images] == [explorer.alt_text(explorer.data)]
+    whole = np.asarray(Image.open(io.BytesIO(base64.b64decode(images[0][1]))))
+    parts = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in explorer._image.panels]
+    np.testing.assert_array_equal(whole, np.concatenate(parts, axis=1))
+    explorer.close()
 
 
 def test_what_is_asked_for_often_is_done_once():

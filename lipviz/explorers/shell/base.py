@@ -600,11 +600,16 @@ class Explorer(abc.ABC):
             widget.close()
 
     @property
-    def shown(self) -> tuple[str, str]:
-        """HTML of the present picture, and its state as JSON; the picture is "" where there is none."""
+    def shown_picture(self) -> str:
+        """HTML of the present picture; "" where there is none."""
         with self._lock:
-            images = "" if self.data is None else "".join(panel.to_html() for panel in self._live.latest)
-            return images, links.to_json(self._shown_state)
+            panels = list(self._live.latest)
+        return kept.joined(panels).to_html() if panels else ""
+
+    @property
+    def shown_state(self) -> str:
+        """State of the present picture as JSON."""
+        return links.to_json(self._shown_state)
 
     def when_kept(self, then: Callable[[], object]) -> None:
         """Call a function of no arguments after the reader has paused, when the last picture and its state are kept."""

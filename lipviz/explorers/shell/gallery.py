@@ -123,15 +123,19 @@ class Gallery:
         self._kept.ask()
 
     @property
-    def shown(self) -> tuple[str, str]:
-        """HTML of the open explorer's picture, or of all cards; and as JSON what is open, in which state."""
+    def shown_picture(self) -> str:
+        """HTML of the picture of the explorer that is open, or of all cards."""
+        return cards.shown() if self.explorer is None else self.explorer.shown_picture
+
+    @property
+    def shown_state(self) -> str:
+        """What is open, and in which state, as JSON."""
         if self.explorer is None:
-            return cards.shown(), "{}"
-        images, state = self.explorer.shown
-        return images, links.to_json({"explorer": self.name, "state": json.loads(state)})
+            return "{}"
+        return links.to_json({"explorer": self.name, "state": json.loads(self.explorer.shown_state)})
 
     def restore(self, state: str) -> None:
-        """Open the explorer of an older gallery in its state, both as `shown` gives them."""
+        """Open the explorer of an older gallery in its state, both as `shown_state` gives them."""
         try:
             asked = links.from_json(state)
             self.open(asked["explorer"])

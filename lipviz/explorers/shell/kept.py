@@ -6,15 +6,18 @@ displays the picture as HTML, which is hidden as long as the widget is there, an
 """
 
 import html
+import io
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 from IPython import display
+from PIL import Image
 
 from lipviz.explorers.shell import links
+from lipviz.plots import Picture
 
 _PAUSE = 1.0  # seconds without a new picture, after which the last one is kept
 THREAD = "lipviz-keeper"
@@ -35,7 +38,6 @@ for (const command of ['notebook:run-all-above', 'notebook:run-cell']) {
     link.click();
     link.remove();
 }"""
-_SHOW = "if (this.closest('.jp-CodeCell, .jp-OutputArea-output')) this.parentElement.hidden = false;"
 # The cell remembers the state over the run. The explorer that appears in it takes it over, once. "{}" tells the kernel
 # only that there is a page.
 _ARRIVE = """
@@ -71,8 +73,10 @@ CSS = """<style>
 .lipviz-gallery.jupyter-widgets-disconnected :is(.lipviz-help, .lipviz-back) { display: none; }
 .lipviz-gallery.jupyter-widgets-disconnected .lipviz-cards { opacity: .6; pointer-events: none; }
 </style>"""
-# In a notebook that is opened later, the widget is missing, and JupyterLab says so above the picture.
+# In a notebook that is opened later, the widget is missing, and JupyterLab says so above the picture. Other pages show
+# the picture without a bar: nothing could run there.
 _MISSING = """<style>
+.jp-CodeCell .lipviz-bar { display: block; }
 .jp-OutputArea-child:not(:has(.lipviz-explorer, .lipviz-gallery)):has(+ .jp-OutputArea-child .lipviz-kept) {
     display: none; }
 </style>"""
@@ -83,7 +87,7 @@ def _bar(words, shown):
     return (
         f'<p class="lipviz-bar"{"" if shown else " hidden"}><button type="button" class="jupyter-button" '
         f'style="width: auto" title="{what}" onclick="{html.escape(_BRING_BACK)}">Bring it back</button> '
-        f"{html.escape(words)}{'' if shown else _run(_SHOW)}</p>"
+        f"{html.escape(words)}</p>"
     )
 
 
@@ -127,6 +131,17 @@ def _run(script):
     return f'<img src="{_DOT}" {hide} onload="{html.escape(script)}">'
 
 
+def joined(panels: Sequence[Picture]) -> Picture:
+    """Panels side by side as one picture, which has the words of the first."""
+    images = [Image.open(io.BytesIO(panel.png)).convert("RGB") for panel in panels]
+    whole = Image.new("RGB", (sum(image.width for image in images), images[0].height))
+    for i, image in enumerate(images):
+        whole.paste(image, (sum(before.width for before in images[:i]), 0))
+    stream = io.BytesIO()
+    whole.save(stream, "png")
+    return Picture(stream.getvalue(), panels[0].alt, sum(panel.width for panel in panels))
+
+
 class Pause:
     """Calls a function in a thread when it was not asked for a while. So what is asked for often is done once.
 
@@ -161,7 +176,8 @@ class Kept:
     """What an explorer, or a gallery, leaves on a page and in a notebook.
 
     Args:
-        owner: The `Explorer` or `Gallery`. It has a `widget`, and `shown` and `restore` of an `Explorer`.
+        owner: The `Explorer` or `Gallery`. It has a `widget`, and what an `Explorer` has as `shown_picture`,
+            `shown_state` and `restore`.
 
     Attributes:
         widgets: The bar, and a text that pages set: the state to begin with, as JSON, or "{}".
@@ -195,7 +211,7 @@ class Kept:
 
     def update_bar(self) -> None:
         """Set the bar for the present state."""
-        self._bar.value = ended(self._owner.shown[1], self.has_address) + hidden(self._key)
+        self._bar.value = ended(self._owner.shown_state, self.has_address) + hidden(self._key)
 
     def _keep(self):
         if self._is_closed():
@@ -215,6 +231,6 @@ class Kept:
             self._is_displayed = True
 
     def _publish(self, update):
-        images, state = self._owner.shown
-        content = {"text/html": picture(self._key, state, images), "text/plain": ""}
+        markup = picture(self._key, self._owner.shown_state, self._owner.shown_picture)
+        content = {"text/html": markup, "text/plain": ""}
         display.publish_display_data(content, transient={"display_id": self._key}, update=update)
