@@ -9,7 +9,7 @@ CONTROL = "lipviz-control-"  # class of a control on the page, followed by its n
 CSS = """<style>
 /* Whatever lies between the picture and what scrolls must not cut off, else the picture could not stick to its edge. */
 .jp-Cell:not(.jp-mod-outputsScrolled) :is(.jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output):has(
-    .lipviz-explorer), .widget-box:has(.lipviz-explorer) { overflow: visible; }
+    .lipviz-explorer), .widget-box:has(.lipviz-explorer) { overflow: visible; min-width: 0; }
 .widget-box.lipviz-explorer { display: flex; flex-direction: column; max-width: 1280px; overflow: visible;
     --lipviz-panel: min(640px, 72vh); }
 .lipviz-gallery:has(.lipviz-explorer) { max-width: 1280px; }
@@ -39,6 +39,9 @@ CSS = """<style>
 .lipviz-picture { display: flex; flex-flow: row nowrap; align-items: flex-start; }
 .lipviz-picture img { flex: 1 0 min(290px, 88%); scroll-snap-align: start; width: 0 !important;
     max-width: var(--lipviz-panel) !important; }
+/* Pictures, however large, make no explorer wider than its place. */
+.widget-box.lipviz-stage { contain: inline-size; }
+.widget-box.lipviz-stage > * { min-width: 0; }
 .lipviz-results { display: flex; flex-flow: row wrap; gap: 4px 28px; min-height: 190px; }
 .lipviz-results > * { flex: 1 1 380px; }
 .lipviz-results table { border-collapse: collapse; align-self: flex-start; font-size: .95em; }
