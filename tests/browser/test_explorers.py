@@ -128,3 +128,37 @@ def test_a_training_shows_itself_and_is_stopped(lab):
     assert download.value.path().read_text().startswith("x0,x1,class")
     assert explorer.alerts() == []
     assert lab.errors() == []
+
+
+def test_a_process_plays_pauses_and_is_scrubbed_by_keyboard(lab):
+    explorer = opened(lab, explorers.find("bjorck"))
+    choice = explorer.box.locator(".widget-dropdown", has=lab.page.get_by_text("Picture", exact=True))
+    choice.locator("select").select_option(label="motion: from circle to circle")
+    slider = explorer.box.locator(".widget-slider", has=lab.page.get_by_text("Step", exact=True))
+    readout = slider.locator(".widget-readout")
+    expect(readout).to_have_text("0.00")
+    explorer.record()
+    explorer.wait_still(lab.wait_idle)
+    assert readout.inner_text() == "0.00"  # nothing plays by itself
+    explorer.button("Play").press("Enter")
+    lab.page.wait_for_function("() => window.lipvizFrames.length > 5", timeout=1000 * PATIENCE)
+    explorer.button("Pause").press("Enter")
+    expect(explorer.button("Play")).to_be_visible(timeout=1000 * PATIENCE)
+    explorer.wait_still(lab.wait_idle)
+    paused = float(readout.inner_text())
+    assert paused >= 0.5
+    explorer.focus("Step")
+    assert explorer.move("ArrowLeft") is not None
+    assert float(readout.inner_text()) == pytest.approx(paused - 0.1)
+    lab.page.keyboard.press("End")
+    expect(readout).to_have_text("11.00", timeout=1000 * PATIENCE)  # ten iterations, after the kernel
+    explorer.button("Play").press("Enter")  # from the beginning again
+    lab.page.wait_for_function(f"() => parseFloat({_READOUT}) < 11", timeout=1000 * PATIENCE)
+    explorer.button("Reset").press("Enter")
+    expect(slider).to_be_hidden(timeout=1000 * PATIENCE)
+    assert explorer.alerts() == []
+    assert lab.errors() == []
+
+
+_READOUT = """[...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent)
+    .querySelector('.widget-slider .widget-readout').textContent"""

@@ -86,7 +86,7 @@ class Player:
         self.clock = widgets.Play(min=0, max=self._place(control.max), layout=widgets.Layout(display="none"))
         self.button = page.button("Play", "play", "Play or pause, from this step on", self.toggle)
         self.speed = widgets.Dropdown(
-            options=_SPEEDS, value=2, description="speed", tooltip="Speed at which it plays",
+            options=_SPEEDS, value=2, description="Speed", tooltip="Speed at which it plays",
             style={"description_width": "initial"}, layout=widgets.Layout(width="140px"),
         )  # fmt: skip
         self.box = widgets.VBox([control, page.box("lipviz-toolbar", [self.button, self.speed, self.clock])])
