@@ -49,6 +49,15 @@ KNOWN = {
 # (module, class, name): what a class overrides of a base of another package.
 OVERRIDDEN = {("keras_internals", "RestoredVariable", "_restore_from_tensors")}
 OF_KERAS = {name for file, name in KNOWN if file == KERAS} | {name for _, _, name in OVERRIDDEN}
+# Its metaclass writes them into each class that has traits.
+OF_TRAITLETS = {
+    "_all_trait_default_generators",
+    "_descriptors",
+    "_instance_inits",
+    "_static_immutable_initial_values",
+    "_trait_default_generators",
+    "_traits",
+}
 BASES = ("keras", "tensorflow", "ipywidgets", "traitlets", "matplotlib")
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -375,7 +384,7 @@ def test_no_class_of_lipviz_has_a_private_name_of_its_base():
         for module, cls in _classes()
         for base in cls.__mro__[1:]
         if base.__module__.split(".")[0] in BASES
-        for name in _names_of(cls) & _names_of(base)
+        for name in (_names_of(cls) & _names_of(base)) - OF_TRAITLETS
     }
     wanted = OVERRIDDEN if IS_TENSORFLOW else set()
     assert found == wanted, "Give these another name, or put what they do behind lipviz.keras_internals."

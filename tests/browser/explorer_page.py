@@ -99,7 +99,8 @@ class ExplorerPage:
         slider = self.box.locator(f".lipviz-control-{name}")
         if not slider.is_visible():
             self.button("More").first.click()
-        slider.scroll_into_view_if_needed()
+        # Not `scroll_into_view_if_needed`, which knows nothing of the picture that stays in the window.
+        slider.locator(".noUi-handle").focus()
         track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
         y = handle["y"] + handle["height"] / 2
         self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
