@@ -76,7 +76,8 @@ CSS = """<style>
 # In a notebook that is opened later, the widget is missing, and JupyterLab says so above the picture. Other pages show
 # the picture without a bar: nothing could run there.
 _MISSING = """<style>
-.jp-CodeCell .lipviz-bar { display: block; }
+.lipviz-later { display: none; }
+.jp-CodeCell .lipviz-later { display: block; }
 .jp-OutputArea-child:not(:has(.lipviz-explorer, .lipviz-gallery)):has(+ .jp-OutputArea-child .lipviz-kept) {
     display: none; }
 </style>"""
@@ -85,7 +86,7 @@ _MISSING = """<style>
 def _bar(words, shown):
     what = "Run this cell again, and those above it"
     return (
-        f'<p class="lipviz-bar"{"" if shown else " hidden"}><button type="button" class="jupyter-button" '
+        f'<p class="lipviz-bar{"" if shown else " lipviz-later"}"><button type="button" class="jupyter-button" '
         f'style="width: auto" title="{what}" onclick="{html.escape(_BRING_BACK)}">Bring it back</button> '
         f"{html.escape(words)}</p>"
     )
