@@ -1,12 +1,13 @@
 """The server of `lipviz app`: Voilà with a first page that needs no kernel, and an address for each explorer."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from tornado.web import authenticated
+from tornado.web import HTTPError, authenticated
 from voila.app import Voila
 from voila.handler import BaseVoilaHandler
 from voila.tornado.handler import TornadoVoilaHandler
@@ -55,6 +56,15 @@ class SpareKernels(AsyncMappingKernelManager):
         if kernel_id is not None and kernel_id in self and await self.get_kernel(kernel_id).is_alive():
             return kernel_id
         return await super().start_kernel(**options)
+
+    async def shutdown_all(self, now: bool = False) -> None:
+        """Ends all kernels, and the one that is ready at once: nobody has used it, and it may still be importing."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            with contextlib.suppress(Exception):  # it has ended by itself
+                await self.shutdown_kernel(await spare, now=True)
+        with contextlib.suppress(HTTPError):  # one that was starting is listed, and is gone
+            await super().shutdown_all(now=now)
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Ends a kernel whose page is gone, but not the one that has none yet."""
