@@ -98,7 +98,8 @@ class ExplorerPage:
         """
         slider = self.box.locator(f".lipviz-control-{name}")
         if not slider.is_visible():
-            self.button("More").first.click()
+            self.button("More settings").click()
+            expect(slider).to_be_visible()
         # Not `scroll_into_view_if_needed`, which knows nothing of the picture that stays in the window.
         slider.locator(".noUi-handle").focus()
         track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
