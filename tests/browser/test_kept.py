@@ -80,6 +80,7 @@ def test_a_notebook_that_is_opened_later_shows_the_last_picture_and_the_way_back
     expect(kept.get_by_role("img", name="eps_bjorck")).to_be_visible()
     wait_for_state(lab, ".lipviz-kept", moved)
     assert lab.notebook.get_by_text("model not found").locator("visible=true").count() == 0
+    lab.wait_for_notebook(NOTEBOOK)  # JupyterLab runs no cell before its kernel is there
     kept.get_by_role("button", name="Bring it back").click()
     explorer = ExplorerPage(lab.page)
     wait_for_state(lab, ".lipviz-ended", moved)
