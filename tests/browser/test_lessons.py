@@ -19,6 +19,7 @@ def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, course, lab_
         explorer = lab.notebook.locator(".lipviz-explorer")
         expect(explorer).to_contain_text("at most 1, so the layer is 1-Lipschitz")
 
+        explorer.get_by_role("button", name="More settings").press("Enter")
         for label, key, final in (
             ("Björck step size β", "Home", "0.01"),
             ("Björck step size β", "ArrowRight", "0.02"),
