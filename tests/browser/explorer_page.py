@@ -97,16 +97,26 @@ class ExplorerPage:
             Left end and width of its track, and the height of the mouse, in pixels of the window.
         """
         slider = self.box.locator(f".lipviz-control-{name}")
+        slider.locator(".noUi-handle").wait_for(state="attached", timeout=PATIENCE * SECOND)
         if not slider.is_visible():
             self.button("More settings").click()
             expect(slider).to_be_visible()
         # Not `scroll_into_view_if_needed`, which knows nothing of the picture that stays in the window.
         slider.locator(".noUi-handle").focus()
-        track, handle = (slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle"))
+        track, handle = self._settled_boxes(slider)
         y = handle["y"] + handle["height"] / 2
         self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
         self.page.mouse.down()
         return track["x"], track["width"], y
+
+    def _settled_boxes(self, slider):
+        """Boxes of the track and of the handle, as soon as they stay where they are: a page is laid out by and by."""
+        end, before, boxes = time.monotonic() + PATIENCE, None, [None]
+        while boxes != before or None in boxes:
+            assert time.monotonic() < end, f"the slider does not come to rest: {boxes}"
+            self.page.wait_for_timeout(SECOND / 10)
+            before, boxes = boxes, [slider.locator(f".noUi-{part}").bounding_box() for part in ("base", "handle")]
+        return boxes
 
     def drag(self, name, places):
         """Drag a slider to places of its track, from 0 to 1, and hold it there. Each must have another picture.
