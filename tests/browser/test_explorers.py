@@ -23,9 +23,14 @@ def lab(browser, course, lab_server, tmp_path_factory):
         yield lab
 
 
+_MARK_AS_OLD = "() => document.querySelectorAll('.lipviz-explorer').forEach(box => { box.dataset.old = 'yes'; })"
+
+
 def opened(lab, entry):
-    """Open an explorer by the Enter key on its button in the gallery."""
+    """Open an explorer by the Enter key on its button in the gallery. The one that was open, even the same, is gone."""
+    lab.page.evaluate(_MARK_AS_OLD)
     lab.notebook.get_by_role("button", name=entry.title, exact=True).press("Enter")
+    expect(lab.page.locator(".lipviz-explorer[data-old]")).to_have_count(0, timeout=1000 * PATIENCE)
     explorer = lab.page.locator(".lipviz-explorer h4")
     expect(explorer).to_have_text(entry.load().title, timeout=1000 * PATIENCE)
     return ExplorerPage(lab.page)
