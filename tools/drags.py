@@ -151,20 +151,22 @@ def main():
     return 0 if all(passed) else 1
 
 
-# Of each frame: are there other pictures than in the one before?
+# The times of the frames that are the first with other pictures than before. It looks only where a source has changed: a
+# look at each frame would cost as much as a small picture.
 _RECORD = """() => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
-    const sources = () => [...box.querySelectorAll('.lipviz-picture img')].map(image => image.src).join();
     const record = window.lipvizDrag = {times: []};
-    let before = sources();
-    const look = now => {
-        if (window.lipvizDrag !== record) return;
-        const present = sources();
-        if (present !== before) record.times.push(now);
-        before = present;
-        requestAnimationFrame(look);
-    };
-    requestAnimationFrame(look);
+    let waits = false;
+    const observer = new MutationObserver(() => {
+        if (window.lipvizDrag !== record) return observer.disconnect();
+        if (waits) return;
+        waits = true;
+        requestAnimationFrame(now => {
+            waits = false;
+            record.times.push(now);
+        });
+    });
+    observer.observe(box.querySelector('.lipviz-picture'), {subtree: true, attributeFilter: ['src']});
 }"""
 
 if __name__ == "__main__":
