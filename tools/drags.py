@@ -151,7 +151,7 @@ def main():
     return 0 if all(passed) else 1
 
 
-# The times of the frames that are the first with other pictures than before. It looks only where a source has changed: a
+# The times of the frames that are the first with other pictures than before. It looks only where a source changed: a
 # look at each frame would cost as much as a small picture.
 _RECORD = """() => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);

@@ -149,7 +149,7 @@ def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = Fals
     """
     for candidate, is_adjoint in ((operator, False), (operator.T, True)):
         if isinstance(candidate, Convolution) and norm != 2:
-            return _sums(candidate, norm if not is_adjoint else _DUAL[norm])
+            return _sums(candidate, norm, is_adjoint)
         if isinstance(candidate, Convolution):
             mode: Literal["fast", "exact"] = "exact" if exact else "fast"
             bound, key = MEMORY.recall(candidate.kernel, *_settings(candidate), mode)
@@ -175,19 +175,13 @@ def _at_every_size(kernel, strides, dilations=None, groups=1):
     return Bound(0.0, size_free_bound(kernel, strides, dilations, groups), "symbol, at every size")
 
 
-def _sums(operator, norm):
-    """The largest sum of magnitudes along a row (l∞) or a column (l1) of a convolution's matrix: exact."""
-    positive = Convolution(
-        np.abs(operator.kernel),
-        operator.sizes,
-        operator.strides,
-        operator.padding,
-        operator.dilations,
-        operator.groups,
-        operator.channels_first,
-    )
-    ones = np.ones(positive.shape[0 if norm == 1 else 1])
-    sums = positive.T @ ones if norm == 1 else positive @ ones
+def _sums(operator, norm, is_adjoint):
+    """The largest sum of magnitudes along a row (l∞) or a column (l1) of the matrix of a convolution or its adjoint."""
+    positive = operator.with_kernel(np.abs(operator.kernel))
+    matrix = positive.T if is_adjoint else positive
+    if norm == 1:
+        matrix = matrix.T
+    sums = matrix @ np.ones(matrix.shape[1])
     return computed(sums.max(initial=0.0), _SUMS[norm])
 
 

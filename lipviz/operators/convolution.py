@@ -144,6 +144,11 @@ class Convolution(sla.LinearOperator):
     def _rmatvec(self, y):
         return self._rmatmat(y.reshape(-1, 1))[:, 0]
 
+    def _transpose(self):
+        return TransposedConvolution(self)
+
+    _adjoint = _transpose  # the kernel is real
+
     @property
     def terms(self) -> int:
         """Largest number of products that are added up for one output, of the operator or of its adjoint."""
@@ -177,13 +182,39 @@ def untransposed(operator: sla.LinearOperator) -> Convolution:
     Raises:
         TypeError: If it is neither.
     """
-    found = operator
-    # SciPy wraps an operator anew for each transpose; these wrappers have one argument.
-    while not isinstance(found, Convolution) and len(getattr(found, "args", ())) == 1:
-        found = found.args[0]
+    found = operator.T if isinstance(operator, TransposedConvolution) else operator
     if not isinstance(found, Convolution):
         raise TypeError(f"Expected a `Convolution`, or the transpose of one. Received: {type(operator).__name__}")
     return found
+
+
+class TransposedConvolution(sla.LinearOperator):
+    """The transpose of a convolution, whose own transpose is that convolution again.
+
+    Args:
+        convolution: A `Convolution`.
+    """
+
+    def __init__(self, convolution: Convolution):
+        self._convolution = convolution
+        super().__init__(convolution.dtype, convolution.shape[::-1])
+
+    def _matmat(self, columns):
+        return self._convolution._rmatmat(columns)
+
+    def _rmatmat(self, columns):
+        return self._convolution._matmat(columns)
+
+    def _matvec(self, x):
+        return self._convolution._rmatvec(x)
+
+    def _rmatvec(self, y):
+        return self._convolution._matvec(y)
+
+    def _transpose(self):
+        return self._convolution
+
+    _adjoint = _transpose  # the kernel is real
 
 
 def _connected(size, count, stride, offset):

@@ -148,6 +148,9 @@ def test_a_transposed_convolution_has_the_norm_of_its_adjoint():
         with no_explicit_matrix():
             assert not is_broken(*sides(convolution_bound(operator, mode)), exact)
             assert convolution_bound(operator.T, mode).upper == convolution_bound(operator, mode).upper
+    assert isinstance(operator.T, Convolution)
+    assert operator.T.T.H is operator.T
+    np.testing.assert_array_equal(operators.explicit_matrix(operator), operators.explicit_matrix(operator.T).T)
 
 
 def test_without_spatial_axes_it_is_a_matrix():
