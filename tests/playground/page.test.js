@@ -116,6 +116,21 @@ test("a toy set becomes the user's own with the first change, and its own again 
   assert.deepEqual(playground.points, drawn);
 });
 
+test("changes of a gesture are one change", () => {
+  const playground = new Playground();
+  const drawn = playground.points;
+  playground.join(true);
+  for (let i = 0; i < 3; i++) playground.addPoint(0, i, 1);
+  playground.join(false);
+  playground.erasePoint(0);
+  assert.equal(playground.points.length, drawn.length + 2);
+  assert.ok(playground.undo());
+  assert.equal(playground.points.length, drawn.length + 3);
+  assert.ok(playground.undo());
+  assert.deepEqual(playground.points, drawn);
+  assert.equal(playground.undo(), false);
+});
+
 test("settings that need no new network change a training while it goes on", () => {
   const playground = new Playground();
   for (let step = 0; step < 3; step++) playground.step();

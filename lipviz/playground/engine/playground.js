@@ -83,6 +83,9 @@ export class Playground {
   unseen = [];
   /** @type {Point[][]} Earlier points, the last ones last. */
   undone = [];
+  /** Whether the changes that come are one, for `undo`. */
+  areOne = false;
+  isKept = false;
   /** @type {number | null} Number of the chosen point. */
   chosen = null;
   /** @type {Point | null} The chosen point as it was when it was chosen. */
@@ -213,8 +216,20 @@ export class Playground {
 
   /** Keeps the points as they are, so that `undo` brings them back. Call it before a change. */
   keep() {
+    if (this.isKept) return;
+    this.isKept = this.areOne;
     this.undone.push(this.points);
     if (this.undone.length > MOST_UNDONE) this.undone.shift();
+  }
+
+  /**
+   * Makes one change of all that come until it is called with false.
+   *
+   * @param {boolean} areOne
+   */
+  join(areOne) {
+    this.areOne = areOne;
+    this.isKept = false;
   }
 
   /** Takes back the last change of points. */

@@ -97,8 +97,8 @@ export class Panel {
     this.drawBoundary(scene);
     if (scene.discs) this.drawDiscs(scene);
     if (scene.moves) this.drawMoves(scene);
+    if (scene.hovered && scene.reading) this.drawReading(scene.hovered, scene.reading, scene);
     scene.points.forEach((point, i) => this.drawPoint(point, scene, i));
-    if (scene.hovered && scene.reading) this.drawReading(scene.hovered, scene.reading, scene.theme);
   }
 
   /**
@@ -179,7 +179,7 @@ export class Panel {
   }
 
   /**
-   * A circle or a square; the chosen one has a ring, and one that is decided wrongly a cross.
+   * A circle or a square; the chosen one has a frame, and one that is decided wrongly a cross.
    *
    * @param {Point} point
    * @param {Scene} scene
@@ -194,23 +194,20 @@ export class Panel {
     context.fill();
     context.stroke();
     if (!view.right[i]) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
-    if (i === chosen) this.stroke(theme.ink, 2.5, () => context.arc(x, y, 2 * size, 0, 2 * Math.PI));
+    if (i === chosen) this.stroke(theme.ink, 2, () => traceShape(context, 1, x, y, 2 * size));
   }
 
   /**
    * @param {{x: number, y: number}} place
    * @param {Reading} reading
-   * @param {Theme} theme
+   * @param {Scene} scene
    */
-  drawReading(place, { radius, move }, theme) {
-    this.drawDisc(place, radius, theme.ink, 2.5, 1);
+  drawReading(place, { radius, move }, { theme, points, chosen }) {
+    this.drawDisc(place, radius, theme.ink, 2, 1);
     const [x, y] = this.at(place.x, place.y);
-    const size = 6 * (this.pixel ?? 1);
+    const isPoint = chosen !== null && points[chosen] === place;
     this.stroke(theme.ink, 1.5, () => {
-      this.context.moveTo(x - size, y);
-      this.context.lineTo(x + size, y);
-      this.context.moveTo(x, y - size);
-      this.context.lineTo(x, y + size);
+      if (!isPoint) tracePlus(this.context, x, y, 6 * (this.pixel ?? 1));
       if (move === null) return;
       this.context.moveTo(x, y);
       this.context.lineTo(...this.at(move.x, move.y));
@@ -241,6 +238,19 @@ function traceCross(context, x, y, size) {
   context.lineTo(x + size, y + size);
   context.moveTo(x - size, y + size);
   context.lineTo(x + size, y - size);
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} x
+ * @param {number} y
+ * @param {number} size
+ */
+function tracePlus(context, x, y, size) {
+  context.moveTo(x - size, y);
+  context.lineTo(x + size, y);
+  context.moveTo(x, y - size);
+  context.lineTo(x, y + size);
 }
 
 /**
