@@ -11,8 +11,11 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
+import webbrowser
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -21,7 +24,7 @@ import jupytext
 import pytest
 
 from lipviz import __version__
-from lipviz.command import cli, doctor, grammars, lab
+from lipviz.command import cli, doctor, grammars, lab, playground
 from tests.browser.lab import LIPVIZ, clean_environment, free_port, serve
 
 PATIENCE = 300  # seconds that a process of its own may take on a busy machine
@@ -116,7 +119,9 @@ def test_wrong_arguments(arguments, complaint, capsys):
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["lab", "--help"], ["notebooks"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["lab", "--help"], ["playground", "--help"], ["notebooks"]]
+)
 def test_answers_without_heavy_imports(arguments):
     program = (
         "import sys\n"
@@ -141,6 +146,46 @@ def test_keyboard_interrupt_is_no_traceback(monkeypatch):
 
     monkeypatch.setattr(doctor, "examine", interrupted)
     assert cli.main(["doctor"]) == 130
+
+
+# --- lipviz playground ---
+
+
+def test_the_playground_is_served_from_the_package(monkeypatch, capsys):
+    answers = {}
+
+    def get(address):
+        for name in ("", "start.js", "playground.css"):
+            with urllib.request.urlopen(address + name, timeout=PATIENCE) as answer:
+                answers[name] = answer.headers["Content-Type"], answer.read()
+
+    visitors = []
+
+    def visit(address):
+        visitors.append(threading.Thread(target=get, args=[address]))
+        visitors[0].start()
+
+    def serve_three(self):
+        for _ in range(3):
+            self.handle_request()
+        visitors[0].join()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(webbrowser, "open", visit)
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", serve_three)
+    assert cli.main(["playground"]) == 0
+    assert capsys.readouterr().out.startswith("The playground is at http://127.0.0.1:")
+    assert answers[""] == ("text/html", (playground.FOLDER / "index.html").read_bytes())
+    assert answers["start.js"] == ("text/javascript", (playground.FOLDER / "start.js").read_bytes())
+    assert answers["playground.css"][0] == "text/css"
+
+
+def test_the_playground_opens_no_browser_where_none_is_wanted(monkeypatch, capsys):
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", lambda self: None)
+    monkeypatch.setattr(webbrowser, "open", lambda address: pytest.fail("a browser was opened"))
+    port = free_port()
+    assert cli.main(["playground", "--no-browser", f"--port={port}"]) == 0
+    assert f"is at http://127.0.0.1:{port}/\n" in capsys.readouterr().out
 
 
 # --- lipviz notebooks ---
@@ -381,6 +426,7 @@ def test_busy_port(course, tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         line = refused(["lab", str(tmp_path / "mine"), f"--port={port}"], capsys)
+        assert f"port {port} is in use" in refused(["playground", f"--port={port}"], capsys)
     assert f"port {port} is in use" in line
     assert not (tmp_path / "mine").exists()
 

@@ -52,7 +52,7 @@ LAYERS = (
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Packages outside of this order: what each is for, and what it may import beside its own modules.
-_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor")
+_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets", {"_version", "_extras"}),
@@ -70,6 +70,7 @@ APART = {
         {"explorers", "command.grammars", "command.lab", "command.app_server"},
     ),
     "command.app_server": ("the server of these pages", {"explorers"}),
+    "command.playground": ("serves the playground", {"command.lab"}),
     "command.bench": (
         "measures the time of lipviz, plain Keras and other libraries",
         {"", "_version", "command.cli", "layers", "model", "normalizers"},

@@ -1,4 +1,4 @@
-"""The `lipviz` command: open or list the course, open explorers, check the installation, certify a model, benchmark.
+"""The `lipviz` command: open or list the course, open explorers or the playground, check the installation, and more.
 
 This module imports only the standard library, so that the command answers at once. Each subcommand imports what it
 needs.
@@ -103,6 +103,17 @@ def _build_parser():
     app.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
     app.add_argument("--port", type=_port, help="port to listen on; default: the first free one from 8888 on")
     app.set_defaults(run=_app)
+
+    playground = commands.add_parser(
+        "playground",
+        help="open the playground, where two networks learn the points that you draw",
+        description="Open the playground of the documentation. An ordinary and a constrained network learn the points "
+        "that you draw. It runs in the browser, and needs neither a notebook nor the internet.",
+        allow_abbrev=False,
+    )
+    playground.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+    playground.add_argument("--port", type=_port, help="port to listen on; default: the first free one from 8888 on")
+    playground.set_defaults(run=_playground)
 
     notebooks = commands.add_parser("notebooks", help="list the lessons and their running times", allow_abbrev=False)
     notebooks.set_defaults(run=_notebooks)
@@ -245,6 +256,17 @@ def _app(arguments):
 
     try:
         app.open_app(arguments.name, port=arguments.port, browser=arguments.browser, state=arguments.state)
+    except lab.LabError as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _playground(arguments):
+    from lipviz.command import lab, playground
+
+    try:
+        playground.open_playground(port=arguments.port, browser=arguments.browser)
     except lab.LabError as error:
         print(f"lipviz: {error}", file=sys.stderr)
         return 1

@@ -24,9 +24,9 @@ const SLOW = 28; // milliseconds of a frame above which the grid gets coarser wh
 /** @type {[Tool, string, string][]} */
 const TOOLS = [
   ["move", "move", "Drag points"],
-  ["add0", "add ●", "Add circles"],
-  ["add1", "add ■", "Add squares"],
-  ["erase", "erase", "Erase points"],
+  ["add0", "add ●", "Click to add a circle, or draw many"],
+  ["add1", "add ■", "Click to add a square, or draw many"],
+  ["erase", "erase", "Click on points, or wipe over them"],
 ];
 
 /**
@@ -90,7 +90,7 @@ export class Page {
       this.problems,
       element("div", { class: "figures" }, ...this.figures.map(({ root }) => root)),
       this.side(),
-      element("p", { id: "keys", class: "unseen" }, KEYS),
+      element("p", { id: "keys", class: "keys" }, KEYS),
       this.live,
     );
     this.root.replaceChildren(frame, this.sharing.dialog);
@@ -154,16 +154,18 @@ export class Page {
   side() {
     const show = element(
       "div",
-      { class: "row" },
-      checkbox("certified discs", "No move inside of a disc changes the decision of its point", (checked) => {
+      { class: "legend" },
+      checkbox("◯ certified discs", "No move inside of a disc changes the decision of its point", (checked) => {
         this.discs = checked;
         this.changed();
       }),
-      checkbox("attacker's steps", "The shortest move that an attacker finds for each point", (checked) => {
+      element("span", {}, "● ■ two classes"),
+      checkbox("— attacker's steps", "The shortest move that an attacker finds for each point", (checked) => {
         this.playground.wantsMoves = checked;
         this.playground.forget();
         this.changed();
       }),
+      element("span", {}, "✕ decided wrongly"),
     );
     const share = element(
       "div",
@@ -176,14 +178,15 @@ export class Page {
   }
 
   challengeBox() {
-    const titles = ["No challenge", ...Object.values(CHALLENGES).map(({ title }) => title)];
+    const titles = ["No challenge", ...Object.values(CHALLENGES).map(({ name }) => name)];
     const options = SETTINGS.challenge.values.map((value, i) => element("option", { value }, titles[i]));
     this.challengeMenu = element("select", { "aria-label": "challenge" }, ...options);
     const menu = this.challengeMenu;
     menu.addEventListener("change", () => this.set("challenge", SETTINGS.challenge.values[menu.selectedIndex]));
+    this.title = element("h2");
     this.task = element("p");
     this.verdict = element("p", { class: "verdict" });
-    return element("div", { class: "challenge" }, menu, this.task, this.verdict);
+    return element("div", { class: "challenge" }, menu, this.title, this.task, this.verdict);
   }
 
   // --- what users do ---
@@ -193,6 +196,7 @@ export class Page {
    * @param {string | number} value
    */
   set(name, value) {
+    this.playground.problems = [];
     this.playground.set(name, value);
     if (name === "challenge") this.play(false);
     this.showAll();
@@ -202,6 +206,7 @@ export class Page {
   /** @param {boolean} on */
   play(on) {
     this.isPlaying = on;
+    if (on && this.problems) say(this.problems, "");
     if (!on) this.fineGrid();
     if (this.playButton) say(this.playButton, on ? "❚❚ Pause" : "▶ Play");
     this.changed();
@@ -220,6 +225,7 @@ export class Page {
 
   /** @param {() => void} act */
   edit(act) {
+    this.playground.problems = [];
     act();
     this.showAll();
     this.settled();
@@ -292,9 +298,10 @@ export class Page {
 
   showChallenge() {
     const { challenge } = this.playground.settings;
-    if (!this.challengeMenu || !this.task) return;
+    if (!this.challengeMenu || !this.title || !this.task) return;
     this.challengeMenu.selectedIndex = SETTINGS.challenge.values.indexOf(challenge);
     const known = CHALLENGES[/** @type {keyof typeof CHALLENGES} */ (challenge)];
+    say(this.title, known?.title ?? "");
     say(this.task, known?.task ?? "Play with points and settings, or take one of three challenges.");
     this.wasDone = false;
   }
@@ -354,7 +361,7 @@ export class Page {
       const about = { view: view[figure.kind], points, chosen, reading, hovered: place };
       const shown = { discs: this.discs, moves: playground.wantsMoves, fine: !this.isPlaying, theme: theme() };
       figure.panel.draw({ ...about, ...shown });
-      figure.tell(view[figure.kind]);
+      figure.tell(view[figure.kind], shown.theme.ink);
       figure.read(reading);
     }
     if (this.stepsSaid) say(this.stepsSaid, `${playground.steps} steps`);

@@ -61,7 +61,7 @@ def points(page):
 
 def at(page, place, kind="constrained"):
     """Where a place of the plane is on the page."""
-    box = page.locator(f"[data-kind={kind}] canvas").bounding_box()
+    box = page.locator(f"[data-kind={kind}] > canvas").bounding_box()
     return box["x"] + box["width"] * (place["x"] + 2) / 4, box["y"] + box["height"] * (2 - place["y"]) / 4
 
 
@@ -83,7 +83,7 @@ def test_both_networks_learn_and_the_address_follows(visit):
     page.get_by_label("activation").select_option("maxmin")
     expect(page).to_have_url(re.compile("#activation=maxmin$"))
     expect(page.locator("output.steps")).to_have_text("0 steps")
-    page.get_by_role("slider", name="k", exact=True).press("ArrowRight")
+    page.get_by_role("slider", name="Lipschitz k").press("ArrowRight")
     expect(page).to_have_url(re.compile("#activation=maxmin&k=2$"))
     expect(fact(page, "bound")).to_have_text("2")
 
@@ -121,9 +121,46 @@ def test_points_are_added_erased_and_read(visit):
     assert points(page)[1] == {"x": 1, "y": 0, "label": 1}
 
 
+def test_a_point_stays_under_the_mouse_that_takes_it_at_its_edge(visit):
+    page = visit("#data=own&points=0.0.0_1000.0.1")
+    x, y = at(page, {"x": 0, "y": 0})
+    page.mouse.move(x + 6, y)
+    page.mouse.down()
+    page.mouse.move(x + 6, y + 1)
+    page.mouse.up()
+    assert points(page)[0]["x"] == pytest.approx(0, abs=1e-9)
+
+
+def test_points_are_drawn_and_wiped_away_and_each_is_one_change(visit):
+    page = visit("#data=own&points=0.0.0_1000.0.1")
+
+    def stroke(tool):
+        page.get_by_text(tool, exact=True).click()
+        page.mouse.move(*at(page, {"x": -1.5, "y": 1}))
+        page.mouse.down()
+        page.mouse.move(*at(page, {"x": 1.5, "y": 1}), steps=60)
+        page.mouse.up()
+        return len(points(page))
+
+    assert 10 < stroke("add ■") < 40
+    assert stroke("erase") == 2
+    page.get_by_role("button", name="Undo").click()
+    assert len(points(page)) > 10
+    page.get_by_role("button", name="Undo").click()
+    assert len(points(page)) == 2
+
+
+def test_a_sentence_about_the_address_goes_with_the_next_change(visit):
+    page = visit("#width=0")
+    problem = page.locator(".problems")
+    expect(problem).to_have_text(re.compile("“width”"))
+    page.get_by_label("activation").select_option("relu")
+    expect(problem).to_have_text("")
+
+
 def test_everything_works_by_keyboard_and_is_announced(visit):
     page = visit("#data=own&points=0.0.0_1000.0.1")
-    page.locator("[data-kind=constrained] canvas").focus()
+    page.locator("[data-kind=constrained] > canvas").focus()
     said = page.locator("p[role=status]")
     page.keyboard.press("n")
     expect(said).to_have_text(re.compile(r"^Point 1 of 2, a circle at 0\.00, 0\.00: ordinary network \w+, radius"))

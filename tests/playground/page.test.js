@@ -5,12 +5,14 @@ import { bestMoves, scoresAt } from "../../lipviz/playground/engine/attack.js";
 import { certify, radii } from "../../lipviz/playground/engine/certificate.js";
 import { CHALLENGES, FOOL_GOAL, isRight } from "../../lipviz/playground/engine/challenges.js";
 import { contour, field } from "../../lipviz/playground/engine/field.js";
+import { History } from "../../lipviz/playground/engine/history.js";
 import { matrixOf, point, toyPoints, TOYS } from "../../lipviz/playground/engine/points.js";
-import { Playground } from "../../lipviz/playground/engine/playground.js";
+import { Playground, UNSEEN } from "../../lipviz/playground/engine/playground.js";
 import { readAddress, SETTINGS, startSettings, writeAddress } from "../../lipviz/playground/engine/settings.js";
 import { Training } from "../../lipviz/playground/engine/training.js";
+import { heights } from "../../lipviz/playground/page/curve.js";
 import { embedding } from "../../lipviz/playground/page/sharing.js";
-import { rounded, roundedDown, roundedUp } from "../../lipviz/playground/page/numbers.js";
+import { percent, rounded, roundedDown, roundedUp } from "../../lipviz/playground/page/numbers.js";
 
 function labelsOf(points) {
   return points.map(({ label }) => label);
@@ -50,6 +52,40 @@ test("radii are rounded down and bounds up, so that what is read is true, too", 
   assert.deepEqual([roundedUp(1 + 1e-10), roundedUp(10), roundedUp(1234.5)], ["1", "10", "1235"]);
 });
 
+test("a curve shows few values of many steps, at equal distances, from the smallest to the largest", () => {
+  const history = new History();
+  for (let step = 0; step < 5000; step++) history.add(step);
+  assert.ok(history.values.length > 200 && history.values.length <= 400);
+  history.values.forEach((value, i) => assert.equal(value, i * history.stride));
+  assert.deepEqual(heights([3, 1, 2]), [1, 0, 0.5]);
+  assert.deepEqual(heights([2, 2]), [0, 0]);
+});
+
+test("the losses that are shown are those before each step", () => {
+  const playground = new Playground();
+  const before = [];
+  for (let step = 0; step < 3; step++) {
+    before.push(playground.view().constrained.loss);
+    playground.step();
+  }
+  assert.deepEqual(playground.view().constrained.losses, before);
+  playground.restart();
+  assert.deepEqual(playground.view().constrained.losses, []);
+});
+
+test("unseen points are of the toy set and not among those that are learned; own points have none", () => {
+  const playground = new Playground("data=circles&noise=0.2");
+  const seen = new Set(playground.points.map(({ x, y }) => `${x} ${y}`));
+  assert.equal(playground.unseen.length, UNSEEN);
+  assert.equal(playground.unseen.filter(({ x, y }) => seen.has(`${x} ${y}`)).length, 0);
+  const scores = scoresAt(playground.trainings.constrained.used, playground.unseen);
+  const right = playground.unseen.filter((one, i) => isRight(one, scores[i])).length;
+  assert.equal(playground.view().constrained.unseen, right / UNSEEN);
+  assert.match(percent(playground.view().constrained.unseen), /^\d+\.\d %$/);
+  playground.erasePoint(0);
+  assert.equal(percent(playground.view().constrained.unseen), "–");
+});
+
 test("an address of nothing but a challenge opens it with its settings", () => {
   const { settings, points } = new Playground("challenge=fool");
   assert.deepEqual(settings, { ...startSettings(), ...CHALLENGES.fool.presets, challenge: "fool" });
@@ -78,6 +114,21 @@ test("a toy set becomes the user's own with the first change, and its own again 
   assert.deepEqual(playground.points, drawn);
   playground.set("data", "own");
   assert.deepEqual(playground.points, drawn);
+});
+
+test("changes of a gesture are one change", () => {
+  const playground = new Playground();
+  const drawn = playground.points;
+  playground.join(true);
+  for (let i = 0; i < 3; i++) playground.addPoint(0, i, 1);
+  playground.join(false);
+  playground.erasePoint(0);
+  assert.equal(playground.points.length, drawn.length + 2);
+  assert.ok(playground.undo());
+  assert.equal(playground.points.length, drawn.length + 3);
+  assert.ok(playground.undo());
+  assert.deepEqual(playground.points, drawn);
+  assert.equal(playground.undo(), false);
 });
 
 test("settings that need no new network change a training while it goes on", () => {

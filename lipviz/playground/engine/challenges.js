@@ -27,6 +27,7 @@
  * @property {string} words What is reached and what is missing, or why the goal matters once it is reached.
  *
  * @typedef {object} Challenge
+ * @property {string} name A few words, for a menu.
  * @property {string} title
  * @property {string} task
  * @property {Partial<Settings>} presets
@@ -48,27 +49,29 @@ export const RELU_GOAL = 0.006;
 /** @type {Record<"disc" | "fool" | "relu", Challenge>} */
 export const CHALLENGES = {
   disc: {
+    name: "1. Larger discs",
     title: "Make the smallest disc larger without losing a point",
     task:
-      `Let the constrained network train. Then change its settings so that it decides every point rightly and the ` +
-      `smallest certified radius is at least ${DISC_GOAL}. Leave the points as they are.`,
+      `Press Play. Then change settings until the constrained network decides every point correctly with a smallest ` +
+      `certified radius of at least ${DISC_GOAL}. Leave the points as they are.`,
     presets: { data: "circles", noise: 0.1, seed: 0, activation: "groupsort2", tau: 1, k: 1, loss: "crossentropy" },
     check: checkDisc,
   },
   fool: {
+    name: "2. An unseen step",
     title: "Fool the ordinary network with a step you cannot see",
     task:
-      `Train both networks and pause. Choose a point that both decide rightly, and move it by less than ${FOOL_GOAL}, ` +
-      `about the width of a dot, so that the ordinary network decides wrongly and the constrained one does not. ` +
-      `The attacker's best step shows where to go.`,
+      `Play, and pause. Then drag a point that both networks decide correctly by less than ${FOOL_GOAL}, the width of a ` +
+      `dot, so that only the ordinary network gets it wrong. The attacker's lines show where to go.`,
     presets: { data: "moons", noise: 0.2, seed: 0, activation: "groupsort2", tau: 10, k: 1, loss: "crossentropy" },
     check: checkFool,
   },
   relu: {
+    name: "3. ReLU gets stuck",
     title: "Why does ReLU get stuck?",
     task:
-      `The constrained network has ReLU. Train it until its loss stays where it is. Then bring the loss below ` +
-      `${RELU_GOAL} with a single change of the network. Leave depth, width, k, the loss, τ and the points as they are.`,
+      `The constrained network has ReLU. Play until its loss gets no smaller. Then bring the loss below ${RELU_GOAL} by ` +
+      `another activation. Leave layers, width, k, the loss, τ and the points as they are.`,
     presets: {
       data: "circles",
       noise: 0.1,
@@ -96,7 +99,7 @@ function checkDisc({ points, constrained }) {
   if (!(smallest >= DISC_GOAL)) return not(`All points are right. The smallest radius is ${smallest.toFixed(3)}.`);
   return done(
     `All points are right, and the smallest radius is ${smallest.toFixed(3)}. With a small τ every point pulls at the ` +
-      "boundary, also those far away. With a larger τ, or a larger k, those near the boundary count most.",
+      "boundary, also those far away. With a larger τ, a larger k or HKR, those near the boundary count most.",
   );
 }
 
@@ -112,7 +115,7 @@ function checkFool({ tried }) {
   if (!isRight(from, before.constrained))
     return not("The constrained network was wrong about this point before it moved.");
   if (isRight(from, after.ordinary))
-    return not(`The ordinary network still decides rightly, ${length.toFixed(3)} away.`);
+    return not(`The ordinary network still decides correctly, ${length.toFixed(3)} away.`);
   if (!(length < FOOL_GOAL)) return not(`The ordinary network is fooled, but the step is ${length.toFixed(3)} long.`);
   if (!isRight(from, after.constrained)) return not("Both networks are fooled. Try another point.");
   return done(
@@ -128,7 +131,7 @@ function checkFool({ tried }) {
 function checkRelu({ settings, points, constrained }) {
   const { presets } = CHALLENGES.relu;
   const kept = /** @type {const} */ (["depth", "width", "k", "loss", "tau"]);
-  if (kept.some((name) => settings[name] !== presets[name])) return not("Depth, width, k, the loss or τ were changed.");
+  if (kept.some((name) => settings[name] !== presets[name])) return not("Layers, width, k, the loss or τ were changed.");
   if (!areGiven("relu", points)) return not(CHANGED);
   const reached = `The loss of the constrained network is ${constrained.loss.toFixed(4)}.`;
   if (!(constrained.loss < RELU_GOAL)) return not(reached);

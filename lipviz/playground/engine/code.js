@@ -7,7 +7,7 @@ import { BIAS } from "./network.js";
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./points.js").Point} Point */
 
-const PER_LINE = 6;
+const PER_LINE = 5;
 
 /**
  * Code that trains both networks on the same points.
@@ -56,7 +56,8 @@ constrained = trained(lipviz.Sequential(stack(layers.SpectralDense), k_coef_lip=
 
 for name, model in (("ordinary", ordinary), ("constrained", constrained)):
     radii = lipviz.certified_radius(model, x, y).radii
-    print(f"{name}: {(radii > 0).sum()} of {len(x)} points are right, smallest certified radius {radii.min():.4f}")
+    right = (radii > 0).sum()
+    print(f"{name}: {right} of {len(x)} points are right, smallest certified radius {radii.min():.4f}")
 `;
 }
 

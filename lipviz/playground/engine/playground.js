@@ -8,6 +8,8 @@
  *
  * @typedef {object} View What is seen of a network.
  * @property {number} loss NaN without points.
+ * @property {number[]} losses Losses of earlier steps, at equal distances.
+ * @property {number} unseen Share of other points of the toy set that are decided rightly; NaN for own points.
  * @property {Float64Array} scores Of the points.
  * @property {Float64Array} radii Certified radii of the points, whatever their class.
  * @property {boolean[]} right Whether each point is decided rightly.
@@ -35,6 +37,9 @@ import { Training } from "./training.js";
 /** Most rows and columns of the grid of scores. */
 export const SIDE = 48;
 const MOST_UNDONE = 200;
+/** Number of points of a toy set that no network learns from. */
+export const UNSEEN = 200;
+const UNSEEN_SEED = 1000; // above every seed that a control offers
 /** Settings that a training takes over without a new start. */
 const LIVE = ["k", "loss", "tau", "margin", "rate"];
 
@@ -54,6 +59,17 @@ function trainingsOf(settings) {
   };
 }
 
+/**
+ * Share of points that a network decides rightly.
+ *
+ * @param {import("./network.js").Used} network
+ * @param {Point[]} points At least one.
+ */
+function shareRight(network, points) {
+  const scores = scoresAt(network, points);
+  return points.filter((point, i) => isRight(point, scores[i])).length / points.length;
+}
+
 export class Playground {
   settings = startSettings();
   trainings = trainingsOf(this.settings);
@@ -63,8 +79,13 @@ export class Playground {
   given = [];
   /** @type {Settings["data"]} What `given` are. */
   givenData = "own";
+  /** @type {Point[]} Points like those of the toy set, which no network learns from; empty for own points. */
+  unseen = [];
   /** @type {Point[][]} Earlier points, the last ones last. */
   undone = [];
+  /** Whether the changes that come are one, for `undo`. */
+  areOne = false;
+  isKept = false;
   /** @type {number | null} Number of the chosen point. */
   chosen = null;
   /** @type {Point | null} The chosen point as it was when it was chosen. */
@@ -104,6 +125,12 @@ export class Playground {
     return toyPoints(toy, noise, seed);
   }
 
+  /** Other points of the toy set that the settings name; none, where the points are the user's own. */
+  drawnUnseen() {
+    const { data, noise, seed } = this.settings;
+    return data === "own" ? [] : toyPoints(data, noise, UNSEEN_SEED + seed, UNSEEN);
+  }
+
   /**
    * Begins with some points, which are those to go back to.
    *
@@ -113,6 +140,7 @@ export class Playground {
     this.points = points;
     this.given = points;
     this.givenData = this.settings.data;
+    this.unseen = this.drawnUnseen();
     this.undone = [];
     this.choose(null);
     this.restart();
@@ -188,8 +216,20 @@ export class Playground {
 
   /** Keeps the points as they are, so that `undo` brings them back. Call it before a change. */
   keep() {
+    if (this.isKept) return;
+    this.isKept = this.areOne;
     this.undone.push(this.points);
     if (this.undone.length > MOST_UNDONE) this.undone.shift();
+  }
+
+  /**
+   * Makes one change of all that come until it is called with false.
+   *
+   * @param {boolean} areOne
+   */
+  join(areOne) {
+    this.areOne = areOne;
+    this.isKept = false;
   }
 
   /** Takes back the last change of points. */
@@ -307,7 +347,9 @@ export class Playground {
     const certificate = certify(training.used);
     const scoresOfGrid = field(training.used, this.side, EXTENT);
     const boundary = contour(scoresOfGrid);
-    return { certificate, field: scoresOfGrid, boundary, ...this.viewOfPoints(training, certificate, boundary) };
+    const rest = this.viewOfPoints(training, certificate, boundary);
+    const unseen = this.settings.data === "own" ? NaN : shareRight(training.used, this.unseen);
+    return { certificate, field: scoresOfGrid, boundary, losses: training.losses.values, unseen, ...rest };
   }
 
   /**

@@ -43,7 +43,7 @@ function range(first, last) {
 /** @type {Record<keyof Settings, Setting>} */
 export const SETTINGS = {
   data: {
-    label: "points",
+    label: "data",
     help: "The points to learn from. Your own appear here as soon as you change one.",
     values: [...TOYS, "own"],
     start: "moons",
@@ -71,8 +71,8 @@ export const SETTINGS = {
   depth: { label: "hidden layers", help: "Hidden layers of both networks", values: range(1, 5), start: 2 },
   width: { label: "width", help: "Channels of each hidden layer", values: [2, 4, 8, 12, 16, 24, 32], start: 16 },
   k: {
-    label: "k",
-    help: "Largest Lipschitz constant of the constrained network",
+    label: "Lipschitz k",
+    help: "Largest Lipschitz constant of the constrained network: its score changes by at most k times the move",
     values: [0.1, 0.2, 0.5, 1, 2, 5, 10],
     start: 1,
   },

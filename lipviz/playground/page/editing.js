@@ -15,6 +15,7 @@
  */
 
 const REACH = { mouse: 10, pen: 14, touch: 24 }; // pixels within which a point is hit
+const BETWEEN = 18; // pixels from one drawn point to the next
 const STEP = 0.05;
 const SMALL_STEP = 0.01;
 
@@ -62,6 +63,10 @@ class Gesture {
     this.isDown = false;
     /** @type {number | null} */
     this.dragged = null;
+    /** From the pointer to the dragged point: a point does not jump when it is taken at its edge. */
+    this.offset = { x: 0, y: 0 };
+    /** @type {{x: number, y: number} | null} Where a point was drawn last. */
+    this.drawn = null;
   }
 
   /**
@@ -93,10 +98,11 @@ class Gesture {
     panel.canvas.focus({ preventScroll: true });
     panel.canvas.setPointerCapture(event.pointerId);
     this.isDown = true;
+    owner.playground.join(true);
     const hit = this.hit(event, event.pointerType);
     if (owner.tool === "erase") this.erase(hit);
-    else if (owner.tool === "move" || hit !== null) this.take(hit);
-    else this.add(event);
+    else if (owner.tool === "move" || hit !== null) this.take(hit, panel.placeOf(event));
+    else this.add(panel.placeOf(event));
     owner.hover(this.dragged === null ? panel.placeOf(event) : null);
     owner.changed();
   }
@@ -106,20 +112,38 @@ class Gesture {
     if (hit !== null) this.owner.playground.erasePoint(hit);
   }
 
-  /** @param {number | null} hit */
-  take(hit) {
+  /**
+   * @param {number | null} hit
+   * @param {{x: number, y: number}} place
+   */
+  take(hit, place) {
     const { playground } = this.owner;
     if (playground.chosen !== hit) playground.choose(hit);
     this.dragged = hit;
-    this.hasMoved = false;
+    if (hit === null) return;
+    const { x, y } = playground.points[hit];
+    this.offset = { x: x - place.x, y: y - place.y };
   }
 
-  /** @param {PointerEvent} event */
-  add(event) {
-    const { x, y } = this.panel.placeOf(event);
-    if (!this.owner.playground.addPoint(x, y, this.owner.tool === "add1" ? 1 : 0)) {
+  /** @param {{x: number, y: number}} place */
+  add(place) {
+    this.drawn = place;
+    if (!this.owner.playground.addPoint(place.x, place.y, this.owner.tool === "add1" ? 1 : 0)) {
       this.owner.announce("There are as many points as can be. Erase one first.");
     }
+  }
+
+  /**
+   * Adds points on the way of a pointer that adds, and erases those on the way of one that erases.
+   *
+   * @param {PointerEvent} event
+   */
+  draw(event) {
+    const { owner, panel, drawn } = this;
+    if (owner.tool === "erase") this.erase(this.hit(event, event.pointerType));
+    if (drawn === null) return;
+    const place = panel.placeOf(event);
+    if (Math.hypot(place.x - drawn.x, place.y - drawn.y) >= panel.lengthOf(BETWEEN)) this.add(place);
   }
 
   /** @param {PointerEvent} event */
@@ -127,12 +151,11 @@ class Gesture {
     const { owner, panel, dragged } = this;
     const { x, y } = panel.placeOf(event);
     if (dragged === null) {
-      if (this.isDown && owner.tool === "erase") this.erase(this.hit(event, event.pointerType));
+      if (this.isDown) this.draw(event);
       owner.hover({ x, y });
     } else {
-      if (!this.hasMoved) owner.playground.keep();
-      this.hasMoved = true;
-      owner.playground.movePoint(dragged, x, y);
+      owner.playground.keep();
+      owner.playground.movePoint(dragged, x + this.offset.x, y + this.offset.y);
     }
     owner.changed();
   }
@@ -140,6 +163,8 @@ class Gesture {
   end() {
     this.isDown = false;
     this.dragged = null;
+    this.drawn = null;
+    this.owner.playground.join(false);
     this.owner.settled();
   }
 

@@ -97,8 +97,8 @@ export class Panel {
     this.drawBoundary(scene);
     if (scene.discs) this.drawDiscs(scene);
     if (scene.moves) this.drawMoves(scene);
+    if (scene.hovered && scene.reading) this.drawReading(scene.hovered, scene.reading, scene);
     scene.points.forEach((point, i) => this.drawPoint(point, scene, i));
-    if (scene.hovered && scene.reading) this.drawReading(scene.hovered, scene.reading, scene.theme);
   }
 
   /**
@@ -135,9 +135,10 @@ export class Panel {
   }
 
   /** @param {Scene} scene */
-  drawDiscs({ view, points, theme }) {
+  drawDiscs({ view, points, theme, reading }) {
+    const strength = reading === null ? 0.55 : 0.25;
     points.forEach((point, i) => {
-      if (view.right[i]) this.drawDisc(point, view.radii[i], theme.classes[point.label]);
+      if (view.right[i]) this.drawDisc(point, view.radii[i], theme.classes[point.label], 1, strength);
     });
   }
 
@@ -147,9 +148,10 @@ export class Panel {
    * @param {{x: number, y: number}} place
    * @param {number} radius
    * @param {string} colour
-   * @param {number} [width]
+   * @param {number} width Of the line, in pixels of CSS.
+   * @param {number} strength From 0, unseen, to 1.
    */
-  drawDisc(place, radius, colour, width = 1) {
+  drawDisc(place, radius, colour, width, strength) {
     const { context } = this;
     const size = Math.min(radius, 8 * EXTENT) * (this.scale ?? 1) - (width * (this.pixel ?? 1)) / 2;
     if (!(size > 0)) return;
@@ -158,17 +160,17 @@ export class Panel {
     context.beginPath();
     context.arc(...this.at(place.x, place.y), size, 0, 2 * Math.PI);
     context.fill();
-    context.globalAlpha = 0.55;
+    context.globalAlpha = strength;
     this.stroke(colour, width, () => context.arc(...this.at(place.x, place.y), size, 0, 2 * Math.PI));
     context.globalAlpha = 1;
   }
 
   /** @param {Scene} scene */
   drawMoves({ view, points, theme }) {
-    this.context.globalAlpha = 0.6;
-    this.stroke(theme.ink, 1, () => {
-      view.moves.forEach((move, i) => {
-        if (move === null || !view.right[i]) return;
+    view.moves.forEach((move, i) => {
+      if (move === null || !view.right[i]) return;
+      this.context.globalAlpha = 0.7 / (1 + 3 * move.length); // short ones are what matters
+      this.stroke(theme.ink, 1, () => {
         this.context.moveTo(...this.at(points[i].x, points[i].y));
         this.context.lineTo(...this.at(move.x, move.y));
       });
@@ -177,7 +179,7 @@ export class Panel {
   }
 
   /**
-   * A circle or a square; the chosen one has a ring, and one that is decided wrongly a cross.
+   * A circle or a square; the chosen one has a frame, and one that is decided wrongly a cross.
    *
    * @param {Point} point
    * @param {Scene} scene
@@ -192,23 +194,20 @@ export class Panel {
     context.fill();
     context.stroke();
     if (!view.right[i]) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
-    if (i === chosen) this.stroke(theme.ink, 2.5, () => context.arc(x, y, 2 * size, 0, 2 * Math.PI));
+    if (i === chosen) this.stroke(theme.ink, 2, () => traceShape(context, 1, x, y, 2 * size));
   }
 
   /**
    * @param {{x: number, y: number}} place
    * @param {Reading} reading
-   * @param {Theme} theme
+   * @param {Scene} scene
    */
-  drawReading(place, { score, radius, move }, theme) {
-    this.drawDisc(place, radius, theme.classes[score > 0 ? 1 : 0], 2.5);
+  drawReading(place, { radius, move }, { theme, points, chosen }) {
+    this.drawDisc(place, radius, theme.ink, 2, 1);
     const [x, y] = this.at(place.x, place.y);
-    const size = 6 * (this.pixel ?? 1);
+    const isPoint = chosen !== null && points[chosen] === place;
     this.stroke(theme.ink, 1.5, () => {
-      this.context.moveTo(x - size, y);
-      this.context.lineTo(x + size, y);
-      this.context.moveTo(x, y - size);
-      this.context.lineTo(x, y + size);
+      if (!isPoint) tracePlus(this.context, x, y, 6 * (this.pixel ?? 1));
       if (move === null) return;
       this.context.moveTo(x, y);
       this.context.lineTo(...this.at(move.x, move.y));
@@ -239,6 +238,19 @@ function traceCross(context, x, y, size) {
   context.lineTo(x + size, y + size);
   context.moveTo(x - size, y + size);
   context.lineTo(x + size, y - size);
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} x
+ * @param {number} y
+ * @param {number} size
+ */
+function tracePlus(context, x, y, size) {
+  context.moveTo(x - size, y);
+  context.lineTo(x + size, y);
+  context.moveTo(x, y - size);
+  context.lineTo(x, y + size);
 }
 
 /**

@@ -9,7 +9,7 @@ export class Sharing {
     this.said = element("span", { role: "status" });
     const copy = button("Copy", "Copy the text", () => void this.copy());
     const close = button("Close", "Close this dialog", () => this.dialog.close());
-    this.dialog = element("dialog", {}, this.title, this.text, element("p", { class: "row" }, copy, close, this.said));
+    this.dialog = element("dialog", {}, this.title, element("p", { class: "row" }, copy, close, this.said), this.text);
   }
 
   /**
@@ -24,15 +24,16 @@ export class Sharing {
     this.text.value = text;
     say(this.said, "");
     this.dialog.showModal();
-    this.text.select();
+    this.text.setSelectionRange(0, 0);
+    this.text.scrollTop = 0;
   }
 
   async copy() {
-    this.text.select();
     try {
       await navigator.clipboard.writeText(this.text.value);
       say(this.said, "Copied.");
     } catch {
+      this.text.select();
       say(this.said, "The browser does not allow it here: press Ctrl+C to copy what is selected.");
     }
   }
