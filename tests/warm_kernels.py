@@ -10,6 +10,7 @@ ipywidgets and tqdm look for a kernel while they are imported, and are left to t
 itself, or of what is imported besides, needs a process of its own.
 """
 
+import gc
 import importlib
 import json
 import logging
@@ -133,6 +134,8 @@ def serve():
     early = sorted(set(LEFT_OUT) & set(sys.modules))
     if early:
         raise RuntimeError(f"{early} must be imported by each kernel, not before the fork.")
+    # No search for garbage in a fork looks at what is imported here, also not at its end, where that takes a second.
+    gc.freeze()
     for line in questions:
         question = json.loads(line)
         if "poll" in question:
