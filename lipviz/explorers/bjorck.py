@@ -34,9 +34,9 @@ from lipviz.types import ArrayLike
 _SETTINGS = ("eps_spectral", "maxiter_spectral", "eps_bjorck", "beta_bjorck", "maxiter_bjorck")
 _DIGITS = {"first": "64 × 64", "second": "64 × 32", "last": "32 × 10"}
 _VIEWS = [
-    ("singular values, and convergence", "convergence"),
-    ("motion: from circle to circle", "motion"),
-    ("singular values, and iterations for any β", "map"),
+    ("spectrum, and convergence", "convergence"),
+    ("motion: circle to circle", "motion"),
+    ("spectrum, and iterations", "map"),
 ]
 _MOST_ITERATIONS = 50
 

@@ -25,7 +25,7 @@ from lipviz.types import Array
 _STEPS, _PICTURES = 150, 6  # of the training on digits
 _TAU, _RATE = 5.0, 0.02
 _MOST = 500  # images of the reader's own
-_METHODS = [("DeepFool: the nearest change", "deepfool"), ("PGD: within ε", "pgd")]
+_METHODS = [("DeepFool: nearest change", "deepfool"), ("PGD: within ε", "pgd")]
 _TRAINED: dict[str, ImageCertifier] = {}  # the certifier of the digits, once per process
 _LOCK = threading.Lock()
 
@@ -98,6 +98,8 @@ class CertificateExplorer(Explorer):
     def _made_buttons(self):
         before = page.button("Previous", "arrow-left", "The previous image", lambda: self._move(-1))
         after = page.button("Next", "arrow-right", "The next image", lambda: self._move(1))
+        for one in (before, after):  # with their words, the buttons would fill two rows
+            one.add_class("lipviz-icon")
         return {"previous": before, "next": after, **super()._made_buttons()}
 
     def _move(self, by):

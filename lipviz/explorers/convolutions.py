@@ -111,9 +111,9 @@ class ConvolutionExplorer(Explorer):
                 "view": choice(
                     "Picture",
                     [
-                        ("claims, and gain over frequencies", "gains"),
-                        ("claims, and all singular values", "spectrum"),
-                        ("motion: the image stretched most", "motion"),
+                        ("claims, and gains", "gains"),
+                        ("claims, and spectrum", "spectrum"),
+                        ("motion: the worst image", "motion"),
                     ],
                     "What the picture shows",
                 ),

@@ -40,7 +40,7 @@ _NAMES = {
     "sigmoid": "sigmoid",
     "linear": "none (linear)",
 }
-_VIEWS = [("gradients of networks of all depths", "depth"), ("motion: a gradient, layer by layer", "motion")]
+_VIEWS = [("gradients at all depths", "depth"), ("motion: layer by layer", "motion")]
 _SAMPLES = 64
 _MOST_STEPS = 200  # of the reader's network, that can be scrubbed
 _MOST_OUTPUTS = 10  # that can be chosen one by one

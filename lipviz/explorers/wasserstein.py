@@ -38,9 +38,9 @@ _CLOUDS = [
     ("two squares", "squares"),
     ("two Gaussians", "gaussians"),
     ("two moons", "moons"),
-    ("a cloud, and the same moved", "shifted"),
+    ("a cloud, and it moved", "shifted"),
 ]
-_VIEWS = [("potential of a network", "potential"), ("motion: the optimal transport", "motion")]
+_VIEWS = [("potential of a network", "potential"), ("motion: optimal transport", "motion")]
 _WAY = 100  # percent
 _OF_NETWORK = ("activation", "width", "depth", "alpha", "min_margin", "steps")
 

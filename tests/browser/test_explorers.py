@@ -138,7 +138,7 @@ def test_a_training_shows_itself_and_is_stopped(lab):
 def test_a_process_plays_pauses_and_is_scrubbed_by_keyboard(lab):
     explorer = opened(lab, explorers.find("bjorck"))
     choice = explorer.box.locator(".widget-dropdown", has=lab.page.get_by_text("Picture", exact=True))
-    choice.locator("select").select_option(label="motion: from circle to circle")
+    choice.locator("select").select_option(label="motion: circle to circle")
     slider = explorer.box.locator(".widget-slider", has=lab.page.get_by_text("Step", exact=True))
     readout = slider.locator(".widget-readout")
     expect(readout).to_have_text("0.00")

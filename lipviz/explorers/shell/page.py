@@ -30,6 +30,13 @@ CSS = """<style>
     background: rgba(176, 0, 32, .08); color: inherit; }
 .widget-box.lipviz-toolbar { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 4px; overflow: visible; }
 .lipviz-toolbar .widget-inline-hbox { width: auto; flex: 0 1 150px; }
+/* An icon alone; a screen reader says the text, which has no size. */
+.lipviz-explorer .lipviz-icon { font-size: 0; }
+.lipviz-explorer .lipviz-icon i { font-size: var(--jp-widgets-font-size, 13px); margin: 0; }
+/* A grey arrow, which is seen on light and on dark; JupyterLab's is nearly black in both. */
+.lipviz-explorer .widget-dropdown > select { background-image: url('data:image/svg+xml,<svg xmlns="http://www.w3.org/\
+2000/svg" viewBox="0 0 18 18"><path d="M4 6.5l5 5 5-5" fill="none" stroke="%23808080" stroke-width="2"/></svg>');
+    text-overflow: ellipsis; padding-right: 22px; }
 .lipviz-download + span { opacity: .8; }
 /* The picture stays in the window while the reader moves controls above it. */
 .widget-box.lipviz-stage { position: sticky; bottom: 0; z-index: 3; overflow: auto hidden;
