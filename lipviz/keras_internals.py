@@ -49,6 +49,18 @@ def outermost_layer(layer: keras.Layer) -> keras.Layer:
     return layer._get_call_context().entry_layer
 
 
+def is_training(layer: keras.Layer) -> bool:
+    """Whether the present call of a layer is part of a training: `training` is True in the call that led to it.
+
+    Keras passes `training` on to layers whose `call` has this argument, and has no public way for the others. It is in
+    the object that `Layer._get_call_context` returns.
+
+    Args:
+        layer: Keras layer, within its `call`.
+    """
+    return layer._get_call_context().get_value("training") is True
+
+
 def output_shape_argument(layer: keras.layers.Lambda) -> Any:
     """The argument `output_shape` of a `keras.layers.Lambda`: a tuple, a function or None.
 
@@ -204,6 +216,10 @@ def replace_base(cls: type, old: type, new: type) -> type:
 
 
 # --- training and files ---
+
+# Names of the graphs that TensorFlow traces for `fit`, `evaluate` and `predict`: those of functions within the methods
+# `_make_function` and `make_predict_function` of the `Trainer`. There is no public sign of them.
+STEP_GRAPHS = frozenset(("one_step_on_data", "one_step_on_data_distributed", "multi_step_on_data"))
 
 
 def compiled_metrics(model: keras.Model) -> keras.Metric | None:

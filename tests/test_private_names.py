@@ -134,6 +134,58 @@ def test_keras_knows_who_was_called_first():
         assert asked[-1] is model
 
 
+def test_keras_knows_whether_a_call_is_part_of_a_training():
+    asked = []
+
+    class Asking(keras.layers.Layer):
+        def call(self, x):
+            asked.append(internals.is_training(self))
+            return x
+
+    with advice(
+        """
+        Keras no longer notes `training` in `Layer._get_call_context`, so lipviz cannot tell that a training loop of
+        one's own calls a layer without this argument. See how `Layer.__call__` (keras/src/layers/layer.py) hands
+        `training` down now, and say it in lipviz.keras_internals.is_training.
+        """
+    ):
+        model = keras.Sequential([keras.Input((2,)), Asking()])
+        asked.clear()
+        for training in (None, False, True):
+            model(np.ones((1, 2)), training=training)
+        assert asked == [False, False, True]
+
+
+@pytest.mark.skipif(not IS_TENSORFLOW, reason="other backends trace no graphs")
+def test_keras_names_the_graphs_of_its_steps():
+    names = []
+
+    class Asking(keras.layers.Layer):
+        def call(self, x):
+            import tensorflow as tf
+
+            graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+            while graph is not None:
+                names.append(getattr(graph, "name", None))
+                graph = getattr(graph, "outer_graph", None)
+            return x
+
+    with advice(
+        """
+        Keras gives other names to the functions that `fit`, `evaluate` and `predict` trace, so activations are not
+        compiled in them any more. See `_make_function` and `make_predict_function`
+        (keras/src/backend/tensorflow/trainer.py), and list the names in lipviz.keras_internals.STEP_GRAPHS.
+        """
+    ):
+        model = keras.Sequential([keras.Input((2,)), Asking(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        x, y = np.ones((2, 2)), np.ones((2, 1))
+        for run in (model.train_on_batch, model.test_on_batch, lambda x, y: model.predict_on_batch(x)):
+            names.clear()
+            run(x, y)
+            assert internals.STEP_GRAPHS.intersection(names)
+
+
 def test_keras_keeps_the_output_shape_of_a_lambda():
     with advice(
         """

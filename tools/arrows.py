@@ -23,6 +23,7 @@ LAYERS = (
         "_extras": "which part needs which package of an extra, and the error for a missing one",
     },
     {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
+    {"compiled": "functions that XLA compiles, each by itself, in steps that TensorFlow runs on a CPU"},
     {"parametrizations": "compute constrained kernels from raw ones; own variables `u`, `sig`, `wbar`, `origin`, `k`"},
     {
         "initializers": "initial kernels that satisfy a constraint",
@@ -73,7 +74,7 @@ APART = {
     "command.playground": ("serves the playground", {"command.lab"}),
     "command.bench": (
         "measures the time of lipviz, plain Keras and other libraries",
-        {"", "_version", "command.cli", "layers", "model", "normalizers"},
+        {"", "_version", "command.cli", "compiled", "layers", "model", "normalizers"},
     ),
     "command.cli": (
         "reads the arguments of the command",

@@ -9,7 +9,9 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.compiled import may_compile
 from lipviz.layers._arguments import Initializer, Regularizer
+from lipviz.layers._fused import PairSort, sorted_pairs
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats
 from lipviz.layers.pooling import accumulation_dtype
 from lipviz.types import Shape, Tensor
@@ -62,9 +64,7 @@ class GroupSort(_ChannelActivation):
 
     Sorting permutes the inputs, so the Jacobian is a permutation matrix. The norm of a gradient is kept, also at ties.
 
-    What is exact: the sort, with one exception for speed. With TensorFlow on a CPU and the channels last, pairs (a, b)
-    are sorted by means of their difference. Rounding may then move each of them by eps · (``|a| + |b|``), where eps is
-    1.2e-7 in float32.
+    What is exact: the sort. Nothing is rounded for k = 1.
 
     Args:
         n: Number of channels in a group. With None, or a number above that of the channels, all channels form one
@@ -109,9 +109,9 @@ class GroupSort(_ChannelActivation):
     def call(self, inputs: Tensor) -> Tensor:
         inputs = in_floats(self, inputs)
         size = self.group_size(inputs.shape)
-        if size == 2 and self.channel_axis == -1 and _multiplying_pays(inputs):
-            return self.scaled(_sort_pairs_by_products(inputs))
         axis = self.channel_axis % len(inputs.shape)
+        if size == 2 and may_compile(self, inputs):
+            return sorted_pairs(PairSort(axis, self.k_coef_lip), inputs)
         shape = [-1 if length is None else length for length in inputs.shape]
         before, after = shape[:axis], shape[axis + 1 :]
         if shape.count(-1) > 1:
@@ -130,39 +130,6 @@ def _sort_pairs(x, axis):
     a, b = ops.split(x, 2, axis=axis)
     swap = a > b
     return ops.concatenate([ops.where(swap, b, a), ops.where(swap, a, b)], axis=axis)
-
-
-def _multiplying_pays(x):
-    """Whether small matrix products sort pairs faster than splitting the channels.
-
-    They do if TensorFlow runs each operation by itself on a CPU. JAX fuses the operations of the other way, and a GPU
-    may round the factors of a product (TF32).
-    """
-    return (
-        keras.backend.backend() == "tensorflow"
-        and _block(x.shape[-1]) <= 64  # the cost of the products grows with it
-        and keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
-        and all(device.startswith("cpu") for device in keras.distribution.list_devices())
-    )
-
-
-def _block(channels):
-    """Number of neighbouring channels that are multiplied together: of the even divisors, the one nearest to 32."""
-    return min((d for d in range(2, channels + 1, 2) if channels % d == 0), key=lambda d: abs(d - 32))
-
-
-def _sort_pairs_by_products(x):
-    """Sort neighbouring channels, which come last: (a, b) − relu(a − b) (1, −1).
-
-    Rounding of the difference moves each by at most eps · (|a| + |b|). An infinite or NaN entry, or a difference that
-    overflows, affects the whole block of channels.
-    """
-    block = _block(x.shape[-1])
-    pairs = np.kron(np.eye(block // 2), [[1.0], [-1.0]])
-    blocks = ops.reshape(x, (-1, block))
-    excess = ops.relu(ops.matmul(blocks, ops.cast(pairs, x.dtype)))
-    ordered = blocks - ops.matmul(excess, ops.cast(pairs.T, x.dtype))
-    return ops.reshape(ordered, ops.shape(x))
 
 
 @keras.saving.register_keras_serializable("lipviz")

@@ -23,6 +23,8 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.compiled import may_compile
+from lipviz.layers._fused import WindowNorm, norms_of_windows
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats, inverse_root
 from lipviz.types import DType, Shape, Tensor
 
@@ -73,6 +75,10 @@ class _Scaled(LipschitzLayer):
     def wide(self, inputs: Tensor) -> Tensor:
         """The input in the dtype of sums."""
         return ops.cast(inputs, self._wide_dtype)
+
+    def _is_wide(self, inputs):
+        """Whether the layer computes in the dtype of its input, and sums need no wider one."""
+        return keras.backend.standardize_dtype(inputs.dtype) == self.compute_dtype == self._wide_dtype
 
     @property
     def _wide_dtype(self):
@@ -229,36 +235,14 @@ class ScaledL2NormPooling2D(_L2Norm, _WindowPooling):
         self.set_eps(eps_grad_sqrt)
 
     def call(self, inputs: Tensor) -> Tensor:
-        x = self.wide(inputs)
-        if self._spreading_pays(x):
-            return self.scaled(self._by_own_gradient(x), self.root_of_size)
-        return self.scaled(self.root(self.average(ops.square(x))), self.root_of_size)
+        if self.eps_grad_sqrt >= self.floor and self._is_wide(inputs) and may_compile(self, inputs):
+            return norms_of_windows(self._norm(), inputs)
+        return self.scaled(self.root(self.average(ops.square(self.wide(inputs)))), self.root_of_size)
 
-    def _spreading_pays(self, x):
-        """Whether the gradient below is faster: where TensorFlow runs each operation by itself, on whole windows."""
-        sizes = x.shape[1:3]
-        return (
-            keras.backend.backend() == "tensorflow"
-            and self.data_format == "channels_last"
-            and self.eps_grad_sqrt >= self.floor
-            and all(size and size % pool == 0 for size, pool in zip(sizes, self.pool_size, strict=True))
-        )
-
-    def _by_own_gradient(self, x):
-        """The root, with a gradient of its own: x times one factor per window, in one pass over x."""
-        (rows, columns), (_, _, width, channels) = self.pool_size, x.shape
-
-        def function(x):
-            root = self.root(self.average(ops.square(x)))
-
-            def gradient(upstream):
-                shares = ops.reshape(upstream / (rows * columns * root), (-1, 1, width // columns, 1, channels))
-                windows = ops.reshape(x, (-1, rows, width // columns, columns, channels))
-                return ops.reshape(windows * shares, ops.shape(x))
-
-            return root, gradient
-
-        return ops.custom_gradient(function)(x)
+    def _norm(self):
+        axis = 1 if self.data_format == "channels_last" else 2
+        eps = math.prod(self.pool_size) * self.eps_grad_sqrt
+        return WindowNorm(self.pool_size, axis, self.k_coef_lip, eps)
 
 
 class _GlobalPooling(_Scaled, keras.layers.GlobalAveragePooling2D):

@@ -11,6 +11,7 @@ from keras import ops
 import lipviz.layers as own
 from lipviz import normalizers as nm
 from lipviz.command.bench.timing import Timing, take_turns
+from lipviz.compiled import compiled_where_traced
 from lipviz.types import Array, Tensor
 
 SHAPES = ((128, 128), (512, 512), (1568, 128), (3 * 3 * 64, 64))
@@ -117,6 +118,8 @@ def call_of(function: Callable[[Any], Any], way: str, values: Array, jit_compile
     if way == "with gradient":
         function = _pulling_back(function, ops.convert_to_tensor(noise(outputs.shape, seed=4)))
     run = _compiled(function, jit_compile)
+    with compiled_where_traced():  # as in a step
+        run(inputs)
     return lambda: _wait(run(inputs))
 
 
