@@ -115,6 +115,10 @@ NAMES = {
     "lipviz.certification.certificate": {"LayerBound": "lipviz.certification"},
     "lipviz.certification.radii": {"CertifiedAccuracy": "lipviz.certification"},
     "lipviz.normalizers.bounds": {"patch_coverage": "lipviz.normalizers"},
+    "lipviz.normalizers.fourier": {
+        "polyphase": "lipviz.normalizers.polyphase",
+        **dict.fromkeys(("largest_eigenvalue", "symbols_on"), "lipviz.normalizers.symbols"),
+    },
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
     "lipviz.toys.networks": dict.fromkeys(
         ("FunctionFit", "TARGETS", "fit_function", "fit_steps"), "lipviz.toys.function_fits"
@@ -129,7 +133,7 @@ RENAMED = {
     "lipviz.measure.claims.convolution_norm": "lipviz.measure.claims.largest_singular_value",
     "lipviz.measure.convolution_norm": "lipviz.measure.largest_singular_value",
     "lipviz.monitor.displays.sparks": "lipviz.monitor.displays.sparkline",
-    "lipviz.normalizers.fourier.roomy": "lipviz.normalizers.fourier.enlarged",
+    "lipviz.normalizers.fourier.roomy": "lipviz.normalizers.polyphase.enlarged",
     "lipviz.normalizers.fourier.ConvolutionNorm": "lipviz.normalizers.fourier.FourierBound",
     "lipviz.plots.redrawing.Sheet": "lipviz.plots.redrawing.DrawnArtists",
     "lipviz.plots.redrawing.sheet_of": "lipviz.plots.redrawing.drawn_on",

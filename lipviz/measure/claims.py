@@ -15,7 +15,9 @@ import scipy.sparse.linalg as sla
 from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.layers.convolutional import averaged_factor, coverage_factor
-from lipviz.normalizers import fourier
+from lipviz.normalizers.fourier import FourierBound
+from lipviz.normalizers.polyphase import polyphase
+from lipviz.normalizers.symbols import symbols_on
 from lipviz.operators.convolution import Convolution
 from lipviz.operators.singular_values import explicit_matrix
 from lipviz.rules.used import as_float64
@@ -124,7 +126,7 @@ def convolution_claims(
     grid_gains = _gains(kernel, strides, grids)
     geometry = (image, kernel.shape[:2], strides)
     factors = coverage_factor(*geometry, padding), averaged_factor(*geometry)
-    tight = fourier.FourierBound(kernel.shape[:2], image, strides, padding).exact(kernel)
+    tight = FourierBound(kernel.shape[:2], image, strides, padding).exact(kernel)
     claims = [kernel_norm / factors[0], float(tight), grid_gains.max(), kernel_norm / factors[1]]
     is_small = min(operator.shape) <= SPECTRUM_SIDE
     values = _all_values(operator) if spectrum and is_small else None
@@ -233,9 +235,9 @@ def _frequencies(count):
 
 def _gains(kernel, strides, grids):
     """Largest σ(K̂(ω)) at each frequency of the first axis, over all those of the second."""
-    axes = [fourier.polyphase(taps, stride, 1) for taps, stride in zip(kernel.shape[:2], strides, strict=True)]
+    axes = [polyphase(taps, stride, 1) for taps, stride in zip(kernel.shape[:2], strides, strict=True)]
     values = []
-    for _, symbols in fourier.symbols_on(kernel, axes, grids):
+    for _, symbols in symbols_on(kernel, axes, grids):
         adjoint = symbols.conj().transpose(0, 2, 1)
         grams = symbols @ adjoint if symbols.shape[1] < symbols.shape[2] else adjoint @ symbols
         values.append(_largest_eigenvalues(grams))

@@ -15,12 +15,14 @@ from keras.backend import standardize_dtype
 from lipviz.normalizers._operations import in_numpy, ops
 from lipviz.normalizers.bounds import rounding_margin, unit_scaled
 from lipviz.normalizers.checks import DEFAULT_BETA_BJORCK, DEFAULT_EPS_BJORCK, DEFAULT_MAXITER_BJORCK
-from lipviz.normalizers.fourier import Axis, FourierBound, axis_up_to, enlarged, section_norm
+from lipviz.normalizers.fourier import FourierBound
 from lipviz.normalizers.gram import GramIteration
 from lipviz.normalizers.iterations import iterate
 from lipviz.normalizers.patches import patch_coverage, patches_along
+from lipviz.normalizers.polyphase import Axis, axis_up_to, enlarged
 from lipviz.normalizers.settings import present
 from lipviz.normalizers.sound import arrays_of
+from lipviz.normalizers.symbols import section_norm
 from lipviz.types import ArrayLike, Tensor
 
 _SQUARINGS = 9  # a bound of λ1 of n × n is then too large by a factor of n^(1/1024) at most

@@ -26,7 +26,8 @@ import scipy.sparse.linalg as sla
 
 from lipviz import _moved
 from lipviz import normalizers as nm
-from lipviz.normalizers import fourier
+from lipviz.normalizers import symbols
+from lipviz.normalizers.polyphase import enlarged, polyphase
 from lipviz.operators.cholesky import Band, proved
 from lipviz.operators.convolution import Convolution, untransposed
 from lipviz.operators.singular_values import explicit_matrix
@@ -163,7 +164,7 @@ def _axes(block):
     geometry = zip(
         block.kernel.shape[:-2], block.strides, block.dilations, block.sizes, block.counts, block.before, strict=True
     )
-    return [fourier.polyphase(*values) for values in geometry]
+    return [polyphase(*values) for values in geometry]
 
 
 def _circulant(block):
@@ -173,7 +174,7 @@ def _circulant(block):
     best, place = math.inf, None
     for twists in itertools.product((0.0, np.pi), repeat=len(axes)):
         grids = [(2 * np.pi * np.arange(n) + twist) / n for n, twist in zip(sizes, twists, strict=True)]
-        found, where = fourier.largest_symbol(block.kernel, axes, grids, fourier.halved(grids, twists), best)
+        found, where = symbols.largest_symbol(block.kernel, axes, grids, symbols.halved(grids, twists), best)
         if found < best:
             best, place = found, where
     return best, _wave(block, axes, place)
@@ -181,13 +182,13 @@ def _circulant(block):
 
 def _section(block):
     """The bound by the section's matrix on the window of outputs; infinite where it would take long."""
-    axes = fourier.enlarged(_axes(block), block.counts)
+    axes = enlarged(_axes(block), block.counts)
     channels = min(block.kernel.shape[-1], block.kernel.shape[-2] * math.prod(len(axis.values) for axis in axes))
     work = math.prod(axis.size for axis in axes) * channels**3
     if math.prod(block.counts) > SECTION_OUTPUTS or work > SECTION_OPERATIONS:
         return math.inf
-    grids = fourier.twisted(axes)
-    return fourier.section_norm(block.kernel, axes, grids, fourier.features_of(axes, grids, block.counts))
+    grids = symbols.twisted(axes)
+    return symbols.section_norm(block.kernel, axes, grids, symbols.features_of(axes, grids, block.counts))
 
 
 # --- from below ---
@@ -199,8 +200,8 @@ def _wave(block, axes, place):
     noise = rng.standard_normal((*block.sizes, block.kernel.shape[-2]))
     if place is None:
         return noise.ravel()
-    ((_, symbols),) = fourier.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
-    vector = np.linalg.svd(symbols[0], full_matrices=False)[0][:, 0].conj()
+    ((_, found),) = symbols.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
+    vector = np.linalg.svd(found[0], full_matrices=False)[0][:, 0].conj()
     vector = vector.reshape(*(len(axis.values) for axis in axes), -1)
     wave = np.ones(block.sizes)
     indices = []
@@ -330,7 +331,7 @@ def size_free_bound(
 def _size_free(kernel, strides, dilations, points):
     # With stride 1 a dilation only stretches the frequencies.
     steps = [(s, 1 if s == 1 else d) for s, d in zip(strides, dilations, strict=True)]
-    axes = [fourier.polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
+    axes = [polyphase(k, *step) for k, step in zip(kernel.shape[:-2], steps, strict=True)]
     # On an infinite image, taps that read the same phase share an entry.
     patches = math.prod(int(np.bincount(axis.phases).max()) for axis in axes)
     simple = _matrix_norm(kernel) * math.sqrt(patches)
@@ -344,7 +345,7 @@ def _size_free(kernel, strides, dilations, points):
             raise ValueError(f"`points` must exceed the kernel's reach of {spread}. Received: points={points!r}")
         factor /= math.cos(math.pi * spread / (2 * count))
         grids.append(2 * np.pi * np.arange(count) / count)
-    bound, _ = fourier.largest_symbol(kernel, axes, grids, fourier.halved(grids, [0.0] * len(grids)))
+    bound, _ = symbols.largest_symbol(kernel, axes, grids, symbols.halved(grids, [0.0] * len(grids)))
     return min(simple, bound * factor)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import scipy.sparse.linalg as sla
 
 from lipviz.layers.unconstrained import PadConv2D
-from lipviz.normalizers import fourier
+from lipviz.normalizers.polyphase import polyphase
+from lipviz.normalizers.symbols import symbols_on
 from lipviz.operators.convolution import Convolution, untransposed
 from lipviz.operators.linear import input_shape, linear_operator
 from lipviz.operators.singular_values import EXPLICIT_SIDE, explicit_matrix
@@ -66,11 +67,11 @@ def _circular_values(layer):
     kernel, groups = used_kernel(layer), getattr(layer, "groups", 1)
     axes, grids = [], []
     for k, s, d, n in zip(layer.kernel_size, layer.strides, layer.dilation_rate, _spatial_sizes(layer), strict=True):
-        axes.append(fourier.polyphase(k, s, d))
+        axes.append(polyphase(k, s, d))
         grids.append(2 * np.pi * np.arange(n // s) / (n // s))
     found = []
     for part in np.split(kernel, groups, axis=-1):
-        for _, symbols in fourier.symbols_on(part, axes, grids):
+        for _, symbols in symbols_on(part, axes, grids):
             found.append(np.linalg.svd(symbols, compute_uv=False).ravel())
     values = np.concatenate(found)
     places = math.prod(len(grid) for grid in grids)

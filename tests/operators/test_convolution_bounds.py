@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lipviz import layers, operators
 from lipviz import normalizers as nm
-from lipviz.normalizers import fourier
+from lipviz.normalizers import symbols
 from lipviz.operators import (
     Convolution,
     cholesky,
@@ -211,7 +211,7 @@ def test_the_circulant_holds_the_convolution(seed):
                 held[o, i] = _at(circulant, o, list(axis.values).index(value), entry, twist)
     np.testing.assert_allclose(held, matrix_of(operator), atol=1e-12)
     grid = [(2 * np.pi * np.arange(size) + twist) / size]
-    found, _ = fourier.largest_symbol(operator.kernel, [axis], grid, grid)
+    found, _ = symbols.largest_symbol(operator.kernel, [axis], grid, grid)
     exact = np.linalg.norm(circulant.reshape(size, -1), 2)
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-12)
 
@@ -262,17 +262,17 @@ def test_pruning_keeps_the_largest_eigenvalue(side, count):
     roots = RNG.standard_normal((count, side, side)) + 1j * RNG.standard_normal((count, side, side))
     grams = roots @ roots.conj().transpose(0, 2, 1)
     exact = np.linalg.eigvalsh(grams)[:, -1]
-    value, index = fourier.largest_eigenvalue(grams, -1.0)
+    value, index = symbols.largest_eigenvalue(grams, -1.0)
     np.testing.assert_allclose(value, exact.max(), rtol=1e-12)
     assert index == exact.argmax()
-    assert fourier.largest_eigenvalue(grams, 2 * exact.max())[0] <= 2 * exact.max()
+    assert symbols.largest_eigenvalue(grams, 2 * exact.max())[0] <= 2 * exact.max()
 
 
 def test_many_equal_eigenvalues_are_bounded_by_their_powers(monkeypatch):
-    monkeypatch.setattr(fourier, "_EIGENVALUES", 0)
-    monkeypatch.setattr(fourier, "_FEW_EIGENVALUES", 0)
+    monkeypatch.setattr(symbols, "_EIGENVALUES", 0)
+    monkeypatch.setattr(symbols, "_FEW_EIGENVALUES", 0)
     grams = np.repeat(np.eye(16)[None], 50, axis=0)
-    assert 1 <= fourier.largest_eigenvalue(grams, -1.0)[0] < 1.01
+    assert 1 <= symbols.largest_eigenvalue(grams, -1.0)[0] < 1.01
 
 
 # --- images of any size ---
