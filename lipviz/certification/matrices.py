@@ -12,7 +12,7 @@ import scipy.sparse.linalg as sla
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel, PadConv2D
-from lipviz.operators.convolution import Convolution
+from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.convolution_bounds import ConvolutionNormBounds, convolution_bound, size_free_bound
 from lipviz.operators.linear import (
     AVERAGES,
@@ -147,13 +147,14 @@ def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = Fals
     Returns:
         A `Bound`, infinite where the operator is too large and has no known structure.
     """
-    for candidate, is_adjoint in ((operator, False), (operator.T, True)):
-        if isinstance(candidate, Convolution) and norm != 2:
-            return _sums(candidate, norm, is_adjoint)
-        if isinstance(candidate, Convolution):
-            mode: Literal["fast", "exact"] = "exact" if exact else "fast"
-            bound, key = MEMORY.recall(candidate.kernel, *_settings(candidate), mode)
-            return bound or MEMORY.keep(key, _from(convolution_bound(candidate, mode=mode)))
+    is_adjoint = isinstance(operator, TransposedConvolution)
+    convolution = operator.T if is_adjoint else operator
+    if isinstance(convolution, Convolution):
+        if norm != 2:
+            return _sums(convolution, norm, is_adjoint)
+        mode: Literal["fast", "exact"] = "exact" if exact else "fast"
+        bound, key = MEMORY.recall(convolution.kernel, *_settings(convolution), mode)
+        return bound or MEMORY.keep(key, _from(convolution_bound(convolution, mode=mode)))
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
         return matrix_bound(explicit_matrix(operator), norm)
     return unknown(f"an operator of shape {operator.shape} is too large for its matrix")
