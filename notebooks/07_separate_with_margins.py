@@ -228,6 +228,19 @@ explorer.static()
 # so its level lines are circles, and one of them separates the classes. So the two goals agree here, and $\alpha$
 # changes little. Moons are the harder case.
 #
+# ## Make the smallest disc larger
+#
+# In the playground, an ordinary and a constrained network learn the same points, and their discs move while they learn.
+# It runs in your browser without the internet. In JupyterLab, open a terminal (File, New, Terminal) and type
+# `lipviz playground`. On Binder or Colab, open the page "Playground" of the documentation instead.
+#
+# Choose the challenge "1. Larger discs" and press Play. The loss is a crossentropy with $\tau = 1$. Soon every point is
+# on the correct side. But the smallest disc stays at a radius of about 0.11. Make it at least 0.15 without losing a
+# point. Predict before you try: which of $\tau$, the Lipschitz constant $k$ and the loss HKR helps, and why?
+#
+# Then drag a point towards the other class. Its disc shrinks in both networks. In which one is the disc nearly as large
+# as the step that the attacker needs?
+#
 # ## Exercises
 #
 # Replace the `...`. After a wrong answer you get a hint, and can try again.

@@ -25,6 +25,16 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         """Keeps the terminal free."""
 
 
+def make_server(port: int) -> http.server.ThreadingHTTPServer:
+    """Makes a server of the playground on the loopback; port 0 is any free one."""
+    return http.server.ThreadingHTTPServer((lab.HOST, port), functools.partial(_Files, directory=FOLDER))
+
+
+def address(server: http.server.ThreadingHTTPServer) -> str:
+    """Returns where a server of the playground is."""
+    return f"http://{lab.HOST}:{server.server_port}/"
+
+
 def open_playground(*, port: int | None, browser: bool) -> None:
     """Serves the playground until Ctrl-C, on this machine only, and opens it.
 
@@ -35,11 +45,9 @@ def open_playground(*, port: int | None, browser: bool) -> None:
     Raises:
         LabError: no port is free.
     """
-    handler = functools.partial(_Files, directory=FOLDER)
-    with http.server.ThreadingHTTPServer((lab.HOST, lab.choose_port(port)), handler) as server:
-        address = f"http://{lab.HOST}:{server.server_port}/"
-        print(f"The playground is at {address}\nCtrl-C here ends it.", flush=True)
+    with make_server(lab.choose_port(port)) as server:
+        print(f"The playground is at {address(server)}\nCtrl-C here ends it.", flush=True)
         if browser:
-            webbrowser.open(address)
+            webbrowser.open(address(server))
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -90,7 +90,6 @@ export class Page {
       this.problems,
       element("div", { class: "figures" }, ...this.figures.map(({ root }) => root)),
       this.side(),
-      element("p", { id: "keys", class: "keys" }, KEYS),
       this.live,
     );
     this.root.replaceChildren(frame, this.sharing.dialog);
@@ -174,7 +173,8 @@ export class Page {
       button("Link", "The address of what is seen", () => this.shareLink()),
       button("Embed", "A line of HTML for a page of your own", () => this.shareEmbedding()),
     );
-    return element("div", { class: "side" }, this.challengeBox(), show, this.controls.root, share);
+    const keys = element("p", { id: "keys", class: "keys" }, KEYS);
+    return element("div", { class: "side" }, this.challengeBox(), show, this.controls.root, share, keys);
   }
 
   challengeBox() {

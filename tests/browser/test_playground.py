@@ -1,36 +1,27 @@
 """The playground in a browser: by mouse, by touch and by keyboard, without a server that computes anything."""
 
-import functools
-import http.server
 import re
 import threading
-from pathlib import Path
 
 import pytest
 
+from lipviz.command import playground
 from tests.browser.lab import PATIENCE, SECOND, expect
 
 pytestmark = pytest.mark.browser
 
-FOLDER = Path(__file__).parents[2] / "lipviz" / "playground"
 MOST_BYTES = 200_000
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
 def address():
-    """The address of the folder of the package, served as any web server would."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=FOLDER))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """The address of the playground, served as `lipviz playground` does."""
+    with playground.make_server(0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield playground.address(server)
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -70,7 +61,7 @@ def fact(page, name, kind="constrained"):
 
 
 def test_all_files_together_are_small():
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MOST_BYTES
+    assert sum(path.stat().st_size for path in playground.FOLDER.rglob("*") if path.is_file()) <= MOST_BYTES
 
 
 def test_both_networks_learn_and_the_address_follows(visit):

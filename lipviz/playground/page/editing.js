@@ -19,11 +19,10 @@ const BETWEEN = 18; // pixels from one drawn point to the next
 const STEP = 0.05;
 const SMALL_STEP = 0.01;
 
-/** What the keys do, for those who cannot see the panels. */
+/** What the keys do. */
 export const KEYS =
-  "N and P choose the next and the previous point. Arrow keys move the chosen point, with Shift in small steps. " +
-  "A adds a circle and B a square beside the chosen point. Delete erases it. U takes back the last change. " +
-  "Escape chooses none.";
+  "Keys in a picture: N and P choose the next and the previous point. Arrow keys move it, with Shift in small steps. " +
+  "A adds a circle and B a square beside it, Delete erases it, U takes back the last change, Escape chooses none.";
 
 const ARROWS = /** @type {Record<string, [number, number]>} */ ({
   ArrowLeft: [-1, 0],
