@@ -44,6 +44,7 @@ myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "substitution"
 myst_heading_anchors = 3
 myst_substitutions = addresses
 nb_execution_mode = "off"
+nb_execution_timeout = 600  # seconds for a cell, on a machine that may be busy
 nb_execution_in_temp = True  # what a page saves is no file of this folder
 nb_output_stderr = "remove"
 # Live widgets need a kernel and scripts from elsewhere: a page shows what stands in for them.

@@ -51,13 +51,20 @@ def _seeds(request):
 
 
 @pytest.fixture(scope="session")
-def run_program(request):
-    """Runs a program in a process of its own that has imported TensorFlow already, where the system can fork."""
+def forks(request):
+    """Forks of a process that has imported TensorFlow already; None where the system cannot fork."""
     from tests.notebook_plugin import warm_kernels
 
     is_jax = os.environ.get("KERAS_BACKEND") == "jax"
-    if sys.platform == "linux" and not is_jax and not request.config.option.cold_kernels:
-        return warm_kernels(request.config).run
+    can_fork = sys.platform == "linux" and not is_jax and not request.config.option.cold_kernels
+    return warm_kernels(request.config) if can_fork else None
+
+
+@pytest.fixture(scope="session")
+def run_program(forks):
+    """Runs a program in a process of its own that has imported TensorFlow already, where the system can fork."""
+    if forks is not None:
+        return forks.run
     command = [sys.executable, "-W", "default", "-c"]
     return lambda program: subprocess.run([*command, program], capture_output=True, text=True, timeout=300)
 

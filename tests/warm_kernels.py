@@ -6,17 +6,22 @@ of a lesson is defined, no TensorFlow operation has run, no random state is shar
 its default graph, which starts a thread, and threads do not survive a fork. So each kernel imports lipviz itself.
 ipywidgets and tqdm look for a kernel while they are imported, and are left to the kernels as well.
 
-`WarmKernels.run` runs a program in such a fork, as `python -c` does. What a program says of the import of TensorFlow
-itself, or of what is imported besides, needs a process of its own.
+`run` and `start` run a program in such a fork, as `python -c` does. What a program says of the import of TensorFlow
+itself, or of what is imported besides, needs a process of its own. A server that runs as such a program may ask for its
+kernels in the same place, see `Forks.prelude`.
 """
 
+import contextlib
 import gc
 import importlib
 import json
 import logging
+import math
 import os
 import random
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,54 +44,102 @@ IMPORTED = (
 LEFT_OUT = ("ipywidgets", "lipviz", "tqdm")
 
 
-class WarmKernels:
-    """Launches kernels as forks of one process.
+class Forks:
+    """Asks the process at an address for forks: kernels and programs.
+
+    Args:
+        address: the path of its socket.
 
     Attributes:
-        cpu_seconds: the CPU time of the kernel that ended last.
+        address: the same.
+        cpu_seconds: the CPU time of the fork that ended last.
     """
 
-    def __init__(self):
-        command = [sys.executable, str(Path(__file__).resolve())]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, address):
+        self.address = address
         self.cpu_seconds = None
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(address)
+        self._stream = self._socket.makefile("rw")
+
+    @property
+    def prelude(self):
+        """What a program does first whose kernels shall be such forks, too."""
+        return (
+            "from jupyter_client.provisioning import local_provisioner\n"
+            "from tests.warm_kernels import Forks\n"
+            f"local_provisioner.launch_kernel = Forks({self.address!r}).launch\n"
+        )
 
     def launch(self, command, cwd=None, env=None, **_):
         """Stands in for `jupyter_client.launcher.launch_kernel`."""
         arguments = command[command.index("ipykernel_launcher") + 1 :]
         environment = dict(os.environ if env is None else env)
-        return _Fork(self, self.ask(arguments=arguments, folder=str(cwd or Path.cwd()), environment=environment))
+        return Fork(self, self.ask(arguments=arguments, folder=str(cwd or Path.cwd()), environment=environment))
+
+    def start(self, program, out, err, environment=os.environ):
+        """Starts a program, with all warnings shown.
+
+        Args:
+            program: its text.
+            out: the file that takes its output.
+            err: the file that takes its errors, which may be the same.
+            environment: its environment variables.
+        """
+        environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        streams = [str(out), str(err)]
+        return Fork(self, self.ask(program=program, streams=streams, folder=os.getcwd(), environment=environment))
 
     def run(self, program):
-        """Runs a program, with all warnings shown. Returns what `subprocess.run` returns with its output as text."""
+        """Runs a program. Returns what `subprocess.run` returns with its output as text."""
         with tempfile.TemporaryDirectory(prefix="lipviz-") as folder:
             out, err = Path(folder, "out"), Path(folder, "err")
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            pid = self.ask(program=program, streams=[str(out), str(err)], folder=os.getcwd(), environment=environment)
-            status = _Fork(self, pid).wait()
+            status = self.start(program, out, err).wait()
             return subprocess.CompletedProcess(program, status, out.read_text("utf-8"), err.read_text("utf-8"))
 
     def ask(self, **question):
         """Sends a question and returns the answer."""
         try:
-            self._process.stdin.write(json.dumps(question) + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        except BrokenPipeError:
+            self._stream.write(json.dumps(question) + "\n")
+            self._stream.flush()
+            answer = self._stream.readline()
+        except ConnectionError:
             answer = ""
         if not answer:
             raise RuntimeError("The process that forks kernels has ended; --cold-kernels does without it.")
         return json.loads(answer)
 
     def close(self):
+        """Ends the connection."""
+        with contextlib.suppress(ConnectionError):
+            self._stream.close()
+        self._socket.close()
+
+
+class WarmKernels(Forks):
+    """Starts the process that forks, and ends it."""
+
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="lipviz-")
+        address = str(Path(self._folder.name, "forks"))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            descriptor = listener.fileno()
+            command = [sys.executable, str(Path(__file__).resolve()), str(descriptor)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor])
+        super().__init__(address)
+
+    def close(self):
         """Ends the process. Kernels that are left notice it and end, too."""
+        super().close()
         self._process.stdin.close()
-        self._process.stdout.close()
         self._process.wait()
+        self._folder.cleanup()
 
 
-class _Fork:
-    """A kernel, with what jupyter_client asks of a `subprocess.Popen`."""
+class Fork:
+    """A kernel or a program, with what is asked of a `subprocess.Popen`."""
 
     stdin = stdout = stderr = None
 
@@ -102,8 +155,11 @@ class _Fork:
                 self.returncode, self._kernels.cpu_seconds = ended
         return self.returncode
 
-    def wait(self):
+    def wait(self, timeout=math.inf):
+        end = time.monotonic() + timeout
         while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(f"fork {self.pid}", timeout)
             time.sleep(0.05)
         return self.returncode
 
@@ -118,10 +174,9 @@ class _Fork:
         self.send_signal(signal.SIGKILL)
 
 
-def serve():
-    """Imports, then answers questions until there are no more. A fork returns the question that it is for."""
-    questions = os.fdopen(os.dup(0))
-    answers = os.fdopen(os.dup(1), "w")
+def serve(listener):
+    """Imports, then answers questions until stdin is closed. A fork returns the question that it is for."""
+    end = os.fdopen(os.dup(0))
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
@@ -136,18 +191,33 @@ def serve():
         raise RuntimeError(f"{early} must be imported by each kernel, not before the fork.")
     # No search for garbage in a fork looks at what is imported here, also not at its end, where that takes a second.
     gc.freeze()
-    for line in questions:
-        question = json.loads(line)
-        if "poll" in question:
-            answer = _ended(question["poll"])
-        else:
-            answer = _fork(question["folder"], question["environment"], given)
-            if answer == 0:
-                questions.close()
-                answers.close()
+    with contextlib.ExitStack() as opened:
+        for resource in (end, listener):
+            opened.enter_context(resource)
+        for question, stream in _questions(end, listener, opened):
+            answer = _ended(question["poll"]) if "poll" in question else _fork(question, given)
+            if answer == 0 and "poll" not in question:
                 return question
-        print(json.dumps(answer), file=answers, flush=True)
+            with contextlib.suppress(ConnectionError):  # who asked has ended
+                print(json.dumps(answer), file=stream, flush=True)
     return None
+
+
+def _questions(end, listener, opened):
+    """Yields questions with the streams of who asks, until `end` is closed. What is opened here is to be closed."""
+    streams = {}
+    while True:
+        ready, _, _ = select.select([end, listener, *streams], [], [])
+        if end in ready:
+            return
+        for connection in ready:
+            if connection is listener:
+                new = opened.enter_context(listener.accept()[0])
+                streams[new] = opened.enter_context(new.makefile("rw"))
+            elif line := streams[connection].readline():
+                yield json.loads(line), streams[connection]
+            else:
+                del streams[connection]
 
 
 def _ended(pid):
@@ -156,14 +226,15 @@ def _ended(pid):
     return [os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime] if ended else None
 
 
-def _fork(folder, environment, given):
+def _fork(question, given):
     """Forks. The new process gets 0, a session of its own, and the folder, environment and entropy of a new one.
 
     Args:
-        folder: where the new process works.
-        environment: its environment variables. What imports have set besides stays.
+        question: has the folder where the new process works, and its environment variables. What imports have set
+            besides stays.
         given: the names of the variables before the imports.
     """
+    environment = question["environment"]
     sys.stdout.flush()
     sys.stderr.flush()
     ready, told = os.pipe()
@@ -180,7 +251,7 @@ def _fork(folder, environment, given):
     os.close(ready)
     os.close(told)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(folder)
+    os.chdir(question["folder"])
     for name in given - environment.keys():
         os.environ.pop(name, None)
     os.environ.update(environment)
@@ -208,7 +279,7 @@ def become_kernel(arguments, parent):
 def become_program(program, streams):
     """Runs a program in this process, as `python -W default -c` does, with its output in two files."""
     for descriptor, path in enumerate(streams, 1):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, descriptor)
         os.close(file)
     warnings.simplefilter("default")
@@ -222,7 +293,7 @@ def become_program(program, streams):
 
 if __name__ == "__main__":
     del sys.path[0]  # this folder, which no kernel has
-    _question = serve()
+    _question = serve(socket.socket(fileno=int(sys.argv[1])))
     if _question is not None and "program" in _question:
         become_program(_question["program"], _question["streams"])
     elif _question is not None:

@@ -2,10 +2,21 @@
 
 import importlib.util
 import os
+import sys
 
 import pytest
 
-from tests.browser.lab import find_chromium, launched, serve
+from tests.browser.explorer_page import LESSON, write_lesson
+from tests.browser.lab import (
+    LabSession,
+    clean_environment,
+    find_chromium,
+    forked,
+    free_port,
+    launched,
+    serve,
+    started,
+)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +51,49 @@ def course(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def lab_server(course):
+def lab_server(course, forks):
     """One JupyterLab on the course, for all tests that leave its settings alone."""
-    with serve(course, "--LabApp.expose_app_in_browser=True", home=course.parent) as server:
+    with serve(course, "--LabApp.expose_app_in_browser=True", home=course.parent, forks=forks) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def lab(browser, course, lab_server, tmp_path_factory):
+    """JupyterLab with the gallery in a notebook, one page and one kernel for all tests that leave both as they are."""
+    write_lesson(course, "from lipviz import explorers\n\ngallery = explorers.gallery()\ngallery")
+    failure = tmp_path_factory.mktemp("gallery") / "failure.png"
+    with LabSession.visit(lab_server.address, browser, on_failure=failure) as lab:
+        lab.go("/lab")
+        lab.open_by_click(LESSON)
+        lab.run_all()
+        yield lab
+
+
+# The page of one explorer has all of them, so that one kernel is enough for those who look at each.
+_APP = """
+import sys
+from lipviz.command import app
+
+code = app.page_code
+gallery = "from lipviz import explorers\\n\\nexplorers.gallery()"
+app.page_code = lambda name: gallery if name == {gallery!r} else code(name)
+app.open_app({opened!r}, port={port}, browser=False)
+"""
+GALLERY, OPENED = "layers", "bjorck"
+
+
+@pytest.fixture(scope="package")
+def app_server(forks, tmp_path_factory):
+    """One `lipviz app bjorck`, for tests that need many pages or kernels; the page GALLERY is the gallery."""
+    home = tmp_path_factory.mktemp("app")
+    program = _APP.format(gallery=GALLERY, opened=OPENED, port=free_port())
+    options = {
+        "announces": r" is at (\S+)\n",
+        "output": home / "app.log",
+        "environment": clean_environment(home),
+    }
+    starting = (
+        started([sys.executable, "-c", program], **options) if forks is None else forked(forks, program, **options)
+    )
+    with starting as server:
         yield server

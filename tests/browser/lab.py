@@ -17,8 +17,11 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+from tests.warm_kernels import Fork, Forks
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -57,28 +60,36 @@ class Server:
     """A running JupyterLab.
 
     Attributes:
-        process: the command.
+        process: the command, or the fork that stands in for it.
         address: what it printed, with the token.
         output: the file that takes what it prints.
     """
 
-    process: subprocess.Popen
+    process: subprocess.Popen | Fork
     address: str
     output: Path
 
 
-def serve(folder: Path, *further: str, home: Path) -> contextlib.AbstractContextManager[Server]:
-    """Starts `lipviz lab --no-browser` on `folder` and ends it with Ctrl-C."""
-    command = [LIPVIZ, "lab", "--no-browser", f"--port={free_port()}", folder, "--", *further]
-    return started(
-        command,
-        announces=r"JupyterLab is at (\S+)\n",
-        output=home / "lipviz-lab.log",
-        environment=clean_environment(home),
-    )
+def serve(folder: Path, *further: str, home: Path, forks: Forks | None = None) -> AbstractContextManager[Server]:
+    """Starts `lipviz lab --no-browser` on `folder` and ends it with Ctrl-C.
+
+    Args:
+        folder: the folder of the course.
+        further: more arguments for JupyterLab.
+        home: where the reader lives; what the command prints is kept there.
+        forks: makes the server and its kernels, see `forked`; None starts them as a reader's.
+    """
+    arguments = ["lab", "--no-browser", f"--port={free_port()}", str(folder), "--", *further]
+    options = {
+        "announces": r"JupyterLab is at (\S+)\n",
+        "output": home / "lipviz-lab.log",
+        "environment": clean_environment(home),
+    }
+    if forks is None:
+        return started([LIPVIZ, *arguments], **options)
+    return forked(forks, f"from lipviz.command import cli\ncli.main({arguments!r})", **options)
 
 
-@contextlib.contextmanager
 def started(
     command: list,
     *,
@@ -86,7 +97,7 @@ def started(
     output: Path,
     environment: dict[str, str],
     folder: Path | None = None,
-) -> Iterator[Server]:
+) -> AbstractContextManager[Server]:
     """Starts a server in `folder` and ends it with Ctrl-C.
 
     Args:
@@ -103,6 +114,28 @@ def started(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment, cwd=folder
         )
     signal.signal(signal.SIGINT, before)
+    return _running(process, announces, output)
+
+
+def forked(
+    forks: Forks, program: str, *, announces: str, output: Path, environment: dict[str, str]
+) -> AbstractContextManager[Server]:
+    """Starts a server that is a program, as `started` does, with kernels that need not import TensorFlow.
+
+    Args:
+        forks: makes the server and its kernels.
+        program: the server's program.
+        announces: see `started`.
+        output: see `started`.
+        environment: see `started`.
+    """
+    output.touch()
+    return _running(forks.start(forks.prelude + program, output, output, environment), announces, output)
+
+
+@contextlib.contextmanager
+def _running(process, announces, output):
+    """Waits until a server is up, and ends it with Ctrl-C."""
     try:
         yield Server(process, _wait_for_address(process, announces, output), output)
     finally:

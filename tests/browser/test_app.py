@@ -153,12 +153,12 @@ def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
     assert page.errors == []
 
 
-def test_a_reader_drags_while_another_closes_the_page_with_a_slider_in_the_hand(browser, app):
+def test_a_reader_drags_while_another_closes_the_page_with_a_slider_in_the_hand(browser, app_server):
     readers = []
     for _ in range(2):
         page = browser.new_page()
         page.set_default_timeout(PATIENCE * SECOND)
-        page.goto(app.address)
+        page.goto(app_server.address)
         readers.append(ExplorerPage(page))
     one, other = readers
     one.drag("smallest", (0.3, 0.7))

@@ -3,24 +3,12 @@
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import LESSON, ExplorerPage, distance, ink, write_lesson
-from tests.browser.lab import PATIENCE, LabSession, expect
+from tests.browser.explorer_page import ExplorerPage, distance, ink
+from tests.browser.lab import PATIENCE, expect
 
 pytestmark = pytest.mark.browser
 
 MOVES = 200
-
-
-@pytest.fixture(scope="module")
-def lab(browser, course, lab_server, tmp_path_factory):
-    """JupyterLab with the gallery in a notebook."""
-    write_lesson(course, "from lipviz import explorers\n\ngallery = explorers.gallery()\ngallery")
-    failure = tmp_path_factory.mktemp("gallery") / "failure.png"
-    with LabSession.visit(lab_server.address, browser, on_failure=failure) as lab:
-        lab.go("/lab")
-        lab.open_by_click(LESSON)
-        lab.run_all()
-        yield lab
 
 
 _MARK_AS_OLD = "() => document.querySelectorAll('.lipviz-explorer').forEach(box => { box.dataset.old = 'yes'; })"

@@ -25,7 +25,7 @@ def lab(browser, course, lab_server, tmp_path_factory):
     nbformat.write(notebook, course / NOTEBOOK)
     failure = tmp_path_factory.mktemp("kept") / "failure.png"
     with LabSession.visit(lab_server.address, browser, on_failure=failure) as lab:
-        lab.go(f"/lab/tree/{NOTEBOOK}")
+        lab.go(f"/lab/workspaces/kept/tree/{NOTEBOOK}")  # no window of another test is opened again
         lab.wait_for_notebook(NOTEBOOK)
         lab.run_all()
         yield lab

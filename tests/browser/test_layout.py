@@ -1,55 +1,46 @@
 """In windows of three sizes, each control of each explorer is seen together with the picture that it changes."""
 
-import sys
-
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import LESSON, ExplorerPage, write_lesson
-from tests.browser.lab import PATIENCE, LabSession, clean_environment, expect, free_port, started
+from tests.browser.conftest import GALLERY, OPENED
+from tests.browser.explorer_page import ExplorerPage
+from tests.browser.lab import PATIENCE, expect
 
 pytestmark = pytest.mark.browser
 
 LAPTOP, SMALL, PHONE = (1280, 800), (1024, 700), (390, 844)  # CSS pixels
 
 
-@pytest.fixture(scope="module")
-def notebook(browser, course, lab_server, tmp_path_factory):
+@pytest.fixture
+def notebook(lab):
     """JupyterLab, with its sidebars as they are at first, and the gallery in a notebook."""
-    write_lesson(course, "from lipviz import explorers\n\nexplorers.gallery()")
-    failure = tmp_path_factory.mktemp("layout") / "failure.png"
-    with LabSession.visit(lab_server.address, browser, on_failure=failure) as lab:
-        lab.go("/lab")
-        lab.open_by_click(LESSON)
-        lab.run_all()
-        yield lab.page
-
-
-# All explorers in one page of the app, so that one kernel is enough.
-APP = """
-import sys
-from lipviz.command import app
-
-app.page_code = lambda name: "from lipviz import explorers\\n\\nexplorers.gallery()"
-app.open_app("bjorck", port=int(sys.argv[1]), browser=False)
-"""
+    size = lab.page.viewport_size
+    yield lab.page
+    lab.page.set_viewport_size(size)
 
 
 @pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):
+def app(browser, app_server):
     """The gallery in a page of `lipviz app`."""
-    home = tmp_path_factory.mktemp("app")
-    command = [sys.executable, "-c", APP, str(free_port())]
-    options = {"output": home / "app.log", "environment": clean_environment(home)}
-    with started(command, announces=r" is at (\S+)\n", **options) as server, browser.new_context() as context:
+    with browser.new_context() as context:
         page = context.new_page()
         page.set_default_timeout(1000 * PATIENCE)
-        page.goto(server.address)
+        page.goto(app_server.address.replace(f"/{OPENED}?", f"/{GALLERY}?"))
         yield page
 
 
+# In the run each place has its smallest window, where the most must give way. All windows are looked at every night.
+PLACES = [
+    ("notebook", [SMALL]),
+    ("app", [PHONE]),
+    pytest.param("notebook", [LAPTOP, SMALL], marks=pytest.mark.nightly),
+    pytest.param("app", [LAPTOP, SMALL, PHONE], marks=pytest.mark.nightly),
+]
+
+
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
-@pytest.mark.parametrize(("place", "sizes"), [("notebook", (LAPTOP, SMALL)), ("app", (LAPTOP, SMALL, PHONE))])
+@pytest.mark.parametrize(("place", "sizes"), PLACES)
 def test_the_control_in_hand_and_the_picture_are_both_in_the_window(request, entry, place, sizes):
     page = request.getfixturevalue(place)
     page.get_by_role("button", name=entry.title, exact=True).press("Enter")

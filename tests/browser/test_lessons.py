@@ -11,7 +11,7 @@ LESSON = "02_orthogonalize_a_kernel.py"
 
 def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, course, lab_server, tmp_path):
     with LabSession.visit(lab_server.address, browser, on_failure=tmp_path / "failure.png") as lab:
-        lab.go("/lab")
+        lab.go("/lab/workspaces/lesson")  # no window of another test is opened again
         lab.open_by_click(LESSON)
         laid_out = (course / LESSON).read_bytes()
         lab.run_all()

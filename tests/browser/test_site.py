@@ -31,14 +31,15 @@ SLIDERS = {"explorers/index.html": "bjorck", "lessons/02_orthogonalize_a_kernel.
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory, run_program):
+def site(tmp_path_factory, forks, run_program):
     """The folder of the built site. What a lesson's page shows are the outputs of this very test run."""
     folder = tmp_path_factory.mktemp("site")
     arguments = ["-q", "-W", "--keep-going", "-D", "lessons_run=0", "-D", f"frames_made={','.join(SLIDERS.values())}"]
     arguments += [str(ROOT / "docs"), str(folder)]
     before = {path.name for path in (ROOT / "docs").iterdir()}
-    # As `python -m sphinx`.
-    done = run_program(f"import sys\nfrom sphinx.cmd.build import main\nsys.exit(main({arguments!r}))")
+    # As `python -m sphinx`, with the kernel of the guide beside those of the lessons.
+    program = f"import sys\nfrom sphinx.cmd.build import main\nsys.exit(main({arguments!r}))"
+    done = run_program(program if forks is None else forks.prelude + program)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (ROOT / "docs").iterdir()} - before <= {"_build", "lessons"}
     return folder

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lipviz import explorers, plots
 from lipviz.explorers.shell import kept, registry
-from tests.explorers.test_base import DEFAULTS, Small
+from tests.explorers.small import DEFAULTS, Small
 
 
 @pytest.fixture

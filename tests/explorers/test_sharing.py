@@ -12,7 +12,7 @@ import pytest
 from lipviz import explorers, operators
 from lipviz.command import cli
 from lipviz.explorers.shell import links, registry
-from tests.explorers.test_base import DEFAULTS, Small, Working
+from tests.explorers.small import DEFAULTS, Small, Working
 
 PAGE = "http://127.0.0.1:8901/voila/render/explorer.ipynb?token=secret&theme=dark&state=%7B%7D"
 
@@ -22,19 +22,6 @@ def registered():
     registry.register(Small)
     yield
     registry._REGISTERED.clear()
-
-
-@pytest.fixture(scope="module")
-def shared():
-    explorer = Small()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
 
 
 def told(explorer):
