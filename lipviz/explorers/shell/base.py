@@ -27,6 +27,7 @@ from lipviz.explorers.shell.controls import (
 from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.pictures import PictureWidget
+from lipviz.explorers.shell.room import Room
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
@@ -119,8 +120,8 @@ class Explorer(abc.ABC):
         self.data: Any = None
         self._shown_state: Mapping[str, Any] = {}
         self.error: Exception | None = None
-        self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
-        self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
+        self._room = Room()
+        self._make_figure(self._room.size)
         self._lock, self._asked, self._is_quiet = threading.RLock(), 0, False
         self._is_dragged, self._told_at = False, 0.0
 
@@ -143,6 +144,7 @@ class Explorer(abc.ABC):
             control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
         self._image.on_drag(self._drag, self._end_drag)
+        self._room.on_size(self._fit)
         self._show_worker(IDLE)
         self.refresh()
         self._kept.update_bar()
@@ -394,6 +396,18 @@ class Explorer(abc.ABC):
             self._results.value = page.results(self.statement(data), self.numbers(data))
         self._image.show(pictures)
 
+    def _make_figure(self, size):
+        self.figure = new_figure(self.panels, round(_SHARPNESS * 100), size)
+        self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
+
+    def _fit(self, size):
+        """Draw what is shown again, in panels of another size."""
+        with self._lock, undisturbed():
+            self._make_figure(size)
+            if self.data is not None:
+                self.draw(self.data, self._shown_state)
+                self._image.show(self._live.panels(self.alt_text(self.data)))
+
     def _show_error(self, error):
         self.error = error
         kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
@@ -572,6 +586,7 @@ class Explorer(abc.ABC):
                 *([self._more.box] if self._more else []),
                 self._alert,
                 page.box("lipviz-stage", [self._image]),
+                self._room,
                 self._results,
                 page.box("lipviz-toolbar", others),
                 self._files,
