@@ -142,6 +142,8 @@ def main():
         with {"lab": in_lab, "app": in_app}[arguments.place](entry) as (explorer, server):
             if entry.load().has_work and not entry.load().restarts:
                 expect(explorer.button("Stop")).to_be_disabled()  # the work that it begins by itself
+            if entry.load().works_at_once:
+                expect(explorer.box).to_contain_text("done 100 %")
             explorer.page.wait_for_timeout(2000)
             if name in BOXES:
                 explorer.box.locator(f".lipviz-control-{BOXES[name]} input").click()

@@ -101,6 +101,8 @@ def opened(lab, entry):
     milliseconds = 1000 * (time.perf_counter() - start)
     if entry.load().has_work and not entry.load().restarts:
         expect(explorer.button("Stop")).to_be_disabled(timeout=PATIENCE)
+    if entry.load().works_at_once:
+        expect(explorer.box).to_contain_text("done 100 %", timeout=PATIENCE)
     for box in explorer.box.get_by_role("checkbox").all():
         box.click()
         lab.page.wait_for_timeout(1000)

@@ -1,5 +1,6 @@
 """The boundary between classes, which a small network learns while you watch."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -52,7 +53,7 @@ class BoundaryExplorer(Explorer):
     )
     panels = 2
     essentials = ("points", "constrained", "k", "discs")
-    has_work = True
+    has_work = works_at_once = True
     restarts = frozenset(
         ("points", "noise", "activation", "width", "depth", "constrained", "k", "tau", "steps", "seed")
     )
@@ -135,6 +136,13 @@ class BoundaryExplorer(Explorer):
         for step in trainer.pieces(x, targets, steps, between_pictures(steps)):
             # Discs may have been switched on or off since the start.
             yield step / steps, self.compute(**state, steps=steps, discs=self.state["discs"])
+
+    def preview(self, data: BoundaryTraining, state: Mapping[str, Any]) -> BoundaryTraining | None:
+        """The samples of the state on the present field, without discs, which would be those of other samples."""
+        (x, y), _ = self._points(state["points"], state["noise"], state["seed"])
+        if np.array_equal(x, data.field.points):
+            return None
+        return dataclasses.replace(data, field=dataclasses.replace(data.field, points=x, labels=y, certified=None))
 
     def draw(self, data: BoundaryTraining, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes

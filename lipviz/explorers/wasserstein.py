@@ -71,7 +71,7 @@ class WassersteinExplorer(Explorer):
     )
     panels = 2
     essentials = ("clouds", "distance", "alpha", "view", "step")
-    has_work = True
+    has_work = works_at_once = True
     restarts = frozenset(
         ("clouds", "distance", "noise", "seed", "activation", "width", "depth", "alpha", "min_margin", "steps")
     )
@@ -169,6 +169,16 @@ class WassersteinExplorer(Explorer):
         for done in trainer.pieces(points, labels, steps, between_pictures(steps)):
             shown = {name: self.state[name] for name in ("view", "step")}  # they may change meanwhile
             yield done / steps, self.compute(steps, arrows, **shown, **state)
+
+    def waits(self, name: str, state: Mapping[str, Any]) -> bool:
+        return super().waits(name, state) and state["view"] != "motion"
+
+    def preview(self, data: _Transported, state: Mapping[str, Any]) -> _Transported | None:
+        """The clouds of the state on the present potential, without the transport, which takes longer to find."""
+        x, y = self._clouds(*(state[name] for name in ("clouds", "distance", "noise", "seed")))
+        if np.array_equal(x, data.potential.x) and np.array_equal(y, data.potential.y):
+            return None
+        return dataclasses.replace(data, potential=dataclasses.replace(data.potential, x=x, y=y), transport=None)
 
     def draw(self, data: _Transported | TransportMoment, state: Mapping[str, Any]) -> None:
         left, right = self.figure.axes

@@ -147,7 +147,7 @@ def plot_activation_plane(data: ActivationShape, *, ax: Axes | None = None, plac
 def subtitle(ax: Axes, gid: str | None, text: str) -> Text:
     """Write a text below the title of an Axes, where other plots have their legend; see `note`."""
     style.make_room_above(ax)
-    return note(ax, gid, text, 0.0, 1.02, va="bottom")
+    return note(ax, gid, text, style.left_of(ax), 1.02, va="bottom")
 
 
 @without_update

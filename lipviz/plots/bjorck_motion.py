@@ -78,8 +78,9 @@ def _radii(ax, values):
     style.line(ax, "largest", [_CENTER, _CENTER + values.max()], [0, 0], color=style.BLUE, linewidth=1.2)
     style.line(ax, "smallest", [_CENTER, _CENTER], [0, values.min()], **_SMALLEST)
     look = {"transform": ax.transData, "ha": "left"}
-    note(ax, "largest value", f"σmax = {values.max():.3f}", _STRIP[0], -0.55, **look, color=style.BLUE)
-    note(ax, "smallest value", f"σmin = {values.min():.3f}", _STRIP[0], -0.8, **look, color=style.VERMILLION)
+    first, second = (-0.42, -0.75) if style.is_narrow(ax) else (-0.55, -0.8)
+    note(ax, "largest value", f"σmax = {values.max():.3f}", _STRIP[0], first, **look, color=style.BLUE)
+    note(ax, "smallest value", f"σmin = {values.min():.3f}", _STRIP[0], second, **look, color=style.VERMILLION)
 
 
 def _spectrum(ax, data):
@@ -93,15 +94,8 @@ def _spectrum(ax, data):
     stems = np.stack([before, now, np.full(len(x), np.nan)], axis=1).ravel()
     style.line(ax, "lifted", np.repeat(x, 3), stems, color=style.BLUE, linewidth=0.8)
     style.line(ax, "spectrum", x, now, zorder=4, **_DOTS)
-    note(
-        ax,
-        None,
-        "all singular values,\nlargest first",
-        float(np.mean(_STRIP)),
-        -0.12,
-        transform=ax.transData,
-        ha="center",
-    )
+    words = "singular values" if style.is_narrow(ax) else "all singular values,\nlargest first"
+    note(ax, None, words, float(np.mean(_STRIP)), -0.12, transform=ax.transData, ha="center")
 
 
 def plot_bjorck_cobweb(data: BjorckMoment, *, ax: Axes | None = None) -> Axes:

@@ -11,12 +11,9 @@ from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 from lipviz.plots.deprecation import without_update
 from lipviz.plots.fields import DIVERGING
-from lipviz.plots.redrawing import drawn_on
 
 _STEP = (1.7, 1.17)  # distances of the four tiles, whose side is 1; the rest is room for captions
 _STEP_OF_TWO = (1.08, 0.0)
-# Inches by which tiles reach beyond the place of Axes that have ticks and a legend: left, below, right and above.
-_ROOM = (0.65, 0.5, 0.07, 0.25)
 _STEMS: dict[str, Any] = {
     "color": style.ROLES["certified"]["color"],
     "linewidth": 5,
@@ -58,22 +55,12 @@ def plot_certified_image(data: CertifiedImage, *, ax: Axes | None = None) -> Axe
                 style.image(ax, gid, extent=(left, left + 1, top + 1, top), **look)
         style.x_limits(ax, -0.02, 2 * right)
         style.y_limits(ax, below + (1.16 if data.attack is None else 1.02), -0.12)
-        _fill_panel(ax)
+        style.fill_panel(ax)
     return ax
 
 
 def _at_the_left(ax):
     ax.set_aspect("equal", adjustable="box", anchor="NW")
-
-
-def _fill_panel(ax):
-    """Let the tiles have the room of ticks, labels and legend, which they lack; subplots keep their place."""
-    if ax.get_subplotspec() is not None:
-        return
-    x, y, width, height = drawn_on(ax).box.bounds
-    across, high = ax.figure.get_size_inches()
-    left, below, right, above = _ROOM[0] / across, _ROOM[1] / high, _ROOM[2] / across, _ROOM[3] / high
-    drawn_on(ax).move_to((x - left, y - below, width + left + right, height + below + above))
 
 
 def _of_caption(data, gid, top):

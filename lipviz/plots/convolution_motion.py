@@ -40,8 +40,8 @@ def plot_worst_image(data: PowerMoment, *, ax: Axes | None = None) -> Axes:
     channel = int(np.square(power.images[-1]).sum(axis=(0, 1)).argmax())
     filters = power.kernel[:, :, channel]
     filter_ = int(np.square(filters).sum(axis=(0, 1)).argmax())
-    captions = _captions(power, channel, filter_)
     with style.drawing(ax, title="The image stretched most", xlabel="", ylabel="", setup=_SETUP) as ax:
+        captions = _captions(power, channel, filter_, is_short=style.is_narrow(ax))
         _tile(ax, "kernel", filters[..., filter_], captions[0], 0, 0, _SMALL, **_signed(filters))
         most = int(power.coverage.max())
         look = {"cmap": _COUNTS, "limits": (0, most)}
@@ -52,6 +52,8 @@ def plot_worst_image(data: PowerMoment, *, ax: Axes | None = None) -> Axes:
         style.x_limits(ax, -0.02, _LEFT + _LARGE + 0.02)
         style.y_limits(ax, _LARGE + 0.02, -0.18)
         beside_title(ax, f"iteration {data.step} of {power.iterations}", 4)
+        if style.is_narrow(ax):
+            style.fill_panel(ax)
     return ax
 
 
@@ -62,10 +64,12 @@ def _at_the_left(ax):
 _SETUP = (style.bare_tiles, _at_the_left)
 
 
-def _captions(power, channel, filter_):
+def _captions(power, channel, filter_, is_short):
     inputs, outputs = power.kernel.shape[2:]
     of_filters = "" if outputs == 1 else f", filter {filter_ + 1} of {outputs}"
     of_channels = "" if inputs == 1 else f", channel {channel + 1} of {inputs}"
+    if is_short and of_filters:
+        return of_filters.removeprefix(", "), "patches per pixel", f"image{of_channels}"
     return f"kernel{of_filters}", "patches per pixel", f"image{of_channels}"
 
 

@@ -63,9 +63,10 @@ def _claim(ax, place, name, value, lies, proved):
     bar.set_hatch("////" if lies else "")
     look = {"transform": ax.get_yaxis_transform(), "va": "bottom"}
     # Text takes most of the time: fixed words are drawn once, and verdicts are texts apart from their numbers.
-    note(ax, None, f"{name}, holds for every kernel" if proved else name, 0.01, place - 0.28, **look)
+    always, beside = (", proved", 0.83) if style.is_narrow(ax) else (", holds for every kernel", 0.87)
+    note(ax, None, f"{name}{always}" if proved else name, 0.01, place - 0.28, **look)
     verdict = "too large:" if lies else "" if proved else "holds here:"
-    note(ax, f"verdict {place}", verdict, 0.87, place - 0.28, ha="right", **look)
+    note(ax, f"verdict {place}", verdict, beside, place - 0.28, ha="right", **look)
     note(ax, f"value {place}", f"{value:.3f}", 0.99, place - 0.28, ha="right", **look)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -35,31 +36,55 @@ ROLES: dict[str, dict[str, Any]] = {
 }
 
 PANEL = (4.6, 3.5)  # inches: two panels side by side fill a notebook's width
+NARROW_PANEL = (3.6, 3.1)  # inches: its text can be read where only 290 CSS pixels are left for it
 DPI = 100  # CSS pixels per inch of the page; the image of a `picture` has more pixels
 TITLE, TEXT, SMALL = 11, 10, 9  # points
 MOST_DECADES = 9
+_NARROW = "lipviz_narrow"  # attribute of a figure whose panels are narrower than `PANEL`
+_MARGINS, _NARROW_MARGINS = (0.75, 0.54, 0.12, 0.7), (0.72, 0.66, 0.17, 0.7)  # inches: left, below, right and above
+# Inches by which tiles reach beyond the place of Axes that have ticks and a legend: left, below, right and above.
+_ROOM_OF_TICKS = (0.65, 0.5, 0.07, 0.25)
+_EDGE = 0.1  # inches between the left edge of a narrow panel and its title
+_MOST_BELOW, _MOST_BESIDE = 42, 25  # letters of a label in one row below a narrow panel, and as high as its Axes
+_NO_UNIT = " (no unit)"  # of a label; left out in narrow panels
 STAYS = "lipviz_stays"  # attribute of a legend at a fixed place; legends that look the same have an equal value
 _PAD, _PAD_OF_LEGEND = 8, 26  # points between the Axes and their title
 
 
-def new_figure(panels: int = 1, dpi: float = DPI) -> Figure:
+def new_figure(panels: int = 1, dpi: float = DPI, size: tuple[float, float] = PANEL) -> Figure:
     """Make a figure with panels of equal width, side by side, without pyplot.
 
     Args:
         panels: Number of panels.
         dpi: Pixels per inch.
+        size: Width and height of a panel, in inches.
 
     Returns:
         A `matplotlib.figure.Figure`; its panels are `figure.axes`.
     """
-    width, height = PANEL
+    width, height = size
     figure = Figure(figsize=(width * panels, height), dpi=dpi)
+    setattr(figure, _NARROW, width < PANEL[0])
+    # Fixed margins: an automatic layout would jump when the width of a tick label changes.
+    left, bottom, right, top = _NARROW_MARGINS if width < PANEL[0] else _MARGINS
     for panel in range(panels):
-        # Fixed margins, in inches: an automatic layout would jump when the width of a tick label changes.
-        left, bottom, right, top = 0.75, 0.54, 0.12, 0.7
         box = (panel * width + left, bottom, width - left - right, height - bottom - top)
         figure.add_axes((box[0] / (panels * width), box[1] / height, box[2] / (panels * width), box[3] / height))
     return figure
+
+
+def is_narrow(ax: Axes) -> bool:
+    """Whether the figure of an Axes has narrow panels, with less room for words; see `new_figure`."""
+    return getattr(ax.figure, _NARROW, False)
+
+
+def left_of(ax: Axes) -> float:
+    """Where titles and legends begin, as a share of the width of the Axes: in a narrow panel at its left edge."""
+    if not is_narrow(ax):
+        return 0.0
+    across, place = ax.figure.get_figwidth(), ax.get_position(original=True)
+    margin = place.x0 * across % NARROW_PANEL[0]
+    return min(0.0, (_EDGE - margin) / (place.width * across))
 
 
 # An activation looks the same in every plot: its name, and its look.
@@ -172,10 +197,21 @@ def prepared(ax: Axes | None, *, title: str, xlabel: str, ylabel: str) -> Axes:
 
 
 def _label(ax, xlabel, ylabel):
+    size = TEXT
+    if is_narrow(ax):
+        xlabel, ylabel, size = _in_rows(xlabel.replace(_NO_UNIT, "")), ylabel.replace(_NO_UNIT, ""), SMALL
     if ax.get_xlabel() != xlabel:
-        ax.set_xlabel(xlabel, fontsize=TEXT)
+        ax.set_xlabel(xlabel, fontsize=size)
     if ax.get_ylabel() != ylabel:
-        ax.set_ylabel(ylabel, fontsize=TEXT)
+        ax.set_ylabel(ylabel, fontsize=size)
+        if is_narrow(ax) and len(ylabel) > _MOST_BESIDE:
+            ax.yaxis.label.set(y=1.0, horizontalalignment="right")  # from the top down, below the legend
+
+
+def _in_rows(text):
+    """A label in rows of about the same length, each of which fits below a narrow panel."""
+    rows = math.ceil(len(text) / _MOST_BELOW)
+    return text if rows < 2 else textwrap.fill(text, math.ceil(len(text) / rows) + 4)
 
 
 def _format(ax):
@@ -188,17 +224,18 @@ def _format(ax):
 def legend(ax: Axes, columns: int = 3) -> None:
     """Put a legend of one row between the title and the Axes, where it hides no data."""
     make_room_above(ax)
+    room = {"handlelength": 1.8, "handletextpad": 0.5, "columnspacing": 1.1}
+    if is_narrow(ax):
+        room = {"handlelength": 1.4, "handletextpad": 0.4, "columnspacing": 0.8}
     made = _legend(
         ax,
         loc="lower left",
-        bbox_to_anchor=(-0.02, 0.985),
+        bbox_to_anchor=(left_of(ax) - 0.02, 0.985),
         ncols=columns,
         fontsize=SMALL,
         frameon=False,
-        handlelength=1.8,
-        handletextpad=0.5,
-        columnspacing=1.1,
         borderaxespad=0.1,
+        **room,
     )
     if not hasattr(made, STAYS):
         setattr(made, STAYS, repr(drawn_on(ax).legend_key) if drawn_on(ax).is_drawing else object())
@@ -231,8 +268,9 @@ def make_room_above(ax: Axes) -> None:
 
 def set_title(ax: Axes, text: str, pad: float | None) -> None:
     """Give an Axes its title, at the left, `pad` points above the Axes."""
+    size = TEXT if is_narrow(ax) else TITLE
     # With `y` given, Matplotlib need not measure all tick labels to place the title, which takes time.
-    ax.set_title(text, loc="left", fontsize=TITLE, fontweight="bold", pad=pad, y=1.0)
+    ax.set_title(text, loc="left", fontsize=size, fontweight="bold", pad=pad, x=left_of(ax), y=1.0)
 
 
 @without_update
@@ -381,6 +419,16 @@ def bare_tiles(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
     ax.set_xticks([])
     ax.set_yticks([])
+
+
+def fill_panel(ax: Axes) -> None:
+    """Let tiles have the room of ticks, labels and legend, which they lack; subplots keep their place."""
+    if ax.get_subplotspec() is not None:
+        return
+    x, y, width, height = drawn_on(ax).box.bounds
+    across, high = ax.figure.get_size_inches()
+    left, below, right, above = (room / side for room, side in zip(_ROOM_OF_TICKS, (across, high) * 2, strict=True))
+    drawn_on(ax).move_to((x - left, y - below, width + left + right, height + below + above))
 
 
 def equal_aspect(ax: Axes) -> None:

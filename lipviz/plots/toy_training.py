@@ -34,6 +34,7 @@ def plot_toy_loss(data: BoundaryTraining, *, ax: Axes | None = None) -> Axes:
         # The limits are those of the whole training, so that they stay while the line grows.
         style.x_limits(ax, -0.02 * data.steps, 1.02 * data.steps)
         style.y_limits(ax, 0.0 if smallest >= 0 else -style.round_number(-smallest), top)
+        style.make_room_above(ax)  # the title is as high as that of the field beside it
     return ax
 
 

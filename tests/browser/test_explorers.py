@@ -13,6 +13,8 @@ MOVES = 200
 
 _MARK_AS_OLD = "() => document.querySelectorAll('.lipviz-explorer').forEach(box => { box.dataset.old = 'yes'; })"
 
+_HAS_BEGUN = "() => parseFloat(document.querySelector('.lipviz-explorer .progress-bar')?.style.width) > 0"
+
 
 def opened(lab, entry):
     """Open an explorer by the Enter key on its button in the gallery. The one that was open, even the same, is gone."""
@@ -105,9 +107,13 @@ def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
 def test_a_training_shows_itself_and_is_stopped(lab):
     explorer = opened(lab, explorers.find("boundaries"))
     button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}
+    bar = explorer.box.locator(".progress-bar")
+    lab.page.wait_for_function(_HAS_BEGUN, timeout=1000 * PATIENCE)  # by itself
+    explorer.button("Reset").press("Enter")
+    expect(button["Start"]).to_be_visible()
+    lab.wait_idle()
     explorer.record()
     button["Start"].press("Enter")
-    bar = explorer.box.locator(".progress-bar")
     lab.page.wait_for_function("() => window.lipvizFrames.length > 2", timeout=1000 * PATIENCE)
     button["Pause"].press("Enter")
     expect(explorer.button("Continue")).to_be_visible()

@@ -439,6 +439,46 @@ def test_a_control_that_restarts_begins_anew_and_another_does_not(working):
     assert "must not be 13" in str(working.error)
 
 
+def test_a_control_that_restarts_says_so_while_it_is_dragged_and_shows_a_preview(working):
+    before, computed = source(working), len(working.computed)
+    tell(working, name="seed", position=7, number=1)
+    assert "Let go of the slider to begin again with seed 7." in working._results.value
+    assert (source(working), len(working.computed), working.worked) == (before, computed, [])
+    working.preview = lambda data, state: measure.singular_values(np.eye(state["seed"]))
+    tell(working, name="seed", position=3, number=2)
+    assert source(working) != before
+    assert working.data.shape == (4, 4)
+    tell(working)  # back where it was
+    assert source(working) == before
+    assert "Let go" not in working._results.value
+
+
+def test_the_work_of_others_does_not_replace_the_preview(working):
+    working.start(paused=True)
+    tell(working, name="seed", position=7, number=1)
+    working.step()
+    working.wait(300)
+    assert working._bar.value == 0.2
+    assert "Let go" in working._results.value
+    assert working.data.shape == (4, 4)
+
+
+def test_the_work_begins_with_the_first_page_where_it_shall(working):
+    working._kept.widgets[1].set_state({"value": "{}"})
+    assert working.work_state == "idle"
+    again = Working()
+    again.works_at_once = True
+    try:
+        assert again.work_state == "idle"
+        again._kept.widgets[1].set_state({"value": "{}"})
+        assert again.wait(300)
+        assert [i for _, i in again.worked] == [1, 2, 3, 4, 5]
+        again._begin()  # it has been done
+        assert again.work_state == "idle"
+    finally:
+        again.close()
+
+
 def test_reset_ends_the_work(working):
     working.start(paused=True)
     working.step()

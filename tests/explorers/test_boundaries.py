@@ -38,6 +38,15 @@ def test_it_starts_with_a_network_that_has_learnt_nothing(explorer):
     json.dumps(explorer.state)
 
 
+@pytest.mark.slow
+def test_while_the_noise_is_dragged_the_samples_move_on_the_present_field(explorer):
+    shown = explorer.preview(explorer.data, {**explorer.state, "noise": 0.3})
+    np.testing.assert_array_equal(shown.field.points, labelled_points("moons", 0.3, 0)[0][0])
+    assert shown.field.logits is explorer.data.field.logits
+    assert shown.field.certified is None
+    assert explorer.preview(explorer.data, {**explorer.state, "k": 2.0}) is None
+
+
 @pytest.fixture(scope="module")
 def trained(shared):
     """After training; shown to several tests, which do not change it."""

@@ -30,6 +30,18 @@ def explorer(shared):
 
 
 @pytest.mark.slow
+def test_while_the_distance_is_dragged_the_clouds_move(explorer):
+    wider = {**explorer.state, "distance": 3.0}
+    shown = explorer.preview(explorer.data, wider)
+    np.testing.assert_array_equal(shown.potential.x, clouds("squares", 3.0, 0.3, 0)[0])
+    assert shown.potential.potential is explorer.data.potential.potential
+    assert shown.transport is None
+    assert explorer.preview(explorer.data, {**explorer.state, "alpha": 2.0}) is None
+    assert explorer.waits("distance", wider)
+    assert not explorer.waits("distance", {**wider, "view": "motion"})  # which trains nothing
+
+
+@pytest.mark.slow
 def test_it_starts_with_the_exact_distance_and_an_estimate(explorer):
     x, y = explorer.data.potential.x, explorer.data.potential.y
     costs = cdist(x, y)

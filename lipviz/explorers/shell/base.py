@@ -27,10 +27,12 @@ from lipviz.explorers.shell.controls import (
 from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.pictures import PictureWidget
+from lipviz.explorers.shell.room import Room
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
 from lipviz.plots.redrawing import kept_limits
+from lipviz.plots.style import number
 
 __all__ = ["Explorer", "choice", "log_slider", "slider", "toggle"]
 
@@ -89,7 +91,9 @@ class Explorer(abc.ABC):
     - `work(**state)`: a generator of pairs (fraction done, data), each of which is drawn;
     - `restarts`: names of the controls that restart the work. Other controls only compute the picture again, from what
       the work has produced so far;
-    - `forget()`: drops what earlier work produced.
+    - `forget()`: drops what earlier work produced;
+    - `works_at_once`: whether the work begins when a page first shows the explorer. Without a page it does not;
+    - `preview(data, state)`: what is drawn while a control that restarts the work is dragged, by default nothing new.
 
     The explorer's lock is held while the generator runs, so `compute` never runs in the middle of a step.
 
@@ -111,6 +115,7 @@ class Explorer(abc.ABC):
     panels = 1
     essentials: tuple[str, ...] = ()
     has_work = False
+    works_at_once = False
     restarts: frozenset[str] = frozenset()
     # Old names of controls, which the state accepts for one release, and the new names.
     _renamed: Mapping[str, str] = MappingProxyType({})
@@ -119,10 +124,10 @@ class Explorer(abc.ABC):
         self.data: Any = None
         self._shown_state: Mapping[str, Any] = {}
         self.error: Exception | None = None
-        self.figure = new_figure(self.panels, dpi=round(_SHARPNESS * 100))
-        self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
+        self._room = Room()
+        self._make_figure(self._room.size)
         self._lock, self._asked, self._is_quiet = threading.RLock(), 0, False
-        self._is_dragged, self._told_at = False, 0.0
+        self._is_dragged, self._told_at, self._held = False, 0.0, ""
 
         groups = self.make_controls()
         self.controls = {name: control for group in groups.values() for name, control in group.items()}
@@ -137,12 +142,14 @@ class Explorer(abc.ABC):
         self._worker = Worker(self._lock, self._show_piece, self._show_error, self._show_worker)
         self.widget = self._assembled()
         self._kept = kept.Kept(self)
+        self._kept.arrived = self._begin
         heading, *rest = self.widget.children
         self.widget.children = (heading, self._notice, *self._kept.widgets, *rest)
         for name, control in self.controls.items():
             control.add_class(page.CONTROL + name)
             control.observe(functools.partial(self._changed, name), names="value")
         self._image.on_drag(self._drag, self._end_drag)
+        self._room.on_size(self._fit)
         self._show_worker(IDLE)
         self.refresh()
         self._kept.update_bar()
@@ -203,6 +210,21 @@ class Explorer(abc.ABC):
 
     def forget(self) -> None:  # noqa: B027 -- nothing to drop, by default
         """Drop what earlier work produced: called before the picture of new work, and by `reset`."""
+
+    def waits(self, name: str, state: Mapping[str, Any]) -> bool:
+        """Whether only the work shows what a control does in a state, so that a drag draws `preview`."""
+        return name in self.restarts
+
+    def preview(self, data: Any, state: Mapping[str, Any]) -> Any:
+        """Data to draw while a control that restarts the work is dragged; None leaves the picture as it is.
+
+        It is cheap: the work begins when the reader lets go.
+
+        Args:
+            data: What is shown.
+            state: The state that the control passes.
+        """
+        return None
 
     def progress(self, text: str) -> None:
         """Show a text in place of the results, while something takes time."""
@@ -344,7 +366,7 @@ class Explorer(abc.ABC):
         Callbacks may run in several threads (JupyterLab's subshells). Only one draws at a time. A callback that had to
         wait does nothing if a newer one has come meanwhile.
         """
-        self._is_dragged = False
+        self._is_dragged, self._held = False, ""
         self._image.forget_drag()
         self._asked += 1
         mine = self._asked
@@ -359,16 +381,27 @@ class Explorer(abc.ABC):
 
     def _drag(self, name, position):
         """Show a state that a slider passes while it is dragged. Controls and axes stay as they are until its end."""
-        if name in self.restarts:
-            return
         state = {**self.state, name: value_at(self.controls[name], position)}
         self._is_dragged = True
         with self._lock:
             try:
                 with undisturbed(), kept_limits(self.figure):
-                    self._respond(state)
+                    if self.waits(name, state):
+                        self._hold(name, state)
+                    else:
+                        self._respond(state)
             except Exception as error:  # of any kind, as in `refresh`
                 self._show_error(error)
+
+    def _hold(self, name, state):
+        """Say that the work begins again when the reader lets go, and show what is known before."""
+        self._held = (
+            f"Let go of the slider to begin again with {self.controls[name].description} {number(state[name])}."
+        )
+        self._results.value = page.results(self._held)
+        data = None if self.data is None else self.preview(self.data, state)
+        if data is not None:
+            self._draw_panels(data, state)
 
     def _end_drag(self):
         if self._is_dragged:
@@ -393,6 +426,21 @@ class Explorer(abc.ABC):
             self._told_at = time.monotonic()
             self._results.value = page.results(self.statement(data), self.numbers(data))
         self._image.show(pictures)
+
+    def _make_figure(self, size):
+        self.figure = new_figure(self.panels, round(_SHARPNESS * 100), size)
+        self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
+
+    def _fit(self, size):
+        """Draw what is shown again, in panels of another size."""
+        with self._lock, undisturbed():
+            self._make_figure(size)
+            if self.data is not None:
+                self._draw_panels(self.data, self._shown_state)
+
+    def _draw_panels(self, data, state):
+        self.draw(data, state)
+        self._image.show(self._live.panels(self.alt_text(data)))
 
     def _show_error(self, error):
         self.error = error
@@ -454,8 +502,14 @@ class Explorer(abc.ABC):
     def _press_start(self):
         {IDLE: self.start, RUNNING: self.pause}.get(self.work_state, self.go_on)()
 
+    def _begin(self):
+        """Begin the work for the first page, so that there is something to see, unless it has been begun."""
+        if self.works_at_once and self.work_state == IDLE and not self._bar.value and self.error is None:
+            self.start()
+
     def _show_piece(self, fraction, data):
-        self._show(data, self.state)
+        if not self._held:  # else the reader sees what comes next
+            self._show(data, self.state)
         self._bar.value, self._bar.description = float(fraction), f"done {100 * fraction:.0f} %"
 
     def _show_worker(self, state):
@@ -572,6 +626,7 @@ class Explorer(abc.ABC):
                 *([self._more.box] if self._more else []),
                 self._alert,
                 page.box("lipviz-stage", [self._image]),
+                self._room,
                 self._results,
                 page.box("lipviz-toolbar", others),
                 self._files,

@@ -184,6 +184,7 @@ class Kept:
         widgets: The bar, and a text that pages set: the state to begin with, as JSON, or "{}".
         has_address: Whether the address of the page holds the state.
         then: Function of no arguments that is called whenever something is kept; None calls none.
+        arrived: Function of no arguments that is called when the first page has come, and has set its state.
     """
 
     def __init__(self, owner: Any):
@@ -195,6 +196,7 @@ class Kept:
         self._pause = Pause(self._keep, _PAUSE)
         self._is_displayed = self.has_address = False
         self.then: Callable[[], object] | None = None
+        self.arrived: Callable[[], object] | None = None
         self.widgets = (self._bar, self._text)
 
     def ask(self) -> None:
@@ -208,6 +210,8 @@ class Kept:
     def _arrived(self, change):
         if change["new"] not in ("", "{}"):
             self._owner.restore(change["new"])
+        if self.arrived is not None:
+            self.arrived()
         self.ask()
 
     def update_bar(self) -> None:

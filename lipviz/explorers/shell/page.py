@@ -31,7 +31,7 @@ CSS = """<style>
 .widget-box.lipviz-toolbar { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 4px; overflow: visible; }
 .lipviz-toolbar .widget-inline-hbox { width: auto; flex: 0 1 150px; }
 /* An icon alone; a screen reader says the text, which has no size. */
-.lipviz-explorer .lipviz-icon { font-size: 0; }
+.lipviz-explorer .lipviz-icon { font-size: 0; display: inline-flex; align-items: center; }
 .lipviz-explorer .lipviz-icon i { font-size: var(--jp-widgets-font-size, 13px); margin: 0; }
 /* A grey arrow, which is seen on light and on dark; JupyterLab's is nearly black in both. */
 .lipviz-explorer .widget-dropdown > select { background-image: url('data:image/svg+xml,<svg xmlns="http://www.w3.org/\
@@ -58,6 +58,8 @@ CSS = """<style>
 /* On a phone the picture is on top, where the hand does not cover it. */
 @media (max-width: 600px) {
     .widget-box.lipviz-stage { order: -1; top: 0; bottom: auto; }
+    .lipviz-picture img { flex-basis: 88%; }
+    .lipviz-explorer .widget-dropdown > select { height: 30px; }
     .lipviz-explorer :is(.noUi-handle, select, input, button) { scroll-margin-top: 80vw; scroll-margin-bottom: 0; }
     .lipviz-explorer :is(.widget-slider, .widget-dropdown) { flex-wrap: wrap; height: auto; }
     .lipviz-explorer :is(.widget-slider, .widget-dropdown) > .widget-label { width: 100% !important; height: auto;
