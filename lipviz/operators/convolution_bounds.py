@@ -15,7 +15,6 @@ padding is not circular, and σ may be twice the value that the FFT gives. The b
 """
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -170,14 +169,8 @@ def _axes(block):
 def _circulant(block):
     """The smallest norm of the circulants that contain a block, and a start for Lanczos' method."""
     axes = _axes(block)
-    sizes = [axis.size for axis in axes]
-    best, place = math.inf, None
-    for twists in itertools.product((0.0, np.pi), repeat=len(axes)):
-        grids = [(2 * np.pi * np.arange(n) + twist) / n for n, twist in zip(sizes, twists, strict=True)]
-        found, where = symbols.largest_symbol(block.kernel, axes, grids, symbols.halved(grids, twists), best)
-        if found < best:
-            best, place = found, where
-    return best, _wave(block, axes, place)
+    bound, place = symbols.smallest_circulant(block.kernel, axes)
+    return bound, _wave(block, axes, place)
 
 
 def _section(block):
@@ -202,6 +195,7 @@ def _wave(block, axes, place):
         return noise.ravel()
     ((_, found),) = symbols.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
     vector = np.linalg.svd(found[0], full_matrices=False)[0][:, 0].conj()
+    vector = vector * np.exp(-0.5j * np.angle((vector**2).sum()))  # the real part is as large as it can be
     vector = vector.reshape(*(len(axis.values) for axis in axes), -1)
     wave = np.ones(block.sizes)
     indices = []
@@ -210,7 +204,8 @@ def _wave(block, axes, place):
     ):
         entries, phases = np.divmod(np.arange(size) + before, stride)
         known = np.isin(phases, axis.values)
-        factor = np.exp(1j * omega * entries) * np.sin(np.pi * (np.arange(size) + 1) / (size + 1)) * known
+        waves = np.exp(1j * omega * (entries - entries.mean()))  # with the phase 0 in the middle
+        factor = waves * np.sin(np.pi * (np.arange(size) + 1) / (size + 1)) * known
         shape = [-1 if i == number else 1 for i in range(len(axes))]
         wave = wave * factor.reshape(shape)
         indices.append(np.searchsorted(axis.values, phases).clip(max=len(axis.values) - 1).reshape(shape))

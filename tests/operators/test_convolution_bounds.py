@@ -253,25 +253,6 @@ def test_what_is_too_large_for_cholesky_falls_back_and_says_so(monkeypatch):
         assert not is_broken(*sides(bound), exact)
 
 
-@pytest.mark.parametrize("count", [1, 7, 40])
-@pytest.mark.parametrize("side", [1, 3, 24])
-def test_pruning_keeps_the_largest_eigenvalue(side, count):
-    roots = RNG.standard_normal((count, side, side)) + 1j * RNG.standard_normal((count, side, side))
-    grams = roots @ roots.conj().transpose(0, 2, 1)
-    exact = np.linalg.eigvalsh(grams)[:, -1]
-    value, index = symbols.largest_eigenvalue(grams, -1.0)
-    np.testing.assert_allclose(value, exact.max(), rtol=1e-12)
-    assert index == exact.argmax()
-    assert symbols.largest_eigenvalue(grams, 2 * exact.max())[0] <= 2 * exact.max()
-
-
-def test_many_equal_eigenvalues_are_bounded_by_their_powers(monkeypatch):
-    monkeypatch.setattr(symbols, "_EIGENVALUES", 0)
-    monkeypatch.setattr(symbols, "_FEW_EIGENVALUES", 0)
-    grams = np.repeat(np.eye(16)[None], 50, axis=0)
-    assert 1 <= symbols.largest_eigenvalue(grams, -1.0)[0] < 1.01
-
-
 # --- images of any size ---
 
 
