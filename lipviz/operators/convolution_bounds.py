@@ -27,6 +27,7 @@ from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.normalizers import symbols
 from lipviz.normalizers.polyphase import enlarged, polyphase
+from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.cholesky import Band, proved
 from lipviz.operators.convolution import Convolution, untransposed
 from lipviz.operators.singular_values import explicit_matrix
@@ -95,19 +96,24 @@ def convolution_bound(operator: sla.LinearOperator, mode: Literal["fast", "exact
         raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
     start = time.perf_counter()
     operator, scale = _scaled(untransposed(operator))
-    if scale == 0:
-        return ConvolutionNormBounds(0.0, 0.0, "zero", 1e3 * (time.perf_counter() - start))
+    with one_blas_thread():
+        lower, upper, proof = _of_blocks(operator, _fast if mode == "fast" else _exact) if scale else (0.0, 0.0, "zero")
+    return ConvolutionNormBounds(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
+
+
+def _of_blocks(operator, bounds_of):
+    """Lower bound, upper bound and method; `bounds_of` gives them for one block and its coverage bound."""
     lower, upper, proof = 0.0, 0.0, "zero"
     # The norm of a direct sum is the largest norm of its blocks: a block whose simple bound is below that is skipped.
     for simple, block in sorted(((_coverage(b), b) for b in operator.blocks()), key=lambda pair: -pair[0]):
         if simple > lower:
-            low, high, method = (_fast if mode == "fast" else _exact)(block, simple)
+            low, high, method = bounds_of(block, simple)
             lower = max(lower, low)
         else:
             high, method = simple, "coverage"
         if high > upper:
             upper, proof = high, method
-    return ConvolutionNormBounds(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
+    return lower, upper, proof
 
 
 def _scaled(operator):
@@ -320,7 +326,8 @@ def size_free_bound(
     operator, scale = _scaled(operator)
     if scale == 0:
         return 0.0
-    return scale * max(_size_free(part, operator.strides, operator.dilations, points) for part in operator.parts)
+    with one_blas_thread():
+        return scale * max(_size_free(part, operator.strides, operator.dilations, points) for part in operator.parts)
 
 
 def _size_free(kernel, strides, dilations, points):

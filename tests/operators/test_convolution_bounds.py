@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse.linalg as sla
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lipviz import layers, operators
 from lipviz import normalizers as nm
@@ -364,3 +365,22 @@ def test_a_spectrum_that_is_too_long_is_refused():
 def test_what_cannot_be_bounded_says_why(function, error, words):
     with pytest.raises(error, match=words):
         function()
+
+
+# --- threads ---
+
+
+def test_bounds_are_computed_with_blas_on_one_thread(monkeypatch):
+    """Threads of BLAS that wait for each other on busy cores take a hundred times as long as one."""
+    seen = []
+    found = convolutions._matrix_norm
+    monkeypatch.setattr(convolutions, "_matrix_norm", lambda kernel: seen.append(blas_threads()) or found(kernel))
+    with threadpool_limits(2, user_api="blas"):
+        convolution_bound(Convolution(np.ones((3, 1, 1)), (4,)))
+        size_free_bound(np.ones((3, 1, 1)))
+        assert blas_threads() == {2}
+    assert seen == [{1}, {1}]
+
+
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
