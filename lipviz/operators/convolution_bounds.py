@@ -105,7 +105,7 @@ def _of_blocks(operator, bounds_of):
     """Lower bound, upper bound and method; `bounds_of` gives them for one block and its coverage bound."""
     lower, upper, proof = 0.0, 0.0, "zero"
     # The norm of a direct sum is the largest norm of its blocks: a block whose simple bound is below that is skipped.
-    for simple, block in sorted(((_coverage(b), b) for b in operator.blocks()), key=lambda pair: -pair[0]):
+    for simple, block in sorted(((_coverage(b), b) for b in _blocks(operator)), key=lambda pair: -pair[0]):
         if simple > lower:
             low, high, method = bounds_of(block, simple)
             lower = max(lower, low)
@@ -114,6 +114,14 @@ def _of_blocks(operator, bounds_of):
         if high > upper:
             upper, proof = high, method
     return lower, upper, proof
+
+
+def _blocks(operator):
+    """Operators whose largest norm is that of a convolution. With one tap each output reads a single pixel."""
+    blocks = operator.blocks()
+    if math.prod(operator.kernel.shape[:-2]) > 1:
+        return blocks
+    return [Convolution(block.kernel.reshape(block.kernel.shape[-2:])) for block in blocks]
 
 
 def _scaled(operator):
