@@ -8,11 +8,16 @@ import importlib.util
 import sys
 
 # What pyproject.toml lists: each distribution, and the module that it brings.
-CORE = {"tensorflow": "tensorflow", "keras": "keras", "numpy": "numpy", "scipy": "scipy"}
+CORE = {
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "threadpoolctl": "threadpoolctl",
+}
 LAB = {
     "adversarial-robustness-toolbox": "art",
     "scikit-learn": "sklearn",
-    "threadpoolctl": "threadpoolctl",
     "matplotlib": "matplotlib",
     "ipywidgets": "ipywidgets",
     "anywidget": "anywidget",
@@ -29,7 +34,7 @@ EXTRAS = {"lab": LAB, "transport": TRANSPORT}
 # What Keras computes with, and imports where KERAS_BACKEND or its settings ask for it.
 BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 
-_EXPLORERS = ("matplotlib", "ipykernel", "ipywidgets", "anywidget", "threadpoolctl")
+_EXPLORERS = ("matplotlib", "ipykernel", "ipywidgets", "anywidget")
 # What does not work without them, by the name that the reader knows it by. The commands need all that a lesson or an
 # explorer may come to need, so that none begins and then stops.
 NEEDS = {

@@ -116,8 +116,9 @@ NAMES = {
     "lipviz.certification.radii": {"CertifiedAccuracy": "lipviz.certification"},
     "lipviz.normalizers.bounds": {"patch_coverage": "lipviz.normalizers"},
     "lipviz.normalizers.fourier": {
+        "largest_eigenvalue": "lipviz.normalizers.largest_eigenvalue",
         "polyphase": "lipviz.normalizers.polyphase",
-        **dict.fromkeys(("largest_eigenvalue", "symbols_on"), "lipviz.normalizers.symbols"),
+        "symbols_on": "lipviz.normalizers.symbols",
     },
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
     "lipviz.toys.networks": dict.fromkeys(

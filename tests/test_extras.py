@@ -267,7 +267,7 @@ def test_the_doctor_says_what_is_missing(arguments, status, hide, capsys):
         assert re.search(rf"^  {name} +missing: the extra lab brings it$", out, re.MULTILINE)
     for name, needs in (
         ("plots", "matplotlib"),
-        ("explorers", "matplotlib, ipykernel, ipywidgets, anywidget, threadpoolctl"),
+        ("explorers", "matplotlib, ipykernel, ipywidgets, anywidget"),
     ):
         assert re.search(rf"^  {name} +missing: needs {needs}$", out, re.MULTILINE)
     assert re.search(r'^  digits +missing: `.* -m pip install "lipviz\[lab\]"`$', out, re.MULTILINE)

@@ -12,6 +12,7 @@ import scipy.sparse.linalg as sla
 
 from lipviz import normalizers as nm
 from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.convolution_bounds import ConvolutionNormBounds, convolution_bound, size_free_bound
 from lipviz.operators.linear import (
@@ -55,14 +56,19 @@ def matrix_bound(matrix: Array, norm: float) -> Bound:
     Returns:
         A `Bound`.
     """
-    if norm == 2 and min(matrix.shape) <= _EXACT_SIDE:
-        return computed(float(np.linalg.norm(matrix, 2)), "SVD")
     if norm == 2:
-        return _by_gram_matrix(matrix)
+        with one_blas_thread():
+            return _spectral(matrix)
     return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
 
 
 _SUMS = {1: "column sums", math.inf: "row sums"}
+
+
+def _spectral(matrix):
+    if min(matrix.shape) <= _EXACT_SIDE:
+        return computed(float(np.linalg.norm(matrix, 2)), "SVD")
+    return _by_gram_matrix(matrix)
 
 
 def _by_gram_matrix(matrix):

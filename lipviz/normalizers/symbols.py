@@ -1,20 +1,18 @@
 """Bounds by the symbol K̂(ω) of a convolution in float64 NumPy; the proofs are in `lipviz.normalizers.fourier`."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lipviz.normalizers._operations import in_numpy
-from lipviz.normalizers.gram import GramIteration
+from lipviz.normalizers.gram_symbols import GramSymbol
+from lipviz.normalizers.largest_eigenvalue import largest_eigenvalue
 from lipviz.normalizers.polyphase import Axis
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
-_EIGENVALUES = 5e9  # frequencies times channels³ up to which the last candidates are decomposed
-_FEW_EIGENVALUES = 3e5  # the same, before squaring has removed candidates
-_SLACK = 1e-4  # of a logarithm, far above the rounding of squares in float32
 
 TWISTS = (0.0, math.pi)  # with these, ω and −ω are both on the grid
 
@@ -29,8 +27,12 @@ def halved(grids: Sequence[Array], twists: Sequence[float]) -> list[Array]:
 
 def twisted(axes: Sequence[Axis]) -> list[Array]:
     """Frequencies of each axis for φ = π, and one half of them for the first axis."""
-    full = [(2 * np.pi * np.arange(axis.size) + np.pi) / axis.size for axis in axes]
-    return halved(full, (math.pi,) * len(axes))
+    return _twisted(axes, (math.pi,) * len(axes))
+
+
+def _twisted(axes, twists):
+    full = [(2 * np.pi * np.arange(axis.size) + twist) / axis.size for axis, twist in zip(axes, twists, strict=True)]
+    return halved(full, twists)
 
 
 def largest_symbol(
@@ -48,21 +50,71 @@ def largest_symbol(
     Returns:
         The tuple (bound, frequency at which it was found); the frequency is None if none was found.
     """
-    largest = -1.0
-    place: tuple[float, ...] | None = None
-    rounding = 4 * (sum(kernel.shape[-2:]) + 8 * math.prod(kernel.shape[:-2])) * _EPS
-    for first, symbols in symbols_on(kernel, axes, needed):
-        rows, columns = symbols.shape[-2:]
-        adjoint = symbols.conj().transpose(0, 2, 1)
-        grams = adjoint @ symbols if rows >= columns else symbols @ adjoint
-        value, number = largest_eigenvalue(grams, largest)
-        if value > largest:
-            largest = value
-            index = np.unravel_index(first + number, [len(grid) for grid in needed]) if needed else ()
-            place = tuple(grid[i] for grid, i in zip(needed, index, strict=True))
-        if math.sqrt(largest) * (1 + rounding) >= ceiling:
-            return math.inf, None
-    return math.sqrt(max(largest, 0.0)) * (1 + rounding), place
+    symbol = GramSymbol(kernel, axes)
+    square, place = _largest(symbol, _in_order(symbol, needed), ceiling**2)
+    return _bound(symbol, square), place
+
+
+def smallest_circulant(kernel: Array, axes: Sequence[Axis]) -> tuple[float, tuple[float, ...] | None]:
+    """The smallest of the bounds max σ(K̂(ω)) over φ in {0, π}, one for each axis.
+
+    Where σ is large on one grid, it is large nearby on the others. That is tried first, and most grids are given up.
+
+    Args:
+        kernel: Array of shape ``(*taps, in, out)``.
+        axes: The `Axis` of each.
+
+    Returns:
+        The tuple (bound, frequency at which it was found); the frequency is None for a kernel of zeros.
+    """
+    symbol, few = GramSymbol(kernel, axes), 2 ** len(axes)
+    grids = [_twisted(axes, twists) for twists in itertools.product(TWISTS, repeat=len(axes))]
+    near = _peak(symbol, axes, grids[0])
+    orders = [_in_order(symbol, grid, near) for grid in grids]
+    starts = [_largest(symbol, order[:few]) for order in orders]
+    best: float = math.inf
+    place = None
+    for number in np.argsort([square for square, _ in starts]):
+        square, where = _largest(symbol, orders[number][few:], best, *starts[number])
+        if square < best:
+            best, place = square, where
+    return _bound(symbol, best), place
+
+
+def _peak(symbol, axes, grid):
+    """A frequency near which σ is largest: on a coarse grid, then near its best point."""
+    counts = [min(4 * int(axis.shifts.max()) + 2, axis.size) for axis in axes]
+    coarse = halved([2 * np.pi * np.arange(count) / count for count in counts], (0.0,) * len(axes))
+    place = _largest(symbol, _in_order(symbol, coarse))[1]
+    around = math.prod(axis.size // count + 1 for axis, count in zip(axes, counts, strict=True))
+    return _largest(symbol, _in_order(symbol, grid, place)[:around])[1]
+
+
+def _largest(symbol, frequencies, ceiling=math.inf, square=0.0, place=None):
+    """Bound of σ² over frequencies, at least `square`, and its place; (∞, None) if it reaches the ceiling."""
+    step = max(1, _SYMBOLS // symbol.side**2)
+    for start in range(0, len(frequencies), step):
+        if square >= ceiling:
+            break
+        square, number = largest_eigenvalue(symbol.at(frequencies[start : start + step]), square)
+        place = place if number is None else tuple(frequencies[start + number].tolist())
+    return (math.inf, None) if square >= ceiling else (square, place)
+
+
+def _bound(symbol, square):
+    return math.sqrt(square + symbol.rounding) * (1 + 4 * _EPS)
+
+
+def _in_order(symbol, grids, near=None):
+    """All frequencies of some grids, of shape (n, axes): those nearest to `near` first, or in random order."""
+    if not grids or symbol.is_constant:
+        return np.zeros((1, len(grids)))
+    frequencies = np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, len(grids))
+    order = np.random.default_rng(0).permutation(len(frequencies))
+    if near is not None:
+        distances = np.abs(np.angle(np.exp(1j * (frequencies[order] - near)))).sum(axis=1)
+        order = order[np.argsort(distances, kind="stable")]
+    return frequencies[order]
 
 
 def symbols_on(kernel: Array, axes: Sequence[Axis], grids: Sequence[Array]) -> Iterator[tuple[int, Array]]:
@@ -85,65 +137,6 @@ def symbols_on(kernel: Array, axes: Sequence[Axis], grids: Sequence[Array]) -> I
     for start in range(0, len(grids[0]), step):
         product = np.einsum(formula, waves[0][start : start + step], *waves[1:], kernel, optimize=True)
         yield start * others, product.reshape(-1, rows, filters)
-
-
-def largest_eigenvalue(grams: Array, floor: float) -> tuple[float, int]:
-    """The largest eigenvalue of many positive semi-definite matrices, or a bound of it, and its index.
-
-    Repeated squaring bounds the λ1 of each matrix on both sides, ‖Aᵍ‖²/tr(Aᵍ) ≤ λ1ᵍ ≤ ‖Aᵍ‖ (Frobenius norms; the upper
-    bound is the Gram iteration of Delattre et al. 2023). Matrices that cannot have the largest eigenvalue are removed,
-    and the eigenvalues of the others are computed.
-
-    Args:
-        grams: Array of shape (n, c, c), Hermitian.
-        floor: Matrices whose eigenvalues are all below it are left out.
-
-    Returns:
-        The tuple (value, index); the value is at most `floor` if no eigenvalue exceeds it.
-    """
-    side = grams.shape[-1]
-    if side == 1:
-        values = grams[:, 0, 0].real
-        index = int(np.argmax(values))
-        return float(values[index]), index
-    traces = np.einsum("nii->n", grams).real
-    scale = traces.max(initial=0.0)
-    if scale == 0:
-        return 0.0, 0
-    # λ1 lies between tr/n and tr.
-    (alive,) = np.nonzero(traces >= 0.99 / side * scale)
-    # Single precision is enough to choose matrices. Their eigenvalues are computed in double precision.
-    with in_numpy():
-        iteration = GramIteration(*_parts(grams[alive] / scale))
-        for squarings in range(9):
-            upper = iteration.upper
-            least = max(
-                float(iteration.lower.max(initial=-math.inf)), math.log(floor / scale) if floor > 0 else -math.inf
-            )
-            (kept,) = np.nonzero(upper >= least - _SLACK)
-            if not len(kept):
-                return floor, 0
-            alive, upper = alive[kept], upper[kept]
-            if _is_few(len(alive), side, squarings):
-                values = np.linalg.eigvalsh(grams[alive])[:, -1]
-                index = int(np.argmax(values))
-                return float(values[index]), int(alive[index])
-            if squarings < 8:
-                iteration.keep(kept)
-                iteration.square()
-    index = int(np.argmax(upper))
-    return float(scale) * math.exp(upper[index] + _SLACK), int(alive[index])
-
-
-def _is_few(count, side, squarings):
-    """Whether so few matrices are left that the eigenvalues of all are computed."""
-    return count * float(side) ** 3 <= (_EIGENVALUES if squarings >= 4 else _FEW_EIGENVALUES)
-
-
-def _parts(matrices):
-    """Real and, of complex matrices, imaginary part in float32."""
-    parts = (matrices.real, matrices.imag) if np.iscomplexobj(matrices) else (matrices,)
-    return [np.ascontiguousarray(part, np.float32) for part in parts]
 
 
 def features_of(axes: Sequence[Axis], grids: Sequence[Array], counts: Sequence[int]) -> Array:

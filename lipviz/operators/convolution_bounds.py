@@ -15,7 +15,6 @@ padding is not circular, and σ may be twice the value that the FFT gives. The b
 """
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from lipviz import _moved
 from lipviz import normalizers as nm
 from lipviz.normalizers import symbols
 from lipviz.normalizers.polyphase import enlarged, polyphase
+from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.cholesky import Band, proved
 from lipviz.operators.convolution import Convolution, untransposed
 from lipviz.operators.singular_values import explicit_matrix
@@ -96,19 +96,32 @@ def convolution_bound(operator: sla.LinearOperator, mode: Literal["fast", "exact
         raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
     start = time.perf_counter()
     operator, scale = _scaled(untransposed(operator))
-    if scale == 0:
-        return ConvolutionNormBounds(0.0, 0.0, "zero", 1e3 * (time.perf_counter() - start))
+    with one_blas_thread():
+        lower, upper, proof = _of_blocks(operator, _fast if mode == "fast" else _exact) if scale else (0.0, 0.0, "zero")
+    return ConvolutionNormBounds(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
+
+
+def _of_blocks(operator, bounds_of):
+    """Lower bound, upper bound and method; `bounds_of` gives them for one block and its coverage bound."""
     lower, upper, proof = 0.0, 0.0, "zero"
     # The norm of a direct sum is the largest norm of its blocks: a block whose simple bound is below that is skipped.
-    for simple, block in sorted(((_coverage(b), b) for b in operator.blocks()), key=lambda pair: -pair[0]):
+    for simple, block in sorted(((_coverage(b), b) for b in _blocks(operator)), key=lambda pair: -pair[0]):
         if simple > lower:
-            low, high, method = (_fast if mode == "fast" else _exact)(block, simple)
+            low, high, method = bounds_of(block, simple)
             lower = max(lower, low)
         else:
             high, method = simple, "coverage"
         if high > upper:
             upper, proof = high, method
-    return ConvolutionNormBounds(lower * scale, upper * scale, proof, 1e3 * (time.perf_counter() - start))
+    return lower, upper, proof
+
+
+def _blocks(operator):
+    """Operators whose largest norm is that of a convolution. With one tap each output reads a single pixel."""
+    blocks = operator.blocks()
+    if math.prod(operator.kernel.shape[:-2]) > 1:
+        return blocks
+    return [Convolution(block.kernel.reshape(block.kernel.shape[-2:])) for block in blocks]
 
 
 def _scaled(operator):
@@ -170,14 +183,8 @@ def _axes(block):
 def _circulant(block):
     """The smallest norm of the circulants that contain a block, and a start for Lanczos' method."""
     axes = _axes(block)
-    sizes = [axis.size for axis in axes]
-    best, place = math.inf, None
-    for twists in itertools.product((0.0, np.pi), repeat=len(axes)):
-        grids = [(2 * np.pi * np.arange(n) + twist) / n for n, twist in zip(sizes, twists, strict=True)]
-        found, where = symbols.largest_symbol(block.kernel, axes, grids, symbols.halved(grids, twists), best)
-        if found < best:
-            best, place = found, where
-    return best, _wave(block, axes, place)
+    bound, place = symbols.smallest_circulant(block.kernel, axes)
+    return bound, _wave(block, axes, place)
 
 
 def _section(block):
@@ -202,6 +209,7 @@ def _wave(block, axes, place):
         return noise.ravel()
     ((_, found),) = symbols.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
     vector = np.linalg.svd(found[0], full_matrices=False)[0][:, 0].conj()
+    vector = vector * np.exp(-0.5j * np.angle((vector**2).sum()))  # the real part is as large as it can be
     vector = vector.reshape(*(len(axis.values) for axis in axes), -1)
     wave = np.ones(block.sizes)
     indices = []
@@ -210,7 +218,8 @@ def _wave(block, axes, place):
     ):
         entries, phases = np.divmod(np.arange(size) + before, stride)
         known = np.isin(phases, axis.values)
-        factor = np.exp(1j * omega * entries) * np.sin(np.pi * (np.arange(size) + 1) / (size + 1)) * known
+        waves = np.exp(1j * omega * (entries - entries.mean()))  # with the phase 0 in the middle
+        factor = waves * np.sin(np.pi * (np.arange(size) + 1) / (size + 1)) * known
         shape = [-1 if i == number else 1 for i in range(len(axes))]
         wave = wave * factor.reshape(shape)
         indices.append(np.searchsorted(axis.values, phases).clip(max=len(axis.values) - 1).reshape(shape))
@@ -325,7 +334,8 @@ def size_free_bound(
     operator, scale = _scaled(operator)
     if scale == 0:
         return 0.0
-    return scale * max(_size_free(part, operator.strides, operator.dilations, points) for part in operator.parts)
+    with one_blas_thread():
+        return scale * max(_size_free(part, operator.strides, operator.dilations, points) for part in operator.parts)
 
 
 def _size_free(kernel, strides, dilations, points):

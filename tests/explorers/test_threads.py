@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from lipviz.explorers.shell import threads
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import THREAD
+from lipviz.normalizers import threads as blas_threads
 
 
 def blas():
@@ -20,10 +21,11 @@ def blas():
 @pytest.fixture(autouse=True)
 def two_threads():
     assert np.isfinite(scipy.linalg.eigvalsh(np.eye(2))).all()
-    threads._libraries.cache_clear()
+    blas_threads._libraries.cache_clear()
     with threadpool_limits(2, user_api="blas"):
         yield
     assert not threads._ANSWER_LOCK.locked()
+    assert not blas_threads._LOCK.locked()
 
 
 def test_one_thread_and_long_turns():

@@ -1,32 +1,24 @@
 """Settings of threads, so that the answer to a slider waits as little as possible for other threads of the process."""
 
 import contextlib
-import functools
 import sys
 import threading
 from collections.abc import Iterator
 
-from threadpoolctl import ThreadpoolController
-
 from lipviz.explorers.shell.work import THREAD
+from lipviz.normalizers.threads import one_blas_thread
 
 _SWITCH_INTERVAL = 0.05  # seconds that other Python threads wait for their turn
 _ANSWER_LOCK = threading.Lock()  # held while an answer is computed
-
-
-@functools.cache
-def _libraries():
-    """The BLAS libraries of NumPy and SciPy, which take time to find."""
-    return ThreadpoolController().select(user_api="blas")
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Compute and draw without waiting for other threads.
 
-    - BLAS and LAPACK use one thread. If a browser, a server and a kernel share few cores, several threads wait for each
-      other longer than they compute: the eigenvalues of a 256 × 256 matrix took 500 ms with two threads on two busy
-      cores, and 5 ms with one.
+    - BLAS and LAPACK use one thread, see `one_blas_thread`. If a browser, a server and a kernel share few cores,
+      several threads wait for each other longer than they compute: the eigenvalues of a 256 × 256 matrix took 500 ms
+      with two threads on two busy cores, and 5 ms with one.
     - Python switches between threads every 50 ms in place of 5 ms. Otherwise the thread that sends messages to the page
       interrupts the answer many times, which takes 8 ms of about 90. If an explorer trains, the interval stays as it
       is, since that thread would keep the processor for 50 ms.
@@ -39,7 +31,7 @@ def undisturbed() -> Iterator[None]:
         return
     try:
         interval = sys.getswitchinterval()
-        with _libraries().limit(limits=1):
+        with one_blas_thread():
             if not any(thread.name == THREAD for thread in threading.enumerate()):
                 sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
