@@ -246,7 +246,7 @@ function traceCross(context, x, y, size) {
  *
  * @param {CanvasRenderingContext2D} context
  * @param {HTMLCanvasElement} image
- * @param {import("../engine/field.js").Field} field
+ * @param {import("../engine/contour.js").Field} field
  * @param {Theme} theme
  */
 function drawField(context, image, { side, scores }, theme) {
