@@ -15,6 +15,7 @@
  * @property {import("./contour.js").Field} field
  * @property {import("./attack.js").Place[]} boundary
  * @property {(Move | null)[]} moves Best moves of the attacker; empty where they are not asked for.
+ * @property {Point[]} [places] The points of `scores`, `radii` and `moves`, where they are not those that are drawn.
  *
  * @typedef {object} Reading What is known of a place.
  * @property {number} score

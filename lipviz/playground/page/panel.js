@@ -136,7 +136,7 @@ export class Panel {
 
   /** @param {Scene} scene */
   drawDiscs({ view, points, theme }) {
-    points.forEach((point, i) => {
+    (view.places ?? points).forEach((point, i) => {
       if (view.right[i]) this.drawDisc(point, view.radii[i], theme.classes[point.label]);
     });
   }
@@ -165,11 +165,12 @@ export class Panel {
 
   /** @param {Scene} scene */
   drawMoves({ view, points, theme }) {
+    const places = view.places ?? points;
     this.context.globalAlpha = 0.6;
     this.stroke(theme.ink, 1, () => {
       view.moves.forEach((move, i) => {
         if (move === null || !view.right[i]) return;
-        this.context.moveTo(...this.at(points[i].x, points[i].y));
+        this.context.moveTo(...this.at(places[i].x, places[i].y));
         this.context.lineTo(...this.at(move.x, move.y));
       });
     });
@@ -191,7 +192,7 @@ export class Panel {
     this.stroke(theme.ink, 1, () => traceShape(context, point.label, x, y, size * 0.9));
     context.fill();
     context.stroke();
-    if (!view.right[i]) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
+    if (view.right[i] === false) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
     if (i === chosen) this.stroke(theme.ink, 2.5, () => context.arc(x, y, 2 * size, 0, 2 * Math.PI));
   }
 
