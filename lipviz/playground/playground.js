@@ -324,7 +324,7 @@ export class Page {
       const about = { view: view[figure.kind], points, chosen, reading, hovered: place };
       const shown = { discs: this.discs, moves: playground.wantsMoves, fine: !this.isPlaying, theme: theme() };
       figure.panel.draw({ ...about, ...shown });
-      figure.tell(view[figure.kind]);
+      figure.tell(view[figure.kind], shown.theme.ink);
       figure.read(reading);
     }
     if (this.stepsSaid) say(this.stepsSaid, `${playground.steps} steps`);

@@ -6,12 +6,14 @@ import { certify, radii } from "../../lipviz/playground/engine/certificate.js";
 import { CHALLENGES, FOOL_GOAL, isRight } from "../../lipviz/playground/engine/challenges.js";
 import { contour } from "../../lipviz/playground/engine/contour.js";
 import { field } from "../../lipviz/playground/engine/field.js";
+import { History } from "../../lipviz/playground/engine/history.js";
 import { matrixOf, point, toyPoints, TOYS } from "../../lipviz/playground/engine/points.js";
-import { Playground } from "../../lipviz/playground/engine/playground.js";
+import { Playground, UNSEEN } from "../../lipviz/playground/engine/playground.js";
 import { readAddress, SETTINGS, startSettings, writeAddress } from "../../lipviz/playground/engine/settings.js";
 import { Training } from "../../lipviz/playground/engine/training.js";
+import { heights } from "../../lipviz/playground/page/curve.js";
 import { embedding } from "../../lipviz/playground/page/sharing.js";
-import { rounded, roundedDown, roundedUp } from "../../lipviz/playground/page/numbers.js";
+import { percent, rounded, roundedDown, roundedUp } from "../../lipviz/playground/page/numbers.js";
 
 function labelsOf(points) {
   return points.map(({ label }) => label);
@@ -49,6 +51,40 @@ test("radii are rounded down and bounds up, so that what is read is true, too", 
     ["∞", "∞", "–", "−1.500"],
   );
   assert.deepEqual([roundedUp(1 + 1e-10), roundedUp(10), roundedUp(1234.5)], ["1", "10", "1235"]);
+});
+
+test("a curve shows few values of many steps, at equal distances, from the smallest to the largest", () => {
+  const history = new History();
+  for (let step = 0; step < 5000; step++) history.add(step);
+  assert.ok(history.values.length > 200 && history.values.length <= 400);
+  history.values.forEach((value, i) => assert.equal(value, i * history.stride));
+  assert.deepEqual(heights([3, 1, 2]), [1, 0, 0.5]);
+  assert.deepEqual(heights([2, 2]), [0, 0]);
+});
+
+test("the losses that are shown are those before each step", () => {
+  const playground = new Playground();
+  const before = [];
+  for (let step = 0; step < 3; step++) {
+    before.push(playground.view().constrained.loss);
+    playground.step();
+  }
+  assert.deepEqual(playground.view().constrained.losses, before);
+  playground.restart();
+  assert.deepEqual(playground.view().constrained.losses, []);
+});
+
+test("unseen points are of the toy set and not among those that are learned; own points have none", () => {
+  const playground = new Playground("data=circles&noise=0.2");
+  const seen = new Set(playground.points.map(({ x, y }) => `${x} ${y}`));
+  assert.equal(playground.unseen.length, UNSEEN);
+  assert.equal(playground.unseen.filter(({ x, y }) => seen.has(`${x} ${y}`)).length, 0);
+  const scores = scoresAt(playground.trainings.constrained.used, playground.unseen);
+  const right = playground.unseen.filter((one, i) => isRight(one, scores[i])).length;
+  assert.equal(playground.view().constrained.unseen, right / UNSEEN);
+  assert.match(percent(playground.view().constrained.unseen), /^\d+\.\d %$/);
+  playground.erasePoint(0);
+  assert.equal(percent(playground.view().constrained.unseen), "–");
 });
 
 test("an address of nothing but a challenge opens it with its settings", () => {

@@ -8,6 +8,8 @@
  *
  * @typedef {object} View What is seen of a network.
  * @property {number} loss NaN without points.
+ * @property {number[]} losses Losses of earlier steps, at equal distances.
+ * @property {number} unseen Share of other points of the toy set that are decided rightly; NaN for own points.
  * @property {Float64Array} scores Of the points.
  * @property {Float64Array} radii Certified radii of the points, whatever their class.
  * @property {boolean[]} right Whether each point is decided rightly.
@@ -38,6 +40,9 @@ import { Training } from "./training.js";
 
 /** Most rows and columns of the grid of scores. */
 export const SIDE = 48;
+/** Number of points of a toy set that no network learns from. */
+export const UNSEEN = 200;
+const UNSEEN_SEED = 1000; // above every seed that a control offers
 /** Settings that a training takes over without a new start. */
 const LIVE = ["k", "loss", "tau", "margin", "rate"];
 
@@ -54,11 +59,24 @@ function trainingsOf(settings) {
   };
 }
 
+/**
+ * Share of points that a network decides rightly.
+ *
+ * @param {import("./network.js").Used} network
+ * @param {Point[]} points At least one.
+ */
+function shareRight(network, points) {
+  const scores = scoresAt(network, points);
+  return points.filter((point, i) => isRight(point, scores[i])).length / points.length;
+}
+
 export class Playground extends EditedPoints {
   settings = startSettings();
   trainings = trainingsOf(this.settings);
   /** @type {Settings["data"]} What `given` are. */
   givenData = "own";
+  /** @type {Point[]} Points like those of the toy set, which no network learns from; empty for own points. */
+  unseen = [];
   /** @type {string[]} What could not be used of the address. */
   problems = [];
   /** @type {Record<Kind, View> | null} */
@@ -95,6 +113,12 @@ export class Playground extends EditedPoints {
     return toyPoints(toy, noise, seed);
   }
 
+  /** Other points of the toy set that the settings name; none, where the points are the user's own. */
+  drawnUnseen() {
+    const { data, noise, seed } = this.settings;
+    return data === "own" ? [] : toyPoints(data, noise, UNSEEN_SEED + seed, UNSEEN);
+  }
+
   /**
    * Begins with some points, which are those to go back to.
    *
@@ -104,6 +128,7 @@ export class Playground extends EditedPoints {
     this.points = points;
     this.given = points;
     this.givenData = this.settings.data;
+    this.unseen = this.drawnUnseen();
     this.undone = [];
     this.choose(null);
     this.restart();
@@ -207,7 +232,9 @@ export class Playground extends EditedPoints {
     const certificate = certify(training.used);
     const scoresOfGrid = field(training.used, this.side, EXTENT);
     const boundary = contour(scoresOfGrid);
-    return { certificate, field: scoresOfGrid, boundary, ...this.viewOfPoints(training, certificate, boundary) };
+    const rest = this.viewOfPoints(training, certificate, boundary);
+    const unseen = this.settings.data === "own" ? NaN : shareRight(training.used, this.unseen);
+    return { certificate, field: scoresOfGrid, boundary, losses: training.losses.values, unseen, ...rest };
   }
 
   /**

@@ -11,10 +11,11 @@
  */
 
 import { Adam } from "./adam.js";
+import { History } from "./history.js";
 import { lossOf } from "./losses.js";
 import { gradients, makeNetwork, run, used } from "./network.js";
 
-/** A network, its optimizer, and the loss of the last step. */
+/** A network, its optimizer, and the losses before each step. */
 export class Training {
   /**
    * @param {TrainingSettings} settings
@@ -26,6 +27,7 @@ export class Training {
     this.adam = new Adam(this.network.layers.flatMap((layer) => [layer.kernel.data, layer.bias]));
     /** @type {Used | null} */
     this.present = null;
+    this.losses = new History();
   }
 
   /**
@@ -74,10 +76,11 @@ export class Training {
    */
   step(x, labels) {
     const forward = run(this.used, x);
-    const { gradient } = lossOf(this.settings, forward.scores, labels);
+    const { value, gradient } = lossOf(this.settings, forward.scores, labels);
     const flat = gradients(this.used, forward, gradient).layers.flatMap((layer) => [layer.kernel.data, layer.bias]);
     if (!flat.every((values) => values.every(Number.isFinite))) return false;
     this.adam.step(flat, this.settings.rate);
+    this.losses.add(value);
     this.present = null;
     return true;
   }

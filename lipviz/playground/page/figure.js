@@ -1,9 +1,10 @@
 /** A network on the page: its panel, what is known of it, and what it says of a place. */
 
 import { KINDS } from "../engine/kinds.js";
+import { Curve } from "./curve.js";
 import { element, say } from "./elements.js";
 import { Panel } from "./panel.js";
-import { rounded, roundedDown, roundedUp } from "./numbers.js";
+import { percent, rounded, roundedDown, roundedUp } from "./numbers.js";
 
 /** @typedef {import("../engine/kinds.js").Kind} Kind */
 /** @typedef {import("../engine/playground.js").View} View */
@@ -11,11 +12,12 @@ import { rounded, roundedDown, roundedUp } from "./numbers.js";
 
 const TITLES = { ordinary: "Ordinary network", constrained: "Constrained network" };
 const FACTS = /** @type {const} */ ([
-  ["right", "right", "Points on the right side of the boundary"],
+  ["right", "correct", "Points on the correct side of the boundary"],
+  ["unseen", "unseen correct", "The same, for 200 points of this kind that neither network learns from"],
   ["smallest", "smallest radius", "Smallest certified radius; 0 where a point is on the wrong side"],
   ["mean", "mean radius", "Mean certified radius; 0 for points on the wrong side"],
   ["bound", "Lipschitz ≤", "No two inputs differ in score by more than this times their distance"],
-  ["loss", "loss", "Mean loss of the points"],
+  ["loss", "loss", "Mean loss of the points; the curve shows it since the first step"],
 ]);
 
 export class Figure {
@@ -29,9 +31,11 @@ export class Figure {
       "aria-describedby": "keys",
     });
     this.values = FACTS.map(([name]) => element("dd", { "data-fact": name }));
-    const facts = FACTS.map(([, label, help], i) =>
-      element("div", { title: help }, element("dt", {}, label), this.values[i]),
-    );
+    this.curve = new Curve();
+    const facts = FACTS.map(([name, label, help], i) => {
+      const curve = name === "loss" ? [element("dd", { class: "drawn" }, this.curve.canvas)] : [];
+      return element("div", { title: help }, element("dt", {}, label), ...curve, this.values[i]);
+    });
     this.reading = element("p", { class: "reading" });
     this.root = element(
       "section",
@@ -48,9 +52,11 @@ export class Figure {
    * Says what is known of the network.
    *
    * @param {View} view
+   * @param {string} colour Colour of the curve.
    */
-  tell(view) {
+  tell(view, colour) {
     factsOf(view).forEach((text, i) => say(this.values[i], text));
+    this.curve.draw(view.losses, colour);
   }
 
   /**
@@ -61,7 +67,7 @@ export class Figure {
   read(reading) {
     say(
       this.reading,
-      reading === null ? "Point at a place, or choose a point, to read its score and radius." : words(reading),
+      reading === null ? "Drag a point, or point at a place to read its score and radius." : words(reading),
     );
   }
 }
@@ -75,13 +81,14 @@ export function figures() {
  * @param {View} view
  * @returns {string[]}
  */
-function factsOf({ right, radii, certificate, loss }) {
+function factsOf({ right, radii, certificate, loss, unseen }) {
   const count = right.filter(Boolean).length;
   const certified = Array.from(radii, (radius, i) => (right[i] ? radius : 0));
   const smallest = certified.length ? Math.min(...certified) : 0;
   const mean = certified.reduce((sum, radius) => sum + radius, 0) / (certified.length || 1);
   return [
     `${count} of ${right.length}`,
+    percent(unseen),
     roundedDown(smallest),
     roundedDown(mean),
     roundedUp(certificate.constant),

@@ -13,6 +13,16 @@ export function rounded(value, digits = 3) {
 }
 
 /**
+ * A share in percent.
+ *
+ * @param {number} share
+ * @returns {string} A dash for NaN.
+ */
+export function percent(share) {
+  return Number.isNaN(share) ? "–" : `${(100 * share).toFixed(1)} %`;
+}
+
+/**
  * A radius, rounded down, so that what is read is certified, too.
  *
  * @param {number} radius

@@ -135,9 +135,10 @@ export class Panel {
   }
 
   /** @param {Scene} scene */
-  drawDiscs({ view, points, theme }) {
+  drawDiscs({ view, points, theme, reading }) {
+    const strength = reading === null ? 0.55 : 0.25;
     (view.places ?? points).forEach((point, i) => {
-      if (view.right[i]) this.drawDisc(point, view.radii[i], theme.classes[point.label]);
+      if (view.right[i]) this.drawDisc(point, view.radii[i], theme.classes[point.label], 1, strength);
     });
   }
 
@@ -147,9 +148,10 @@ export class Panel {
    * @param {{x: number, y: number}} place
    * @param {number} radius
    * @param {string} colour
-   * @param {number} [width]
+   * @param {number} width Of the line, in pixels of CSS.
+   * @param {number} strength From 0, unseen, to 1.
    */
-  drawDisc(place, radius, colour, width = 1) {
+  drawDisc(place, radius, colour, width, strength) {
     const { context } = this;
     const size = Math.min(radius, 8 * EXTENT) * (this.scale ?? 1) - (width * (this.pixel ?? 1)) / 2;
     if (!(size > 0)) return;
@@ -158,7 +160,7 @@ export class Panel {
     context.beginPath();
     context.arc(...this.at(place.x, place.y), size, 0, 2 * Math.PI);
     context.fill();
-    context.globalAlpha = 0.55;
+    context.globalAlpha = strength;
     this.stroke(colour, width, () => context.arc(...this.at(place.x, place.y), size, 0, 2 * Math.PI));
     context.globalAlpha = 1;
   }
@@ -166,10 +168,10 @@ export class Panel {
   /** @param {Scene} scene */
   drawMoves({ view, points, theme }) {
     const places = view.places ?? points;
-    this.context.globalAlpha = 0.6;
-    this.stroke(theme.ink, 1, () => {
-      view.moves.forEach((move, i) => {
-        if (move === null || !view.right[i]) return;
+    view.moves.forEach((move, i) => {
+      if (move === null || !view.right[i]) return;
+      this.context.globalAlpha = 0.7 / (1 + 3 * move.length); // short ones are what matters
+      this.stroke(theme.ink, 1, () => {
         this.context.moveTo(...this.at(places[i].x, places[i].y));
         this.context.lineTo(...this.at(move.x, move.y));
       });
@@ -201,8 +203,8 @@ export class Panel {
    * @param {Reading} reading
    * @param {Theme} theme
    */
-  drawReading(place, { score, radius, move }, theme) {
-    this.drawDisc(place, radius, theme.classes[score > 0 ? 1 : 0], 2.5);
+  drawReading(place, { radius, move }, theme) {
+    this.drawDisc(place, radius, theme.ink, 2.5, 1);
     const [x, y] = this.at(place.x, place.y);
     const size = 6 * (this.pixel ?? 1);
     this.stroke(theme.ink, 1.5, () => {
