@@ -48,6 +48,7 @@ export const THEMES = {
 };
 
 const DOT = 5; // half the width of a point, in pixels of CSS
+const SMALLEST = 60; // it is at most this part of the width of a panel
 
 export class Panel {
   /** @param {HTMLCanvasElement} canvas */
@@ -186,15 +187,16 @@ export class Panel {
    * @param {Scene} scene
    * @param {number} i
    */
-  drawPoint(point, { view, theme, chosen }, i) {
-    const { context } = this;
+  drawPoint(point, { view, points, theme, chosen }, i) {
+    const { context, canvas } = this;
     const [x, y] = this.at(point.x, point.y);
-    const size = DOT * (this.pixel ?? 1);
+    const size = Math.min(DOT, canvas.clientWidth / SMALLEST) * (this.pixel ?? 1);
     context.fillStyle = theme.classes[point.label];
     this.stroke(theme.ink, 1, () => traceShape(context, point.label, x, y, size * 0.9));
     context.fill();
     context.stroke();
-    if (view.right[i] === false) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
+    const isJudged = view.right.length === points.length;
+    if (isJudged && !view.right[i]) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
     if (i === chosen) this.stroke(theme.ink, 2.5, () => context.arc(x, y, 2 * size, 0, 2 * Math.PI));
   }
 
