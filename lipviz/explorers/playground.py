@@ -63,7 +63,8 @@ class Playground(CanvasExplorer):
         self._first = first
         self._pairs = functools.lru_cache(KEPT_TRAINERS)(Pair)
         self._pair: Pair | None = None
-        self._points, self._source = np.zeros((0, 3)), None
+        self._points = self._settled = np.zeros((0, 3))  # as shown, and as the state has them
+        self._source: dict[str, Any] | None = None
         self._unseen: tuple[Array, Array] | None = None
         self._before_edits: dict[str, Any] = {}
         self._place: Array | None = None
@@ -147,6 +148,7 @@ class Playground(CanvasExplorer):
             return
         self._source, self._before_edits = source, {name: state[name] for name in ("data", "own")}
         self._points, self._unseen = _points_of(**source)
+        self._settled = self._points
         self._canvas.give(self._points)
 
     def work(self, **state: Any) -> Iterator[tuple[float, SideBySide]]:
@@ -167,29 +169,31 @@ class Playground(CanvasExplorer):
     def _look(self, look: Look):
         self._place = look.place
         if look.points is not None:
-            self._points, self._unseen = look.points, None
+            self._points = look.points
+            self._unseen = self._unseen if look.given else None
         try:
+            is_new = look.points is not None
             if look.settled:
-                self._settle(look)
+                is_new |= self._settle(look)
             if self.work_state == RUNNING:
                 self._waits = True  # the next picture answers
             else:
-                self._answer_page(look)
+                self._answer_page(is_new, look.settled)
         except Exception as error:  # of any kind: the reader must see it here, not only in a log
             self._show_error(error)
 
-    def _answer_page(self, look):
+    def _answer_page(self, is_new, is_settled):
         with self._lock, undisturbed():
-            if look.points is None and self.data is not None and self.error is None:
-                self._canvas.show(self.answer(self.data, self._shown_state))
-            else:
-                self._is_dragged = not look.settled
+            if self.data is None or self.error is not None or is_new:
+                self._is_dragged = not is_settled
                 self._respond(self.state)
+            else:
+                self._canvas.show(self.answer(self.data, self._shown_state))
 
     def _settle(self, look):
-        """Keep edited points in the state."""
-        if look.points is None and self.controls["own"].value == pts.text_of(self._points):
-            return
+        """Keep edited points in the state, and return whether that has changed."""
+        if np.array_equal(self._points, self._settled):
+            return False
         before = self._before_edits
         values = before if look.given else {"data": "own", "own": pts.text_of(self._points)}
         with self._quiet():
@@ -198,7 +202,9 @@ class Playground(CanvasExplorer):
         self._source = _source_of(self.state)
         if look.given:
             self._points, self._unseen = _points_of(**self._source)
+        self._settled = self._points
         self._canvas.keep(self._points)
+        return True
 
     def _open(self, name, size, text):
         """Take over the points of a file that a reader has opened."""
