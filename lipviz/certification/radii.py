@@ -88,23 +88,7 @@ def certified_radius(
     is_given = bounds is not None
     bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
     origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
-    signed = scores.shape[1] == 1
-    predicted = decisions(scores)
-    count = len(x)
-    if signed:
-        gaps, constants, error = np.abs(scores), np.full((count, 1), bounds[0, 0]), error / 2
-    else:
-        gaps = scores[np.arange(count), predicted][:, None] - scores
-        constants = bounds[predicted]
-        gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
-    margins = gaps.min(axis=1)
-    rounds, growth = _rounding(scores, constants, x, errors)
-    gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of the changed sample
-    with np.errstate(divide="ignore", invalid="ignore"):
-        radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
-    if labels is not None:
-        radii = np.where(predicted == labels, radii, 0.0)
-    return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
+    return radii_of_logits(scores, x, labels, bounds, errors, error, origin)
 
 
 def certified_accuracy(
@@ -154,7 +138,46 @@ def logit_errors(model: keras.Model, x: ArrayLike) -> Array:
     return np.abs(values - logits(network, x)).max(axis=1)
 
 
-# --- what attacks share with certificates ---
+# --- what attacks and other measurements share with certificates ---
+
+
+def radii_of_logits(
+    scores: Array,
+    x: Array,
+    labels: Array | None,
+    bounds: Array,
+    errors: tuple[float, float] | None,
+    error: float = 0.0,
+    origin: RadiiOrigin | None = None,
+) -> CertifiedRadii:
+    """Certified radii from logits in float64, see `certified_radius`.
+
+    Args:
+        scores: Logits of shape (n, C).
+        x: Samples of shape (n, ...), float64.
+        labels: Class numbers of shape (n,); None does not compare.
+        bounds: Lipschitz constants of the differences of logits, of shape (C, C), finite.
+        errors: (a, b): the rounding of hidden values adds at most a + b‖x‖; None where it is not known.
+        error: Largest difference between the logits of the network that will be used and those in float64.
+        origin: What they belong to.
+    """
+    signed = scores.shape[1] == 1
+    predicted = decisions(scores)
+    count = len(x)
+    if signed:
+        gaps, constants, error = np.abs(scores), np.full((count, 1), bounds[0, 0]), error / 2
+    else:
+        gaps = scores[np.arange(count), predicted][:, None] - scores
+        constants = bounds[predicted]
+        gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
+    margins = gaps.min(axis=1)
+    rounds, growth = _rounding(scores, constants, x, errors)
+    gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of the changed sample
+    with np.errstate(divide="ignore", invalid="ignore"):
+        radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
+    if labels is not None:
+        radii = np.where(predicted == labels, radii, 0.0)
+    return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
 
 
 def checked(model: keras.Model, x: ArrayLike) -> tuple[keras.Model, Array]:

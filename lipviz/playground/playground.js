@@ -9,9 +9,10 @@ import { CHALLENGES } from "./engine/challenges.js";
 import { Playground, SIDE } from "./engine/playground.js";
 import { SETTINGS } from "./engine/settings.js";
 import { Controls } from "./page/controls.js";
-import { KEYS, makeEditable } from "./page/editing.js";
+import { described, KEYS, makeEditable } from "./page/editing.js";
 import { button, checkbox, element, say } from "./page/elements.js";
 import { figures } from "./page/figure.js";
+import { pointsBar } from "./page/points_bar.js";
 import { THEMES } from "./page/panel.js";
 import { embedding, Sharing } from "./page/sharing.js";
 
@@ -21,13 +22,6 @@ import { embedding, Sharing } from "./page/sharing.js";
 const SPEEDS = [1, 2, 5, 10, 20];
 const BUDGET = 12; // milliseconds of a frame for steps of training
 const SLOW = 28; // milliseconds of a frame above which the grid gets coarser while training
-/** @type {[Tool, string, string][]} */
-const TOOLS = [
-  ["move", "move", "Drag points"],
-  ["add0", "add ●", "Click to add a circle, or draw many"],
-  ["add1", "add ■", "Click to add a square, or draw many"],
-  ["erase", "erase", "Click on points, or wipe over them"],
-];
 
 /**
  * @typedef {object} Options
@@ -86,7 +80,7 @@ export class Page {
       "div",
       { class: "frame" },
       this.toolbar(),
-      this.pointsBar(),
+      pointsBar(this),
       this.problems,
       element("div", { class: "figures" }, ...this.figures.map(({ root }) => root)),
       this.side(),
@@ -110,19 +104,6 @@ export class Page {
     );
   }
 
-  pointsBar() {
-    return element(
-      "div",
-      { class: "points", role: "group", "aria-label": "Points" },
-      this.toolMenu(),
-      button("Undo", "Take back the last change of points", () => this.edit(() => this.playground.undo())),
-      button("Clear", "Erase all points", () => this.edit(() => this.playground.clearPoints())),
-      button("Reset points", "Bring back the points of the start", () =>
-        this.edit(() => this.playground.resetPoints()),
-      ),
-    );
-  }
-
   speedMenu() {
     const select = element(
       "select",
@@ -132,22 +113,6 @@ export class Page {
     select.selectedIndex = SPEEDS.indexOf(this.speed);
     select.addEventListener("change", () => void (this.speed = SPEEDS[select.selectedIndex]));
     return element("label", { title: "Steps of training between two pictures" }, element("span", {}, "speed "), select);
-  }
-
-  toolMenu() {
-    const buttons = TOOLS.map(([tool, label, help]) => this.toolButton(tool, label, help));
-    return element("span", { class: "tools", role: "radiogroup", "aria-label": "What a click does" }, ...buttons);
-  }
-
-  /**
-   * @param {Tool} tool
-   * @param {string} label
-   * @param {string} help
-   */
-  toolButton(tool, label, help) {
-    const input = element("input", { type: "radio", name: "tool", value: tool, checked: tool === this.tool });
-    input.addEventListener("change", () => void (this.tool = tool));
-    return element("label", { title: help }, input, element("span", {}, label));
   }
 
   side() {
@@ -271,6 +236,11 @@ export class Page {
   /** @param {string} words */
   announce(words) {
     if (this.live) say(this.live, words);
+  }
+
+  /** Says what is known of the chosen point. */
+  describe() {
+    this.announce(described(this.playground));
   }
 
   /** Draws in the next frame. */

@@ -225,6 +225,7 @@ def full_batches(
     losses: list[float],
     watched: list[float] | None = None,
     rates: Callable[[int], float] | None = None,
+    weights: ArrayLike | None = None,
 ) -> Iterator[int]:
     """Train a compiled model on all samples at once, one step after the other, and yield every few steps.
 
@@ -237,6 +238,7 @@ def full_batches(
         losses: List of the losses so far, one for each step; new ones are appended.
         watched: List to which the values of the metrics are appended; None drops them.
         rates: Function from the number of steps so far to the learning rate of the next step; None does not set it.
+        weights: Weight of each sample, of shape (n,), or None.
 
     Yields:
         Number of steps so far.
@@ -245,10 +247,11 @@ def full_batches(
         ValueError: If training diverged.
     """
     x, y = np.asarray(x, np.float32), np.asarray(y, np.float32)
+    weights = None if weights is None else np.asarray(weights, np.float32)
     while (step := len(losses)) < steps:
         if rates is not None:
             model.optimizer.learning_rate = rates(step)
-        loss, *metrics = np.ravel(model.train_on_batch(x, y)).tolist()
+        loss, *metrics = np.ravel(model.train_on_batch(x, y, weights)).tolist()
         losses.append(loss)
         if watched is not None:
             watched += metrics

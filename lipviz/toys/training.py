@@ -107,7 +107,16 @@ class ToyTrainer:
         self.watched.clear()
         self._update()
 
-    def pieces(self, x: ArrayLike, targets: ArrayLike, steps: int = 300, every: int = 10) -> Iterator[int]:
+    def pieces(
+        self,
+        x: ArrayLike,
+        targets: ArrayLike,
+        steps: int = 300,
+        every: int = 10,
+        *,
+        rate: float | None = None,
+        weights: ArrayLike | None = None,
+    ) -> Iterator[int]:
         """Train on all samples at once, and yield every few steps; continue where earlier calls have stopped.
 
         Args:
@@ -115,6 +124,8 @@ class ToyTrainer:
             targets: What the loss takes as labels.
             steps: Number of steps of the whole training, earlier calls included.
             every: Number of steps between two results; there is one after the last step, too.
+            rate: Learning rate of all steps; None lets that of the trainer fall to 0 along a cosine.
+            weights: Weight of each sample in the loss, of shape (n,); None weighs all alike.
 
         Yields:
             Number of steps so far. `model` and `plain` have the weights after these steps.
@@ -125,9 +136,9 @@ class ToyTrainer:
 
         # The rate is set for each step. A schedule would be compiled, but a restart may change the number of steps.
         def rates(step):
-            return self._rate * (1 + np.cos(np.pi * step / steps)) / 2
+            return self._rate * (1 + np.cos(np.pi * step / steps)) / 2 if rate is None else rate
 
-        for done in full_batches(self.model, x, targets, steps, every, self.losses, self.watched, rates):
+        for done in full_batches(self.model, x, targets, steps, every, self.losses, self.watched, rates, weights):
             self._update()
             yield done
 

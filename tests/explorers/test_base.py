@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lipviz import measure
 from lipviz.explorers.shell import base, controls, page
 from lipviz.explorers.shell.base import Explorer
 from tests.explorers.small import DEFAULTS, Small, Working

@@ -9,10 +9,10 @@ Not pinned:
 
 - times;
 - what a training ends at: a step of Adam divides each gradient by its own size, and so makes a rounding of a small one
-  as large as a step. `boundaries` and `wasserstein` are measured before their first step; of `bjorck` kernels that
-  were trained on digits are left out; `certificates` certifies a network whose weights are drawn, and attacks nothing;
-  `tradeoff` shows the table that lipviz comes with;
-- networks of other sizes and seeds in `boundaries` and `wasserstein`: to build one takes seconds;
+  as large as a step. `boundaries`, `playground` and `wasserstein` are measured before their first step; of `bjorck`
+  kernels that were trained on digits are left out; `certificates` certifies a network whose weights are drawn, and
+  attacks nothing; `tradeoff` shows the table that lipviz comes with;
+- networks of other sizes and seeds in `boundaries`, `playground` and `wasserstein`: to build one takes seconds;
 - other backends than TensorFlow, whose random numbers the networks of some explorers start from.
 """
 
@@ -39,6 +39,14 @@ _FIXED = {
         "seed": (0, 0),
     },
     "wasserstein": {"activation": ("groupsort2", "fullsort"), "width": (8, 8), "depth": (1, 1), "seed": (0, 0)},
+    "playground": {
+        "activation": ("groupsort2", "relu"),
+        "width": (8, 8),
+        "depth": (1, 1),
+        "k": (1.0, 1.0),
+        "loss": ("crossentropy", "hkr"),
+        "seed": (0, 0),
+    },
 }
 _FIRST = 16  # states with the first of them
 _NUMBERED = re.compile(r"'(\w+?)_\d+'")  # Keras numbers the names of layers by the order in which they are made
@@ -121,6 +129,8 @@ def _offered(control):
         return {"offers": [[text, value] for text, value in control.options], "default": control.value}
     if isinstance(control, widgets.Checkbox):
         return {"offers": [False, True], "default": control.value}
+    if isinstance(control, widgets.Text):
+        return {"offers": "text", "default": control.value}
     ends = {"from": control.min, "to": control.max, "step": control.step}
     return ends | {"is log": isinstance(control, widgets.FloatLogSlider), "default": control.value}
 
@@ -136,6 +146,8 @@ def _column(explorer, name, control):
     if name in _FIXED.get(explorer, {}):
         first, second = _FIXED[explorer][name]
         return [first] * _FIRST + [second] * (STATES - _FIRST)
+    if isinstance(control, widgets.Text):
+        return [control.value] * STATES
     if hasattr(control, "options") or isinstance(control, widgets.Checkbox):
         offers = [value for _, value in control.options] if hasattr(control, "options") else [False, True]
         left_out = _LEFT_OUT.get(explorer, {}).get(name, ())
@@ -165,6 +177,7 @@ COMPUTED = {
     "activations": ("float32", 4, 8),
     "gradients": ("float64", 50, 128),
     "boundaries": ("float32", 16, 64),
+    "playground": ("float32", 16, 64),
     "convolutions": ("float64", 16, 256),
     "wasserstein": ("float32", 16, 64),
     "certificates": ("float32", 12, 64),

@@ -5,7 +5,7 @@ window.voila_finish = () => {
     const cells = document.getElementById("rendered_cells");
     cells.style.display = "";
     const look = () => {
-        if (!cells.querySelector(".lipviz-picture img, .lipviz-alert, .lipviz-cards, pre")) return;
+        if (!cells.querySelector(".lipviz-picture img, .lipviz-canvas, .lipviz-alert, .lipviz-cards, pre")) return;
         observer.disconnect();
         document.querySelector("main:not(:has(#rendered_cells))")?.remove();
         document.getElementById("loading")?.remove();

@@ -401,7 +401,7 @@ class Explorer(abc.ABC):
         self._results.value = page.results(self._held)
         data = None if self.data is None else self.preview(self.data, state)
         if data is not None:
-            self._draw_panels(data, state)
+            self._drawn(data, state)()
 
     def _end_drag(self):
         if self._is_dragged:
@@ -416,16 +416,20 @@ class Explorer(abc.ABC):
     def _show(self, data, state):
         self._shown_state = state
         self._kept.ask()
-        self.draw(data, state)
+        show = self._drawn(data, state)
         with self._quiet():
             motion.fit(self.controls.values(), data)
-        pictures = self._live.panels(self.alt_text(data))
         self.data, self.error = data, None
         self._alert.value = self._files.value = ""
         if not self._is_dragged or time.monotonic() > self._told_at + _TELLING:
             self._told_at = time.monotonic()
             self._results.value = page.results(self.statement(data), self.numbers(data))
-        self._image.show(pictures)
+        show()
+
+    def _drawn(self, data, state):
+        """Draw, and return a function of no arguments that shows the picture on the page."""
+        self.draw(data, state)
+        return functools.partial(self._image.show, self._live.panels(self.alt_text(data)))
 
     def _make_figure(self, size):
         self.figure = new_figure(self.panels, round(_SHARPNESS * 100), size)
@@ -436,11 +440,7 @@ class Explorer(abc.ABC):
         with self._lock, undisturbed():
             self._make_figure(size)
             if self.data is not None:
-                self._draw_panels(self.data, self._shown_state)
-
-    def _draw_panels(self, data, state):
-        self.draw(data, state)
-        self._image.show(self._live.panels(self.alt_text(data)))
+                self._drawn(self.data, self._shown_state)()
 
     def _show_error(self, error):
         self.error = error
@@ -625,13 +625,17 @@ class Explorer(abc.ABC):
                 page.box("lipviz-toolbar", steering),
                 *([self._more.box] if self._more else []),
                 self._alert,
-                page.box("lipviz-stage", [self._image]),
+                page.box("lipviz-stage", self._stage()),
                 self._room,
                 self._results,
                 page.box("lipviz-toolbar", others),
                 self._files,
             ],
         )
+
+    def _stage(self):
+        """The widgets that show the picture."""
+        return [self._image]
 
     def static(self) -> Picture:
         """The present picture with its words, for places without a kernel.

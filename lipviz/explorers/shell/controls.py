@@ -82,6 +82,8 @@ def value_at(control: widgets.Widget, position: float) -> float:
 
 def range_of(control: widgets.Widget) -> str:
     """The values that a control accepts, in words."""
+    if hasattr(control, "range_words"):
+        return control.range_words
     if isinstance(control, widgets.Checkbox):
         return "True or False"
     if isinstance(control, widgets.Dropdown):

@@ -92,6 +92,14 @@ _ENTRIES = (
         "Two moons of points, and the boundary between them on the colours of the two classes.",
     ),
     Entry(
+        "playground",
+        "Playground",
+        "Playground",
+        "Drag, draw and erase points, and watch two networks and their certified discs follow.",
+        "Points of two classes, each in a disc, on the colours of a constrained network, with its boundary.",
+        panel=1,
+    ),
+    Entry(
         "convolutions",
         "ConvolutionExplorer",
         "Convolutions",

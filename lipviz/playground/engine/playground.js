@@ -14,37 +14,37 @@
  * @property {Float64Array} radii Certified radii of the points, whatever their class.
  * @property {boolean[]} right Whether each point is decided rightly.
  * @property {import("./certificate.js").Certificate} certificate
- * @property {import("./field.js").Field} field
+ * @property {import("./contour.js").Field} field
  * @property {import("./attack.js").Place[]} boundary
  * @property {(Move | null)[]} moves Best moves of the attacker; empty where they are not asked for.
+ * @property {Point[]} [places] The points of `scores`, `radii` and `moves`, where they are not those that are drawn.
  *
  * @typedef {object} Reading What is known of a place.
  * @property {number} score
  * @property {number} radius Certified radius.
  * @property {Move | null} move Best move of the attacker.
  *
- * @typedef {"ordinary" | "constrained"} Kind
+ * @typedef {import("./kinds.js").Kind} Kind
  */
 
 import { bestMoves, scoresAt } from "./attack.js";
 import { certify, radii } from "./certificate.js";
 import { CHALLENGES, isRight } from "./challenges.js";
-import { contour, field } from "./field.js";
-import { coordinate, EXTENT, matrixOf, MOST_POINTS, point, toyPoints } from "./points.js";
+import { contour } from "./contour.js";
+import { EditedPoints } from "./edited.js";
+import { field } from "./field.js";
+import { KINDS } from "./kinds.js";
+import { EXTENT, matrixOf, toyPoints } from "./points.js";
 import { readAddress, SETTINGS, startSettings, writeAddress } from "./settings.js";
 import { Training } from "./training.js";
 
 /** Most rows and columns of the grid of scores. */
 export const SIDE = 48;
-const MOST_UNDONE = 200;
 /** Number of points of a toy set that no network learns from. */
 export const UNSEEN = 200;
 const UNSEEN_SEED = 1000; // above every seed that a control offers
 /** Settings that a training takes over without a new start. */
 const LIVE = ["k", "loss", "tau", "margin", "rate"];
-
-/** @type {Kind[]} */
-export const KINDS = ["ordinary", "constrained"];
 
 /**
  * New trainings of both networks.
@@ -70,26 +70,13 @@ function shareRight(network, points) {
   return points.filter((point, i) => isRight(point, scores[i])).length / points.length;
 }
 
-export class Playground {
+export class Playground extends EditedPoints {
   settings = startSettings();
   trainings = trainingsOf(this.settings);
-  /** @type {Point[]} */
-  points = [];
-  /** @type {Point[]} The points to go back to. */
-  given = [];
   /** @type {Settings["data"]} What `given` are. */
   givenData = "own";
   /** @type {Point[]} Points like those of the toy set, which no network learns from; empty for own points. */
   unseen = [];
-  /** @type {Point[][]} Earlier points, the last ones last. */
-  undone = [];
-  /** Whether the changes that come are one, for `undo`. */
-  areOne = false;
-  isKept = false;
-  /** @type {number | null} Number of the chosen point. */
-  chosen = null;
-  /** @type {Point | null} The chosen point as it was when it was chosen. */
-  from = null;
   /** @type {string[]} What could not be used of the address. */
   problems = [];
   /** @type {Record<Kind, View> | null} */
@@ -101,6 +88,7 @@ export class Playground {
 
   /** @param {string} [address] The part of an address behind #. */
   constructor(address = "") {
+    super();
     this.open(address);
   }
 
@@ -212,118 +200,15 @@ export class Playground {
     this.begin(this.drawn());
   }
 
-  // --- points ---
-
-  /** Keeps the points as they are, so that `undo` brings them back. Call it before a change. */
-  keep() {
-    if (this.isKept) return;
-    this.isKept = this.areOne;
-    this.undone.push(this.points);
-    if (this.undone.length > MOST_UNDONE) this.undone.shift();
-  }
-
   /**
-   * Makes one change of all that come until it is called with false.
+   * Takes other points, which are the user's own, or those to go back to.
    *
-   * @param {boolean} areOne
-   */
-  join(areOne) {
-    this.areOne = areOne;
-    this.isKept = false;
-  }
-
-  /** Takes back the last change of points. */
-  undo() {
-    const points = this.undone.pop();
-    if (points === undefined) return false;
-    this.replace(points);
-    this.choose(null);
-    return true;
-  }
-
-  /** Brings back the points that there were at the start. */
-  resetPoints() {
-    this.keep();
-    this.replace(this.given);
-    this.choose(null);
-  }
-
-  /** Erases all points. */
-  clearPoints() {
-    this.keep();
-    this.replace([]);
-    this.choose(null);
-  }
-
-  /**
    * @param {Point[]} points
    */
   replace(points) {
-    this.points = points;
+    super.replace(points);
     this.settings.data = points === this.given ? this.givenData : "own";
     this.forget();
-  }
-
-  /**
-   * Adds a point, and chooses it.
-   *
-   * @param {number} x
-   * @param {number} y
-   * @param {number} label
-   * @returns {boolean} False where there are as many as can be.
-   */
-  addPoint(x, y, label) {
-    if (this.points.length >= MOST_POINTS) return false;
-    this.keep();
-    this.replace([...this.points, point(x, y, label)]);
-    this.choose(this.points.length - 1);
-    return true;
-  }
-
-  /**
-   * Moves a point; call `keep` before the first of several moves.
-   *
-   * @param {number} i
-   * @param {number} x
-   * @param {number} y
-   */
-  movePoint(i, x, y) {
-    this.replace(this.points.map((one, j) => (j === i ? { ...one, x: coordinate(x), y: coordinate(y) } : one)));
-  }
-
-  /** @param {number} i */
-  erasePoint(i) {
-    this.keep();
-    this.replace(this.points.filter((_, j) => j !== i));
-    this.choose(null);
-  }
-
-  /**
-   * Chooses a point; null chooses none. A challenge measures moves from where the point was then.
-   *
-   * @param {number | null} i
-   */
-  choose(i) {
-    this.chosen = i;
-    this.from = i === null ? null : this.points[i];
-  }
-
-  /**
-   * The point nearest to a place.
-   *
-   * @param {number} x
-   * @param {number} y
-   * @param {number} within Largest distance.
-   * @returns {number | null} Its number.
-   */
-  pointAt(x, y, within) {
-    let best = null;
-    let least = within;
-    this.points.forEach((one, i) => {
-      const distance = Math.hypot(one.x - x, one.y - y);
-      if (distance <= least) [best, least] = [i, distance];
-    });
-    return best;
   }
 
   // --- what is known ---

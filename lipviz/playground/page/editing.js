@@ -1,15 +1,18 @@
 /**
  * Points are moved, added and erased on a panel: by mouse, by touch and by keyboard.
  *
- * @typedef {import("../engine/playground.js").Playground} Playground
+ * @typedef {import("../engine/edited.js").EditedPoints} EditedPoints
+ * @typedef {import("../engine/kinds.js").Kind} Kind
  * @typedef {import("./panel.js").Panel} Panel
  * @typedef {"move" | "add0" | "add1" | "erase"} Tool
+ * @typedef {Pick<import("../engine/playground.js").View, "right" | "radii">} Known
  *
  * @typedef {object} Owner What a panel belongs to.
- * @property {Playground} playground
+ * @property {EditedPoints} playground
  * @property {Tool} tool
  * @property {(place: {x: number, y: number} | null) => void} hover
  * @property {(words: string) => void} announce
+ * @property {() => void} describe Says what is known of the chosen point, see `described`.
  * @property {() => void} changed Called after each change of points or of the choice.
  * @property {() => void} settled Called after the last change of a gesture.
  */
@@ -195,11 +198,12 @@ function pressed(event, owner) {
   owner.hover(null);
   owner.changed();
   owner.settled();
-  owner.announce(words ?? described(owner.playground));
+  if (words === undefined) owner.describe();
+  else owner.announce(words);
   return true;
 }
 
-/** @type {Record<string, (playground: Playground, event: KeyboardEvent) => string | void>} */
+/** @type {Record<string, (playground: EditedPoints, event: KeyboardEvent) => string | void>} */
 const ACTIONS = {
   n: (playground) => step(playground, 1),
   p: (playground) => step(playground, -1),
@@ -212,7 +216,7 @@ const ACTIONS = {
 };
 
 /**
- * @param {Playground} playground
+ * @param {EditedPoints} playground
  * @param {number} by
  */
 function step(playground, by) {
@@ -225,7 +229,7 @@ function step(playground, by) {
 /**
  * Moves the chosen point; chooses the first where none is.
  *
- * @param {Playground} playground
+ * @param {EditedPoints} playground
  * @param {KeyboardEvent} event
  */
 function arrow(playground, event) {
@@ -238,7 +242,7 @@ function arrow(playground, event) {
 }
 
 /**
- * @param {Playground} playground
+ * @param {EditedPoints} playground
  * @param {number} label
  */
 function added(playground, label) {
@@ -248,7 +252,7 @@ function added(playground, label) {
   }
 }
 
-/** @param {Playground} playground */
+/** @param {EditedPoints} playground */
 function erased(playground) {
   if (playground.chosen === null) return "No point is chosen.";
   playground.erasePoint(playground.chosen);
@@ -258,7 +262,7 @@ function erased(playground) {
 /**
  * The chosen point in words.
  *
- * @param {Playground} playground
+ * @param {Pick<EditedPoints, "chosen" | "points"> & {view: () => Record<Kind, Known>}} playground
  * @returns {string}
  */
 export function described(playground) {

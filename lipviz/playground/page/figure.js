@@ -1,12 +1,12 @@
 /** A network on the page: its panel, what is known of it, and what it says of a place. */
 
-import { KINDS } from "../engine/playground.js";
+import { KINDS } from "../engine/kinds.js";
 import { Curve } from "./curve.js";
 import { element, say } from "./elements.js";
 import { Panel } from "./panel.js";
 import { percent, rounded, roundedDown, roundedUp } from "./numbers.js";
 
-/** @typedef {import("../engine/playground.js").Kind} Kind */
+/** @typedef {import("../engine/kinds.js").Kind} Kind */
 /** @typedef {import("../engine/playground.js").View} View */
 /** @typedef {import("../engine/playground.js").Reading} Reading */
 

@@ -48,6 +48,7 @@ export const THEMES = {
 };
 
 const DOT = 5; // half the width of a point, in pixels of CSS
+const SMALLEST = 60; // it is at most this part of the width of a panel
 
 export class Panel {
   /** @param {HTMLCanvasElement} canvas */
@@ -137,7 +138,7 @@ export class Panel {
   /** @param {Scene} scene */
   drawDiscs({ view, points, theme, reading }) {
     const strength = reading === null ? 0.55 : 0.25;
-    points.forEach((point, i) => {
+    (view.places ?? points).forEach((point, i) => {
       if (view.right[i]) this.drawDisc(point, view.radii[i], theme.classes[point.label], 1, strength);
     });
   }
@@ -167,11 +168,12 @@ export class Panel {
 
   /** @param {Scene} scene */
   drawMoves({ view, points, theme }) {
+    const places = view.places ?? points;
     view.moves.forEach((move, i) => {
       if (move === null || !view.right[i]) return;
       this.context.globalAlpha = 0.7 / (1 + 3 * move.length); // short ones are what matters
       this.stroke(theme.ink, 1, () => {
-        this.context.moveTo(...this.at(points[i].x, points[i].y));
+        this.context.moveTo(...this.at(places[i].x, places[i].y));
         this.context.lineTo(...this.at(move.x, move.y));
       });
     });
@@ -185,15 +187,16 @@ export class Panel {
    * @param {Scene} scene
    * @param {number} i
    */
-  drawPoint(point, { view, theme, chosen }, i) {
-    const { context } = this;
+  drawPoint(point, { view, points, theme, chosen }, i) {
+    const { context, canvas } = this;
     const [x, y] = this.at(point.x, point.y);
-    const size = DOT * (this.pixel ?? 1);
+    const size = Math.min(DOT, canvas.clientWidth / SMALLEST) * (this.pixel ?? 1);
     context.fillStyle = theme.classes[point.label];
     this.stroke(theme.ink, 1, () => traceShape(context, point.label, x, y, size * 0.9));
     context.fill();
     context.stroke();
-    if (!view.right[i]) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
+    const isJudged = view.right.length === points.length;
+    if (isJudged && !view.right[i]) this.stroke(theme.ink, 1.6, () => traceCross(context, x, y, size * 0.7));
     if (i === chosen) this.stroke(theme.ink, 2, () => traceShape(context, 1, x, y, 2 * size));
   }
 
@@ -258,7 +261,7 @@ function tracePlus(context, x, y, size) {
  *
  * @param {CanvasRenderingContext2D} context
  * @param {HTMLCanvasElement} image
- * @param {import("../engine/field.js").Field} field
+ * @param {import("../engine/contour.js").Field} field
  * @param {Theme} theme
  */
 function drawField(context, image, { side, scores }, theme) {
