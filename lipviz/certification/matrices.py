@@ -58,17 +58,12 @@ def matrix_bound(matrix: Array, norm: float) -> Bound:
     """
     if norm == 2:
         with one_blas_thread():
-            return _spectral(matrix)
+            small = min(matrix.shape) <= _EXACT_SIDE
+            return computed(float(np.linalg.norm(matrix, 2)), "SVD") if small else _by_gram_matrix(matrix)
     return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
 
 
 _SUMS = {1: "column sums", math.inf: "row sums"}
-
-
-def _spectral(matrix):
-    if min(matrix.shape) <= _EXACT_SIDE:
-        return computed(float(np.linalg.norm(matrix, 2)), "SVD")
-    return _by_gram_matrix(matrix)
 
 
 def _by_gram_matrix(matrix):

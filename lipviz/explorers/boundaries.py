@@ -140,7 +140,7 @@ class BoundaryExplorer(Explorer):
     def preview(self, data: BoundaryTraining, state: Mapping[str, Any]) -> BoundaryTraining | None:
         """The samples of the state on the present field, without discs, which would be those of other samples."""
         (x, y), _ = self._points(state["points"], state["noise"], state["seed"])
-        if np.array_equal(x, data.field.points):
+        if data.field.points is not None and np.array_equal(x, data.field.points):
             return None
         return dataclasses.replace(data, field=dataclasses.replace(data.field, points=x, labels=y, certified=None))
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ipywidgets as widgets
@@ -382,8 +382,12 @@ def _toy_arguments(kind, noise, seed):
 
 
 def _toy(kind, noise, seed):
-    function = {"moons": data.two_moons, "circles": data.circles, "gaussians": data.gaussians}[kind]
-    return function(_DRAWN, **_toy_arguments(kind, noise, seed))
+    functions: dict[str, Callable[..., Any]] = {
+        "moons": data.two_moons,
+        "circles": data.circles,
+        "gaussians": data.gaussians,
+    }
+    return functions[kind](_DRAWN, **_toy_arguments(kind, noise, seed))
 
 
 def _toy_call(kind, noise, seed):

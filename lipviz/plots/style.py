@@ -82,9 +82,14 @@ def left_of(ax: Axes) -> float:
     """Where titles and legends begin, as a share of the width of the Axes: in a narrow panel at its left edge."""
     if not is_narrow(ax):
         return 0.0
-    across, place = ax.figure.get_figwidth(), ax.get_position(original=True)
+    across, place = _inches(ax)[0], ax.get_position(original=True)
     margin = place.x0 * across % NARROW_PANEL[0]
     return min(0.0, (_EDGE - margin) / (place.width * across))
+
+
+def _inches(ax):
+    """Width and height of the figure of an Axes."""
+    return ax.get_figure(root=True).get_size_inches()
 
 
 # An activation looks the same in every plot: its name, and its look.
@@ -426,7 +431,7 @@ def fill_panel(ax: Axes) -> None:
     if ax.get_subplotspec() is not None:
         return
     x, y, width, height = drawn_on(ax).box.bounds
-    across, high = ax.figure.get_size_inches()
+    across, high = _inches(ax)
     left, below, right, above = (room / side for room, side in zip(_ROOM_OF_TICKS, (across, high) * 2, strict=True))
     drawn_on(ax).move_to((x - left, y - below, width + left + right, height + below + above))
 

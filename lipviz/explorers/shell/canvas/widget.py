@@ -111,6 +111,7 @@ class CanvasWidget(anywidget.AnyWidget):
 
         def reply():
             content, self._newest = self._newest, None
+            assert content is not None  # asked for where one came
             self._author = content["page"]
             self._count(content["page"], content["number"])
             with self.hold_sync():
