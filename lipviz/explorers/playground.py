@@ -48,8 +48,8 @@ class Playground(CanvasExplorer):
 
     title = "Playground: two networks on the same points"
     help_text = (
-        "Both networks learn the same points. Around each point lies a disc in which its decision is certified not to "
-        "change; lines are the shortest steps found with which an attacker changes it. Press Start, and drag a point."
+        "Two networks learn the same points. Inside of each disc, a decision is certified not to change. Press Start, "
+        "and drag a point."
     )
     panels = 2
     essentials = ("data", "activation", "k", "tau", "margin")

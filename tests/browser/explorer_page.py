@@ -13,6 +13,9 @@ from tests.browser.lab import PATIENCE, expect
 HEADER = Path(__file__).with_name("scratch_lesson.py").read_text(encoding="utf-8").split("# %%")[0]
 LESSON = "50_explorers.py"
 SECOND = 1000  # playwright counts in milliseconds
+# Images, or what a canvas has drawn since it was made.
+PANELS = ".lipviz-picture img, .lipviz-canvas[data-frame] .figure > canvas"
+_DRAWN = ".lipviz-picture img, .lipviz-canvas"
 _SETTLING = 80  # quarters of a second for a page that changes its size
 
 
@@ -32,7 +35,7 @@ class ExplorerPage:
     def __init__(self, page):
         self.page = page
         self.box = page.locator(".lipviz-explorer:visible")
-        expect(self.box.locator(".lipviz-picture img").first).to_be_visible(timeout=PATIENCE * SECOND)
+        expect(self.box.locator(PANELS).first).to_be_visible(timeout=PATIENCE * SECOND)
 
     @property
     def title(self):
@@ -43,8 +46,8 @@ class ExplorerPage:
         return self.box.locator("button", has_text=text)
 
     def sources(self):
-        """All panels of the picture, as data URLs."""
-        return self.box.locator(".lipviz-picture img").evaluate_all("images => images.map(image => image.src)")
+        """All panels of the picture, as data URLs; of a canvas, the number of times that it was drawn."""
+        return self.box.locator(_DRAWN).evaluate_all("panels => panels.map(panel => panel.src ?? panel.dataset.frame)")
 
     def alerts(self):
         return self.box.locator(".lipviz-alert").all_inner_texts()
@@ -195,8 +198,8 @@ def _pixels(source):
 # shows them. To look at every frame instead would keep a core busy.
 _WATCH = """limit => {
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
-    const images = () => [...box.querySelectorAll('.lipviz-picture img')];
-    const sources = () => images().map(image => image.src).join();
+    const images = () => [...box.querySelectorAll('.lipviz-picture img, .lipviz-canvas')];
+    const sources = () => images().map(image => image.src ?? image.dataset.frame).join();
     const slider = document.activeElement.closest('.widget-slider');
     const readout = () => slider.querySelector('.widget-readout').textContent;
     const before = sources(), said = readout();
@@ -207,11 +210,12 @@ _WATCH = """limit => {
             const end = async () => {
                 observer.disconnect();
                 clearTimeout(timer);
-                await Promise.all(images().map(image => image.decode()));
+                await Promise.all(images().map(image => image.decode?.()));
                 requestAnimationFrame(() => resolve(performance.now() - start));
             };
             const observer = new MutationObserver(() => isComplete() && end());
-            observer.observe(box, {subtree: true, childList: true, characterData: true, attributeFilter: ['src']});
+            observer.observe(box, {subtree: true, childList: true, characterData: true,
+                attributeFilter: ['src', 'data-frame']});
             const timer = setTimeout(() => { observer.disconnect(); resolve(null); }, limit);
         }, {once: true, capture: true});
     });
@@ -222,7 +226,7 @@ _APART = """async () => {
     const settled = () => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)));
     await settled();
     const box = [...document.querySelectorAll('.lipviz-explorer')].find(box => box.offsetParent);
-    const panel = box.querySelector('.lipviz-picture img');
+    const panel = box.querySelector('.lipviz-picture img, .lipviz-canvas .figure > canvas');
     const shows = (element, shares) => {
         const {left, top, width, height} = element.getBoundingClientRect();
         const at = ([x, y]) => document.elementFromPoint(left + x * width, top + y * height);

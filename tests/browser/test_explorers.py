@@ -1,5 +1,7 @@
 """All explorers in a real browser: each once in JupyterLab, by the gallery."""
 
+import re
+
 import pytest
 
 from lipviz import explorers
@@ -101,6 +103,37 @@ def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
     assert explorer.box.locator(".noUi-active").count() == 0
     assert_it_is_the_picture_of_its_value(explorer, "smallest")
     assert explorer.alerts() == []
+    assert lab.errors() == []
+
+
+def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab):
+    explorer = opened(lab, explorers.find("playground"))
+    canvas = explorer.box.locator("[data-kind=constrained] canvas[tabindex]")
+    said = explorer.box.locator(".lipviz-canvas [role=status]")
+    kind = explorer.box.locator(".lipviz-control-data option:checked")
+    canvas.press("n")
+    expect(said).to_have_text(re.compile(r"^Point 1 of 80, .*constrained network (right|wrong), radius \d"))
+    before = said.inner_text()
+    canvas.press("ArrowRight")
+    expect(said).not_to_have_text(before)
+    expect(kind).to_have_text("your own")
+    explorer.box.get_by_role("button", name="Undo").click()
+    expect(kind).to_have_text("two moons")
+
+    box = canvas.bounding_box()
+    x, y = (float(one) for one in re.search(r"at (\S+), (\S+):", before).groups())
+    lab.page.mouse.move(box["x"] + box["width"] * (x + 2) / 4, box["y"] + box["height"] * (2 - y) / 4)
+    lab.page.mouse.down()
+    lab.page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.1, steps=4)
+    reading = explorer.box.locator("[data-kind=constrained] .reading")
+    expect(reading).to_have_text(re.compile(r"^Score .*Certified radius \d"))
+    lab.page.mouse.up()
+    expect(kind).to_have_text("your own")
+
+    file = explorer.box.locator(".lipviz-canvas input[type=file]")
+    for content, words in ((b"0,0,1\n1,nan,2", "Row 2: expected two finite numbers"), (b"0,0,1\n" * 200_000, "1 MB")):
+        file.set_input_files({"name": "points.csv", "mimeType": "text/csv", "buffer": content})
+        expect(explorer.box.get_by_text(words)).to_be_visible(timeout=1000 * PATIENCE)
     assert lab.errors() == []
 
 
