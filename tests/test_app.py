@@ -17,6 +17,7 @@ import pytest
 
 from lipviz import explorers
 from lipviz.command import app, cli, lab
+from lipviz.explorers.shell import registry
 from tests.browser.lab import free_port
 
 
@@ -114,6 +115,43 @@ def test_an_unknown_name_lists_the_names(capsys):
     assert message.startswith("lipviz: there is no explorer of that name")
     assert all(entry.name in message for entry in explorers.entries())
     assert len(message.splitlines()) == 1
+
+
+OWN = """
+from lipviz.explorers import BjorckExplorer, register
+
+@register
+class MineExplorer(BjorckExplorer):
+    title = "Mine"
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(app, "_FILES", {})
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    return file
+
+
+def test_a_file_that_registers_an_explorer_opens_it(served, own, capsys):
+    assert cli.main(["app", str(own), "--no-browser"]) == 0
+    assert "lipviz: Mine is at http://127.0.0.1:" in capsys.readouterr().out
+    found = {}
+    exec(served.notebooks["mine"].cells[0].source.rpartition("\n")[0], found)
+    assert found["explorers"].find("mine").class_name == "MineExplorer"
+    assert "runpy" not in served.notebooks["bjorck"].cells[0].source
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(None, "there is no file"), ("1 / 0", "cannot be run: ZeroDivisionError"), ("", "@lipviz.explorers.register")],
+)
+def test_a_file_without_an_explorer_gets_a_sentence(own, code, words, capsys):
+    own.unlink() if code is None else own.write_text(code)
+    assert cli.main(["app", str(own)]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_refused(served, capsys):

@@ -7,6 +7,7 @@ a private folder, which is removed when the server ends.
 import html
 import json
 import os
+import runpy
 import secrets
 import tempfile
 import webbrowser
@@ -22,6 +23,32 @@ from lipviz.explorers.shell import cards
 # In seconds: idle time after which a kernel without a page ends, time between two checks, time for a kernel to start.
 _CULL_AFTER, _CULL_EVERY, _START_TIMEOUT = 120, 30, 600
 
+_FILES: dict[str, Path] = {}  # of explorers that are not lipviz's own, by short name
+
+
+def registered_by(file: Path) -> str:
+    """Runs a file that registers explorers, which then have a card and a page, and returns the name of the last one.
+
+    Args:
+        file: a Python file with a class under `lipviz.explorers.register`.
+
+    Raises:
+        LabError: there is no such file, it raises an error, or it registers no explorer.
+    """
+    if not file.is_file():
+        raise lab.LabError(f"there is no file {file}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    before = explorers.entries()
+    try:
+        runpy.run_path(str(file))
+    except Exception as error:  # of any kind: it is the reader's code
+        raise lab.LabError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+    names = [entry.name for entry in explorers.entries() if entry not in before]
+    if not names:
+        raise lab.LabError(f"{file} registers no explorer: write @lipviz.explorers.register above its class")
+    _FILES.update(dict.fromkeys(names, file.resolve()))
+    return names[-1]
+
 
 def page_code(name: str) -> str:
     """Returns the code of the page of an explorer.
@@ -32,7 +59,9 @@ def page_code(name: str) -> str:
     Raises:
         LabError: there is no explorer of that name.
     """
-    return f'from lipviz import explorers\n\nexplorers.opened("{_find(name).name}")'
+    entry = _find(name)
+    own = f"import runpy\n\nrunpy.run_path({str(_FILES[entry.name])!r})\n" if entry.name in _FILES else ""
+    return f'{own}from lipviz import explorers\n\nexplorers.opened("{entry.name}")'
 
 
 def page_title(name: str | None) -> str:
@@ -117,14 +146,17 @@ def open_app(name: str | None, *, port: int | None, browser: bool, state: str | 
     """Serves all explorers with Voilà until Ctrl-C, and opens one of them or the page with all.
 
     Args:
-        name: short name or class name of an explorer; None is the page with all explorers.
+        name: short name or class name of an explorer, or a file that registers one, which ends with .py; None is the
+            page with all explorers.
         port: where to listen on the loopback; None takes the first free one from 8888 on.
         browser: whether to open one.
         state: state of the explorer as JSON; what the explorer cannot use of it, its page tells.
 
     Raises:
-        LabError: there is no such explorer, a state without an explorer, or no port is free.
+        LabError: there is no such explorer or file, a state without an explorer, or no port is free.
     """
+    if name is not None and name.endswith(".py"):
+        name = registered_by(Path(name))
     page_title(name)
     if state is not None and name is None:
         raise lab.LabError("a state belongs to an explorer: lipviz app NAME --state JSON")

@@ -127,4 +127,5 @@ class _ExplorerPage(TornadoVoilaHandler, _Page):
             self.redirect(f"{entry.name}?{self.request.query}".rstrip("?"))
             return
         self.notebook_path = f"{entry.name}.ipynb"
+        self.xsrf_token  # noqa: B018 -- sets the cookie, without which the page could not end its kernel when it is left
         await super().get()

@@ -93,7 +93,12 @@ def _build_parser():
         description="Open all explorers, or the explorer NAME, as a web page. It needs no notebook and shows no code.",
         allow_abbrev=False,
     )
-    app.add_argument("name", metavar="NAME", nargs="?", help="an explorer, such as bjorck; default: all of them")
+    app.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="an explorer, such as bjorck, or a file FILE.py that registers one of your own; default: all of them",
+    )
     app.add_argument(
         "--state",
         metavar="JSON",

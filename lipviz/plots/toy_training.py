@@ -30,7 +30,7 @@ def plot_toy_loss(data: BoundaryTraining, *, ax: Axes | None = None) -> Axes:
     labels = {"title": "Loss", "xlabel": "training steps", "ylabel": "loss (no unit)"}
     with style.drawing(ax, **labels, setup=(style.whole_ticks,)) as ax:
         style.line(ax, "loss", steps, data.losses, markevery=marks, **look)
-        note(ax, "hint", "" if len(data.losses) else "not trained yet: Start", 0.5, 0.5, ha="center", va="center")
+        note(ax, "hint", "" if len(data.losses) else "not trained yet", 0.5, 0.5, ha="center", va="center")
         # The limits are those of the whole training, so that they stay while the line grows.
         style.x_limits(ax, -0.02 * data.steps, 1.02 * data.steps)
         style.y_limits(ax, 0.0 if smallest >= 0 else -style.round_number(-smallest), top)

@@ -80,14 +80,14 @@ def _same_clouds(data, transport):
 def _arrows(ax, transport):
     starts, ends = transport.x[transport.pairs[:, 0]], transport.y[transport.pairs[:, 1]]
     # Arrows are paler where there are many, and where their mass is small.
-    alpha = np.clip(transport.masses / transport.masses.max(), 0.15, 1.0) * min(1.0, max(0.35, 60 / len(starts)))
+    alpha = np.clip(transport.masses / transport.masses.max(), 0.15, 1.0) * min(1.0, max(0.2, 30 / len(starts)))
     arrows = ax.quiver(
         *starts.T,
         *(ends - starts).T,
         angles="xy",
         scale_units="xy",
         scale=1.0,
-        width=0.0025,
+        width=0.002,
         headwidth=4.5,
         headlength=5.5,
         headaxislength=5.0,

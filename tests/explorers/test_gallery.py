@@ -150,9 +150,10 @@ def test_a_list_of_links_names_and_describes_each():
         assert f'<p id="lipviz-why-{entry.name}">{html.escape(entry.sentence)}</p>' in listed
 
 
-def test_an_explorer_without_a_thumbnail_has_an_empty_area():
-    own = registry.Entry("own", "OwnExplorer", "Own", "It is mine.", "")
-    assert "<img" not in cards.image(own)
+def test_an_explorer_without_a_thumbnail_has_a_card_with_its_title():
+    own = registry.Entry("own", "OwnExplorer", "Own <one>", "It is mine.", "")
+    assert "<svg" in cards.image(own)
+    assert ">Own &lt;one&gt;<" in cards.image(own)
 
 
 def test_one_that_cannot_be_made_is_told_in_place(gallery, recorder):

@@ -383,22 +383,24 @@ class Explorer(abc.ABC):
         """Show a state that a slider passes while it is dragged. Controls and axes stay as they are until its end."""
         state = {**self.state, name: value_at(self.controls[name], position)}
         self._is_dragged = True
+        show = self._respond
+        if self.waits(name, state):
+            show = self._show_preview
+            self._say_held(name, state)  # at once, as a training may keep the lock for long
         with self._lock:
             try:
                 with undisturbed(), kept_limits(self.figure):
-                    if self.waits(name, state):
-                        self._hold(name, state)
-                    else:
-                        self._respond(state)
+                    show(state)
             except Exception as error:  # of any kind, as in `refresh`
                 self._show_error(error)
 
-    def _hold(self, name, state):
-        """Say that the work begins again when the reader lets go, and show what is known before."""
+    def _say_held(self, name, state):
         self._held = (
             f"Let go of the slider to begin again with {self.controls[name].description} {number(state[name])}."
         )
         self._results.value = page.results(self._held)
+
+    def _show_preview(self, state):
         data = None if self.data is None else self.preview(self.data, state)
         if data is not None:
             self._drawn(data, state)()

@@ -28,10 +28,21 @@ LINKS_CSS = """
 """
 
 
+_LETTERS = 12  # of a title in large type on a placeholder
+# In place of a thumbnail: the title, and below it the slope that a Lipschitz constant allows. The card says the title.
+_PLACEHOLDER = (
+    '<svg class="lipviz-blank" viewBox="0 0 480 288" aria-hidden="true" font-family="sans-serif">'
+    '<path d="M60 236 240 176l180 60" fill="none" stroke="#0072B2" stroke-width="5" stroke-linejoin="round"/>'
+    '<text x="240" y="130" text-anchor="middle" font-size="{size}" font-weight="600" fill="#6B6B6B">{title}</text>'
+    "</svg>"
+)
+
+
 def image(entry: Entry) -> str:
-    """An `<img>` element with the thumbnail of an explorer, which it contains, and its words; none without one."""
+    """An `<img>` element with the thumbnail of an explorer, which it contains, and its words; else a placeholder."""
     if not entry.thumbnail.exists():
-        return ""
+        size = round(56 * min(1, _LETTERS / len(entry.title)))
+        return _PLACEHOLDER.format(size=size, title=html.escape(entry.title))
     data = base64.b64encode(entry.thumbnail.read_bytes()).decode("ascii")
     return f'<img src="data:image/webp;base64,{data}" alt="{html.escape(entry.shows)}" width="480" height="288">'
 

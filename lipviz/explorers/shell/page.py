@@ -60,6 +60,7 @@ CSS = """<style>
     .widget-box.lipviz-stage { order: -1; top: 0; bottom: auto; }
     .lipviz-picture img { flex-basis: 88%; }
     .lipviz-explorer .widget-dropdown > select { height: 30px; }
+    .lipviz-toolbar .widget-inline-hbox { flex-basis: 100px; }
     .lipviz-explorer :is(.noUi-handle, select, input, button) { scroll-margin-top: 80vw; scroll-margin-bottom: 0; }
     .lipviz-explorer :is(.widget-slider, .widget-dropdown) { flex-wrap: wrap; height: auto; }
     .lipviz-explorer :is(.widget-slider, .widget-dropdown) > .widget-label { width: 100% !important; height: auto;
