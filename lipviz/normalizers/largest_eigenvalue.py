@@ -16,7 +16,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _DECOMPOSED = 8  # side up to which all eigenvalues are computed, which is as fast
 _ROOMS = (1e-10, 1e-8, 1e-6)  # above what Lanczos' method found, which may not have converged
 
-_FACTORIZE = {"float64": scipy.linalg.lapack.dpotrf, "complex128": scipy.linalg.lapack.zpotrf}
+_FACTORIZE = {"d": scipy.linalg.lapack.dpotrf, "D": scipy.linalg.lapack.zpotrf}
 
 
 def largest_eigenvalue(matrices: Array, floor: float) -> tuple[float, int | None]:
@@ -63,7 +63,7 @@ def is_below(matrix: Array, bound: float) -> bool:
         return not np.any(matrix)
     shifted = -matrix
     shifted.flat[:: len(matrix) + 1] += bound * (1 - _backward_error(len(matrix)))
-    factorize = _FACTORIZE[matrix.dtype.name]
+    factorize = _FACTORIZE[matrix.dtype.char]
     # LAPACK takes columns first: the transpose, which has the same eigenvalues.
     return factorize(shifted.T, lower=1, clean=0, overwrite_a=1)[1] == 0
 
