@@ -82,12 +82,16 @@ def proved_eigenvalue(matrix: Array) -> float:
     """A proved upper bound of the largest eigenvalue of a positive semi-definite matrix, close to it.
 
     Args:
-        matrix: Array of shape (c, c), Hermitian, float64 or complex128.
+        matrix: Array of shape (c, c), Hermitian, float64 or complex128, with c > 2.
 
     Returns:
         A float.
     """
-    found = lanczos_eigenvalue(matrix)
+    return proved_above(matrix, lanczos_eigenvalue(matrix))
+
+
+def proved_above(matrix: Array, found: float) -> float:
+    """The same as `proved_eigenvalue`, from an estimate of the eigenvalue from below, at least 0."""
     for room in _ROOMS:
         bound = found * (1 + room + _backward_error(len(matrix)))
         if is_below(matrix, bound):
@@ -96,15 +100,21 @@ def proved_eigenvalue(matrix: Array) -> float:
 
 
 def lanczos_eigenvalue(matrix: Array) -> float:
-    """The largest eigenvalue by Lanczos' method (ARPACK), which is no proof; 0 where it does not converge.
+    """The largest eigenvalue of a positive semi-definite matrix by Lanczos' method (ARPACK), which is no proof.
+
+    Where that does not converge, all eigenvalues are computed.
 
     Args:
         matrix: Array of shape (c, c), Hermitian, with c > 2.
+
+    Returns:
+        A float of at least 0. Apart from rounding, it does not exceed the largest eigenvalue.
     """
     start = np.random.default_rng(0).standard_normal(len(matrix)).astype(matrix.dtype)
     if not np.any(matrix @ start):
         return 0.0
     try:
-        return float(sla.eigsh(matrix, 1, which="LA", v0=start, tol=1e-11, return_eigenvectors=False)[0])
+        values = sla.eigsh(matrix, 1, which="LA", v0=start, tol=1e-11, return_eigenvectors=False)
     except sla.ArpackError:
-        return 0.0
+        values = np.linalg.eigvalsh(matrix)
+    return max(float(values[-1]), 0.0)
