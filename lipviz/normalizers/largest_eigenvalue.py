@@ -16,7 +16,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _DECOMPOSED = 8  # side up to which all eigenvalues are computed, which is as fast
 _ROOMS = (1e-10, 1e-8, 1e-6)  # above what Lanczos' method found, which may not have converged
 
-_FACTORIZE = {"float64": scipy.linalg.lapack.dpotrf, "complex128": scipy.linalg.lapack.zpotrf}
+_FACTORIZE = {"d": scipy.linalg.lapack.dpotrf, "D": scipy.linalg.lapack.zpotrf}
 
 
 def largest_eigenvalue(matrices: Array, floor: float) -> tuple[float, int | None]:
@@ -63,7 +63,7 @@ def is_below(matrix: Array, bound: float) -> bool:
         return not np.any(matrix)
     shifted = -matrix
     shifted.flat[:: len(matrix) + 1] += bound * (1 - _backward_error(len(matrix)))
-    factorize = _FACTORIZE[matrix.dtype.name]
+    factorize = _FACTORIZE[matrix.dtype.char]
     # LAPACK takes columns first: the transpose, which has the same eigenvalues.
     return factorize(shifted.T, lower=1, clean=0, overwrite_a=1)[1] == 0
 
@@ -82,12 +82,16 @@ def proved_eigenvalue(matrix: Array) -> float:
     """A proved upper bound of the largest eigenvalue of a positive semi-definite matrix, close to it.
 
     Args:
-        matrix: Array of shape (c, c), Hermitian, float64 or complex128.
+        matrix: Array of shape (c, c), Hermitian, float64 or complex128, with c > 2.
 
     Returns:
         A float.
     """
-    found = lanczos_eigenvalue(matrix)
+    return proved_above(matrix, lanczos_eigenvalue(matrix))
+
+
+def proved_above(matrix: Array, found: float) -> float:
+    """The same as `proved_eigenvalue`, from an estimate of the eigenvalue from below, at least 0."""
     for room in _ROOMS:
         bound = found * (1 + room + _backward_error(len(matrix)))
         if is_below(matrix, bound):
@@ -96,15 +100,21 @@ def proved_eigenvalue(matrix: Array) -> float:
 
 
 def lanczos_eigenvalue(matrix: Array) -> float:
-    """The largest eigenvalue by Lanczos' method (ARPACK), which is no proof; 0 where it does not converge.
+    """The largest eigenvalue of a positive semi-definite matrix by Lanczos' method (ARPACK), which is no proof.
+
+    Where that does not converge, all eigenvalues are computed.
 
     Args:
         matrix: Array of shape (c, c), Hermitian, with c > 2.
+
+    Returns:
+        A float of at least 0. Apart from rounding, it does not exceed the largest eigenvalue.
     """
     start = np.random.default_rng(0).standard_normal(len(matrix)).astype(matrix.dtype)
     if not np.any(matrix @ start):
         return 0.0
     try:
-        return float(sla.eigsh(matrix, 1, which="LA", v0=start, tol=1e-11, return_eigenvectors=False)[0])
+        values = sla.eigsh(matrix, 1, which="LA", v0=start, tol=1e-11, return_eigenvectors=False)
     except sla.ArpackError:
-        return 0.0
+        values = np.linalg.eigvalsh(matrix)
+    return max(float(values[-1]), 0.0)

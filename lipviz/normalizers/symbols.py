@@ -69,25 +69,26 @@ def smallest_circulant(kernel: Array, axes: Sequence[Axis]) -> tuple[float, tupl
     """
     symbol, few = GramSymbol(kernel, axes), 2 ** len(axes)
     grids = [_twisted(axes, twists) for twists in itertools.product(TWISTS, repeat=len(axes))]
-    near = _peak(symbol, axes, grids[0])
+    best, near = _peak(symbol, axes, grids[0])
     orders = [_in_order(symbol, grid, near) for grid in grids]
     starts = [_largest(symbol, order[:few]) for order in orders]
-    best: float = math.inf
-    place = None
+    place = near
     for number in np.argsort([square for square, _ in starts]):
-        square, where = _largest(symbol, orders[number][few:], best, *starts[number])
-        if square < best:
-            best, place = square, where
+        if number > 0 or best == math.inf:  # else the first one is known
+            square, where = _largest(symbol, orders[number][few:], best, *starts[number])
+            best, place = (square, where) if square < best else (best, place)
     return _bound(symbol, best), place
 
 
 def _peak(symbol, axes, grid):
-    """A frequency near which σ is largest: on a coarse grid, then near its best point."""
+    """σ² on a grid, if that is small, else infinity; and a frequency near which σ is largest."""
     counts = [min(4 * int(axis.shifts.max()) + 2, axis.size) for axis in axes]
+    if all(count == axis.size for count, axis in zip(counts, axes, strict=True)):
+        return _largest(symbol, _in_order(symbol, grid))
     coarse = halved([2 * np.pi * np.arange(count) / count for count in counts], (0.0,) * len(axes))
     place = _largest(symbol, _in_order(symbol, coarse))[1]
     around = math.prod(axis.size // count + 1 for axis, count in zip(axes, counts, strict=True))
-    return _largest(symbol, _in_order(symbol, grid, place)[:around])[1]
+    return math.inf, _largest(symbol, _in_order(symbol, grid, place)[:around])[1]
 
 
 def _largest(symbol, frequencies, ceiling=math.inf, square=0.0, place=None):

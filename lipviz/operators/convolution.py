@@ -155,6 +155,11 @@ class Convolution(sla.LinearOperator):
         return math.prod(self.kernel.shape[:-2]) * max(self.kernel.shape[-2:])
 
     @property
+    def operations(self) -> int:
+        """Multiplications of a product with one image, as if none were left out at the borders."""
+        return self.kernel.size * math.prod(self.counts)
+
+    @property
     def parts(self) -> list[Array]:
         """Kernels of the groups, a list."""
         return np.split(self.kernel, self.groups, axis=-1)

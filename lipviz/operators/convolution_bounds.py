@@ -32,13 +32,14 @@ from lipviz.operators.cholesky import Band, proved
 from lipviz.operators.convolution import Convolution, untransposed
 from lipviz.operators.singular_values import explicit_matrix
 from lipviz.rules.used import as_float64
-from lipviz.types import Array, ArrayLike
+from lipviz.types import ArrayLike
 
 MODES = ("fast", "exact")
 EXACT_SIDE = 2000  # smaller side up to which "exact" decomposes an explicit matrix
 SECTION_OUTPUTS = 600  # most outputs of a channel for the bound by a section
 SECTION_OPERATIONS = 1e8  # most frequencies times channels³ for that bound: a second
 FAST_SIDE = 600  # smaller side up to which "fast" decomposes one: a tenth of a second
+LONG_PRODUCT = 1e8  # multiplications of a product from which on Lanczos' method may end early
 CHOLESKY_ENTRIES = 2**27  # most entries of the band, 1 GiB
 CHOLESKY_OPERATIONS = 3e11  # most multiplications, about ten seconds on two cores
 
@@ -208,7 +209,7 @@ def _wave(block, axes, place):
     if place is None:
         return noise.ravel()
     ((_, found),) = symbols.symbols_on(block.kernel, axes, [np.array([omega]) for omega in place])
-    vector = np.linalg.svd(found[0], full_matrices=False)[0][:, 0].conj()
+    vector = _first_vector(found[0]).conj()
     vector = vector * np.exp(-0.5j * np.angle((vector**2).sum()))  # the real part is as large as it can be
     vector = vector.reshape(*(len(axis.values) for axis in axes), -1)
     wave = np.ones(block.sizes)
@@ -227,23 +228,39 @@ def _wave(block, axes, place):
     return (image + 1e-3 * (np.abs(image).max() or 1.0) * noise).ravel()
 
 
+def _first_vector(matrix, steps=30):
+    """A unit vector near the first left singular vector, by power iteration."""
+    vector = np.random.default_rng(0).standard_normal(len(matrix))
+    for _ in range(steps):
+        vector = matrix @ (matrix.conj().T @ vector)
+        vector = vector / (np.linalg.norm(vector) or 1.0)
+    return vector
+
+
 def _lanczos(block, start, steps):
-    """‖Ax‖/‖x‖ for the best x of a Krylov space: a lower bound of the norm, whatever rounding does to the space."""
-    basis: list[Array] = []
-    images, direction = [], start
-    for _ in range(min(steps, len(start))):
+    """‖Ax‖/‖x‖ for the best x of a Krylov space: a lower bound of the norm, whatever rounding does to the space.
+
+    Where a product takes long, the search ends once a step gains less than 0.1 %.
+    """
+    steps = min(steps, len(start))
+    basis, images = np.empty((steps, len(start))), np.empty((steps, block.shape[0]))
+    direction, square, count = start, 0.0, 0
+    for number in range(steps):
         size = np.linalg.norm(direction)
-        for _ in range(2 if basis else 0):  # to orthogonalize once is not enough
-            known = np.array(basis)
-            direction = direction - known.T @ (known @ direction)
+        for _ in range(2 if number else 0):  # to orthogonalize once is not enough
+            direction = direction - basis[:number].T @ (basis[:number] @ direction)
         length = np.linalg.norm(direction)
         if length <= 1e-12 * size:
             break
-        basis.append(direction / length)
-        images.append(block @ basis[-1])
-        direction = block.T @ images[-1]
-    rows = np.array(images)
-    return _ratio(block, np.array(basis).T @ np.linalg.eigh(rows @ rows.T)[1][:, -1])
+        basis[number] = direction / length
+        images[number] = block @ basis[number]
+        count = number + 1
+        before, square = square, np.linalg.eigvalsh(images[:count] @ images[:count].T)[-1]
+        if block.operations > LONG_PRODUCT and square <= before * 1.002:
+            break
+        direction = block.T @ images[number]
+    rows = images[:count]
+    return _ratio(block, basis[:count].T @ np.linalg.eigh(rows @ rows.T)[1][:, -1])
 
 
 def _ratio(block, x):
