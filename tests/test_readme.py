@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,16 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 )
 def test_command_stands_in_a_block_of_its_own(command):
     assert f"```\n{command}\n```" in README
+
+
+def test_pictures_are_there_small_and_said_in_words():
+    pictures = re.findall(r"!\[([^]]+)\]\((docs/\S+)\)", README)
+    assert len(pictures) == 2
+    for words, path in pictures:
+        assert len(words) > 100
+        assert (ROOT / path).stat().st_size <= 3_000_000
+    with Image.open(ROOT / "docs/_static/playground.webp") as film:
+        assert film.is_animated
 
 
 @pytest.mark.slow
