@@ -35,6 +35,8 @@ extensions = [
     # MathJax from the site itself: formulas are readable without the internet.
     "sphinx-mathjax-offline",
 ]
+if tags.has("without_sources"):  # noqa: F821 (Sphinx defines it)
+    extensions.remove("sphinx.ext.viewcode")
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_ext", "_templates"]
 nitpicky = False

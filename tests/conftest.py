@@ -1,5 +1,6 @@
 """What all tests share: seeds, and how hypothesis behaves."""
 
+import atexit
 import gc
 import os
 import shutil
@@ -27,6 +28,9 @@ hypothesis.settings.register_profile(
     "lipviz", deadline=None, derandomize=_FACTOR == 1, max_examples=100 * _FACTOR, database=None
 )
 hypothesis.settings.load_profile("lipviz")
+
+# The end of a process would search all that is left for garbage, which takes a second and more. The system frees it.
+atexit.register(gc.freeze)
 
 # Without it JAX computes in float32 what tests ask for in float64.
 os.environ.setdefault("JAX_ENABLE_X64", "1")

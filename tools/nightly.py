@@ -138,9 +138,10 @@ def arithmetic() -> tuple[Part, ...]:
 PARTS = (
     Part(
         "lessons",
-        "all lessons with the settings that readers get, and the whole site of them with all its sliders",
+        "all lessons with the settings that readers get, and the whole site of them with all its sliders and sources",
         (
             pytest("notebooks", "--full-lessons"),
+            pytest("--nightly", "tests/browser/test_site.py"),
             python("sphinx", "-q", "-W", "--keep-going", "-D", "lessons_run=0", "docs", "docs/_build/html"),
         ),
     ),

@@ -562,7 +562,7 @@ def test_a_button_offers_a_download(explorer, kind):
 def test_code_without_more_is_that_of_the_explorer(explorer):
     explorer.controls["size"].value = 13 - 7
     text = explorer.code()
-    assert text.startswith("from tests.explorers.small import Small\n\nexplorer = Small()\nexplorer.state = dict(")
+    assert text.startswith(f"from {Small.__module__} import Small\n\nexplorer = Small()\nexplorer.state = dict(")
     assert text.endswith("\nexplorer\n")
     made = {}
     exec(text, made)
