@@ -136,3 +136,137 @@ def norms_of_windows(norm: WindowNorm, x: Tensor) -> Tensor:
     """Pool a tensor in a compiled function, together with the sort that computed it, if one did."""
     sort, inputs = getattr(x, _NOTE, (None, x))
     return _window_norm(norm, sort)(inputs)
+
+
+# --- sorting in larger groups ---
+
+# XLA compiles a network of more channels in more than half a second.
+LARGEST_GROUP = 8
+
+
+def comparators(n: int) -> list[tuple[int, int]]:
+    """The pairs (i, j) of Batcher's odd-even merge sort, in order: n numbers are sorted if each i takes the smaller."""
+    return [
+        (i + j, i + j + k)
+        for p in _powers_below(n)
+        for k in reversed([power for power in _powers_below(n) if power <= p])
+        for j in range(k % p, n - k, 2 * k)
+        for i in range(min(k, n - j - k))
+        if (i + j) // (2 * p) == (i + j + k) // (2 * p)
+    ]
+
+
+def _powers_below(n):
+    return [2**exponent for exponent in range((n - 1).bit_length())]
+
+
+def sorted_groups(x: Tensor, axis: int, n: int) -> Tensor:
+    """Sort groups of n neighbouring entries along an axis, in a compiled function."""
+    rest = [math.prod(x.shape[axis + 1 :])] if x.shape[axis + 1 :] else []
+    groups = ops.reshape(x, (-1, n, *rest))  # outside of the function, which is faster on two axes
+    return _like(_group_sort(n)(groups), x)
+
+
+@functools.lru_cache(maxsize=LARGEST_GROUP)
+def _group_sort(n):
+    """The compiled sort along the second of two or three axes, of length n, by a network of comparisons."""
+    network = comparators(n)
+
+    def columns(x):
+        first = ops.moveaxis(x, 1, 0)
+        return [first[i] for i in range(n)]
+
+    def joined(columns):
+        return ops.moveaxis(ops.stack(columns), 0, 1)
+
+    def ordered(x):
+        values, swaps = columns(x), []
+        for i, j in network:
+            swaps.append(values[i] > values[j])
+            _exchange(values, i, j, swaps[-1])
+        return values, swaps
+
+    def pull_back(upstream, output, x):
+        moved = columns(upstream)
+        for (i, j), swap in reversed(list(zip(network, ordered(x)[1], strict=True))):
+            _exchange(moved, i, j, swap)
+        return (joined(moved),)
+
+    return Compiled(lambda x: joined(ordered(x)[0]), pull_back)
+
+
+def _exchange(columns, i, j, where):
+    """Exchange two tensors of a list in the places that a mask has."""
+    first, second = columns[i], columns[j]
+    columns[i], columns[j] = ops.where(where, second, first), ops.where(where, first, second)
+
+
+# --- activations of single entries or of halves of the channels ---
+
+
+@functools.lru_cache(maxsize=256)
+def max_min(axis: int) -> Compiled:
+    """The compiled concat(relu(x), relu(−x)) along an axis."""
+
+    def both(x):
+        signs = np.array([1, -1]).reshape(2, *[1] * (len(x.shape) - axis))
+        signed = ops.expand_dims(x, axis) * ops.cast(signs, x.dtype)
+        return ops.reshape(ops.relu(signed), (-1, *x.shape[1:axis], 2 * x.shape[axis], *x.shape[axis + 1 :]))
+
+    def pull_back(upstream, output, x):
+        of_positive, of_negative = ops.split(upstream, 2, axis)
+        zero = ops.zeros((), x.dtype)
+        return (ops.where(x > 0, of_positive, zero) - ops.where(x < 0, of_negative, zero),)
+
+    return Compiled(both, pull_back)
+
+
+def two_slopes(x: Tensor, slopes: Tensor, positive: float) -> Tensor:
+    """Multiply positive x by a factor, and the others by slopes."""
+    return ops.where(x > 0, x * positive, x * slopes)
+
+
+@functools.lru_cache(maxsize=256)
+def compiled_two_slopes(positive: float) -> Compiled:
+    """The compiled `two_slopes`, a function of x and slopes. Its sums over the batch need at least float32."""
+
+    def pull_back(upstream, output, x, slopes):
+        of_slopes = ops.where(x > 0, ops.zeros((), x.dtype), x * upstream)
+        return two_slopes_pulled(x, upstream, slopes), _summed(of_slopes, slopes.shape)
+
+    def two_slopes_pulled(x, upstream, slopes):
+        return ops.where(x > 0, upstream * positive, upstream * slopes)
+
+    return Compiled(lambda x, slopes: two_slopes(x, slopes, positive), pull_back)
+
+
+def reflected(x: Tensor, sine: Tensor, cosine: Tensor, axis: int) -> Tensor:
+    """Return z − 2 relu(v·z) v with v = (sine, −cosine), for pairs z of an entry of each half of the channels."""
+    z1, z2 = ops.split(x, 2, axis=axis)
+    twice = 2 * ops.relu(z1 * sine - z2 * cosine)
+    return ops.concatenate([z1 - twice * sine, z2 + twice * cosine], axis=axis)
+
+
+@functools.lru_cache(maxsize=256)
+def compiled_reflection(axis: int) -> Compiled:
+    """The compiled `reflected`, a function of x, sine and cosine. Its sums over the batch need at least float32."""
+
+    def pull_back(upstream, output, x, sine, cosine):
+        z1, z2 = ops.split(x, 2, axis=axis)
+        g1, g2 = ops.split(upstream, 2, axis=axis)
+        distance, along = z1 * sine - z2 * cosine, g1 * sine - g2 * cosine
+        zero = ops.zeros((), x.dtype)
+        twice = ops.where(distance > 0, 2 * along, zero)
+        of_sine = ops.where(distance > 0, -2 * (along * z1 + distance * g1), zero)
+        of_cosine = ops.where(distance > 0, 2 * (along * z2 + distance * g2), zero)
+        of_x = ops.concatenate([g1 - twice * sine, g2 + twice * cosine], axis=axis)
+        return of_x, _summed(of_sine, (1, *sine.shape[1:])), _summed(of_cosine, (1, *cosine.shape[1:]))
+
+    return Compiled(functools.partial(reflected, axis=axis), pull_back)
+
+
+def _summed(x, shape):
+    """The sum over the axes along which a tensor of a shape was broadcast to x, in this shape."""
+    lengths = (1,) * (len(x.shape) - len(shape)) + tuple(shape)
+    axes = [0, *(i for i, length in enumerate(lengths) if i and length == 1)]
+    return ops.reshape(ops.sum(x, axis=axes), shape)

@@ -11,7 +11,17 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.compiled import may_compile
 from lipviz.layers._arguments import Initializer, Regularizer
-from lipviz.layers._fused import PairSort, sorted_pairs
+from lipviz.layers._fused import (
+    LARGEST_GROUP,
+    PairSort,
+    compiled_reflection,
+    compiled_two_slopes,
+    max_min,
+    reflected,
+    sorted_groups,
+    sorted_pairs,
+    two_slopes,
+)
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats
 from lipviz.layers.pooling import accumulation_dtype
 from lipviz.types import Shape, Tensor
@@ -112,6 +122,8 @@ class GroupSort(_ChannelActivation):
         axis = self.channel_axis % len(inputs.shape)
         if size == 2 and may_compile(self, inputs):
             return sorted_pairs(PairSort(axis, self.k_coef_lip), inputs)
+        if 2 < size <= LARGEST_GROUP and may_compile(self, inputs):
+            return self.scaled(sorted_groups(inputs, axis, size))
         shape = [-1 if length is None else length for length in inputs.shape]
         before, after = shape[:axis], shape[axis + 1 :]
         if shape.count(-1) > 1:
@@ -179,6 +191,8 @@ class MaxMin(_ChannelActivation):
 
     def call(self, inputs: Tensor) -> Tensor:
         inputs = in_floats(self, inputs)
+        if may_compile(self, inputs):
+            return self.scaled(max_min(self.channel_axis % len(inputs.shape))(inputs))
         return self.scaled(ops.concatenate([ops.relu(inputs), ops.relu(-inputs)], axis=self.channel_axis))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -245,13 +259,20 @@ class Householder(_ChannelActivation):
         sine, cosine = (ops.cast(function(half), half.dtype) for function in (ops.sin, ops.cos))
         unit = _inverse_root_near_one(ops.square(sine) + ops.square(cosine))
         sine, cosine = (ops.cast(value * unit, self.compute_dtype) for value in (sine, cosine))
-        z1, z2 = ops.split(in_floats(self, inputs), 2, axis=self.channel_axis)
-        twice = 2 * ops.relu(z1 * sine - z2 * cosine)
-        return self.scaled(ops.concatenate([z1 - twice * sine, z2 + twice * cosine], axis=self.channel_axis))
+        inputs, axis = in_floats(self, inputs), self.channel_axis % len(inputs.shape)
+        if _adds_exactly(self, inputs) and may_compile(self, inputs):
+            return self.scaled(compiled_reflection(axis)(inputs, sine, cosine))
+        return self.scaled(reflected(inputs, sine, cosine, axis))
 
     def get_config(self) -> dict[str, Any]:
         start = self.theta_initializer
         return {**super().get_config(), "theta_initializer": start and keras.initializers.serialize(start)}
+
+
+def _adds_exactly(layer, inputs):
+    """Whether a layer computes in the dtype of its input, and adds gradients of its weights in no wider one."""
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    return dtype == layer.compute_dtype == accumulation_dtype(dtype)
 
 
 def _inverse_root_near_one(x):
@@ -342,7 +363,10 @@ class PReLUlip(keras.layers.PReLU, LipschitzLayer):
     def call(self, inputs: Tensor) -> Tensor:
         inputs = in_floats(self, inputs)
         slopes = self.limited(ops.cast(self.alpha, self.compute_dtype))
-        return ops.where(inputs > 0, inputs * min(1.0, self.k_coef_lip), inputs * slopes)
+        positive = min(1.0, self.k_coef_lip)
+        if _adds_exactly(self, inputs) and may_compile(self, inputs):
+            return compiled_two_slopes(positive)(inputs, slopes)
+        return two_slopes(inputs, slopes, positive)
 
     def get_config(self) -> dict[str, Any]:
         config = {name: value for name, value in super().get_config().items() if name != "alpha_constraint"}

@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from lipviz.compiled import compiled_where_traced
-from lipviz.layers import GroupSort2, ScaledL2NormPooling2D
+from lipviz.layers import GroupSort, GroupSort2, Householder, MaxMin, PReLUlip, ScaledL2NormPooling2D
+from lipviz.layers._fused import LARGEST_GROUP, comparators
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles functions by themselves"
@@ -151,3 +152,94 @@ def test_compiled_functions_are_those_of_numpy_and_differentiate_twice(kind, dat
     for got, want in zip(results, wanted, strict=True):
         np.testing.assert_allclose(back(got, data_format), want, rtol=2e-5, atol=2e-6)
     assert len(calls(graph)) == 2  # the value and the gradient: the two layers of `Both` are one function
+
+
+# --- activations that are linear between kinks ---
+
+
+def sorted_in_groups(x, n):
+    return np.sort(x.reshape(*x.shape[:-1], -1, n), axis=-1).reshape(x.shape)
+
+
+def max_min(x):
+    return np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=-1)
+
+
+def reflected(x, theta):
+    (z1, z2), (sine, cosine) = np.split(x, 2, axis=-1), (np.sin(theta / 2), np.cos(theta / 2))
+    twice = 2 * np.maximum(z1 * sine - z2 * cosine, 0)
+    return np.concatenate([z1 - twice * sine, z2 + twice * cosine], axis=-1)
+
+
+def with_slopes(x, slopes):
+    return np.where(x > 0, x, x * slopes)
+
+
+def slope(function, x, direction, step=1e-6):
+    """Derivative of a function in a direction, by differences in float64: exact but for rounding where it is linear."""
+    return (function(x + step * direction) - function(x - step * direction)) / (2 * step)
+
+
+def pulled(function, x, upstream):
+    """Gradient of the scalar product of a function with `upstream`."""
+    units = np.eye(x.size).reshape(-1, *x.shape)
+    return np.reshape([(slope(function, x, unit) * upstream).sum() for unit in units], x.shape)
+
+
+def graph_of_learned(layer, x, upstream, v):
+    """Value, gradients by x and the weights, and those of the gradient by x, in a graph that compiles functions."""
+    import tensorflow as tf
+
+    def run(x, upstream, v):
+        weights = [weight.value for weight in layer.trainable_variables]
+        with tf.GradientTape() as outer:
+            outer.watch(upstream)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = layer(x)
+            by_x, *by_weights = inner.gradient(y, [x, *weights], upstream)
+        again = outer.gradient(by_x, [upstream, *weights], v, unconnected_gradients="zero")
+        return y, by_x, by_weights, again
+
+    with compiled_where_traced():
+        function = tf.function(run, autograph=False).get_concrete_function(x, upstream, v)
+    assert len(calls(function.graph)) >= 2, "it is not compiled"
+    return function(x, upstream, v)
+
+
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (GroupSort(3), lambda x: sorted_in_groups(x, 3)),
+        (MaxMin(), max_min),
+        (Householder(theta_initializer=keras.initializers.RandomUniform(-3, 3, seed=0)), reflected),
+        (PReLUlip(alpha_initializer=keras.initializers.RandomUniform(-1, 1, seed=0)), with_slopes),
+        (PReLUlip(alpha_initializer=keras.initializers.RandomUniform(-1, 1, seed=0), shared_axes=[1]), with_slopes),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_compiled_activations_are_those_of_numpy_and_differentiate_twice(layer, function):
+    rng = np.random.default_rng(1)
+    x, v = np.float32(rng.standard_normal((2, 2, 3, 12)))
+    layer.build(x.shape)
+    weights = [np.float64(weight) for weight in layer.trainable_variables]
+    upstream = rng.standard_normal(function(x, *weights).shape)
+    tensors = [ops.convert_to_tensor(np.float32(each)) for each in (x, upstream, v)]
+    y, by_x, by_weights, (by_upstream, *mixed) = graph_of_learned(layer, *tensors)
+    x = np.float64(x)
+    close = {"rtol": 1e-4, "atol": 2e-5}
+    np.testing.assert_allclose(y, function(x, *weights), **close)
+    np.testing.assert_allclose(by_x, pulled(lambda x: function(x, *weights), x, upstream), **close)
+    np.testing.assert_allclose(by_upstream, slope(lambda x: function(x, *weights), x, v), **close)
+    for weight, got, got_mixed in zip(weights, by_weights, mixed, strict=True):
+        np.testing.assert_allclose(got, pulled(lambda w: function(x, w), weight, upstream), **close)
+        along = pulled(lambda w: slope(lambda x: function(x, w), x, v, step=1e-4), weight, upstream)
+        np.testing.assert_allclose(got_mixed, along, **close)
+
+
+def test_networks_sort_groups_of_every_size():
+    for n in range(1, LARGEST_GROUP + 1):
+        x = np.random.default_rng(n).integers(0, 4, (200, n))
+        for i, j in comparators(n):
+            x[:, [i, j]] = np.sort(x[:, [i, j]], axis=1)
+        assert (np.diff(x, axis=1) >= 0).all()
