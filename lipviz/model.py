@@ -39,6 +39,46 @@ STEP_NOTES = ("_compiled_factors", "_made")
 _keeps_factors = contextvars.ContextVar("lipviz_keeps_factors", default=False)
 
 
+# The models that read arrays now.
+_reads_arrays: contextvars.ContextVar[tuple[keras.Model, ...]] = contextvars.ContextVar(
+    "lipviz_reads_arrays", default=()
+)
+
+
+@contextlib.contextmanager
+def _within_reading(model):
+    token = _reads_arrays.set((model, *_reads_arrays.get()) if model is not None else ())
+    try:
+        yield
+    finally:
+        _reads_arrays.reset(token)
+
+
+class _Untuned:
+    """A strategy of TensorFlow whose datasets are not tuned at run time.
+
+    A dataset has a thread that tunes its parallelism, in periods that double from 10 ms. When its iterator is deleted,
+    TensorFlow wakes this thread to end it. If the thread looks before TensorFlow has noted that it shall end, it sleeps
+    for the rest of its period, and the caller waits. An epoch of a second takes up to a second longer then. Arrays in
+    memory need no such thread.
+
+    Args:
+        strategy: Strategy that does everything else.
+    """
+
+    def __init__(self, strategy: Any) -> None:
+        self._strategy = strategy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._strategy, name)
+
+    def experimental_distribute_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """The strategy's own, for a dataset without that thread."""
+        options = type(dataset.options())()  # `tf.data.Options`
+        options.autotune.enabled = False
+        return self._strategy.experimental_distribute_dataset(dataset.with_options(options), *args, **kwargs)
+
+
 def _never_stretches(layer):
     from lipviz.rules.registry import never_stretches  # imported only if a stack needs it
 
@@ -138,7 +178,8 @@ class _LipschitzModel(_Mixin):
         given = {**kwargs, **dict(zip(("x", "y"), args, strict=False))}
         self._build_metrics(given.get("x"), given.get("y"))
         try:
-            return super().fit(*args, **kwargs)
+            with self._untuned(given.get("x"), given.get("validation_data")):
+                return super().fit(*args, **kwargs)
         finally:
             self._refresh_after_fit(interrupted=sys.exc_info()[0] is not None)
 
@@ -245,13 +286,13 @@ class _LipschitzModel(_Mixin):
     @_with_signature_of(keras.Model.predict, Any)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predict, as Keras's `predict`. On TensorFlow, it checks `wbar` once, not in each batch."""
-        with self._compared():
+        with self._compared(), self._untuned(*args[:1], kwargs.get("x")):
             return super().predict(*args, **kwargs)
 
     @_with_signature_of(keras.Model.evaluate, Any)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate, as Keras's `evaluate`. On TensorFlow, it checks `wbar` once, as `predict` does."""
-        with self._compared():
+        with self._compared(), self._untuned(*args[:1], kwargs.get("x")):
             return super().evaluate(*args, **kwargs)
 
     def _compared(self):
@@ -263,6 +304,18 @@ class _LipschitzModel(_Mixin):
             return contextlib.nullcontext()
         own = parametrizations(self)
         return known_current(own if all(each.is_current_now() for each in own) else ())
+
+    @property
+    def distribute_strategy(self) -> Any:
+        """Keras's own, a strategy of TensorFlow. While arrays are read, it is one that leaves their reading untuned."""
+        strategy = super().distribute_strategy
+        return _Untuned(strategy) if self in _reads_arrays.get() else strategy
+
+    def _untuned(self, *data):
+        """Context manager for a run on data that Keras makes a `tf.data.Dataset` of, see `_Untuned`."""
+        own = keras.backend.backend() == "tensorflow" and not is_distributed(self)
+        reads = own and not any(hasattr(each, "element_spec") for each in data)
+        return _within_reading(self if reads else None)
 
     def _factors_changed(self, step):
         factors = tuple(layer.k_coef_lip for layer in _layers_of(self, LipschitzLayer))

@@ -11,7 +11,7 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.layers import SpectralDense
-from lipviz.normalizers import eigenvalues, sound
+from lipviz.normalizers import converged, eigenvalues
 from lipviz.parametrizations import sharing
 from tests.support import examples, gradient, singular_values, tensor, with_spectrum
 from tools.pins import rounding
@@ -122,9 +122,9 @@ def test_models_that_xla_compiles_run_by_products(monkeypatch):
         pytest.skip("JAX compiles everything, and calls LAPACK from there")
     runs = []
     monkeypatch.setattr(sharing, "_found", collections.OrderedDict())  # another test's model may be alike
-    original = sound.bjorck_by_eigenvalues
+    original = converged.orthogonalized
     model = keras.Sequential([keras.Input((3,)), SpectralDense(2)])
-    monkeypatch.setattr(sound, "bjorck_by_eigenvalues", lambda *arguments: runs.append(1) or original(*arguments))
+    monkeypatch.setattr(converged, "orthogonalized", lambda *arguments: runs.append(1) or original(*arguments))
     for jit_compile in (True, False):
         model.compile("sgd", "mse", jit_compile=jit_compile)
         model.train_on_batch(np.ones((2, 3)), np.ones((2, 2)))

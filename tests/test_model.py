@@ -470,3 +470,33 @@ def test_what_is_wrong_with_targets_is_said_by_keras():
         model.fit(tf.data.Dataset.from_tensor_slices((np.ones((4, 2)), np.ones(4))), shuffle=False, verbose=0)
     with pytest.raises(TypeError, match=r"fit\(\) got multiple values"):
         model.fit(np.ones((4, 2)), Y_ONE_HOT, x=np.ones((4, 2)))
+
+
+def test_nobody_waits_for_the_thread_that_tunes_a_dataset(monkeypatch):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow's trainer makes a `tf.data.Dataset` of arrays")
+    import tensorflow as tf
+
+    iterated, original = [], tf.distribute.Strategy.experimental_distribute_dataset
+
+    def noted(strategy, dataset, *arguments):
+        iterated.append(dataset.options().autotune.enabled)
+        return original(strategy, dataset, *arguments)
+
+    monkeypatch.setattr(tf.distribute.Strategy, "experimental_distribute_dataset", noted)
+    model = Sequential([keras.Input((3,)), SpectralDense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 3), "float32"), np.ones((4, 1), "float32")
+    model.fit(x, y, validation_data=(x, y), verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x=x, verbose=0)
+    assert iterated == 4 * [False]
+    iterated.clear()
+    dataset = tf.data.Dataset.from_tensors((x, y))  # of a user, whose functions TensorFlow may run side by side
+    model.fit(dataset, shuffle=False, verbose=0)
+    model.fit(x, y, validation_data=dataset, verbose=0)
+    model.evaluate(x=dataset, verbose=0)
+    model.predict(dataset, verbose=0)
+    assert iterated
+    assert not any(enabled is False for enabled in iterated)
+    assert model.distribute_strategy is tf.distribute.get_strategy()

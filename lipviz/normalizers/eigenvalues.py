@@ -7,6 +7,7 @@ of p (Daleckii and Krein 1965; Higham 2008, Functions of Matrices, theorem 3.11)
 
 import math
 from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +15,13 @@ from keras.backend import standardize_dtype
 
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.settings import present, within
-from lipviz.types import Tensor
+from lipviz.types import DType, Tensor
 
 # Rounding errors of A grow with the square of the largest factor that p has at small singular values. Up to these
 # factors, a step on W itself corrects them.
 _LARGEST_GAIN = {"float32": 500.0, "float64": 1e6}
 # Eigenvalues below this share of the largest one have eigenvectors that the rounding of the Gram matrix mixes.
-_SMALL = 1e-3
+SMALL = 1e-3
 
 
 def without_eigenvalues() -> AbstractContextManager[None]:
@@ -40,6 +41,11 @@ def decomposing_pays() -> bool:
     )
 
 
+def most_together(dtype: DType) -> int:
+    """Largest number of iterations that one decomposition replaces: 15 in float32, 34 in float64."""
+    return int(math.log(_LARGEST_GAIN[dtype]) / math.log(1.5))
+
+
 def bjorck_by_eigenvalues(tall: Tensor, eps: float, maxiter: int) -> tuple[Tensor, Tensor, Tensor]:
     """Divide a matrix by its largest singular value, and run Björck's iteration on it, with β = 0.5.
 
@@ -55,7 +61,7 @@ def bjorck_by_eigenvalues(tall: Tensor, eps: float, maxiter: int) -> tuple[Tenso
         The tuple (matrix with singular values of at most 1 up to `rounding_margin`; the first right singular vector,
         of shape (1, columns); the largest singular value of `tall`, of shape (1, 1)).
     """
-    together = int(math.log(_LARGEST_GAIN[standardize_dtype(tall.dtype)]) / math.log(1.5))
+    together = most_together(standardize_dtype(tall.dtype))
     w, vector, sigma = _differentiable(tall, eps, min(maxiter, together), is_scaled=False)
     for done in range(together, maxiter, together):
         w, _, _ = _differentiable(w, eps, min(maxiter - done, together), is_scaled=True)
@@ -64,7 +70,7 @@ def bjorck_by_eigenvalues(tall: Tensor, eps: float, maxiter: int) -> tuple[Tenso
 
 def _differentiable(w, eps, maxiter, is_scaled):
     def function(w):
-        spectrum = _Spectrum(w, eps, maxiter, is_scaled)
+        spectrum = Spectrum(w, eps, maxiter, is_scaled)
 
         def gradient(*upstream):
             upstream = upstream[0][0] if isinstance(upstream[0], tuple | list) else upstream[0]  # on JAX, a tuple
@@ -75,35 +81,61 @@ def _differentiable(w, eps, maxiter, is_scaled):
     return ops.custom_gradient(function)(w)
 
 
-class _Spectrum:
+def usable(gram: Tensor) -> Tensor:
+    """A Gram matrix, or the identity if it is not finite.
+
+    Eigen raises an error on NaN. If the kernel has NaN, the result gets them from the product with the kernel.
+    """
+    return ops.where(ops.isfinite(ops.sum(gram)), gram, ops.eye(gram.shape[0], dtype=gram.dtype))
+
+
+def shrinkage(gram: Tensor, want: Tensor) -> Tensor:
+    """Factor of σ² that keeps all σ of a matrix within [0, √2.5], where Björck's step maps them into [0, 1].
+
+    Args:
+        gram: Gram matrix of the matrix.
+        want: What it is up to rounding: a matrix with eigenvalues of at most 1.
+
+    Returns:
+        A scalar tensor, 1 unless rounding was very large.
+    """
+    return 1 / ops.maximum((1 + ops.sqrt(ops.sum(ops.square(gram - want)))) / 2.5, 1.0)
+
+
+class Spectrum:
     """A matrix W in terms of the eigenvectors of its Gram matrix, and the result of Björck's iteration.
+
+    Args:
+        w: Tall matrix W.
+        eps: Björck stops when an increment's Frobenius norm is below this.
+        maxiter: Largest number of iterations.
+        is_scaled: Whether σ1 is at most 1 already; otherwise W is divided by it.
+        decomposition: Eigenvalues and eigenvectors of WᵀW, if they are known.
 
     Attributes:
         vectors: Eigenvectors V.
         columns: W·V, whose columns are orthogonal.
+        top: Largest eigenvalue.
         x: Eigenvalues over the largest one.
         factors: p(x): all steps together turn W into W·V p(x) Vᵀ.
         slopes: Derivative of p.
         before: The same factors without the last step.
     """
 
-    def __init__(self, w: Tensor, eps: float, maxiter: int, is_scaled: bool) -> None:
+    def __init__(self, w: Tensor, eps: float, maxiter: int, is_scaled: bool, decomposition: Any = None) -> None:
         self.dtype = standardize_dtype(w.dtype)
-        self._decompose(w)
-        top = ops.max(self.values)
-        # A kernel with an entry of 1 has σ1 ≥ 1: the floor acts on zero kernels only.
-        self.divisor = ops.ones_like(top) if is_scaled else ops.maximum(top, 0.25)
-        self.sigma = ops.reshape(ops.sqrt(top), (1, 1))
+        self._set_columns(w, *(decomposition or ops.eigh(usable(_gram(w)))))
+        self.top = ops.max(self.values)
+        one = ops.ones_like(self.top)
+        # All kernels but zeros are scaled so that σ1 is far above this.
+        self.divisor = one if is_scaled else ops.where(self.top > 1e-16, self.top, 0.25 * one)
+        self.sigma = ops.reshape(ops.sqrt(self.top), (1, 1))
         self.x = self.values / self.divisor
         self._iterate(eps, maxiter)
 
-    def _decompose(self, w):
-        gram = _gram(w)
-        # Eigen raises an error on NaN. If the kernel has NaN, the result gets them from the product with the kernel.
-        usable = ops.where(ops.isfinite(ops.sum(gram)), gram, ops.eye(gram.shape[0], dtype=gram.dtype))
-        values, self.vectors = ops.eigh(usable)
-        self.columns = ops.matmul(w, self.vectors)
-        has_small = values[0] < _SMALL * values[-1]
+    def _set_columns(self, w, values, vectors):
+        self.vectors, self.columns = vectors, ops.matmul(w, vectors)
+        has_small = values[0] < SMALL * values[-1]
         self.vectors, self.columns = ops.cond(has_small, self._turned, lambda: (self.vectors, self.columns))
         # More accurate than `values`, where eigenvalues are smaller than the rounding error of the large ones.
         self.values = ops.sum(ops.square(self.columns), axis=0)
@@ -139,23 +171,33 @@ class _Spectrum:
         grown = ops.cumprod(ops.concatenate([one[:1], steps[:-1] * (steps[:-1] - states[:-1])]), axis=0)
         self.slopes = -0.5 * self.factors * ops.sum(ops.where(count <= last, grown / steps, 0 * one), axis=0)
 
-    def result(self) -> Tensor:
-        """W after all steps, the last of them by products."""
+    def before_last(self) -> tuple[Tensor, Tensor]:
+        """W after all steps but the last, and its Gram matrix, both up to rounding."""
         transposed = ops.transpose(self.vectors)
         w = ops.matmul(self.columns * (self.before * ops.rsqrt(self.divisor)), transposed)
+        return w, ops.matmul(self.vectors * self.end_before, transposed)
+
+    def result(self) -> Tensor:
+        """W after all steps, the last of them by products."""
+        w, want = self.before_last()
         gram = _gram(w)
-        # The squares of W's singular values are at most 1, and what this error adds.
-        error = gram - ops.matmul(self.vectors * self.end_before, transposed)
-        shrink = 1 / ops.maximum((1 + ops.sqrt(ops.sum(ops.square(error)))) / 2.5, 1.0)
+        shrink = shrinkage(gram, want)
         return ops.sqrt(shrink) * (1.5 * w - ops.matmul(w, gram * (0.5 * shrink)))
+
+    def polynomial(self) -> Tensor:
+        """p(WᵀW), of shape (columns, columns), with the factor of the division before."""
+        return ops.matmul(self.vectors * (self.factors * ops.rsqrt(self.divisor)), ops.transpose(self.vectors))
+
+    def differences(self) -> Tensor:
+        """The divided differences of p(WᵀW), of shape (columns, columns)."""
+        return self._divided_differences() * (ops.rsqrt(self.divisor) / self.divisor)
 
     def gradient(self, upstream: Tensor) -> Tensor:
         """Gradient of <upstream, W p(WᵀW)>, where the divisor and the number of iterations are constant."""
-        v, transposed, scale = self.vectors, ops.transpose(self.vectors), ops.rsqrt(self.divisor)
-        inner = ops.matmul(ops.matmul(ops.transpose(self.columns), upstream), v)
-        inner = self._divided_differences() * (inner + ops.transpose(inner)) * (scale / self.divisor)
-        straight = ops.matmul(v * (self.factors * scale), transposed)
-        return ops.matmul(upstream, straight) + ops.matmul(self.columns, ops.matmul(inner, transposed))
+        inner = ops.matmul(ops.matmul(ops.transpose(self.columns), upstream), self.vectors)
+        inner = self.differences() * (inner + ops.transpose(inner))
+        through_gram = ops.matmul(self.columns, ops.matmul(inner, ops.transpose(self.vectors)))
+        return ops.matmul(upstream, self.polynomial()) + through_gram
 
     def _divided_differences(self):
         """(p(x) − p(y)) / (x − y) for all pairs of eigenvalues; the mean of the two slopes where they are close."""

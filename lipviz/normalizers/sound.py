@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from keras.backend import standardize_dtype
 
+from lipviz.normalizers import converged
 from lipviz.normalizers._operations import in_numpy, ops
 from lipviz.normalizers.bounds import (
     bound_squarings,
@@ -79,6 +80,7 @@ def sound_orthogonalization(
     beta: float | None = DEFAULT_BETA_BJORCK,
     maxiter_spectral: int = DEFAULT_MAXITER_SPECTRAL,
     maxiter_bjorck: int = DEFAULT_MAXITER_BJORCK,
+    factor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Orthogonalize a matrix so that no singular value exceeds 1, for all arguments and every finite kernel.
 
@@ -88,9 +90,11 @@ def sound_orthogonalization(
     4. Shrink by `rounding_margin`.
 
     On a CPU, with β = 0.5, TensorFlow and JAX compute σ1 and all iterations but the last from the eigenvalues of WᵀW.
-    Otherwise, and where XLA compiles TensorFlow, a power iteration on WᵀW starts from `u` (at most `maxiter_spectral`
-    steps, until one is < eps_spectral), `deflated_bound` bounds σ1, and the iterations are products with W. The results
-    of the two ways differ by rounding, and by about one iteration where that bound is not tight.
+    On TensorFlow, in float32, a kernel for which the iterations converge gets their limit, the polar factor of W. It
+    differs from their result by at most 1.5 eps_bjorck². Otherwise, and where XLA compiles TensorFlow, a power
+    iteration on WᵀW starts from `u` (at most `maxiter_spectral` steps, until one is < eps_spectral), `deflated_bound`
+    bounds σ1, and the iterations are products with W. The results of the two ways differ by rounding, and by about one
+    iteration where that bound is not tight.
 
     With Björck, the gradient is that of its iterations, where the divisor and the number of iterations are constant.
     After convergence, this is the gradient of the polar factor of W, which does not depend on the divisor. Without
@@ -105,19 +109,20 @@ def sound_orthogonalization(
         beta: Step size of Björck; None skips it.
         maxiter_spectral: Largest number of power iterations; with 0 the bound is looser and still sound.
         maxiter_bjorck: Largest number of Björck iterations.
+        factor: Positive scalar tensor that multiplies the matrix. Where the matrix is large, this is faster than to
+            multiply it afterwards. None is 1.
 
     Returns:
-        The tuple (matrix with singular values in [0, 1], u of shape (1, columns), estimate of σ1 of shape (1, 1)).
+        The tuple (matrix with singular values in [0, factor], u of shape (1, columns), estimate of σ1 of shape (1, 1)).
         A zero matrix stays zero.
     """
     settings = (eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck)
     arrays = arrays_of(w, u) if present().of_values and decomposing_pays() else None
     if arrays is None:
-        return _orthogonalized(w, u, *settings)
+        return _orthogonalized(w, u, factor, *settings)
     with in_numpy():
-        results = _orthogonalized(arrays[0], arrays[1], *settings)
-    matrix, u, sigma = (ops.convert_to_tensor(result) for result in results)
-    return matrix, u, sigma
+        matrix, u, sigma = map(ops.convert_to_tensor, _orthogonalized(*arrays, None, *settings))
+    return (matrix if factor is None else matrix * factor), u, sigma
 
 
 def sound_orthogonalization_of_values(w: Tensor, u: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,10 +151,19 @@ def arrays_of(*tensors: Tensor) -> list[Array] | None:
         return None
 
 
-def _orthogonalized(w, u, eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck):
+def _orthogonalized(w, u, factor, eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck):
+    decomposes = eps_bjorck is not None and beta == 0.5 and maxiter_bjorck and decomposing_pays()
+    if decomposes and converged.is_for(w, eps_bjorck, maxiter_bjorck):
+        return converged.orthogonalized(w, u, 1.0 if factor is None else factor, eps_bjorck, maxiter_bjorck)
+    if decomposes:
+        matrix, u, sigma = _by_eigenvalues(w, u, eps_bjorck, maxiter_bjorck)
+    else:
+        matrix, u, sigma = _by_products(w, u, eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck)
+    return (matrix if factor is None else matrix * factor), u, sigma
+
+
+def _by_products(w, u, eps_spectral, eps_bjorck, beta, maxiter_spectral, maxiter_bjorck):
     is_orthogonal = eps_bjorck is not None and beta is not None
-    if is_orthogonal and beta == 0.5 and maxiter_bjorck and decomposing_pays():
-        return _by_eigenvalues(w, u, eps_bjorck, maxiter_bjorck)
     wide = w.shape[0] < w.shape[1]
     squarings = bound_squarings(eps_bjorck, beta, maxiter_bjorck)
     tall, v, sigma, _ = sound_normalization(w, u, eps_spectral, maxiter_spectral, squarings, hold_bound=is_orthogonal)

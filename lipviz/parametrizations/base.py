@@ -17,6 +17,14 @@ from lipviz.parametrizations.sharing import Constrained
 from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
 from lipviz.types import Array, Shape, Tensor
 
+
+def _chosen(is_first, first, second):
+    """One of two dicts of tensors. A graph of TensorFlow passes it on, where `where` would copy it."""
+    if nm.builds_graph():
+        return ops.cond(is_first, lambda: first, lambda: second)
+    return {name: ops.where(is_first, value, second[name]) for name, value in first.items()}
+
+
 _PROOF = "made of"  # name in a file, beside the numbers of the weights
 
 
@@ -94,6 +102,19 @@ class Parametrization(keras.layers.Layer):
             The tuple (normalized kernel, dict from the name of a state variable to its new value).
         """
         raise TypeError(f"{type(self).__name__} must implement `normalize(kernel)`")
+
+    def normalize_to(self, kernel: Tensor, factor: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`normalize`, with the kernel multiplied by a factor. Override it where this can be done faster.
+
+        Args:
+            kernel: See `normalize`.
+            factor: Positive scalar tensor.
+
+        Returns:
+            See `normalize`.
+        """
+        normalized, state = self.normalize(kernel)
+        return normalized * factor, state
 
     def as_matrices(self, kernel: Array) -> Array:
         """The matrices that the constraint acts on: one, of shape (product of the others, out), unless overridden.
@@ -208,11 +229,12 @@ class Parametrization(keras.layers.Layer):
         Returns:
             The tuple (k-Lipschitz kernel, dict of new state).
         """
-        normalized, state = self.normalize(self._wide(kernel))
-        if self.operator_norm is not None:
-            normalized = self.operator_norm.unit(normalized)
         k = ops.convert_to_tensor(self.k)
-        return normalized * (k if self.coef_lip == 1 else k * self.coef_lip), state
+        factor = k if self.coef_lip == 1 else k * self.coef_lip
+        if self.operator_norm is None:
+            return self.normalize_to(self._wide(kernel), factor)
+        normalized, state = self.normalize(self._wide(kernel))
+        return self.operator_norm.unit(normalized) * factor, state
 
     def constrain_values(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """`constrain` for a kernel that is a value, not a symbol of a trace. Nothing can be differentiated."""
@@ -228,13 +250,12 @@ class Parametrization(keras.layers.Layer):
         if not training:
             return self.used(kernel, is_xla)
         wbar, state = (self._constrained_by_xla if is_xla else self._constrained).with_state(kernel)
-        finite = ops.isfinite(ops.sum(wbar))
-
-        def kept(value, variable):
-            return ops.where(finite, ops.stop_gradient(value), ops.convert_to_tensor(variable))
-
-        values = {name: kept(value, getattr(self, name)) for name, value in state.items()}
-        self._store(kept(wbar, self.wbar), values, kept(self._wide(kernel), self.origin))
+        new = {**state, "wbar": wbar, "origin": self._wide(kernel)}
+        old = {name: ops.convert_to_tensor(getattr(self, name)) for name in new}
+        kept = _chosen(
+            ops.isfinite(ops.sum(wbar)), {name: ops.stop_gradient(value) for name, value in new.items()}, old
+        )
+        self._store(kept.pop("wbar"), kept, kept.pop("origin"))
         return wbar
 
     def used(self, kernel: Tensor, is_xla: bool = False) -> Tensor:

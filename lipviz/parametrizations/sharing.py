@@ -59,7 +59,7 @@ def _is_known(parametrization):
     """Whether only settings and state determine the result: no class of others, no method set on an instance."""
     own = vars(parametrization)
     kind = type(parametrization)
-    return kind.__module__.startswith(f"{_PACKAGE}.") and not {"constrain", "normalize"} & own.keys()
+    return kind.__module__.startswith(f"{_PACKAGE}.") and not {"constrain", "normalize", "normalize_to"} & own.keys()
 
 
 class _Shared:
@@ -86,7 +86,7 @@ class _Shared:
         if not _is_known(parametrization):
             return None
         kind = type(parametrization)
-        code = kind, kind.constrain, kind.normalize
+        code = kind, kind.constrain, kind.normalize, kind.normalize_to
         key = code, repr(parametrization.settings()), tuple(parametrization.wbar.shape), present().traced()
         shared = _found.pop(key, None) or cls(parametrization)
         _found[key] = shared

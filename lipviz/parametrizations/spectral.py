@@ -58,6 +58,14 @@ class SpectralParametrization(Parametrization):
         self.sig = self._add("sig", (1, 1), self._initially(kernel, lambda first: first()[1]["sig"]))
 
     def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._orthogonalized(kernel, None)
+
+    def normalize_to(self, kernel: Tensor, factor: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if type(self).normalize is not SpectralParametrization.normalize or "normalize" in vars(self):
+            return super().normalize_to(kernel, factor)  # it normalizes in another way
+        return self._orthogonalized(kernel, factor)
+
+    def _orthogonalized(self, kernel, factor):
         w, u, sig = nm.sound_orthogonalization(
             nm.as_matrix(kernel),
             ops.convert_to_tensor(self.u),
@@ -66,5 +74,6 @@ class SpectralParametrization(Parametrization):
             self.beta_bjorck,
             self.maxiter_spectral,
             self.maxiter_bjorck,
+            factor,
         )
         return ops.reshape(w, kernel.shape), {"u": u, "sig": sig}
