@@ -120,8 +120,9 @@ def sound_orthogonalization(
     arrays = arrays_of(w, u) if present().of_values and decomposing_pays() else None
     if arrays is None:
         return _orthogonalized(w, u, factor, *settings)
+    raw, start = arrays
     with in_numpy():
-        matrix, u, sigma = map(ops.convert_to_tensor, _orthogonalized(*arrays, None, *settings))
+        matrix, u, sigma = map(ops.convert_to_tensor, _orthogonalized(raw, start, None, *settings))
     return (matrix if factor is None else matrix * factor), u, sigma
 
 
