@@ -53,7 +53,7 @@ class Playground(CanvasExplorer):
     )
     panels = 2
     essentials = ("data", "activation", "k", "tau", "margin")
-    has_work = True
+    has_work = works_at_once = True
     restarts = frozenset(("data", "noise", "seed", "activation", "width", "depth", "k", "loss"))
 
     def __init__(
@@ -102,7 +102,7 @@ class Playground(CanvasExplorer):
                 ),
                 "margin": slider("Margin", 0.5, 0.1, 2.0, 0.1, "Distance of the two classes' scores that HKR wants"),
                 "rate": log_slider("Learning rate", 0.02, -3, -1, "Of Adam, for the steps to come"),
-                "steps": slider("Training steps", 500, 100, 5000, 100, "Steps after which the training ends"),
+                "steps": slider("Training steps", 300, 100, 5000, 100, "Steps after which the training ends"),
                 "speed": choice(
                     "Speed", [(f"{n} steps a picture", n) for n in (1, 2, 5, 10, 20)],
                     "Steps of training between two pictures", 5,
@@ -260,15 +260,17 @@ class Playground(CanvasExplorer):
     def statement(self, data: SideBySide) -> str:
         if not len(data.ordinary.right):
             return "There are no points: draw some, with “add ●” and “add ■”."
-        words = f"After {data.steps} steps, " + ", and ".join(
-            f"the {kind} network is right at {view.right.sum()} of {len(view.right)} points"
+        ordinary, constrained = (f"{view.right.sum()} of {len(view.right)} points" for view in data.views)
+        words = f"After {data.steps} steps, the ordinary network is right at {ordinary}, the constrained one at "
+        words += f"{constrained}."
+        lengths = [
+            f"{number(_median(view))} in the {kind} one"
             for kind, view in zip(KINDS, data.views, strict=True)
-        )
-        medians = [_median(view) for view in data.views]
-        return (
-            f"{words}. Half of the points keep their class for every move shorter than {number(medians[0])} in the "
-            f"ordinary one, and than {number(medians[1])} in the constrained one."
-        )
+            if _median(view) > 0
+        ]
+        if lengths:
+            words += f" Half of the points keep their class for every move shorter than {', and than '.join(lengths)}."
+        return words
 
     def numbers(self, data: SideBySide) -> list[tuple[str, str]]:
         rows = [("steps", str(data.steps))]

@@ -108,6 +108,7 @@ def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
 
 def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab):
     explorer = opened(lab, explorers.find("playground"))
+    explorer.button("Reset").first.press("Enter")  # the training begins by itself
     canvas = explorer.box.locator("[data-kind=constrained] canvas[tabindex]")
     said = explorer.box.locator(".lipviz-canvas [role=status]")
     kind = explorer.box.locator(".lipviz-control-data option:checked")

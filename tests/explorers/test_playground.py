@@ -118,7 +118,7 @@ def test_words_and_numbers_say_what_is_shown(trained):
     data = trained.data
     words = trained.statement(data)
     assert f"After {data.steps} steps" in words
-    assert f"ordinary network is right at {data.ordinary.right.sum()} of 80 points" in words
+    assert f"ordinary network is right at {data.ordinary.right.sum()} of 80 points, the constrained one at" in words
     assert dict(trained.numbers(data))["right, constrained"] == f"{data.constrained.right.sum()} of 80"
     assert trained.static().alt == trained.alt_text(data)
     assert [ax.get_title(loc="left") for ax in trained.figure.axes] == ["ordinary", "constrained"]

@@ -45,6 +45,10 @@ class CanvasExplorer(Explorer):
         with self._lock:
             return "" if self.data is None else self.static().to_html()
 
+    def _drag(self, name, position):
+        self._is_stale = False  # the axes of a figure that nobody sees need no limits to keep
+        super()._drag(name, position)
+
     def _stage(self):
         # The other widget names the sliders, and tells where one is dragged. It shows no picture.
         return [self._canvas, self._image]
