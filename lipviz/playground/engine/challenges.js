@@ -106,10 +106,10 @@ function checkDisc({ settings, points, constrained }) {
   const wrong = points.filter((point, i) => !isRight(point, constrained.scores[i])).length;
   const smallest = Math.min(...Array.from(constrained.radii));
   if (wrong > 0) return not(`${counted(wrong, "point is", "points are")} on the wrong side.`);
-  const reached = `All points are right. The smallest radius is ${smallest.toFixed(3)}.`;
+  const reached = `All points are correct. The smallest radius is ${smallest.toFixed(3)}.`;
   if (!(smallest >= DISC_GOAL)) return not(reached + hint(settings));
   return done(
-    `All points are right, and the smallest radius is ${smallest.toFixed(3)}. With a small τ every point pulls at the ` +
+    `All points are correct, and the smallest radius is ${smallest.toFixed(3)}. With a small τ every point pulls at the ` +
       "boundary, also those far away. With a larger τ, a larger k or HKR, those near the boundary count most.",
   );
 }
