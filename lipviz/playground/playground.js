@@ -138,7 +138,7 @@ export class Page {
       button("Link", "The address of what is seen", () => this.shareLink()),
       button("Embed", "A line of HTML for a page of your own", () => this.shareEmbedding()),
     );
-    const keys = element("p", { id: "keys", class: "keys" }, KEYS);
+    const keys = element("details", {}, element("summary", {}, "Keys"), element("p", { id: "keys" }, KEYS));
     return element("div", { class: "side" }, this.challengeBox(), show, this.controls.root, share, keys);
   }
 

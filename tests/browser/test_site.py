@@ -279,6 +279,19 @@ def seen(page, name):
 
 
 @pytest.mark.browser
+def test_the_playground_is_as_high_as_what_it_shows_and_has_the_theme_of_the_site(reader, served):
+    reader.goto(f"{served}/playground.html")
+    inside = "document.getElementById('playground-frame').contentWindow"
+    reader.wait_for_function(f"() => {inside}.lipvizPlayground?.frames > 0")
+    # On a phone, one network stands above the other: higher than the window, and no scroll bar of its own.
+    reader.wait_for_function(f"() => {inside}.innerHeight > 1500")
+    document = f"{inside}.document.documentElement"
+    assert reader.evaluate(f"{document}.scrollHeight - {inside}.innerHeight") <= 0
+    reader.evaluate("document.body.dataset.theme = 'dark'")
+    reader.wait_for_function(f"() => {document}.dataset.theme === 'dark'")
+
+
+@pytest.mark.browser
 def test_keys_and_a_finger_move_a_slider(reader, served):
     """Picture, readout, value and both texts change together."""
     (path, name) = next(iter(SLIDERS.items()))

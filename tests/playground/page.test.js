@@ -90,7 +90,7 @@ test("unseen points are of the toy set and not among those that are learned; own
 test("an address of nothing but a challenge opens it with its settings", () => {
   const { settings, points } = new Playground("challenge=fool");
   assert.deepEqual(settings, { ...startSettings(), ...CHALLENGES.fool.presets, challenge: "fool" });
-  assert.deepEqual(points, toyPoints("moons", 0.2, 0));
+  assert.deepEqual(points, toyPoints("moons", 0.25, 0));
   assert.equal(new Playground("challenge=fool&noise=0").settings.noise, 0);
 });
 
@@ -200,6 +200,8 @@ test("the disc challenge is open at its start, and done with a larger τ", () =>
   assert.equal(verdict("disc", {}, 200).done, false);
   assert.equal(verdict("disc", { tau: 10 }, 200).done, true);
   assert.equal(verdict("disc", { tau: 10, noise: 0 }, 200).done, false);
+  assert.match(verdict("disc", { tau: 100 }, 150).words, /Try a smaller one\.$/);
+  assert.doesNotMatch(verdict("disc", {}, 150).words, /Try/);
 });
 
 test("the ReLU challenge is open with ReLU for long, and done with GroupSort2", () => {

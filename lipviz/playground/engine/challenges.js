@@ -63,7 +63,17 @@ export const CHALLENGES = {
     task:
       `Play, and pause. Then drag a point that both networks decide correctly by less than ${FOOL_GOAL}, the width of a ` +
       `dot, so that only the ordinary network gets it wrong. The attacker's lines show where to go.`,
-    presets: { data: "moons", noise: 0.2, seed: 0, activation: "groupsort2", tau: 10, k: 1, loss: "crossentropy" },
+    presets: {
+      data: "moons",
+      noise: 0.25,
+      seed: 0,
+      activation: "groupsort2",
+      tau: 20,
+      k: 1,
+      loss: "crossentropy",
+      depth: 2,
+      width: 32,
+    },
     check: checkFool,
   },
   relu: {
@@ -91,16 +101,27 @@ export const CHALLENGES = {
  * @param {Moment} moment
  * @returns {Verdict}
  */
-function checkDisc({ points, constrained }) {
+function checkDisc({ settings, points, constrained }) {
   if (!areGiven("disc", points)) return not(CHANGED);
   const wrong = points.filter((point, i) => !isRight(point, constrained.scores[i])).length;
   const smallest = Math.min(...Array.from(constrained.radii));
   if (wrong > 0) return not(`${counted(wrong, "point is", "points are")} on the wrong side.`);
-  if (!(smallest >= DISC_GOAL)) return not(`All points are right. The smallest radius is ${smallest.toFixed(3)}.`);
+  const reached = `All points are correct. The smallest radius is ${smallest.toFixed(3)}.`;
+  if (!(smallest >= DISC_GOAL)) return not(reached + hint(settings));
   return done(
-    `All points are right, and the smallest radius is ${smallest.toFixed(3)}. With a small τ every point pulls at the ` +
+    `All points are correct, and the smallest radius is ${smallest.toFixed(3)}. With a small τ every point pulls at the ` +
       "boundary, also those far away. With a larger τ, a larger k or HKR, those near the boundary count most.",
   );
+}
+
+/**
+ * What helps where τ is too large for the discs to grow.
+ *
+ * @param {Settings} settings
+ */
+function hint({ loss, tau, k }) {
+  if (loss !== "crossentropy" || tau * k < 100) return "";
+  return " With so large a τ, a point on its side hardly pulls any more. Try a smaller one.";
 }
 
 /**

@@ -24,7 +24,7 @@ const SMALL_STEP = 0.01;
 
 /** What the keys do. */
 export const KEYS =
-  "Keys in a picture: N and P choose the next and the previous point. Arrow keys move it, with Shift in small steps. " +
+  "In a picture, N and P choose the next and the previous point. Arrow keys move it, with Shift in small steps. " +
   "A adds a circle and B a square beside it, Delete erases it, U takes back the last change, Escape chooses none.";
 
 const ARROWS = /** @type {Record<string, [number, number]>} */ ({

@@ -47,5 +47,5 @@ export class Sharing {
  */
 export function embedding(address) {
   const safe = address.replace(/&/g, "&amp;").replace(/"/g, "&quot;").replace(/</g, "&lt;");
-  return `<iframe src="${safe}" title="lipviz playground" width="100%" height="820" style="border: 0"></iframe>`;
+  return `<iframe src="${safe}" title="lipviz playground" width="100%" height="880" style="border: 0"></iframe>`;
 }
