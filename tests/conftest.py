@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -49,9 +50,32 @@ def pytest_addoption(parser):
 def _seeds(request):
     """Seeds Python, NumPy and the backend before each test that may use Keras, with LIPVIZ_SEED (0)."""
     if request.node.get_closest_marker("browser") is None:
-        import keras
+        _set_seed(int(os.environ.get("LIPVIZ_SEED", "0")))
 
-        keras.utils.set_random_seed(int(os.environ.get("LIPVIZ_SEED", "0")))
+
+def _set_seed(seed):
+    """As `keras.utils.set_random_seed`, but leaves TensorFlow alone where its seed is still as it was set.
+
+    With a seed TensorFlow forgets all kernels of its operations, and to find those of a small layer again takes as long
+    as to run it.
+    """
+    import keras
+
+    with pytest.MonkeyPatch.context() as patch:
+        if keras.backend.backend() == "tensorflow" and _is_fresh(seed):
+            patch.setattr(sys.modules["tensorflow"].random, "set_seed", lambda seed: None)
+        keras.utils.set_random_seed(seed)
+
+
+def _is_fresh(seed):
+    """Whether TensorFlow has this seed, and none of its operations has drawn since it was set.
+
+    An operation without a seed of its own draws one from the generator of TensorFlow's context.
+    """
+    from tensorflow.python.eager import context
+
+    now = context.context()
+    return now._seed == seed and now._rng.getstate() == random.Random(seed).getstate()
 
 
 @pytest.fixture(scope="session")
