@@ -64,8 +64,11 @@ def test_a_restarted_kernel_leaves_the_picture_and_the_way_back(lab):
     assert explorer.box.locator(":is(.widget-slider, .widget-button):visible").count() == 0
     assert set(explorer.box.evaluate(ICONS)) == {"none"}
 
-    button.press("Enter")
-    expect(explorer.box.locator(f".lipviz-control-{SLIDER} .widget-readout")).to_have_text(moved)
+    button.press("Enter")  # while the kernel restarts
+    expect(button).to_be_hidden()
+    readout = explorer.box.locator(f".lipviz-control-{SLIDER} .widget-readout")
+    expect(readout).to_be_visible()
+    expect(readout).to_have_text(moved)
     assert lab.errors() == []
 
 
@@ -80,7 +83,7 @@ def test_a_notebook_that_is_opened_later_shows_the_last_picture_and_the_way_back
     expect(kept.get_by_role("img", name="eps_bjorck")).to_be_visible()
     wait_for_state(lab, ".lipviz-kept", moved)
     assert lab.notebook.get_by_text("model not found").locator("visible=true").count() == 0
-    lab.wait_for_notebook(NOTEBOOK)  # JupyterLab runs no cell before its kernel is there
+    # JupyterLab runs no cell before its kernel is there: the button waits for it.
     kept.get_by_role("button", name="Bring it back").click()
     explorer = ExplorerPage(lab.page)
     wait_for_state(lab, ".lipviz-ended", moved)

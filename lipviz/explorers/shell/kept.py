@@ -23,21 +23,38 @@ _PAUSE = 1.0  # seconds without a new picture, after which the last one is kept
 THREAD = "lipviz-keeper"
 
 # Only JupyterLab and Jupyter Notebook can run a cell from its output. Commands belong to the cell that has the focus.
+# They do nothing while a kernel connects, so the button waits for it, but not for one that is not there at all.
 _BRING_BACK = """
 const cell = this.closest('.jp-CodeCell');
 if (!cell) {
     location.reload();
     return;
 }
-cell.dataset.lipvizState = this.closest('[data-lipviz-state]').dataset.lipvizState;
-this.focus();
-for (const command of ['notebook:run-all-above', 'notebook:run-cell']) {
-    const link = document.createElement('a');
-    link.dataset.commandlinkerCommand = command;
-    this.parentElement.append(link);
-    link.click();
-    link.remove();
-}"""
+const place = cell.closest('.jp-NotebookPanel'), sign = '.jp-Notebook-ExecutionIndicator';
+const run = () => {
+    cell.dataset.lipvizState = this.closest('[data-lipviz-state]').dataset.lipvizState;
+    this.disabled = false;
+    this.focus();
+    for (const command of ['notebook:run-all-above', 'notebook:run-cell']) {
+        const link = document.createElement('a');
+        link.dataset.commandlinkerCommand = command;
+        this.parentElement.append(link);
+        link.click();
+        link.remove();
+    }
+};
+const wait = (tries, unknown) => {
+    const status = (place?.querySelector(sign) ?? document.querySelector(sign))?.dataset.status;
+    const comes = /^(connecting|initializing|starting|restarting|autorestarting)$/.test(status);
+    if (!tries || (status === 'unknown' ? !unknown : !comes)) {
+        run();
+        return;
+    }
+    this.disabled = true;
+    this.textContent = 'Waiting for the kernel …';
+    setTimeout(wait, 250, tries - 1, unknown - (status === 'unknown'));
+};
+wait(240, 20);"""
 # The cell remembers the state over the run. The explorer that appears in it takes it over, once. "{}" tells the kernel
 # only that there is a page.
 _ARRIVE = """
