@@ -16,11 +16,11 @@ from typing import Any
 
 import keras
 
-from lipviz.keras_internals import STEP_GRAPHS, is_training
+from lipviz.keras_internals import is_graph_of_step, is_training
 from lipviz.types import Tensor
 
 # With fewer entries per example, a compiled call takes longer than the operations.
-LEAST_ENTRIES = 32
+_LEAST_ENTRIES = 32
 
 _wanted: contextvars.ContextVar[bool | None] = contextvars.ContextVar("lipviz_compiled", default=None)
 
@@ -57,7 +57,7 @@ def may_compile(layer: keras.Layer, inputs: Tensor) -> bool:
     return (
         keras.backend.backend() == "tensorflow"
         and None not in sizes
-        and math.prod(sizes) >= LEAST_ENTRIES
+        and math.prod(sizes) >= _LEAST_ENTRIES
         and _is_traced(layer)
         and all(device.startswith("cpu") for device in keras.distribution.list_devices())
         and _xla_works()
@@ -71,7 +71,7 @@ def _is_traced(layer):
     if tf.executing_eagerly():
         return False
     wanted = _wanted.get()
-    return is_training(layer) or any(name in STEP_GRAPHS for name in _graphs()) if wanted is None else wanted
+    return is_training(layer) or any(map(is_graph_of_step, _graphs())) if wanted is None else wanted
 
 
 def _graphs():

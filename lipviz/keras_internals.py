@@ -217,9 +217,17 @@ def replace_base(cls: type, old: type, new: type) -> type:
 
 # --- training and files ---
 
-# Names of the graphs that TensorFlow traces for `fit`, `evaluate` and `predict`: those of functions within the methods
-# `_make_function` and `make_predict_function` of the `Trainer`. There is no public sign of them.
-STEP_GRAPHS = frozenset(("one_step_on_data", "one_step_on_data_distributed", "multi_step_on_data"))
+
+def is_graph_of_step(name: str | None) -> bool:
+    """Whether TensorFlow traces a graph of this name for `fit`, `evaluate` or `predict`, their steps on batches too.
+
+    There is no public sign of it. The names are those of functions within the methods `_make_function` and
+    `make_predict_function` of the `Trainer`.
+
+    Args:
+        name: Name of a graph, or of one around it.
+    """
+    return name in ("one_step_on_data", "one_step_on_data_distributed", "multi_step_on_data")
 
 
 def compiled_metrics(model: keras.Model) -> keras.Metric | None:

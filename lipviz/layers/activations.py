@@ -12,10 +12,10 @@ from lipviz import normalizers as nm
 from lipviz.compiled import may_compile
 from lipviz.layers._arguments import Initializer, Regularizer
 from lipviz.layers._fused import (
-    LARGEST_GROUP,
     PairSort,
     compiled_reflection,
     compiled_two_slopes,
+    has_network,
     max_min,
     reflected,
     sorted_groups,
@@ -122,7 +122,7 @@ class GroupSort(_ChannelActivation):
         axis = self.channel_axis % len(inputs.shape)
         if size == 2 and may_compile(self, inputs):
             return sorted_pairs(PairSort(axis, self.k_coef_lip), inputs)
-        if 2 < size <= LARGEST_GROUP and may_compile(self, inputs):
+        if has_network(size) and may_compile(self, inputs):
             return self.scaled(sorted_groups(inputs, axis, size))
         shape = [-1 if length is None else length for length in inputs.shape]
         before, after = shape[:axis], shape[axis + 1 :]

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from keras import ops
 
+from lipviz import compiled
 from lipviz.compiled import compiled_where_traced
 from lipviz.layers import GroupSort, GroupSort2, Householder, MaxMin, PReLUlip, ScaledL2NormPooling2D
-from lipviz.layers._fused import LARGEST_GROUP, comparators
+from lipviz.layers._fused import comparators, has_network
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles functions by themselves"
 )
 EPS = 1e-3
-SHAPE = (3, 5, 7, 6)  # neither size is divided by the windows
+SHAPES = {"whole windows": (3, 4, 6, 6), "rows and columns left over": (3, 5, 7, 6)}
 WINDOWS = (2, 3)
 
 
@@ -34,10 +35,10 @@ def window_sums(x):
     return x.reshape(n, height // rows, rows, width // columns, columns, channels).sum(axis=(2, 4))
 
 
-def spread(y):
+def spread(y, shape):
     """Each entry of the outputs at all places of its window, with zeros at places in no window."""
     y = np.repeat(np.repeat(y, WINDOWS[0], axis=1), WINDOWS[1], axis=2)
-    return np.pad(y, [(0, size - own) for size, own in zip(SHAPE, y.shape[:3] + SHAPE[3:], strict=True)])
+    return np.pad(y, [(0, size - own) for size, own in zip(shape, y.shape, strict=True)])
 
 
 class Sort:
@@ -74,11 +75,11 @@ class Norm:
         return self.k * self.root(x)
 
     def pulled(self, x, upstream):
-        return self.k * x * spread(upstream / self.root(x))
+        return self.k * x * spread(upstream / self.root(x), x.shape)
 
     def again(self, x, upstream, v):
         root, along = self.root(x), window_sums(x * v)
-        by_x = v * spread(upstream / root) - x * spread(upstream * along / root**3)
+        by_x = v * spread(upstream / root, x.shape) - x * spread(upstream * along / root**3, x.shape)
         return self.k * by_x, self.k * along / root
 
 
@@ -137,13 +138,25 @@ def calls(graph):
     return [name for name in needed if "PartitionedCall" in graph.get_operation_by_name(name).type]
 
 
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("kind", [Sort(), Norm(3.0), Both(0.5)], ids=lambda kind: type(kind).__name__)
-def test_compiled_functions_are_those_of_numpy_and_differentiate_twice(kind, data_format):
+@pytest.mark.parametrize(
+    ("kind", "data_format", "size"),
+    [
+        (Sort(), "channels_last", "whole windows"),
+        (Sort(3.0), "channels_first", "rows and columns left over"),
+        (Norm(3.0), "channels_last", "rows and columns left over"),
+        (Norm(), "channels_first", "whole windows"),
+        (Both(), "channels_last", "whole windows"),
+        (Both(0.5), "channels_last", "whole windows"),
+        (Both(0.5), "channels_last", "rows and columns left over"),
+        (Both(2.0), "channels_first", "rows and columns left over"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Sort | Norm | Both) else value,
+)
+def test_compiled_functions_are_those_of_numpy_and_differentiate_twice(kind, data_format, size):
     rng = np.random.default_rng(0)
-    x = np.round(2 * rng.standard_normal(SHAPE)) / 2  # many ties
+    x = np.round(2 * rng.standard_normal(SHAPES[size])) / 2  # many ties
     upstream = rng.standard_normal(kind.value(x).shape)
-    v = rng.standard_normal(SHAPE)
+    v = rng.standard_normal(x.shape)
     layer = kind.layer(data_format)
     layer.build(in_format(x, data_format).shape)
     arguments = [ops.convert_to_tensor(in_format(each, data_format).astype("float32")) for each in (x, upstream, v)]
@@ -237,8 +250,137 @@ def test_compiled_activations_are_those_of_numpy_and_differentiate_twice(layer, 
         np.testing.assert_allclose(got_mixed, along, **close)
 
 
+# --- entries, dtypes and sizes that are special ---
+
+
+def compiled_call(layer, x, wanted=True):
+    """What a layer returns in a graph, with or without compiled functions, and the gradient of its sum of squares."""
+    import tensorflow as tf
+
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(y * y)
+        return y, tape.gradient(loss, x)
+
+    with compiled_where_traced(wanted):
+        function = tf.function(run, autograph=False).get_concrete_function(x)
+    assert (calls(function.graph) != []) == wanted
+    return [np.float64(each) for each in function(x)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_nan_and_infinity_and_every_dtype_are_as_without_xla(dtype):
+    x = np.random.default_rng(0).standard_normal((4, 4, 6, 6))
+    x[0, 0, 0, :4], x[1, 0, 0] = [np.nan, 1, np.inf, -np.inf], 0
+    x = ops.cast(x, dtype)
+    layers = [keras.Sequential([GroupSort2(dtype=dtype), ScaledL2NormPooling2D(WINDOWS, dtype=dtype)])]
+    layers += [GroupSort2(), GroupSort(3), MaxMin()] if dtype == "float32" else []
+    tolerance = {"float16": 2e-3, "bfloat16": 2e-2}.get(dtype, 1e-6)
+    for layer in layers:
+        for got, want in zip(compiled_call(layer, x), compiled_call(layer, x, wanted=False), strict=True):
+            np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def test_one_trace_serves_batches_of_every_size():
+    import tensorflow as tf
+
+    layer = keras.Sequential([GroupSort2(), ScaledL2NormPooling2D(WINDOWS)])
+    with compiled_where_traced():
+        function = tf.function(layer, input_signature=[tf.TensorSpec((None, 4, 6, 6))], autograph=False)
+        function.get_concrete_function()
+    for size in (3, 1, 0):
+        x = np.random.default_rng(0).standard_normal((size, 4, 6, 6)).astype("float32")
+        np.testing.assert_allclose(function(x), layer(x), rtol=1e-6)
+
+
+# --- where functions are compiled, and where not ---
+
+
+class Asking(keras.layers.Layer):
+    """Notes, whenever it is called, whether it may compile."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers = set()
+
+    def call(self, x):
+        self.answers.add(compiled.may_compile(self, x))
+        return x
+
+
+def test_functions_are_compiled_in_steps_and_in_training_only(monkeypatch):
+    import tensorflow as tf
+
+    layer = Asking()
+    model = keras.Sequential([keras.Input((64,)), layer, keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=False)
+    x, y = np.ones((2, 64)), np.ones((2, 1))
+
+    def answers(run, *args, **kwargs):
+        layer.answers.clear()
+        run(*args, **kwargs)
+        return set(layer.answers)
+
+    assert answers(model.train_on_batch, x, y) == {True}
+    assert answers(model.predict_on_batch, x) == {True}
+    assert answers(model, x) == {False}
+    assert answers(tf.function(lambda x: model(x, training=True), autograph=False), x) == {True}
+    assert answers(tf.function(lambda x: model(x), autograph=False), x) == {False}
+    unknown = keras.Sequential([keras.Input((None, 64)), layer])
+    assert answers(unknown.predict_on_batch, np.ones((2, 3, 64))) == {True}  # here the size is known
+    assert answers(tf.function(model, input_signature=[tf.TensorSpec((None, 64))]).get_concrete_function) == {False}
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "gpu:0"])
+    assert answers(tf.function(lambda x: model(x, training=True), autograph=False), x) == {False}
+
+
+def test_a_tensorflow_without_xla_runs_the_operations(monkeypatch):
+    import tensorflow as tf
+
+    def broken(*args, **kwargs):
+        if kwargs.get("jit_compile"):
+            raise ValueError("XLA is not linked into this TensorFlow")
+        return function(*args, **kwargs)
+
+    function = tf.function
+    compiled._xla_works.cache_clear()
+    monkeypatch.setattr(tf, "function", broken)
+    try:
+        x = np.random.default_rng(0).standard_normal((2, 64)).astype("float32")
+        traced = function(GroupSort2(), autograph=False)
+        with compiled_where_traced():
+            np.testing.assert_array_equal(traced(x), sorted_in_groups(x, 2))
+    finally:
+        compiled._xla_works.cache_clear()
+
+
+def test_a_sort_whose_result_is_used_twice_is_computed_for_both():
+    inputs = keras.Input((4, 6, 6))
+    y = GroupSort2()(inputs)
+    pooled = keras.layers.UpSampling2D(WINDOWS)(ScaledL2NormPooling2D(WINDOWS)(y))
+    model = keras.Model(inputs, keras.layers.Add()([y, pooled]))
+    x = ops.convert_to_tensor(np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype("float32"))
+    for got, want in zip(compiled_call(model, x), compiled_call(model, x, wanted=False), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_exports_of_a_model_that_has_been_trained_contain_no_xla(tmp_path):
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((4, 6, 6)), GroupSort2(), ScaledL2NormPooling2D(WINDOWS), MaxMin()])
+    x = np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype("float32")
+    want = model.predict_on_batch(x)
+    model.export(tmp_path / "saved", verbose=False)
+    assert b"_XlaMustCompile" not in (tmp_path / "saved" / "saved_model.pb").read_bytes()
+    np.testing.assert_allclose(tf.saved_model.load(tmp_path / "saved").serve(x), want, rtol=1e-6)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras").predict_on_batch(x), want)
+
+
 def test_networks_sort_groups_of_every_size():
-    for n in range(1, LARGEST_GROUP + 1):
+    assert has_network(8)
+    for n in filter(has_network, range(100)):
         x = np.random.default_rng(n).integers(0, 4, (200, n))
         for i, j in comparators(n):
             x[:, [i, j]] = np.sort(x[:, [i, j]], axis=1)
