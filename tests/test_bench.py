@@ -62,7 +62,7 @@ def test_nothing_to_time_is_refused(contenders, repeats):
         bench.take_turns(contenders, repeats)
 
 
-def test_a_report_is_a_table_and_json():
+def test_a_report_is_a_table_a_page_and_json():
     values = {"plain": timing.Timing(0.0123, 0.001, 1.0, 0.0), "lipviz": timing.Timing(0.0246, 0.001, 2.0, 0.1)}
     rows = (bench.Row("step", values, {"lipviz / plain": 2.0}), bench.Row("size", {"plain": 3}, {}))
     report = bench.Report({"Keras": "3"}, (bench.Section("Title", "ms", rows),))
@@ -71,6 +71,13 @@ def test_a_report_is_a_table_and_json():
     assert lines[3].split("  ")[-1] == "lipviz / plain"
     assert lines[4].split() == ["step", "12.3", "24.6", "2.00"]
     assert lines[5].split() == ["size", "3"]
+    page = report.to_markdown().splitlines()
+    assert page[4:] == [
+        "|  | plain [ms] | lipviz [ms] | lipviz / plain |",
+        "| --- | --: | --: | --: |",
+        "| step | 12.3 ± 1.0 | 24.6 ± 1.0 | 2.00 ± 0.10 |",
+        "| size | 3 |  |  |",
+    ]
     read = json.loads(report.to_json())
     assert read["sections"][0]["rows"][0]["values"]["lipviz"]["ratio"] == 2.0
 
@@ -182,16 +189,17 @@ def test_a_process_that_fails_says_so():
 
 
 @pytest.mark.slow
-def test_the_command_prints_a_table_and_writes_json(tmp_path):
+def test_the_command_prints_a_table_and_writes_files(tmp_path):
     command = [LIPVIZ, "bench", "poolings", "--repeats=1", "--batch=1", "--backend=tensorflow"]
     environment = {**os.environ, "KERAS_BACKEND": "jax"}  # so that it needs a process of its own, with another backend
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    command += ["--json", str(tmp_path / "figures.json")]
+    command += ["--json", str(tmp_path / "figures.json"), "--markdown", str(tmp_path / "figures.md")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "poolings …\n")  # no import message of TensorFlow
     assert "backend tensorflow" in done.stdout
     assert "ScaledL2NormPooling2D / average" in done.stdout
     assert json.loads((tmp_path / "figures.json").read_text())["setting"]["backend"] == "tensorflow"
+    assert "| ScaledL2NormPooling2D / average |" in (tmp_path / "figures.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("arguments", [["speed"], ["poolings", "--peer", "no_such_library"]])

@@ -197,6 +197,7 @@ def _build_parser():
     bench.add_argument("--repeats", metavar="N", type=_count, default=20, help="number of rounds; default: %(default)s")
     bench.add_argument("--batch", metavar="N", type=_count, default=256, help="size of a batch; default: %(default)s")
     bench.add_argument("--json", metavar="FILE", type=Path, help="also write the results to FILE, as JSON")
+    bench.add_argument("--markdown", metavar="FILE", type=Path, help="also write them to FILE, as tables with spreads")
     bench.set_defaults(run=_bench)
     return parser
 
@@ -389,6 +390,8 @@ def _bench(arguments):
         )
         if arguments.json is not None:
             arguments.json.write_text(report.to_json() + "\n", encoding="utf-8")
+        if arguments.markdown is not None:
+            arguments.markdown.write_text(report.to_markdown() + "\n", encoding="utf-8")
     except (OSError, RuntimeError, ValueError) as error:
         print(f"lipviz: {error}", file=sys.stderr)
         return 1

@@ -82,7 +82,11 @@ def batch(model: keras.Model, size: int) -> tuple[Tensor, Tensor]:
 
 
 def training_step(model: keras.Model, size: int) -> Callable[[], Any]:
-    """A function that makes one training step, always on the same batch, with `train_on_batch`."""
+    """A function that makes one training step, always on the same batch, with `train_on_batch`.
+
+    On tensors, this is a whole step: forward, backward and the optimizer. It has nothing of what `fit` does before and
+    after its steps: `fit` makes an input pipeline, and may wait for a thread of it at the end.
+    """
     x, y = batch(model, size)
     return lambda: model.train_on_batch(x, y)
 
