@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse.linalg as sla
 
 from lipviz.layers import ConstrainedKernel, PadConv2D
-from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.convolution import Convolution
 from lipviz.operators.convolution_bounds import ConvolutionNormBounds, convolution_bound, size_free_bound
@@ -29,7 +28,7 @@ from lipviz.operators.linear import (
     per_channel,
 )
 from lipviz.operators.precision import float64_scope
-from lipviz.operators.singular_values import explicit_matrix
+from lipviz.operators.singular_values import explicit_matrix, proved_norm
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.bound import Bound, computed, unknown
 from lipviz.rules.rearranging import copies, spatial
@@ -39,7 +38,6 @@ from lipviz.types import Array
 _EXACT_SIDE = 256  # of a matrix, for its SVD: a tenth of a second
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
 _EXPLICIT_SIZE = 2**24
-_EPS = float(np.finfo(np.float64).eps)
 _MOST_PIXELS = 1024  # of an image that is interpolated
 
 
@@ -68,16 +66,8 @@ _SUMS = {1: "column sums", math.inf: "row sums"}
 def _spectral(matrix):
     if min(matrix.shape) <= _EXACT_SIDE:
         return computed(float(np.linalg.norm(matrix, 2)), "SVD")
-    scale = np.abs(matrix).max()
-    if scale == 0:
-        return Bound(0.0, 0.0, "zero")
-    matrix = matrix / scale
-    gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
-    found = lanczos_eigenvalue(gram)
-    # The Gram matrix is off by at most γ ‖ |A| ‖² in norm, with γ of as many products as it sums up.
-    off = 2 * (max(matrix.shape) + 4) * _EPS * float(np.square(matrix).sum())
-    upper = math.sqrt(proved_above(gram, found) + off)
-    return Bound(math.sqrt(max(found * (1 - 1e-12) - off, 0.0)) * scale, upper * scale, "Cholesky")
+    lower, upper = proved_norm(matrix)
+    return Bound(lower, upper, "Cholesky" if upper else "zero")
 
 
 class Memory:
