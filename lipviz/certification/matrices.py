@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse.linalg as sla
 
 from lipviz.layers import ConstrainedKernel, PadConv2D
-from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.convolution_bounds import ConvolutionNormBounds, convolution_bound, size_free_bound
@@ -29,7 +28,7 @@ from lipviz.operators.linear import (
     per_channel,
 )
 from lipviz.operators.precision import float64_scope
-from lipviz.operators.singular_values import explicit_matrix
+from lipviz.operators.singular_values import explicit_matrix, proved_norm
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.bound import Bound, computed, unknown
 from lipviz.rules.rearranging import copies, spatial
@@ -39,7 +38,6 @@ from lipviz.types import Array
 _EXACT_SIDE = 256  # of a matrix, for its SVD: a tenth of a second
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
 _EXPLICIT_SIZE = 2**24
-_EPS = float(np.finfo(np.float64).eps)
 _MOST_PIXELS = 1024  # of an image that is interpolated
 
 
@@ -58,25 +56,14 @@ def matrix_bound(matrix: Array, norm: float) -> Bound:
     """
     if norm == 2:
         with one_blas_thread():
-            small = min(matrix.shape) <= _EXACT_SIDE
-            return computed(float(np.linalg.norm(matrix, 2)), "SVD") if small else _by_cholesky(matrix)
+            if min(matrix.shape) <= _EXACT_SIDE:
+                return computed(float(np.linalg.norm(matrix, 2)), "SVD")
+            lower, upper = proved_norm(matrix)
+        return Bound(lower, upper, "Cholesky" if upper else "zero")
     return computed(np.abs(matrix).sum(axis=0 if norm == 1 else 1).max(initial=0.0), _SUMS[norm])
 
 
 _SUMS = {1: "column sums", math.inf: "row sums"}
-
-
-def _by_cholesky(matrix):
-    scale = np.abs(matrix).max()
-    if scale == 0:
-        return Bound(0.0, 0.0, "zero")
-    matrix = matrix / scale
-    gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
-    found = lanczos_eigenvalue(gram)
-    # The Gram matrix is off by at most γ ‖ |A| ‖² in norm, with γ of as many products as it sums up.
-    off = 2 * (max(matrix.shape) + 4) * _EPS * float(np.square(matrix).sum())
-    upper = math.sqrt(proved_above(gram, found) + off)
-    return Bound(math.sqrt(max(found * (1 - 1e-12) - off, 0.0)) * scale, upper * scale, "Cholesky")
 
 
 class Memory:

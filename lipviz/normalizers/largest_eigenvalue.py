@@ -82,7 +82,7 @@ def proved_eigenvalue(matrix: Array) -> float:
     """A proved upper bound of the largest eigenvalue of a positive semi-definite matrix, close to it.
 
     Args:
-        matrix: Array of shape (c, c), Hermitian, float64 or complex128, with c > 2.
+        matrix: Array of shape (c, c), Hermitian, float64 or complex128.
 
     Returns:
         A float.
@@ -102,14 +102,16 @@ def proved_above(matrix: Array, found: float) -> float:
 def lanczos_eigenvalue(matrix: Array) -> float:
     """The largest eigenvalue of a positive semi-definite matrix by Lanczos' method (ARPACK), which is no proof.
 
-    Where that does not converge, all eigenvalues are computed.
+    Where that does not converge, and up to 8 rows, all eigenvalues are computed.
 
     Args:
-        matrix: Array of shape (c, c), Hermitian, with c > 2.
+        matrix: Array of shape (c, c), Hermitian.
 
     Returns:
         A float of at least 0. Apart from rounding, it does not exceed the largest eigenvalue.
     """
+    if len(matrix) <= _DECOMPOSED:
+        return max(float(np.linalg.eigvalsh(matrix)[-1]), 0.0)
     start = np.random.default_rng(0).standard_normal(len(matrix)).astype(matrix.dtype)
     if not np.any(matrix @ start):
         return 0.0

@@ -70,13 +70,14 @@ def smallest_circulant(kernel: Array, axes: Sequence[Axis]) -> tuple[float, tupl
     symbol, few = GramSymbol(kernel, axes), 2 ** len(axes)
     grids = [_twisted(axes, twists) for twists in itertools.product(TWISTS, repeat=len(axes))]
     best, near = _peak(symbol, axes, grids[0])
+    place = near
+    if best < math.inf:
+        grids = grids[1:]
     orders = [_in_order(symbol, grid, near) for grid in grids]
     starts = [_largest(symbol, order[:few]) for order in orders]
-    place = near
-    for number in np.argsort([square for square, _ in starts]):
-        if number > 0 or best == math.inf:  # else the first one is known
-            square, where = _largest(symbol, orders[number][few:], best, *starts[number])
-            best, place = (square, where) if square < best else (best, place)
+    for number in sorted(range(len(grids)), key=lambda number: starts[number][0]):
+        square, where = _largest(symbol, orders[number][few:], best, *starts[number])
+        best, place = (square, where) if square < best else (best, place)
     return _bound(symbol, best), place
 
 

@@ -30,7 +30,7 @@ from lipviz.normalizers.polyphase import enlarged, polyphase
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.cholesky import Band, proved
 from lipviz.operators.convolution import Convolution, untransposed
-from lipviz.operators.singular_values import explicit_matrix
+from lipviz.operators.singular_values import explicit_matrix, proved_norm
 from lipviz.rules.used import as_float64
 from lipviz.types import ArrayLike
 
@@ -38,6 +38,7 @@ MODES = ("fast", "exact")
 EXACT_SIDE = 2000  # smaller side up to which "exact" decomposes an explicit matrix
 SECTION_OUTPUTS = 600  # most outputs of a channel for the bound by a section
 SECTION_OPERATIONS = 1e8  # most frequencies times channels³ for that bound: a second
+PROVED_SIDE = 64  # smaller side of a kernel as a matrix above which its norm is proved, not decomposed
 FAST_SIDE = 600  # smaller side up to which "fast" decomposes one: a tenth of a second
 LONG_PRODUCT = 1e8  # multiplications of a product from which on Lanczos' method may end early
 CHOLESKY_ENTRIES = 2**27  # most entries of the band, 1 GiB
@@ -142,6 +143,8 @@ def _fast(block, simple, steps=14):
     """Lower bound, upper bound and method for one group; `simple` is its coverage bound."""
     if min(block.shape) <= FAST_SIDE:
         return _explicit(block)
+    if not block.sizes and simple > 0:
+        return (*proved_norm(block.kernel), "Cholesky")
     circulant, start = _circulant(block)
     found = [(simple, "coverage"), (circulant, "circulant"), (_section(block), "section")]
     upper, method = min(found, key=lambda pair: pair[0])
@@ -169,6 +172,8 @@ def _coverage(block):
 def _matrix_norm(kernel):
     """Upper bound of the norm of a kernel as a matrix of shape (taps · in, out)."""
     matrix = kernel.reshape(-1, kernel.shape[-1])
+    if min(matrix.shape) > PROVED_SIDE:
+        return proved_norm(matrix)[1]
     gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
     largest = max(np.linalg.eigvalsh(gram)[-1], 0.0)
     return math.sqrt(largest) * (1 + 4 * sum(matrix.shape) * _EPS)

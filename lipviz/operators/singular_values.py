@@ -5,6 +5,7 @@ import math
 import numpy as np
 import scipy.sparse.linalg as sla
 
+from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
 from lipviz.types import Array, ArrayLike
 
 # The smaller side up to which singular values come from an explicit matrix: four seconds on one core.
@@ -12,6 +13,7 @@ EXPLICIT_SIDE = 2048
 _EXPLICIT_SIZE = 2**25  # entries, 256 MiB
 _TOLERANCE = 1e-8  # of the iterative method, relative to σ1²
 _COLUMNS = 256  # of unit vectors, at a time
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def explicit_matrix(operator: sla.LinearOperator) -> Array:
@@ -83,3 +85,26 @@ def _extreme_eigenvalues(gram):
     if np.linalg.norm(turned @ settings["v0"]) <= _TOLERANCE * largest * np.linalg.norm(settings["v0"]):
         return largest, largest
     return largest - float(sla.eigsh(turned, **settings)[0]), largest
+
+
+def proved_norm(matrix: Array) -> tuple[float, float]:
+    """Bounds of a matrix's norm: from below by Lanczos' method, from above proved by Cholesky's factorization.
+
+    For 1,000 rows it takes a tenth of the time of an SVD.
+
+    Args:
+        matrix: float64 array of shape (out, in).
+
+    Returns:
+        The tuple (lower, upper), within about 1e-8 of each other; (0, 0) for a matrix of zeros.
+    """
+    scale = np.abs(matrix).max()
+    if scale == 0:
+        return 0.0, 0.0
+    matrix = matrix / scale
+    gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
+    found = lanczos_eigenvalue(gram)
+    # The Gram matrix is off by at most γ ‖ |A| ‖² in norm, with γ of as many products as it sums up.
+    off = 2 * (max(matrix.shape) + 4) * _EPS * float(np.square(matrix).sum())
+    upper = math.sqrt(proved_above(gram, found) + off) * (1 + 4 * _EPS)
+    return float(math.sqrt(max(found * (1 - 1e-12) - off, 0.0)) * scale), float(upper * scale)

@@ -44,7 +44,10 @@ def iterate(w, beta, count):
 def assert_agrees(kernel, **settings):
     data = measure.bjorck_convergence(kernel, repeats=1, **settings)
     w, estimate = of_the_layers(kernel, data)
-    np.testing.assert_allclose(data.constrained, sigma(w), atol=2e-6)
+    # A step rounds by a few 2⁻²⁴ of the norm, and later steps enlarge that as much as they enlarge a small value.
+    growth = data.constrained / np.maximum(data.normalized, np.finfo("float32").tiny)
+    off = np.abs(data.constrained - sigma(w))
+    assert (off <= 2e-6 + 4 * 2.0**-24 * np.clip(growth, 0, 1.5**data.iterations)).all(), (off, growth)
     assert data.sigma_estimate == pytest.approx(estimate, rel=1e-5)
     scale = np.abs(kernel).max()
     np.testing.assert_allclose(data.raw, sigma(kernel), atol=1e-12 * scale)
