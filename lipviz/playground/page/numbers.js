@@ -19,7 +19,7 @@ export function rounded(value, digits = 3) {
  * @returns {string} A dash for NaN.
  */
 export function percent(share) {
-  return Number.isNaN(share) ? "–" : `${(100 * share).toFixed(1)} %`;
+  return Number.isNaN(share) ? "–" : `${Number((100 * share).toFixed(1))} %`;
 }
 
 /**
