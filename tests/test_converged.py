@@ -109,6 +109,28 @@ def test_the_gradient_is_that_of_the_iterations(shape, condition):
     )
 
 
+@pytest.mark.parametrize("condition", [3.0, 100.0])
+def test_second_derivatives_are_those_of_the_iterations(condition):
+    import tensorflow as tf
+
+    w = with_spectrum((6, 4), np.geomspace(1, 1 / condition, 4))
+    upstream, direction = RNG.standard_normal((2, 6, 4))
+    direction *= 1e-3 / condition
+
+    @tf.function(autograph=False)
+    def along(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = ops.sum(tensor(upstream) * nm.sound_orthogonalization(x, ops.ones((1, 4)))[0])
+            slope = ops.sum(inner.gradient(value, x) * tensor(direction))
+        return outer.gradient(slope, x)
+
+    want = (by_products(w + direction, upstream) - by_products(w - direction, upstream)) / 2
+    np.testing.assert_allclose(along(tensor(w)), want, rtol=0, atol=1e-3 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_the_gradient_follows_scale_and_factor(scale):
     w, upstream = with_spectrum((40, 12), np.linspace(0.2, 1, 12)), RNG.standard_normal((40, 12))
