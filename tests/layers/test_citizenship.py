@@ -68,7 +68,7 @@ def close(got, want, dtype):
 
 def parameter(case):
     """A case as a parameter of pytest; what XLA compiles for seconds is left to the night."""
-    compiles_long = case["how"].get("jit_compile") and case.get("bound") == "tight" and "Conv" in case["name"]
+    compiles_long = case["how"].get("jit_compile") and "Conv" in case["name"]
     return pytest.param(case, id=case_id(case), marks=pytest.mark.nightly if compiles_long else ())
 
 
