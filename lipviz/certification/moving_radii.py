@@ -2,12 +2,11 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
 from lipviz.certification.radii import class_numbers, radii_of_logits
 from lipviz.certification.results import CertifiedRadii
-from lipviz.operators.precision import float64_scope
+from lipviz.operators.precision import float64_scope, sync_copy
 from lipviz.rules.used import as_float64
 from lipviz.types import Array, ArrayLike
 
@@ -39,10 +38,8 @@ class MovingRadii:
         Raises:
             ValueError: If one is NaN or Inf.
         """
-        values = [as_float64(weight, f"The weight '{weight.path}'") for weight in self._model.weights]
+        sync_copy(self._network, self._model)
         with float64_scope():
-            for weight, value in zip(self._network.weights, values, strict=True):
-                weight.assign(ops.convert_to_tensor(value, "float64"))
             bounds, constant, slope = pairwise_bounds_and_errors(self._network, self._shape)
         if not np.isfinite(bounds).all():
             raise ValueError("The network has no finite Lipschitz constant.")

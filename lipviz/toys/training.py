@@ -148,12 +148,9 @@ class ToyTrainer:
         if self.plain is self.model:
             return
         for plain, layer in zip(self.plain.layers, self.model.layers, strict=True):
-            if hasattr(layer, "wbar"):
-                plain.kernel.assign(layer.wbar)
-                plain.bias.assign(layer.bias)
-            else:
-                for target, weight in zip(plain.weights, layer.weights, strict=True):
-                    target.assign(weight)
+            weights = [layer.wbar, layer.bias] if hasattr(layer, "wbar") else layer.weights
+            for target, weight in zip(plain.weights, weights, strict=True):
+                target.assign(ops.copy(weight))  # JAX gives the memory of both to a step, and to a prediction
 
     @property
     def constant(self) -> float:

@@ -3,9 +3,11 @@ import numpy as np
 import pytest
 
 import lipviz
-from lipviz import certification
+from lipviz import certification, losses
 from lipviz.operators.precision import SyncedFloat64Copy
 from lipviz.toys import function_fits, networks
+from lipviz.toys.training import ToyTrainer
+from tests.support import predicted
 
 SMALL = {"width": 4, "depth": 1}
 
@@ -188,3 +190,12 @@ def test_bad_input_is_named_at_once(arguments, error, words):
 def test_bad_samples_are_named(x, y, error, words):
     with pytest.raises(error, match=words):
         networks.toy_classifier(x, y, **SMALL)
+
+
+def test_a_training_goes_on_after_its_plain_copy_has_predicted():
+    """On JAX, a step and a prediction take the memory of the weights that they are given."""
+    trainer = ToyTrainer(losses.TauBinaryCrossentropy(10.0), width=2, depth=1)
+    x = np.array([[0.0, 1.0], [1.0, 0.0]], "float32")
+    for _ in trainer.pieces(x, [[0], [1]], steps=3, every=1):
+        np.testing.assert_allclose(trainer.plain.predict_on_batch(x), predicted(trainer.model, x), atol=1e-5)
+    assert len(trainer.losses) == 3
