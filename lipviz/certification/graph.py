@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,7 @@ class Trace:
         rows: A `LayerBound` for each step.
         makers: From the id of a flow to (the layer that made it from its input alone, the flow that it came from).
         taken: From the id of a layer to what it takes: a list of shapes, with the batch, for each time it is used.
+        products: About how many products with kernels the model computes per sample; unknown sizes count as 1.
     """
 
     def __init__(self, norm: float, exact: bool = False, only_graph: bool = False, rounds: bool = False):
@@ -49,6 +51,7 @@ class Trace:
         self.rows: list[LayerBound] = []
         self.makers: dict[int, tuple[keras.Operation, Flow]] = {}
         self.taken: dict[int, list[list[Shape]]] = {}
+        self.products = 0
         self._alive: list[Flow] = []  # all flows, so that no id is used again
         self._since = 0.0  # when the step of the next row began
 
@@ -132,6 +135,7 @@ class Trace:
     def _begin(self, step, flows):
         self.taken.setdefault(id(step.op), []).append([flow.shape for flow in flows])
         step.spec  # noqa: B018 - raises an error if shapes do not fit
+        self.products += step.products
         self._since = time.perf_counter()
 
     def _row(self, name, op, bound):
@@ -189,6 +193,17 @@ class Step:
     def spec(self) -> Any:
         """The symbolic tensors that it returns, according to Keras."""
         return _output_spec(self.op, *_part("tensor", (self.args, self.kwargs)))
+
+    @property
+    def products(self) -> int:
+        """Products with its kernels for one sample, if it applies each kernel to every pixel of its output."""
+        kernels = [getattr(self.op, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
+        entries = sum(math.prod(kernel.shape) for kernel in kernels if hasattr(kernel, "shape"))
+        if not entries:
+            return 0
+        sizes = [size or 1 for size in keras.tree.flatten(self.spec)[0].shape[1:]]
+        channels = sizes[0 if getattr(self.op, "data_format", None) == "channels_first" else -1]
+        return entries * math.prod(sizes) // max(channels, 1)
 
     def at_zero(self) -> Any:
         """The tensors that it returns where all inputs of the model are 0."""

@@ -23,6 +23,7 @@ from lipviz.rules.used import HALF, as_float64
 from lipviz.types import ArrayLike, Norm, Shape
 
 _SEARCH = {"steps": 30, "starts": 16}
+_PRODUCTS = 1e10  # that steps of a search may compute, counting one pass for each: some ten seconds in all
 _DRAWN = 64  # samples that the search starts from by default, standard normal
 
 
@@ -52,7 +53,8 @@ def certify(
         exact: Whether to spend seconds on each convolution for a smaller bound, see the mode "exact" of
             `lipviz.operators.convolution_bound`.
         search: Whether to search for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64. It is
-            possible in the l2 norm only, and takes seconds.
+            possible in the l2 norm only, and takes seconds. If a model multiplies more than 2e7 times per sample, the
+            search has fewer starts, and then fewer steps; a note says how many.
         samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.
         seed: Seed of the search; None draws anew in every call.
 
@@ -76,10 +78,11 @@ def certify(
     samples = None if samples is None else _checked_samples(samples, shapes)
     upper = _joint(outputs, norm)
     notes = list(_notes(model, trace))
-    lower = 0.0
+    lower, extent = 0.0, _extent(trace)
     if search:
-        lower, why = _searched(model, shapes, norm, samples, seed, upper)
+        lower, why = _searched(model, shapes, norm, samples, seed, upper, extent)
         notes += [why] if why else []
+        notes += [_SHORTER.format(**extent)] if lower and extent != _SEARCH else []
     return Certificate(
         model=model.name,
         upper_bound=upper,
@@ -88,7 +91,7 @@ def certify(
         norm=norm,
         input_shape=shapes[0] if len(shapes) == 1 else shapes,
         notes=tuple(notes),
-        origin=origin_of(model, exact, _search_settings(samples, seed) if lower else None),
+        origin=origin_of(model, exact, _search_settings(samples, seed, extent) if lower else None),
     )
 
 
@@ -109,9 +112,20 @@ def upper_bound(model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] 
     return _joint(Trace(2).follow(model, input_flows(model, input_shape)), 2)
 
 
-def _search_settings(samples, seed):
+_SHORTER = "The search was short, since the model is large: {steps} steps from {starts} start(s)."
+
+
+def _extent(trace):
+    """Steps and starts of a search: fewer for a large model, first of the starts. It does not depend on a clock."""
+    steps, starts = _SEARCH["steps"], _SEARCH["starts"]
+    affordable = _PRODUCTS / max(trace.products, 1)
+    starts = int(min(max(affordable / steps, 1), starts))
+    return {"steps": int(min(max(affordable / starts, 1), steps)), "starts": starts}
+
+
+def _search_settings(samples, seed, extent):
     start = {"drawn": _DRAWN} if samples is None else dataclasses.asdict(data_of(samples))
-    return {**_SEARCH, "seed": seed, "samples": start}
+    return {**extent, "seed": seed, "samples": start}
 
 
 def _joint(outputs, norm):
@@ -146,7 +160,7 @@ def _checked_samples(samples, shapes):
     return samples
 
 
-def _searched(model, shapes, norm, samples, seed, upper):
+def _searched(model, shapes, norm, samples, seed, upper, extent):
     """A lower bound by search, and a note if there is none, or if rounding affects it; else None."""
     why = None
     if norm != 2:
@@ -166,7 +180,7 @@ def _searched(model, shapes, norm, samples, seed, upper):
     if samples is None:
         samples = np.random.default_rng(seed).standard_normal((_DRAWN, *shapes[0]))
     try:
-        found = gradient_ascent_ratio(model, samples, **_SEARCH, seed=seed)
+        found = gradient_ascent_ratio(model, samples, **extent, seed=seed)
     except (TypeError, NotImplementedError, NotCopiedError, NotInFloat64Error) as error:  # the model cannot be copied
         reason = str(error).strip().split("\n")[0]
         return 0.0, f"No lower bound: {reason}"

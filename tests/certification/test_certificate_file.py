@@ -101,6 +101,19 @@ def test_the_settings_of_the_search_are_in_it(net, path):
     assert own["samples"]["sha256"] == provenance.data_of(samples).sha256
 
 
+@pytest.mark.parametrize(("passes", "steps", "starts"), [(64, 30, 2), (3, 3, 1), (0, 1, 1)])
+def test_the_search_of_a_large_model_is_short_and_says_so(net, path, monkeypatch, passes, steps, starts):
+    whole = upper_bounds.Trace(2)
+    whole.follow(net, upper_bounds.input_flows(net, None))
+    assert whole.products == sum(layer.kernel.shape[0] * layer.kernel.shape[1] for layer in net.layers if layer.weights)
+    monkeypatch.setattr(upper_bounds, "_PRODUCTS", passes * whole.products)
+    certificate = certify(net)
+    assert f"{steps} steps from {starts} start(s)" in certificate.notes[-1]
+    settings = written(certificate, path)["search"]
+    assert (settings["steps"], settings["starts"]) == (steps, starts)
+    assert 0 < certificate.lower_bound <= certificate.upper_bound
+
+
 def test_a_search_without_a_seed_is_saved_too(net, path, monkeypatch):
     monkeypatch.setitem(upper_bounds._SEARCH, "steps", 1)
     monkeypatch.setitem(upper_bounds._SEARCH, "starts", 2)

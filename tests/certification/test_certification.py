@@ -14,7 +14,7 @@ from keras import ops
 import lipviz
 from lipviz import certification, operators
 from lipviz import layers as lip
-from lipviz.certification import sizes
+from lipviz.certification import sizes, upper_bounds
 from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import float64_scope, outputs
 from lipviz.rules import registry
@@ -374,6 +374,23 @@ def test_no_ascent_beats_the_bound_of_a_random_graph(steps, end, seed, scale):
     certificate = lipviz.certify(model)  # which raises where its search finds more
     x = np.random.default_rng(1).standard_normal((4, 6, 6, 2))
     assert operators.jacobian_norms(model, x).max() <= certificate.upper_bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "products"),
+    [
+        (lambda: K.Dense(5), 6 * 6 * 2 * 5),
+        (lambda: K.Conv2D(4, 3), 4 * 4 * 9 * 2 * 4),
+        (lambda: K.Conv2D(4, 3, strides=3, padding="same"), 2 * 2 * 9 * 2 * 4),
+        (lambda: K.DepthwiseConv2D(3, padding="same"), 6 * 6 * 9 * 2),
+        (lambda: K.BatchNormalization(), 0),
+    ],
+)
+def test_products_are_counted(make, products):
+    trace = upper_bounds.Trace(2)
+    model = keras.Sequential([keras.Input((6, 6, 2)), make()])
+    trace.follow(model, upper_bounds.input_flows(model, None))
+    assert trace.products == products
 
 
 # --- sizes ---
