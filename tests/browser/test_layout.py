@@ -1,4 +1,4 @@
-"""In windows of three sizes, each control of each explorer is seen together with the picture that it changes."""
+"""In small windows, and at night in larger ones, each control is seen together with the picture that it changes."""
 
 import pytest
 
