@@ -28,6 +28,8 @@ _PAGE = """\
 {count} explorers show, with sliders and menus, what a constraint does. In a notebook,
 `from lipviz.explorers import gallery; gallery()` opens all of them. `lipviz app` opens them as a web page without a
 notebook. Below is a picture of each. All of its controls work where Python runs.
+
+The [playground](../playground.md) needs no Python: two networks learn the points that you draw.
 """
 
 
