@@ -3,7 +3,7 @@
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import ExplorerPage, distance, ink
+from tests.browser.explorer_page import distance, ink, opened
 from tests.browser.lab import PATIENCE, expect
 
 pytestmark = pytest.mark.browser
@@ -11,22 +11,9 @@ pytestmark = pytest.mark.browser
 MOVES = 200
 
 
-_MARK_AS_OLD = "() => document.querySelectorAll('.lipviz-explorer').forEach(box => { box.dataset.old = 'yes'; })"
-
-
-def opened(lab, entry):
-    """Open an explorer by the Enter key on its button in the gallery. The one that was open, even the same, is gone."""
-    lab.page.evaluate(_MARK_AS_OLD)
-    lab.notebook.get_by_role("button", name=entry.title, exact=True).press("Enter")
-    expect(lab.page.locator(".lipviz-explorer[data-old]")).to_have_count(0, timeout=1000 * PATIENCE)
-    explorer = lab.page.locator(".lipviz-explorer h4")
-    expect(explorer).to_have_text(entry.load().title, timeout=1000 * PATIENCE)
-    return ExplorerPage(lab.page)
-
-
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
 def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
-    explorer = opened(lab, entry)
+    explorer = opened(lab.page, entry)
     assert explorer.cut_labels() == []
     if entry.load().has_work and not entry.load().restarts:
         explorer.record()  # its sliders are the settings of what Start begins
@@ -47,7 +34,7 @@ def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
 
 
 def test_many_fast_moves_leave_no_corrupt_frame(lab):
-    explorer = opened(lab, explorers.find("bjorck"))
+    explorer = opened(lab.page, explorers.find("bjorck"))
     explorer.focus("Smallest singular value")
     explorer.move("End", 5)
     explorer.record()
@@ -84,7 +71,7 @@ def assert_it_is_the_picture_of_its_value(explorer, name):
 
 @pytest.mark.parametrize("end", [(0.35, 0), (-1, -1000)], ids=["on its track", "out of the window"])
 def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
-    explorer = opened(lab, explorers.find("bjorck"))
+    explorer = opened(lab.page, explorers.find("bjorck"))
     explorer.record()
     explorer.drag("smallest", (0.3, 0.9, 0.2, 0.6))
     assert explorer.box.locator(".noUi-active").count() == 1  # it is still held
@@ -103,7 +90,7 @@ def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
 
 
 def test_a_training_shows_itself_and_is_stopped(lab):
-    explorer = opened(lab, explorers.find("boundaries"))
+    explorer = opened(lab.page, explorers.find("boundaries"))
     button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}
     explorer.record()
     button["Start"].press("Enter")
@@ -124,7 +111,7 @@ def test_a_training_shows_itself_and_is_stopped(lab):
 
 
 def test_a_process_plays_pauses_and_is_scrubbed_by_keyboard(lab):
-    explorer = opened(lab, explorers.find("bjorck"))
+    explorer = opened(lab.page, explorers.find("bjorck"))
     choice = explorer.box.locator(".widget-dropdown", has=lab.page.get_by_text("Picture", exact=True))
     choice.locator("select").select_option(label="motion: from circle to circle")
     slider = explorer.box.locator(".widget-slider", has=lab.page.get_by_text("Step", exact=True))
