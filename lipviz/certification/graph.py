@@ -197,8 +197,9 @@ class Step:
     @property
     def products(self) -> int:
         """Products with its kernels for one sample, if it applies each kernel to every pixel of its output."""
-        kernels = [getattr(self.op, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
-        entries = sum(math.prod(kernel.shape) for kernel in kernels if hasattr(kernel, "shape"))
+        names = ("kernel", "depthwise_kernel", "pointwise_kernel")
+        shapes = [tuple(getattr(getattr(self.op, name, None), "shape", (0,))) for name in names]
+        entries = sum(map(math.prod, shapes))
         if not entries:
             return 0
         sizes = [size or 1 for size in keras.tree.flatten(self.spec)[0].shape[1:]]

@@ -174,6 +174,15 @@ class ExplorerPage:
             idle()
 
 
+def opened(page, entry):
+    """Open an explorer by the Enter key on its button in the gallery. The one that was open, even the same, is gone."""
+    page.evaluate(_MARK_AS_OLD)
+    page.get_by_role("button", name=entry.title, exact=True).locator("visible=true").press("Enter")
+    expect(page.locator(".lipviz-explorer[data-old]")).to_have_count(0, timeout=PATIENCE * SECOND)
+    expect(page.locator(".lipviz-explorer h4")).to_have_text(entry.load().title, timeout=PATIENCE * SECOND)
+    return ExplorerPage(page)
+
+
 def ink(source):
     """Number of dark pixels of a picture."""
     return int((_pixels(source) < 160).sum())
@@ -192,6 +201,8 @@ def _pixels(source):
     image = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
     return np.asarray(image.convert("L")).astype(float)
 
+
+_MARK_AS_OLD = "() => document.querySelectorAll('.lipviz-explorer').forEach(box => { box.dataset.old = 'yes'; })"
 
 # With every change of the page, from the key on: are there new images, and does the slider say its new value? The table
 # that belongs to the picture is sent before it, where it changed at all. Then, with the images decoded, the next frame

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import ExplorerPage, distance, ink
+from tests.browser.explorer_page import distance, ink, opened
 from tests.browser.lab import PATIENCE, expect
 
 pytestmark = pytest.mark.browser
@@ -13,24 +13,12 @@ pytestmark = pytest.mark.browser
 MOVES = 200
 
 
-_MARK_AS_OLD = "() => document.querySelectorAll('.lipviz-explorer').forEach(box => { box.dataset.old = 'yes'; })"
-
 _HAS_BEGUN = "() => parseFloat(document.querySelector('.lipviz-explorer .progress-bar')?.style.width) > 0"
-
-
-def opened(lab, entry):
-    """Open an explorer by the Enter key on its button in the gallery. The one that was open, even the same, is gone."""
-    lab.page.evaluate(_MARK_AS_OLD)
-    lab.notebook.get_by_role("button", name=entry.title, exact=True).press("Enter")
-    expect(lab.page.locator(".lipviz-explorer[data-old]")).to_have_count(0, timeout=1000 * PATIENCE)
-    explorer = lab.page.locator(".lipviz-explorer h4")
-    expect(explorer).to_have_text(entry.load().title, timeout=1000 * PATIENCE)
-    return ExplorerPage(lab.page)
 
 
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
 def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
-    explorer = opened(lab, entry)
+    explorer = opened(lab.page, entry)
     assert explorer.cut_labels() == []
     if entry.load().has_work and not entry.load().restarts:
         explorer.record()  # its sliders are the settings of what Start begins
@@ -51,7 +39,7 @@ def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
 
 
 def test_many_fast_moves_leave_no_corrupt_frame(lab):
-    explorer = opened(lab, explorers.find("bjorck"))
+    explorer = opened(lab.page, explorers.find("bjorck"))
     explorer.focus("Smallest singular value")
     explorer.move("End", 5)
     explorer.record()
@@ -88,7 +76,7 @@ def assert_it_is_the_picture_of_its_value(explorer, name):
 
 @pytest.mark.parametrize("end", [(0.35, 0), (-1, -1000)], ids=["on its track", "out of the window"])
 def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
-    explorer = opened(lab, explorers.find("bjorck"))
+    explorer = opened(lab.page, explorers.find("bjorck"))
     explorer.record()
     explorer.drag("smallest", (0.3, 0.9, 0.2, 0.6))
     assert explorer.box.locator(".noUi-active").count() == 1  # it is still held
@@ -107,7 +95,7 @@ def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
 
 
 def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab):
-    explorer = opened(lab, explorers.find("playground"))
+    explorer = opened(lab.page, explorers.find("playground"))
     explorer.button("Reset").first.press("Enter")  # the training begins by itself
     canvas = explorer.box.locator("[data-kind=constrained] canvas[tabindex]")
     said = explorer.box.locator(".lipviz-canvas [role=status]")
@@ -139,7 +127,7 @@ def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab
 
 
 def test_a_training_shows_itself_and_is_stopped(lab):
-    explorer = opened(lab, explorers.find("boundaries"))
+    explorer = opened(lab.page, explorers.find("boundaries"))
     button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}
     bar = explorer.box.locator(".progress-bar")
     lab.page.wait_for_function(_HAS_BEGUN, timeout=1000 * PATIENCE)  # by itself
@@ -164,7 +152,7 @@ def test_a_training_shows_itself_and_is_stopped(lab):
 
 
 def test_a_process_plays_pauses_and_is_scrubbed_by_keyboard(lab):
-    explorer = opened(lab, explorers.find("bjorck"))
+    explorer = opened(lab.page, explorers.find("bjorck"))
     choice = explorer.box.locator(".widget-dropdown", has=lab.page.get_by_text("Picture", exact=True))
     choice.locator("select").select_option(label="motion: circle to circle")
     slider = explorer.box.locator(".widget-slider", has=lab.page.get_by_text("Step", exact=True))

@@ -4,8 +4,8 @@ import pytest
 
 from lipviz import explorers
 from tests.browser.conftest import GALLERY, OPENED
-from tests.browser.explorer_page import ExplorerPage
-from tests.browser.lab import PATIENCE, expect
+from tests.browser.explorer_page import opened
+from tests.browser.lab import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -43,9 +43,7 @@ PLACES = [
 @pytest.mark.parametrize(("place", "sizes"), PLACES)
 def test_the_control_in_hand_and_the_picture_are_both_in_the_window(request, entry, place, sizes):
     page = request.getfixturevalue(place)
-    page.get_by_role("button", name=entry.title, exact=True).press("Enter")
-    expect(page.locator(".lipviz-explorer h4")).to_have_text(entry.load().title)
-    explorer = ExplorerPage(page)
+    explorer = opened(page, entry)
     for width, height in sizes:
         page.set_viewport_size({"width": width, "height": height})
         assert explorer.apart() == [], f"at first, in a window of {width} × {height}"
