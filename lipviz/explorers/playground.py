@@ -48,8 +48,8 @@ class Playground(CanvasExplorer):
 
     title = "Playground: two networks on the same points"
     help_text = (
-        "Two networks learn the same points. Inside of each disc, a decision is certified not to change. Press Start, "
-        "and drag a point."
+        "Two networks learn the same points. Inside of each disc, a decision is certified not to change. Drag a point, "
+        "or press Start to train anew."
     )
     panels = 2
     essentials = ("data", "activation", "k", "tau", "margin")
