@@ -48,8 +48,8 @@ class Playground(CanvasExplorer):
 
     title = "Playground: two networks on the same points"
     help_text = (
-        "Two networks learn the same points. Inside of each disc, a decision is certified not to change. Press Start, "
-        "and drag a point."
+        "Two networks learn the same points. Inside of each disc, a decision is certified not to change. Drag a point, "
+        "or press Start to train anew."
     )
     panels = 2
     essentials = ("data", "activation", "k", "tau", "margin")
@@ -173,8 +173,10 @@ class Playground(CanvasExplorer):
             self._unseen = self._unseen if look.given else None
         try:
             is_new = look.points is not None
-            if look.settled:
-                is_new |= self._settle(look)
+            if look.settled and not np.array_equal(self._points, self._settled):
+                is_new = True
+                with self._lock:  # so that no step of a training sees half of the new state
+                    self._settle(look)
             if self.work_state == RUNNING:
                 self._waits = True  # the next picture answers
             else:
@@ -191,9 +193,7 @@ class Playground(CanvasExplorer):
                 self._canvas.show(self.answer(self.data, self._shown_state))
 
     def _settle(self, look):
-        """Keep edited points in the state, and return whether that has changed."""
-        if np.array_equal(self._points, self._settled):
-            return False
+        """Keep edited points in the state."""
         before = self._before_edits
         values = before if look.given else {"data": "own", "own": pts.text_of(self._points)}
         with self._quiet():
@@ -204,7 +204,6 @@ class Playground(CanvasExplorer):
             self._points, self._unseen = _points_of(**self._source)
         self._settled = self._points
         self._canvas.keep(self._points)
-        return True
 
     def _open(self, name, size, text):
         """Take over the points of a file that a reader has opened."""
