@@ -100,6 +100,7 @@ def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab
     canvas = explorer.box.locator("[data-kind=constrained] canvas[tabindex]")
     said = explorer.box.locator(".lipviz-canvas [role=status]")
     kind = explorer.box.locator(".lipviz-control-data option:checked")
+    assert canvas.get_attribute("data-lm-suppress-shortcuts") == "true"  # else B would insert a cell in command mode
     canvas.press("n")
     expect(said).to_have_text(re.compile(r"^Point 1 of 80, .*constrained network (right|wrong), radius \d"))
     before = said.inner_text()

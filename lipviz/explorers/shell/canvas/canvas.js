@@ -67,7 +67,10 @@ class Canvas {
 
   build() {
     const keys = `lipviz-keys-${made++}`;
-    for (const { canvas } of this.figures) canvas.setAttribute("aria-describedby", keys);
+    for (const { canvas } of this.figures) {
+      canvas.setAttribute("aria-describedby", keys);
+      canvas.dataset.lmSuppressShortcuts = "true"; // else A, B and arrow keys would edit the cells of a notebook
+    }
     this.live = element("p", { class: "unseen", role: "status" });
     this.root.classList.add("lipviz-canvas", "lipviz-playground", "lipviz-colours");
     this.root.replaceChildren(
