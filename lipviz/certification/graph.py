@@ -135,7 +135,6 @@ class Trace:
     def _begin(self, step, flows):
         self.taken.setdefault(id(step.op), []).append([flow.shape for flow in flows])
         step.spec  # noqa: B018 - raises an error if shapes do not fit
-        self.products += step.products
         self._since = time.perf_counter()
 
     def _row(self, name, op, bound):
@@ -154,6 +153,7 @@ class Trace:
             uppers: Its upper bounds, as `errors_of` takes them.
             maker: The only flow that it depends on, or None.
         """
+        self.products += step.products
         at_zero = [None] * len(keras.tree.flatten(step.spec))
         if self.rounds:
             at_zero = keras.tree.flatten(step.at_zero())

@@ -122,7 +122,8 @@ def sound_orthogonalization(
         return _orthogonalized(w, u, factor, *settings)
     raw, start = arrays
     with in_numpy():
-        matrix, u, sigma = map(ops.convert_to_tensor, _orthogonalized(raw, start, None, *settings))
+        found = _orthogonalized(raw, start, None, *settings)
+    matrix, u, sigma = map(ops.convert_to_tensor, found)
     return (matrix if factor is None else matrix * factor), u, sigma
 
 
