@@ -37,8 +37,8 @@ from tests.browser.lab import (
 from tools.redraw_times import MOVES
 
 RATE, PERIOD = 60, 1.5  # mouse moves a second; seconds of a way up and down
-# For each explorer that is not in `MOVES`, or needs another control there: the control that is dragged.
-CONTROLS = {name: control for name, (control, _) in MOVES.items()} | {"layers": "beta"}
+# The control of each explorer that is dragged. Each of its values must give another picture, or too few are counted.
+CONTROLS = {name: control for name, (control, _) in MOVES.items()}
 BOXES = {"tradeoff": "by_radius"}  # a box that is clicked first, since the slider is greyed out else
 LIMITS = dict.fromkeys(("bjorck", "layers", "activations", "gradients"), 20) | dict.fromkeys(
     ("convolutions", "certificates", "tradeoff"), 12
