@@ -8,18 +8,7 @@ from keras import ops
 from lipviz import layers
 from lipviz.explorers.activations import _ACTIVATIONS, ActivationExplorer
 
-
-@pytest.fixture(scope="module")
-def shared():
-    explorer = ActivationExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
+EXPLORER = ActivationExplorer
 
 
 def source(explorer):

@@ -9,18 +9,7 @@ from lipviz import data, layers, measure, operators
 from lipviz import normalizers as nm
 from lipviz.explorers import BjorckExplorer, digits
 
-
-@pytest.fixture(scope="module")
-def shared():
-    explorer = BjorckExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
+EXPLORER = BjorckExplorer
 
 
 @pytest.fixture

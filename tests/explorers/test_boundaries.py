@@ -8,25 +8,8 @@ from lipviz.explorers import BoundaryExplorer
 from lipviz.explorers.shell import toys
 from lipviz.explorers.shell.toys import labelled_points
 
-SMALL = {"width": 4, "depth": 1, "steps": 50}
-
-
-@pytest.fixture(scope="module")
-def shared():
-    explorer = BoundaryExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    """Before training, with a network that is quick to train."""
-    shared.reset()
-    shared._set(SMALL)
-    shared._forget()
-    shared.refresh()
-    assert shared.error is None
-    return shared
+EXPLORER = BoundaryExplorer
+UNTRAINED = {"width": 4, "depth": 1, "steps": 50}
 
 
 @pytest.mark.slow
@@ -51,7 +34,7 @@ def test_while_the_noise_is_dragged_the_samples_move_on_the_present_field(explor
 def trained(shared):
     """After training; shown to several tests, which do not change it."""
     shared.reset()
-    shared.state = SMALL
+    shared.state = UNTRAINED
     assert shared.wait(300)
     assert shared.error is None
     return shared
@@ -133,7 +116,7 @@ def test_a_step_makes_a_piece_and_pauses(explorer):
 def first_losses(explorer, **values):
     """Losses of the first piece of training."""
     explorer.reset()
-    explorer._set({**SMALL, **values})
+    explorer._set({**UNTRAINED, **values})
     explorer.step()
     assert not explorer.wait(300)
     losses = explorer.data.losses
@@ -167,7 +150,7 @@ def test_every_toy_has_two_classes_that_noise_mixes(points):
 def test_your_own_points_of_three_classes():
     (x, y), _ = data.gaussians(60, classes=3, seed=0)
     explorer = BoundaryExplorer(x, y)
-    explorer.state = SMALL
+    explorer.state = UNTRAINED
     assert explorer.wait(300)
     assert explorer.error is None
     assert explorer.controls["noise"].disabled

@@ -27,12 +27,6 @@ def shared(model):
     explorer.close()
 
 
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
-
-
 def words(explorer):
     return re.sub(r"<[^>]*>", " ", explorer._results.value)
 

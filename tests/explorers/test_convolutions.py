@@ -9,18 +9,7 @@ from lipviz.explorers.convolutions import ConvolutionExplorer
 from lipviz.measure.claims import sample_kernel
 from tests.support import convolution_matrix
 
-
-@pytest.fixture(scope="module")
-def shared():
-    explorer = ConvolutionExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
+EXPLORER = ConvolutionExplorer
 
 
 def source(explorer):

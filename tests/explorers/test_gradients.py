@@ -10,17 +10,7 @@ from lipviz.explorers.gradients import _NAMES, GradientDepthExplorer
 X = np.random.default_rng(0).standard_normal((20, 2))
 
 
-@pytest.fixture(scope="module")
-def shared():
-    explorer = GradientDepthExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
+EXPLORER = GradientDepthExplorer
 
 
 @pytest.fixture(scope="module")

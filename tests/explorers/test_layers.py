@@ -12,17 +12,7 @@ from tests.support import convolution_matrix
 SMALL = {"units": 4, "channels": 4, "image": 4, "inputs": 5}
 
 
-@pytest.fixture(scope="module")
-def shared():
-    explorer = LayerExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
+EXPLORER = LayerExplorer
 
 
 def source(explorer):

@@ -11,17 +11,7 @@ from lipviz.toys.tradeoff import read_runs, tradeoff_table
 TRAIN, TEST = data.digits(80, 40)
 
 
-@pytest.fixture(scope="module")
-def shared():
-    explorer = TradeoffExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    shared.reset()
-    return shared
+EXPLORER = TradeoffExplorer
 
 
 def words(explorer):

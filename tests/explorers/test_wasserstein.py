@@ -8,25 +8,8 @@ from scipy.spatial.distance import cdist
 from lipviz.explorers import WassersteinExplorer
 from lipviz.explorers.shell.toys import clouds
 
-SMALL = {"width": 4, "depth": 1, "steps": 50}
-
-
-@pytest.fixture(scope="module")
-def shared():
-    explorer = WassersteinExplorer()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    """Before training, with a network that is quick to train."""
-    shared.reset()
-    shared._set(SMALL)
-    shared._forget()
-    shared.refresh()
-    assert shared.error is None
-    return shared
+EXPLORER = WassersteinExplorer
+UNTRAINED = {"width": 4, "depth": 1, "steps": 50}
 
 
 @pytest.mark.slow
