@@ -15,32 +15,15 @@ from lipviz.explorers.shell.canvas import widget
 from lipviz.toys.side_by_side import KINDS
 from tests.support import living_widgets
 
-SMALL = {"width": 4, "depth": 1, "steps": 100, "noise": 0.0}
-
-
-@pytest.fixture(scope="module")
-def shared():
-    explorer = Playground()
-    yield explorer
-    explorer.close()
-
-
-@pytest.fixture
-def explorer(shared):
-    """Before training, with networks that are quick to train."""
-    shared.reset()
-    shared._set(SMALL)
-    shared._forget()
-    shared.refresh()
-    assert shared.error is None
-    return shared
+EXPLORER = Playground
+UNTRAINED = {"width": 4, "depth": 1, "steps": 100, "noise": 0.0}
 
 
 @pytest.fixture(scope="module")
 def trained(shared):
     """After some steps; shown to several tests, which do not change it."""
     shared.reset()
-    shared._set({**SMALL, "speed": 20})
+    shared._set({**UNTRAINED, "speed": 20})
     shared._forget()
     shared.step()
     assert not shared.wait(300)
@@ -256,7 +239,7 @@ def test_edits_go_into_the_training_and_do_not_end_it(explorer):
 
 
 def test_a_state_with_own_points_makes_a_round_trip(explorer):
-    explorer.restore({"data": "own", "own": "250.-1000.1_0.500.0", **SMALL})
+    explorer.restore({"data": "own", "own": "250.-1000.1_0.500.0", **UNTRAINED})
     explorer.stop()
     assert explorer.wait(300)
     np.testing.assert_array_equal(np.column_stack(explorer.points), [[0.25, -1, 1], [0, 0.5, 0]])
@@ -392,7 +375,7 @@ def test_the_script_holds_each_module_once_and_after_those_that_it_imports():
 
 def test_of_messages_that_wait_the_newest_counts_with_the_last_points(explorer, monkeypatch):
     waiting = []
-    monkeypatch.setattr(widget, "_soon", waiting.append)
+    monkeypatch.setattr(widget, "soon", waiting.append)
     points = np.column_stack(explorer.points)
     tell(explorer, points[:9], settled=False, number=1)
     tell(explorer, points[:8], settled=False, number=2)

@@ -59,7 +59,7 @@ class PictureWidget(anywidget.AnyWidget):
                 return
             is_first, self._newest = self._newest is None, content
             if is_first:
-                _soon(reply)
+                soon(reply)
 
         def reply():
             content, self._newest = self._newest, None
@@ -75,8 +75,12 @@ class PictureWidget(anywidget.AnyWidget):
         self._newest = None
 
 
-def _soon(call):
-    """Call a function when the messages that have come are read; at once where no loop would do it."""
+def soon(call: Callable[[], object]) -> None:
+    """Call a function when the messages that have come are read; at once where no loop would do it.
+
+    Args:
+        call: Function of no arguments.
+    """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -1,6 +1,5 @@
 """The canvas as a widget: what the kernel tells a page, and what a page tells the kernel."""
 
-import asyncio
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +12,10 @@ import traitlets
 
 from lipviz.explorers.shell.canvas.modules import joined
 from lipviz.explorers.shell.canvas.points import MOST_POINTS
+from lipviz.explorers.shell.pictures import soon
 from lipviz.types import Array
 
 _HERE = Path(__file__).parent
-_GATHER = 0.001  # seconds in which further messages may come that have arrived already
 _PAGES = 8  # the last ones whose messages are counted
 _NO_POINTS = b""
 
@@ -107,7 +106,7 @@ class CanvasWidget(anywidget.AnyWidget):
                 return
             is_first, self._newest = self._newest is None, self._merged(content)
             if is_first:
-                _soon(reply)
+                soon(reply)
 
         def reply():
             content, self._newest = self._newest, None
@@ -179,13 +178,3 @@ def network_words(
 
 def _bytes(values):
     return np.ascontiguousarray(values, np.float64).tobytes()
-
-
-def _soon(call):
-    """Call a function when the messages that have come are read; at once where no loop would do it."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        call()
-    else:
-        loop.call_later(_GATHER, call)
