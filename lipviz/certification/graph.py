@@ -19,7 +19,7 @@ from lipviz.copies import in_order
 from lipviz.keras_internals import KerasFunctional, run_graph
 from lipviz.model import Functional, Sequential
 from lipviz.rules.algebra import computes_as
-from lipviz.rules.bound import unknown
+from lipviz.rules.bound import Bound, unknown
 from lipviz.rules.pointwise import broadcast_shape
 from lipviz.rules.registry import find_rule, layer_bounds
 from lipviz.rules.used import known_input_shape
@@ -43,6 +43,8 @@ class Trace:
         makers: From the id of a flow to (the layer that made it from its input alone, the flow that it came from).
         taken: From the id of a layer to what it takes: a list of shapes, with the batch, for each time it is used.
         products: About how many products with kernels the model computes per sample; unknown sizes count as 1.
+        visits: A tuple (`Step`, the flows that it returns, a list) for each layer and operation, as they are computed.
+        same: From the id of a flow to the flow whose values it has, where only its dtype or mask differs.
     """
 
     def __init__(self, norm: float, exact: bool = False, only_graph: bool = False, rounds: bool = False):
@@ -52,6 +54,8 @@ class Trace:
         self.makers: dict[int, tuple[keras.Operation, Flow]] = {}
         self.taken: dict[int, list[list[Shape]]] = {}
         self.products = 0
+        self.visits: list[tuple[Step, list[Flow]]] = []
+        self.same: dict[int, Flow] = {}
         self._alive: list[Flow] = []  # all flows, so that no id is used again
         self._since = 0.0  # when the step of the next row began
 
@@ -71,7 +75,7 @@ class Trace:
         others, is_sequential = dict(others or {}), _is_sequential(model)
         if not (is_sequential or _is_functional(model)):
             return self._opaque(prefix, Step(model, (inputs,), others, inputs, others))
-        inputs = _masked(inputs, others.pop("mask", None))
+        inputs = self._as_same(inputs, _masked(inputs, others.pop("mask", None)))
         if not is_sequential:
             entered = self._entered(prefix, model, in_order(model, inputs))
             return run_graph(model, entered, functools.partial(self.visit, prefix))
@@ -87,7 +91,7 @@ class Trace:
         step = Step(op, args, kwargs, *_arguments(op, args, kwargs))
         if isinstance(op, keras.Model):
             return self.follow(op, step.inputs, f"{prefix}{op.name}/", step.others)
-        reason, flows = _reason_and_flows(step)
+        reason, flows = reason_and_flows(step)
         self._begin(step, flows)
         if reason is not None or len(flows) != 1:
             return self._merge(prefix, step, reason, flows)
@@ -130,7 +134,16 @@ class Trace:
         for _, bound in taken:
             if bound is not None:
                 self._row(f"{prefix}input", model, bound)
-        return [flow for flow, _ in taken]
+        entered = [flow for flow, _ in taken]
+        return entered if any(bound is not None for _, bound in taken) else self._as_same(flows, entered)
+
+    def _as_same(self, before, after):
+        """Note that flows have the values of others, both in one structure, and return the former."""
+        for old, new in zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True):
+            if new is not old:
+                self._alive.append(new)
+                self.same[id(new)] = old
+        return after
 
     def _begin(self, step, flows):
         self.taken.setdefault(id(step.op), []).append([flow.shape for flow in flows])
@@ -161,6 +174,7 @@ class Trace:
         parts = zip(keras.tree.flatten(step.spec), at_zero, step.masks(), strict=True)
         leaving = [Flow(spec, gains, zero, mask, step.shapes(i)) for i, (spec, zero, mask) in enumerate(parts)]
         self._alive += leaving
+        self.visits.append((step, leaving))
         if maker is not None:
             self.makers |= {id(flow): (step.op, maker) for flow in leaving}
         return keras.tree.pack_sequence_as(step.spec, leaving)
@@ -225,12 +239,13 @@ class Step:
         return sizes.behind(self.flows, self.args, self.kwargs, lambda known: _output_spec(self.op, *known), output)
 
 
-def _reason_and_flows(step):
+def reason_and_flows(step: Step) -> tuple[Bound | None, list[Flow]]:
     """An infinite bound with the reason, if a layer depends on more than its inputs, else None; and its inputs."""
-    masked = "mask" in step.others or any(flow.mask is not None for flow in _flows(step.inputs))
+    others = step.others or {}
+    masked = "mask" in others or any(flow.mask is not None for flow in _flows(step.inputs))
     if masked and masking.uses(step.op):
         return unknown("it uses a mask, which is not continuous where it is computed from data"), step.flows
-    others = {name: value for name, value in step.others.items() if name != "mask"}  # an unused mask has no effect
+    others = {name: value for name, value in others.items() if name != "mask"}  # an unused mask has no effect
     if others and find_rule(step.op):
         return unknown(f"it is called with more than its rule knows of: {', '.join(sorted(others))}"), step.flows
     return None, _flows((step.inputs, others))
@@ -240,7 +255,7 @@ def _of_opaque(step, norm, exact):
     rule = find_rule(step.op)
     if rule is None or len(step.flows) > 1:
         return unknown(f"a subclassed {type(step.op).__name__}, whose graph cannot be seen: {_REMEDY}")
-    reason, (flow,) = _reason_and_flows(step)
+    reason, (flow,) = reason_and_flows(step)
     return reason or rule.bound(step.op, flow.shape[1:], norm, exact)
 
 

@@ -1,0 +1,547 @@
+"""A model as a list of maps whose form is known: affine maps, elementwise functions, sorting in groups.
+
+`graph` gives a bound for each step and forgets what the step computes. Here a step keeps its form, so that steps can be
+merged, bounded together, or bounded near one input. Every value is a vector, flattened as Keras does, of one sample.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg as sla
+from keras import ops
+
+from lipviz import layers as lip
+from lipviz.certification import merging, rounding
+from lipviz.certification.graph import Step, Trace, check_certifiable, input_flows, reason_and_flows
+from lipviz.certification.merging import Flow
+from lipviz.layers import ConstrainedKernel
+from lipviz.operators.linear import NotLinearError, linear_operator
+from lipviz.operators.precision import float64_scope
+from lipviz.operators.used_weights import residual_shares
+from lipviz.rules.algebra import computes_as
+from lipviz.rules.bound import Bound
+from lipviz.rules.registry import activation_bound, find_rule, layer_bound, layer_bounds, why_unknown
+from lipviz.rules.used import as_computed, as_float64, used_factor
+from lipviz.types import Array, Shape
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+    """An input of the model."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine:
+    """y = Σ A_i x_i + b.
+
+    Attributes:
+        parts: A SciPy `LinearOperator` A_i of shape (outputs, entries of x_i) for each source.
+        offset: b of shape (outputs,), float64.
+    """
+
+    parts: tuple[sla.LinearOperator, ...]
+    offset: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pointwise:
+    """y_i = φ(x_i), one function for all entries.
+
+    Attributes:
+        name: Name of the function in `keras.activations`; "" for another.
+        values: Function of a float64 array of shape (n, entries) that returns φ of it, of the same shape and dtype.
+        bound: Bound of its Lipschitz constant.
+    """
+
+    name: str
+    values: Callable[[Array], Array]
+    bound: Bound
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sorting:
+    """Each group of entries is sorted in ascending order, and multiplied by a factor.
+
+    Attributes:
+        groups: Places of the entries of each group, of shape (groups, entries of a group), integers.
+        factor: The factor, at least 0.
+    """
+
+    groups: Array
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Splitting:
+    """The positive and the negative parts of all entries: y = k·relu(x) at some places, y = k·relu(−x) at others.
+
+    Attributes:
+        positive: Places of the positive parts, of shape (entries,), integers.
+        negative: Places of the negative parts, of shape (entries,), integers.
+        factor: The factor k, at least 0.
+    """
+
+    positive: Array
+    negative: Array
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opaque:
+    """A step whose form is not known, but which may have a bound.
+
+    Attributes:
+        why: Why its form is not known, in a few words.
+        bound: Function of (norm, exact) that returns its `Bound` with respect to all its sources together; infinite
+            where it is not known.
+        values: Function of a float64 array of shape (n, entries) for each source that returns the value, (n, entries).
+    """
+
+    why: str
+    bound: Callable[[float, bool], Bound]
+    values: Callable[..., Array]
+
+
+Form = Entry | Affine | Pointwise | Sorting | Splitting | Opaque
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """One value of a model, and how it is computed.
+
+    Attributes:
+        name: Name of the layer or operation, as in the table of `certify`.
+        kind: Its class.
+        form: What computes the value.
+        sources: Numbers of the nodes that it is computed from.
+        shape: Its shape, without the batch.
+    """
+
+    name: str
+    kind: str
+    form: Form
+    sources: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of its entries."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Computation:
+    """All nodes of a model, each after its sources.
+
+    Attributes:
+        nodes: The nodes. The inputs of the model come first, each an `Entry`.
+        outputs: Numbers of the nodes that the model returns.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+
+    def values(self, *inputs: Array) -> list[Array]:
+        """The values of all nodes for n samples, in float64.
+
+        Args:
+            *inputs: An array of shape (n, ...) for each input of the model.
+
+        Returns:
+            A list of arrays of shape (n, entries), one for each node.
+        """
+        found = [np.asarray(x, np.float64).reshape(len(x), -1) for x in inputs]
+        for node in self.nodes[len(inputs) :]:
+            found.append(_value(node.form, node.size, [found[source] for source in node.sources]))
+        return found
+
+
+def _value(form, size, sources):
+    """The value of a node, of shape (n, entries), from those of its sources."""
+    if isinstance(form, Affine):
+        return sum((part @ x.T).T for part, x in zip(form.parts, sources, strict=True)) + form.offset
+    if isinstance(form, Sorting):
+        result = np.empty_like(sources[0])
+        result[:, form.groups] = form.factor * np.sort(sources[0][:, form.groups], axis=-1)
+        return result
+    if isinstance(form, Splitting):
+        result = np.empty((len(sources[0]), size))
+        result[:, form.positive] = form.factor * np.maximum(sources[0], 0.0)
+        result[:, form.negative] = form.factor * np.maximum(-sources[0], 0.0)
+        return result
+    return form.values(*sources)
+
+
+class UnknownFormError(ValueError):
+    """A model has a graph that cannot be seen, or sizes that are not known; the message says which."""
+
+
+def computation(model: keras.layers.Layer, input_shape: Shape | None = None) -> Computation:
+    """The `Computation` of a built Keras model or layer, with the weights that inference uses.
+
+    Args:
+        model: Built Keras model or layer.
+        input_shape: See `certify`. All sizes must be known.
+
+    Raises:
+        UnknownFormError: If its graph cannot be seen, or a size is not known.
+        TypeError: See `certify`.
+        ValueError: See `certify`.
+    """
+    check_certifiable(model)
+    inputs, trace = input_flows(model, input_shape), Trace(2, only_graph=True)
+    outputs = trace.follow(model, inputs)
+    return of_trace(trace, inputs, outputs)
+
+
+def of_trace(trace: Trace, inputs: Any, outputs: Any) -> Computation:
+    """The `Computation` that a `Trace` followed, from the flows that entered the model to those that left it.
+
+    Raises:
+        UnknownFormError: If a part of the graph was not seen, or a size is not known.
+    """
+    builder = _Builder(trace)
+    for number, flow in enumerate(keras.tree.flatten(inputs)):
+        builder.add(f"input {number}", "Input", Entry(), (), flow)
+    for step, leaving in trace.visits:
+        builder.enter(step, leaving)
+    return Computation(tuple(builder.nodes), tuple(builder.number(flow) for flow in keras.tree.flatten(outputs)))
+
+
+class _Builder:
+    """The nodes so far, and the numbers of the flows that they compute."""
+
+    def __init__(self, trace):
+        self.nodes: list[Node] = []
+        self._same, self._numbers = trace.same, {}
+        self._alive: list[Flow] = []  # so that no id is used again
+
+    def number(self, flow):
+        """Number of the node that computes a flow."""
+        while id(flow) in self._same:
+            flow = self._same[id(flow)]
+        if id(flow) not in self._numbers:
+            raise UnknownFormError("A part of the model's graph cannot be seen.")
+        return self._numbers[id(flow)]
+
+    def add(self, name, kind, form, sources, flow):
+        """Add the node that computes a flow, and return its number."""
+        shape = tuple(flow.shape[1:])
+        if None in shape:
+            raise UnknownFormError(f"'{name}' has the shape {shape}: the form of a step needs all sizes.")
+        self.nodes.append(Node(name, kind, form, tuple(sources), shape))
+        self._numbers[id(flow)] = len(self.nodes) - 1
+        self._alive.append(flow)
+        return len(self.nodes) - 1
+
+    def enter(self, step, leaving):
+        """Add the nodes of a step: for each value it returns one, and one more for an activation of its own."""
+        kind, name = type(step.op).__name__, step.op.name
+        sources = [self.number(flow) for flow in _taken(step)]
+        for output, flow in enumerate(leaving):
+            form, before = _form(step, output), sources
+            if isinstance(form, Affine) and _has_activation(step.op):
+                middle = Flow(
+                    keras.KerasTensor((None, *_linear_shape(step.op, step.flows[0])), flow.tensor.dtype), flow.gains
+                )
+                before = [self.add(name, kind, form, sources, middle)]
+                form = _of_activation(step.op.activation, middle)
+            self.add(name, kind, form, before, flow)
+
+
+def _taken(step):
+    """The flows that a step depends on, a list."""
+    return reason_and_flows(step)[1] if isinstance(step.op, keras.layers.Layer) else step.flows
+
+
+def _has_activation(op):
+    found = find_rule(op) if isinstance(op, keras.layers.Layer) else None
+    plain = (None, keras.activations.linear)
+    return found is not None and found.linear and getattr(op, "activation", None) not in plain
+
+
+# --- the form of a step ---
+
+
+def _form(step, output):
+    """The form of the value that a step returns, given by its number among several."""
+    if not all(keras.backend.is_float_dtype(flow.tensor.dtype) for flow in step.flows):
+        return _opaque(step, output, "it takes whole numbers")
+    if not isinstance(step.op, keras.layers.Layer):
+        build = _OPERATIONS.get(type(step.op).__name__)
+        known = build is not None and type(step.op).__module__.startswith("keras.")
+        bounded = known and _operation_bound(step, 2).upper < math.inf
+        return build(step, output) if build is not None and bounded else _opaque(step, output, "its form is not known")
+    reason, flows = reason_and_flows(step)
+    if reason is not None:
+        return _opaque(step, output, reason.method)
+    if len(flows) != 1:
+        return _of_merge(step, flows, output)
+    return _of_layer(step, flows[0], output)
+
+
+def _of_layer(step, flow, output=0):
+    layer, shape = step.op, flow.shape[1:]
+    found = find_rule(layer)
+    why = why_unknown(layer, found, shape)
+    if why is not None or found is None:
+        return _opaque(step, output, str(why))
+    if found.linear:
+        try:
+            operator = linear_operator(layer, shape)
+        except (NotLinearError, ValueError) as error:
+            return _opaque(step, output, str(error))
+        return Affine((operator,), _offset(layer, _linear_shape(layer, flow)))
+    build = next((build for cls, build in _LAYERS.items() if isinstance(layer, cls) and computes_as(layer, cls)), None)
+    return _opaque(step, output, "its form is not known") if build is None else build(step, flow)
+
+
+def _of_activation(activation, flow):
+    """The form of the activation of a layer, a function or a layer."""
+    if isinstance(activation, keras.layers.Layer):
+        return _of_layer(Step(activation, (flow,), {}, flow, {}), flow)
+    shape = flow.shape[1:]
+    name = getattr(activation, "__name__", "")
+    bound = activation_bound(activation, shape, 2)
+    if name in _NOT_ELEMENTWISE or bound.upper == math.inf:
+        return Opaque(
+            f"the form of {name or 'its activation'} is not known",
+            lambda norm, exact: activation_bound(activation, shape, norm),
+            _values(activation, shape),
+        )
+    return Pointwise(name, _values(activation, shape), bound)
+
+
+def _of_merge(step, flows, output):
+    """The form of a layer of several inputs."""
+    op = step.op
+    build = next((build for cls, build in _MERGES.items() if isinstance(op, cls) and computes_as(op, cls)), None)
+    if build is None or merging.merge(op, flows, 2).bound.upper == math.inf:
+        return _opaque(step, output, "its form is not known")
+    return build(step, output)
+
+
+def _opaque(step, output, why):
+    """The form of a step that only a bound is known of."""
+    flows = _taken(step)
+
+    def values(*arrays):
+        given = {id(flow): x.reshape(-1, *flow.shape[1:]) for flow, x in zip(flows, arrays, strict=True)}
+        return _run(step, given, output).reshape(len(arrays[0]), -1).astype(np.float64)
+
+    return Opaque(why, lambda norm, exact: _bound(step, norm, exact), values)
+
+
+def _bound(step, norm, exact):
+    """Bound of a step with respect to all its sources together."""
+    if not isinstance(step.op, keras.layers.Layer):
+        return _operation_bound(step, norm)
+    reason, flows = reason_and_flows(step)
+    if reason is not None:
+        return reason
+    if len(flows) != 1:
+        return merging.merge(step.op, flows, norm).bound
+    whole = not keras.backend.is_float_dtype(flows[0].tensor.dtype)
+    first, *others = (bound for _, bound in layer_bounds(step.op, flows[0].shape[1:], norm, exact, whole))
+    for bound in others:
+        first = bound.after(first)
+    return first
+
+
+def _operation_bound(step, norm):
+    return merging.operate(step.op, step.args, step.kwargs, step.spec, norm).bound
+
+
+def _run(step, given, output=0):
+    """A value that a step returns for arrays in the place of its flows: a dict by the flows' ids."""
+
+    def tensor(leaf):
+        return ops.convert_to_tensor(given[id(leaf)]) if isinstance(leaf, Flow) else leaf
+
+    with float64_scope():
+        results = rounding.at_zero(step.op, *keras.tree.map_structure(tensor, (step.args, step.kwargs)))
+        return np.asarray(ops.convert_to_numpy(keras.tree.flatten(results)[output]))
+
+
+# --- affine forms ---
+
+
+def _linear_shape(layer, flow):
+    """Shape of the output of a linear layer before its activation, which may change the number of channels."""
+    states: Any = super(ConstrainedKernel, layer) if isinstance(layer, ConstrainedKernel) else layer
+    return tuple(states.compute_output_shape((1, *flow.shape[1:])))[1:]
+
+
+def _offset(layer, shape):
+    """The bias of a linear layer at each entry of its output, of shape (entries,)."""
+    bias = getattr(layer, "bias", None)
+    if bias is None or not getattr(layer, "use_bias", True):
+        return np.zeros(math.prod(shape))
+    values = as_computed(layer, bias, f"The bias of '{layer.name}'")
+    first = getattr(layer, "data_format", None) == "channels_first"
+    values = values.reshape((-1,) + (1,) * (len(shape) - 1)) if first else values
+    return np.broadcast_to(values, shape).reshape(-1).copy()
+
+
+def _batch_normalization(step, flow):
+    layer, shape = step.op, flow.shape[1:]
+    operator = linear_operator(layer, shape)
+    axis = layer.axis if layer.axis < 0 else layer.axis - 1 - len(shape)
+    spread = (-1,) + (1,) * (-axis - 1)
+    mean, beta = (
+        np.broadcast_to(as_float64(value, f"A weight of '{layer.name}'").reshape(spread), shape).reshape(-1)
+        for value in (layer.moving_mean, layer.beta if layer.center else np.zeros(shape[axis]))
+    )
+    return Affine((operator,), beta - operator @ mean)
+
+
+def _selection(step, output=0):
+    """A step that copies, drops or moves entries: it is run on the numbers of the entries."""
+    flows = _taken(step)
+    sizes = [flow.size for flow in flows]
+    starts = np.cumsum([1, *sizes])  # 0 marks entries that the step adds
+    given = {
+        id(flow): np.arange(start, start + size, dtype=np.int32).reshape(1, *flow.shape[1:])
+        for flow, start, size in zip(flows, starts, sizes, strict=False)
+    }
+    places = _run(step, given, output).reshape(-1).astype(np.int64)
+    parts = tuple(_chosen(places - start, size) for start, size in zip(starts, sizes, strict=False))
+    return Affine(parts, np.zeros(len(places)))
+
+
+def _selected(step, flow):
+    return _selection(step)
+
+
+def _chosen(places, size):
+    """The operator that takes entry `places[i]` into entry i, and 0 where there is no such place."""
+    (rows,) = np.nonzero((places >= 0) & (places < size))
+    matrix = scipy.sparse.csr_array((np.ones(len(rows)), (rows, places[rows])), shape=(len(places), size))
+    return sla.aslinearoperator(matrix)
+
+
+def _sum(step, output):
+    """A sum, a difference or a mean of values, which are broadcast to one shape."""
+    flows = _taken(step)
+    share = 1 / len(flows) if isinstance(step.op, keras.layers.Average) else 1.0
+    subtracts = type(step.op).__name__ == "Subtract"
+    return _weighted(step, flows, [-share if subtracts and number else share for number in range(len(flows))], output)
+
+
+def _residual(step, output):
+    return _weighted(step, _taken(step), residual_shares(step.op), output)
+
+
+def _weighted(step, flows, factors, output):
+    shape = tuple(keras.tree.flatten(step.spec)[output].shape)[1:]
+    return Affine(
+        tuple(factor * _spread(flow, shape) for flow, factor in zip(flows, factors, strict=True)),
+        np.zeros(math.prod(shape)),
+    )
+
+
+def _spread(flow, shape):
+    """The operator that broadcasts a value to a shape."""
+    places = np.broadcast_to(np.arange(flow.size).reshape(flow.shape[1:]), shape)
+    return _chosen(places.reshape(-1), flow.size)
+
+
+# --- other forms ---
+
+
+def _sorting(step, flow):
+    layer, shape = step.op, tuple(flow.shape)
+    axis = layer.channel_axis % len(shape) - 1
+    size = layer.group_size(shape)
+    places = np.arange(flow.size).reshape(shape[1:])
+    groups = np.moveaxis(places, axis, -1).reshape(-1, size)
+    return Sorting(groups, used_factor(layer))
+
+
+def _splitting(step, flow):
+    layer, shape = step.op, tuple(flow.shape)
+    doubled = tuple(keras.tree.flatten(step.spec)[0].shape)[1:]
+    places = np.arange(math.prod(doubled)).reshape(doubled)
+    positive, negative = np.split(places, 2, axis=layer.channel_axis % len(shape) - 1)
+    return Splitting(positive.reshape(-1), negative.reshape(-1), used_factor(layer))
+
+
+def _elementwise(step, flow):
+    layer, shape = step.op, flow.shape[1:]
+    if isinstance(layer, keras.layers.Activation):
+        return _of_activation(layer.activation, flow)
+    plain = isinstance(layer, keras.layers.ReLU) and not layer.negative_slope and layer.max_value is None
+    bound = layer_bound(layer, shape, 2)
+    return Pointwise("relu" if plain else "", _values(layer, shape), bound)
+
+
+def _values(function, shape):
+    """An elementwise function of tensors, or a layer, as one of arrays of shape (n, entries)."""
+
+    def values(x):
+        with float64_scope():
+            result = function(ops.convert_to_tensor(np.asarray(x, np.float64).reshape(-1, *shape)))
+            return np.asarray(ops.convert_to_numpy(result), np.float64).reshape(len(x), -1)
+
+    return values
+
+
+_NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
+
+_LAYERS = {
+    keras.layers.BatchNormalization: _batch_normalization,
+    **dict.fromkeys(
+        (
+            keras.layers.Flatten,
+            keras.layers.Reshape,
+            keras.layers.Permute,
+            keras.layers.Identity,
+            keras.layers.ActivityRegularization,
+            keras.layers.ZeroPadding1D,
+            keras.layers.ZeroPadding2D,
+            keras.layers.ZeroPadding3D,
+            keras.layers.Cropping1D,
+            keras.layers.Cropping2D,
+            keras.layers.Cropping3D,
+            keras.layers.RepeatVector,
+            keras.layers.Dropout,
+            keras.layers.AlphaDropout,
+            keras.layers.GaussianDropout,
+            keras.layers.GaussianNoise,
+            keras.layers.SpatialDropout1D,
+            keras.layers.SpatialDropout2D,
+            keras.layers.SpatialDropout3D,
+        ),
+        _selected,
+    ),
+    lip.GroupSort: _sorting,
+    lip.MaxMin: _splitting,
+    **dict.fromkeys(
+        (
+            keras.layers.Activation,
+            keras.layers.ReLU,
+            keras.layers.LeakyReLU,
+            keras.layers.ELU,
+            keras.layers.PReLU,
+            lip.PReLUlip,
+        ),
+        _elementwise,
+    ),
+}
+_MERGES = {
+    **dict.fromkeys((keras.layers.Add, keras.layers.Subtract, keras.layers.Average), _sum),
+    keras.layers.Concatenate: _selection,
+    lip.LipResidual: _residual,
+}
+_OPERATIONS = dict.fromkeys(
+    (
+        *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),
+        *("Concatenate", "Stack", "GetItem", "Split", "Pad"),
+    ),
+    _selection,
+)
