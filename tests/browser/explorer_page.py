@@ -244,11 +244,12 @@ _APART = """async () => {
         return shares.every(share => element.contains(at(share)));
     };
     const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
-    const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
+    const kinds = '.noUi-handle, select, input[type=checkbox], [role=radio][tabindex="0"]';
+    const controls = [...box.querySelectorAll(kinds)]
         .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
     const apart = [];
     for (const control of controls) {
-        const whole = control.closest('.widget-inline-hbox');
+        const whole = control.closest('.widget-inline-hbox') ?? control;
         control.focus();
         await settled();
         if (!(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners)))

@@ -127,6 +127,36 @@ def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab
     assert lab.errors() == []
 
 
+def test_an_image_is_picked_from_its_strip_by_the_mouse_and_by_keys(lab):
+    explorer = opened(lab.page, explorers.find("certificates"))
+    tiles = explorer.box.locator(".lipviz-tiles [role=radio]")
+    words = explorer.box.locator(".lipviz-tiles .words")
+    picture = explorer.box.locator(".lipviz-picture img").first
+
+    def assert_it_is_picked(number):
+        expect(picture).to_have_attribute("alt", re.compile(f"^Three panels for image {number}: "))
+        expect(explorer.box.locator(".lipviz-tiles [aria-checked=true]")).to_have_count(1)
+        expect(tiles.nth(number)).to_have_attribute("aria-checked", "true")
+        expect(words).to_have_text(re.compile(rf"^Image {number}: true class \d, predicted class \d.* radius \d"))
+        expect(tiles.nth(number)).to_have_accessible_name(words.inner_text())
+
+    tiles.nth(3).click()
+    assert_it_is_picked(3)
+    tiles.nth(6).hover()
+    expect(words).to_have_text(re.compile("^Image 6: "))
+    lab.page.keyboard.press("ArrowRight")
+    lab.page.mouse.move(1, 1)
+    assert_it_is_picked(4)
+    expect(tiles.nth(4)).to_be_focused()
+    lab.page.keyboard.press("End")
+    last = tiles.count() - 1
+    assert_it_is_picked(last)
+    expect(tiles.nth(last)).to_be_in_viewport()
+    explorer.box.locator(".lipviz-icon").first.click()
+    assert_it_is_picked(last - 1)
+    assert lab.errors() == []
+
+
 def test_a_training_shows_itself_and_is_stopped(lab):
     explorer = opened(lab.page, explorers.find("boundaries"))
     button = {name: explorer.button(name) for name in ("Start", "Pause", "Stop")}
