@@ -147,10 +147,12 @@ class Computation:
     Attributes:
         nodes: The nodes. The inputs of the model come first, each an `Entry`.
         outputs: Numbers of the nodes that the model returns.
+        number_of: Function of a flow of the trace that returns the number of the node that computes it.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+    number_of: Callable[[Flow], int] = dataclasses.field(repr=False)
 
     def values(self, *inputs: Array) -> list[Array]:
         """The values of all nodes for n samples, in float64.
@@ -217,7 +219,8 @@ def of_trace(trace: Trace, inputs: Any, outputs: Any) -> Computation:
         builder.add(f"input {number}", "Input", Entry(), (), flow)
     for step, leaving in trace.visits:
         builder.enter(step, leaving)
-    return Computation(tuple(builder.nodes), tuple(builder.number(flow) for flow in keras.tree.flatten(outputs)))
+    numbers = tuple(builder.number(flow) for flow in keras.tree.flatten(outputs))
+    return Computation(tuple(builder.nodes), numbers, builder.number)
 
 
 class _Builder:

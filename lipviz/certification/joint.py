@@ -158,6 +158,15 @@ class Joint:
         assert self.sums is not None
         return matrix_bound(self.matrix, norm).upper + self.sums.error(norm)
 
+    def differences(self) -> Array:
+        """Upper bounds of the norms of the differences of two rows in l2, of shape (rows, rows); of a single row, its.
+
+        Its matrix must fit.
+        """
+        rows, error = self.matrix, self.sums.error(2)
+        other = rows[None] if len(rows) > 1 else 0.0
+        return (np.linalg.norm(rows[:, None] - other, axis=-1) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)
+
 
 class Joints:
     """The affine nodes of a `Computation` as maps of values that are not affine, or where such maps would be long.

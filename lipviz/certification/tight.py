@@ -11,14 +11,17 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from lipviz.certification import merging, semidefinite
-from lipviz.certification.computation import Affine, Computation, Entry, Pointwise
+from lipviz.certification.computation import Affine, Computation, Entry, Pointwise, UnknownFormError, of_trace
+from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joint, Joints
+from lipviz.certification.merging import Flow
 from lipviz.certification.results import StretchBound
+from lipviz.operators.precision import NotInFloat64Error
 from lipviz.types import Array
 
 METHODS = ("auto", "product", "tight")
@@ -29,6 +32,44 @@ _INPUTS = 2048  # most inputs of a chain whose first function has slopes other t
 _IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
 _STEPS = (5, 100)  # fewest and most steps of descent
 _GAIN = 1 - 1e-6  # of the former bound: what is less is no gain
+
+
+_VALUES = {"auto": 2**22, "tight": 2**24}  # most entries of all values of a model together
+
+
+def tighter(
+    trace: Trace, inputs: Any, outputs: Any, method: Method, logits: Flow | None = None
+) -> "tuple[Tighter | None, str]":
+    """The `Tighter` of a model that a trace followed.
+
+    Args:
+        trace: A `Trace` that followed the model.
+        inputs: The flows that entered it.
+        outputs: The flows that left it.
+        method: See `certify`.
+        logits: The flow whose entries are compared, see `Tighter`.
+
+    Returns:
+        The tuple (`Tighter`, ""), or (None, why there is none, in words).
+    """
+    if method == "product":
+        return None, ""
+    sizes = [flow.size for _, leaving in trace.visits for flow in leaving]
+    if None in sizes or sum(filter(None, sizes)) > _VALUES[method]:
+        return None, "its values have unknown sizes, or too many entries"
+    try:
+        found = of_trace(trace, inputs, outputs)
+        return Tighter(found, trace.norm, method, None if logits is None else _before_activation(found, logits)), ""
+    except (UnknownFormError, NotInFloat64Error) as error:
+        return None, str(error).rstrip(".")
+
+
+def _before_activation(found, logits):
+    """Number of the node of logits, before a softmax or sigmoid of the same layer."""
+    number = found.number_of(logits)
+    node = found.nodes[number]
+    before = [source for source in node.sources if found.nodes[source].name == node.name]
+    return before[0] if before and not isinstance(node.form, Affine) else number
 
 
 def check_method(method: str) -> Method:
@@ -49,25 +90,39 @@ class Tighter:
         computation: The `Computation` of the model.
         norm: 1, 2 or `math.inf`.
         method: "auto" or "tight", see `certify`.
+        logits: Number of the node whose entries are compared with each other; None for none.
 
     Attributes:
         gains: For each node, how much a change of each input changes it, of shape (inputs,).
         stretches: A `StretchBound` for each bound of several steps that is smaller than what was known.
+        differences: Lipschitz constants of the differences of all logits, of shape (C, C), as far as they are known
+            from several steps together; None without logits.
     """
 
-    def __init__(self, computation: Computation, norm: float, method: Method):
+    def __init__(self, computation: Computation, norm: float, method: Method, logits: int | None = None):
         self._computation, self._nodes = computation, computation.nodes
+        self._logits = logits
+        self.differences: Array | None = None
         self._norm, self._method = norm, method
         self._joints = Joints(computation)
         self._needed, self._extended = self._uses()
         self.gains: list[Array] = []
         self.stretches: list[StretchBound] = []
-        for number in range(len(self._nodes)):
+        for number in range(len(self._nodes) if logits is None else logits + 1):
             self._visit(number)
+        if logits is not None:
+            self.differences = self._of_logits()
+
+    @property
+    def outputs(self) -> list[Array]:
+        """The gains of the values that the model returns."""
+        return [self.gains[number] for number in self._computation.outputs]
 
     def _uses(self):
         """The nodes that other than affine steps take, or the model returns; and those behind which a chain goes on."""
         needed, extended = set(self._computation.outputs), set()
+        if self._logits is not None:
+            needed.add(self._logits)
         for number, node in enumerate(self._nodes):
             if not isinstance(node.form, Affine):
                 needed |= set(node.sources)
@@ -85,7 +140,7 @@ class Tighter:
             self._keep(number, merging.times(self.gains[node.sources[0]], node.form.bound.upper))
         elif isinstance(node.form, Affine) and number in self._needed:
             self._jointly(number)
-            if self._norm == 2 and number not in self._extended:
+            if self._norm == 2 and number not in self._extended and number != self._logits:
                 self._by_chain(number)
 
     def _by_ratio(self, node):
@@ -132,6 +187,25 @@ class Tighter:
         if self._keep(number, gains):
             self._note(chain.names, former, gains, [chain.start], solved.method, since)
 
+    def _of_logits(self):
+        """Lipschitz constants of the differences of all logits, or of the single one."""
+        number = self._logits
+        count = self._nodes[number].size
+        whole = (1.0 if count == 1 else math.sqrt(2)) * _total(self.gains[number])
+        found = np.full((count, count), whole)
+        if isinstance(self._nodes[number].form, Affine):
+            joints = self._joints.of(number)
+            if all(joint.fits for joint in joints.values()):
+                found = np.minimum(found, sum(j.differences() * _total(self.gains[s]) for s, j in joints.items()))
+            chain = self.chain(number)
+            solved = None if chain is None else chain.solved(self._method == "tight", centred=True)
+            if chain is not None and solved is not None:
+                own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
+                found = np.minimum(found, own * _total(self.gains[chain.start]))
+        if count > 1:
+            np.fill_diagonal(found, 0.0)
+        return found
+
     def chain(self, number: int) -> "Stretch | None":
         """The longest chain that ends at an affine node and may be solved; None where there is none."""
         maps, functions = [], []
@@ -164,6 +238,11 @@ class Tighter:
             return None
         ((start, joint),) = joints.items()
         return (start, joint) if joint.fits else None
+
+
+def _total(gains):
+    """The constant of a value with respect to all inputs together, in l2."""
+    return float(np.linalg.norm(gains))
 
 
 def _ratio(after, before):
