@@ -18,7 +18,7 @@ import numpy as np
 from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint
 from lipviz.certification.provenance import Data, Origin, RadiiOrigin, why_unhashed
-from lipviz.certification.results import CertifiedRadii, LayerBound
+from lipviz.certification.results import CertifiedRadii, LayerBound, StretchBound
 
 FORMAT = "lipviz certificate"
 FORMAT_VERSION = 1
@@ -91,7 +91,9 @@ def _content(certificate, radii):
             "layers": [dataclasses.asdict(layer) for layer in certificate.layers],
             "notes": certificate.notes,
             "arithmetic": origin.arithmetic,
+            "method": origin.method,
             "exact": origin.exact,
+            "stretches": [dataclasses.asdict(stretch) for stretch in certificate.stretches],
             "search": origin.search,
             "radii": None if radii is None else _of_radii(radii),
         }
@@ -222,7 +224,8 @@ def _arguments(content):
         model_class=model["class"],
         fingerprint=Fingerprint(**model["sha256"]),
         unhashed="",
-        **{name: content[name] for name in ("created", "versions", "arithmetic", "exact", "search")},
+        method=content.get("method", "exact" if content["exact"] else "product"),
+        **{name: content[name] for name in ("created", "versions", "arithmetic", "search")},
     )
     radii = content["radii"]
     return dict(
@@ -235,7 +238,13 @@ def _arguments(content):
         notes=tuple(content["notes"]),
         origin=origin,
         radii=None if radii is None else _radii(radii, origin.fingerprint),
+        stretches=tuple(_stretch(row) for row in content.get("stretches", ())),
     )
+
+
+def _stretch(row):
+    numbers = {name: float(row[name]) for name in ("upper", "product", "milliseconds")}
+    return StretchBound(**{**row, **numbers, "steps": tuple(row["steps"])})
 
 
 def _layer(row):

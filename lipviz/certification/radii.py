@@ -23,6 +23,7 @@ from lipviz.certification import results
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
 from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
+from lipviz.certification.tight import Method, check_method
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
 from lipviz.operators.samples import checked_samples
@@ -44,6 +45,8 @@ def certified_radius(
     y: ArrayLike | None = None,
     bounds: ArrayLike | None = None,
     logit_error: float = 0.0,
+    *,
+    method: Method = "auto",
 ) -> CertifiedRadii:
     """Certified radius of each sample, from the margins of its logits; see the module.
 
@@ -70,6 +73,7 @@ def certified_radius(
         logit_error: Largest difference E ≥ 0 between the logits of the network that will be used and those in float64
             (see `logit_errors`). Then r = (margin − 2E)/L, and the decision of that network is certified. 0 certifies
             the evaluation in float64.
+        method: How the constants are bounded, see `certify`; without effect where `bounds` are given.
 
     Returns:
         A `CertifiedRadii`.
@@ -86,7 +90,7 @@ def certified_radius(
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
     is_given = bounds is not None
-    bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
+    bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1], check_method(method))
     origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
     return radii_of_logits(scores, x, labels, bounds, errors, error, origin)
 
@@ -331,13 +335,14 @@ def _origin(model, x, is_given, error, margin):
     )
 
 
-def _bounds_and_errors(bounds, model, network, x, classes) -> tuple[Array, tuple[float, float] | None]:
+def _bounds_and_errors(bounds, model, network, x, classes, method) -> tuple[Array, tuple[float, float] | None]:
     """Constants of the differences of logits, (C, C), and (a, b): rounding of hidden values adds at most a + b‖x‖.
 
     The pair (a, b) is None where a layer is not known.
     """
     # They belong to the function that is evaluated, even if the model itself rounds its weights.
-    known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
+    used: Method = method if bounds is None else "product"
+    known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:], used)
     bounds = _checked_bounds(known if bounds is None else bounds, model, x, classes)
     if not np.isfinite(constant + slope):  # of unknown layers, the caller's bounds are taken as they are
         return bounds, None

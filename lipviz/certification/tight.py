@@ -1,0 +1,352 @@
+"""Bounds of several steps of a model together, which are smaller than the product of the bounds of single steps.
+
+* Affine steps between two functions are one map, see `joint`.
+* A chain of such maps with elementwise functions between them is bounded by semidefinite programming in l2, see
+  `semidefinite`.
+
+Every result is a minimum with the product, so none is larger. What is tried depends on sizes only, never on a clock.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from lipviz.certification import merging, semidefinite
+from lipviz.certification.computation import Affine, Computation, Entry, Pointwise, UnknownFormError, of_trace
+from lipviz.certification.graph import Trace
+from lipviz.certification.joint import Joint, Joints
+from lipviz.certification.merging import Flow
+from lipviz.certification.results import StretchBound
+from lipviz.operators.precision import NotInFloat64Error
+from lipviz.types import Array
+
+METHODS = ("auto", "product", "tight")
+Method = Literal["auto", "product", "tight"]
+
+_WIDTHS = {"auto": 1024, "tight": 2048}  # most entries of a value inside of a chain
+_INPUTS = 2048  # most inputs of a chain whose first function has slopes other than from 0 up
+_IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
+_STEPS = (5, 100)  # fewest and most steps of descent
+_GAIN = 1 - 1e-6  # of the former bound: what is less is no gain
+
+
+_VALUES = {"auto": 2**22, "tight": 2**24}  # most entries of all values of a model together
+
+
+def tighter(
+    trace: Trace, inputs: Any, outputs: Any, method: Method, logits: Flow | None = None
+) -> "tuple[Tighter | None, str]":
+    """The `Tighter` of a model that a trace followed.
+
+    Args:
+        trace: A `Trace` that followed the model.
+        inputs: The flows that entered it.
+        outputs: The flows that left it.
+        method: See `certify`.
+        logits: The flow whose entries are compared, see `Tighter`.
+
+    Returns:
+        The tuple (`Tighter`, ""), or (None, why there is none, in words).
+    """
+    if method == "product":
+        return None, ""
+    sizes = [flow.size for _, leaving in trace.visits for flow in leaving]
+    if None in sizes or sum(filter(None, sizes)) > _VALUES[method]:
+        return None, "its values have unknown sizes, or too many entries"
+    try:
+        found = of_trace(trace, inputs, outputs)
+        return Tighter(found, trace.norm, method, None if logits is None else _before_activation(found, logits)), ""
+    except (UnknownFormError, NotInFloat64Error) as error:
+        return None, str(error).rstrip(".")
+
+
+def _before_activation(found, logits):
+    """Number of the node of logits, before a softmax or sigmoid of the same layer."""
+    number = found.number_of(logits)
+    node = found.nodes[number]
+    before = [source for source in node.sources if found.nodes[source].name == node.name]
+    return before[0] if before and not isinstance(node.form, Affine) else number
+
+
+def check_method(method: str) -> Method:
+    """The method of `certify`, checked.
+
+    Raises:
+        ValueError: If it is not known.
+    """
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
+    return method  # type: ignore[return-value]
+
+
+class Tighter:
+    """The gains of all values of a model, with the bounds of several steps together.
+
+    Args:
+        computation: The `Computation` of the model.
+        norm: 1, 2 or `math.inf`.
+        method: "auto" or "tight", see `certify`.
+        logits: Number of the node whose entries are compared with each other; None for none.
+
+    Attributes:
+        gains: For each node, how much a change of each input changes it, of shape (inputs,).
+        stretches: A `StretchBound` for each bound of several steps that is smaller than what was known.
+        differences: Lipschitz constants of the differences of all logits, of shape (C, C), as far as they are known
+            from several steps together; None without logits.
+    """
+
+    def __init__(self, computation: Computation, norm: float, method: Method, logits: int | None = None):
+        self._computation, self._nodes = computation, computation.nodes
+        self._logits = logits
+        self.differences: Array | None = None
+        self._norm, self._method = norm, method
+        self._joints = Joints(computation)
+        self._needed, self._extended = self._uses()
+        self.gains: list[Array] = []
+        self.stretches: list[StretchBound] = []
+        for number in range(len(self._nodes) if logits is None else logits + 1):
+            self._visit(number)
+        if logits is not None:
+            self.differences = self._of_logits()
+
+    @property
+    def outputs(self) -> list[Array]:
+        """The gains of the values that the model returns."""
+        return [self.gains[number] for number in self._computation.outputs]
+
+    def _uses(self):
+        """The nodes that other than affine steps take, or the model returns; and those behind which a chain goes on."""
+        needed, extended = set(self._computation.outputs), set()
+        if self._logits is not None:
+            needed.add(self._logits)
+        for number, node in enumerate(self._nodes):
+            if not isinstance(node.form, Affine):
+                needed |= set(node.sources)
+                continue
+            for start in self._joints.of(number):
+                needed.add(start)
+                if isinstance(self._nodes[start].form, Pointwise):
+                    extended |= set(self._nodes[start].sources)
+        return needed, extended
+
+    def _visit(self, number):
+        node = self._nodes[number]
+        self.gains.append(self._by_ratio(node))
+        if isinstance(node.form, Pointwise):
+            self._keep(number, merging.times(self.gains[node.sources[0]], node.form.bound.upper))
+        elif isinstance(node.form, Affine) and number in self._needed:
+            self._jointly(number)
+            if self._norm == 2 and number not in self._extended and number != self._logits:
+                self._by_chain(number)
+
+    def _by_ratio(self, node):
+        """The gains of a node by its own bound: they shrink at least as much as those of all its sources."""
+        if isinstance(node.form, Entry) or not node.sources:
+            return node.gains
+        ratios = [_ratio(self.gains[source], self._nodes[source].gains) for source in node.sources]
+        return merging.times(node.gains, np.max(ratios, axis=0))
+
+    def _keep(self, number, gains):
+        """Take smaller gains for a node; returns whether they are smaller."""
+        before = self.gains[number]
+        self.gains[number] = np.minimum(before, gains)
+        return bool(np.any(gains < before * _GAIN))
+
+    def _jointly(self, number):
+        """Bound an affine node by the maps that it is the sum of."""
+        joints = self._joints.of(number)
+        start = time.perf_counter()
+        if not any(joint.length > 1 and joint.sums is not None and joint.sums.mixing > 1 for joint in joints.values()):
+            return
+        gains = sum(merging.times(self.gains[source], joint.bound(self._norm)) for source, joint in joints.items())
+        former = self.gains[number]
+        if self._keep(number, gains):
+            names = [self._nodes[node].name for joint in joints.values() for node in joint.nodes]
+            self._note(names, former, gains, joints, "one matrix", start)
+
+    def _note(self, names, former, gains, starts, method, since):
+        """Add a row for a stretch that starts at several nodes."""
+        before = np.max([self.gains[start] for start in starts], axis=0)
+        former, upper = (float(np.max(_ratio(after, before))) for after in (former, gains))
+        names = tuple(dict.fromkeys(names))
+        self.stretches.append(StretchBound(names, upper, former, method, 1000 * (time.perf_counter() - since)))
+
+    def _by_chain(self, number):
+        """Bound an affine node by the chain that ends there, if there is one."""
+        since = time.perf_counter()
+        chain = self.chain(number)
+        solved = None if chain is None else chain.solved(self._method == "tight")
+        if chain is None or solved is None:
+            return
+        gains = merging.times(self.gains[chain.start], solved.norm())
+        former = self.gains[number]
+        if self._keep(number, gains):
+            self._note(chain.names, former, gains, [chain.start], solved.method, since)
+
+    def _of_logits(self):
+        """Lipschitz constants of the differences of all logits, or of the single one."""
+        number = self._logits
+        count = self._nodes[number].size
+        whole = (1.0 if count == 1 else math.sqrt(2)) * _total(self.gains[number])
+        found = np.full((count, count), whole)
+        if isinstance(self._nodes[number].form, Affine):
+            joints = self._joints.of(number)
+            if all(joint.fits for joint in joints.values()):
+                found = np.minimum(found, sum(j.differences() * _total(self.gains[s]) for s, j in joints.items()))
+            chain = self.chain(number)
+            solved = None if chain is None else chain.solved(self._method == "tight", centred=True)
+            if chain is not None and solved is not None:
+                own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
+                found = np.minimum(found, own * _total(self.gains[chain.start]))
+        if count > 1:
+            np.fill_diagonal(found, 0.0)
+        return found
+
+    def chain(self, number: int) -> "Stretch | None":
+        """The longest chain that ends at an affine node and may be solved; None where there is none."""
+        maps, functions = [], []
+        while True:
+            joint = self._only(number)
+            if joint is None:
+                break
+            start, found = joint
+            maps.append(found)
+            node = self._nodes[start]
+            if not self._is_link(node):
+                break
+            functions.append(start)
+            number = node.sources[0]
+        functions = functions[: len(maps) - 1]
+        return Stretch(self._nodes, maps[::-1], functions[::-1], start, self._method) if functions else None
+
+    def _is_link(self, node):
+        """Whether a chain may go on before a node."""
+        if not isinstance(node.form, Pointwise) or node.size > _WIDTHS[self._method]:
+            return False
+        before = node.sources[0]
+        finite = all(np.isfinite(slope).all() for slope in node.form.slopes)
+        return finite and isinstance(self._nodes[before].form, Affine) and self._only(before) is not None
+
+    def _only(self, number):
+        """The tuple (start, `Joint`) of an affine node that is a map of one value, with a matrix; else None."""
+        joints = self._joints.of(number)
+        if len(joints) != 1:
+            return None
+        ((start, joint),) = joints.items()
+        return (start, joint) if joint.fits else None
+
+
+def _total(gains):
+    """The constant of a value with respect to all inputs together, in l2."""
+    return float(np.linalg.norm(gains))
+
+
+def _ratio(after, before):
+    """The quotient of gains, 0 where both are 0, and infinite where they are not known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(after == before, 1.0, after / before)
+    return np.where(after == 0, 0.0, np.nan_to_num(ratio, nan=1.0, posinf=math.inf))
+
+
+class Stretch:
+    """A chain of the maps of a model.
+
+    Args:
+        nodes: All nodes of the model.
+        maps: A `Joint` for each map, in the order of computation.
+        functions: Numbers of the nodes of the functions between them.
+        start: Number of the node that the chain starts from.
+        method: "auto" or "tight".
+    """
+
+    def __init__(self, nodes: Sequence, maps: list[Joint], functions: list[int], start: int, method: Method):
+        self.start = start
+        self.names = [nodes[n].name for joint in maps for n in joint.nodes]
+        self._maps = maps
+        self._slopes = [_slopes(nodes[n]) for n in functions]
+
+    def _chain(self):
+        errors = tuple(joint.sums.error(2) for joint in self._maps)
+        slopes = list(self._slopes)
+        inputs = self._maps[0].operator.shape[1]
+        low, high = slopes[0]
+        if inputs > _INPUTS and np.any(low):
+            slopes[0] = np.minimum(low, 0.0), high
+            if np.any(low < 0):
+                return None
+        matrices = tuple(joint.matrix for joint in self._maps)
+        if not all((high > 0).all() for _, high in slopes):
+            return None
+        return semidefinite.Chain(matrices, errors, tuple(slopes))
+
+    def solved(self, improve: bool, centred: bool = False) -> "Solved | None":
+        """The chain with a proof, or None where there is none.
+
+        Args:
+            improve: Whether to search for multipliers of single neurons.
+            centred: See `semidefinite.improved`.
+        """
+        whole = self._chain()
+        if whole is None:
+            return None
+        chain, exponent = whole.scaled()
+        multipliers = semidefinite.fast(chain)
+        if multipliers is None:
+            return None
+        method = "semidefinite"
+        steps = int(min(_IMPROVING / sum(len(m) ** 3 for m in multipliers), _STEPS[1]))
+        if improve and steps >= _STEPS[0]:
+            better = semidefinite.improved(chain, multipliers, steps, centred)
+            shape = semidefinite.proved_shape(chain, better)
+            if shape is not None:
+                return Solved(chain, shape, exponent, "semidefinite, each neuron")
+        shape = semidefinite.proved_shape(chain, multipliers)
+        return None if shape is None else Solved(chain, shape, exponent, method)
+
+
+def _slopes(node):
+    """Smallest and largest slopes of a node, arrays of shape (entries,), with |smallest| ≤ largest.
+
+    A function and its negative have the same bounds.
+    """
+    low, high = (np.broadcast_to(np.asarray(slope, np.float64), (node.size,)) for slope in node.form.slopes)
+    turned = np.abs(low) > high
+    return np.where(turned, -high, low), np.where(turned, -low, high)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Solved:
+    """A chain whose `semidefinite.Shape` is proved.
+
+    Attributes:
+        chain: The chain, scaled.
+        shape: Its shape.
+        exponent: e: the constant of the original chain is 2^e times that of this one.
+        method: How the multipliers were found.
+    """
+
+    chain: semidefinite.Chain
+    shape: semidefinite.Shape
+    exponent: int
+    method: str
+
+    def _squares(self):
+        return self.shape.squares(self.chain.matrices[-1], self.chain.errors[-1])
+
+    def norm(self) -> float:
+        """The Lipschitz constant."""
+        return float(_scaled(semidefinite.norm_of(self._squares()), self.exponent))
+
+    def differences(self) -> Array:
+        """The Lipschitz constants of the differences of outputs, of shape (outputs, outputs)."""
+        return _scaled(semidefinite.differences_of(self._squares()), self.exponent)
+
+
+def _scaled(value, exponent):
+    with np.errstate(over="ignore", under="ignore"):
+        result = np.ldexp(value, exponent)
+    return np.where((result < 1e-300) & (np.asarray(value) > 0), 1e-300, result)  # subnormal numbers are rounded
