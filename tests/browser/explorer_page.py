@@ -17,6 +17,7 @@ SECOND = 1000  # playwright counts in milliseconds
 PANELS = ".lipviz-picture img, .lipviz-canvas[data-frame] .figure > canvas"
 _DRAWN = ".lipviz-picture img, .lipviz-canvas"
 _SETTLING = 80  # quarters of a second for a page that changes its size
+SMALL = (1024, 700)  # the smallest window with a notebook, in CSS pixels
 
 
 def write_lesson(folder, code):
@@ -83,6 +84,20 @@ class ExplorerPage:
                 break
             self.page.wait_for_timeout(SECOND / 4)
         return labels
+
+    def assert_seen_together(self, sizes):
+        """In windows of these sizes, each control that has the focus is seen together with the picture.
+
+        It opens what the button "More settings" hides, and leaves the window as the last one.
+        """
+        for width, height in sizes:
+            self.page.set_viewport_size({"width": width, "height": height})
+            assert self.apart() == [], f"at first, in a window of {width} × {height}"
+        self.show_all_controls()
+        for width, height in sizes:
+            self.page.set_viewport_size({"width": width, "height": height})
+            assert self.apart() == [], f"with all controls shown, in a window of {width} × {height}"
+            assert self.cut_labels() == []
 
     def focus(self, label):
         """Focus the handle of a slider."""

@@ -1,11 +1,11 @@
-"""All explorers in a real browser: each once in JupyterLab, by the gallery."""
+"""All explorers in a real browser: each once in JupyterLab, by the gallery; see `test_layout` for other windows."""
 
 import re
 
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import distance, ink, opened
+from tests.browser.explorer_page import SMALL, distance, ink, opened
 from tests.browser.lab import PATIENCE, expect
 
 pytestmark = pytest.mark.browser
@@ -16,10 +16,19 @@ MOVES = 200
 _HAS_BEGUN = "() => parseFloat(document.querySelector('.lipviz-explorer .progress-bar')?.style.width) > 0"
 
 
+@pytest.fixture
+def window(lab):
+    """The window of the notebook, which gets its size back."""
+    size = lab.page.viewport_size
+    yield
+    lab.page.set_viewport_size(size)
+
+
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
-def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
+def test_each_explorer_opens_fits_into_a_small_window_and_answers_to_a_key(lab, window, entry):
     explorer = opened(lab.page, entry)
     assert explorer.cut_labels() == []
+    explorer.assert_seen_together([SMALL])
     if entry.load().has_work and not entry.load().restarts:
         explorer.record()  # its sliders are the settings of what Start begins
         explorer.button("Start").press("Enter")
