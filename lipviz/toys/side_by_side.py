@@ -177,6 +177,10 @@ class Learner:
         radius = self._certifier.radii(x, scores=scores[:1]).radii[0]
         return PlaceReading(float(scores[0, 0]), float(radius), _shortest(x, ends, scores[:, 0] > 0)[0])
 
+    def scores(self, places: Array) -> Array:
+        """Logits of places of shape (n, 2), of shape (n,)."""
+        return self._certifier.logits(places)[:, 0]
+
     def _scores(self, x, others=()):
         """Ends of moves of points, and logits: of the points, of all ends, and of other places. One call takes less."""
         ends = self._ends(x)
@@ -291,6 +295,10 @@ class Pair:
     def view(self, x: Array, y: Array, unseen: tuple[Array, Array] | None = None) -> SideBySide:
         """What is seen of both now, see `Learner.view`."""
         return SideBySide(*(learner.view(x, y, unseen) for learner in self.learners))
+
+    def scores(self, places: Array) -> Array:
+        """Logits of places of shape (n, 2), of shape (2, n): of the ordinary network, and of the constrained one."""
+        return np.stack([learner.scores(places) for learner in self.learners])
 
     def reading(self, place: Array) -> tuple[PlaceReading, PlaceReading]:
         """What both say of a place, see `Learner.reading`."""

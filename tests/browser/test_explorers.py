@@ -129,6 +129,17 @@ def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab
     lab.page.mouse.up()
     expect(kind).to_have_text("your own")
 
+    menu = explorer.box.get_by_role("combobox", name="challenge", exact=True)
+    menu.select_option(label="2. An unseen step")
+    task = explorer.box.locator(".lipviz-challenge")
+    expect(task).to_contain_text("Choose a point and move it.")
+    explorer.button("Pause").press("Enter")  # it begins to learn, from the points of the challenge
+    canvas.press("n")
+    canvas.press("ArrowRight")
+    expect(task).to_contain_text(re.compile("before it moved|still decides|0.050 long|Try another|Done"))
+    menu.select_option(label="No challenge")
+    expect(task).to_have_count(0)
+
     file = explorer.box.locator(".lipviz-canvas input[type=file]")
     for content, words in ((b"0,0,1\n1,nan,2", "Row 2: expected two finite numbers"), (b"0,0,1\n" * 200_000, "1 MB")):
         file.set_input_files({"name": "points.csv", "mimeType": "text/csv", "buffer": content})

@@ -290,9 +290,9 @@ export class Playground extends EditedPoints {
 
   /** The chosen point, where it was when it was chosen and where it is now; null where it has not moved. */
   tried() {
-    if (this.chosen === null || this.from === null) return null;
-    const [from, to] = [this.from, this.points[this.chosen]];
-    if (from.x === to.x && from.y === to.y) return null;
+    const moved = this.moved();
+    if (moved === null) return null;
+    const { from, to } = moved;
     const [ordinary, constrained] = KINDS.map((kind) => scoresAt(this.trainings[kind].used, [from, to]));
     return {
       from,
