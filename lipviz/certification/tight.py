@@ -38,7 +38,7 @@ _VALUES = {"auto": 2**22, "tight": 2**24}  # most entries of all values of a mod
 
 
 def tighter(
-    trace: Trace, inputs: Any, outputs: Any, method: Method, logits: Flow | None = None
+    trace: Trace, inputs: Any, outputs: Any, method: Method, logits: Flow | None = None, inside: bool = False
 ) -> "tuple[Tighter | None, str]":
     """The `Tighter` of a model that a trace followed.
 
@@ -48,6 +48,8 @@ def tighter(
         outputs: The flows that left it.
         method: See `certify`.
         logits: The flow whose entries are compared, see `Tighter`.
+        inside: Whether the logits are computed inside of the layer that returns the flow, before its softmax or
+            sigmoid.
 
     Returns:
         The tuple (`Tighter`, ""), or (None, why there is none, in words).
@@ -59,17 +61,18 @@ def tighter(
         return None, "its values have unknown sizes, or too many entries"
     try:
         found = of_trace(trace, inputs, outputs)
-        return Tighter(found, trace.norm, method, None if logits is None else _before_activation(found, logits)), ""
+        number = None if logits is None else found.number_of(logits)
+        if number is not None and inside:
+            number = _before_activation(found, number)
+        return Tighter(found, trace.norm, method, number), ""
     except (UnknownFormError, NotInFloat64Error) as error:
         return None, str(error).rstrip(".")
 
 
-def _before_activation(found, logits):
-    """Number of the node of logits, before a softmax or sigmoid of the same layer."""
-    number = found.number_of(logits)
+def _before_activation(found, number):
+    """Number of the node before the activation of a layer, or of the layer if it has none of its own."""
     node = found.nodes[number]
-    before = [source for source in node.sources if found.nodes[source].name == node.name]
-    return before[0] if before and not isinstance(node.form, Affine) else number
+    return number if isinstance(node.form, Affine) else node.sources[0]
 
 
 def check_method(method: str) -> Method:
@@ -196,12 +199,13 @@ class Tighter:
         if isinstance(self._nodes[number].form, Affine):
             joints = self._joints.of(number)
             if all(joint.fits for joint in joints.values()):
-                found = np.minimum(found, sum(j.differences() * _total(self.gains[s]) for s, j in joints.items()))
+                parts = (merging.times(j.differences(), _total(self.gains[s])) for s, j in joints.items())
+                found = np.minimum(found, sum(parts))
             chain = self.chain(number)
             solved = None if chain is None else chain.solved(self._method == "tight", centred=True)
             if chain is not None and solved is not None:
                 own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
-                found = np.minimum(found, own * _total(self.gains[chain.start]))
+                found = np.minimum(found, merging.times(own, _total(self.gains[chain.start])))
         if count > 1:
             np.fill_diagonal(found, 0.0)
         return found
