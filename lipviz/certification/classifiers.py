@@ -75,7 +75,7 @@ def pairwise_bounds_and_errors(
 
 
 def _pairwise(trace, inputs, outputs, head, method):
-    together, _ = tighter(trace, inputs, outputs, method, head.logits)
+    together, _ = tighter(trace, inputs, outputs, method, head.logits, head.layer is not None)
     alone = _by_last_layer(head, len(keras.tree.flatten(inputs)))
     return alone if together is None else np.minimum(alone, together.differences)
 

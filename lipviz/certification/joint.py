@@ -164,8 +164,8 @@ class Joint:
         Its matrix must fit.
         """
         rows, error = self.matrix, self.sums.error(2)
-        other = rows[None] if len(rows) > 1 else 0.0
-        return (np.linalg.norm(rows[:, None] - other, axis=-1) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)
+        norms = [np.linalg.norm(rows - (row if len(rows) > 1 else 0.0), axis=-1) for row in rows]
+        return (np.stack(norms) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)
 
 
 class Joints:

@@ -36,7 +36,9 @@ from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
 _ROOMS = (1e-8, 1e-6, 1e-4)  # parts of X that are given up, until its proof succeeds
-_POWERS = (8, 64)  # of the trace that stands for the largest eigenvalue while multipliers are improved
+# While multipliers are improved: powers of the trace that stands for the largest eigenvalue, and weights of a barrier
+# where slopes have both signs.
+_PHASES = ((8, 1e-2), (64, 1e-4))
 _INSIDE = 1 - 1e-5  # share of the best multipliers: with slopes of both signs, these are at the border
 _TINY = 1e-200  # squares of constants below which a scaled chain counts as constant
 _NEARLY_LINEAR = 1e-5  # least difference of two slopes, relative to the larger
@@ -176,24 +178,35 @@ class _Step:
         self.plus, self.twice = low + high, 2 * low * high
         self.multiplier = multiplier
         self.n = self.plus * multiplier
-        self.t = None
+        self.t, self.barrier = None, 0.0
         if np.any(self.twice):
             reach = np.sqrt(np.maximum(-self.twice * multiplier, 0.0))
             _inverse(np.eye(len(a)) - reach[:, None] * a * reach)  # fails unless A⁻¹ + C is positive definite
-            self.t = np.linalg.inv(np.eye(len(a)) + a * (self.twice * multiplier))
+            inner = np.eye(len(a)) + a * (self.twice * multiplier)
+            self.t = np.linalg.inv(inner)
+            if reach.any():
+                self.barrier = -float(np.linalg.slogdet(inner)[1])
         b = a if self.t is None else self.t @ a
         self.b = (b + b.T) / 2
         self.x = -self.n[:, None] * self.b * self.n
         self.x.flat[:: len(a) + 1] += 2 * multiplier
 
-    def back(self, x_bar):
-        """From the derivative with respect to X, those with respect to Λ and A."""
+    def back(self, x_bar, weight):
+        """From the derivative with respect to X, those with respect to Λ and A, and of the barrier times its weight.
+
+        The barrier is −log det(I + A C) where slopes have both signs, else 0.
+        """
         b_bar = -self.n[:, None] * x_bar * self.n
         own = 2 * np.diagonal(x_bar) - 2 * self.plus * np.einsum("ij,ij->i", self.b * self.n, x_bar)
         if self.t is None:
             return own, b_bar
         own = own - self.twice * np.einsum("ij,ij->i", self.b @ b_bar, self.b)
-        return own, self.t.T @ b_bar @ self.t
+        bar = self.t.T @ b_bar @ self.t
+        if self.barrier:
+            c = self.twice * self.multiplier
+            own = own - weight * self.twice * np.diagonal(self.b)
+            bar = bar - weight * (c[:, None] * self.t + (c[:, None] * self.t).T) / 2
+        return own, bar
 
 
 def improved(chain: Chain, multipliers: list[Array], steps: int, centred: bool = False) -> list[Array]:
@@ -214,11 +227,10 @@ def improved(chain: Chain, multipliers: list[Array], steps: int, centred: bool =
     # With slopes of both signs, those of `fast` are at the border of what proves anything: the descent starts inside.
     inside = 1.0 if all((low >= 0).all() for low, _ in chain.slopes) else 0.8
     best = np.concatenate([np.log(m) + (i + 1) * math.log(inside) for i, m in enumerate(multipliers)])
-    for power in (1,) if centred else _POWERS:
+    for power, weight in _PHASES:
+        settings = (1 if centred else power, weight, centred)
         best = _descended(
-            lambda logs, power=power: _objective(chain, [np.exp(part) for part in parted(logs)], power, centred),
-            best,
-            steps,
+            lambda logs, s=settings: _objective(chain, [np.exp(m) for m in parted(logs)], *s), best, steps
         )
     return [np.exp(part) for part in parted(best)]
 
@@ -242,7 +254,7 @@ def _descended(objective, start, steps):
 _INFEASIBLE = 1e3
 
 
-def _objective(chain, multipliers, power, centred):
+def _objective(chain, multipliers, power, weight, centred):
     """Logarithm of what is minimized, and its derivative with respect to the logarithms of the multipliers."""
     steps, inverses = [], [None]
     for w, slopes, multiplier in zip(chain.matrices, chain.slopes, multipliers, strict=False):
@@ -260,8 +272,9 @@ def _objective(chain, multipliers, power, centred):
     slopes = []
     for step, inverse, w in zip(reversed(steps), inverses[:0:-1], (last, *chain.matrices[-2:0:-1]), strict=True):
         side = w @ inverse
-        own, bar = step.back(-side.T @ bar @ side)
+        own, bar = step.back(-side.T @ bar @ side, weight)
         slopes.append(own * step.multiplier)
+    value += weight * sum(step.barrier for step in steps)
     return value, np.concatenate(slopes[::-1])
 
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lipviz.certification import merging, semidefinite
-from lipviz.certification.computation import Affine, Computation, Entry, Pointwise, UnknownFormError, of_trace
+from lipviz.certification import merging, periodic, semidefinite
+from lipviz.certification.computation import Affine, Computation, Entry, Node, Pointwise, UnknownFormError, of_trace
 from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joint, Joints
 from lipviz.certification.merging import Flow
@@ -38,7 +38,7 @@ _VALUES = {"auto": 2**22, "tight": 2**24}  # most entries of all values of a mod
 
 
 def tighter(
-    trace: Trace, inputs: Any, outputs: Any, method: Method, logits: Flow | None = None
+    trace: Trace, inputs: Any, outputs: Any, method: Method, logits: Flow | None = None, inside: bool = False
 ) -> "tuple[Tighter | None, str]":
     """The `Tighter` of a model that a trace followed.
 
@@ -48,6 +48,8 @@ def tighter(
         outputs: The flows that left it.
         method: See `certify`.
         logits: The flow whose entries are compared, see `Tighter`.
+        inside: Whether the logits are computed inside of the layer that returns the flow, before its softmax or
+            sigmoid.
 
     Returns:
         The tuple (`Tighter`, ""), or (None, why there is none, in words).
@@ -59,17 +61,18 @@ def tighter(
         return None, "its values have unknown sizes, or too many entries"
     try:
         found = of_trace(trace, inputs, outputs)
-        return Tighter(found, trace.norm, method, None if logits is None else _before_activation(found, logits)), ""
+        number = None if logits is None else found.number_of(logits)
+        if number is not None and inside:
+            number = _before_activation(found, number)
+        return Tighter(found, trace.norm, method, number), ""
     except (UnknownFormError, NotInFloat64Error) as error:
         return None, str(error).rstrip(".")
 
 
-def _before_activation(found, logits):
-    """Number of the node of logits, before a softmax or sigmoid of the same layer."""
-    number = found.number_of(logits)
+def _before_activation(found, number):
+    """Number of the node before the activation of a layer, or of the layer if it has none of its own."""
     node = found.nodes[number]
-    before = [source for source in node.sources if found.nodes[source].name == node.name]
-    return before[0] if before and not isinstance(node.form, Affine) else number
+    return number if isinstance(node.form, Affine) else node.sources[0]
 
 
 def check_method(method: str) -> Method:
@@ -182,10 +185,13 @@ class Tighter:
         solved = None if chain is None else chain.solved(self._method == "tight")
         if chain is None or solved is None:
             return
-        gains = merging.times(self.gains[chain.start], solved.norm())
+        upper, how = (
+            (solved, "semidefinite, frequencies") if isinstance(solved, float) else (solved.norm(), solved.method)
+        )
+        gains = merging.times(self.gains[chain.start], upper)
         former = self.gains[number]
         if self._keep(number, gains):
-            self._note(chain.names, former, gains, [chain.start], solved.method, since)
+            self._note(chain.names, former, gains, [chain.start], how, since)
 
     def _of_logits(self):
         """Lipschitz constants of the differences of all logits, or of the single one."""
@@ -196,12 +202,13 @@ class Tighter:
         if isinstance(self._nodes[number].form, Affine):
             joints = self._joints.of(number)
             if all(joint.fits for joint in joints.values()):
-                found = np.minimum(found, sum(j.differences() * _total(self.gains[s]) for s, j in joints.items()))
+                parts = (merging.times(j.differences(), _total(self.gains[s])) for s, j in joints.items())
+                found = np.minimum(found, sum(parts))
             chain = self.chain(number)
             solved = None if chain is None else chain.solved(self._method == "tight", centred=True)
-            if chain is not None and solved is not None:
+            if chain is not None and isinstance(solved, Solved):
                 own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
-                found = np.minimum(found, own * _total(self.gains[chain.start]))
+                found = np.minimum(found, merging.times(own, _total(self.gains[chain.start])))
         if count > 1:
             np.fill_diagonal(found, 0.0)
         return found
@@ -209,35 +216,31 @@ class Tighter:
     def chain(self, number: int) -> "Stretch | None":
         """The longest chain that ends at an affine node and may be solved; None where there is none."""
         maps, functions = [], []
-        while True:
-            joint = self._only(number)
-            if joint is None:
-                break
+        while (joint := self._only(number)) is not None:
             start, found = joint
-            maps.append(found)
+            maps.insert(0, found)
             node = self._nodes[start]
             if not self._is_link(node):
                 break
-            functions.append(start)
+            functions.insert(0, start)
             number = node.sources[0]
-        functions = functions[: len(maps) - 1]
-        return Stretch(self._nodes, maps[::-1], functions[::-1], start, self._method) if functions else None
+        if not maps:
+            return None
+        functions = functions[-(len(maps) - 1) :] if len(maps) > 1 else []
+        return _solvable(self._nodes, maps, functions, start, self._method)
 
     def _is_link(self, node):
         """Whether a chain may go on before a node."""
-        if not isinstance(node.form, Pointwise) or node.size > _WIDTHS[self._method]:
+        if not isinstance(node.form, Pointwise):
             return False
         before = node.sources[0]
         finite = all(np.isfinite(slope).all() for slope in node.form.slopes)
         return finite and isinstance(self._nodes[before].form, Affine) and self._only(before) is not None
 
     def _only(self, number):
-        """The tuple (start, `Joint`) of an affine node that is a map of one value, with a matrix; else None."""
+        """The tuple (start, `Joint`) of an affine node that is a map of one value; else None."""
         joints = self._joints.of(number)
-        if len(joints) != 1:
-            return None
-        ((start, joint),) = joints.items()
-        return (start, joint) if joint.fits else None
+        return next(iter(joints.items())) if len(joints) == 1 else None
 
 
 def _total(gains):
@@ -252,6 +255,29 @@ def _ratio(after, before):
     return np.where(after == 0, 0.0, np.nan_to_num(ratio, nan=1.0, posinf=math.inf))
 
 
+def _solvable(nodes, maps, functions, start, method):
+    """The `Stretch` of the last maps of a chain that may be solved: matrices, and convolutions before them."""
+    starts = [start, *functions]
+    first = len(maps)  # from here on, all maps are matrices
+    while first and maps[first - 1].fits and (first == len(maps) or nodes[starts[first]].size <= _WIDTHS[method]):
+        first -= 1
+    images: list[list[periodic.Step]] = []
+    begin = first
+    while begin:
+        steps = _image_steps(maps[begin - 1], nodes[starts[begin - 1]].shape)
+        if steps is None:
+            break
+        images.insert(0, steps)
+        begin -= 1
+    if len(maps) - begin < 2:
+        return None
+    return Stretch(nodes, maps[begin:], functions[begin:], starts[begin], images)
+
+
+def _image_steps(joint, shape):
+    return periodic.image_steps(joint.operator, shape) if len(shape) > 1 else None
+
+
 class Stretch:
     """A chain of the maps of a model.
 
@@ -260,52 +286,99 @@ class Stretch:
         maps: A `Joint` for each map, in the order of computation.
         functions: Numbers of the nodes of the functions between them.
         start: Number of the node that the chain starts from.
-        method: "auto" or "tight".
+        images: For each of the first maps that is bounded by frequencies, not by its matrix, its `periodic.Step`s.
     """
 
-    def __init__(self, nodes: Sequence, maps: list[Joint], functions: list[int], start: int, method: Method):
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        maps: list[Joint],
+        functions: list[int],
+        start: int,
+        images: list[list[periodic.Step]],
+    ):
         self.start = start
         self.names = [nodes[n].name for joint in maps for n in joint.nodes]
-        self._maps = maps
+        self._maps, self._images = maps, images
+        self._shapes = [nodes[n].shape for n in (start, *functions)]
         self._slopes = [_slopes(nodes[n]) for n in functions]
 
-    def _chain(self):
-        errors = tuple(joint.sums.error(2) for joint in self._maps)
-        slopes = list(self._slopes)
-        inputs = self._maps[0].operator.shape[1]
-        low, high = slopes[0]
-        if inputs > _INPUTS and np.any(low):
-            slopes[0] = np.minimum(low, 0.0), high
-            if np.any(low < 0):
-                return None
-        matrices = tuple(joint.matrix for joint in self._maps)
-        if not all((high > 0).all() for _, high in slopes):
-            return None
-        return semidefinite.Chain(matrices, errors, tuple(slopes))
-
-    def solved(self, improve: bool, centred: bool = False) -> "Solved | None":
-        """The chain with a proof, or None where there is none.
+    def solved(self, improve: bool, centred: bool = False) -> "Solved | float | None":
+        """The chain with a proof, or None where there is none; where all maps are convolutions, its constant.
 
         Args:
             improve: Whether to search for multipliers of single neurons.
             centred: See `semidefinite.improved`.
         """
-        whole = self._chain()
-        if whole is None:
+        if not all((high > 0).all() for _, high in self._slopes):
             return None
-        chain, exponent = whole.scaled()
-        multipliers = semidefinite.fast(chain)
-        if multipliers is None:
+        with np.errstate(all="ignore"):  # what overflows proves nothing
+            try:
+                return self._by_frequencies(improve, centred) if self._images else self._by_matrices(improve, centred)
+            except (periodic.PeriodicError, np.linalg.LinAlgError):
+                return None
+
+    def _by_frequencies(self, improve, centred):
+        steps: list[periodic.Step] = []
+        count = len(self._images)
+        for number, image in enumerate(self._images):
+            steps += image
+            if number < len(self._slopes):
+                steps.append(_of_channels(self._slopes[number], self._shapes[number + 1]))
+        state = periodic.Covariance(steps, self._shapes[0])
+        if count == len(self._maps):
+            return state.norm()
+        first = self._maps[count]
+        matrices = [state.factor(first.matrix, _error(first), self._shapes[count])]
+        return _by_semidefinite(
+            [*matrices, *self._matrices(count + 1)], self._errors(count), self._slopes[count:], improve, centred
+        )
+
+    def _by_matrices(self, improve, centred):
+        slopes, inputs = list(self._slopes), self._maps[0].operator.shape[1]
+        low, high = slopes[0]
+        if inputs > _INPUTS and np.any(low < 0):
             return None
-        method = "semidefinite"
-        steps = int(min(_IMPROVING / sum(len(m) ** 3 for m in multipliers), _STEPS[1]))
-        if improve and steps >= _STEPS[0]:
-            better = semidefinite.improved(chain, multipliers, steps, centred)
-            shape = semidefinite.proved_shape(chain, better)
-            if shape is not None:
-                return Solved(chain, shape, exponent, "semidefinite, each neuron")
-        shape = semidefinite.proved_shape(chain, multipliers)
-        return None if shape is None else Solved(chain, shape, exponent, method)
+        if inputs > _INPUTS:
+            slopes[0] = np.minimum(low, 0.0), high
+        return _by_semidefinite(self._matrices(0), self._errors(-1), slopes, improve, centred)
+
+    def _matrices(self, first):
+        return [joint.matrix for joint in self._maps[first:]]
+
+    def _errors(self, known):
+        """Errors of the matrices behind map number `known`, whose matrix has no error."""
+        return [0.0] * (known >= 0) + [_error(joint) for joint in self._maps[known + 1 :]]
+
+
+def _by_semidefinite(matrices, errors, slopes, improve, centred):
+    """A `Solved` of a chain of matrices, or None."""
+    if len(matrices) == 1:
+        count = matrices[0].shape[1]
+        chain, exponent = semidefinite.Chain(tuple(matrices), tuple(errors), ()).scaled()
+        return Solved(chain, semidefinite.Shape(np.eye(count), np.ones(count), 1.0), exponent, "semidefinite")
+    chain, exponent = semidefinite.Chain(tuple(matrices), tuple(errors), tuple(slopes)).scaled()
+    multipliers = semidefinite.fast(chain)
+    if multipliers is None:
+        return None
+    steps = int(min(_IMPROVING / sum(len(m) ** 3 for m in multipliers), _STEPS[1]))
+    if improve and steps >= _STEPS[0]:
+        better = semidefinite.improved(chain, multipliers, steps, centred)
+        shape = semidefinite.proved_shape(chain, better)
+        if shape is not None:
+            return Solved(chain, shape, exponent, "semidefinite, each neuron")
+    shape = semidefinite.proved_shape(chain, multipliers)
+    return None if shape is None else Solved(chain, shape, exponent, "semidefinite")
+
+
+def _error(joint):
+    return joint.sums.error(2)
+
+
+def _of_channels(slopes, shape):
+    """Slopes of all pixels of a channel together, for images on a torus."""
+    low, high = (slope.reshape(-1, shape[-1]) for slope in slopes)
+    return periodic.Slopes(np.minimum(low.min(axis=0), 0.0), high.max(axis=0))
 
 
 def _slopes(node):
