@@ -120,6 +120,8 @@ class Node:
         form: What computes the value.
         sources: Numbers of the nodes that it is computed from.
         shape: Its shape, without the batch.
+        dtype: Its dtype.
+        op: The layer, operation or activation function that computes it; None for an input.
     """
 
     name: str
@@ -127,6 +129,8 @@ class Node:
     form: Form
     sources: tuple[int, ...]
     shape: tuple[int, ...]
+    dtype: str
+    op: Any = None
 
     @property
     def size(self) -> int:
@@ -229,12 +233,13 @@ class _Builder:
             raise UnknownFormError("A part of the model's graph cannot be seen.")
         return self._numbers[id(flow)]
 
-    def add(self, name, kind, form, sources, flow):
+    def add(self, name, kind, form, sources, flow, op=None):
         """Add the node that computes a flow, and return its number."""
         shape = tuple(flow.shape[1:])
         if None in shape:
             raise UnknownFormError(f"'{name}' has the shape {shape}: the form of a step needs all sizes.")
-        self.nodes.append(Node(name, kind, form, tuple(sources), shape))
+        dtype = keras.backend.standardize_dtype(flow.tensor.dtype)
+        self.nodes.append(Node(name, kind, form, tuple(sources), shape, dtype, op))
         self._numbers[id(flow)] = len(self.nodes) - 1
         self._alive.append(flow)
         return len(self.nodes) - 1
@@ -244,14 +249,14 @@ class _Builder:
         kind, name = type(step.op).__name__, step.op.name
         sources = [self.number(flow) for flow in _taken(step)]
         for output, flow in enumerate(leaving):
-            form, before = _form(step, output), sources
+            form, before, op = _form(step, output), sources, step.op
             if isinstance(form, Affine) and _has_activation(step.op):
                 middle = Flow(
                     keras.KerasTensor((None, *_linear_shape(step.op, step.flows[0])), flow.tensor.dtype), flow.gains
                 )
-                before = [self.add(name, kind, form, sources, middle)]
-                form = _of_activation(step.op.activation, middle)
-            self.add(name, kind, form, before, flow)
+                before, op = [self.add(name, kind, form, sources, middle, op)], op.activation
+                form = _of_activation(op, middle)
+            self.add(name, kind, form, before, flow, op)
 
 
 def _taken(step):
