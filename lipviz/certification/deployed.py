@@ -87,9 +87,10 @@ class Deployed:
         """
         states = self._steps.run(x, radii)
         logits = states[self._number]
-        errors = self._by_entries(logits, chosen)
-        if self._differences is not None:
-            errors = np.minimum(errors, self._by_columns(states, chosen))
+        with np.errstate(all="ignore"):  # see `Steps.run`
+            errors = self._by_entries(logits, chosen)
+            if self._differences is not None:
+                errors = np.minimum(errors, self._by_columns(states, chosen))
         return _UP * errors, logits.overflows
 
     def _by_entries(self, logits: Running, chosen):

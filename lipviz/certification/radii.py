@@ -138,8 +138,8 @@ def _radii_of_part(deployed, x, bounds):
     sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1)
     balls = np.minimum(largest, _LARGEST_BALL * (1 + sizes))[:, None] * _BALLS
     errors, overflows = deployed.errors(x, balls, predicted)
-    left = (gaps * (1 - 1e-9) - deployed.least)[:, :, None] - errors
     with np.errstate(divide="ignore", invalid="ignore"):
+        left = (gaps * (1 - 1e-9) - deployed.least)[:, :, None] - errors
         radii = np.where(left > 0, left / constants[:, :, None], 0.0).min(axis=1) * (1 - 1e-9)
     radii = np.where(overflows, 0.0, np.minimum(radii, balls)).max(axis=1)
     return radii, predicted, gaps.min(axis=1), overflows.all(axis=1)

@@ -134,12 +134,13 @@ class Steps:
             A list of `Running`, one for each node; None for a node that is not needed.
         """
         states: list[Any] = []
-        for node, step in zip(self.nodes, self.steps, strict=True):
-            taken = [states[source] for source in node.sources]
-            if step is _entered:
-                states.append(_entered(x.reshape(len(x), -1), radii, node.dtype))
-            else:
-                states.append(None if step is None else step(*taken))
+        with np.errstate(all="ignore"):  # errors may be infinite, and then NaN: neither is below a margin
+            for node, step in zip(self.nodes, self.steps, strict=True):
+                taken = [states[source] for source in node.sources]
+                if step is _entered:
+                    states.append(_entered(x.reshape(len(x), -1), radii, node.dtype))
+                else:
+                    states.append(None if step is None else step(*taken))
         return states
 
 
@@ -169,7 +170,7 @@ def _step(node, sources, arithmetic):
     if isinstance(node.form, Sorting | Splitting):
         return _ordering(node)
     build = _builder(node.op)
-    if build is None:
+    if build is None or not (build in _OF_ANY_FORM or isinstance(node.form, Affine)):
         raise UnknownRoundingError(getattr(node.form, "why", "") or "no bound of its rounding")
     return build(node, sources, arithmetic)
 
@@ -216,13 +217,12 @@ def _rounded(moved, sizes, growth, tiny, dtype, flushed=(0.0, 0.0)):
     if not growth < math.inf:
         return _lost(moved, dtype)
     own = np.broadcast_to(np.asarray(tiny, np.float64), moved.values.shape[1:])
-    with np.errstate(over="ignore", invalid="ignore"):
-        entries = _UP * (moved.entries + growth * (sizes.terms + sizes.erred) + own)
-        rest = _UP * (moved.rest + growth * sizes.of_rest + flushed[0])
-        total = moved.total + growth * (_norms(sizes.terms) + sizes.of_total) + np.linalg.norm(own) + flushed[1]
-        total = np.minimum(_UP * total, _UP * (_norms(entries) + rest))
-        top = (sizes.terms + sizes.erred).max(axis=1, initial=0.0)[:, None] + sizes.of_rest + own.max(initial=0.0)
-        overflows = moved.overflows | ~((1 + growth) * top + rest < numbers_of(dtype).largest / 2)
+    entries = _UP * (moved.entries + growth * (sizes.terms + sizes.erred) + own)
+    rest = _UP * (moved.rest + growth * sizes.of_rest + flushed[0])
+    total = moved.total + growth * (_norms(sizes.terms) + sizes.of_total) + np.linalg.norm(own) + flushed[1]
+    total = np.minimum(_UP * total, _UP * (_norms(entries) + rest))
+    top = (sizes.terms + sizes.erred).max(axis=1, initial=0.0)[:, None] + sizes.of_rest + own.max(initial=0.0)
+    overflows = moved.overflows | ~((1 + growth) * top + rest < numbers_of(dtype).largest / 2)
     return Running(moved.values, entries, rest, total, moved.change, overflows, dtype)
 
 
@@ -346,12 +346,10 @@ class AffineStep:
 def _products(node, sources, arithmetic):
     """A layer that adds up products with its kernel, and a bias."""
     layer, (source,), dtype = node.op, sources, node.op.compute_dtype
-    if not isinstance(node.form, Affine):
-        raise UnknownRoundingError(node.form.why)
     numbers, (operator,) = numbers_of(dtype), node.form.parts
     norm = next(iter(layer_bounds(layer, source.shape, 2)))[1].upper
     part = _part(operator, norm=norm, below=numbers.tiny)
-    count = _terms(layer)
+    count = terms_of(layer)
     accumulation = arithmetic.accumulation if dtype == arithmetic.dtype else dtype
     is_wide = accumulation != dtype and not is_plain(layer, SEPARABLE)
     growth = numbers_of(accumulation).sum_growth(count + 4) if is_wide else _growth(numbers, count, accumulation, dtype)
@@ -362,18 +360,24 @@ def _products(node, sources, arithmetic):
     return AffineStep([part], offset, np.abs(offset), growth, tiny, dtype, dtype, sums_in)
 
 
-def _terms(layer):
-    """How many products a layer with kernels adds up for one entry, in all its sums."""
+def terms_of(layer: keras.layers.Layer) -> int:
+    """How many products a layer with kernels adds up for one entry, in all of its sums."""
     if is_plain(layer, SEPARABLE):
-        return _terms_of(used_kernel(layer, "depthwise_kernel"), -2) + _terms_of(used_kernel(layer, "pointwise_kernel"))
+        return _depth(used_kernel(layer, "depthwise_kernel")) + _fan_in(used_kernel(layer, "pointwise_kernel"))
     kernel = used_kernel(layer)
-    if is_plain(layer, TRANSPOSED):
-        return _terms_of(kernel, -2)
-    return _terms_of(kernel, -2) // (1 if not is_plain(layer, DEPTHWISE) else kernel.shape[-1])
+    if is_plain(layer, DEPTHWISE):
+        return _depth(kernel)
+    return _fan_in(np.swapaxes(kernel, -1, -2) if is_plain(layer, TRANSPOSED) else kernel)
 
 
-def _terms_of(kernel, without=-1):
-    return kernel.size // kernel.shape[without]
+def _fan_in(kernel):
+    """Entries of a kernel (..., in, out) for one output channel."""
+    return math.prod(kernel.shape[:-1])
+
+
+def _depth(kernel):
+    """Entries of a depthwise kernel (..., in, multiplier) for one output channel."""
+    return math.prod(kernel.shape[:-2])
 
 
 def _growth(numbers: Numbers, count, accumulation, dtype):
@@ -441,8 +445,6 @@ def _averaged_globally(node, sources, arithmetic):
 
 
 def _mean(node, growth, count, dtype, taken_in):
-    if not isinstance(node.form, Affine):
-        raise UnknownRoundingError(node.form.why)
     (operator,), none = node.form.parts, np.zeros(node.size)
     tiny = numbers_of(dtype).tiny * (2 * count + 4)
     return AffineStep([_part(operator, operator)], none, none, growth, tiny, dtype, taken_in)
@@ -450,8 +452,6 @@ def _mean(node, growth, count, dtype, taken_in):
 
 def _moved(node, sources, arithmetic):
     """A step that copies, drops or moves entries."""
-    if not isinstance(node.form, Affine):
-        raise UnknownRoundingError(node.form.why)
     dtype = getattr(node.op, "compute_dtype", node.dtype)
     none = np.zeros(node.size)
     return AffineStep([_part(part, part) for part in node.form.parts], none, none, 0.0, 0.0, dtype, dtype)
@@ -459,8 +459,6 @@ def _moved(node, sources, arithmetic):
 
 def _added(node, sources, arithmetic):
     """A sum, a difference, a mean, or a weighted mean whose weights are computed by a sigmoid."""
-    if not isinstance(node.form, Affine):
-        raise UnknownRoundingError(node.form.why)
     dtype = getattr(node.op, "compute_dtype", node.dtype)
     numbers, none = numbers_of(dtype), np.zeros(node.size)
     parts = [_part(part) for part in node.form.parts]
@@ -748,6 +746,8 @@ _LAYERS = (
     ((keras.layers.Add, keras.layers.Subtract, keras.layers.Average, lip.LipResidual), _added),
     (_COPYING, _moved),
 )
+# These read the layer, and not the form of the step.
+_OF_ANY_FORM = (_rescaled, _scaled_average, _norm_pooling, _largest)
 _OPERATIONS = dict.fromkeys(
     (
         *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),
