@@ -105,7 +105,8 @@ def _of_radii(radii):
     return {
         "norm": "2",
         "data": dataclasses.asdict(origin.data),
-        "arithmetic": {"logits": "float64", "margin": origin.margin, "logit_error": origin.logit_error},
+        "arithmetic": {"logits": "float64", "margin": origin.margin, "logit_error": origin.logit_error}
+        | ({"of_network": origin.arithmetic} if origin.arithmetic else {}),
         "bounds_are": origin.bounds,
         "bounds": radii.bounds,
         "radii": radii.radii,
@@ -266,6 +267,7 @@ def _radii(content, hashes):
             bounds=content["bounds_are"],
             logit_error=float(arithmetic["logit_error"]),
             margin=float(arithmetic["margin"]),
+            arithmetic=str(arithmetic.get("of_network", "")),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -94,6 +95,19 @@ def _by_last_layer(head, inputs):
         np.fill_diagonal(differences, 0.0)
     with np.errstate(invalid="ignore"):  # 0 times infinity
         return np.where(differences == 0, 0.0, differences * before)
+
+
+def ending(trace: Trace, outputs: Any) -> list[keras.layers.Layer]:
+    """The layers whose softmaxes or sigmoids end a classifier and leave its decision, the last one first.
+
+    Args:
+        trace: The `Trace` that followed the classifier.
+        outputs: The flows that it returned.
+
+    Raises:
+        ValueError: If there is not one output of shape (batch, C).
+    """
+    return _head(trace, outputs).ended
 
 
 def logits_model(model: keras.Model) -> keras.Model:

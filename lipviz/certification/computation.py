@@ -125,6 +125,8 @@ class Node:
         sources: Numbers of the nodes that it is computed from.
         shape: Its shape, without the batch.
         gains: Its gains by the bounds of single steps, see `merging`, of shape (inputs,).
+        dtype: Its dtype.
+        op: The layer, operation or activation function that computes it; None for an input.
     """
 
     name: str
@@ -133,6 +135,8 @@ class Node:
     sources: tuple[int, ...]
     shape: tuple[int, ...]
     gains: Array
+    dtype: str
+    op: Any = None
 
     @property
     def size(self) -> int:
@@ -240,12 +244,13 @@ class _Builder:
             raise UnknownFormError("A part of the model's graph cannot be seen.")
         return self._numbers[id(flow)]
 
-    def add(self, name, kind, form, sources, flow):
+    def add(self, name, kind, form, sources, flow, op=None):
         """Add the node that computes a flow, and return its number."""
         shape = tuple(flow.shape[1:])
         if None in shape:
             raise UnknownFormError(f"'{name}' has the shape {shape}: the form of a step needs all sizes.")
-        self.nodes.append(Node(name, kind, form, tuple(sources), shape, flow.gains[: self._inputs]))
+        dtype = keras.backend.standardize_dtype(flow.tensor.dtype)
+        self.nodes.append(Node(name, kind, form, tuple(sources), shape, flow.gains[: self._inputs], dtype, op))
         self._numbers[id(flow)] = len(self.nodes) - 1
         self._alive.append(flow)
         return len(self.nodes) - 1
@@ -255,13 +260,13 @@ class _Builder:
         kind, name = type(step.op).__name__, step.op.name
         sources = [self.number(flow) for flow in _taken(step)]
         for output, flow in enumerate(leaving):
-            form, before = _form(step, output), sources
+            form, before, op = _form(step, output), sources, step.op
             if isinstance(form, Affine) and _has_activation(step.op):
                 shape = (None, *_linear_shape(step.op, step.flows[0]))
                 middle = Flow(keras.KerasTensor(shape, flow.tensor.dtype), self._between.get(id(flow), flow.gains))
-                before = [self.add(name, kind, form, sources, middle)]
-                form = _of_activation(step.op.activation, middle)
-            self.add(name, kind, form, before, flow)
+                before, op = [self.add(name, kind, form, sources, middle, op)], op.activation
+                form = _of_activation(op, middle)
+            self.add(name, kind, form, before, flow, op)
 
 
 def _taken(step):

@@ -77,6 +77,8 @@ class RadiiOrigin:
         logit_error: How far the logits of the network in use may be off, see `certified_radius`.
         margin: Error of float64 logits that is allowed for, relative to their size and that of their inputs. The
             rounding of hidden values is added to it, see `lipviz.certification.rounding`.
+        arithmetic: The arithmetic of the network in use, and what is covered of it, in words; "" where the radii are
+            those of its evaluation in float64.
     """
 
     fingerprint: Fingerprint | None
@@ -84,6 +86,7 @@ class RadiiOrigin:
     bounds: str
     logit_error: float
     margin: float
+    arithmetic: str = ""
 
 
 def origin_of(model: keras.layers.Layer, method: str, search: dict[str, Any] | None) -> Origin:
