@@ -313,7 +313,9 @@ def _of_layer(step, flow, output=0):
             return _opaque(step, output, str(error))
         return Affine((operator,), _offset(layer, _linear_shape(layer, flow)))
     build = next((build for cls, build in _LAYERS.items() if isinstance(layer, cls) and computes_as(layer, cls)), None)
-    return _opaque(step, output, "its form is not known") if build is None else build(step, flow)
+    if build is None or found.bound(layer, shape, 2, False).upper == math.inf:
+        return _opaque(step, output, "its form is not known")
+    return build(step, flow)
 
 
 def _of_activation(activation, flow):

@@ -1,5 +1,6 @@
 """A classifier as it is deployed: its logits in a floating-point arithmetic, and how far they are from exact ones."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -180,7 +181,7 @@ def _to_logits(network, shape) -> tuple[Computation, str]:
             "a model that ends with its logits."
         )
     (before,) = last.sources
-    return Computation(computed.nodes, (before,)), last.dtype
+    return dataclasses.replace(computed, outputs=(before,)), last.dtype
 
 
 _IDLE = (keras.Model, keras.layers.InputLayer)
