@@ -239,13 +239,12 @@ class Covariance:
         axes = tuple(range(1, len(shape)))
         rows = np.fft.fftn(images, self.grid, axes=axes)
         count, channels = math.prod(self.grid), shape[-1]
-        rows = np.moveaxis(rows.reshape(len(matrix), count, channels), 0, 1)
-        found = np.zeros((len(matrix), len(matrix)))
-        for row, value in zip(rows, self.values.reshape(count, channels, channels), strict=True):
-            found += (row.conj() @ value @ row.T).real
-        found /= count
+        rows = rows.reshape(len(matrix), count, channels)
+        left = np.moveaxis(rows, 0, 1).conj() @ self.values.reshape(count, channels, channels)
+        left = np.moveaxis(left, 1, 0).reshape(len(matrix), -1)
+        found = (left @ rows.reshape(len(matrix), -1).T).real / count
         size, largest = float(np.linalg.norm(matrix)), _largest(self.values)
-        off = 16 * (channels + count + 8 * math.log2(count + 2) + 8) * _EPS * size**2 * largest
+        off = 16 * (channels * count + 8 * math.log2(count + 2) + 8) * _EPS * size**2 * largest
         found = (1 + _SPARE) * (found + found.T) / 2
         off += (1 + 1 / _SPARE) * error**2 * largest
         backward = 8 * (len(matrix) + 8) * _EPS * (float(np.trace(found)) + off)

@@ -21,6 +21,7 @@ from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joint, Joints
 from lipviz.certification.merging import Flow
 from lipviz.certification.results import StretchBound
+from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.precision import NotInFloat64Error
 from lipviz.types import Array
 
@@ -64,7 +65,8 @@ def tighter(
         number = None if logits is None else found.number_of(logits)
         if number is not None and inside:
             number = _before_activation(found, number)
-        return Tighter(found, trace.norm, method, number), ""
+        with one_blas_thread():
+            return Tighter(found, trace.norm, method, number), ""
     except (UnknownFormError, NotInFloat64Error) as error:
         return None, str(error).rstrip(".")
 
