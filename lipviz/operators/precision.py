@@ -142,14 +142,16 @@ def _from_config(kind, config):
 def _in_policy(config, policy):
     """A serialized configuration in which every floating dtype is replaced by a policy, nested layers included.
 
-    Under a mixed policy, inputs keep their dtype.
+    A mixed policy is no dtype of tensors: it replaces those of layers only, whose configurations say "trainable".
     """
     if isinstance(config, list | tuple):
         return type(config)(_in_policy(item, policy) for item in config)
-    if not isinstance(config, dict) or (config.get("class_name") == "InputLayer" and policy.startswith("mixed")):
+    if not isinstance(config, dict):
         return config
+    replaced = "trainable" in config or not policy.startswith("mixed")
     return {
-        key: _dtype(value, policy) if key == "dtype" else _in_policy(value, policy) for key, value in config.items()
+        key: _dtype(value, policy) if key == "dtype" and replaced else _in_policy(value, policy)
+        for key, value in config.items()
     }
 
 
