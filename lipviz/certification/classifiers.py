@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 
+from lipviz.certification.computation import Computation, of_trace
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
 from lipviz.certification.merging import Flow
 from lipviz.operators.precision import float64_copy
@@ -63,6 +64,24 @@ def pairwise_bounds_and_errors(network: keras.Model, input_shape: Shape) -> tupl
     head = _head(trace, trace.follow(network, inputs))
     constant, slope = head.logits.gains[-2:]
     return _pairwise(head, len(keras.tree.flatten(inputs))), float(constant), float(slope)
+
+
+def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Computation, int]:
+    """The steps of a `logits_model`, with the bounds and the rounding of the values between them.
+
+    Args:
+        network: What `logits_model` returned.
+        input_shape: Shape of an input without the batch, all sizes known.
+
+    Returns:
+        The tuple (`Computation`, number of the node of the logits).
+
+    Raises:
+        ValueError: See `pairwise_bounds`, and `computation`.
+    """
+    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, rounds=True)
+    found = of_trace(trace, inputs, [_head(trace, trace.follow(network, inputs)).logits])
+    return found, found.outputs[0]
 
 
 def _pairwise(head, inputs):

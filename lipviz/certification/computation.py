@@ -56,11 +56,14 @@ class Pointwise:
         name: Name of the function in `keras.activations`; "" for another.
         values: Function of a float64 array of shape (n, entries) that returns φ of it, of the same shape and dtype.
         bound: Bound of its Lipschitz constant.
+        sides: Of a function with one slope for negative and one for positive x: both slopes, each a number or an array
+            of shape (entries,), which may differ from entry to entry; else None.
     """
 
     name: str
     values: Callable[[Array], Array]
     bound: Bound
+    sides: tuple[Any, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,10 +144,13 @@ class Computation:
     Attributes:
         nodes: The nodes. The inputs of the model come first, each an `Entry`.
         outputs: Numbers of the nodes that the model returns.
+        flows: The `Flow` of each node in the trace that it was read from. The gains of a value between a linear map and
+            the activation of the same layer are not known there, and are infinite.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+    flows: tuple[Flow, ...] = dataclasses.field(default=(), repr=False)
 
     def values(self, *inputs: Array) -> list[Array]:
         """The values of all nodes for n samples, in float64.
@@ -210,7 +216,8 @@ def of_trace(trace: Trace, inputs: Any, outputs: Any) -> Computation:
         builder.add(f"input {number}", "Input", Entry(), (), flow)
     for step, leaving in trace.visits:
         builder.enter(step, leaving)
-    return Computation(tuple(builder.nodes), tuple(builder.number(flow) for flow in keras.tree.flatten(outputs)))
+    numbers = tuple(builder.number(flow) for flow in keras.tree.flatten(outputs))
+    return Computation(tuple(builder.nodes), numbers, tuple(builder.flows))
 
 
 class _Builder:
@@ -219,7 +226,7 @@ class _Builder:
     def __init__(self, trace):
         self.nodes: list[Node] = []
         self._same, self._numbers = trace.same, {}
-        self._alive: list[Flow] = []  # so that no id is used again
+        self.flows: list[Flow] = []  # they also stay alive, so that no id is used again
 
     def number(self, flow):
         """Number of the node that computes a flow."""
@@ -236,7 +243,7 @@ class _Builder:
             raise UnknownFormError(f"'{name}' has the shape {shape}: the form of a step needs all sizes.")
         self.nodes.append(Node(name, kind, form, tuple(sources), shape))
         self._numbers[id(flow)] = len(self.nodes) - 1
-        self._alive.append(flow)
+        self.flows.append(flow)
         return len(self.nodes) - 1
 
     def enter(self, step, leaving):
@@ -246,9 +253,8 @@ class _Builder:
         for output, flow in enumerate(leaving):
             form, before = _form(step, output), sources
             if isinstance(form, Affine) and _has_activation(step.op):
-                middle = Flow(
-                    keras.KerasTensor((None, *_linear_shape(step.op, step.flows[0])), flow.tensor.dtype), flow.gains
-                )
+                shape = (None, *_linear_shape(step.op, step.flows[0]))
+                middle = Flow(keras.KerasTensor(shape, flow.tensor.dtype), np.full(np.shape(flow.gains), np.inf))
                 before = [self.add(name, kind, form, sources, middle)]
                 form = _of_activation(step.op.activation, middle)
             self.add(name, kind, form, before, flow)
@@ -477,7 +483,18 @@ def _elementwise(step, flow):
         return _of_activation(layer.activation, flow)
     plain = isinstance(layer, keras.layers.ReLU) and not layer.negative_slope and layer.max_value is None
     bound = layer_bound(layer, shape, 2)
-    return Pointwise("relu" if plain else "", _values(layer, shape), bound)
+    return Pointwise("relu" if plain else "", _values(layer, shape), bound, _sides(layer, shape))
+
+
+def _sides(layer, shape):
+    """Slopes of a layer for negative and for positive entries; None where they are not known here."""
+    if isinstance(layer, keras.layers.LeakyReLU):
+        return float(layer.negative_slope), 1.0
+    if not isinstance(layer, keras.layers.PReLU) or isinstance(layer, lip.PReLUlip):
+        return None
+    alpha = as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'")
+    fits = np.broadcast_shapes(alpha.shape, shape) == tuple(shape)
+    return (np.broadcast_to(alpha, shape).reshape(-1), 1.0) if fits else None
 
 
 def _values(function, shape):

@@ -21,6 +21,7 @@ from keras import ops
 from lipviz import _moved
 from lipviz.certification import results
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
+from lipviz.certification.local_radii import LocalRadii
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
 from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
 from lipviz.certification.upper_bounds import certify
@@ -44,6 +45,8 @@ def certified_radius(
     y: ArrayLike | None = None,
     bounds: ArrayLike | None = None,
     logit_error: float = 0.0,
+    *,
+    local: bool = False,
 ) -> CertifiedRadii:
     """Certified radius of each sample, from the margins of its logits; see the module.
 
@@ -70,6 +73,9 @@ def certified_radius(
         logit_error: Largest difference E ≥ 0 between the logits of the network that will be used and those in float64
             (see `logit_errors`). Then r = (margin − 2E)/L, and the decision of that network is certified. 0 certifies
             the evaluation in float64.
+        local: Whether to bound the network near each sample as well, in balls that grow until a margin is used up. It
+            takes some ten milliseconds a sample for a few hundred neurons. Radii are larger, often several times, and
+            never smaller. `bounds` of the result are still those that hold for all inputs.
 
     Returns:
         A `CertifiedRadii`.
@@ -88,7 +94,8 @@ def certified_radius(
     is_given = bounds is not None
     bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
     origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
-    return radii_of_logits(scores, x, labels, bounds, errors, error, origin)
+    near = LocalRadii(network, x) if local else None
+    return radii_of_logits(scores, x, labels, bounds, errors, error, origin, near)
 
 
 def certified_accuracy(
@@ -149,6 +156,7 @@ def radii_of_logits(
     errors: tuple[float, float] | None,
     error: float = 0.0,
     origin: RadiiOrigin | None = None,
+    near: LocalRadii | None = None,
 ) -> CertifiedRadii:
     """Certified radii from logits in float64, see `certified_radius`.
 
@@ -160,6 +168,7 @@ def radii_of_logits(
         errors: (a, b): the rounding of hidden values adds at most a + b‖x‖; None where it is not known.
         error: Largest difference between the logits of the network that will be used and those in float64.
         origin: What they belong to.
+        near: Bounds near each sample, from which larger radii may follow; optional.
     """
     signed = scores.shape[1] == 1
     predicted = decisions(scores)
@@ -175,6 +184,9 @@ def radii_of_logits(
     gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of the changed sample
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
+    if near is not None:
+        wanted = np.ones(count, bool) if labels is None else predicted == labels
+        radii = near.grown(radii, predicted, gaps, growth, constants, wanted)
     if labels is not None:
         radii = np.where(predicted == labels, radii, 0.0)
     return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
