@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from lipviz.certification.computation import Computation, of_trace
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
 from lipviz.certification.merging import Flow
 from lipviz.certification.tight import Method, check_method, tighter
@@ -73,6 +74,24 @@ def pairwise_bounds_and_errors(
     head = _head(trace, outputs)
     constant, slope = head.logits.gains[-2:]
     return _pairwise(trace, inputs, outputs, head, method), float(constant), float(slope)
+
+
+def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Computation, int]:
+    """The steps of a `logits_model`, with the bounds and the rounding of the values between them.
+
+    Args:
+        network: What `logits_model` returned.
+        input_shape: Shape of an input without the batch, all sizes known.
+
+    Returns:
+        The tuple (`Computation`, number of the node of the logits).
+
+    Raises:
+        ValueError: See `pairwise_bounds`, and `computation`.
+    """
+    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, rounds=True)
+    found = of_trace(trace, inputs, [_head(trace, trace.follow(network, inputs)).logits])
+    return found, found.outputs[0]
 
 
 def _pairwise(trace, inputs, outputs, head, method):
