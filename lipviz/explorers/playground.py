@@ -17,14 +17,13 @@ from lipviz.explorers.shell.canvas.widget import Look, network_words
 from lipviz.explorers.shell.code import Raw, call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.explorers.shell.threads import undisturbed
-from lipviz.explorers.shell.toys import KEPT_TRAINERS, activation_choice, gaussian_std
+from lipviz.explorers.shell.toys import KEPT_TRAINERS, TOY_SETS, activation_choice, gaussian_std
 from lipviz.explorers.shell.work import RUNNING
 from lipviz.plots import plot_decision_field
 from lipviz.plots.style import number
 from lipviz.toys.side_by_side import EXTENT, HKR_ALPHA, KINDS, NetworkView, Pair, PlaceReading, SideBySide
 from lipviz.types import Array, ArrayLike
 
-_TOYS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians"), ("your own", "own")]
 _LEARNED, _DRAWN, _UNSEEN = 80, 400, 200  # points of a toy set: learned from, drawn, and shown to no network
 _MOONS_CENTER = (0.5, 0.25)
 _CIRCLE = 1.5  # radius of the outer circle
@@ -83,7 +82,8 @@ class Playground(CanvasExplorer):
         return {
             "Data": {
                 "data": choice(
-                    "Points", _TOYS, "The points to learn from; your own, as soon as you change one",
+                    "Points", [*TOY_SETS, ("your own", "own")],
+                    "The points to learn from; your own, as soon as you change one",
                     None if self._first is None else "own",
                 ),
                 "noise": slider("Noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),

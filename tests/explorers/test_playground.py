@@ -205,6 +205,29 @@ def test_a_dragged_point_gets_its_radius_and_the_state_follows_at_the_end(explor
     json.dumps(explorer.state)
 
 
+def test_what_is_read_at_a_viewed_point_is_what_is_computed_anew(explorer):
+    pair, (x, y) = explorer._pair, explorer.points
+
+    def anew(place):
+        for learner in pair.learners:
+            learner._viewed = None
+        return pair.reading(place)
+
+    def assert_same(found, wanted):
+        for one, other in zip(found, wanted, strict=True):
+            assert (one.score, one.radius) == pytest.approx((other.score, other.radius), rel=1e-12)
+            np.testing.assert_allclose(one.move, other.move, rtol=1e-12)
+
+    pair.view(x, y)
+    assert_same(pair.reading(x[3]), anew(x[3]))
+    pair.view(x, y)
+    before = pair.reading(x[3])
+    pair.restart(1)
+    after = pair.reading(x[3])
+    assert after[0].score != before[0].score
+    assert_same(after, anew(x[3]))
+
+
 def test_points_that_are_taken_back_are_those_of_the_toy_again(explorer):
     before, points = explorer.state, np.column_stack(explorer.points)
     tell(explorer, points[:-1])
