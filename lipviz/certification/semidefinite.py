@@ -23,7 +23,6 @@ References:
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator
 
@@ -41,7 +40,7 @@ _ROOMS = (1e-8, 1e-6, 1e-4)  # parts of X that are given up, until its proof suc
 _PHASES = ((8, 1e-2), (64, 1e-4))
 _INSIDE = 1 - 1e-5  # share of the best multipliers: with slopes of both signs, these are at the border
 _TINY = 1e-200  # squares of constants below which a scaled chain counts as constant
-_NEARLY_LINEAR = 1e-5  # least difference of two slopes, relative to the larger
+_NEARLY_LINEAR = 1e-3  # least difference of two slopes, relative to the larger
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,19 +51,28 @@ class Chain:
         matrices: W_1, …, W_l, float64 arrays of shape (outputs, inputs), l ≥ 2.
         errors: For each matrix, a bound of ‖W − exact matrix‖ in l2.
         slopes: For each function between two matrices, (smallest slopes, largest slopes) of its entries, float64
-            arrays of shape (entries,), not both 0.
+            arrays of shape (entries,), not both 0. Where both are equal, the function is linear.
+        ties: For each function, the numbers of the multipliers of its entries, an integer array of shape (entries,):
+            entries of one number share a multiplier. By default each has its own. Entries that share one need no
+            slopes of their own: that D changes their norm by a factor of at most β is enough, if α = −β.
     """
 
     matrices: tuple[Array, ...]
     errors: tuple[float, ...]
     slopes: tuple[tuple[Array, Array], ...]
+    ties: tuple[Array, ...] | None = None
+
+    @property
+    def numbers(self) -> tuple[Array, ...]:
+        """The `ties`, also by default."""
+        return tuple(np.arange(len(low)) for low, _ in self.slopes) if self.ties is None else self.ties
 
     def scaled(self) -> tuple["Chain", int]:
         """A chain whose matrices have entries of about 1, and e: the constant of this chain is 2^e times that of it."""
         exponents = [int(np.frexp(np.abs(w).max(initial=0.0))[1]) for w in self.matrices]
         parts = zip(self.matrices, self.errors, exponents, strict=True)
         matrices, errors = zip(*((np.ldexp(w, -e), float(np.ldexp(r, -e))) for w, r, e in parts), strict=True)
-        return Chain(matrices, errors, self.slopes), sum(exponents)
+        return Chain(matrices, errors, self.slopes, self.ties), sum(exponents)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -219,20 +227,28 @@ def improved(chain: Chain, multipliers: list[Array], steps: int, centred: bool =
         centred: Whether to minimize the mean square of the constants of all differences of two outputs, in place of the
             constant of all outputs together.
     """
-    sizes = np.cumsum([0, *map(len, multipliers)])
+    starts = np.cumsum([0, *(int(ties.max()) + 1 for ties in chain.numbers)])
+    places = [start + ties for start, ties in zip(starts, chain.numbers, strict=False)]
 
     def parted(vector):
-        return [vector[i:j] for i, j in itertools.pairwise(sizes)]
+        return [np.exp(vector[place]) for place in places]
+
+    def gathered(parts):
+        return np.bincount(np.concatenate(places), np.concatenate(parts), starts[-1])
 
     # With slopes of both signs, those of `fast` are at the border of what proves anything: the descent starts inside.
     inside = 1.0 if all((low >= 0).all() for low, _ in chain.slopes) else 0.8
-    best = np.concatenate([np.log(m) + (i + 1) * math.log(inside) for i, m in enumerate(multipliers)])
+    own = [np.log(m) + (i + 1) * math.log(inside) for i, m in enumerate(multipliers)]
+    best = gathered(own) / gathered([np.ones(len(m)) for m in multipliers])
     for power, weight in _PHASES:
         settings = (1 if centred else power, weight, centred)
-        best = _descended(
-            lambda logs, s=settings: _objective(chain, [np.exp(m) for m in parted(logs)], *s), best, steps
-        )
-    return [np.exp(part) for part in parted(best)]
+
+        def objective(logs, settings=settings):
+            value, slopes = _objective(chain, parted(logs), *settings)
+            return value, gathered(slopes)
+
+        best = _descended(objective, best, steps)
+    return parted(best)
 
 
 def _descended(objective, start, steps):
@@ -255,27 +271,27 @@ _INFEASIBLE = 1e3
 
 
 def _objective(chain, multipliers, power, weight, centred):
-    """Logarithm of what is minimized, and its derivative with respect to the logarithms of the multipliers."""
+    """Logarithm of what is minimized, and its derivatives with respect to the logarithms of the multipliers, a list."""
     steps, inverses = [], [None]
     for w, slopes, multiplier in zip(chain.matrices, chain.slopes, multipliers, strict=False):
         try:
             steps.append(_Step(_image(w, inverses[-1]), slopes, multiplier))
             inverses.append(_inverse(steps[-1].x))
         except np.linalg.LinAlgError:
-            return _INFEASIBLE, np.zeros(sum(map(len, multipliers)))
+            return _INFEASIBLE, [np.zeros(len(m)) for m in multipliers]
     last = chain.matrices[-1]
     if centred and len(last) > 1:
         last = last - last.mean(axis=0)
     value, bar = _size(_image(last, inverses[-1]), power)
     if not math.isfinite(value):
-        return _INFEASIBLE, np.zeros(sum(map(len, multipliers)))
+        return _INFEASIBLE, [np.zeros(len(m)) for m in multipliers]
     slopes = []
     for step, inverse, w in zip(reversed(steps), inverses[:0:-1], (last, *chain.matrices[-2:0:-1]), strict=True):
         side = w @ inverse
         own, bar = step.back(-side.T @ bar @ side, weight)
         slopes.append(own * step.multiplier)
     value += weight * sum(step.barrier for step in steps)
-    return value, np.concatenate(slopes[::-1])
+    return value, slopes[::-1]
 
 
 def _size(squares, power):
@@ -326,7 +342,7 @@ class _Proof:
     """
 
     def __init__(self, chain, multipliers):
-        self.scales = [np.ones(chain.matrices[0].shape[1]), *(_root(2 * m) for m in multipliers)]
+        self.scales = [_root(diagonal) for diagonal in _sizes(chain, multipliers)]
         self.diagonals, off_diagonal = map(list, zip(*self._diagonals(chain, multipliers), strict=True))
         self.below, off_below = map(list, zip(*self._below(chain, multipliers), strict=True))
         sizes = [len(scale) for scale in self.scales]
@@ -387,6 +403,14 @@ class _Proof:
             factor = _cholesky(block - self.margin * np.eye(len(block)))
             half = None if factor is None else _solved(factor, below)
         return None if half is None else half @ half.T
+
+
+def _sizes(chain, multipliers):
+    """Sizes of the diagonal of the matrix."""
+    own = [np.ones(chain.matrices[0].shape[1]), *(2 * m for m in multipliers)]
+    for number, m in enumerate(multipliers):
+        own[number] = own[number] + np.abs(_twice(chain, number) * m) @ np.square(chain.matrices[number])
+    return own
 
 
 def _twice(chain, number):

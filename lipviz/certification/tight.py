@@ -16,7 +16,18 @@ from typing import Any, Literal
 import numpy as np
 
 from lipviz.certification import merging, periodic, semidefinite
-from lipviz.certification.computation import Affine, Computation, Entry, Node, Pointwise, UnknownFormError, of_trace
+from lipviz.certification.computation import (
+    Affine,
+    Computation,
+    Entry,
+    Node,
+    Pointwise,
+    Sorting,
+    Splitting,
+    UnknownFormError,
+    of_trace,
+)
+from lipviz.certification.functions import function_of, in_coordinates
 from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joint, Joints
 from lipviz.certification.merging import Flow
@@ -31,7 +42,7 @@ Method = Literal["auto", "product", "tight"]
 _WIDTHS = {"auto": 1024, "tight": 2048}  # most entries of a value inside of a chain
 _INPUTS = 2048  # most inputs of a chain whose first function has slopes other than from 0 up
 _IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
-_STEPS = (5, 100)  # fewest and most steps of descent
+_STEPS = (5, 60)  # fewest and most steps of descent
 _GAIN = 1 - 1e-6  # of the former bound: what is less is no gain
 
 
@@ -110,7 +121,7 @@ class Tighter:
         self.differences: Array | None = None
         self._norm, self._method = norm, method
         self._joints = Joints(computation)
-        self._needed, self._extended = self._uses()
+        self._needed, self._extended, self._sorted = self._uses()
         self.gains: list[Array] = []
         self.stretches: list[StretchBound] = []
         for number in range(len(self._nodes) if logits is None else logits + 1):
@@ -124,8 +135,8 @@ class Tighter:
         return [self.gains[number] for number in self._computation.outputs]
 
     def _uses(self):
-        """The nodes that other than affine steps take, or the model returns; and those behind which a chain goes on."""
-        needed, extended = set(self._computation.outputs), set()
+        """Nodes that other than affine steps take, and those behind which a chain goes on, without or with sorting."""
+        needed, extended, sorting = set(self._computation.outputs), set(), set()
         if self._logits is not None:
             needed.add(self._logits)
         for number, node in enumerate(self._nodes):
@@ -134,9 +145,10 @@ class Tighter:
                 continue
             for start in self._joints.of(number):
                 needed.add(start)
-                if isinstance(self._nodes[start].form, Pointwise):
-                    extended |= set(self._nodes[start].sources)
-        return needed, extended
+                form = self._nodes[start].form
+                if isinstance(form, Pointwise | Sorting | Splitting):
+                    (extended if isinstance(form, Pointwise) else sorting).update(self._nodes[start].sources)
+        return needed, extended, sorting
 
     def _visit(self, number):
         node = self._nodes[number]
@@ -145,8 +157,9 @@ class Tighter:
             self._keep(number, merging.times(self.gains[node.sources[0]], node.form.bound.upper))
         elif isinstance(node.form, Affine) and number in self._needed:
             self._jointly(number)
-            if self._norm == 2 and number not in self._extended and number != self._logits:
-                self._by_chain(number)
+            if self._norm == 2 and number != self._logits:
+                for chain in self._chains(number):
+                    self._by_chain(number, chain)
 
     def _by_ratio(self, node):
         """The gains of a node by its own bound: they shrink at least as much as those of all its sources."""
@@ -180,12 +193,23 @@ class Tighter:
         names = tuple(dict.fromkeys(names))
         self.stretches.append(StretchBound(names, upper, former, method, 1000 * (time.perf_counter() - since)))
 
-    def _by_chain(self, number):
-        """Bound an affine node by the chain that ends there, if there is one."""
+    def _chains(self, number):
+        """The chains that end at an affine node and are not part of a longer one: without sorting, and with it.
+
+        Sorting gains only with a multiplier for each neuron.
+        """
+        if number not in self._extended:
+            yield from filter(None, [self.chain(number)])
+            if self._method == "tight" and number not in self._sorted:
+                chain = self.chain(number, sorting=True)
+                if chain is not None and chain.sorts:
+                    yield chain
+
+    def _by_chain(self, number, chain):
+        """Bound an affine node by a chain that ends there."""
         since = time.perf_counter()
-        chain = self.chain(number)
-        solved = None if chain is None else chain.solved(self._method == "tight")
-        if chain is None or solved is None:
+        solved = chain.solved(self._method == "tight")
+        if solved is None:
             return
         upper, how = (
             (solved, "semidefinite, frequencies") if isinstance(solved, float) else (solved.norm(), solved.method)
@@ -206,23 +230,28 @@ class Tighter:
             if all(joint.fits for joint in joints.values()):
                 parts = (merging.times(j.differences(), _total(self.gains[s])) for s, j in joints.items())
                 found = np.minimum(found, sum(parts))
-            chain = self.chain(number)
-            solved = None if chain is None else chain.solved(self._method == "tight", centred=True)
-            if chain is not None and isinstance(solved, Solved):
-                own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
-                found = np.minimum(found, merging.times(own, _total(self.gains[chain.start])))
+            for chain in self._chains(number):
+                solved = chain.solved(self._method == "tight", centred=True)
+                if isinstance(solved, Solved):
+                    own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
+                    found = np.minimum(found, merging.times(own, _total(self.gains[chain.start])))
         if count > 1:
             np.fill_diagonal(found, 0.0)
         return found
 
-    def chain(self, number: int) -> "Stretch | None":
-        """The longest chain that ends at an affine node and may be solved; None where there is none."""
+    def chain(self, number: int, sorting: bool = False) -> "Stretch | None":
+        """The longest chain that ends at an affine node and may be solved; None where there is none.
+
+        Args:
+            number: Number of the node.
+            sorting: Whether it may go through sorting.
+        """
         maps, functions = [], []
         while (joint := self._only(number)) is not None:
             start, found = joint
             maps.insert(0, found)
             node = self._nodes[start]
-            if not self._is_link(node):
+            if not self._is_link(node, sorting):
                 break
             functions.insert(0, start)
             number = node.sources[0]
@@ -231,18 +260,24 @@ class Tighter:
         functions = functions[-(len(maps) - 1) :] if len(maps) > 1 else []
         return _solvable(self._nodes, maps, functions, start, self._method)
 
-    def _is_link(self, node):
+    def _is_link(self, node, sorting):
         """Whether a chain may go on before a node."""
-        if not isinstance(node.form, Pointwise):
+        if not isinstance(node.form, Pointwise) and not (sorting and isinstance(node.form, Sorting | Splitting)):
             return False
         before = node.sources[0]
-        finite = all(np.isfinite(slope).all() for slope in node.form.slopes)
-        return finite and isinstance(self._nodes[before].form, Affine) and self._only(before) is not None
+        return isinstance(self._nodes[before].form, Affine) and self._only(before) is not None and _is_bounded(node)
 
     def _only(self, number):
         """The tuple (start, `Joint`) of an affine node that is a map of one value; else None."""
         joints = self._joints.of(number)
         return next(iter(joints.items())) if len(joints) == 1 else None
+
+
+def _is_bounded(node):
+    """Whether the slopes of a function are finite, and not all 0."""
+    if isinstance(node.form, Pointwise):
+        return all(np.isfinite(slope).all() for slope in node.form.slopes)
+    return 0 < node.form.factor < math.inf
 
 
 def _total(gains):
@@ -303,7 +338,8 @@ class Stretch:
         self.names = [nodes[n].name for joint in maps for n in joint.nodes]
         self._maps, self._images = maps, images
         self._shapes = [nodes[n].shape for n in (start, *functions)]
-        self._slopes = [_slopes(nodes[n]) for n in functions]
+        self.sorts = any(not isinstance(nodes[n].form, Pointwise) for n in functions)
+        self._functions = [function_of(nodes[n].form, nodes[n].size) for n in functions]
 
     def solved(self, improve: bool, centred: bool = False) -> "Solved | float | None":
         """The chain with a proof, or None where there is none; where all maps are convolutions, its constant.
@@ -312,7 +348,7 @@ class Stretch:
             improve: Whether to search for multipliers of single neurons.
             centred: See `semidefinite.improved`.
         """
-        if not all((high > 0).all() for _, high in self._slopes):
+        if not all((function.high > 0).all() for function in self._functions):
             return None
         with np.errstate(all="ignore"):  # what overflows proves nothing
             try:
@@ -325,41 +361,34 @@ class Stretch:
         count = len(self._images)
         for number, image in enumerate(self._images):
             steps += image
-            if number < len(self._slopes):
-                steps.append(_of_channels(self._slopes[number], self._shapes[number + 1]))
+            if number < len(self._functions):
+                steps.append(_of_channels(self._functions[number], self._shapes[number + 1]))
         state = periodic.Covariance(steps, self._shapes[0])
         if count == len(self._maps):
             return state.norm()
-        first = self._maps[count]
-        matrices = [state.factor(first.matrix, _error(first), self._shapes[count])]
-        return _by_semidefinite(
-            [*matrices, *self._matrices(count + 1)], self._errors(count), self._slopes[count:], improve, centred
-        )
+        first = state.factor(self._maps[count].matrix, _error(self._maps[count]), self._shapes[count])
+        parts = [(first, 0.0), *((joint.matrix, _error(joint)) for joint in self._maps[count + 1 :])]
+        return _by_semidefinite(parts, self._functions[count:], improve, centred)
 
     def _by_matrices(self, improve, centred):
-        slopes, inputs = list(self._slopes), self._maps[0].operator.shape[1]
-        low, high = slopes[0]
-        if inputs > _INPUTS and np.any(low < 0):
+        functions, inputs = list(self._functions), self._maps[0].operator.shape[1]
+        if inputs > _INPUTS and np.any(functions[0].low < 0):
             return None
         if inputs > _INPUTS:
-            slopes[0] = np.minimum(low, 0.0), high
-        return _by_semidefinite(self._matrices(0), self._errors(-1), slopes, improve, centred)
-
-    def _matrices(self, first):
-        return [joint.matrix for joint in self._maps[first:]]
-
-    def _errors(self, known):
-        """Errors of the matrices behind map number `known`, whose matrix has no error."""
-        return [0.0] * (known >= 0) + [_error(joint) for joint in self._maps[known + 1 :]]
+            functions[0] = dataclasses.replace(functions[0], low=np.minimum(functions[0].low, 0.0))
+        parts = [(joint.matrix, _error(joint)) for joint in self._maps]
+        return _by_semidefinite(parts, functions, improve, centred)
 
 
-def _by_semidefinite(matrices, errors, slopes, improve, centred):
-    """A `Solved` of a chain of matrices, or None."""
-    if len(matrices) == 1:
+def _by_semidefinite(parts, functions, improve, centred):
+    """A `Solved` of a chain of pairs (matrix, error), or None."""
+    parts = in_coordinates(parts, functions)
+    matrices, errors = zip(*parts, strict=True)
+    slopes = tuple((function.low, function.high) for function in functions)
+    chain, exponent = semidefinite.Chain(matrices, errors, slopes, tuple(f.ties for f in functions)).scaled()
+    if not functions:
         count = matrices[0].shape[1]
-        chain, exponent = semidefinite.Chain(tuple(matrices), tuple(errors), ()).scaled()
         return Solved(chain, semidefinite.Shape(np.eye(count), np.ones(count), 1.0), exponent, "semidefinite")
-    chain, exponent = semidefinite.Chain(tuple(matrices), tuple(errors), tuple(slopes)).scaled()
     multipliers = semidefinite.fast(chain)
     if multipliers is None:
         return None
@@ -377,20 +406,12 @@ def _error(joint):
     return joint.sums.error(2)
 
 
-def _of_channels(slopes, shape):
+def _of_channels(function, shape):
     """Slopes of all pixels of a channel together, for images on a torus."""
-    low, high = (slope.reshape(-1, shape[-1]) for slope in slopes)
+    if function.before is not None:
+        raise periodic.PeriodicError("it sorts")
+    low, high = (slope.reshape(-1, shape[-1]) for slope in (function.low, function.high))
     return periodic.Slopes(np.minimum(low.min(axis=0), 0.0), high.max(axis=0))
-
-
-def _slopes(node):
-    """Smallest and largest slopes of a node, arrays of shape (entries,), with |smallest| ≤ largest.
-
-    A function and its negative have the same bounds.
-    """
-    low, high = (np.broadcast_to(np.asarray(slope, np.float64), (node.size,)) for slope in node.form.slopes)
-    turned = np.abs(low) > high
-    return np.where(turned, -high, low), np.where(turned, -low, high)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

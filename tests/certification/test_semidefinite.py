@@ -101,7 +101,8 @@ def test_the_derivative_is_that_of_differences():
         logs = np.log(np.concatenate(multipliers))
 
         def value(logs, power=power, centred=centred):
-            return semidefinite._objective(of, [np.exp(logs[:6]), np.exp(logs[6:])], power, 0.1, centred)
+            found, slopes = semidefinite._objective(of, [np.exp(logs[:6]), np.exp(logs[6:])], power, 0.1, centred)
+            return found, np.concatenate(slopes)
 
         slope = value(logs)[1]
         for place in range(len(logs)):
