@@ -12,7 +12,7 @@ import scipy.linalg
 from lipviz.certification.ellipsoids import Bend, largest_quotient, products, theta_of
 from lipviz.types import Array
 
-_STEP = 0.5  # power of the quotient of both derivatives, for √θ; with 1, a single neuron would swing to and fro
+_STEP = 0.5  # power of the quotient of both derivatives, for √θ; with 1, a single neuron would swing
 _KEPT = 1.1  # factor by which θ may be corrected after a move
 _SHARPNESS = 6.0  # power by which the largest eigenvalues count most
 _MOST = 10.0  # factor by which θ changes at most in a round

@@ -67,6 +67,25 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ball:
+    """The balls that a bound holds in.
+
+    Attributes:
+        radius: Radius of each, in the norm of the certificate.
+        centres: The inputs at their centres, of shape (n, ...) and float64.
+    """
+
+    radius: float
+    centres: Data
+
+    @property
+    def words(self) -> str:
+        """Where the bound holds, as " within 0.25 of an input"."""
+        count = self.centres.shape[0]
+        return f" within {self.radius:g} of {'an input' if count == 1 else f'each of {count} inputs'}"
+
+
+@dataclasses.dataclass(frozen=True)
 class RadiiOrigin:
     """How certified radii were computed.
 
