@@ -91,7 +91,8 @@ class Deployed:
             errors = self._by_entries(logits, chosen)
             if self._differences is not None:
                 errors = np.minimum(errors, self._by_columns(states, chosen))
-        return _UP * errors, logits.overflows
+        small = 4 * numbers_of(logits.dtype).tiny  # a last step that compares may set the logits to 0
+        return _UP * (errors + small), logits.overflows
 
     def _by_entries(self, logits: Running, chosen):
         each, rows = logits.entries[:, :, None], np.arange(len(chosen))
