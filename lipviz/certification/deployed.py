@@ -71,7 +71,7 @@ class Deployed:
 
     def scores(self, x: Array) -> Array:
         """Exact logits, (n, C), from float64."""
-        return self._steps.run(x, np.zeros((len(x), 0)))[self._number].values
+        return self._steps.run(x)[self._number].values
 
     def errors(self, x: Array, radii: Array, chosen: Array) -> tuple[Array, Array]:
         """How far computed differences of logits f_c − f_j are from exact ones, for all inputs in balls of K radii.

@@ -70,15 +70,26 @@ class Running:
         change: Norm of how far the exact values change within the ball, (n, K).
         overflows: Whether a number may exceed the largest one, (n, K).
         dtype: The dtype that holds them.
+
+    Where only values are computed, the rest is None.
     """
 
     values: Array
-    entries: Array
-    rest: Array
-    total: Array
-    change: Array
-    overflows: Array
+    entries: Any
+    rest: Any
+    total: Any
+    change: Any
+    overflows: Any
     dtype: str
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether only values are computed."""
+        return self.entries is None
+
+    def with_values(self, values: Array) -> "Running":
+        """The same with other values."""
+        return dataclasses.replace(self, values=values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,12 +137,12 @@ class Steps:
         self.steps: list[Any] = found
         self.rows = max(1, _ENTRIES // max(node.size for node in self.nodes))  # samples at a time
 
-    def run(self, x: Array, radii: Array) -> list[Any]:
-        """Bounds of the errors of all nodes that the outputs need.
+    def run(self, x: Array, radii: Array | None = None) -> list[Any]:
+        """Values of all nodes that the outputs need, and bounds of their errors.
 
         Args:
             x: Samples of shape (n, ...), float64.
-            radii: Radii of the balls around each sample, (n, K), finite.
+            radii: Radii of the balls around each sample, (n, K), finite. None computes only values.
 
         Returns:
             A list of `Running`, one for each node; None for a node that is not needed.
@@ -192,6 +203,8 @@ def _builder(op):
 
 def _entered(x, radii, dtype):
     """The input, which is rounded to its dtype."""
+    if radii is None:
+        return Running(x, None, None, None, None, None, dtype)
     none = np.zeros_like(radii)
     exact = Running(x, np.zeros_like(x), none, none, radii, np.zeros(radii.shape, bool), "int32")
     return _cast(exact, dtype)
@@ -200,7 +213,7 @@ def _entered(x, radii, dtype):
 def _cast(state, dtype):
     """A value that is rounded to a dtype, if that has fewer digits than its own."""
     old, new = numbers_of(state.dtype), numbers_of(dtype)
-    if new.unit <= old.unit and new.largest >= old.largest:
+    if state.is_bare or (new.unit <= old.unit and new.largest >= old.largest):
         return dataclasses.replace(state, dtype=dtype)
     sizes = _Sizes(np.abs(state.values), state.entries, state.change + state.rest, state.change + state.total)
     return _rounded(state, sizes, new.unit, new.tiny, dtype)
@@ -325,6 +338,9 @@ class AffineStep:
         return sum((part.flushed * (_norms(x.values) + x.change + error) for part, x in pairs), np.zeros(1))
 
     def __call__(self, *sources: Running) -> Running:
+        values = self._summed("operator", [x.values for x in sources]) + self.offset
+        if sources[0].is_bare:
+            return sources[0].with_values(values)
         sources = tuple(self.taken(source) for source in sources)
         erred = self._summed("sizes", [x.entries for x in sources])
         rest, total = sum(_norms(x.entries) + x.rest for x in sources), sum(x.total for x in sources)
@@ -334,13 +350,11 @@ class AffineStep:
             self._scaled("spread", [x.change + x.rest for x in sources]),
             self._scaled("spread", [x.change + x.total for x in sources]),
         )
-        moved = Running(
-            self._summed("operator", [x.values for x in sources]) + self.offset,
-            erred,
-            *(self._scaled("norm", [getattr(x, name) for x in sources]) for name in ("rest", "total", "change")),
-            np.any([x.overflows for x in sources], axis=0),
-            self.dtype,
+        rests, totals, changes = (
+            self._scaled("norm", [getattr(x, name) for x in sources]) for name in ("rest", "total", "change")
         )
+        overflows = np.any([x.overflows for x in sources], axis=0)
+        moved = Running(values, erred, rests, totals, changes, overflows, self.dtype)
         flushed = tuple(self.flushed(error, *sources) for error in (rest, total))
         summed = _rounded(moved, sizes, self.growth, self.tiny, self.sums_in or self.dtype, flushed)
         return self._narrowed(summed) if self.sums_in else summed
@@ -489,9 +503,10 @@ def _added(node, sources, arithmetic):
 def _largest(node, sources, arithmetic):
     """The largest entry of each window, which is exact."""
     layer, (source,) = node.op, sources
-    sizes = _pixels(layer, source)
+    sizes: Any = _pixels(layer, source)
     windows = getattr(layer, "pool_size", sizes)
-    strides, padding = getattr(layer, "strides", windows), getattr(layer, "padding", "valid")
+    strides = getattr(layer, "strides", windows)
+    padding: Any = getattr(layer, "padding", "valid")
     channels = source.size // math.prod(sizes)
     kernel = np.ones((*windows, 1, channels))
     operator = Convolution(kernel, sizes, strides, padding, None, channels, is_channels_first(layer))
@@ -501,8 +516,8 @@ def _largest(node, sources, arithmetic):
 
     def step(x):
         x = _cast(x, layer.compute_dtype)
-        values, entries = (operator.largest(rows.T).T for rows in (x.values, x.entries))
-        return _sloped(x, values, entries, bound)
+        values = operator.largest(x.values.T).T
+        return x.with_values(values) if x.is_bare else _sloped(x, values, operator.largest(x.entries.T).T, bound)
 
     return step
 
@@ -550,9 +565,11 @@ def _norm_pooling(node, sources, arithmetic):
     tiny = numbers.tiny * 8 * count * (1 + scale) / math.sqrt(floor)
 
     def step(x):
-        x = _without_small(_cast(x, layer.compute_dtype))
         mean = _applied(sums, np.square(x.values)) / count
         root = np.sqrt(mean + eps) if eps >= floor else np.sqrt(np.maximum(mean, floor))
+        if x.is_bare:
+            return x.with_values(scale * (root - shift))
+        x = _without_small(_cast(x, layer.compute_dtype))
         entries = k * np.sqrt(_applied(sums, np.square(x.entries)))
         moved = _sloped(x, scale * (root - shift), entries, k * _UP)
         sizes = _Sizes(scale * (root + shift), entries, k * (x.change + x.rest), k * (x.change + x.total))
@@ -575,8 +592,11 @@ def _ordering(node):
 
     def step(x):
         numbers = numbers_of(node.dtype)
+        values = _ordered(form, x.values, node.size)
+        if x.is_bare:
+            return x.with_values(values)
         x = _cast(x, node.dtype)
-        values, entries = _ordered(form, x.values, node.size), form.factor * _reach(form, x.entries, node.size)
+        entries = form.factor * _reach(form, x.entries, node.size)
         moved = _sloped(x, values, entries, form.factor)
         sizes = _Sizes(np.abs(values), entries, form.factor * (x.change + x.rest), form.factor * (x.change + x.total))
         tiny = numbers.tiny * (2 + 2 * form.factor) * (unit > 0)
@@ -728,6 +748,8 @@ def _pointwise(node: Node):
         numbers = numbers_of(node.dtype)
         x = _cast(x, node.dtype)
         values = function.values(x.values)
+        if x.is_bare:
+            return x.with_values(values)
         moved = _sloped(x, values, slope * x.entries, slope)
         if is_exact:
             return dataclasses.replace(moved, dtype=node.dtype)
