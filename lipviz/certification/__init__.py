@@ -12,7 +12,7 @@ from lipviz.certification.classifiers import logits_model, pairwise_bounds
 from lipviz.certification.provenance import CertificateCheck
 from lipviz.certification.radii import certified_accuracy, certified_radius, logit_errors
 from lipviz.certification.ratios import RatioAscent, SecantRatios, gradient_ascent_ratio, secant_ratios
-from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, LayerBound
+from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, LayerBound, StretchBound
 from lipviz.certification.upper_bounds import certify, certify_file
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "LayerBound",
     "RatioAscent",
     "SecantRatios",
+    "StretchBound",
     "attack",
     "certified_accuracy",
     "certified_radius",

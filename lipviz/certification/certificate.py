@@ -11,7 +11,7 @@ import keras
 
 from lipviz import _moved
 from lipviz.certification import certificate_file, results
-from lipviz.certification.provenance import CertificateCheck, Origin, check
+from lipviz.certification.provenance import Ball, CertificateCheck, Origin, check
 from lipviz.certification.results import CertifiedRadii, finite_or_none
 from lipviz.types import ArrayLike, Shape
 
@@ -22,12 +22,14 @@ _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
 class Certificate:
     """What is proved about a model's Lipschitz constant: ‖f(x) − f(y)‖ ≤ upper_bound · ‖x − y‖ for all x and y.
 
+    If it has `around`, this holds for x and y in the same of some balls only.
+
     It holds for the exact function with the weights that inference uses. It does not cover the rounding of what is
     computed with them: see `certified_radius` for certificates that do.
 
     Attributes:
         model: Name of the model.
-        upper_bound: Upper bound that holds for all inputs; infinite where a layer is not known.
+        upper_bound: Upper bound that holds for all inputs, or in each ball; infinite where a layer is not known.
         lower_bound: Largest ratio ‖f(x) − f(y)‖ / ‖x − y‖ that a search found; 0 without one.
         layers: A `LayerBound` for each step, in the order of computation.
         norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
@@ -35,6 +37,8 @@ class Certificate:
         notes: Remarks for the reader, whole sentences.
         origin: How the certificate was made, with hashes of the model; None if `certify` did not make it.
         radii: The `CertifiedRadii` that were saved with the certificate, or None.
+        stretches: A `StretchBound` for each bound of several steps together that is smaller than that of single steps.
+        around: The `lipviz.certification.provenance.Ball` that the bounds of the model hold in; None for all inputs.
     """
 
     model: str
@@ -46,6 +50,8 @@ class Certificate:
     notes: tuple[str, ...] = ()
     origin: Origin | None = dataclasses.field(default=None, repr=False, hash=False)
     radii: CertifiedRadii | None = dataclasses.field(default=None, repr=False, compare=False)
+    stretches: tuple[results.StretchBound, ...] = ()
+    around: Ball | None = None
 
     @property
     def unbounded(self) -> tuple[results.LayerBound, ...]:
@@ -53,7 +59,10 @@ class Certificate:
         return tuple(layer for layer in self.layers if layer.upper == math.inf)
 
     def to_dict(self) -> dict[str, Any]:
-        """The certificate as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
+        """The certificate as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf".
+
+        Of a bound that holds in balls, "around" has their radius and a hash of their centres.
+        """
         shape = keras.tree.map_structure(lambda size: size, self.input_shape)
         return {
             "model": self.model,
@@ -62,7 +71,9 @@ class Certificate:
             "norm": "inf" if self.norm == math.inf else str(self.norm),
             "input_shape": _as_lists(shape),
             "layers": [layer.to_dict() for layer in self.layers],
+            "stretches": [stretch.to_dict() for stretch in self.stretches],
             "notes": list(self.notes),
+            **({} if self.around is None else {"around": dataclasses.asdict(self.around)}),
         }
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -144,7 +155,8 @@ class Certificate:
         """What is proved, in one sentence."""
         upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
         found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""
-        return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm: {upper}{found}."
+        where = "" if self.around is None else self.around.words
+        return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm{where}: {upper}{found}."
 
     def _rows(self):
         for layer in self.layers:
@@ -160,19 +172,22 @@ class Certificate:
                 f"{layer.milliseconds:.1f}",
             )
 
+    def _stretch_rows(self):
+        for stretch in self.stretches:
+            product, upper = ("∞" if v == math.inf else _up(v) for v in (stretch.product, stretch.upper))
+            yield stretch.name, product, upper, stretch.method, f"{stretch.milliseconds:.1f}"
+
     def __str__(self):
-        rows = [_HEADER, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-        lines = ["  ".join(_padded(cell, widths[i], i) for i, cell in enumerate(row)) for row in rows]
-        lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join([self.summary, "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
+        layers = _text_table(_HEADER, self._rows(), _ALIGN)
+        together = _text_table(_STRETCH_HEADER, self._stretch_rows(), _STRETCH_ALIGN) if self.stretches else []
+        return "\n".join([self.summary, *_with_gap(layers), *_with_gap(together), *_with_gap(self.notes)])
 
     def _repr_html_(self):
-        head = _html_row(_HEADER, 'th scope="col"')
-        body = "".join(_html_row(row, "td") for row in self._rows())
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         caption = f'<caption style="text-align:left">{html.escape(self.summary)}</caption>'
-        table = f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+        table = _html_table(_HEADER, self._rows(), _ALIGN, caption)
+        if self.stretches:
+            table += _html_table(_STRETCH_HEADER, self._stretch_rows(), _STRETCH_ALIGN)
         # On a narrow screen the table scrolls, not the page.
         return f'<div style="overflow-x:auto">{table}</div>' + (f"<ul>{notes}</ul>" if notes else "")
 
@@ -181,9 +196,28 @@ _HEADER = ("layer", "kind", "at least", "at most", "attained", "method", "ms")
 _ALIGN = ("left", "left", "right", "right", "center", "left", "right")
 
 
-def _html_row(cells, tag):
+_STRETCH_HEADER = ("together", "alone at most", "at most", "method", "ms")
+_STRETCH_ALIGN = ("left", "right", "right", "left", "right")
+
+
+def _text_table(header, rows, align):
+    """Lines of a table."""
+    rows = [header, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = ["  ".join(map(_padded, row, widths, align)) for row in rows]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return [line.rstrip() for line in lines]
+
+
+def _html_table(header, rows, align, caption=""):
+    head = _html_row(header, 'th scope="col"', align)
+    body = "".join(_html_row(row, "td", align) for row in rows)
+    return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _html_row(cells, tag, align):
     name = tag.split()[0]
-    styled = (f'<{tag} style="text-align:{align};padding:.15em .7em .15em 0">' for align in _ALIGN)
+    styled = (f'<{tag} style="text-align:{side};padding:.15em .7em .15em 0">' for side in align)
     return (
         "<tr>"
         + "".join(f"{start}{html.escape(cell)}</{name}>" for start, cell in zip(styled, cells, strict=True))
@@ -191,8 +225,8 @@ def _html_row(cells, tag):
     )
 
 
-def _padded(cell, width, column):
-    return cell.rjust(width) if _ALIGN[column] == "right" else cell.ljust(width)
+def _padded(cell, width, side):
+    return cell.rjust(width) if side == "right" else cell.ljust(width)
 
 
 def _with_gap(notes):

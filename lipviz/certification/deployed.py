@@ -1,5 +1,6 @@
 """A classifier as it is deployed: its logits in a floating-point arithmetic, and how far they are from exact ones."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from lipviz.certification.classifiers import ending, pairwise_bounds
 from lipviz.certification.computation import Affine, Computation, of_trace
 from lipviz.certification.graph import Trace, input_flows
 from lipviz.certification.running_errors import AffineStep, Running, Steps, UnknownRoundingError
+from lipviz.certification.tight import Method
 from lipviz.keras_internals import inner_layers
 from lipviz.model import parametrizations
 from lipviz.operators.linear import is_plain
@@ -60,10 +62,10 @@ class Deployed:
     def _number(self):
         return self._computed.outputs[0]
 
-    def bounds(self, shape: Shape) -> Array:
+    def bounds(self, shape: Shape, method: Method = "auto") -> Array:
         """`pairwise_bounds` of the exact function."""
         with settled(self.network):
-            return pairwise_bounds(self.network, shape)
+            return pairwise_bounds(self.network, shape, method=method)
 
     def batches(self, x: Array) -> list[slice]:
         """Slices of the samples that are computed at once."""
@@ -180,7 +182,7 @@ def _to_logits(network, shape) -> tuple[Computation, str]:
             "a model that ends with its logits."
         )
     (before,) = last.sources
-    return Computation(computed.nodes, (before,)), last.dtype
+    return dataclasses.replace(computed, outputs=(before,)), last.dtype
 
 
 _IDLE = (keras.Model, keras.layers.InputLayer)

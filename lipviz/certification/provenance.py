@@ -31,7 +31,8 @@ class Origin:
         created: Date and time in UTC, as ISO 8601 writes it.
         versions: Versions of lipviz, Keras, its backend, NumPy and Python, a dict.
         arithmetic: How bounds were computed, and what they cover, a dict.
-        exact: Whether `certify` was called with `exact=True`.
+        method: The `method` that `certify` was called with. Files of version 0.2 and before have "product", or
+            "exact" where it was called with `exact=True`.
         search: Settings of the search for a lower bound, a dict; None where it found none.
     """
 
@@ -41,8 +42,13 @@ class Origin:
     created: str
     versions: dict[str, str]
     arithmetic: dict[str, Any]
-    exact: bool
+    method: str
     search: dict[str, Any] | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether each convolution was bounded in the mode "exact"."""
+        return self.method in ("tight", "exact")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +64,25 @@ class Data:
     sha256: str
     shape: tuple[int, ...]
     dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Ball:
+    """The balls that a bound holds in.
+
+    Attributes:
+        radius: Radius of each, in the norm of the certificate.
+        centres: The inputs at their centres, of shape (n, ...) and float64.
+    """
+
+    radius: float
+    centres: Data
+
+    @property
+    def words(self) -> str:
+        """Where the bound holds, as " within 0.25 of an input"."""
+        count = self.centres.shape[0]
+        return f" within {self.radius:g} of {'an input' if count == 1 else f'each of {count} inputs'}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +108,12 @@ class RadiiOrigin:
     arithmetic: str = ""
 
 
-def origin_of(model: keras.layers.Layer, exact: bool, search: dict[str, Any] | None) -> Origin:
+def origin_of(model: keras.layers.Layer, method: str, search: dict[str, Any] | None) -> Origin:
     """The `Origin` of a certificate that is made now.
 
     Args:
         model: Built Keras model or layer.
-        exact: See `certify`.
+        method: See `certify`.
         search: Settings of the search, or None.
     """
     hashes, why = fingerprint_or_why(model)
@@ -104,7 +129,7 @@ def origin_of(model: keras.layers.Layer, exact: bool, search: dict[str, Any] | N
             "model": sorted({layer.dtype_policy.name for layer in _computing(model)}),
             "covers": "weights as the dtype of their layer rounds them, not the rounding of what is computed with them",
         },
-        exact=bool(exact),
+        method=method,
         search=search,
     )
 

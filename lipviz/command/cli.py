@@ -152,11 +152,22 @@ def _build_parser():
         "--norm", choices=("1", "2", "inf"), default="2", help="norm of inputs and outputs; default: %(default)s"
     )
     certify.add_argument(
-        "--exact", action="store_true", help="bound each convolution more tightly, which takes seconds"
+        "--method",
+        choices=("auto", "product", "tight"),
+        help="what is bounded together: nothing (product), or small parts in milliseconds (auto) or in seconds "
+        "(tight); default: auto",
     )
+    certify.add_argument("--exact", action="store_true", help="deprecated: use --method tight")
     certify.add_argument(
         "--no-search", dest="search", action="store_false", help="do not search for a lower bound, which is faster"
     )
+    certify.add_argument(
+        "--around",
+        metavar="X.npy",
+        type=Path,
+        help="bound the model in balls around the inputs in this file: one, or an array of several",
+    )
+    certify.add_argument("--radius", metavar="R", type=float, help="radius of these balls, in the norm")
     certify.add_argument("--json", action="store_true", help="print JSON")
     hand_on = certify.add_mutually_exclusive_group()
     hand_on.add_argument(
@@ -329,7 +340,10 @@ def _certify(arguments):
         return 1 if arguments.check is None else 2
 
 
-_OF_CERTIFYING = ("--input-shape", "--norm", "--exact", "--no-search", "--json")
+_OF_CERTIFYING = (
+    *("--input-shape", "--norm", "--method", "--exact", "--no-search"),
+    *("--around", "--radius", "--json"),
+)
 
 
 def _make_certificate(arguments):
@@ -343,13 +357,30 @@ def _make_certificate(arguments):
         load_model_file(arguments.model),
         arguments.input_shape,
         norm=arguments.norm if arguments.norm == "inf" else int(arguments.norm),
-        exact=arguments.exact,
+        method=arguments.method or ("tight" if arguments.exact else "auto"),
         search=arguments.search,
+        around=None if arguments.around is None else _array(arguments.around),
+        radius=arguments.radius,
     )
     if arguments.save is not None:
         certificate.save(arguments.save)
     print(certificate.to_json() if arguments.json else certificate)
     return 0
+
+
+def _array(path):
+    """The array of a file that `numpy.save` wrote."""
+    import numpy as np
+
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {str(path)!r}. Expected an array that numpy.save wrote.")
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{str(path)!r} is no array that numpy.save wrote: {error}") from error
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{str(path)!r} holds several arrays. Expected one, as numpy.save writes it.")
+    return found
 
 
 def _check_certificate(arguments):
