@@ -73,7 +73,7 @@ class Deployed:
 
     def scores(self, x: Array) -> Array:
         """Exact logits, (n, C), from float64."""
-        return self._steps.run(x, np.zeros((len(x), 0)))[self._number].values
+        return self._steps.run(x)[self._number].values
 
     def errors(self, x: Array, radii: Array, chosen: Array) -> tuple[Array, Array]:
         """How far computed differences of logits f_c − f_j are from exact ones, for all inputs in balls of K radii.
@@ -93,7 +93,8 @@ class Deployed:
             errors = self._by_entries(logits, chosen)
             if self._differences is not None:
                 errors = np.minimum(errors, self._by_columns(states, chosen))
-        return _UP * errors, logits.overflows
+        small = 4 * numbers_of(logits.dtype).tiny  # a last step that compares may set the logits to 0
+        return _UP * (errors + small), logits.overflows
 
     def _by_entries(self, logits: Running, chosen):
         each, rows = logits.entries[:, :, None], np.arange(len(chosen))

@@ -274,8 +274,8 @@ def checked(model: keras.Model, x: ArrayLike) -> tuple[keras.Model, Array]:
         TypeError: See `certified_radius`.
         ValueError: See `certified_radius`.
     """
-    x = _fitting(model, x)
-    return logits_model(model), x
+    samples = _fitting(model, x)
+    return logits_model(model), samples
 
 
 def _fitting(model, x):

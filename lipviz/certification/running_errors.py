@@ -5,6 +5,9 @@ from the exact result for the same input by at most γ · (sum of the magnitudes
 known from the exact hidden values h(x) at the sample, from how far h can change in the ball, and from the errors so
 far. For a layer W h + b, they are at most |W| (|h(x)| + change + error) + |b|.
 
+A step that copies or compares numbers is exact. If it sets small numbers to 0, the next step that computes has the same
+error, which is counted there.
+
 Errors are followed in two ways, and the smaller bound counts. Entry by entry, an error e becomes |W| e. In l2, an
 error of norm s becomes one of norm ‖W‖ s. What grows with the ball is only known in l2.
 
@@ -67,15 +70,26 @@ class Running:
         change: Norm of how far the exact values change within the ball, (n, K).
         overflows: Whether a number may exceed the largest one, (n, K).
         dtype: The dtype that holds them.
+
+    Where only values are computed, the rest is None.
     """
 
     values: Array
-    entries: Array
-    rest: Array
-    total: Array
-    change: Array
-    overflows: Array
+    entries: Any
+    rest: Any
+    total: Any
+    change: Any
+    overflows: Any
     dtype: str
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether only values are computed."""
+        return self.entries is None
+
+    def with_values(self, values: Array) -> "Running":
+        """The same with other values."""
+        return dataclasses.replace(self, values=values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,12 +137,12 @@ class Steps:
         self.steps: list[Any] = found
         self.rows = max(1, _ENTRIES // max(node.size for node in self.nodes))  # samples at a time
 
-    def run(self, x: Array, radii: Array) -> list[Any]:
-        """Bounds of the errors of all nodes that the outputs need.
+    def run(self, x: Array, radii: Array | None = None) -> list[Any]:
+        """Values of all nodes that the outputs need, and bounds of their errors.
 
         Args:
             x: Samples of shape (n, ...), float64.
-            radii: Radii of the balls around each sample, (n, K), finite.
+            radii: Radii of the balls around each sample, (n, K), finite. None computes only values.
 
         Returns:
             A list of `Running`, one for each node; None for a node that is not needed.
@@ -189,6 +203,8 @@ def _builder(op):
 
 def _entered(x, radii, dtype):
     """The input, which is rounded to its dtype."""
+    if radii is None:
+        return Running(x, None, None, None, None, None, dtype)
     none = np.zeros_like(radii)
     exact = Running(x, np.zeros_like(x), none, none, radii, np.zeros(radii.shape, bool), "int32")
     return _cast(exact, dtype)
@@ -197,10 +213,24 @@ def _entered(x, radii, dtype):
 def _cast(state, dtype):
     """A value that is rounded to a dtype, if that has fewer digits than its own."""
     old, new = numbers_of(state.dtype), numbers_of(dtype)
-    if new.unit <= old.unit and new.largest >= old.largest:
+    if state.is_bare or (new.unit <= old.unit and new.largest >= old.largest):
         return dataclasses.replace(state, dtype=dtype)
     sizes = _Sizes(np.abs(state.values), state.entries, state.change + state.rest, state.change + state.total)
     return _rounded(state, sizes, new.unit, new.tiny, dtype)
+
+
+def _without_small(state):
+    """A value whose small numbers become 0, or stay what they are; each entry loses no more than it has."""
+    tiny = numbers_of(state.dtype).tiny
+    lost = np.minimum(np.abs(state.values) + state.entries, tiny)
+    at_sample = _norms(np.minimum(np.abs(state.values), tiny))
+    most = tiny * math.sqrt(state.values.shape[1])
+    return dataclasses.replace(
+        state,
+        entries=_UP * (state.entries + lost),
+        rest=_UP * (state.rest + np.minimum(state.change + state.rest, most)),
+        total=_UP * (state.total + np.minimum(at_sample + state.change + state.total, most)),
+    )
 
 
 def _rounded(moved, sizes, growth, tiny, dtype, flushed=(0.0, 0.0)):
@@ -294,8 +324,9 @@ class AffineStep:
     sums_in: str = ""
 
     def taken(self, source: Running) -> Running:
-        """A source as the step takes it."""
-        return _cast(source, self.taken_in)
+        """A source as the step takes it: converted, and with small numbers set to 0 where the step computes."""
+        source = _cast(source, self.taken_in)
+        return _without_small(source) if self.growth else source
 
     def term_sizes(self, *sources: Running) -> Array:
         """Magnitudes of the terms at the samples, (n, entries)."""
@@ -307,6 +338,9 @@ class AffineStep:
         return sum((part.flushed * (_norms(x.values) + x.change + error) for part, x in pairs), np.zeros(1))
 
     def __call__(self, *sources: Running) -> Running:
+        values = self._summed("operator", [x.values for x in sources]) + self.offset
+        if sources[0].is_bare:
+            return sources[0].with_values(values)
         sources = tuple(self.taken(source) for source in sources)
         erred = self._summed("sizes", [x.entries for x in sources])
         rest, total = sum(_norms(x.entries) + x.rest for x in sources), sum(x.total for x in sources)
@@ -316,13 +350,11 @@ class AffineStep:
             self._scaled("spread", [x.change + x.rest for x in sources]),
             self._scaled("spread", [x.change + x.total for x in sources]),
         )
-        moved = Running(
-            self._summed("operator", [x.values for x in sources]) + self.offset,
-            erred,
-            *(self._scaled("norm", [getattr(x, name) for x in sources]) for name in ("rest", "total", "change")),
-            np.any([x.overflows for x in sources], axis=0),
-            self.dtype,
+        rests, totals, changes = (
+            self._scaled("norm", [getattr(x, name) for x in sources]) for name in ("rest", "total", "change")
         )
+        overflows = np.any([x.overflows for x in sources], axis=0)
+        moved = Running(values, erred, rests, totals, changes, overflows, self.dtype)
         flushed = tuple(self.flushed(error, *sources) for error in (rest, total))
         summed = _rounded(moved, sizes, self.growth, self.tiny, self.sums_in or self.dtype, flushed)
         return self._narrowed(summed) if self.sums_in else summed
@@ -354,8 +386,7 @@ def _products(node, sources, arithmetic):
     is_wide = accumulation != dtype and not is_plain(layer, SEPARABLE)
     growth = numbers_of(accumulation).sum_growth(count + 4) if is_wide else _growth(numbers, count, accumulation, dtype)
     offset = node.form.offset
-    tiny = numbers_of(accumulation).tiny * (2 * count + 4)
-    tiny = tiny + numbers.tiny * (4 + part.sizes @ np.ones(source.size))
+    tiny = numbers_of(accumulation).tiny * (2 * count + 4) + numbers.tiny * (np.abs(offset) > 0)
     sums_in = accumulation if is_wide else ""
     return AffineStep([part], offset, np.abs(offset), growth, tiny, dtype, dtype, sums_in)
 
@@ -393,12 +424,11 @@ def _normalized(node, sources, arithmetic):
     factors = np.abs(operator @ np.ones(source.size))
     axis = layer.axis if layer.axis < 0 else layer.axis - 1 - len(source.shape)
     spread = (-1,) + (1,) * (-axis - 1)
-    sizes = factors * np.abs(_spread(as_float64(layer.moving_mean, "The mean"), spread, source))
-    if layer.center:
-        sizes = sizes + np.abs(_spread(as_float64(layer.beta, "The offset"), spread, source))
-    part = _Part(operator, _diagonal(factors), factors.max(initial=0.0), factors.max(initial=0.0))
-    wide = numbers_of("float32")
-    tiny = wide.tiny * (4 + 4 * factors + sizes)
+    mean = np.abs(_spread(as_float64(layer.moving_mean, "The mean"), spread, source))
+    beta = np.abs(_spread(as_float64(layer.beta, "The offset"), spread, source)) if layer.center else 0.0
+    sizes, wide = factors * mean + beta, numbers_of("float32")
+    part = _Part(operator, _diagonal(factors), factors.max(initial=0.0), factors.max(initial=0.0), wide.tiny)
+    tiny = wide.tiny * (4 + 4 * factors + mean)
     wide_step = AffineStep(
         [part], node.form.offset, sizes, wide.sum_growth(2 * ULPS + 8), tiny, "float32", source.dtype
     )
@@ -422,8 +452,8 @@ def _rescaled(node, sources, arithmetic):
         np.broadcast_to(np.asarray(value, np.float64), node.shape).reshape(-1) for value in (layer.scale, layer.offset)
     )
     numbers, factors = numbers_of(layer.compute_dtype), np.abs(scale)
-    part = _Part(_diagonal(scale), _diagonal(factors), factors.max(), factors.max())
-    tiny = numbers.tiny * (6 + factors)
+    part = _Part(_diagonal(scale), _diagonal(factors), factors.max(), factors.max(), numbers.tiny)
+    tiny = numbers.tiny * 6
     dtype = layer.compute_dtype
     return AffineStep([part], offset, np.abs(offset), numbers.sum_growth(8), tiny, dtype, dtype)
 
@@ -461,7 +491,7 @@ def _added(node, sources, arithmetic):
     """A sum, a difference, a mean, or a weighted mean whose weights are computed by a sigmoid."""
     dtype = getattr(node.op, "compute_dtype", node.dtype)
     numbers, none = numbers_of(dtype), np.zeros(node.size)
-    parts = [_part(part) for part in node.form.parts]
+    parts = [_part(part, below=numbers.tiny) for part in node.form.parts]
     roundings = len(parts) + 4 + 2 * ULPS * isinstance(node.op, lip.LipResidual)
     tiny = numbers.tiny * (2 * len(parts) + 4)
     return AffineStep(parts, none, none, numbers.sum_growth(roundings), tiny, dtype, dtype)
@@ -473,9 +503,10 @@ def _added(node, sources, arithmetic):
 def _largest(node, sources, arithmetic):
     """The largest entry of each window, which is exact."""
     layer, (source,) = node.op, sources
-    sizes = _pixels(layer, source)
+    sizes: Any = _pixels(layer, source)
     windows = getattr(layer, "pool_size", sizes)
-    strides, padding = getattr(layer, "strides", windows), getattr(layer, "padding", "valid")
+    strides = getattr(layer, "strides", windows)
+    padding: Any = getattr(layer, "padding", "valid")
     channels = source.size // math.prod(sizes)
     kernel = np.ones((*windows, 1, channels))
     operator = Convolution(kernel, sizes, strides, padding, None, channels, is_channels_first(layer))
@@ -485,8 +516,8 @@ def _largest(node, sources, arithmetic):
 
     def step(x):
         x = _cast(x, layer.compute_dtype)
-        values, entries = (operator.largest(rows.T).T for rows in (x.values, x.entries))
-        return _sloped(x, values, entries, bound)
+        values = operator.largest(x.values.T).T
+        return x.with_values(values) if x.is_bare else _sloped(x, values, operator.largest(x.entries.T).T, bound)
 
     return step
 
@@ -534,9 +565,11 @@ def _norm_pooling(node, sources, arithmetic):
     tiny = numbers.tiny * 8 * count * (1 + scale) / math.sqrt(floor)
 
     def step(x):
-        x = _cast(x, layer.compute_dtype)
         mean = _applied(sums, np.square(x.values)) / count
         root = np.sqrt(mean + eps) if eps >= floor else np.sqrt(np.maximum(mean, floor))
+        if x.is_bare:
+            return x.with_values(scale * (root - shift))
+        x = _without_small(_cast(x, layer.compute_dtype))
         entries = k * np.sqrt(_applied(sums, np.square(x.entries)))
         moved = _sloped(x, scale * (root - shift), entries, k * _UP)
         sizes = _Sizes(scale * (root + shift), entries, k * (x.change + x.rest), k * (x.change + x.total))
@@ -554,14 +587,20 @@ def _ordering(node):
     """Sorting, or splitting into positive and negative parts: exact, but for a factor."""
     form = node.form
     unit = 0.0 if form.factor == 1 else 2.1  # the factor is rounded, and so is the product
+    if 0 < form.factor < numbers_of(node.dtype).tiny:
+        raise UnknownRoundingError(f"its factor {form.factor:.3g} may be set to 0")
 
     def step(x):
         numbers = numbers_of(node.dtype)
+        values = _ordered(form, x.values, node.size)
+        if x.is_bare:
+            return x.with_values(values)
         x = _cast(x, node.dtype)
-        values, entries = _ordered(form, x.values, node.size), form.factor * _reach(form, x.entries, node.size)
+        entries = form.factor * _reach(form, x.entries, node.size)
         moved = _sloped(x, values, entries, form.factor)
         sizes = _Sizes(np.abs(values), entries, form.factor * (x.change + x.rest), form.factor * (x.change + x.total))
-        return _rounded(moved, sizes, unit * numbers.unit, numbers.tiny * (unit > 0), node.dtype)
+        tiny = numbers.tiny * (2 + 2 * form.factor) * (unit > 0)
+        return _rounded(moved, sizes, unit * numbers.unit, tiny, node.dtype)
 
     return step
 
@@ -657,11 +696,21 @@ def _of_relu(layer, node):
     slope, largest = layer.negative_slope or 0.0, layer.max_value
     top = math.inf if largest is None else largest
     found = _Function(lambda x: np.clip(x, 0.0, top) - slope * np.maximum(-x, 0.0))
-    return (
-        found
-        if not slope and largest is None
-        else dataclasses.replace(found, output=8, constant=0.0 if largest is None else 8 * abs(largest))
-    )
+    if not slope and largest is None:
+        return found
+    constant = 0.0 if largest is None else 8 * abs(largest)
+    return dataclasses.replace(found, output=8, input=_lost_slopes(slope, node), constant=constant)
+
+
+def _of_leaky_relu(layer, node):
+    slope = layer.negative_slope
+    return _Function(_leaky(slope), output=4, input=_lost_slopes(slope, node))
+
+
+def _lost_slopes(slopes, node):
+    """Error by slopes that are so small that they may be set to 0, in units of u·|x|."""
+    numbers, sizes = numbers_of(node.dtype), np.abs(slopes)
+    return numbers.tiny / numbers.unit if ((sizes > 0) & (sizes < numbers.tiny)).any() else 0.0
 
 
 def _of_elu(layer, node):
@@ -675,12 +724,13 @@ def _of_prelu(layer, node):
         k = layer.k_coef_lip
         positive, negative = min(1.0, k), np.clip(negative, -k, k)
     negative = np.broadcast_to(negative, node.shape).reshape(-1)
-    return _Function(lambda x: np.where(x > 0, positive * x, negative * x), output=4)
+    lost = _lost_slopes(negative, node)
+    return _Function(lambda x: np.where(x > 0, positive * x, negative * x), output=4, input=lost)
 
 
 _ACTIVATIONS = (
     (keras.layers.ReLU, _of_relu),
-    (keras.layers.LeakyReLU, lambda layer, node: _Function(_leaky(layer.negative_slope), output=4)),
+    (keras.layers.LeakyReLU, _of_leaky_relu),
     (keras.layers.ELU, _of_elu),
     (lip.PReLUlip, _of_prelu),
     (keras.layers.PReLU, _of_prelu),
@@ -698,12 +748,14 @@ def _pointwise(node: Node):
         numbers = numbers_of(node.dtype)
         x = _cast(x, node.dtype)
         values = function.values(x.values)
+        if x.is_bare:
+            return x.with_values(values)
         moved = _sloped(x, values, slope * x.entries, slope)
         if is_exact:
             return dataclasses.replace(moved, dtype=node.dtype)
         terms = function.output * np.abs(values) + function.input * np.abs(x.values) + function.constant
         sizes = _Sizes(terms, factor * x.entries, factor * (x.change + x.rest), factor * (x.change + x.total))
-        return _rounded(moved, sizes, numbers.unit, 4 * numbers.tiny, node.dtype)
+        return _rounded(moved, sizes, numbers.unit, (4 + slope) * numbers.tiny, node.dtype)
 
     return step
 

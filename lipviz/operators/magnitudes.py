@@ -1,12 +1,13 @@
 """Operators with the magnitudes of the entries of others, which bound sums of absolute values."""
 
 import math
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 import scipy.sparse.linalg as sla
 
 from lipviz.operators.convolution import Convolution, TransposedConvolution
-from lipviz.types import Array
 
 _MARGIN = 1 + 1e-9  # far above the rounding of float64
 _STEPS = 5
@@ -84,14 +85,15 @@ def norm_of_small(operator: sla.LinearOperator, below: float) -> float:
         part, factor = operator.args
         return abs(factor) * norm_of_small(part, below)
     if hasattr(operator, "A"):
-        matrix = abs(operator.A)
-        small = sla.aslinearoperator(
-            matrix.multiply(matrix < below) if hasattr(matrix, "multiply") else _small(matrix, below)
-        )
-        return norm_of_positive(small)
+        return norm_of_positive(sla.aslinearoperator(_small(operator.A, below)))
     raise UnknownEntriesError(f"The entries of a {type(operator).__name__} cannot be read.")
 
 
-def _small(entries: Array, below: float) -> Array:
-    sizes = np.abs(entries)
+def _small(entries: Any, below: float) -> Any:
+    """Magnitudes of the entries of an array or a sparse matrix, and 0 in the place of those that are not small."""
+    sizes = abs(entries)
+    if scipy.sparse.issparse(sizes):
+        sizes = sizes.tocsr()
+        sizes.data = _small(sizes.data, below)
+        return sizes
     return np.where(sizes < below, sizes, 0.0)

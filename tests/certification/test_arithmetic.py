@@ -7,6 +7,8 @@ from fractions import Fraction
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
+import scipy.sparse.linalg as sla
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as kl
@@ -293,6 +295,8 @@ def test_norms_of_magnitudes_bound_those_of_the_matrix():
     assert norm <= norm_of_positive(magnitudes(convolution)) <= 1.01 * norm
     small = np.where(np.abs(matrix) < 0.3, np.abs(matrix), 0)
     assert np.linalg.norm(small, 2) <= norm_of_small(convolution, 0.3) <= 1.05 * np.linalg.norm(small, 2)
+    sparse = sla.aslinearoperator(scipy.sparse.csr_array(matrix))
+    assert norm_of_small(sparse, 0.3) == pytest.approx(norm_of_small(convolution, 0.3))
     assert norm_of_small(convolution, 0.0) == 0 == norm_of_positive(magnitudes(0.0 * convolution))
 
 
