@@ -509,6 +509,13 @@ def test_grammars_are_compiled_when_an_address_is_checked(compiled):
     assert importlib.import_module("rfc3987_syntax").is_valid_syntax is not is_valid_syntax
 
 
+def test_the_doctor_compiles_no_grammars(compiled, monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", {"rfc3987_syntax": "rfc3987_syntax"})
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1")
+    assert doctor.examine()["Versions"][-1] == doctor.Finding("rfc3987_syntax", "1")
+    assert not compiled()
+
+
 def test_whatever_else_is_asked_of_the_grammars_is_theirs(compiled):
     grammars.compile_when_used()
     stand_in = importlib.import_module("rfc3987_syntax")
