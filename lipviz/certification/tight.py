@@ -8,6 +8,7 @@ Every result is a minimum with the product, so none is larger. What is tried dep
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -27,9 +28,9 @@ from lipviz.certification.computation import (
     UnknownFormError,
     of_trace,
 )
-from lipviz.certification.functions import function_of, in_coordinates
+from lipviz.certification.functions import Function, beside, function_of, in_coordinates
 from lipviz.certification.graph import Trace
-from lipviz.certification.joint import Joint, Joints
+from lipviz.certification.joint import ENTRIES, Joint, Joints
 from lipviz.certification.merging import Flow
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
@@ -246,31 +247,19 @@ class Tighter:
             number: Number of the node.
             sorting: Whether it may go through sorting.
         """
-        maps, functions = [], []
-        while (joint := self._only(number)) is not None:
-            start, found = joint
-            maps.insert(0, found)
-            node = self._nodes[start]
-            if not self._is_link(node, sorting):
-                break
-            functions.insert(0, start)
-            number = node.sources[0]
-        if not maps:
-            return None
-        functions = functions[-(len(maps) - 1) :] if len(maps) > 1 else []
-        return _solvable(self._nodes, maps, functions, start, self._method)
+        links = [Link(self._nodes, (), dict(self._joints.of(number)), None)]
+        while (function := links[0].last) is not None and self._is_link(self._nodes[function], sorting):
+            carried = tuple(start for start in links[0].starts if start != function)
+            links.insert(
+                0, Link(self._nodes, carried, dict(self._joints.of(self._nodes[function].sources[0])), function)
+            )
+        return _solvable(links, self._method)
 
     def _is_link(self, node, sorting):
         """Whether a chain may go on before a node."""
         if not isinstance(node.form, Pointwise) and not (sorting and isinstance(node.form, Sorting | Splitting)):
             return False
-        before = node.sources[0]
-        return isinstance(self._nodes[before].form, Affine) and self._only(before) is not None and _is_bounded(node)
-
-    def _only(self, number):
-        """The tuple (start, `Joint`) of an affine node that is a map of one value; else None."""
-        joints = self._joints.of(number)
-        return next(iter(joints.items())) if len(joints) == 1 else None
+        return isinstance(self._nodes[node.sources[0]].form, Affine) and _is_bounded(node)
 
 
 def _is_bounded(node):
@@ -286,60 +275,125 @@ def _total(gains):
 
 
 def _ratio(after, before):
-    """The quotient of gains, 0 where both are 0, and infinite where they are not known."""
+    """The quotient of gains: 0 where the first are 0, and 1 where the second are infinite, which says nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(after == before, 1.0, after / before)
-    return np.where(after == 0, 0.0, np.nan_to_num(ratio, nan=1.0, posinf=math.inf))
+        ratio = np.where(before == math.inf, 1.0, after / before)
+    return np.where(after == 0, 0.0, ratio)
 
 
-def _solvable(nodes, maps, functions, start, method):
-    """The `Stretch` of the last maps of a chain that may be solved: matrices, and convolutions before them."""
-    starts = [start, *functions]
-    first = len(maps)  # from here on, all maps are matrices
-    while first and maps[first - 1].fits and (first == len(maps) or nodes[starts[first]].size <= _WIDTHS[method]):
+class Link:
+    """An affine map of a chain, and the function behind it.
+
+    A value that a later map takes as well passes by the function: the map copies it, and the function keeps it. So a
+    chain goes through the two branches of a residual block at once.
+
+    Args:
+        nodes: All nodes of the model.
+        carried: Numbers of the nodes that pass by.
+        joints: The maps of the function's input, by the numbers of the nodes that they take.
+        function: Number of the node of the function; None for the last map.
+    """
+
+    def __init__(self, nodes: Sequence[Node], carried: tuple[int, ...], joints: dict[int, Joint], function: int | None):
+        self.carried, self.joints, self.function = carried, joints, function
+        self.starts = tuple(sorted({*carried, *joints}))
+        self.sizes = {start: nodes[start].size for start in self.starts}
+        self.names = [nodes[node].name for joint in joints.values() for node in joint.nodes]
+        self.shape = nodes[self.starts[0]].shape
+        self._node = None if function is None else nodes[function]
+        self.sorts = function is not None and not isinstance(nodes[function].form, Pointwise)
+
+    @property
+    def last(self) -> int | None:
+        """The last node that it takes, unless that passes by: then nothing is computed from it here."""
+        return max(self.starts) if self.starts else None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it takes one value only."""
+        return len(self.starts) == 1
+
+    @property
+    def width(self) -> int:
+        """Number of entries of what it takes."""
+        return sum(self.sizes.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether its matrix may be computed."""
+        return self.width * self._rows <= ENTRIES and all(joint.fits for joint in self.joints.values())
+
+    @property
+    def _rows(self):
+        return sum(self.sizes[start] for start in self.carried) + next(iter(self.joints.values())).operator.shape[0]
+
+    @property
+    def steps(self) -> "list[periodic.Step] | None":
+        """The map as steps on images, or None."""
+        if not self.is_single or self.carried or len(self.shape) < 2:
+            return None
+        return periodic.image_steps(next(iter(self.joints.values())).operator, self.shape)
+
+    @functools.cached_property
+    def matrix(self) -> tuple[Array, float]:
+        """The tuple (its matrix, a bound of its error in l2)."""
+        if self.is_single and not self.carried:
+            (joint,) = self.joints.values()
+            return joint.matrix, _error(joint)
+        blocks = [
+            [np.eye(self.sizes[start], self.sizes[other]) if start == other else None for other in self.starts]
+            for start in self.carried
+        ]
+        blocks.append([self.joints[start].matrix if start in self.joints else None for start in self.starts])
+        rows = [next(part.shape[0] for part in row if part is not None) for row in blocks]
+        filled = [
+            [
+                np.zeros((count, self.sizes[start])) if part is None else part
+                for part, start in zip(row, self.starts, strict=True)
+            ]
+            for row, count in zip(blocks, rows, strict=True)
+        ]
+        return np.block(filled), sum(map(_error, self.joints.values()))
+
+    def behind(self) -> Function:
+        """The function behind it: of the last entries, while those that pass by are kept."""
+        own = function_of(self._node.form, self._node.size)
+        return own if not self.carried else beside(sum(self.sizes[start] for start in self.carried), own)
+
+
+def _solvable(links, method):
+    """The `Stretch` of the last links of a chain that may be solved: matrices, and convolutions before them."""
+    first = len(links)  # from here on, all maps are matrices
+    while first and links[first - 1].fits and (first == len(links) or links[first].width <= _WIDTHS[method]):
         first -= 1
+    while first < len(links) and not links[first].is_single:
+        first += 1
     images: list[list[periodic.Step]] = []
     begin = first
-    while begin:
-        steps = _image_steps(maps[begin - 1], nodes[starts[begin - 1]].shape)
-        if steps is None:
-            break
+    while begin and (steps := links[begin - 1].steps) is not None:
         images.insert(0, steps)
         begin -= 1
-    if len(maps) - begin < 2:
-        return None
-    return Stretch(nodes, maps[begin:], functions[begin:], starts[begin], images)
-
-
-def _image_steps(joint, shape):
-    return periodic.image_steps(joint.operator, shape) if len(shape) > 1 else None
+    return Stretch(links[begin:], images) if len(links) - begin > 1 else None
 
 
 class Stretch:
     """A chain of the maps of a model.
 
     Args:
-        nodes: All nodes of the model.
-        maps: A `Joint` for each map, in the order of computation.
-        functions: Numbers of the nodes of the functions between them.
+        links: Its `Link`s, the first of which takes one value.
+        images: For each of the first links that is bounded by frequencies, not by its matrix, its `periodic.Step`s.
+
+    Attributes:
         start: Number of the node that the chain starts from.
-        images: For each of the first maps that is bounded by frequencies, not by its matrix, its `periodic.Step`s.
+        names: Names of its affine steps.
+        sorts: Whether it goes through sorting.
     """
 
-    def __init__(
-        self,
-        nodes: Sequence[Node],
-        maps: list[Joint],
-        functions: list[int],
-        start: int,
-        images: list[list[periodic.Step]],
-    ):
-        self.start = start
-        self.names = [nodes[n].name for joint in maps for n in joint.nodes]
-        self._maps, self._images = maps, images
-        self._shapes = [nodes[n].shape for n in (start, *functions)]
-        self.sorts = any(not isinstance(nodes[n].form, Pointwise) for n in functions)
-        self._functions = [function_of(nodes[n].form, nodes[n].size) for n in functions]
+    def __init__(self, links: list[Link], images: list[list[periodic.Step]]):
+        self._links, self._images = links, images
+        (self.start,) = links[0].starts
+        self.names = [name for link in links for name in link.names]
+        self.sorts = any(link.sorts for link in links)
 
     def solved(self, improve: bool, centred: bool = False) -> "Solved | float | None":
         """The chain with a proof, or None where there is none; where all maps are convolutions, its constant.
@@ -348,36 +402,36 @@ class Stretch:
             improve: Whether to search for multipliers of single neurons.
             centred: See `semidefinite.improved`.
         """
-        if not all((function.high > 0).all() for function in self._functions):
+        functions = [link.behind() for link in self._links[:-1]]
+        if not all((function.high > 0).all() for function in functions):
             return None
         with np.errstate(all="ignore"):  # what overflows proves nothing
             try:
-                return self._by_frequencies(improve, centred) if self._images else self._by_matrices(improve, centred)
+                solve = self._by_frequencies if self._images else self._by_matrices
+                return solve(functions, improve, centred)
             except (periodic.PeriodicError, np.linalg.LinAlgError):
                 return None
 
-    def _by_frequencies(self, improve, centred):
+    def _by_frequencies(self, functions, improve, centred):
         steps: list[periodic.Step] = []
         count = len(self._images)
         for number, image in enumerate(self._images):
             steps += image
-            if number < len(self._functions):
-                steps.append(_of_channels(self._functions[number], self._shapes[number + 1]))
-        state = periodic.Covariance(steps, self._shapes[0])
-        if count == len(self._maps):
+            if number < len(functions):
+                steps.append(_of_channels(functions[number], self._links[number + 1].shape))
+        state = periodic.Covariance(steps, self._links[0].shape)
+        if count == len(self._links):
             return state.norm()
-        first = state.factor(self._maps[count].matrix, _error(self._maps[count]), self._shapes[count])
-        parts = [(first, 0.0), *((joint.matrix, _error(joint)) for joint in self._maps[count + 1 :])]
-        return _by_semidefinite(parts, self._functions[count:], improve, centred)
+        first = state.factor(*self._links[count].matrix, self._links[count].shape)
+        parts = [(first, 0.0), *(link.matrix for link in self._links[count + 1 :])]
+        return _by_semidefinite(parts, functions[count:], improve, centred)
 
-    def _by_matrices(self, improve, centred):
-        functions, inputs = list(self._functions), self._maps[0].operator.shape[1]
-        if inputs > _INPUTS and np.any(functions[0].low < 0):
+    def _by_matrices(self, functions, improve, centred):
+        if self._links[0].width > _INPUTS and np.any(functions[0].low < 0):
             return None
-        if inputs > _INPUTS:
+        if self._links[0].width > _INPUTS:
             functions[0] = dataclasses.replace(functions[0], low=np.minimum(functions[0].low, 0.0))
-        parts = [(joint.matrix, _error(joint)) for joint in self._maps]
-        return _by_semidefinite(parts, functions, improve, centred)
+        return _by_semidefinite([link.matrix for link in self._links], functions, improve, centred)
 
 
 def _by_semidefinite(parts, functions, improve, centred):
@@ -393,13 +447,16 @@ def _by_semidefinite(parts, functions, improve, centred):
     if multipliers is None:
         return None
     steps = int(min(_IMPROVING / sum(len(m) ** 3 for m in multipliers), _STEPS[1]))
+    found = [_proved(chain, multipliers, exponent, "semidefinite")]
     if improve and steps >= _STEPS[0]:
         better = semidefinite.improved(chain, multipliers, steps, centred)
-        shape = semidefinite.proved_shape(chain, better)
-        if shape is not None:
-            return Solved(chain, shape, exponent, "semidefinite, each neuron")
+        found.append(_proved(chain, better, exponent, "semidefinite, each neuron"))
+    return min(filter(None, found), key=Solved.norm, default=None)
+
+
+def _proved(chain, multipliers, exponent, method):
     shape = semidefinite.proved_shape(chain, multipliers)
-    return None if shape is None else Solved(chain, shape, exponent, "semidefinite")
+    return None if shape is None else Solved(chain, shape, exponent, method)
 
 
 def _error(joint):

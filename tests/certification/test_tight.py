@@ -36,6 +36,13 @@ def _residual(norms=False):
     return _seeded(keras.Model(x, kl.Add()([x, kl.Dense(6)(y)])))
 
 
+def _blocks(activation):
+    x = keras.Input((6,))
+    y = kl.Add()([x, kl.Dense(6)(kl.Dense(8, activation)(x))])
+    y = kl.Add()([y, kl.Dense(6)(kl.Dense(7, "relu")(y))])
+    return _seeded(keras.Model(x, kl.Dense(3)(kl.Concatenate()([y, kl.Dense(4, "tanh")(y)]))))
+
+
 def _operations():
     x = keras.Input((6,))
     y = keras.ops.relu(kl.Dense(6)(x) - kl.Dense(6)(x))
@@ -66,6 +73,8 @@ MODELS = {
         *(kl.Conv2D(3, 3, padding="same", activation="relu"), kl.Flatten(), kl.Dense(3)),
     ),
     "residual": _residual,
+    "residual blocks": lambda: _blocks("relu"),
+    "residual blocks, gelu": lambda: _blocks("gelu"),
     "operations": _operations,
     "branches": _branches,
     "two inputs": _two_inputs,
