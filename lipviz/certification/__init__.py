@@ -5,6 +5,7 @@
 
 from lipviz import _moved
 from lipviz.certification import matrices  # noqa: F401 - registers its rules
+from lipviz.certification.arithmetic import Arithmetic
 from lipviz.certification.attacks import Attack, attack
 from lipviz.certification.certificate import Certificate
 from lipviz.certification.classifiers import logits_model, pairwise_bounds
@@ -15,6 +16,7 @@ from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, Laye
 from lipviz.certification.upper_bounds import certify, certify_file
 
 __all__ = [
+    "Arithmetic",
     "Attack",
     "Certificate",
     "CertificateCheck",

@@ -11,7 +11,7 @@ import keras
 
 from lipviz import _moved
 from lipviz.certification import certificate_file, results
-from lipviz.certification.provenance import CertificateCheck, Origin, check
+from lipviz.certification.provenance import Ball, CertificateCheck, Origin, check
 from lipviz.certification.results import CertifiedRadii, finite_or_none
 from lipviz.types import ArrayLike, Shape
 
@@ -22,12 +22,14 @@ _NAMES = {1: "l1", 2: "l2", math.inf: "l∞"}
 class Certificate:
     """What is proved about a model's Lipschitz constant: ‖f(x) − f(y)‖ ≤ upper_bound · ‖x − y‖ for all x and y.
 
+    If it has `around`, this holds for x and y in the same of some balls only.
+
     It holds for the exact function with the weights that inference uses. It does not cover the rounding of what is
     computed with them: see `certified_radius` for certificates that do.
 
     Attributes:
         model: Name of the model.
-        upper_bound: Upper bound that holds for all inputs; infinite where a layer is not known.
+        upper_bound: Upper bound that holds for all inputs, or in each ball; infinite where a layer is not known.
         lower_bound: Largest ratio ‖f(x) − f(y)‖ / ‖x − y‖ that a search found; 0 without one.
         layers: A `LayerBound` for each step, in the order of computation.
         norm: 1, 2 or `math.inf`: the norm of inputs and of outputs. Several inputs or outputs count as one vector.
@@ -36,6 +38,7 @@ class Certificate:
         origin: How the certificate was made, with hashes of the model; None if `certify` did not make it.
         radii: The `CertifiedRadii` that were saved with the certificate, or None.
         stretches: A `StretchBound` for each bound of several steps together that is smaller than that of single steps.
+        around: The `lipviz.certification.provenance.Ball` that the bounds of the model hold in; None for all inputs.
     """
 
     model: str
@@ -48,6 +51,7 @@ class Certificate:
     origin: Origin | None = dataclasses.field(default=None, repr=False, hash=False)
     radii: CertifiedRadii | None = dataclasses.field(default=None, repr=False, compare=False)
     stretches: tuple[results.StretchBound, ...] = ()
+    around: Ball | None = None
 
     @property
     def unbounded(self) -> tuple[results.LayerBound, ...]:
@@ -55,7 +59,10 @@ class Certificate:
         return tuple(layer for layer in self.layers if layer.upper == math.inf)
 
     def to_dict(self) -> dict[str, Any]:
-        """The certificate as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf"."""
+        """The certificate as a dict of numbers, strings and lists; infinity is None, the norm "1", "2" or "inf".
+
+        Of a bound that holds in balls, "around" has their radius and a hash of their centres.
+        """
         shape = keras.tree.map_structure(lambda size: size, self.input_shape)
         return {
             "model": self.model,
@@ -66,6 +73,7 @@ class Certificate:
             "layers": [layer.to_dict() for layer in self.layers],
             "stretches": [stretch.to_dict() for stretch in self.stretches],
             "notes": list(self.notes),
+            **({} if self.around is None else {"around": dataclasses.asdict(self.around)}),
         }
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -147,7 +155,8 @@ class Certificate:
         """What is proved, in one sentence."""
         upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
         found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""
-        return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm: {upper}{found}."
+        where = "" if self.around is None else self.around.words
+        return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm{where}: {upper}{found}."
 
     def _rows(self):
         for layer in self.layers:

@@ -17,11 +17,14 @@ import numpy as np
 
 from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint
-from lipviz.certification.provenance import Data, Origin, RadiiOrigin, why_unhashed
+from lipviz.certification.provenance import Ball, Data, Origin, RadiiOrigin, why_unhashed
 from lipviz.certification.results import CertifiedRadii, LayerBound, StretchBound
 
 FORMAT = "lipviz certificate"
 FORMAT_VERSION = 1
+_IN_BALLS = (
+    2  # of bounds that hold in balls only, so that what reads format 1 does not take them for those of all inputs
+)
 _OF_MODELS = (".keras", ".h5", ".hdf5")
 _MODEL_STARTS = (b"PK\x03\x04", b"\x89HDF")
 _NORMS = {"1": 1, "2": 2, "inf": math.inf}
@@ -34,7 +37,8 @@ def write(path: str | os.PathLike[str], certificate: Any, radii: CertifiedRadii 
     """Write a `Certificate` to a file; see `Certificate.save`."""
     path = check_target(path)
     content = _content(certificate, _checked_radii(certificate, radii))
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION, "checksum": _checksum(content), **content}
+    version = FORMAT_VERSION if certificate.around is None else _IN_BALLS
+    content = {"format": FORMAT, "format_version": version, "checksum": _checksum(content), **content}
     _write_at_once(path, (_text(content) + "\n").encode("utf-8", "backslashreplace"))
 
 
@@ -96,6 +100,7 @@ def _content(certificate, radii):
             "stretches": [dataclasses.asdict(stretch) for stretch in certificate.stretches],
             "search": origin.search,
             "radii": None if radii is None else _of_radii(radii),
+            **({} if certificate.around is None else {"around": dataclasses.asdict(certificate.around)}),
         }
     )
 
@@ -105,7 +110,8 @@ def _of_radii(radii):
     return {
         "norm": "2",
         "data": dataclasses.asdict(origin.data),
-        "arithmetic": {"logits": "float64", "margin": origin.margin, "logit_error": origin.logit_error},
+        "arithmetic": {"logits": "float64", "margin": origin.margin, "logit_error": origin.logit_error}
+        | ({"of_network": origin.arithmetic} if origin.arithmetic else {}),
         "bounds_are": origin.bounds,
         "bounds": radii.bounds,
         "radii": radii.radii,
@@ -174,7 +180,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     version = content.pop("format_version", None)
     if content.pop("format", None) != FORMAT or version is None:
         raise ValueError(f"{str(path)!r} is no certificate of lipviz. Expected a file that `Certificate.save` wrote.")
-    if version != FORMAT_VERSION:
+    if version != (_IN_BALLS if content.get("around") else FORMAT_VERSION):
         raise ValueError(
             f"{str(path)!r} is a certificate in format {version!r}, and lipviz {__version__} reads format "
             f"{FORMAT_VERSION}. Use the version of lipviz that wrote it, or certify the model anew."
@@ -239,12 +245,18 @@ def _arguments(content):
         origin=origin,
         radii=None if radii is None else _radii(radii, origin.fingerprint),
         stretches=tuple(_stretch(row) for row in content.get("stretches", ())),
+        around=_ball(content["around"]) if "around" in content else None,
     )
 
 
 def _stretch(row):
     numbers = {name: float(row[name]) for name in ("upper", "product", "milliseconds")}
     return StretchBound(**{**row, **numbers, "steps": tuple(row["steps"])})
+
+
+def _ball(content):
+    data = content["centres"]
+    return Ball(float(content["radius"]), Data(data["sha256"], _as_tuples(data["shape"]), data["dtype"]))
 
 
 def _layer(row):
@@ -266,6 +278,7 @@ def _radii(content, hashes):
             bounds=content["bounds_are"],
             logit_error=float(arithmetic["logit_error"]),
             margin=float(arithmetic["margin"]),
+            arithmetic=str(arithmetic.get("of_network", "")),
         ),
     )
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
 
+from lipviz.certification.computation import Computation, of_trace
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
 from lipviz.certification.merging import Flow
 from lipviz.certification.tight import Method, check_method, tighter
@@ -74,6 +76,24 @@ def pairwise_bounds_and_errors(
     return _pairwise(trace, inputs, outputs, head, method), float(constant), float(slope)
 
 
+def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Computation, int]:
+    """The steps of a `logits_model`, with the bounds and the rounding of the values between them.
+
+    Args:
+        network: What `logits_model` returned.
+        input_shape: Shape of an input without the batch, all sizes known.
+
+    Returns:
+        The tuple (`Computation`, number of the node of the logits).
+
+    Raises:
+        ValueError: See `pairwise_bounds`, and `computation`.
+    """
+    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, rounds=True)
+    found = of_trace(trace, inputs, [_head(trace, trace.follow(network, inputs)).logits])
+    return found, found.outputs[0]
+
+
 def _pairwise(trace, inputs, outputs, head, method):
     together, _ = tighter(trace, inputs, outputs, method, head.logits, head.layer is not None)
     alone = _by_last_layer(head, len(keras.tree.flatten(inputs)))
@@ -94,6 +114,19 @@ def _by_last_layer(head, inputs):
         np.fill_diagonal(differences, 0.0)
     with np.errstate(invalid="ignore"):  # 0 times infinity
         return np.where(differences == 0, 0.0, differences * before)
+
+
+def ending(trace: Trace, outputs: Any) -> list[keras.layers.Layer]:
+    """The layers whose softmaxes or sigmoids end a classifier and leave its decision, the last one first.
+
+    Args:
+        trace: The `Trace` that followed the classifier.
+        outputs: The flows that it returned.
+
+    Raises:
+        ValueError: If there is not one output of shape (batch, C).
+    """
+    return _head(trace, outputs).ended
 
 
 def logits_model(model: keras.Model) -> keras.Model:

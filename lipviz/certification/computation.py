@@ -59,12 +59,15 @@ class Pointwise:
         values: Function of a float64 array of shape (n, entries) that returns φ of it, of the same shape and dtype.
         bound: Bound of its Lipschitz constant.
         slopes: Its smallest and its largest slope, with their signs: two floats, or arrays of shape (entries,).
+        sides: Of a function with one slope for negative and one for positive x: both slopes, each a number or an array
+            of shape (entries,), which may differ from entry to entry; else None.
     """
 
     name: str
     values: Callable[[Array], Array]
     bound: Bound
     slopes: tuple[float | Array, float | Array]
+    sides: tuple[Any, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,6 +128,8 @@ class Node:
         sources: Numbers of the nodes that it is computed from.
         shape: Its shape, without the batch.
         gains: Its gains by the bounds of single steps, see `merging`, of shape (inputs,).
+        dtype: Its dtype.
+        op: The layer, operation or activation function that computes it; None for an input.
     """
 
     name: str
@@ -133,6 +138,8 @@ class Node:
     sources: tuple[int, ...]
     shape: tuple[int, ...]
     gains: Array
+    dtype: str
+    op: Any = None
 
     @property
     def size(self) -> int:
@@ -148,11 +155,14 @@ class Computation:
         nodes: The nodes. The inputs of the model come first, each an `Entry`.
         outputs: Numbers of the nodes that the model returns.
         number_of: Function of a flow of the trace that returns the number of the node that computes it.
+        flows: The `Flow` of each node in the trace that it was read from. The gains of a value between a linear map and
+            the activation of the same layer are not known there, and are infinite.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
     number_of: Callable[[Flow], int] = dataclasses.field(repr=False)
+    flows: tuple[Flow, ...] = dataclasses.field(default=(), repr=False)
 
     def values(self, *inputs: Array) -> list[Array]:
         """The values of all nodes for n samples, in float64.
@@ -220,7 +230,7 @@ def of_trace(trace: Trace, inputs: Any, outputs: Any) -> Computation:
     for step, leaving in trace.visits:
         builder.enter(step, leaving)
     numbers = tuple(builder.number(flow) for flow in keras.tree.flatten(outputs))
-    return Computation(tuple(builder.nodes), numbers, builder.number)
+    return Computation(tuple(builder.nodes), numbers, builder.number, tuple(builder.flows))
 
 
 class _Builder:
@@ -230,7 +240,7 @@ class _Builder:
         self.nodes: list[Node] = []
         self._same, self._between, self._numbers = trace.same, trace.between, {}
         self._inputs = inputs
-        self._alive: list[Flow] = []  # so that no id is used again
+        self.flows: list[Flow] = []  # they also stay alive, so that no id is used again
 
     def number(self, flow):
         """Number of the node that computes a flow."""
@@ -240,14 +250,16 @@ class _Builder:
             raise UnknownFormError("A part of the model's graph cannot be seen.")
         return self._numbers[id(flow)]
 
-    def add(self, name, kind, form, sources, flow):
+    def add(self, name, kind, form, sources, flow, op=None, gains=None):
         """Add the node that computes a flow, and return its number."""
         shape = tuple(flow.shape[1:])
         if None in shape:
             raise UnknownFormError(f"'{name}' has the shape {shape}: the form of a step needs all sizes.")
-        self.nodes.append(Node(name, kind, form, tuple(sources), shape, flow.gains[: self._inputs]))
+        dtype = keras.backend.standardize_dtype(flow.tensor.dtype)
+        gains = (flow.gains if gains is None else gains)[: self._inputs]
+        self.nodes.append(Node(name, kind, form, tuple(sources), shape, gains, dtype, op))
         self._numbers[id(flow)] = len(self.nodes) - 1
-        self._alive.append(flow)
+        self.flows.append(flow)
         return len(self.nodes) - 1
 
     def enter(self, step, leaving):
@@ -255,13 +267,14 @@ class _Builder:
         kind, name = type(step.op).__name__, step.op.name
         sources = [self.number(flow) for flow in _taken(step)]
         for output, flow in enumerate(leaving):
-            form, before = _form(step, output), sources
+            form, before, op = _form(step, output), sources, step.op
             if isinstance(form, Affine) and _has_activation(step.op):
                 shape = (None, *_linear_shape(step.op, step.flows[0]))
-                middle = Flow(keras.KerasTensor(shape, flow.tensor.dtype), self._between.get(id(flow), flow.gains))
-                before = [self.add(name, kind, form, sources, middle)]
-                form = _of_activation(step.op.activation, middle)
-            self.add(name, kind, form, before, flow)
+                middle = Flow(keras.KerasTensor(shape, flow.tensor.dtype), np.full(np.shape(flow.gains), np.inf))
+                gains = self._between.get(id(flow), flow.gains)
+                before, op = [self.add(name, kind, form, sources, middle, op, gains)], op.activation
+                form = _of_activation(op, middle)
+            self.add(name, kind, form, before, flow, op)
 
 
 def _taken(step):
@@ -308,7 +321,9 @@ def _of_layer(step, flow, output=0):
             return _opaque(step, output, str(error))
         return Affine((operator,), _offset(layer, _linear_shape(layer, flow)))
     build = next((build for cls, build in _LAYERS.items() if isinstance(layer, cls) and computes_as(layer, cls)), None)
-    return _opaque(step, output, "its form is not known") if build is None else build(step, flow)
+    if build is None or found.bound(layer, shape, 2, False).upper == math.inf:
+        return _opaque(step, output, "its form is not known")
+    return build(step, flow)
 
 
 def _of_activation(activation, flow):
@@ -500,7 +515,13 @@ def _elementwise(step, flow):
         return _opaque(step, 0, "it broadcasts its input")
     plain = isinstance(layer, keras.layers.ReLU) and not layer.negative_slope and layer.max_value is None
     bound = layer_bound(layer, shape, 2)
-    return Pointwise("relu" if plain else "", _values(layer, shape), bound, _slopes_of_layer(layer, shape, bound))
+    return Pointwise(
+        "relu" if plain else "",
+        _values(layer, shape),
+        bound,
+        _slopes_of_layer(layer, shape, bound),
+        _sides(layer, shape),
+    )
 
 
 _WIDENED = 2.0**-7  # more than half precision rounds a slope by
@@ -523,6 +544,17 @@ def _wider(low, high, bound):
     """Slopes that hold however the layer rounds them."""
     low, high = low - _WIDENED * np.abs(low), high + _WIDENED * np.abs(high)
     return np.maximum(low, -bound.upper), np.minimum(high, bound.upper)
+
+
+def _sides(layer, shape):
+    """Slopes of a layer for negative and for positive entries; None where they are not known here."""
+    if isinstance(layer, keras.layers.LeakyReLU):
+        return float(layer.negative_slope), 1.0
+    if not isinstance(layer, keras.layers.PReLU) or isinstance(layer, lip.PReLUlip):
+        return None
+    alpha = as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'")
+    fits = np.broadcast_shapes(alpha.shape, shape) == tuple(shape)
+    return (np.broadcast_to(alpha, shape).reshape(-1), 1.0) if fits else None
 
 
 def _values(function, shape):

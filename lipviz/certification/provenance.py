@@ -67,6 +67,25 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ball:
+    """The balls that a bound holds in.
+
+    Attributes:
+        radius: Radius of each, in the norm of the certificate.
+        centres: The inputs at their centres, of shape (n, ...) and float64.
+    """
+
+    radius: float
+    centres: Data
+
+    @property
+    def words(self) -> str:
+        """Where the bound holds, as " within 0.25 of an input"."""
+        count = self.centres.shape[0]
+        return f" within {self.radius:g} of {'an input' if count == 1 else f'each of {count} inputs'}"
+
+
+@dataclasses.dataclass(frozen=True)
 class RadiiOrigin:
     """How certified radii were computed.
 
@@ -77,6 +96,8 @@ class RadiiOrigin:
         logit_error: How far the logits of the network in use may be off, see `certified_radius`.
         margin: Error of float64 logits that is allowed for, relative to their size and that of their inputs. The
             rounding of hidden values is added to it, see `lipviz.certification.rounding`.
+        arithmetic: The arithmetic of the network in use, and what is covered of it, in words; "" where the radii are
+            those of its evaluation in float64.
     """
 
     fingerprint: Fingerprint | None
@@ -84,6 +105,7 @@ class RadiiOrigin:
     bounds: str
     logit_error: float
     margin: float
+    arithmetic: str = ""
 
 
 def origin_of(model: keras.layers.Layer, method: str, search: dict[str, Any] | None) -> Origin:

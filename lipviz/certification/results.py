@@ -107,6 +107,11 @@ class CertifiedRadii:
     def __len__(self):
         return len(self.radii)
 
+    def __str__(self):
+        origin = self.origin
+        covered = "" if origin is None or not origin.arithmetic else f" They hold in {origin.arithmetic}"
+        return f"Certified radii of {len(self)} samples, {self.mean_radius:.6g} in the mean.{covered}"
+
     @property
     def correct(self) -> Array | None:
         """Whether each sample is classified correctly, of shape (n,); None where labels are not known."""

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 
 from lipviz import normalizers as nm
+from lipviz.certification.around import bounds_around, checked_balls
 from lipviz.certification.certificate import Certificate
 from lipviz.certification.graph import Trace, check_certifiable, fits, input_dtypes, input_flows
 from lipviz.certification.model_file import load_model_file
-from lipviz.certification.provenance import data_of, origin_of
+from lipviz.certification.provenance import Ball, data_of, origin_of
 from lipviz.certification.ratios import gradient_ascent_ratio
 from lipviz.certification.tight import Method, check_method, tighter
 from lipviz.copies import NotCopiedError
@@ -39,6 +40,8 @@ def certify(
     search: bool = True,
     samples: ArrayLike | None = None,
     seed: int | None = 0,
+    around: ArrayLike | None = None,
+    radius: float | None = None,
 ) -> Certificate:
     """Bound a model's Lipschitz constant from above, for all inputs, and from below.
 
@@ -70,20 +73,25 @@ def certify(
             search has fewer starts, and then fewer steps; a note says how many.
         samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.
         seed: Seed of the search; None draws anew in every call.
+        around: One input, or several of shape (n, ...). The bound then holds for all pairs in the same ball around one
+            of them, and is smaller: neurons whose slope is known in a ball are dead or linear there. The model needs
+            one input of floating-point numbers. What is searched for a lower bound are pairs in the balls.
+        radius: Radius of the balls, positive, in the units of the input and in the norm.
 
     Returns:
-        A `Certificate`. Its upper bound is infinite where a layer is not known, and the table says which.
+        A `Certificate`. Its upper bound is infinite where a layer is not known, and the table says which. The bounds of
+        the layers hold for all inputs, also where that of the model holds in balls.
 
     Raises:
-        TypeError: If `model` is no Keras model or layer.
-        ValueError: If the model is not built, a weight holds NaN or Inf, `input_shape` does not fit, an argument is out
-            of range, or the search finds a ratio above the bound by more than rounding explains. Only a wrong rule,
-            given to `register_bound`, can cause that.
+        TypeError: If `model` is no Keras model or layer, or `around` or `radius` holds no real numbers.
+        ValueError: If the model is not built, a weight holds NaN or Inf, `input_shape` or `around` does not fit, an
+            argument is out of range, or the search finds a ratio above the bound by more than rounding explains. Only a
+            wrong rule, given to `register_bound`, can cause that.
 
     References:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
         Fazlyab, Robey, Hassani, Morari and Pappas (2019), Efficient and accurate estimation of Lipschitz constants for
-            deep neural networks (semidefinite bounds).
+            deep neural networks (semidefinite bounds, also in balls, with slopes of single neurons).
         Xu and Sivaranjani (2024), ECLipsE: Efficient compositional Lipschitz constant estimation for deep neural
             networks.
     """
@@ -99,8 +107,13 @@ def certify(
     notes = list(_notes(model, trace))
     if why_not and method == "tight":
         notes.append(f"Nothing is bounded together: {why_not}.")
-    lower, extent = 0.0, _extent(trace)
-    if search:
+    lower, extent, ball = 0.0, _extent(trace), None
+    if around is not None or radius is not None:
+        x, radius = checked_balls(model, shapes, around, radius)
+        found, ball = bounds_around(model, x, radius, norm, search), Ball(radius, data_of(x))
+        upper, lower = min(upper, found.upper), found.lower
+        notes += found.notes
+    elif search:
         lower, why = _searched(model, shapes, norm, samples, seed, upper, extent)
         notes += [why] if why else []
         notes += [_SHORTER.format(**extent)] if lower and extent != _SEARCH else []
@@ -112,8 +125,9 @@ def certify(
         norm=norm,
         input_shape=shapes[0] if len(shapes) == 1 else shapes,
         notes=tuple(notes),
-        origin=origin_of(model, method, _search_settings(samples, seed, extent) if lower else None),
+        origin=origin_of(model, method, _search_settings(samples, seed, extent) if lower and ball is None else None),
         stretches=() if together is None else tuple(together.stretches),
+        around=ball,
     )
 
 

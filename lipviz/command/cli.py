@@ -161,6 +161,13 @@ def _build_parser():
     certify.add_argument(
         "--no-search", dest="search", action="store_false", help="do not search for a lower bound, which is faster"
     )
+    certify.add_argument(
+        "--around",
+        metavar="X.npy",
+        type=Path,
+        help="bound the model in balls around the inputs in this file: one, or an array of several",
+    )
+    certify.add_argument("--radius", metavar="R", type=float, help="radius of these balls, in the norm")
     certify.add_argument("--json", action="store_true", help="print JSON")
     hand_on = certify.add_mutually_exclusive_group()
     hand_on.add_argument(
@@ -190,7 +197,7 @@ def _build_parser():
         "sections",
         metavar="SECTION",
         nargs="*",
-        help="networks, prediction, batches, activations, poolings, kernels, "
+        help="networks, floor, prediction, batches, activations, poolings, kernels, "
         "convergence, memory, imports; all by default",
     )
     bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: the backend that Keras is set to")
@@ -333,7 +340,10 @@ def _certify(arguments):
         return 1 if arguments.check is None else 2
 
 
-_OF_CERTIFYING = ("--input-shape", "--norm", "--method", "--exact", "--no-search", "--json")
+_OF_CERTIFYING = (
+    *("--input-shape", "--norm", "--method", "--exact", "--no-search"),
+    *("--around", "--radius", "--json"),
+)
 
 
 def _make_certificate(arguments):
@@ -349,11 +359,28 @@ def _make_certificate(arguments):
         norm=arguments.norm if arguments.norm == "inf" else int(arguments.norm),
         method=arguments.method or ("tight" if arguments.exact else "auto"),
         search=arguments.search,
+        around=None if arguments.around is None else _array(arguments.around),
+        radius=arguments.radius,
     )
     if arguments.save is not None:
         certificate.save(arguments.save)
     print(certificate.to_json() if arguments.json else certificate)
     return 0
+
+
+def _array(path):
+    """The array of a file that `numpy.save` wrote."""
+    import numpy as np
+
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {str(path)!r}. Expected an array that numpy.save wrote.")
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{str(path)!r} is no array that numpy.save wrote: {error}") from error
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{str(path)!r} holds several arrays. Expected one, as numpy.save writes it.")
+    return found
 
 
 def _check_certificate(arguments):

@@ -1,0 +1,344 @@
+"""Lipschitz constants in balls around inputs.
+
+In a ball, most neurons of a network have a known slope: they are dead, or linear. `regions` says which steps of a
+model are bounded in this way, `ellipsoids` and `jacobians` bound them, and `bends` says what a step computes in a box.
+The box of a value holds it in the whole ball. It follows from the constants of the values before it, step by step.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from lipviz.certification import bends, ellipsoids, jacobians, multipliers
+from lipviz.certification.computation import Computation, Opaque, Pointwise, Sorting, Splitting
+from lipviz.certification.ellipsoids import Bend, Ellipsoid
+from lipviz.certification.regions import regions, stacked
+from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
+from lipviz.types import Array
+
+_EPS = float(np.finfo(np.float64).eps)
+_UP = 1 + 1e-12  # covers a few roundings of numbers of one sign
+# Error of a function in float64, relative to the sizes of its values. On JAX, Keras computes a few in float32.
+_FUNCTIONS = {"jax": 4e-6}
+_OPAQUE = 4e-6  # the same for steps whose form is not known: TensorFlow computes some in float32
+_ROUNDS = 12  # improvements of θ for one constant
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Constants:
+    """What is proved in one ball.
+
+    Attributes:
+        bound: Bound of the Lipschitz constant of the output.
+        open: Number of neurons, or of entries that are sorted, whose slope is not fixed in the ball.
+        entries: Number of all of them.
+    """
+
+    bound: float
+    open: int
+    entries: int
+
+
+class LocalBounds:
+    """Bounds of a model near inputs.
+
+    Args:
+        found: The model as a computation, read from a trace with rounding errors, of a model in float64.
+        output: Number of the node that is bounded.
+        norm: 1, 2 or `math.inf`, of inputs and of outputs.
+
+    Attributes:
+        region: The part of the model that is bounded near an input; None where there is none.
+    """
+
+    def __init__(self, found: Computation, output: int, norm: float = 2):
+        self._found, self._norm = found, norm
+        self.region = regions(found, output)
+        if self.region is None:
+            return
+        self._factor, self._offset, self._slope = self._before()
+        if not math.isfinite(self._factor):
+            self.region = None
+            return
+        self._start = ellipsoids.ball(self.region.start) if norm == 2 else None
+        self._scaled = ellipsoids.scaled(self.region.start)[0] if norm == 2 else None
+        self._matrices = [
+            None if stage.matrix is None else ellipsoids.scaled(stage.matrix)[0] for stage in self.region.stages
+        ]
+
+    def _before(self):
+        """Lipschitz constant of what is before the region, and (a, b): it is computed with an error of a + b‖x‖."""
+        count = sum(not node.sources for node in self._found.nodes)
+        if not self._found.nodes[self.region.base[0]].sources:
+            return 1.0, 0.0, 0.0
+        gains = self._found.flows[self.region.base[0]].gains
+        inputs, (offset, slope) = np.abs(gains[:count]), gains[-2:]
+        if self._norm == 2:
+            return float(np.linalg.norm(inputs)) * _UP, 4 * float(offset), 4 * float(slope)
+        return (
+            float(inputs.sum() if self._norm == math.inf else inputs.max()) * _UP,
+            4 * float(offset),
+            4 * float(slope),
+        )
+
+    def near(self, *inputs: Array) -> Iterator["Near"]:
+        """What is bounded near each of n samples, one after the other.
+
+        Args:
+            *inputs: An array of shape (n, ...) for each input of the model.
+        """
+        values = self._found.values(*inputs)
+        sizes = np.sqrt(sum(np.square(np.asarray(x, np.float64)).reshape(len(x), -1).sum(axis=1) for x in inputs))
+        errors = _errors(self.region, values, self._offset + self._slope * sizes)
+        for row in range(len(inputs[0])):
+            centres = {number: values[number][row] for number in errors}
+            yield Near(self, centres, {number: error[row] for number, error in errors.items()})
+
+
+class Near:
+    """The values of a region at one input, and the boxes of all balls around it so far.
+
+    Args:
+        bounds: The `LocalBounds`.
+        centres: The value of each node of the region, of shape (entries,): a dict by the node's number.
+        errors: How far the computed values may be off, likewise.
+    """
+
+    def __init__(self, bounds: LocalBounds, centres: dict[int, Array], errors: dict[int, Array]):
+        self._bounds, self._region = bounds, bounds.region
+        self._centres, self._errors = centres, errors
+        self._inner = 0.0
+        self._boxes = {number: np.zeros(len(centre)) for number, centre in centres.items()}
+        self._ratios: dict[int, Array] = {}
+        self.open = self.entries = 0
+
+    # --- boxes ---
+
+    @property
+    def state(self) -> tuple[float, dict[int, Array]]:
+        """The last ball: its radius and its boxes. Set it to go back to a smaller one."""
+        return self._inner, dict(self._boxes)
+
+    @state.setter
+    def state(self, value: tuple[float, dict[int, Array]]) -> None:
+        self._inner, self._boxes = value[0], dict(value[1])
+
+    def _box(self, number):
+        return self._boxes[number] + self._errors[number]
+
+    def _source(self, number):
+        """Centre and box of the sources of a node, stacked."""
+        sources = self._region.nodes[number].sources
+        return (
+            np.concatenate([self._centres[source] for source in sources]),
+            np.concatenate([self._box(source) for source in sources]),
+        )
+
+    def _grown(self, number, boxes, widths, step, plain):
+        """Box of a node in a larger ball: how far it may move beyond the ball inside, or by intervals alone."""
+        moved = (boxes[number] + np.nan_to_num(widths, nan=np.inf) * step) * _UP
+        return moved if plain is None else np.minimum(moved, plain * _UP)
+
+    def _by_intervals(self, stage, local):
+        sources = self._region.nodes[stage.number].sources
+        if local is None:
+            pairs = zip(stage.parts, sources, strict=True)
+            return sum(np.abs(part) @ self._boxes[source] for part, source in pairs)
+        return local.steepest @ np.concatenate([self._boxes[source] for source in sources])
+
+    # --- l2 ---
+
+    def _followed(self, radius):
+        """The steps of the region in a ball, proved: (the last ellipsoid, its steps, their ratios), or None.
+
+        The boxes become those of the ball.
+        """
+        old, step = dict(self._boxes), (radius - self._inner) * self._bounds._factor * _UP
+        ellipsoid, steps, ratios = self._bounds._start, [], []
+        self._enter(old, ellipsoid.widths, step, radius)
+        self.open = self.entries = 0
+        for stage, matrix in zip(self._region.stages, self._bounds._matrices, strict=True):
+            local = None if stage.matrix is not None else self._local(stage)
+            if local is None:
+                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix)
+                steps.append(matrix)
+                ratios.append(None)
+            else:
+                bend = stacked(stage, local.bend, len(ellipsoid.matrix))
+                ellipsoid, ratio = ellipsoids.bent(ellipsoid, bend, self._known(stage.number, bend))
+                steps.append(bend)
+                ratios.append(ratio)
+            if ellipsoid is None:
+                self._boxes = old
+                return None
+            plain = self._by_intervals(stage, local)
+            self._boxes[stage.number] = self._grown(stage.number, old, ellipsoid.widths[stage.places], step, plain)
+        self._keep(steps, ratios)
+        self._inner = radius
+        return ellipsoid, steps, ratios
+
+    def _enter(self, old, widths, step, radius):
+        start = 0
+        for number in self._region.base:
+            self._boxes[number] = np.full(len(self._centres[number]), radius * self._bounds._factor * _UP)
+        for number, _ in self._region.first:
+            places = slice(start, start + len(self._centres[number]))
+            self._boxes[number] = self._grown(number, old, widths[places], step, None)
+            start = places.stop
+
+    def _local(self, stage):
+        node = self._region.nodes[stage.number]
+        local = bends.local_form(node.form, node.size, *self._source(stage.number))
+        self.open += local.open
+        self.entries += node.size
+        return local
+
+    def _known(self, number, bend):
+        """The ratios of a node's groups in the ball before; NaN for groups that are new."""
+        if number not in self._ratios:
+            return np.full(bend.count, np.nan)
+        return self._ratios[number][bend.names]
+
+    def _keep(self, steps, ratios):
+        for stage, bend, ratio in zip(self._region.stages, steps, ratios, strict=True):
+            if isinstance(bend, Bend):
+                known = np.full(max(self._region.nodes[stage.number].size, 1), np.nan)
+                known[bend.names] = ratio
+                self._ratios[stage.number] = known
+
+    def _settled(self, steps, ratios, goal, rounds):
+        """The last ellipsoid with better θ, proved; None where that fails."""
+        scaled = self._bounds._scaled
+        ratios = multipliers.settled(scaled @ scaled.T, steps, ratios, goal, rounds)
+        self._keep(steps, ratios)
+        ellipsoid = self._bounds._start
+        for stage, step, ratio in zip(self._region.stages, steps, ratios, strict=True):
+            if isinstance(step, Bend):
+                ellipsoid, _ = ellipsoids.bent(ellipsoid, step, ratio)
+            else:
+                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix)
+            if ellipsoid is None:
+                return None
+        return ellipsoid
+
+    def ellipsoids(self, radius: float, goal: Callable[[Array], tuple[float, Array]], rounds: int) -> list[Ellipsoid]:
+        """Proved ellipsoids of the output in the l2 ball of a radius, at least that of the ball before.
+
+        Args:
+            radius: The radius.
+            goal: See `multipliers.settled`.
+            rounds: How often θ is improved.
+
+        Returns:
+            A list, empty where nothing could be proved.
+        """
+        followed = self._followed(radius)
+        if followed is None:
+            return []
+        first, steps, ratios = followed
+        better = self._settled(steps, ratios, goal, rounds) if any(isinstance(s, Bend) for s in steps) else None
+        return [first] if better is None else [first, better]
+
+    @property
+    def factor(self) -> float:
+        """Lipschitz constant of what is before the region."""
+        return self._bounds._factor
+
+    def constants(self, radius: float) -> Constants:
+        """What is proved in the ball of a radius, in the norm of the bounds."""
+        if self._bounds._norm != 2:
+            bound = self._by_jacobians(radius)
+        else:
+            found = self.ellipsoids(radius, multipliers.largest_eigenvalue, _ROUNDS)
+            bound = min((_norm(each) for each in found), default=math.inf)
+        return Constants(bound * self.factor * _UP, self.open, self.entries)
+
+    # --- l1 and l∞ ---
+
+    def _by_jacobians(self, radius):
+        norm, region, factor = self._bounds._norm, self._region, self._bounds._factor
+        step, known, start = radius * factor * _UP, {}, 0
+        old = {number: np.zeros(len(centre)) for number, centre in self._centres.items()}
+        for number in region.base:
+            self._boxes[number] = np.full(len(self._centres[number]), step)
+        for number, _ in region.first:
+            rows = region.start[start : start + len(self._centres[number])]
+            known[number], start = jacobians.known(rows), start + len(rows)
+            self._boxes[number] = self._grown(number, old, known[number].widths(norm), step, None)
+        self.open = self.entries = 0
+        for stage in region.stages:
+            node, local = region.nodes[stage.number], None
+            if stage.matrix is not None:
+                known[stage.number] = jacobians.mapped([known[source] for source in node.sources], list(stage.parts))
+            else:
+                local = self._local(stage)
+                box = self._source(stage.number)
+                found = bends.enclosed(node.form, node.size, *box, known[node.sources[0]])
+                if found is None:
+                    return math.inf
+                known[stage.number] = found
+            plain = self._by_intervals(stage, local)
+            widths = known[stage.number].widths(norm)
+            self._boxes[stage.number] = self._grown(stage.number, old, widths, step, plain)
+        last = known[region.output]
+        return last.norm(norm) if jacobians.is_finite(last) else math.inf
+
+
+def _norm(ellipsoid):
+    """The square root of the largest eigenvalue, proved."""
+    square = proved_above(ellipsoid.matrix, lanczos_eigenvalue(ellipsoid.matrix))
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(math.sqrt(square) * (1 + 4 * _EPS), ellipsoid.exponent))
+
+
+# --- rounding of the values at the centre ---
+
+
+def _errors(region, values, base):
+    """How far the values of a region may be off, of shape (n, entries): a dict by the nodes' numbers."""
+    errors = {number: np.broadcast_to(base[:, None], values[number].shape) for number in region.base}
+    for number, parts in region.first:
+        node = region.nodes[number]
+        if number not in region.base:
+            errors[number] = _of_affine(node.form, parts, [(values[b], errors[b]) for b in region.base])
+    for stage in region.stages:
+        node = region.nodes[stage.number]
+        taken = [(values[source], errors[source]) for source in node.sources]
+        if stage.matrix is not None:
+            errors[stage.number] = _of_affine(node.form, stage.parts, taken)
+        else:
+            errors[stage.number] = _of_function(node.form, values[stage.number], taken)
+    return errors
+
+
+def _of_affine(form, parts, taken):
+    terms = sum(part.shape[1] for part in parts) + len(parts) + 2
+    gamma = 2 * terms * _EPS
+    off = sum(
+        (error + gamma * (np.abs(x) + error)) @ np.abs(part).T for part, (x, error) in zip(parts, taken, strict=True)
+    )
+    return (off + gamma * np.abs(form.offset)) * _UP
+
+
+def _of_function(form, result, taken):
+    if isinstance(form, Opaque):
+        bound = form.bound(2, False).upper
+        off = np.sqrt(sum(np.square(error).sum(axis=1, keepdims=True) for _, error in taken))
+        size = np.sqrt(sum(np.square(x).sum(axis=1, keepdims=True) for x, _ in taken))
+        own = _OPAQUE * (1 + bound * size + np.abs(result).max(axis=1, keepdims=True))
+        return np.broadcast_to((bound * off + own) * _UP, result.shape)
+    ((x, error),) = taken
+    if isinstance(form, Pointwise):
+        exact = form.name == "relu" or form.sides is not None
+        unit = 4 * _EPS if exact else _FUNCTIONS.get(keras.backend.backend(), 1e-13)
+        steepest = form.bound.upper
+        return (steepest * error + unit * (np.abs(result) + steepest * np.abs(x) + (not exact))) * _UP
+    off = np.empty(result.shape)
+    if isinstance(form, Sorting):
+        off[:, form.groups] = error[:, form.groups].max(axis=-1, keepdims=True)
+    if isinstance(form, Splitting):
+        off[:, form.positive], off[:, form.negative] = error, error
+    return (form.factor * off + 2 * _EPS * np.abs(result)) * _UP

@@ -1,0 +1,295 @@
+"""Bounds near an input hold for all pairs of a ball, and tend to the norm of the Jacobian."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.sparse.linalg as sla
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers as kl
+
+from lipviz import certify
+from lipviz import layers as lip
+from lipviz.certification import Certificate, ellipsoids
+from lipviz.certification.bends import local_form
+from lipviz.certification.computation import Affine, Computation, Entry, Node, Pointwise, Sorting, of_trace
+from lipviz.certification.graph import Trace, input_flows
+from lipviz.certification.local import LocalBounds
+from lipviz.certification.slopes import slope_range
+from lipviz.operators.precision import float64_copy, float64_scope
+from lipviz.rules.bound import exactly
+from lipviz.rules.functions import function_bound
+from tests.support import KINDS, examples, make_kernel
+
+FUNCTIONS = (
+    *("linear", "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "sigmoid", "hard_sigmoid", "log_sigmoid"),
+    *("tanh", "hard_tanh", "softplus", "softsign", "gelu", "silu", "mish", "hard_silu", "soft_shrink", "squareplus"),
+)
+
+
+def _as_form(name):
+    function = getattr(keras.activations, name)
+
+    def values(x):
+        with float64_scope():
+            return np.asarray(function(keras.ops.convert_to_tensor(x)))
+
+    bound = function_bound(function, (1,), 2)
+    return Pointwise(name, values, bound, (-bound.upper, bound.upper))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_slopes_hold_all_difference_quotients_of_an_interval(name):
+    form, rng = _as_form(name), np.random.default_rng(1)
+    low = np.concatenate([rng.normal(0, 3, 300), [0.0, -1.0, 2.0, -6.0, -np.sqrt(2), 0.0]])
+    high = low + np.concatenate([rng.exponential(1.0, 300), [0.0, 1.0, 1e-3, 12.0, 2 * np.sqrt(2), 3.0]])
+    smallest, largest = slope_range(form, low, high)
+    grid = np.linspace(low, high, 64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quotients = np.diff(form.values(grid), axis=0) / np.diff(grid, axis=0)
+    rounding = 1e-12 if keras.backend.backend() == "tensorflow" else 1e-5
+    off = rounding * (1 + np.abs(grid).max(axis=0)) / np.maximum((high - low) / 63, 1e-300)
+    wide = high > low
+    assert (quotients.min(axis=0) >= smallest - off)[wide].all()
+    assert (quotients.max(axis=0) <= largest + off)[wide].all()
+    assert (smallest <= largest).all()
+    assert (np.abs(largest) <= form.bound.upper).all()
+
+
+def _chain(shape, *steps):
+    return keras.Sequential([keras.Input(shape), *steps])
+
+
+def _residual():
+    inputs = keras.Input((5,))
+    y = kl.Dense(5, activation="tanh")(inputs)
+    z = kl.Add()([inputs, kl.Dense(5)(y)])
+    z = kl.Concatenate()([kl.Dense(4, activation="relu")(z), z])
+    return keras.Model(inputs, kl.Dense(3)(kl.Add()([z, kl.Dense(9, activation="relu")(z)])))
+
+
+MODELS = {
+    "relu": lambda: _chain((4,), kl.Dense(8, activation="relu"), kl.Dense(7, activation="relu"), kl.Dense(3)),
+    "smooth": lambda: _chain((4,), kl.Dense(8, activation="gelu"), kl.Dense(7, activation="softplus"), kl.Dense(3)),
+    "slopes": lambda: _chain((4,), kl.Dense(6), kl.LeakyReLU(), kl.Dense(5), kl.PReLU(), kl.Dense(2, "tanh")),
+    "sorting": lambda: _chain((4,), kl.Dense(6), lip.GroupSort(3), kl.Dense(6), lip.GroupSort2(), kl.Dense(2)),
+    "splitting": lambda: _chain((4,), kl.Dense(5), lip.MaxMin(), kl.Dense(3), lip.FullSort(), kl.Dense(2)),
+    "image": lambda: _chain(
+        (6, 6, 1), kl.Conv2D(3, 3, activation="relu"), kl.MaxPooling2D(), kl.Flatten(), kl.Dense(5, "relu"), kl.Dense(2)
+    ),
+    "branches": _residual,
+    "large before": lambda: _chain((30, 30, 1), kl.Conv2D(2, 5, activation="relu"), kl.Flatten(), kl.Dense(6, "relu")),
+    "linear": lambda: _chain((3,), kl.Dense(4), kl.Dense(2)),
+}
+
+
+def _made(name):
+    keras.utils.set_random_seed(4)
+    model, rng = MODELS[name](), np.random.default_rng(2)
+    for weight in model.weights:
+        if len(weight.shape) == 1 and "alpha" not in weight.path:
+            weight.assign(rng.normal(0, 0.3, weight.shape))
+    return float64_copy(model)
+
+
+def _bounds(model, norm=2):
+    inputs, trace = input_flows(model, model.input_shape[1:], rounds=True), Trace(norm, rounds=True)
+    found = of_trace(trace, inputs, trace.follow(model, inputs))
+    return found, LocalBounds(found, found.outputs[0], norm)
+
+
+def _within(rng, count, entries, norm):
+    """Points of the unit ball, many of them on its boundary."""
+    x = rng.standard_normal((count, entries))
+    if norm == 1:
+        x *= rng.random((count, entries)) < 0.4
+        x[:entries] = np.eye(entries)[: min(count, entries)]
+    if norm == np.inf:
+        x = np.sign(x)
+    sizes = np.maximum(np.linalg.norm(x, norm, axis=1, keepdims=True), 1e-300)
+    return x / sizes * rng.choice([1.0, 1.0, 0.5], (count, 1))
+
+
+@pytest.mark.parametrize("norm", [1, 2, np.inf])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_pair_of_a_ball_is_stretched_more_than_its_bound(name, norm):
+    model, rng = _made(name), np.random.default_rng(6)
+    found, bounds = _bounds(model, norm)
+    assert bounds.region is not None
+    size = found.nodes[0].size
+    centre = rng.standard_normal((1, size))
+    last = 0.0
+    for radius in (1e-3, 0.1, 0.6, 3.0):
+        (near,) = bounds.near(centre.reshape(1, *found.nodes[0].shape))
+        constant = near.constants(radius).bound
+        pairs = centre + radius * _within(rng, 600, size, norm).reshape(2, -1, size)
+        pairs[1, :150] = pairs[0, :150] + 1e-3 * (pairs[1, :150] - pairs[0, :150])
+        x, y = (found.values(part.reshape(-1, *found.nodes[0].shape))[found.outputs[0]] for part in pairs)
+        far = np.linalg.norm(pairs[0] - pairs[1], norm, axis=1)
+        ratios = np.linalg.norm(x - y, norm, axis=1)[far > 0] / far[far > 0]
+        assert ratios.max() <= constant * (1 + 1e-7)
+        assert last <= constant * (1 + 1e-2)  # larger balls have larger bounds, but for the search for θ
+        last = constant
+
+
+def test_a_nearly_linear_sorting_step_is_bounded_as_its_permutation():
+    """Where no group can change places, the ellipsoid is that of a permutation."""
+    form = Sorting(np.array([[0, 2], [1, 3]]), 1.5)
+    local = local_form(form, 4, np.array([3.0, 0.0, 1.0, 9.0]), np.full(4, 0.4))
+    assert local.open == 0
+    assert local.bend.count == 0
+    start = ellipsoids.ball(np.diag([1.0, 2.0, 3.0, 4.0]))
+    behind, _ = ellipsoids.bent(start, local.bend, np.zeros(0))
+    np.testing.assert_allclose(behind.widths, 1.5 * np.array([3.0, 2.0, 1.0, 4.0]), rtol=1e-9)
+
+
+# --- networks without Keras ---
+
+
+def _relu(x):
+    return np.maximum(x, 0.0)
+
+
+def _network(kernels, biases):
+    """A network with ReLU between its affine maps, a `Computation`."""
+    nodes = [Node("x", "Input", Entry(), (), (kernels[0].shape[1],))]
+    for place, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        form, size = Affine((sla.aslinearoperator(kernel),), bias), (len(kernel),)
+        nodes.append(Node(f"dense {place}", "Dense", form, (len(nodes) - 1,), size))
+        if place < len(kernels) - 1:
+            relu = Pointwise("relu", _relu, exactly(1.0, "largest slope"))
+            nodes.append(Node(f"relu {place}", "ReLU", relu, (len(nodes) - 1,), size))
+    return Computation(tuple(nodes), (len(nodes) - 1,))
+
+
+def _jacobian(kernels, biases, x):
+    """The Jacobian of such a network at a point where no ReLU has a kink."""
+    result = kernels[0]
+    z = kernels[0] @ x + biases[0]
+    for kernel, bias in zip(kernels[1:], biases[1:], strict=True):
+        result = kernel @ ((z > 0)[:, None] * result)
+        z = kernel @ np.maximum(z, 0.0) + bias
+    return result
+
+
+@st.composite
+def _networks(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    sizes = [draw(st.sampled_from((1, 2, 5, 9))) for _ in range(draw(st.integers(3, 5)))]
+    scales = [10.0 ** draw(st.sampled_from((0, 0, 0, -12, 12, -60, 60))) for _ in sizes[1:]]
+    kinds = [draw(st.sampled_from(KINDS)) for _ in sizes[1:]]
+    kernels = [
+        make_kernel(kind, (after, before), scale, int(rng.integers(99)))
+        for kind, before, after, scale in zip(kinds, sizes[:-1], sizes[1:], scales, strict=True)
+    ]
+    reached = np.cumprod(scales)
+    biases = [
+        rng.standard_normal(len(w)) * size * draw(st.sampled_from((0, 1)))
+        for w, size in zip(kernels, reached, strict=True)
+    ]
+    return kernels, biases, rng
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(_networks(), st.sampled_from((1, 2, np.inf)), st.sampled_from((1e-9, 0.05, 1.0, 1e6)))
+def test_degenerate_networks_are_bounded_soundly(drawn, norm, radius):
+    kernels, biases, rng = drawn
+    found = _network(kernels, biases)
+    x = rng.standard_normal((1, kernels[0].shape[1]))
+    (near,) = LocalBounds(found, found.outputs[0], norm).near(x)
+    constant = near.constants(radius).bound
+    assert constant >= 0
+    for point in x + radius * _within(rng, 20, x.size, norm):
+        norm_there = np.linalg.norm(_jacobian(kernels, biases, point), norm)
+        assert norm_there <= constant * (1 + 1e-9)
+
+
+def test_small_balls_have_the_norm_of_the_jacobian_and_large_ones_no_more_than_the_product():
+    rng = np.random.default_rng(7)
+    kernels = [rng.standard_normal(shape) / 3 for shape in ((12, 6), (12, 12), (4, 12))]
+    biases = [rng.standard_normal(len(w)) for w in kernels]
+    found, x = _network(kernels, biases), rng.standard_normal((3, 6))
+    for norm in (1, 2, np.inf):
+        product = math.prod(np.linalg.norm(w, norm) for w in kernels)
+        for row, near in zip(x, LocalBounds(found, found.outputs[0], norm).near(x), strict=True):
+            exact = np.linalg.norm(_jacobian(kernels, biases, row), norm)
+            assert exact <= near.constants(1e-6).bound <= exact * (1 + 1e-7)
+        for near in LocalBounds(found, found.outputs[0], norm).near(x):
+            assert near.constants(1e4).bound <= product * (1 + 1e-6)
+
+
+def test_an_ellipsoid_holds_all_slopes_of_its_bend():
+    rng = np.random.default_rng(3)
+    low = np.where(rng.random(9) < 0.5, 0.0, -0.3)
+    high = low + np.where(rng.random(9) < 0.3, 0.0, rng.random(9))
+    form = Pointwise("", _relu, exactly(2.0, "largest slope"), sides=(low, high))
+    matrix = rng.standard_normal((9, 5))
+    bend = local_form(form, 9, np.zeros(9), np.ones(9)).bend
+    behind, ratios = ellipsoids.bent(ellipsoids.ball(matrix), bend, np.full(bend.count, np.nan))
+    assert behind is not None
+    assert (ratios > 0).all()
+    shape = behind.matrix * 4.0**behind.exponent
+    least, most = np.minimum(low, high), np.maximum(low, high)
+    for _ in range(200):
+        slopes = np.where(rng.random(9) < 0.5, least, most)
+        inside = (slopes[:, None] * matrix) @ (slopes[:, None] * matrix).T
+        assert np.linalg.eigvalsh(shape - inside)[0] > -1e-10
+
+
+# --- certify ---
+
+
+def test_a_certificate_says_where_it_holds(tmp_path):
+    model, rng = MODELS["relu"](), np.random.default_rng(1)
+    x = rng.standard_normal((3, 4))
+    everywhere = certify(model, search=False)
+    near = certify(model, around=x, radius=0.1)
+    one = certify(model, around=x[0], radius=0.1)
+    assert 0 < near.lower_bound <= near.upper_bound < everywhere.upper_bound
+    assert one.upper_bound <= near.upper_bound * (1 + 1e-12)
+    assert "within 0.1 of each of 3 inputs" in near.summary
+    assert "within 0.1 of an input" in str(one)
+    assert "around" in json.loads(near.to_json())
+    assert "around" not in json.loads(everywhere.to_json())
+    near.save(tmp_path / "near.json")
+    assert Certificate.load(tmp_path / "near.json") == near
+    content = json.loads((tmp_path / "near.json").read_text())
+    assert content["format_version"] == 2  # earlier versions take a file of format 1 for a bound of all inputs
+
+
+def test_what_is_not_bounded_near_an_input_keeps_its_bound_of_all_inputs():
+    half = keras.Sequential([keras.Input((4,)), kl.Dense(2, dtype="mixed_float16")])
+    wide = _chain((4,), kl.Dense(700))
+    for model, words in ((half, "half precision"), (wide, "too large")):
+        found = certify(model, around=np.zeros(4), radius=1.0, search=False)
+        assert found.upper_bound == certify(model, search=False).upper_bound
+        assert any("that of all inputs" in note and words in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("around", "radius", "kind", "words"),
+    [
+        (np.zeros(4), None, ValueError, "both `around` and `radius`"),
+        (None, 0.1, ValueError, "both `around` and `radius`"),
+        (np.zeros(4), 0.0, ValueError, "positive and finite. Received: radius=0.0"),
+        (np.zeros(4), math.nan, ValueError, "positive and finite"),
+        (np.zeros(4), True, TypeError, "must be a number"),
+        (np.zeros(5), 0.1, ValueError, r"shape \(4,\)"),
+        (np.zeros((0, 4)), 0.1, ValueError, r"Received shape: \(0, 4\)"),
+        (np.full(4, np.nan), 0.1, ValueError, "`around`"),
+        (["a", "b"], 0.1, TypeError, "`around`"),
+    ],
+)
+def test_balls_that_make_no_sense_are_refused(around, radius, kind, words):
+    with pytest.raises(kind, match=words):
+        certify(MODELS["linear"]() if around is None else _chain((4,), kl.Dense(2)), around=around, radius=radius)
+
+
+def test_a_ball_needs_inputs_that_vary():
+    model = _chain((4,), kl.Rescaling(0.1), kl.Dense(2))
+    whole = keras.Sequential([keras.Input((4,), dtype="uint8"), *model.layers])
+    with pytest.raises(ValueError, match="uint8"):
+        certify(whole, around=np.zeros(4), radius=1.0)
