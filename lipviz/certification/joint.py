@@ -163,6 +163,7 @@ class Joint:
 
         Its matrix must fit.
         """
+        assert self.sums is not None
         rows, error = self.matrix, self.sums.error(2)
         norms = [np.linalg.norm(rows - (row if len(rows) > 1 else 0.0), axis=-1) for row in rows]
         return (np.stack(norms) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)

@@ -7,46 +7,39 @@
 Every result is a minimum with the product, so none is larger. What is tried depends on sizes only, never on a clock.
 """
 
-import dataclasses
-import functools
 import math
 import time
-from collections.abc import Sequence
 from typing import Any, Literal
 
+import keras
 import numpy as np
 
-from lipviz.certification import merging, periodic, semidefinite
+from lipviz import layers as lip
+from lipviz.certification import merging
+from lipviz.certification.chains import Link, Solved, Stretch, solvable
 from lipviz.certification.computation import (
     Affine,
     Computation,
     Entry,
-    Node,
     Pointwise,
     Sorting,
     Splitting,
     UnknownFormError,
     of_trace,
 )
-from lipviz.certification.functions import Function, beside, function_of, in_coordinates
 from lipviz.certification.graph import Trace
-from lipviz.certification.joint import ENTRIES, Joint, Joints
+from lipviz.certification.joint import Joints
 from lipviz.certification.merging import Flow
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.precision import NotInFloat64Error
+from lipviz.rules.registry import is_linear
 from lipviz.types import Array
 
 METHODS = ("auto", "product", "tight")
 Method = Literal["auto", "product", "tight"]
 
-_WIDTHS = {"auto": 1024, "tight": 2048}  # most entries of a value inside of a chain
-_INPUTS = 2048  # most inputs of a chain whose first function has slopes other than from 0 up
-_IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
-_STEPS = (5, 60)  # fewest and most steps of descent
 _GAIN = 1 - 1e-6  # of the former bound: what is less is no gain
-
-
 _VALUES = {"auto": 2**22, "tight": 2**24}  # most entries of all values of a model together
 
 
@@ -69,6 +62,8 @@ def tighter(
     """
     if method == "product":
         return None, ""
+    if method == "auto" and not _may_gain(trace):
+        return None, ""
     sizes = [flow.size for _, leaving in trace.visits for flow in leaving]
     if None in sizes or sum(filter(None, sizes)) > _VALUES[method]:
         return None, "its values have unknown sizes, or too many entries"
@@ -81,6 +76,36 @@ def tighter(
             return Tighter(found, trace.norm, method, number), ""
     except (UnknownFormError, NotInFloat64Error) as error:
         return None, str(error).rstrip(".")
+
+
+def _may_gain(trace):
+    """Whether a linear layer comes behind another one with elementwise functions between them, or values meet again.
+
+    It is quick, and most networks of constrained layers with sorting activations have no such place.
+    """
+    linear: set[int] = set()  # ids of the flows that come from a linear layer, with elementwise functions behind it
+    for step, leaving in trace.visits:
+        behind = any(_origin(trace, flow) in linear for flow in step.flows)
+        layer = step.op if isinstance(step.op, keras.layers.Layer) else None
+        mixes = isinstance(layer, keras.layers.BatchNormalization) or (layer is not None and is_linear(layer))
+        if behind and (mixes or len(step.flows) > 1):
+            return True
+        if (behind or mixes) and not _sorts(step.op) and not _sorts(getattr(step.op, "activation", None)):
+            linear |= {id(flow) for flow in leaving}
+    return False
+
+
+def _origin(trace, flow):
+    while id(flow) in trace.same:
+        flow = trace.same[id(flow)]
+    return id(flow)
+
+
+def _sorts(function):
+    return isinstance(function, _SORTING)
+
+
+_SORTING = (lip.GroupSort, lip.MaxMin, lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D)
 
 
 def _before_activation(found, number):
@@ -128,7 +153,7 @@ class Tighter:
         for number in range(len(self._nodes) if logits is None else logits + 1):
             self._visit(number)
         if logits is not None:
-            self.differences = self._of_logits()
+            self.differences = self._of_logits(logits)
 
     @property
     def outputs(self) -> list[Array]:
@@ -137,7 +162,9 @@ class Tighter:
 
     def _uses(self):
         """Nodes that other than affine steps take, and those behind which a chain goes on, without or with sorting."""
-        needed, extended, sorting = set(self._computation.outputs), set(), set()
+        needed = set(self._computation.outputs)
+        extended: set[int] = set()
+        sorting: set[int] = set()
         if self._logits is not None:
             needed.add(self._logits)
         for number, node in enumerate(self._nodes):
@@ -220,9 +247,8 @@ class Tighter:
         if self._keep(number, gains):
             self._note(chain.names, former, gains, [chain.start], how, since)
 
-    def _of_logits(self):
+    def _of_logits(self, number):
         """Lipschitz constants of the differences of all logits, or of the single one."""
-        number = self._logits
         count = self._nodes[number].size
         whole = (1.0 if count == 1 else math.sqrt(2)) * _total(self.gains[number])
         found = np.full((count, count), whole)
@@ -240,7 +266,7 @@ class Tighter:
             np.fill_diagonal(found, 0.0)
         return found
 
-    def chain(self, number: int, sorting: bool = False) -> "Stretch | None":
+    def chain(self, number: int, sorting: bool = False) -> Stretch | None:
         """The longest chain that ends at an affine node and may be solved; None where there is none.
 
         Args:
@@ -253,7 +279,7 @@ class Tighter:
             links.insert(
                 0, Link(self._nodes, carried, dict(self._joints.of(self._nodes[function].sources[0])), function)
             )
-        return _solvable(links, self._method)
+        return solvable(links, self._method)
 
     def _is_link(self, node, sorting):
         """Whether a chain may go on before a node."""
@@ -279,227 +305,3 @@ def _ratio(after, before):
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(before == math.inf, 1.0, after / before)
     return np.where(after == 0, 0.0, ratio)
-
-
-class Link:
-    """An affine map of a chain, and the function behind it.
-
-    A value that a later map takes as well passes by the function: the map copies it, and the function keeps it. So a
-    chain goes through the two branches of a residual block at once.
-
-    Args:
-        nodes: All nodes of the model.
-        carried: Numbers of the nodes that pass by.
-        joints: The maps of the function's input, by the numbers of the nodes that they take.
-        function: Number of the node of the function; None for the last map.
-    """
-
-    def __init__(self, nodes: Sequence[Node], carried: tuple[int, ...], joints: dict[int, Joint], function: int | None):
-        self.carried, self.joints, self.function = carried, joints, function
-        self.starts = tuple(sorted({*carried, *joints}))
-        self.sizes = {start: nodes[start].size for start in self.starts}
-        self.names = [nodes[node].name for joint in joints.values() for node in joint.nodes]
-        self.shape = nodes[self.starts[0]].shape
-        self._node = None if function is None else nodes[function]
-        self.sorts = function is not None and not isinstance(nodes[function].form, Pointwise)
-
-    @property
-    def last(self) -> int | None:
-        """The last node that it takes, unless that passes by: then nothing is computed from it here."""
-        return max(self.starts) if self.starts else None
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it takes one value only."""
-        return len(self.starts) == 1
-
-    @property
-    def width(self) -> int:
-        """Number of entries of what it takes."""
-        return sum(self.sizes.values())
-
-    @property
-    def fits(self) -> bool:
-        """Whether its matrix may be computed."""
-        return self.width * self._rows <= ENTRIES and all(joint.fits for joint in self.joints.values())
-
-    @property
-    def _rows(self):
-        return sum(self.sizes[start] for start in self.carried) + next(iter(self.joints.values())).operator.shape[0]
-
-    @property
-    def steps(self) -> "list[periodic.Step] | None":
-        """The map as steps on images, or None."""
-        if not self.is_single or self.carried or len(self.shape) < 2:
-            return None
-        return periodic.image_steps(next(iter(self.joints.values())).operator, self.shape)
-
-    @functools.cached_property
-    def matrix(self) -> tuple[Array, float]:
-        """The tuple (its matrix, a bound of its error in l2)."""
-        if self.is_single and not self.carried:
-            (joint,) = self.joints.values()
-            return joint.matrix, _error(joint)
-        blocks = [
-            [np.eye(self.sizes[start], self.sizes[other]) if start == other else None for other in self.starts]
-            for start in self.carried
-        ]
-        blocks.append([self.joints[start].matrix if start in self.joints else None for start in self.starts])
-        rows = [next(part.shape[0] for part in row if part is not None) for row in blocks]
-        filled = [
-            [
-                np.zeros((count, self.sizes[start])) if part is None else part
-                for part, start in zip(row, self.starts, strict=True)
-            ]
-            for row, count in zip(blocks, rows, strict=True)
-        ]
-        return np.block(filled), sum(map(_error, self.joints.values()))
-
-    def behind(self) -> Function:
-        """The function behind it: of the last entries, while those that pass by are kept."""
-        own = function_of(self._node.form, self._node.size)
-        return own if not self.carried else beside(sum(self.sizes[start] for start in self.carried), own)
-
-
-def _solvable(links, method):
-    """The `Stretch` of the last links of a chain that may be solved: matrices, and convolutions before them."""
-    first = len(links)  # from here on, all maps are matrices
-    while first and links[first - 1].fits and (first == len(links) or links[first].width <= _WIDTHS[method]):
-        first -= 1
-    while first < len(links) and not links[first].is_single:
-        first += 1
-    images: list[list[periodic.Step]] = []
-    begin = first
-    while begin and (steps := links[begin - 1].steps) is not None:
-        images.insert(0, steps)
-        begin -= 1
-    return Stretch(links[begin:], images) if len(links) - begin > 1 else None
-
-
-class Stretch:
-    """A chain of the maps of a model.
-
-    Args:
-        links: Its `Link`s, the first of which takes one value.
-        images: For each of the first links that is bounded by frequencies, not by its matrix, its `periodic.Step`s.
-
-    Attributes:
-        start: Number of the node that the chain starts from.
-        names: Names of its affine steps.
-        sorts: Whether it goes through sorting.
-    """
-
-    def __init__(self, links: list[Link], images: list[list[periodic.Step]]):
-        self._links, self._images = links, images
-        (self.start,) = links[0].starts
-        self.names = [name for link in links for name in link.names]
-        self.sorts = any(link.sorts for link in links)
-
-    def solved(self, improve: bool, centred: bool = False) -> "Solved | float | None":
-        """The chain with a proof, or None where there is none; where all maps are convolutions, its constant.
-
-        Args:
-            improve: Whether to search for multipliers of single neurons.
-            centred: See `semidefinite.improved`.
-        """
-        functions = [link.behind() for link in self._links[:-1]]
-        if not all((function.high > 0).all() for function in functions):
-            return None
-        with np.errstate(all="ignore"):  # what overflows proves nothing
-            try:
-                solve = self._by_frequencies if self._images else self._by_matrices
-                return solve(functions, improve, centred)
-            except (periodic.PeriodicError, np.linalg.LinAlgError):
-                return None
-
-    def _by_frequencies(self, functions, improve, centred):
-        steps: list[periodic.Step] = []
-        count = len(self._images)
-        for number, image in enumerate(self._images):
-            steps += image
-            if number < len(functions):
-                steps.append(_of_channels(functions[number], self._links[number + 1].shape))
-        state = periodic.Covariance(steps, self._links[0].shape)
-        if count == len(self._links):
-            return state.norm()
-        first = state.factor(*self._links[count].matrix, self._links[count].shape)
-        parts = [(first, 0.0), *(link.matrix for link in self._links[count + 1 :])]
-        return _by_semidefinite(parts, functions[count:], improve, centred)
-
-    def _by_matrices(self, functions, improve, centred):
-        if self._links[0].width > _INPUTS and np.any(functions[0].low < 0):
-            return None
-        if self._links[0].width > _INPUTS:
-            functions[0] = dataclasses.replace(functions[0], low=np.minimum(functions[0].low, 0.0))
-        return _by_semidefinite([link.matrix for link in self._links], functions, improve, centred)
-
-
-def _by_semidefinite(parts, functions, improve, centred):
-    """A `Solved` of a chain of pairs (matrix, error), or None."""
-    parts = in_coordinates(parts, functions)
-    matrices, errors = zip(*parts, strict=True)
-    slopes = tuple((function.low, function.high) for function in functions)
-    chain, exponent = semidefinite.Chain(matrices, errors, slopes, tuple(f.ties for f in functions)).scaled()
-    if not functions:
-        count = matrices[0].shape[1]
-        return Solved(chain, semidefinite.Shape(np.eye(count), np.ones(count), 1.0), exponent, "semidefinite")
-    multipliers = semidefinite.fast(chain)
-    if multipliers is None:
-        return None
-    steps = int(min(_IMPROVING / sum(len(m) ** 3 for m in multipliers), _STEPS[1]))
-    found = [_proved(chain, multipliers, exponent, "semidefinite")]
-    if improve and steps >= _STEPS[0]:
-        better = semidefinite.improved(chain, multipliers, steps, centred)
-        found.append(_proved(chain, better, exponent, "semidefinite, each neuron"))
-    return min(filter(None, found), key=Solved.norm, default=None)
-
-
-def _proved(chain, multipliers, exponent, method):
-    shape = semidefinite.proved_shape(chain, multipliers)
-    return None if shape is None else Solved(chain, shape, exponent, method)
-
-
-def _error(joint):
-    return joint.sums.error(2)
-
-
-def _of_channels(function, shape):
-    """Slopes of all pixels of a channel together, for images on a torus."""
-    if function.before is not None:
-        raise periodic.PeriodicError("it sorts")
-    low, high = (slope.reshape(-1, shape[-1]) for slope in (function.low, function.high))
-    return periodic.Slopes(np.minimum(low.min(axis=0), 0.0), high.max(axis=0))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Solved:
-    """A chain whose `semidefinite.Shape` is proved.
-
-    Attributes:
-        chain: The chain, scaled.
-        shape: Its shape.
-        exponent: e: the constant of the original chain is 2^e times that of this one.
-        method: How the multipliers were found.
-    """
-
-    chain: semidefinite.Chain
-    shape: semidefinite.Shape
-    exponent: int
-    method: str
-
-    def _squares(self):
-        return self.shape.squares(self.chain.matrices[-1], self.chain.errors[-1])
-
-    def norm(self) -> float:
-        """The Lipschitz constant."""
-        return float(_scaled(semidefinite.norm_of(self._squares()), self.exponent))
-
-    def differences(self) -> Array:
-        """The Lipschitz constants of the differences of outputs, of shape (outputs, outputs)."""
-        return _scaled(semidefinite.differences_of(self._squares()), self.exponent)
-
-
-def _scaled(value, exponent):
-    with np.errstate(over="ignore", under="ignore"):
-        result = np.ldexp(value, exponent)
-    return np.where((result < 1e-300) & (np.asarray(value) > 0), 1e-300, result)  # subnormal numbers are rounded

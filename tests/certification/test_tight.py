@@ -11,7 +11,7 @@ from keras import layers as kl
 import lipviz
 from lipviz import certification
 from lipviz import layers as lip
-from lipviz.certification import certificate_file
+from lipviz.certification import certificate_file, tight
 from lipviz.certification.computation import Sorting, Splitting, _value
 from lipviz.certification.functions import function_of
 from lipviz.operators.precision import float64_copy
@@ -237,6 +237,15 @@ def test_files_of_earlier_versions_load(tmp_path):
         path.write_text(json.dumps(former | {"exact": exact, "checksum": certificate_file._checksum(body)}))
         loaded = certification.Certificate.load(path)
         assert (loaded.origin.method, loaded.origin.exact, loaded.stretches) == (method, exact, ())
+
+
+def test_networks_of_sorting_are_not_read_for_nothing(monkeypatch):
+    monkeypatch.setattr(tight, "of_trace", None)
+    dense = [lip.SpectralDense(8, activation=lip.GroupSort2()) for _ in range(3)]
+    assert lipviz.certify(_chain((6,), *dense, lip.FrobeniusDense(3)), search=False).upper_bound < 2
+    for model in (_chain((6,), kl.Dense(3), kl.BatchNormalization()), _residual(), MODELS["relu"]()):
+        with pytest.raises(TypeError, match="NoneType"):
+            lipviz.certify(model, search=False)
 
 
 def test_exact_is_deprecated_and_other_methods_are_refused():
