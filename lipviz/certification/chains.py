@@ -14,6 +14,8 @@ from lipviz.certification.joint import ENTRIES, Joint
 from lipviz.types import Array
 
 _WIDTHS = {"auto": 1024, "tight": 2048}  # most entries of a value inside of a chain
+_CUBES = {"auto": 2e9, "tight": 2e10}  # most that the cubes of all widths of a chain add up to
+_FREQUENCIES = {False: 3e8, True: 1e10}  # of `periodic.Covariance`, without and with multipliers of neurons
 _INPUTS = 2048  # most inputs of a chain whose first function has slopes other than from 0 up
 _IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
 _STEPS = (5, 60)  # fewest and most steps of descent
@@ -43,7 +45,7 @@ class Link:
 
     @property
     def last(self) -> int | None:
-        """The last node that it takes, unless that passes by: then nothing is computed from it here."""
+        """The last node that it takes, which may pass by; None where it takes none."""
         return max(self.starts) if self.starts else None
 
     @property
@@ -107,8 +109,12 @@ def solvable(links: list[Link], method: str) -> "Stretch | None":
         links: The links of the whole chain.
         method: "auto" or "tight", see `certify`.
     """
-    first = len(links)  # from here on, all maps are matrices
-    while first and links[first - 1].fits and (first == len(links) or links[first].width <= _WIDTHS[method]):
+    first, cubes = len(links), 0.0  # from here on, all maps are matrices
+    while first and links[first - 1].fits:
+        width = links[first].width if first < len(links) else 0
+        cubes += float(width) ** 3
+        if width > _WIDTHS[method] or cubes > _CUBES[method]:
+            break
         first -= 1
     while first < len(links) and not links[first].is_single:
         first += 1
@@ -163,7 +169,7 @@ class Stretch:
             steps += image
             if number < len(functions):
                 steps.append(_of_channels(functions[number], self._links[number + 1].shape))
-        state = periodic.Covariance(steps, self._links[0].shape)
+        state = periodic.Covariance(steps, self._links[0].shape, _FREQUENCIES[improve])
         if count == len(self._links):
             return state.norm()
         first = state.factor(*self._links[count].matrix, self._links[count].shape)
