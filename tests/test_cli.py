@@ -654,6 +654,18 @@ def test_certify_prints_a_table(saved, capsys):
         assert name in out
 
 
+def test_certify_takes_a_method(saved, capsys):
+    bounds = []
+    for arguments in (["--method", "product"], [], ["--method", "tight"], ["--exact"]):
+        assert cli.main(["certify", str(saved), "--no-search", "--json", "--input-shape", "8,8,1", *arguments]) == 0
+        bounds.append(json.loads(capsys.readouterr().out)["upper_bound"])
+    assert bounds[0] > 1.01 * bounds[1]
+    assert bounds[1] >= bounds[2] == bounds[3]
+    with pytest.raises(SystemExit):
+        cli.main(["certify", str(saved), "--method", "best"])
+    assert "invalid choice: 'best'" in capsys.readouterr().err
+
+
 def test_certify_prints_json(saved, capsys):
     import keras
 
