@@ -34,7 +34,8 @@ _SUBMODULES = (
 )
 # Names that `lipviz` itself has, each with the module that defines it.
 _FROM = {
-    **dict.fromkeys(("Model", "Sequential", "vanillaModel"), "model"),
+    **dict.fromkeys(("Model", "Sequential"), "model"),
+    "vanillaModel": "export",
     **dict.fromkeys(("certify", "certified_radius"), "certification"),
     "register_bound": "rules",
 }

@@ -120,6 +120,9 @@ NAMES = {
         "polyphase": "lipviz.normalizers.polyphase",
         "symbols_on": "lipviz.normalizers.symbols",
     },
+    "lipviz.measure.gradients": dict.fromkeys(
+        ("DEPTH_ACTIVATIONS", "GradientDepth", "gradient_depth", "random_gradient_flows"), "lipviz.measure"
+    ),
     "lipviz.measure.transport": dict.fromkeys(("KRTraining", "kr_steps", "kr_training"), "lipviz.toys"),
     "lipviz.toys.networks": dict.fromkeys(
         ("FunctionFit", "TARGETS", "fit_function", "fit_steps"), "lipviz.toys.function_fits"

@@ -392,6 +392,9 @@ for dtype, constant in constants.items():
 assert constants["float32"] <= 1 < constants["mixed_bfloat16"]
 
 # %% [markdown]
+# `logit_errors` measures errors at the samples, and does not prove them. `certified_radius(..., arithmetic="bfloat16")`
+# does: see lesson 10.
+#
 # So train in half precision where it is faster. Then serve and certify a float32 copy of the weights, which
 # `network("float32")` and `set_weights` give you.
 #

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lipviz.command import bench, cli
-from lipviz.command.bench import networks, parts, processes, timing
+from lipviz.command.bench import floor, networks, parts, processes, timing
 from lipviz.command.bench.peers import find_peer
 from tests.browser.lab import LIPVIZ
 
@@ -54,6 +54,21 @@ def test_short_calls_are_repeated_within_a_measurement(monkeypatch):
     timings = bench.take_turns({"short": clock.contender("short", 0.001)}, repeats=2, least=0.01)
     assert clock.calls.count("short") == 3 + 2 * 10
     assert timings["short"].seconds == pytest.approx(0.001)
+
+
+def test_the_clock_of_the_processor_is_read_where_it_is_wanted(monkeypatch):
+    monkeypatch.setattr(timing.time, "process_time", iter(range(100)).__next__)
+    assert bench.take_turns({"a": lambda: None}, 3, clock_of_processor=True)["a"].seconds == 1.0
+
+
+@pytest.mark.parametrize("name", floor._PARTS)
+def test_parts_of_the_floor_are_computed_for_each_kernel(name):
+    results = floor._call(floor._PARTS[name])()
+    assert all(np.isfinite(keras.ops.convert_to_numpy(result)).all() for result in results)
+    sides = [min(shape) for shape in floor.KERNELS]
+    tall = [(max(shape), min(shape)) for shape in floor.KERNELS]
+    wanted = {"call": [(1, 1)] * 4, "five products": tall}.get(name, [(side, side) for side in sides])
+    assert [tuple(result.shape) for result in results] == wanted
 
 
 @pytest.mark.parametrize(("contenders", "repeats"), [({}, 3), ({"a": lambda: None}, 0)])
@@ -102,6 +117,7 @@ def test_the_kinds_are_one_network(network):
 @pytest.mark.slow
 def test_a_step_trains_and_a_prediction_does_not():
     model = networks.compiled(networks.mlp("lipviz"), False)
+    model.run_eagerly = True  # to trace both takes seconds
     before = [np.array(keras.ops.convert_to_numpy(w)) for w in model.trainable_weights]
     networks.prediction(model, 4)()
     assert all((b == keras.ops.convert_to_numpy(w)).all() for b, w in zip(before, model.trainable_weights, strict=True))

@@ -95,6 +95,22 @@ def test_the_smallest_circulant_is_that_of_the_best_turn(seed, is_long, takes_lo
     assert np.linalg.norm(symbol_at(kernel, axes, place), 2) == pytest.approx(found, rel=1e-8)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("ceiling", [np.inf, 1.0])
+def test_cores_that_share_a_grid_find_what_one_finds(count, ceiling, monkeypatch):
+    kernel = np.random.default_rng(3).standard_normal((3, 3, 12, 12))
+    axes = [dataclasses.replace(polyphase(3, 1, 1), size=15)] * 2
+    grids = symbol_bounds.twisted(axes)
+    monkeypatch.setattr(symbol_bounds, "_SYMBOLS", 16 * 12**2)
+    alone = largest_symbol(kernel, axes, grids, grids, ceiling)
+    parts, are_below = [], symbol_bounds.are_below
+    monkeypatch.setattr(symbol_bounds, "_SHARED", 12)
+    monkeypatch.setattr(symbol_bounds, "cores", lambda: count)
+    monkeypatch.setattr(symbol_bounds, "are_below", lambda *given: parts.append(len(given[0])) or are_below(*given))
+    assert largest_symbol(kernel, axes, grids, grids, ceiling) == alone
+    assert 16 // count in parts  # they did share it
+
+
 @pytest.mark.parametrize("is_complex", [True, False])
 @pytest.mark.parametrize("count", [1, 7, 40])
 @pytest.mark.parametrize("side", [1, 3, 24, 60])

@@ -40,8 +40,8 @@ class Film:
     def __init__(self, page: Page):
         self.page = page
         self.mouse = CORNER
-        top, figures = (page.locator(name).bounding_box() for name in (".toolbar", ".figures"))
-        y, end = int(top["y"]) - 6, int(figures["y"] + figures["height"]) + 6
+        top, facts = (page.locator(name).first.bounding_box() for name in (".toolbar", ".figure dl"))
+        y, end = int(top["y"]) - 6, int(facts["y"] + facts["height"]) + 6  # without the neurons
         self.part = {"x": 0, "y": y, "width": SIZE["width"], "height": end - y}
         self.pictures: list[Image.Image] = []
         self.times: list[int] = []

@@ -5,16 +5,18 @@
 
 from lipviz import _moved
 from lipviz.certification import matrices  # noqa: F401 - registers its rules
+from lipviz.certification.arithmetic import Arithmetic
 from lipviz.certification.attacks import Attack, attack
 from lipviz.certification.certificate import Certificate
 from lipviz.certification.classifiers import logits_model, pairwise_bounds
 from lipviz.certification.provenance import CertificateCheck
 from lipviz.certification.radii import certified_accuracy, certified_radius, logit_errors
 from lipviz.certification.ratios import RatioAscent, SecantRatios, gradient_ascent_ratio, secant_ratios
-from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, LayerBound
+from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, LayerBound, StretchBound
 from lipviz.certification.upper_bounds import certify, certify_file
 
 __all__ = [
+    "Arithmetic",
     "Attack",
     "Certificate",
     "CertificateCheck",
@@ -23,6 +25,7 @@ __all__ = [
     "LayerBound",
     "RatioAscent",
     "SecantRatios",
+    "StretchBound",
     "attack",
     "certified_accuracy",
     "certified_radius",

@@ -37,6 +37,7 @@ class Certificate:
         notes: Remarks for the reader, whole sentences.
         origin: How the certificate was made, with hashes of the model; None if `certify` did not make it.
         radii: The `CertifiedRadii` that were saved with the certificate, or None.
+        stretches: A `StretchBound` for each bound of several steps together that is smaller than that of single steps.
         around: The `lipviz.certification.provenance.Ball` that the bounds of the model hold in; None for all inputs.
     """
 
@@ -49,6 +50,7 @@ class Certificate:
     notes: tuple[str, ...] = ()
     origin: Origin | None = dataclasses.field(default=None, repr=False, hash=False)
     radii: CertifiedRadii | None = dataclasses.field(default=None, repr=False, compare=False)
+    stretches: tuple[results.StretchBound, ...] = ()
     around: Ball | None = None
 
     @property
@@ -69,6 +71,7 @@ class Certificate:
             "norm": "inf" if self.norm == math.inf else str(self.norm),
             "input_shape": _as_lists(shape),
             "layers": [layer.to_dict() for layer in self.layers],
+            "stretches": [stretch.to_dict() for stretch in self.stretches],
             "notes": list(self.notes),
             **({} if self.around is None else {"around": dataclasses.asdict(self.around)}),
         }
@@ -169,19 +172,22 @@ class Certificate:
                 f"{layer.milliseconds:.1f}",
             )
 
+    def _stretch_rows(self):
+        for stretch in self.stretches:
+            product, upper = ("∞" if v == math.inf else _up(v) for v in (stretch.product, stretch.upper))
+            yield stretch.name, product, upper, stretch.method, f"{stretch.milliseconds:.1f}"
+
     def __str__(self):
-        rows = [_HEADER, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-        lines = ["  ".join(_padded(cell, widths[i], i) for i, cell in enumerate(row)) for row in rows]
-        lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join([self.summary, "", *(line.rstrip() for line in lines), *_with_gap(self.notes)])
+        layers = _text_table(_HEADER, self._rows(), _ALIGN)
+        together = _text_table(_STRETCH_HEADER, self._stretch_rows(), _STRETCH_ALIGN) if self.stretches else []
+        return "\n".join([self.summary, *_with_gap(layers), *_with_gap(together), *_with_gap(self.notes)])
 
     def _repr_html_(self):
-        head = _html_row(_HEADER, 'th scope="col"')
-        body = "".join(_html_row(row, "td") for row in self._rows())
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         caption = f'<caption style="text-align:left">{html.escape(self.summary)}</caption>'
-        table = f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+        table = _html_table(_HEADER, self._rows(), _ALIGN, caption)
+        if self.stretches:
+            table += _html_table(_STRETCH_HEADER, self._stretch_rows(), _STRETCH_ALIGN)
         # On a narrow screen the table scrolls, not the page.
         return f'<div style="overflow-x:auto">{table}</div>' + (f"<ul>{notes}</ul>" if notes else "")
 
@@ -190,9 +196,28 @@ _HEADER = ("layer", "kind", "at least", "at most", "attained", "method", "ms")
 _ALIGN = ("left", "left", "right", "right", "center", "left", "right")
 
 
-def _html_row(cells, tag):
+_STRETCH_HEADER = ("together", "alone at most", "at most", "method", "ms")
+_STRETCH_ALIGN = ("left", "right", "right", "left", "right")
+
+
+def _text_table(header, rows, align):
+    """Lines of a table."""
+    rows = [header, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = ["  ".join(map(_padded, row, widths, align)) for row in rows]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return [line.rstrip() for line in lines]
+
+
+def _html_table(header, rows, align, caption=""):
+    head = _html_row(header, 'th scope="col"', align)
+    body = "".join(_html_row(row, "td", align) for row in rows)
+    return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _html_row(cells, tag, align):
     name = tag.split()[0]
-    styled = (f'<{tag} style="text-align:{align};padding:.15em .7em .15em 0">' for align in _ALIGN)
+    styled = (f'<{tag} style="text-align:{side};padding:.15em .7em .15em 0">' for side in align)
     return (
         "<tr>"
         + "".join(f"{start}{html.escape(cell)}</{name}>" for start, cell in zip(styled, cells, strict=True))
@@ -200,8 +225,8 @@ def _html_row(cells, tag):
     )
 
 
-def _padded(cell, width, column):
-    return cell.rjust(width) if _ALIGN[column] == "right" else cell.ljust(width)
+def _padded(cell, width, side):
+    return cell.rjust(width) if side == "right" else cell.ljust(width)
 
 
 def _with_gap(notes):

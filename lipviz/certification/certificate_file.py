@@ -18,7 +18,7 @@ import numpy as np
 from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint
 from lipviz.certification.provenance import Ball, Data, Origin, RadiiOrigin, why_unhashed
-from lipviz.certification.results import CertifiedRadii, LayerBound
+from lipviz.certification.results import CertifiedRadii, LayerBound, StretchBound
 
 FORMAT = "lipviz certificate"
 FORMAT_VERSION = 1
@@ -95,7 +95,9 @@ def _content(certificate, radii):
             "layers": [dataclasses.asdict(layer) for layer in certificate.layers],
             "notes": certificate.notes,
             "arithmetic": origin.arithmetic,
+            "method": origin.method,
             "exact": origin.exact,
+            "stretches": [dataclasses.asdict(stretch) for stretch in certificate.stretches],
             "search": origin.search,
             "radii": None if radii is None else _of_radii(radii),
             **({} if certificate.around is None else {"around": dataclasses.asdict(certificate.around)}),
@@ -108,7 +110,8 @@ def _of_radii(radii):
     return {
         "norm": "2",
         "data": dataclasses.asdict(origin.data),
-        "arithmetic": {"logits": "float64", "margin": origin.margin, "logit_error": origin.logit_error},
+        "arithmetic": {"logits": "float64", "margin": origin.margin, "logit_error": origin.logit_error}
+        | ({"of_network": origin.arithmetic} if origin.arithmetic else {}),
         "bounds_are": origin.bounds,
         "bounds": radii.bounds,
         "radii": radii.radii,
@@ -227,7 +230,8 @@ def _arguments(content):
         model_class=model["class"],
         fingerprint=Fingerprint(**model["sha256"]),
         unhashed="",
-        **{name: content[name] for name in ("created", "versions", "arithmetic", "exact", "search")},
+        method=content.get("method", "exact" if content["exact"] else "product"),
+        **{name: content[name] for name in ("created", "versions", "arithmetic", "search")},
     )
     radii = content["radii"]
     return dict(
@@ -240,8 +244,14 @@ def _arguments(content):
         notes=tuple(content["notes"]),
         origin=origin,
         radii=None if radii is None else _radii(radii, origin.fingerprint),
+        stretches=tuple(_stretch(row) for row in content.get("stretches", ())),
         around=_ball(content["around"]) if "around" in content else None,
     )
+
+
+def _stretch(row):
+    numbers = {name: float(row[name]) for name in ("upper", "product", "milliseconds")}
+    return StretchBound(**{**row, **numbers, "steps": tuple(row["steps"])})
 
 
 def _ball(content):
@@ -268,6 +278,7 @@ def _radii(content, hashes):
             bounds=content["bounds_are"],
             logit_error=float(arithmetic["logit_error"]),
             margin=float(arithmetic["margin"]),
+            arithmetic=str(arithmetic.get("of_network", "")),
         ),
     )
 

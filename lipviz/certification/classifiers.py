@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from lipviz.certification.computation import Computation, of_trace
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
 from lipviz.certification.merging import Flow
+from lipviz.certification.tight import Method, check_method, tighter
 from lipviz.operators.precision import float64_copy
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.registry import find_rule
@@ -17,12 +19,13 @@ from lipviz.types import Array, Shape
 LOOKED_THROUGH = (keras.activations.softmax, keras.activations.sigmoid)
 
 
-def pairwise_bounds(model: keras.Model, input_shape: Shape | None = None) -> Array:
+def pairwise_bounds(model: keras.Model, input_shape: Shape | None = None, *, method: Method = "auto") -> Array:
     """Lipschitz constants in l2 of the differences f_i − f_j of a classifier's logits.
 
     If the last layer is dense, with columns w_i, the constant is ‖w_i − w_j‖ times that of all layers before it: √2·L
     for orthonormal columns, 2·L for columns of opposite directions, and what its columns give for `disjoint_neurons`.
-    Otherwise it is √2·L, with the constant L of all outputs together.
+    Otherwise it is √2·L, with the constant L of all outputs together. A bound of several steps with the last one is
+    applied to each difference of logits, see `method` of `certify`.
 
     Softmaxes and sigmoids at the end are skipped, since they do not change which output is the largest. With one
     output, one sigmoid is skipped: it is above ½ where the logit is positive. A softmax of one output is not skipped:
@@ -31,6 +34,7 @@ def pairwise_bounds(model: keras.Model, input_shape: Shape | None = None) -> Arr
     Args:
         model: Built Keras model with one input and outputs of shape (batch, C).
         input_shape: See `certify`.
+        method: See `certify`.
 
     Returns:
         A float64 array of shape (C, C), symmetric with zeros on its diagonal, with the constant of f_i − f_j in entry
@@ -41,16 +45,21 @@ def pairwise_bounds(model: keras.Model, input_shape: Shape | None = None) -> Arr
         ValueError: See `certify`; and if the model's output is not of shape (batch, C).
     """
     check_certifiable(model)
-    inputs, trace = input_flows(model, input_shape), Trace(2)
-    return _pairwise(_head(trace, trace.follow(model, inputs)), len(keras.tree.flatten(inputs)))
+    method = check_method(method)
+    inputs, trace = input_flows(model, input_shape), Trace(2, method == "tight")
+    outputs = trace.follow(model, inputs)
+    return _pairwise(trace, inputs, outputs, _head(trace, outputs), method)
 
 
-def pairwise_bounds_and_errors(network: keras.Model, input_shape: Shape) -> tuple[Array, float, float]:
+def pairwise_bounds_and_errors(
+    network: keras.Model, input_shape: Shape, method: Method = "auto"
+) -> tuple[Array, float, float]:
     """The `pairwise_bounds` of a `logits_model`, and a bound of the rounding errors of its logits in float64.
 
     Args:
         network: What `logits_model` returned.
         input_shape: Shape of an input without the batch, all sizes known.
+        method: See `certify`.
 
     Returns:
         The tuple (bounds, a, b): the logits of x, as one vector, have an error of at most a + b‖x‖ in l2, see
@@ -60,10 +69,11 @@ def pairwise_bounds_and_errors(network: keras.Model, input_shape: Shape) -> tupl
         ValueError: See `pairwise_bounds`.
     """
     check_certifiable(network)
-    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, rounds=True)
-    head = _head(trace, trace.follow(network, inputs))
+    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, method == "tight", rounds=True)
+    outputs = trace.follow(network, inputs)
+    head = _head(trace, outputs)
     constant, slope = head.logits.gains[-2:]
-    return _pairwise(head, len(keras.tree.flatten(inputs))), float(constant), float(slope)
+    return _pairwise(trace, inputs, outputs, head, method), float(constant), float(slope)
 
 
 def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Computation, int]:
@@ -84,7 +94,13 @@ def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Comput
     return found, found.outputs[0]
 
 
-def _pairwise(head, inputs):
+def _pairwise(trace, inputs, outputs, head, method):
+    together, _ = tighter(trace, inputs, outputs, method, head.logits, head.layer is not None)
+    alone = _by_last_layer(head, len(keras.tree.flatten(inputs)))
+    return alone if together is None else np.minimum(alone, together.differences)
+
+
+def _by_last_layer(head, inputs):
     count = head.logits.shape[1]
     before = float(np.linalg.norm(head.before.gains[:inputs]))
     if head.layer is None:
@@ -98,6 +114,19 @@ def _pairwise(head, inputs):
         np.fill_diagonal(differences, 0.0)
     with np.errstate(invalid="ignore"):  # 0 times infinity
         return np.where(differences == 0, 0.0, differences * before)
+
+
+def ending(trace: Trace, outputs: Any) -> list[keras.layers.Layer]:
+    """The layers whose softmaxes or sigmoids end a classifier and leave its decision, the last one first.
+
+    Args:
+        trace: The `Trace` that followed the classifier.
+        outputs: The flows that it returned.
+
+    Raises:
+        ValueError: If there is not one output of shape (batch, C).
+    """
+    return _head(trace, outputs).ended
 
 
 def logits_model(model: keras.Model) -> keras.Model:

@@ -25,6 +25,8 @@ from lipviz.operators.precision import float64_scope
 from lipviz.operators.used_weights import residual_shares
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.bound import Bound
+from lipviz.rules.functions import named_slopes
+from lipviz.rules.pointwise import broadcast_shape
 from lipviz.rules.registry import activation_bound, find_rule, layer_bound, layer_bounds, why_unknown
 from lipviz.rules.used import as_computed, as_float64, used_factor
 from lipviz.types import Array, Shape
@@ -56,6 +58,7 @@ class Pointwise:
         name: Name of the function in `keras.activations`; "" for another.
         values: Function of a float64 array of shape (n, entries) that returns φ of it, of the same shape and dtype.
         bound: Bound of its Lipschitz constant.
+        slopes: Its smallest and its largest slope, with their signs: two floats, or arrays of shape (entries,).
         sides: Of a function with one slope for negative and one for positive x: both slopes, each a number or an array
             of shape (entries,), which may differ from entry to entry; else None.
     """
@@ -63,6 +66,7 @@ class Pointwise:
     name: str
     values: Callable[[Array], Array]
     bound: Bound
+    slopes: tuple[float | Array, float | Array]
     sides: tuple[Any, Any] | None = None
 
 
@@ -123,6 +127,9 @@ class Node:
         form: What computes the value.
         sources: Numbers of the nodes that it is computed from.
         shape: Its shape, without the batch.
+        gains: Its gains by the bounds of single steps, see `merging`, of shape (inputs,).
+        dtype: Its dtype.
+        op: The layer, operation or activation function that computes it; None for an input.
     """
 
     name: str
@@ -130,6 +137,9 @@ class Node:
     form: Form
     sources: tuple[int, ...]
     shape: tuple[int, ...]
+    gains: Array
+    dtype: str
+    op: Any = None
 
     @property
     def size(self) -> int:
@@ -144,12 +154,14 @@ class Computation:
     Attributes:
         nodes: The nodes. The inputs of the model come first, each an `Entry`.
         outputs: Numbers of the nodes that the model returns.
+        number_of: Function of a flow of the trace that returns the number of the node that computes it.
         flows: The `Flow` of each node in the trace that it was read from. The gains of a value between a linear map and
             the activation of the same layer are not known there, and are infinite.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+    number_of: Callable[[Flow], int] = dataclasses.field(repr=False)
     flows: tuple[Flow, ...] = dataclasses.field(default=(), repr=False)
 
     def values(self, *inputs: Array) -> list[Array]:
@@ -211,21 +223,23 @@ def of_trace(trace: Trace, inputs: Any, outputs: Any) -> Computation:
     Raises:
         UnknownFormError: If a part of the graph was not seen, or a size is not known.
     """
-    builder = _Builder(trace)
-    for number, flow in enumerate(keras.tree.flatten(inputs)):
+    entering = keras.tree.flatten(inputs)
+    builder = _Builder(trace, len(entering))
+    for number, flow in enumerate(entering):
         builder.add(f"input {number}", "Input", Entry(), (), flow)
     for step, leaving in trace.visits:
         builder.enter(step, leaving)
     numbers = tuple(builder.number(flow) for flow in keras.tree.flatten(outputs))
-    return Computation(tuple(builder.nodes), numbers, tuple(builder.flows))
+    return Computation(tuple(builder.nodes), numbers, builder.number, tuple(builder.flows))
 
 
 class _Builder:
     """The nodes so far, and the numbers of the flows that they compute."""
 
-    def __init__(self, trace):
+    def __init__(self, trace, inputs):
         self.nodes: list[Node] = []
-        self._same, self._numbers = trace.same, {}
+        self._same, self._between, self._numbers = trace.same, trace.between, {}
+        self._inputs = inputs
         self.flows: list[Flow] = []  # they also stay alive, so that no id is used again
 
     def number(self, flow):
@@ -236,12 +250,14 @@ class _Builder:
             raise UnknownFormError("A part of the model's graph cannot be seen.")
         return self._numbers[id(flow)]
 
-    def add(self, name, kind, form, sources, flow):
+    def add(self, name, kind, form, sources, flow, op=None, gains=None):
         """Add the node that computes a flow, and return its number."""
         shape = tuple(flow.shape[1:])
         if None in shape:
             raise UnknownFormError(f"'{name}' has the shape {shape}: the form of a step needs all sizes.")
-        self.nodes.append(Node(name, kind, form, tuple(sources), shape))
+        dtype = keras.backend.standardize_dtype(flow.tensor.dtype)
+        gains = (flow.gains if gains is None else gains)[: self._inputs]
+        self.nodes.append(Node(name, kind, form, tuple(sources), shape, gains, dtype, op))
         self._numbers[id(flow)] = len(self.nodes) - 1
         self.flows.append(flow)
         return len(self.nodes) - 1
@@ -251,13 +267,14 @@ class _Builder:
         kind, name = type(step.op).__name__, step.op.name
         sources = [self.number(flow) for flow in _taken(step)]
         for output, flow in enumerate(leaving):
-            form, before = _form(step, output), sources
+            form, before, op = _form(step, output), sources, step.op
             if isinstance(form, Affine) and _has_activation(step.op):
                 shape = (None, *_linear_shape(step.op, step.flows[0]))
                 middle = Flow(keras.KerasTensor(shape, flow.tensor.dtype), np.full(np.shape(flow.gains), np.inf))
-                before = [self.add(name, kind, form, sources, middle)]
-                form = _of_activation(step.op.activation, middle)
-            self.add(name, kind, form, before, flow)
+                gains = self._between.get(id(flow), flow.gains)
+                before, op = [self.add(name, kind, form, sources, middle, op, gains)], op.activation
+                form = _of_activation(op, middle)
+            self.add(name, kind, form, before, flow, op)
 
 
 def _taken(step):
@@ -304,7 +321,9 @@ def _of_layer(step, flow, output=0):
             return _opaque(step, output, str(error))
         return Affine((operator,), _offset(layer, _linear_shape(layer, flow)))
     build = next((build for cls, build in _LAYERS.items() if isinstance(layer, cls) and computes_as(layer, cls)), None)
-    return _opaque(step, output, "its form is not known") if build is None else build(step, flow)
+    if build is None or found.bound(layer, shape, 2, False).upper == math.inf:
+        return _opaque(step, output, "its form is not known")
+    return build(step, flow)
 
 
 def _of_activation(activation, flow):
@@ -320,7 +339,11 @@ def _of_activation(activation, flow):
             lambda norm, exact: activation_bound(activation, shape, norm),
             _values(activation, shape),
         )
-    return Pointwise(name, _values(activation, shape), bound)
+    return Pointwise(name, _values(activation, shape), bound, named_slopes(name) or _both_ways(bound))
+
+
+def _both_ways(bound):
+    return -bound.upper, bound.upper
 
 
 def _of_merge(step, flows, output):
@@ -439,6 +462,13 @@ def _sum(step, output):
     return _weighted(step, flows, [-share if subtracts and number else share for number in range(len(flows))], output)
 
 
+def _sum_of_values(step, output):
+    """A sum or difference by `keras.ops` of two values; of a value and a constant, its form is not known."""
+    if len(step.flows) != 2 or len(step.args) != 2:
+        return _opaque(step, output, "it adds a constant")
+    return _sum(step, output)
+
+
 def _residual(step, output):
     return _weighted(step, _taken(step), residual_shares(step.op), output)
 
@@ -481,9 +511,39 @@ def _elementwise(step, flow):
     layer, shape = step.op, flow.shape[1:]
     if isinstance(layer, keras.layers.Activation):
         return _of_activation(layer.activation, flow)
+    if isinstance(layer, keras.layers.PReLU) and broadcast_shape(layer, shape) != tuple(shape):
+        return _opaque(step, 0, "it broadcasts its input")
     plain = isinstance(layer, keras.layers.ReLU) and not layer.negative_slope and layer.max_value is None
     bound = layer_bound(layer, shape, 2)
-    return Pointwise("relu" if plain else "", _values(layer, shape), bound, _sides(layer, shape))
+    return Pointwise(
+        "relu" if plain else "",
+        _values(layer, shape),
+        bound,
+        _slopes_of_layer(layer, shape, bound),
+        _sides(layer, shape),
+    )
+
+
+_WIDENED = 2.0**-7  # more than half precision rounds a slope by
+
+
+def _slopes_of_layer(layer, shape, bound):
+    """The slopes of an activation that is a layer, with room for any rounding of its arguments."""
+    if isinstance(layer, keras.layers.PReLU):
+        k = layer.k_coef_lip if isinstance(layer, lip.PReLUlip) else math.inf
+        falling = np.clip(as_float64(layer.alpha, f"The slopes of '{layer.name}'"), -k, k)
+        falling = np.broadcast_to(falling, shape).reshape(-1)
+        return _wider(np.minimum(falling, min(1.0, k)), np.maximum(falling, min(1.0, k)), bound)
+    own = layer.alpha if isinstance(layer, keras.layers.ELU) else layer.negative_slope
+    flat = isinstance(layer, keras.layers.ELU) or getattr(layer, "max_value", None) is not None
+    slopes = (float(own), 1.0, *((0.0,) if flat else ()))
+    return _wider(min(slopes), max(slopes), bound)
+
+
+def _wider(low, high, bound):
+    """Slopes that hold however the layer rounds them."""
+    low, high = low - _WIDENED * np.abs(low), high + _WIDENED * np.abs(high)
+    return np.maximum(low, -bound.upper), np.minimum(high, bound.upper)
 
 
 def _sides(layer, shape):
@@ -506,6 +566,16 @@ def _values(function, shape):
             return np.asarray(ops.convert_to_numpy(result), np.float64).reshape(len(x), -1)
 
     return values
+
+
+def _function(step, output):
+    """A function of `keras.ops` with its default arguments."""
+    name = merging.SLOPED[type(step.op).__name__]
+    (flow,) = step.flows
+    if any(getattr(step.op, argument, None) for argument in ("negative_slope", "max_value", "threshold")):
+        return _opaque(step, output, "its arguments are not the default ones")
+    values = _values(step.op, flow.shape[1:])
+    return Pointwise(name, values, _operation_bound(step, 2), named_slopes(name) or (-math.inf, math.inf))
 
 
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
@@ -555,10 +625,14 @@ _MERGES = {
     keras.layers.Concatenate: _selection,
     lip.LipResidual: _residual,
 }
-_OPERATIONS = dict.fromkeys(
-    (
-        *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),
-        *("Concatenate", "Stack", "GetItem", "Split", "Pad"),
+_OPERATIONS = {
+    **dict.fromkeys(
+        (
+            *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),
+            *("Concatenate", "Stack", "GetItem", "Split", "Pad"),
+        ),
+        _selection,
     ),
-    _selection,
-)
+    **dict.fromkeys(("Add", "Subtract"), _sum_of_values),
+    **dict.fromkeys(merging.SLOPED, _function),
+}

@@ -23,7 +23,7 @@ from lipviz.rules.bound import Bound, unknown
 from lipviz.rules.pointwise import broadcast_shape
 from lipviz.rules.registry import find_rule, layer_bounds
 from lipviz.rules.used import known_input_shape
-from lipviz.types import DType, Shape
+from lipviz.types import Array, DType, Shape
 
 _REMEDY = "give it a bound by lipviz.register_bound"
 _NOT_ASKED = (("", unknown("not asked for")),)
@@ -45,6 +45,7 @@ class Trace:
         products: About how many products with kernels the model computes per sample; unknown sizes count as 1.
         visits: A tuple (`Step`, the flows that it returns, a list) for each layer and operation, as they are computed.
         same: From the id of a flow to the flow whose values it has, where only its dtype or mask differs.
+        between: From the id of a flow that a layer returns to its gains before the layer's own activation.
     """
 
     def __init__(self, norm: float, exact: bool = False, only_graph: bool = False, rounds: bool = False):
@@ -56,6 +57,7 @@ class Trace:
         self.products = 0
         self.visits: list[tuple[Step, list[Flow]]] = []
         self.same: dict[int, Flow] = {}
+        self.between: dict[int, Array] = {}
         self._alive: list[Flow] = []  # all flows, so that no id is used again
         self._since = 0.0  # when the step of the next row began
 
@@ -103,7 +105,10 @@ class Trace:
         for words, bound in _NOT_ASKED if self.only_graph else bounds:
             self._row(prefix + op.name + words, op, bound)
             gains, uppers = merging.times(gains, bound.upper), [*uppers, bound.upper]
-        return self._leaving(step, gains, flows, rounding.of_layer, uppers, flow)
+        leaving = self._leaving(step, gains, flows, rounding.of_layer, uppers, flow)
+        if len(uppers) > 1:
+            self.between[id(keras.tree.flatten(leaving)[0])] = merging.times(flow.gains, uppers[0])
+        return leaving
 
     def _operation(self, prefix, step):
         """The flows that an operation of `keras.ops` returns."""

@@ -216,7 +216,7 @@ _SAME_ENTRIES = (
     "Roll",
     "Copy",
 )
-_SLOPED = {
+SLOPED = {
     "Relu": "relu",
     "Relu6": "relu6",
     "Sigmoid": "sigmoid",
@@ -320,7 +320,7 @@ def _size(tensor):
 
 def _slope(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, named_function(_SLOPED[type(operation).__name__], flow.shape[1:], norm))
+    return _scaled(flow, named_function(SLOPED[type(operation).__name__], flow.shape[1:], norm))
 
 
 def _one_lipschitz(operation, flows, args, output, norm):
@@ -469,7 +469,7 @@ _CONVERTING = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean"}
 
 OPERATIONS = {
     **dict.fromkeys(_SAME_ENTRIES, _rearranged),
-    **dict.fromkeys(_SLOPED, _slope),
+    **dict.fromkeys(SLOPED, _slope),
     **dict.fromkeys(_ONE_LIPSCHITZ, _one_lipschitz),
     **dict.fromkeys(("Add", "Subtract"), _added),
     **dict.fromkeys(("Multiply", "Divide", "TrueDivide"), _multiplied),

@@ -31,7 +31,8 @@ class Origin:
         created: Date and time in UTC, as ISO 8601 writes it.
         versions: Versions of lipviz, Keras, its backend, NumPy and Python, a dict.
         arithmetic: How bounds were computed, and what they cover, a dict.
-        exact: Whether `certify` was called with `exact=True`.
+        method: The `method` that `certify` was called with. Files of version 0.2 and before have "product", or
+            "exact" where it was called with `exact=True`.
         search: Settings of the search for a lower bound, a dict; None where it found none.
     """
 
@@ -41,8 +42,13 @@ class Origin:
     created: str
     versions: dict[str, str]
     arithmetic: dict[str, Any]
-    exact: bool
+    method: str
     search: dict[str, Any] | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether each convolution was bounded in the mode "exact"."""
+        return self.method in ("tight", "exact")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +96,8 @@ class RadiiOrigin:
         logit_error: How far the logits of the network in use may be off, see `certified_radius`.
         margin: Error of float64 logits that is allowed for, relative to their size and that of their inputs. The
             rounding of hidden values is added to it, see `lipviz.certification.rounding`.
+        arithmetic: The arithmetic of the network in use, and what is covered of it, in words; "" where the radii are
+            those of its evaluation in float64.
     """
 
     fingerprint: Fingerprint | None
@@ -97,14 +105,15 @@ class RadiiOrigin:
     bounds: str
     logit_error: float
     margin: float
+    arithmetic: str = ""
 
 
-def origin_of(model: keras.layers.Layer, exact: bool, search: dict[str, Any] | None) -> Origin:
+def origin_of(model: keras.layers.Layer, method: str, search: dict[str, Any] | None) -> Origin:
     """The `Origin` of a certificate that is made now.
 
     Args:
         model: Built Keras model or layer.
-        exact: See `certify`.
+        method: See `certify`.
         search: Settings of the search, or None.
     """
     hashes, why = fingerprint_or_why(model)
@@ -120,7 +129,7 @@ def origin_of(model: keras.layers.Layer, exact: bool, search: dict[str, Any] | N
             "model": sorted({layer.dtype_policy.name for layer in _computing(model)}),
             "covers": "weights as the dtype of their layer rounds them, not the rounding of what is computed with them",
         },
-        exact=bool(exact),
+        method=method,
         search=search,
     )
 

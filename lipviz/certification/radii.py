@@ -14,16 +14,21 @@ Reference: Tsuzuku, Sato and Sugiyama (2018), Lipschitz-margin training: scalabl
 invariance, proposition 1.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
 
 from lipviz import _moved
 from lipviz.certification import results
+from lipviz.certification.arithmetic import Arithmetic, as_arithmetic
 from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
+from lipviz.certification.deployed import Deployed
 from lipviz.certification.local_radii import LocalRadii
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
 from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
+from lipviz.certification.tight import Method, check_method
 from lipviz.certification.upper_bounds import certify
 from lipviz.operators.precision import at_inference, float64_scope
 from lipviz.operators.samples import checked_samples
@@ -46,6 +51,8 @@ def certified_radius(
     bounds: ArrayLike | None = None,
     logit_error: float = 0.0,
     *,
+    method: Method = "auto",
+    arithmetic: str | Arithmetic | None = None,
     local: bool = False,
 ) -> CertifiedRadii:
     """Certified radius of each sample, from the margins of its logits; see the module.
@@ -73,6 +80,12 @@ def certified_radius(
         logit_error: Largest difference E ≥ 0 between the logits of the network that will be used and those in float64
             (see `logit_errors`). Then r = (margin − 2E)/L, and the decision of that network is certified. 0 certifies
             the evaluation in float64.
+        method: How the constants are bounded, see `certify`; without effect where `bounds` are given.
+        arithmetic: "float32", "float16", "bfloat16" or an `Arithmetic`: certifies the network as it is deployed, which
+            computes in this dtype, in the place of the one in float64. The errors of its logits are bounded for all
+            inputs of the ball, and for every order of summation; see `lipviz.certification.running_errors` and
+            `CertifiedRadii.origin` for what is covered. Weights and inputs are rounded to this dtype; so is x + δ. A
+            model that computes in another dtype is copied into this one. With None, see `logit_error`.
         local: Whether to bound the network near each sample as well, in balls that grow until a margin is used up. It
             takes some ten milliseconds a sample for a few hundred neurons. Radii are larger, often several times, and
             never smaller. `bounds` of the result are still those that hold for all inputs.
@@ -84,18 +97,83 @@ def certified_radius(
         TypeError: If `model` is no Keras model, or `x` or `y` does not hold real numbers.
         ValueError: If the model is not built, has several inputs or outputs, weights that are not finite, or a layer
             that is not Lipschitz; if `x` is empty, not finite, of another shape than the model's input, or not of whole
-            numbers where that is; if labels do not fit.
+            numbers where that is; if labels do not fit; with `arithmetic`, if `logit_error` is given, too, if the
+            rounding of a layer is not known, or if this process is set to compute with fewer digits.
     """
+    if arithmetic is not None and local:
+        raise ValueError(
+            f"Expected `arithmetic` or `local`, not both. Received: arithmetic={arithmetic!r}, local={local!r}"
+        )
+    if arithmetic is not None:
+        settings = as_arithmetic(arithmetic), check_method(method)
+        return _as_deployed(model, x, y, bounds, _check_error(logit_error), *settings)
     given = x
     network, x = checked(model, x)
     scores = logits(network, x)
     labels = None if y is None else class_numbers(y, len(x), scores.shape[1])
     error = _check_error(logit_error)
     is_given = bounds is not None
-    bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1])
+    bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1], check_method(method))
     origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
     near = LocalRadii(network, x) if local else None
     return radii_of_logits(scores, x, labels, bounds, errors, error, origin, near)
+
+
+def _as_deployed(model, given, y, bounds, error, arithmetic, method):
+    """Certified radii of a network that computes in an `Arithmetic`, see `certified_radius`."""
+    if error:
+        raise ValueError(f"Expected `logit_error` or `arithmetic`, not both. Received: logit_error={error}")
+    x = _fitting(model, given)
+    deployed = Deployed(model, arithmetic, x.shape[1:])
+    labels = None if y is None else class_numbers(y, len(x), deployed.classes)
+    is_given = bounds is not None
+    bounds = deployed.bounds(x.shape[1:], method) if bounds is None else bounds
+    bounds = _checked_bounds(bounds, model, x, deployed.classes)
+    parts = [_radii_of_part(deployed, x[part], bounds) for part in deployed.batches(x)]
+    radii, predicted, margins, overflows = (np.concatenate(part) for part in zip(*parts, strict=True))
+    radii = radii if labels is None else np.where(predicted == labels, radii, 0.0)
+    origin = _origin(model, given, is_given, 0.0, _relative_margin(in_float32=False))
+    origin = dataclasses.replace(origin, arithmetic=_words(arithmetic, int(overflows.sum())))
+    return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
+
+
+# Balls for which errors are bounded, relative to the radius without errors. A radius is certified within one of them.
+_BALLS = np.array([1, 0.999, 0.99, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 0.01])
+_LARGEST_BALL = 1e3  # relative to the sample, where no change can change the decision
+
+
+def _radii_of_part(deployed, x, bounds):
+    """Radii of some samples, predictions, margins, and whether a number may overflow at the sample itself."""
+    scores = deployed.scores(x)
+    predicted = decisions(scores)
+    gaps, constants = _gaps(scores, predicted, bounds)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        largest = np.where(gaps > 0, gaps / constants, 0.0).min(axis=1)
+    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1)
+    balls = np.minimum(largest, _LARGEST_BALL * (1 + sizes))[:, None] * _BALLS
+    errors, overflows = deployed.errors(x, balls, predicted)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = (gaps * (1 - 1e-9) - deployed.least)[:, :, None] - errors
+        radii = np.where(left > 0, left / constants[:, :, None], 0.0).min(axis=1) * (1 - 1e-9)
+    radii = np.where(overflows, 0.0, np.minimum(radii, balls)).max(axis=1)
+    return radii, predicted, gaps.min(axis=1), overflows.all(axis=1)
+
+
+def _gaps(scores, predicted, bounds):
+    """Differences of the largest logit and each other, (n, C), infinite for itself; and their Lipschitz constants."""
+    count = len(scores)
+    if scores.shape[1] == 1:
+        return np.abs(scores), np.full((count, 1), bounds[0, 0])
+    gaps = scores[np.arange(count), predicted][:, None] - scores
+    gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
+    return gaps, bounds[predicted]
+
+
+def _words(arithmetic, overflows):
+    """What radii in an arithmetic cover, and why some are 0, in words."""
+    if not overflows:
+        return str(arithmetic)
+    return f"{arithmetic} Numbers may overflow for {overflows} of the samples, whose radius is 0."
 
 
 def certified_accuracy(
@@ -170,22 +248,16 @@ def radii_of_logits(
         origin: What they belong to.
         near: Bounds near each sample, from which larger radii may follow; optional.
     """
-    signed = scores.shape[1] == 1
     predicted = decisions(scores)
-    count = len(x)
-    if signed:
-        gaps, constants, error = np.abs(scores), np.full((count, 1), bounds[0, 0]), error / 2
-    else:
-        gaps = scores[np.arange(count), predicted][:, None] - scores
-        constants = bounds[predicted]
-        gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
+    gaps, constants = _gaps(scores, predicted, bounds)
+    error = error / 2 if scores.shape[1] == 1 else error
     margins = gaps.min(axis=1)
     rounds, growth = _rounding(scores, constants, x, errors)
     gaps = gaps - 2 * error - 2 * rounds  # of the sample, and of the changed sample
     with np.errstate(divide="ignore", invalid="ignore"):
         radii = np.where(gaps > 0, gaps / (constants + growth), 0.0).min(axis=1)
     if near is not None:
-        wanted = np.ones(count, bool) if labels is None else predicted == labels
+        wanted = np.ones(len(x), bool) if labels is None else predicted == labels
         radii = near.grown(radii, predicted, gaps, growth, constants, wanted)
     if labels is not None:
         radii = np.where(predicted == labels, radii, 0.0)
@@ -202,6 +274,12 @@ def checked(model: keras.Model, x: ArrayLike) -> tuple[keras.Model, Array]:
         TypeError: See `certified_radius`.
         ValueError: See `certified_radius`.
     """
+    samples = _fitting(model, x)
+    return logits_model(model), samples
+
+
+def _fitting(model, x):
+    """Samples that fit a model, float64; see `checked`."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"Expected a Keras model. Received: {type(model).__name__}")
     if not model.built:
@@ -213,7 +291,7 @@ def checked(model: keras.Model, x: ArrayLike) -> tuple[keras.Model, Array]:
             f"Expected samples of the model's input dtype, {dtype}: other numbers are rounded before the model sees "
             f"them. Received values in [{x.min():g}, {x.max():g}]"
         )
-    return logits_model(model), x
+    return x
 
 
 def _sample_dtype(model):
@@ -343,13 +421,14 @@ def _origin(model, x, is_given, error, margin):
     )
 
 
-def _bounds_and_errors(bounds, model, network, x, classes) -> tuple[Array, tuple[float, float] | None]:
+def _bounds_and_errors(bounds, model, network, x, classes, method) -> tuple[Array, tuple[float, float] | None]:
     """Constants of the differences of logits, (C, C), and (a, b): rounding of hidden values adds at most a + b‖x‖.
 
     The pair (a, b) is None where a layer is not known.
     """
     # They belong to the function that is evaluated, even if the model itself rounds its weights.
-    known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:])
+    used: Method = method if bounds is None else "product"
+    known, constant, slope = pairwise_bounds_and_errors(network, x.shape[1:], used)
     bounds = _checked_bounds(known if bounds is None else bounds, model, x, classes)
     if not np.isfinite(constant + slope):  # of unknown layers, the caller's bounds are taken as they are
         return bounds, None

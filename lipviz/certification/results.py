@@ -44,6 +44,39 @@ class LayerBound:
         return {**dataclasses.asdict(self), "upper": finite_or_none(self.upper), "attained": self.attained}
 
 
+@dataclasses.dataclass(frozen=True)
+class StretchBound:
+    """The Lipschitz constant of several steps of a model together, smaller than what their own bounds give.
+
+    Attributes:
+        steps: Names of the steps that are bounded together, without the functions between them: a tuple.
+        upper: Upper bound of the constant, with respect to the value that the first of them takes.
+        product: The bound that was known before.
+        method: How it was found.
+        milliseconds: Time that it took.
+    """
+
+    steps: tuple[str, ...]
+    upper: float
+    product: float
+    method: str
+    milliseconds: float
+
+    @property
+    def name(self) -> str:
+        """The first and the last step."""
+        return self.steps[0] if len(self.steps) == 1 else f"{self.steps[0]} → {self.steps[-1]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as a dict; infinity is None."""
+        return {
+            **dataclasses.asdict(self),
+            "steps": list(self.steps),
+            "upper": finite_or_none(self.upper),
+            "product": finite_or_none(self.product),
+        }
+
+
 def finite_or_none(value: float) -> float | None:
     """The number, or None for infinity, which JSON does not have."""
     return None if value == math.inf else value
@@ -73,6 +106,11 @@ class CertifiedRadii:
 
     def __len__(self):
         return len(self.radii)
+
+    def __str__(self):
+        origin = self.origin
+        covered = "" if origin is None or not origin.arithmetic else f" They hold in {origin.arithmetic}"
+        return f"Certified radii of {len(self)} samples, {self.mean_radius:.6g} in the mean.{covered}"
 
     @property
     def correct(self) -> Array | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from lipviz.certification.graph import Trace, check_certifiable, fits, input_dty
 from lipviz.certification.model_file import load_model_file
 from lipviz.certification.provenance import Ball, data_of, origin_of
 from lipviz.certification.ratios import gradient_ascent_ratio
+from lipviz.certification.tight import Method, check_method, tighter
 from lipviz.copies import NotCopiedError
 from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
@@ -33,7 +35,8 @@ def certify(
     input_shape: Shape | Sequence[Shape] | None = None,
     *,
     norm: Norm = 2,
-    exact: bool = False,
+    method: Method = "auto",
+    exact: bool | None = None,
     search: bool = True,
     samples: ArrayLike | None = None,
     seed: int | None = 0,
@@ -45,7 +48,8 @@ def certify(
     Every layer's constant is bounded with the weights that inference uses: `wbar` of lipviz's layers, rounded where a
     layer computes in half precision. Bounds multiply along a chain and add up where branches are added; a
     concatenation takes the root of the sum of squares. Convolutions are bounded at the size of their images, with
-    their padding and strides.
+    their padding and strides. Steps that can be bounded together are, see `method`; the product of their bounds is
+    larger, often many times.
 
     Args:
         model: Built Keras model of known layers, Sequential or functional, nested ones and lipviz's included; or a
@@ -53,8 +57,17 @@ def certify(
         input_shape: Shape of an input without the batch; by default, that of the model. With None for its sizes, bounds
             hold for images of every size, and are looser.
         norm: 1, 2 or "inf". Some layers have a bound in l2 only; the table shows which.
-        exact: Whether to spend seconds on each convolution for a smaller bound, see the mode "exact" of
-            `lipviz.operators.convolution_bound`.
+        method: What is bounded together. It depends on sizes only, so that the bound is the same on every machine, and
+            none is above that of "product".
+
+            * "product": nothing. The bound is computed from those of single steps.
+            * "auto": affine steps that follow each other or meet again, such as a convolution and its batch
+              normalization, or the two branches I and W of I + W, up to matrices of 2^22 entries; in l2 also chains of
+              such maps with elementwise functions between them, up to 1,024 entries wide, by a semidefinite bound with
+              one multiplier for each layer. It takes milliseconds for small networks.
+            * "tight": the same with a multiplier for each neuron, up to 2,048 entries wide, and the mode "exact" of
+              `lipviz.operators.convolution_bound` for each convolution. It takes seconds.
+        exact: Deprecated: `method="tight"` includes it.
         search: Whether to search for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64. It is
             possible in the l2 norm only, and takes seconds. If a model multiplies more than 2e7 times per sample, the
             search has fewer starts, and then fewer steps; a note says how many.
@@ -77,17 +90,23 @@ def certify(
 
     References:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
-        Fazlyab et al. (2019), Efficient and accurate estimation of Lipschitz constants for deep neural networks (for
-        the bounds in balls, with slopes of single neurons).
+        Fazlyab, Robey, Hassani, Morari and Pappas (2019), Efficient and accurate estimation of Lipschitz constants for
+            deep neural networks (semidefinite bounds, also in balls, with slopes of single neurons).
+        Xu and Sivaranjani (2024), ECLipsE: Efficient compositional Lipschitz constant estimation for deep neural
+            networks.
     """
-    norm, seed = check_norm(norm), nm.check_seed("seed", seed)
+    norm, seed, method = check_norm(norm), nm.check_seed("seed", seed), _method(method, exact)
     check_certifiable(model)
-    inputs, trace = input_flows(model, input_shape), Trace(norm, exact)
+    inputs, trace = input_flows(model, input_shape), Trace(norm, method == "tight")
     outputs = trace.follow(model, inputs)
+    together, why_not = tighter(trace, inputs, outputs, method)
     shapes = tuple(flow.shape[1:] for flow in keras.tree.flatten(inputs))
     samples = None if samples is None else _checked_samples(samples, shapes)
-    upper = _joint(outputs, norm)
+    upper = _joint([flow.gains for flow in keras.tree.flatten(outputs)], norm)
+    upper = upper if together is None else min(upper, _joint(together.outputs, norm))
     notes = list(_notes(model, trace))
+    if why_not and method == "tight":
+        notes.append(f"Nothing is bounded together: {why_not}.")
     lower, extent, ball = 0.0, _extent(trace), None
     if around is not None or radius is not None:
         x, radius = checked_balls(model, shapes, around, radius)
@@ -106,13 +125,20 @@ def certify(
         norm=norm,
         input_shape=shapes[0] if len(shapes) == 1 else shapes,
         notes=tuple(notes),
-        origin=origin_of(model, exact, _search_settings(samples, seed, extent) if lower and ball is None else None),
+        origin=origin_of(model, method, _search_settings(samples, seed, extent) if lower and ball is None else None),
+        stretches=() if together is None else tuple(together.stretches),
         around=ball,
     )
 
 
+def _method(method, exact):
+    if exact is not None:
+        warnings.warn('`exact` is deprecated: use `method="tight"`.', DeprecationWarning, stacklevel=3)
+    return "tight" if exact else check_method(method)
+
+
 def upper_bound(model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] | None = None) -> float:
-    """The upper bound that `certify` finds in l2, a float, and nothing else.
+    """The upper bound that `certify` finds in l2 with `method="product"`, a float, and nothing else.
 
     It is faster in loops: it computes no hashes of the model, which take half of the time for a small network.
 
@@ -125,7 +151,8 @@ def upper_bound(model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] 
         ValueError: See `certify`.
     """
     check_certifiable(model)
-    return _joint(Trace(2).follow(model, input_flows(model, input_shape)), 2)
+    outputs = Trace(2).follow(model, input_flows(model, input_shape))
+    return _joint([flow.gains for flow in keras.tree.flatten(outputs)], 2)
 
 
 _SHORTER = "The search was short, since the model is large: {steps} steps from {starts} start(s)."
@@ -144,9 +171,9 @@ def _search_settings(samples, seed, extent):
     return {**extent, "seed": seed, "samples": start}
 
 
-def _joint(outputs, norm):
-    """Constant of all outputs together with respect to all inputs together."""
-    together = np.stack([flow.gains for flow in keras.tree.flatten(outputs)])
+def _joint(gains, norm):
+    """Constant of all outputs together with respect to all inputs together, from the gains of each output."""
+    together = np.stack(gains)
     if norm == 2:
         value = np.linalg.norm(together, 2) if np.isfinite(together).all() else math.inf
     elif norm == math.inf:

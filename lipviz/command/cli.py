@@ -152,8 +152,12 @@ def _build_parser():
         "--norm", choices=("1", "2", "inf"), default="2", help="norm of inputs and outputs; default: %(default)s"
     )
     certify.add_argument(
-        "--exact", action="store_true", help="bound each convolution more tightly, which takes seconds"
+        "--method",
+        choices=("auto", "product", "tight"),
+        help="what is bounded together: nothing (product), or small parts in milliseconds (auto) or in seconds "
+        "(tight); default: auto",
     )
+    certify.add_argument("--exact", action="store_true", help="deprecated: use --method tight")
     certify.add_argument(
         "--no-search", dest="search", action="store_false", help="do not search for a lower bound, which is faster"
     )
@@ -193,7 +197,7 @@ def _build_parser():
         "sections",
         metavar="SECTION",
         nargs="*",
-        help="networks, prediction, batches, activations, poolings, kernels, "
+        help="networks, floor, prediction, batches, activations, poolings, kernels, "
         "convergence, memory, imports; all by default",
     )
     bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: the backend that Keras is set to")
@@ -336,7 +340,10 @@ def _certify(arguments):
         return 1 if arguments.check is None else 2
 
 
-_OF_CERTIFYING = ("--input-shape", "--norm", "--exact", "--no-search", "--around", "--radius", "--json")
+_OF_CERTIFYING = (
+    *("--input-shape", "--norm", "--method", "--exact", "--no-search"),
+    *("--around", "--radius", "--json"),
+)
 
 
 def _make_certificate(arguments):
@@ -350,7 +357,7 @@ def _make_certificate(arguments):
         load_model_file(arguments.model),
         arguments.input_shape,
         norm=arguments.norm if arguments.norm == "inf" else int(arguments.norm),
-        exact=arguments.exact,
+        method=arguments.method or ("tight" if arguments.exact else "auto"),
         search=arguments.search,
         around=None if arguments.around is None else _array(arguments.around),
         radius=arguments.radius,

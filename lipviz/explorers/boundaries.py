@@ -16,6 +16,7 @@ from lipviz.explorers.shell.toys import (
     ACTIVATION_NAMES,
     KEPT_TRAINERS,
     POINTS,
+    TOY_SETS,
     activation_choice,
     between_pictures,
     bounds_of,
@@ -32,8 +33,6 @@ from lipviz.plots.style import number
 from lipviz.plots.toy_training import plot_toy_loss
 from lipviz.toys.training import BoundaryTraining, ToyTrainer, boundary_training
 from lipviz.types import ArrayLike
-
-_TOYS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians")]
 
 
 class BoundaryExplorer(Explorer):
@@ -68,7 +67,7 @@ class BoundaryExplorer(Explorer):
         own = [("yours", "yours")] if self._own is not None else []
         return {
             "Data": {
-                "points": choice("Points", own + _TOYS, "The points to learn from"),
+                "points": choice("Points", own + TOY_SETS, "The points to learn from"),
                 "noise": slider("Noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
                 "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
                 "discs": toggle("Certified discs", True, "Show the certified radius of each sample"),

@@ -12,10 +12,11 @@ from lipviz import certification
 from lipviz import data as data_sets
 from lipviz.explorers.shell import page
 from lipviz.explorers.shell.base import Explorer
+from lipviz.explorers.shell.canvas.tiles import ImageTiles
 from lipviz.explorers.shell.code import call, picture_of
 from lipviz.explorers.shell.controls import choice, slider
 from lipviz.losses import TauCategoricalCrossentropy
-from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
+from lipviz.measure.certified_image import CertifiedImage, ImageCertifier, as_image
 from lipviz.plots import alt_text
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
 from lipviz.plots.style import number
@@ -60,6 +61,7 @@ class CertificateExplorer(Explorer):
         self._certifier = _TRAINED.get("digits") if model is None else None
         self._attacks: dict[tuple, certification.Attack] = {}
         self._network = None
+        self._in_tiles: tuple[ImageCertifier, str] | None = None
         super().__init__()
         if not self._is_ready:
             self.start()
@@ -70,17 +72,10 @@ class CertificateExplorer(Explorer):
         return self._own is not None or (self._certifier is not None and self._certifier is _TRAINED.get("digits"))
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
-        count = len(self._own[1]) if self._own is not None else len(data_sets.digits()[1][0])
+        count = max(1, len(self._own[1] if self._own is not None else data_sets.digits()[1][0]))
         return {
             "Image": {
-                "image": slider(
-                    "Image",
-                    0,
-                    0,
-                    max(count - 1, 0),
-                    1,
-                    "Number of the image; arrow keys select the next or the previous one",
-                ),
+                "image": ImageTiles("Image", count, "The image that is shown; arrow keys select its neighbours"),
                 "order": choice(
                     "Order",
                     [("as they come", "given"), ("smallest radius first", "radius")],
@@ -167,6 +162,21 @@ class CertificateExplorer(Explorer):
         yield 1.0, self.compute(**self.state)
 
     # --- picture ---
+
+    def _drawn(self, data, state):
+        self._fill_tiles(self._present(), state["order"])
+        return super()._drawn(data, state)
+
+    def _fill_tiles(self, certifier, order):
+        """Show the images of a certifier in an order, with what it says of them, unless they are shown."""
+        if self._in_tiles == (certifier, order):
+            return
+        tiles = self.controls["image"]
+        if not tiles.pictures:
+            tiles.show_images(np.reshape(certifier.x, (-1, *as_image(certifier.x[0]).shape)))
+        numbers = certifier.by_radius if order == "radius" else np.arange(len(certifier))
+        tiles.tell(numbers, certifier.radii.predicted, certifier.radii.radii, certifier.labels)
+        self._in_tiles = certifier, order
 
     def draw(self, data: CertifiedImage, state: Mapping[str, Any]) -> None:
         left, middle, right = self.figure.axes

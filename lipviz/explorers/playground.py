@@ -10,30 +10,32 @@ import ipywidgets as widgets
 import numpy as np
 
 from lipviz import data
+from lipviz.explorers.shell.canvas import challenges
 from lipviz.explorers.shell.canvas import points as pts
 from lipviz.explorers.shell.canvas.explorer import CanvasExplorer
 from lipviz.explorers.shell.canvas.widget import Look, network_words
 from lipviz.explorers.shell.code import Raw, call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.explorers.shell.threads import undisturbed
-from lipviz.explorers.shell.toys import KEPT_TRAINERS, activation_choice, gaussian_std
+from lipviz.explorers.shell.toys import KEPT_TRAINERS, TOY_SETS, activation_choice, gaussian_std
 from lipviz.explorers.shell.work import RUNNING
 from lipviz.plots import plot_decision_field
 from lipviz.plots.style import number
 from lipviz.toys.side_by_side import EXTENT, HKR_ALPHA, KINDS, NetworkView, Pair, PlaceReading, SideBySide
 from lipviz.types import Array, ArrayLike
 
-_TOYS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians"), ("your own", "own")]
 _LEARNED, _DRAWN, _UNSEEN = 80, 400, 200  # points of a toy set: learned from, drawn, and shown to no network
 _MOONS_CENTER = (0.5, 0.25)
 _CIRCLE = 1.5  # radius of the outer circle
 _LOSSES = 100  # of a curve on the page
+_NO_CHALLENGE = "none"
 
 
 class Playground(CanvasExplorer):
     """Two networks learn the same points side by side: an ordinary and a constrained one.
 
     Drag points, draw and erase them. The discs around them, in which the decision is certified not to change, follow.
+    Three challenges have a task with a goal, which is checked while you work on it.
 
     Args:
         x: Your own points, of shape (n, 2), at most 1,000.
@@ -68,21 +70,26 @@ class Playground(CanvasExplorer):
         self._unseen: tuple[Array, Array] | None = None
         self._before_edits: dict[str, Any] = {}
         self._place: Array | None = None
+        self._moved: Array | None = None  # as `Look` has it
         self._waits = False
+        self._task = widgets.HTML()
         super().__init__()
-        self._canvas.on_look(self._look, self._open)
+        self._canvas.challenges = [[value, text] for text, value in self.controls["challenge"].options]
+        self._canvas.on_look(self._look, self._open, self._choose)
         self._tell(words)
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
         return {
             "Data": {
                 "data": choice(
-                    "Points", _TOYS, "The points to learn from; your own, as soon as you change one",
+                    "Points", [*TOY_SETS, ("your own", "own")],
+                    "The points to learn from; your own, as soon as you change one",
                     None if self._first is None else "own",
                 ),
                 "noise": slider("Noise", 0.1, 0.0, 0.4, 0.02, "How far points scatter, in units of the input"),
                 "seed": slider("Seed", 0, 0, 20, 1, "Another seed gives other points and other initial weights"),
                 "own": pts.PointsControl("" if self._first is None else pts.text_of(self._first)),
+                "challenge": _challenge_choice(),
             },
             "Networks": {
                 "activation": activation_choice(),
@@ -148,7 +155,7 @@ class Playground(CanvasExplorer):
             return
         self._source, self._before_edits = source, {name: state[name] for name in ("data", "own")}
         self._points, self._unseen = _points_of(**source)
-        self._settled = self._points
+        self._settled, self._moved = self._points, None
         self._canvas.give(self._points)
 
     def work(self, **state: Any) -> Iterator[tuple[float, SideBySide]]:
@@ -167,7 +174,7 @@ class Playground(CanvasExplorer):
     # --- what a page tells ---
 
     def _look(self, look: Look):
-        self._place = look.place
+        self._place, self._moved = look.place, look.moved
         if look.points is not None:
             self._points = look.points
             self._unseen = self._unseen if look.given else None
@@ -216,7 +223,26 @@ class Playground(CanvasExplorer):
         self.state = {"data": "own", "own": pts.text_of(points)}
         self._tell(words)
 
+    def _above_stage(self):
+        return [self._task]
+
+    def _choose(self, challenge):
+        """Open the challenge that a reader has chosen on the page."""
+        self.state = {"challenge": challenge}
+
+    def _take(self, challenge):
+        """Set what a challenge begins with, and return the names of the controls that count as changed."""
+        if challenge == _NO_CHALLENGE:
+            return {"challenge"}
+        presets = {**self._defaults, "own": "", **challenges.CHALLENGES[challenge].presets, "challenge": challenge}
+        with self._quiet():
+            for name, value in presets.items():
+                self.controls[name].value = value
+        return {"challenge", *self.restarts}
+
     def _respond_to(self, changed):
+        if changed == {"challenge"}:  # else the other values belong to it, as in a shared state
+            changed = self._take(self.state["challenge"])
         state = self.state
         if "data" in changed and state["data"] == "own" and not state["own"]:
             with self._quiet():  # the points that are there become the reader's own
@@ -231,7 +257,24 @@ class Playground(CanvasExplorer):
 
     # --- what is shown ---
 
+    def _judged(self, data, state):
+        """The open challenge and its verdict, or (None, None)."""
+        challenge = challenges.CHALLENGES.get(state["challenge"])
+        if challenge is None:
+            return None, None
+        are_given = np.array_equal(self._points, self._settled)
+        return challenge, challenge.verdict(challenges.Moment(state, data, are_given, self._moved_point()))
+
+    def _moved_point(self):
+        """The chosen point as a challenge takes it, or None."""
+        if self._moved is None or self._pair is None:
+            return None
+        start, end = self._moved[:4].reshape(2, 2)
+        return challenges.moved_of(self._pair.scores(np.array([start, end])), start, end, self._moved[4])
+
     def answer(self, data: SideBySide, state: Mapping[str, Any]) -> dict[str, Any]:
+        challenge, verdict = self._judged(data, state)
+        self._task.value = challenges.box(challenge, verdict)
         place = self._place
         readings = None if place is None or self._pair is None else self._pair.reading(place)
         return {
@@ -241,6 +284,8 @@ class Playground(CanvasExplorer):
             "moves": state["moves"],
             "place": None if place is None else place.tolist(),
             "reading": None if readings is None else [_reading(one) for one in readings],
+            "challenge": state["challenge"],
+            "done": verdict.words if verdict is not None and verdict.done else None,
         }
 
     def draw(self, data: SideBySide, state: Mapping[str, Any]) -> None:
@@ -328,6 +373,14 @@ class Playground(CanvasExplorer):
             return [_array("x", x.tolist()), _array("y", y.tolist())]
         made = _toy_call(state["data"], state["noise"], state["seed"])
         return [f"(x, y), _ = {made}", f"x = np.round(np.clip({_MOVED_CODE[state['data']]}, -2, 2), 3)"]
+
+
+def _challenge_choice():
+    """The control of the challenge, which is not visible: it is chosen on the canvas."""
+    options = [("No challenge", _NO_CHALLENGE), *((one.name, key) for key, one in challenges.CHALLENGES.items())]
+    control = choice("Challenge", options, "A task with a goal, which is checked")
+    control.layout.display = "none"
+    return control
 
 
 # --- points ---

@@ -17,22 +17,19 @@ from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest
 from lipviz.measure.convolution_motion import ConvolutionPower, PowerMoment, convolution_power
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
 from lipviz.measure.gradients import (
-    DEPTH_ACTIVATIONS,
-    GradientDepth,
     GradientFlow,
     GradientHistory,
     GradientMeter,
     GradientNorms,
     GradientPassage,
-    gradient_depth,
     gradient_flow,
     gradient_history,
     gradient_passage,
     input_gradient_norms,
-    random_gradient_flows,
 )
 from lipviz.measure.layer_measurement import LayerMeasurement, float64_layer, measure_layer
 from lipviz.measure.network_spectra import JacobianSpectra, jacobian_singular_values, operator_spectra
+from lipviz.measure.random_networks import DEPTH_ACTIVATIONS, GradientDepth, gradient_depth, random_gradient_flows
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency, adversarial_pairs, saliency
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, singular_values
 from lipviz.measure.training_log import TrainingLog, hkr_terms, used_extremes

@@ -94,6 +94,7 @@ class ImageCertifier:
         steps: Steps of the whole training.
 
     Attributes:
+        labels: Class numbers of the labels, of shape (n,); None without labels.
         radii: `CertifiedRadii` of the decisions, right or wrong.
 
     Raises:
@@ -115,16 +116,16 @@ class ImageCertifier:
         as_image(self.x[0])  # raises an error now, not at the first image
         self._logits = logits(self._network, self.x)
         self.radii = certified_radius(model, self.x)
-        self._labels = None if y is None else class_numbers(y, len(self.x), self._logits.shape[1])
+        self.labels = None if y is None else class_numbers(y, len(self.x), self._logits.shape[1])
         # Gradients are computed once the training has ended.
         self._maps = saliency(model, self.x).maps if step == steps else None
         self._distances = self._all_distances()
         self.reach = _largest(self._distances)
         self.curve = None
         if y is not None:
-            right = self.radii.predicted == self._labels
+            right = self.radii.predicted == self.labels
             counted = np.where(right, self.radii.radii, 0.0)
-            known = dataclasses.replace(self.radii, radii=counted, labels=self._labels)
+            known = dataclasses.replace(self.radii, radii=counted, labels=self.labels)
             self.curve = known.accuracy_at(np.linspace(0, 1.05 * _largest(counted), _CURVE))
 
     def __len__(self) -> int:
@@ -162,7 +163,7 @@ class ImageCertifier:
             model=self.model.name,
             index=int(index),
             image=as_image(self.x[index]),
-            label=None if self._labels is None else int(self._labels[index]),
+            label=None if self.labels is None else int(self.labels[index]),
             logits=self._logits[index],
             distances=distances,
             predicted=predicted,

@@ -40,6 +40,16 @@ def largest_eigenvalue(matrices: Array, floor: float) -> tuple[float, int | None
     return floor, place
 
 
+def are_below(matrices: Array, bound: float) -> bool:
+    """Whether all of some positive semi-definite matrices are proved to have no eigenvalue above `bound`.
+
+    Args:
+        matrices: See `largest_eigenvalue`.
+        bound: A float.
+    """
+    return all(is_below(matrix, bound) for matrix in matrices)
+
+
 def _decomposed(matrices, floor):
     values = np.linalg.eigvalsh(matrices)[:, -1]
     index = int(np.argmax(values))

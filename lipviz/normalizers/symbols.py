@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lipviz.normalizers.gram_symbols import GramSymbol
-from lipviz.normalizers.largest_eigenvalue import largest_eigenvalue
+from lipviz.normalizers.largest_eigenvalue import are_below, largest_eigenvalue
 from lipviz.normalizers.polyphase import Axis
+from lipviz.normalizers.threads import cores, side_by_side
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
 _SYMBOLS = 2**21  # complex entries at a time, 32 MiB
+_SHARED = 96  # side from which on a matrix takes long enough for threads
+_LEAST_EACH = 4  # frequencies that each thread has
 
 _LONG = 2e9  # frequencies times channels³ from which on a choice of φ must promise to gain a little
 _GAIN = 1e-3  # of the bound
@@ -103,9 +106,20 @@ def _largest(symbol, frequencies, ceiling=math.inf, square=0.0, place=None):
     for start in range(0, len(frequencies), step):
         if square >= ceiling:
             break
-        square, number = largest_eigenvalue(symbol.at(frequencies[start : start + step]), square)
-        place = place if number is None else tuple(frequencies[start + number].tolist())
+        for some in _not_below(symbol, frequencies[start : start + step], square):
+            square, number = largest_eigenvalue(symbol.at(some), square)
+            place = place if number is None else tuple(some[number].tolist())
     return (math.inf, None) if square >= ceiling else (square, place)
+
+
+def _not_below(symbol, frequencies, square):
+    """Parts of some frequencies, in order, without those at which all cores together proved σ² to be below a value."""
+    count = cores()
+    if count == 1 or symbol.side < _SHARED or len(frequencies) < _LEAST_EACH * count:
+        return [frequencies]
+    parts = np.array_split(frequencies, count)
+    are_proved = side_by_side(lambda part: are_below(symbol.at(part), square), parts)
+    return [part for part, is_proved in zip(parts, are_proved, strict=True) if not is_proved]
 
 
 def _bound(symbol, square):

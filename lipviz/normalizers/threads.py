@@ -1,11 +1,20 @@
-"""One thread for BLAS and LAPACK: matrices of a few hundred rows gain nothing from more, and may lose a lot."""
+"""One thread for BLAS and LAPACK: matrices of a few hundred rows gain nothing from more, and may lose a lot.
 
+Where there are many matrices, Python's threads share them out instead.
+"""
+
+import concurrent.futures
 import contextlib
 import functools
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _LOCK = threading.Lock()  # held while the libraries use one thread
 
@@ -35,3 +44,26 @@ def one_blas_thread() -> Iterator[None]:
             yield
     finally:
         _LOCK.release()
+
+
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Call a function for each item, each in a thread of its own.
+
+    NumPy and SciPy let other threads run while they compute.
+
+    Args:
+        function: From an item to a result.
+        items: As many as there are cores, or fewer.
+
+    Returns:
+        A list of the results, in the order of the items.
+    """
+    if len(items) == 1:
+        return [function(items[0])]
+    with one_blas_thread(), concurrent.futures.ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(function, items))

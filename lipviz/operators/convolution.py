@@ -126,6 +126,21 @@ class Convolution(sla.LinearOperator):
             y[out] += self._product(x[into], self.kernel[tap])
         return self._columns(y)
 
+    def largest(self, columns: Array) -> Array:
+        """The largest entry of each patch, channel by channel, in the place of a sum of products; padding is left out.
+
+        Args:
+            columns: Inputs, of shape (entries, n).
+
+        Returns:
+            An array of shape (entries of the output, n), for as many output channels as there are input channels.
+        """
+        x = self._images(columns, self.input_shape)
+        y = np.full((len(x), *self.counts, x.shape[-1]), -np.inf)
+        for _, out, into in self._taps:
+            y[out] = np.maximum(y[out], x[into])
+        return self._columns(y)
+
     def _rmatmat(self, columns):
         y = self._images(columns, self.output_shape)
         x = np.zeros((len(y), *self.sizes, self.kernel.shape[-2] * self.groups))

@@ -198,16 +198,29 @@ def _separable(layer, shape):
     return Convolution(pointwise, first.counts, channels_first=first.channels_first) @ first
 
 
-def _diagonal(values):
-    """A diagonal matrix as an operator."""
-    return sla.LinearOperator(
-        (len(values), len(values)),
-        matvec=lambda x: values * x.reshape(-1),
-        rmatvec=lambda x: values * x.reshape(-1),
-        matmat=lambda x: values[:, None] * x,
-        rmatmat=lambda x: values[:, None] * x,
-        dtype=np.float64,
-    )
+class Diagonal(sla.LinearOperator):
+    """A diagonal matrix as an operator.
+
+    Args:
+        values: Its diagonal, a float64 array of shape (entries,).
+    """
+
+    def __init__(self, values: Array):
+        self.values = values
+        super().__init__(np.dtype(np.float64), (len(values), len(values)))
+
+    def _matvec(self, x):
+        return self.values * x.reshape(-1)
+
+    def _matmat(self, x):
+        return self.values[:, None] * x
+
+    _rmatvec, _rmatmat = _matvec, _matmat
+
+    def _transpose(self):
+        return self
+
+    _adjoint = _transpose
 
 
 def _average(layer, shape, channels_first=None):
@@ -218,7 +231,7 @@ def _average(layer, shape, channels_first=None):
     weight = 1 / math.prod(pool) if layer.padding == "valid" else 1.0
     kernel = np.full((*pool, 1, channels), weight)
     sums = Convolution(kernel, sizes, layer.strides, layer.padding, groups=channels, channels_first=first)
-    return sums if layer.padding == "valid" else _diagonal(1 / (sums @ np.ones(sums.shape[1]))) @ sums
+    return sums if layer.padding == "valid" else Diagonal(1 / (sums @ np.ones(sums.shape[1]))) @ sums
 
 
 def _global_average(layer, shape):
@@ -231,11 +244,11 @@ def _global_average(layer, shape):
 def _batch_normalization(layer, shape):
     axis = layer.axis if layer.axis < 0 else layer.axis - 1 - len(shape)  # counted from the end: there is no batch
     factors = batch_normalization_factors(layer).reshape((-1,) + (1,) * (-axis - 1))
-    return _diagonal(np.broadcast_to(factors, shape).reshape(-1))
+    return Diagonal(np.broadcast_to(factors, shape).reshape(-1))
 
 
 def _identity(layer, shape):
-    return _diagonal(np.ones(math.prod(shape)))
+    return Diagonal(np.ones(math.prod(shape)))
 
 
 def _flatten(layer, shape):

@@ -55,6 +55,24 @@ def float64_copy(model: keras.Model) -> keras.Model:
         TypeError: If it is no Keras model.
         ValueError: If it is not built, a weight holds NaN or Inf, or the copy does not compute what the model does.
     """
+    return copy_in(model, "float64")
+
+
+def copy_in(model: keras.Model, policy: str) -> keras.Model:
+    """Copy a model into another precision; see `float64_copy`.
+
+    Args:
+        model: Built Keras model, of lipviz or not, that can be rebuilt from its `get_config`.
+        policy: "float64", "float32", "mixed_float16" or "mixed_bfloat16". A mixed policy keeps the weights and the
+            inputs as they are, and rounds both when it computes.
+
+    Returns:
+        A model of the same class, not compiled. It shares nothing with `model`, which is not changed.
+
+    Raises:
+        TypeError: See `float64_copy`.
+        ValueError: See `float64_copy`.
+    """
     if not isinstance(model, keras.Model):
         raise TypeError(f"float64_copy expects a Keras model. Received: {type(model).__name__}")
     if not model.built:
@@ -68,17 +86,17 @@ def float64_copy(model: keras.Model) -> keras.Model:
         config, held = with_functions(model.get_config(), model)
         try:
             with held:
-                copy = _from_config(type(model), _in_float64(config))
+                copy = _from_config(type(model), _in_policy(config, policy))
         except ValueError as error:
             raise NotCopiedError(f"'{model.name}' cannot be rebuilt from its configuration: {error}") from error
         for layer in [copy, *inner_layers(copy)]:
             # Keras gives these the global policy, and they compute nothing in it.
             if isinstance(layer, keras.Model | keras.layers.InputLayer):
-                layer.dtype_policy = "float64"
+                layer.dtype_policy = policy
         take_state(copy, model)  # not `set_weights`, which would refresh wbar
     differs = copy_comparison.difference(model, copy)
     if differs is not None:
-        check_same_function(model, copy, f"The copy in float64, in which {differs},", float64_scope)
+        check_same_function(model, copy, f"The copy in {policy}, in which {differs},", float64_scope)
     return copy
 
 
@@ -121,18 +139,25 @@ def _from_config(kind, config):
     return kind.from_config(config)
 
 
-def _in_float64(config):
-    """A serialized configuration in which every floating dtype is float64, nested layers included."""
+def _in_policy(config, policy):
+    """A serialized configuration in which every floating dtype is replaced by a policy, nested layers included.
+
+    A mixed policy is no dtype of tensors: it replaces those of layers only, whose configurations say "trainable".
+    """
     if isinstance(config, list | tuple):
-        return type(config)(_in_float64(item) for item in config)
+        return type(config)(_in_policy(item, policy) for item in config)
     if not isinstance(config, dict):
         return config
-    return {key: _dtype(value) if key == "dtype" else _in_float64(value) for key, value in config.items()}
+    replaced = "trainable" in config or not policy.startswith("mixed")
+    return {
+        key: _dtype(value, policy) if key == "dtype" and replaced else _in_policy(value, policy)
+        for key, value in config.items()
+    }
 
 
-def _dtype(value):
+def _dtype(value, policy):
     name = value["config"].get("name") if isinstance(value, dict) else value
-    return "float64" if name in _FLOATS else value
+    return policy if name in _FLOATS else value
 
 
 class NotInFloat64Error(ValueError):

@@ -12,6 +12,7 @@ import { Controls } from "./page/controls.js";
 import { described, KEYS, makeEditable } from "./page/editing.js";
 import { button, checkbox, element, say } from "./page/elements.js";
 import { figures } from "./page/figure.js";
+import { NeuronPictures } from "./page/neurons.js";
 import { pointsBar } from "./page/points_bar.js";
 import { THEMES } from "./page/panel.js";
 import { embedding, Sharing } from "./page/sharing.js";
@@ -21,6 +22,8 @@ import { embedding, Sharing } from "./page/sharing.js";
 
 const SPEEDS = [1, 2, 5, 10, 20];
 const BUDGET = 12; // milliseconds of a frame for steps of training
+const NEURONS_EVERY = 200; // milliseconds between pictures of the neurons of one network and of the other, while training
+const WIDE = 600; // pixels of a page that has room for them from the start
 const SLOW = 28; // milliseconds of a frame above which the grid gets coarser while training
 
 /**
@@ -51,6 +54,8 @@ export class Page {
   /** @type {{x: number, y: number} | null} */
   hovered = null;
   wasDone = false;
+  neuronsDrawn = 0; // when, in milliseconds
+  turn = 0;
 
   /**
    * @param {HTMLElement} root
@@ -61,10 +66,14 @@ export class Page {
     this.onAddress = options.onAddress ?? (() => {});
     this.playground = new Playground(options.address);
     this.figures = figures();
+    this.neurons = this.figures.map(({ kind }) => new NeuronPictures(kind, root.clientWidth >= WIDE, this));
     this.sharing = new Sharing();
     this.controls = new Controls((name, value) => this.set(name, value));
     this.build();
-    this.figures.forEach(({ panel }) => makeEditable(panel, this));
+    this.figures.forEach(({ panel, root }, i) => {
+      makeEditable(panel, this);
+      root.append(this.neurons[i].root);
+    });
     new ResizeObserver(() => this.changed()).observe(this.figures[0].canvas);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.changed());
     this.showAll();
@@ -326,16 +335,38 @@ export class Page {
     const view = playground.view();
     const { chosen, points } = playground;
     const place = this.hovered ?? (chosen === null ? null : points[chosen]);
-    for (const figure of this.figures) {
-      const reading = place === null ? null : playground.reading(figure.kind, place);
-      const about = { view: view[figure.kind], points, chosen, reading, hovered: place };
-      const shown = { discs: this.discs, moves: playground.wantsMoves, fine: !this.isPlaying, theme: theme() };
-      figure.panel.draw({ ...about, ...shown });
-      figure.tell(view[figure.kind], shown.theme.ink);
+    this.figures.forEach((figure, i) => {
+      const { kind } = figure;
+      const reading = place === null ? null : playground.reading(kind, place);
+      const neuron = this.neurons[i].chosen;
+      const drawn = neuron === null ? view[kind] : playground.viewOfNeuron(kind, neuron);
+      const about = { view: drawn, points, chosen, reading, hovered: place };
+      const shown = { discs: this.discs && !neuron, moves: playground.wantsMoves && !neuron, fine: !this.isPlaying };
+      figure.panel.draw({ ...about, ...shown, theme: theme() });
+      figure.tell(view[kind], theme().ink);
       figure.read(reading);
-    }
+    });
+    this.drawNeurons();
     if (this.stepsSaid) say(this.stepsSaid, `${playground.steps} steps`);
     this.judge();
+  }
+
+  /** Draws the neurons, where they are shown; while training those of one network at a time, a few times a second. */
+  drawNeurons() {
+    const now = performance.now();
+    if (this.isPlaying && now - this.neuronsDrawn < NEURONS_EVERY) return;
+    this.neuronsDrawn = now;
+    this.turn += 1;
+    this.figures.forEach(({ kind }, i) => {
+      const isDue = !this.isPlaying || this.turn % this.figures.length === i;
+      if (isDue && this.neurons[i].isOpen) this.neurons[i].draw(this.playground.neurons(kind), theme());
+    });
+  }
+
+  /** Shows at once that another neuron is looked at. */
+  lookAtNeurons() {
+    for (const one of this.neurons) if (one.known && one.isOpen) one.draw(one.known, theme());
+    this.changed();
   }
 
   /** Shows what the challenge says, and announces when it is done. */

@@ -53,7 +53,8 @@ def plot_certified_image(data: CertifiedImage, *, ax: Axes | None = None) -> Axe
             if values is not None:
                 look = _signed(values) if gid in ("gradient", "change") else _grey(values, data.image)
                 style.image(ax, gid, extent=(left, left + 1, top + 1, top), **look)
-        style.x_limits(ax, -0.02, 2 * right)
+        is_alone = data.attack is None and data.saliency is None  # during training
+        style.x_limits(ax, -0.02, right if is_alone else 2 * right)
         style.y_limits(ax, below + (1.16 if data.attack is None else 1.02), -0.12)
         style.fill_panel(ax)
     return ax

@@ -10,7 +10,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from lipviz.measure.gradients import GradientDepth, GradientFlow, GradientHistory, GradientNorms
+from lipviz.measure.gradients import GradientFlow, GradientHistory, GradientNorms
+from lipviz.measure.random_networks import GradientDepth
 from lipviz.plots import style
 from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text

@@ -95,6 +95,20 @@ class PlaceReading:
     move: np.ndarray = dataclasses.field(repr=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Viewed:
+    """Points of shape (n, 2), with their scores of shape (n, 1) and moves of shape (n, 3)."""
+
+    points: Array
+    scores: Array
+    moves: Array
+
+    def at(self, place):
+        """Scores and moves of the point at a place, of shapes (1, 1) and (1, 3); None where there is none."""
+        (found,) = np.nonzero((self.points == place).all(axis=1))
+        return None if not len(found) else (self.scores[found[:1]], self.moves[found[:1]])
+
+
 # --- the networks ---
 
 
@@ -112,10 +126,11 @@ class Learner:
         self._certifier = MovingRadii(trainer.plain)
         self._field: DecisionField | None = None
         self._boundary: cKDTree | None = None
+        self._viewed: _Viewed | None = None
 
     def _forget(self):
         self._certifier.refresh()
-        self._field = None
+        self._field = self._viewed = None
 
     def restart(self, seed: int = 0) -> None:
         """Start again with the initial weights of a seed."""
@@ -166,16 +181,25 @@ class Learner:
             certified = self._certifier.radii(x, y, scores[: len(x)])
             field = dataclasses.replace(field, points=x, labels=certified.labels, certified=certified)
             moves = _shortest(x, ends, scores[:, 0] > 0)
+            self._viewed = _Viewed(np.array(x), scores[: len(x)], moves)
         if unseen is not None:
             accuracy = float(np.mean((scores[-len(others) :, 0] > 0) == unseen[1]))
         return NetworkView(field, np.array(self.trainer.losses), self._certifier.constant, moves, accuracy)
 
     def reading(self, place: Array) -> PlaceReading:
-        """What the network says of a place, of shape (2,)."""
+        """What the network says of a place, of shape (2,). Of a point that was just viewed it is known already."""
         x = np.asarray(place, np.float64)[None]
+        scores, moves = (self._viewed and self._viewed.at(x)) or self._scores_and_moves(x)
+        radius = self._certifier.radii(x, scores=scores).radii[0]
+        return PlaceReading(float(scores[0, 0]), float(radius), moves[0])
+
+    def _scores_and_moves(self, x):
         ends, scores = self._scores(x)
-        radius = self._certifier.radii(x, scores=scores[:1]).radii[0]
-        return PlaceReading(float(scores[0, 0]), float(radius), _shortest(x, ends, scores[:, 0] > 0)[0])
+        return scores[: len(x)], _shortest(x, ends, scores[:, 0] > 0)
+
+    def scores(self, places: Array) -> Array:
+        """Logits of places of shape (n, 2), of shape (n,)."""
+        return self._certifier.logits(places)[:, 0]
 
     def _scores(self, x, others=()):
         """Ends of moves of points, and logits: of the points, of all ends, and of other places. One call takes less."""
@@ -291,6 +315,10 @@ class Pair:
     def view(self, x: Array, y: Array, unseen: tuple[Array, Array] | None = None) -> SideBySide:
         """What is seen of both now, see `Learner.view`."""
         return SideBySide(*(learner.view(x, y, unseen) for learner in self.learners))
+
+    def scores(self, places: Array) -> Array:
+        """Logits of places of shape (n, 2), of shape (2, n): of the ordinary network, and of the constrained one."""
+        return np.stack([learner.scores(places) for learner in self.learners])
 
     def reading(self, place: Array) -> tuple[PlaceReading, PlaceReading]:
         """What both say of a place, see `Learner.reading`."""

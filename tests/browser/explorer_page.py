@@ -17,6 +17,7 @@ SECOND = 1000  # playwright counts in milliseconds
 PANELS = ".lipviz-picture img, .lipviz-canvas[data-frame] .figure > canvas"
 _DRAWN = ".lipviz-picture img, .lipviz-canvas"
 _SETTLING = 80  # quarters of a second for a page that changes its size
+SMALL = (1024, 700)  # the smallest window with a notebook, in CSS pixels
 
 
 def write_lesson(folder, code):
@@ -83,6 +84,20 @@ class ExplorerPage:
                 break
             self.page.wait_for_timeout(SECOND / 4)
         return labels
+
+    def assert_seen_together(self, sizes):
+        """In windows of these sizes, each control that has the focus is seen together with the picture.
+
+        It opens what the button "More settings" hides, and leaves the window as the last one.
+        """
+        for width, height in sizes:
+            self.page.set_viewport_size({"width": width, "height": height})
+            assert self.apart() == [], f"at first, in a window of {width} × {height}"
+        self.show_all_controls()
+        for width, height in sizes:
+            self.page.set_viewport_size({"width": width, "height": height})
+            assert self.apart() == [], f"with all controls shown, in a window of {width} × {height}"
+            assert self.cut_labels() == []
 
     def focus(self, label):
         """Focus the handle of a slider."""
@@ -244,11 +259,12 @@ _APART = """async () => {
         return shares.every(share => element.contains(at(share)));
     };
     const corners = [[.02, .02], [.98, .02], [.02, .98], [.98, .98], [.5, .5]];
-    const controls = [...box.querySelectorAll(':is(.noUi-handle, select, input[type=checkbox])')]
+    const kinds = '.noUi-handle, select, input[type=checkbox], [role=radio][tabindex="0"]';
+    const controls = [...box.querySelectorAll(kinds)]
         .filter(control => control.offsetParent && !control.disabled && !control.closest('[disabled]'));
     const apart = [];
     for (const control of controls) {
-        const whole = control.closest('.widget-inline-hbox');
+        const whole = control.closest('.widget-inline-hbox') ?? control;
         control.focus();
         await settled();
         if (!(shows(whole, [[.01, .5], [.5, .5], [.99, .5]]) && shows(panel, corners)))

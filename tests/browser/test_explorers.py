@@ -1,11 +1,11 @@
-"""All explorers in a real browser: each once in JupyterLab, by the gallery."""
+"""All explorers in a real browser: each once in JupyterLab, by the gallery; see `test_layout` for other windows."""
 
 import re
 
 import pytest
 
 from lipviz import explorers
-from tests.browser.explorer_page import distance, ink, opened
+from tests.browser.explorer_page import SMALL, distance, ink, opened
 from tests.browser.lab import PATIENCE, expect
 
 pytestmark = pytest.mark.browser
@@ -16,10 +16,19 @@ MOVES = 200
 _HAS_BEGUN = "() => parseFloat(document.querySelector('.lipviz-explorer .progress-bar')?.style.width) > 0"
 
 
+@pytest.fixture
+def window(lab):
+    """The window of the notebook, which gets its size back."""
+    size = lab.page.viewport_size
+    yield
+    lab.page.set_viewport_size(size)
+
+
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
-def test_each_explorer_opens_and_answers_to_a_key(lab, entry):
+def test_each_explorer_opens_fits_into_a_small_window_and_answers_to_a_key(lab, window, entry):
     explorer = opened(lab.page, entry)
     assert explorer.cut_labels() == []
+    explorer.assert_seen_together([SMALL])
     if entry.load().has_work and not entry.load().restarts:
         explorer.record()  # its sliders are the settings of what Start begins
         explorer.button("Start").press("Enter")
@@ -120,10 +129,51 @@ def test_points_on_a_canvas_are_chosen_moved_taken_back_and_read_from_a_file(lab
     lab.page.mouse.up()
     expect(kind).to_have_text("your own")
 
+    menu = explorer.box.get_by_role("combobox", name="challenge", exact=True)
+    menu.select_option(label="2. An unseen step")
+    task = explorer.box.locator(".lipviz-challenge")
+    expect(task).to_contain_text("Choose a point and move it.")
+    explorer.button("Pause").press("Enter")  # it begins to learn, from the points of the challenge
+    canvas.press("n")
+    canvas.press("ArrowRight")
+    expect(task).to_contain_text(re.compile("before it moved|still decides|0.050 long|Try another|Done"))
+    menu.select_option(label="No challenge")
+    expect(task).to_have_count(0)
+
     file = explorer.box.locator(".lipviz-canvas input[type=file]")
     for content, words in ((b"0,0,1\n1,nan,2", "Row 2: expected two finite numbers"), (b"0,0,1\n" * 200_000, "1 MB")):
         file.set_input_files({"name": "points.csv", "mimeType": "text/csv", "buffer": content})
         expect(explorer.box.get_by_text(words)).to_be_visible(timeout=1000 * PATIENCE)
+    assert lab.errors() == []
+
+
+def test_an_image_is_picked_from_its_strip_by_the_mouse_and_by_keys(lab):
+    explorer = opened(lab.page, explorers.find("certificates"))
+    tiles = explorer.box.locator(".lipviz-tiles [role=radio]")
+    words = explorer.box.locator(".lipviz-tiles .words")
+    picture = explorer.box.locator(".lipviz-picture img").first
+
+    def assert_it_is_picked(number):
+        expect(picture).to_have_attribute("alt", re.compile(f"^Three panels for image {number}: "))
+        expect(explorer.box.locator(".lipviz-tiles [aria-checked=true]")).to_have_count(1)
+        expect(tiles.nth(number)).to_have_attribute("aria-checked", "true")
+        expect(words).to_have_text(re.compile(rf"^Image {number}: true class \d, predicted class \d.* radius \d"))
+        expect(tiles.nth(number)).to_have_accessible_name(words.inner_text())
+
+    tiles.nth(3).click()
+    assert_it_is_picked(3)
+    tiles.nth(6).hover()
+    expect(words).to_have_text(re.compile("^Image 6: "))
+    lab.page.keyboard.press("ArrowRight")
+    lab.page.mouse.move(1, 1)
+    assert_it_is_picked(4)
+    expect(tiles.nth(4)).to_be_focused()
+    lab.page.keyboard.press("End")
+    last = tiles.count() - 1
+    assert_it_is_picked(last)
+    expect(tiles.nth(last)).to_be_in_viewport()
+    explorer.box.locator(".lipviz-icon").first.click()
+    assert_it_is_picked(last - 1)
     assert lab.errors() == []
 
 

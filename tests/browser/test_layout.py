@@ -1,15 +1,18 @@
-"""In small windows, and at night in larger ones, each control is seen together with the picture that it changes."""
+"""In small windows, and at night in larger ones, each control is seen together with the picture that it changes.
+
+In the run, `test_explorers` looks at the notebook: there each explorer is open anyway.
+"""
 
 import pytest
 
 from lipviz import explorers
 from tests.browser.conftest import GALLERY, OPENED
-from tests.browser.explorer_page import opened
+from tests.browser.explorer_page import SMALL, opened
 from tests.browser.lab import PATIENCE
 
 pytestmark = pytest.mark.browser
 
-LAPTOP, SMALL, PHONE = (1280, 800), (1024, 700), (390, 844)  # CSS pixels
+LAPTOP, PHONE = (1280, 800), (390, 844)  # CSS pixels
 
 
 @pytest.fixture
@@ -32,7 +35,6 @@ def app(browser, app_server):
 
 # In the run each place has its smallest window, where the most must give way. All windows are looked at every night.
 PLACES = [
-    ("notebook", [SMALL]),
     ("app", [PHONE]),
     pytest.param("notebook", [LAPTOP, SMALL], marks=pytest.mark.nightly),
     pytest.param("app", [LAPTOP, SMALL, PHONE], marks=pytest.mark.nightly),
@@ -42,13 +44,4 @@ PLACES = [
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
 @pytest.mark.parametrize(("place", "sizes"), PLACES)
 def test_the_control_in_hand_and_the_picture_are_both_in_the_window(request, entry, place, sizes):
-    page = request.getfixturevalue(place)
-    explorer = opened(page, entry)
-    for width, height in sizes:
-        page.set_viewport_size({"width": width, "height": height})
-        assert explorer.apart() == [], f"at first, in a window of {width} × {height}"
-    explorer.show_all_controls()
-    for width, height in sizes:
-        page.set_viewport_size({"width": width, "height": height})
-        assert explorer.apart() == [], f"with all controls shown, in a window of {width} × {height}"
-        assert explorer.cut_labels() == []
+    opened(request.getfixturevalue(place), entry).assert_seen_together(sizes)

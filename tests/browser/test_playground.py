@@ -214,6 +214,33 @@ def test_code_and_embedding_can_be_taken_away(visit):
     assert "\n" not in line
 
 
+def test_neurons_are_seen_large_by_mouse_and_by_keyboard(visit):
+    page = visit("#width=4&depth=1")
+    neurons = page.locator("[data-kind=constrained] canvas.neurons")
+    words = page.locator("[data-kind=constrained] details .about")
+    large = "document.querySelector('[data-kind=constrained] > canvas').toDataURL()"
+    page.wait_for_function("() => lipvizPlayground.frames > 3 || lipvizPlayground.changed()")  # its size is found
+    before = page.evaluate(large)
+    box = neurons.bounding_box()
+    neurons.hover(position={"x": box["width"] / 2, "y": 15})
+    expect(words).to_have_text(re.compile("^Neuron 1 of 4 in hidden layer 1"))
+    page.wait_for_function(f"before => {large} !== before", arg=before)
+    page.mouse.move(1, 1)
+    expect(words).to_have_text(re.compile("^Lines are weights"))
+    page.wait_for_function(f"before => {large} === before", arg=before)
+    neurons.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(words).to_have_text(re.compile("^Neuron 1 of 4 in hidden layer 1"))
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowDown")
+    expect(words).to_have_text("Input 2, from −2.00 to 2.00.")
+    expect(page.locator("p[role=status]")).to_have_text("Input 2, from −2.00 to 2.00.")
+    page.keyboard.press("Escape")
+    expect(words).to_have_text(re.compile("^Lines are weights"))
+    page.locator("[data-kind=constrained] summary").click()
+    expect(neurons).to_be_hidden()
+
+
 def test_a_challenge_is_done_when_the_engine_says_so(visit):
     page = visit()
     page.get_by_label("challenge").select_option("relu")

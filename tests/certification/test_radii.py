@@ -145,7 +145,7 @@ def test_a_normalization_above_its_factor_shrinks_the_radius():
 def test_plain_layers_are_measured():
     model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
     model.layers[0].kernel.assign(10 * np.asarray(model.layers[0].kernel))
-    found = certification.certified_radius(model, samples())
+    found = certification.certified_radius(model, samples(), method="product")
     kernels = [np.asarray(layer.kernel, float) for layer in model.layers]
     columns = kernels[1][:, :, None] - kernels[1][:, None]
     bounds = np.linalg.norm(kernels[0], 2) * np.linalg.norm(columns, axis=0)

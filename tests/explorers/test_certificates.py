@@ -7,6 +7,7 @@ import pytest
 from lipviz import certification, data
 from lipviz.explorers import certificates
 from lipviz.explorers.certificates import CertificateExplorer
+from lipviz.explorers.shell.canvas import tiles
 from lipviz.plots import style
 from lipviz.toys.networks import toy_classifier
 
@@ -69,6 +70,50 @@ def test_previous_and_next(explorer):
     assert explorer.state["image"] == 0
 
 
+def fact(explorer, name, kind=np.int32):
+    """What the strip of images gets."""
+    return np.frombuffer(explorer.controls["image"].facts[name], kind)
+
+
+@pytest.mark.parametrize("order", ["given", "radius"])
+def test_the_strip_says_of_each_image_what_is_certified(explorer, model, order):
+    explorer.state = {"order": order, "image": 3}
+    known = certification.certified_radius(model, FLAT)
+    np.testing.assert_array_equal(fact(explorer, "radii", np.float64), known.radii)
+    np.testing.assert_array_equal(fact(explorer, "predicted"), known.predicted)
+    np.testing.assert_array_equal(fact(explorer, "labels"), Y)
+    numbers = np.arange(40) if order == "given" else np.argsort(known.radii, kind="stable")
+    np.testing.assert_array_equal(fact(explorer, "order"), numbers)
+    assert explorer.data.index == numbers[3]
+
+
+def test_a_tile_has_the_pixels_of_its_image(explorer):
+    sent = explorer.controls["image"].pictures
+    assert sent["shape"] == [40, 8, 8, 1]
+    pixels = np.frombuffer(sent["pixels"], np.uint8).reshape(40, 8, 8)
+    image, low, high = FLAT[5].reshape(8, 8), FLAT[5].min(), FLAT[5].max()
+    np.testing.assert_array_equal(pixels[5], np.round(255 * (image - low) / (high - low)))
+
+
+def test_a_tile_of_a_large_image_has_means_of_its_pixels():
+    image = np.random.default_rng(0).random((2, 70, 65, 3))
+    small = tiles.thumbnails(image)
+    assert (small.shape, small.dtype) == ((2, 24, 22, 3), np.uint8)
+    means = [image[1, :3, :3].mean(axis=(0, 1)), image[1, 69:, 63:].mean(axis=(0, 1))]
+    ratio = np.subtract(*means) * 255 / (small[1, 0, 0] - small[1, -1, -1].astype(float))
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=0.05)  # one scale for all pixels and colours
+    assert (small.min(axis=(1, 2, 3)).tolist(), small.max(axis=(1, 2, 3)).tolist()) == ([0, 0], [255, 255])
+    assert tiles.thumbnails(np.ones((1, 2, 2))).tolist() == [[[[0], [0]], [[0], [0]]]]
+
+
+def test_a_place_that_is_not_there_is_refused_and_nothing_is_lost(explorer):
+    explorer.state = {"image": 40}
+    assert "takes 0 to 39" in str(explorer.error) or "0, …, 39" in str(explorer.error)
+    assert explorer.state["image"] == 0
+    explorer.controls["image"].value = -7  # as a page may say
+    assert explorer.state["image"] == 0
+
+
 def test_images_in_the_order_of_their_radii(explorer):
     explorer.state = {"order": "radius", "image": 0}
     first = explorer.data.radius
@@ -116,6 +161,7 @@ def test_labels_are_optional(model):
     assert (explorer.data.label, explorer.data.curve) == (None, None)
     assert explorer.controls["image"].max == 4
     assert "label" not in words(explorer)
+    assert explorer.controls["image"].facts["labels"] is None
     explorer.close()
 
 

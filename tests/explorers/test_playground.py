@@ -1,17 +1,20 @@
 """The playground: what its networks learn, what is seen of them, and what a page and a file tell it."""
 
 import base64
+import html
 import json
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
 from lipviz import certified_radius, toys
-from lipviz.explorers import Playground
+from lipviz.explorers import Playground, playground
+from lipviz.explorers.shell.canvas import challenges, widget
 from lipviz.explorers.shell.canvas import points as pts
-from lipviz.explorers.shell.canvas import widget
+from lipviz.explorers.shell.canvas.challenges import CHALLENGES
 from lipviz.toys.side_by_side import KINDS
 from tests.support import living_widgets
 
@@ -37,12 +40,12 @@ def models(explorer):
     return [learner.trainer.model for learner in explorer._pair.learners]
 
 
-def tell(explorer, points=None, *, settled=True, given=False, place=None, number=1, version=None):
+def tell(explorer, points=None, *, settled=True, given=False, place=None, number=1, version=None, moved=None):
     """What a page says of its points."""
     version = explorer._canvas.points["version"] if version is None else version
     content = {
         "kind": "look", "page": "one", "number": number, "version": version, "settled": settled, "given": given,
-        "points": None if points is None else np.asarray(points).tolist(), "place": place,
+        "points": None if points is None else np.asarray(points).tolist(), "place": place, "moved": moved,
     }  # fmt: skip
     send(explorer, content)
 
@@ -202,6 +205,29 @@ def test_a_dragged_point_gets_its_radius_and_the_state_follows_at_the_end(explor
     json.dumps(explorer.state)
 
 
+def test_what_is_read_at_a_viewed_point_is_what_is_computed_anew(explorer):
+    pair, (x, y) = explorer._pair, explorer.points
+
+    def anew(place):
+        for learner in pair.learners:
+            learner._viewed = None
+        return pair.reading(place)
+
+    def assert_same(found, wanted):
+        for one, other in zip(found, wanted, strict=True):
+            assert (one.score, one.radius) == pytest.approx((other.score, other.radius), rel=1e-12)
+            np.testing.assert_allclose(one.move, other.move, rtol=1e-12)
+
+    pair.view(x, y)
+    assert_same(pair.reading(x[3]), anew(x[3]))
+    pair.view(x, y)
+    before = pair.reading(x[3])
+    pair.restart(1)
+    after = pair.reading(x[3])
+    assert after[0].score != before[0].score
+    assert_same(after, anew(x[3]))
+
+
 def test_points_that_are_taken_back_are_those_of_the_toy_again(explorer):
     before, points = explorer.state, np.column_stack(explorer.points)
     tell(explorer, points[:-1])
@@ -264,6 +290,126 @@ def test_a_state_that_cannot_be_gets_a_sentence(explorer, values):
     assert re.search("takes|must be", str(explorer.error))
     assert explorer.state == before
     explorer.refresh()
+
+
+# --- challenges ---
+
+
+def view_of(radii, right, losses=(0.5,)):
+    """What a challenge looks at of a network."""
+    return SimpleNamespace(radii=np.array(radii), right=np.array(right), losses=np.array(losses))
+
+
+def verdict(name, constrained=None, *, moved=None, are_given=True, **state):
+    """What a challenge says of a constrained network, in its own state with some changes."""
+    challenge = CHALLENGES[name]
+    data = SimpleNamespace(constrained=constrained)
+    values = {"depth": 2, "width": 16, "margin": 0.5, **challenge.presets, **state}
+    return challenge.verdict(challenges.Moment(values, data, are_given, moved))
+
+
+def test_discs_are_large_enough_only_where_all_points_are_right():
+    good = view_of([0.15, 0.3], [True, True])
+    assert verdict("disc", good).done
+    assert "smallest radius is 0.150" in verdict("disc", good).words
+    assert verdict("disc", view_of([0.0, 0.3], [False, True])).words == "1 point is on the wrong side."
+    small = verdict("disc", view_of([0.14999, 0.3], [True, True]))
+    assert (small.done, small.words) == (False, "All points are correct. The smallest radius is 0.149.")
+    assert "Try a smaller one" in verdict("disc", view_of([0.1], [True]), tau=100.0).words
+    for changes in ({"are_given": False}, {"noise": 0.0}, {"data": "moons"}, {"seed": 1}):
+        changed = verdict("disc", good, **changes)
+        assert not changed.done
+        assert "not those of the challenge" in changed.words
+
+
+def test_relu_is_left_behind_only_with_everything_else_as_it_was():
+    good = view_of([0.1], [True], [0.5, 0.0059])
+    assert verdict("relu", good, activation="maxmin").done
+    assert not verdict("relu", view_of([0.1], [True], [0.006])).done
+    assert "not learned" in verdict("relu", view_of([0.1], [True], [])).words
+    assert not verdict("relu", good, are_given=False).done
+    for name, value in {"depth": 3, "width": 32, "k": 2.0, "loss": "hkr", "tau": 20.0}.items():
+        assert "were changed" in verdict("relu", good, **{name: value}).words
+
+
+@pytest.mark.parametrize(
+    ("scores", "end", "words"),
+    [
+        ([[1, -1], [1, 1]], [0.0, 0.09], None),
+        ([[1, -1], [1, 1]], [0.0, 0.1], "the step is 0.100 long"),
+        ([[1, 1], [1, 1]], [0.0, 0.05], "still decides correctly, 0.050 away"),
+        ([[1, -1], [1, -1]], [0.0, 0.05], "Both networks are fooled"),
+        ([[-1, -1], [1, 1]], [0.0, 0.05], "The ordinary network was wrong about this point before"),
+        ([[1, -1], [-1, 1]], [0.0, 0.05], "The constrained network was wrong about this point before"),
+    ],
+)
+def test_the_ordinary_network_is_fooled_by_a_short_step_of_a_point_that_was_right(scores, end, words):
+    moved = challenges.moved_of(np.array(scores), np.zeros(2), np.array(end), 1)
+    found = verdict("fool", moved=moved)
+    assert found.done == (words is None)
+    assert (words or "A step of 0.090 fools") in found.words
+    mirrored = challenges.moved_of(-np.array(scores), np.zeros(2), np.array(end), 0)
+    assert verdict("fool", moved=mirrored) == found
+    assert "Choose a point" in verdict("fool").words
+
+
+@pytest.fixture
+def untrained(explorer, monkeypatch):
+    """The explorer, where nothing begins to train by itself."""
+    monkeypatch.setattr(explorer, "start", lambda: None)
+    return explorer
+
+
+def test_a_challenge_begins_with_its_own_state_and_is_judged_on_the_page(untrained):
+    explorer = untrained
+    explorer.state = {"tau": 2.0}
+    send(explorer, {"kind": "challenge", "name": "fool"})
+    assert explorer.state == explorer._defaults | dict(CHALLENGES["fool"].presets) | {"challenge": "fool"}
+    assert "Choose a point and move it." in explorer._task.value
+    answer = explorer._canvas.answer
+    assert (answer["challenge"], answer["done"]) == ("fool", None)
+
+    points = np.column_stack(explorer.points)
+    start, points[3, :2] = points[3, :2].copy(), [0.5, 0.5]
+    tell(explorer, points, settled=False, moved=[*start, *points[3]])
+    scores = [model.predict_on_batch(np.array([start, [0.5, 0.5]], "float32"))[:, 0] for model in models(explorer)]
+    moved = challenges.moved_of(np.array(scores), start, points[3, :2], points[3, 2])
+    assert verdict("fool", moved=moved).words in html.unescape(explorer._task.value)
+    tell(explorer, None, settled=False)
+    assert "Choose a point and move it." in explorer._task.value
+    send(explorer, {"kind": "challenge", "name": "none"})
+    assert explorer._task.value == ""
+    assert explorer.state["width"] == 32  # all else stays
+
+
+def test_a_shared_state_with_a_challenge_keeps_its_other_values(untrained):
+    explorer = untrained
+    explorer.restore({**CHALLENGES["disc"].presets, "challenge": "disc", "tau": 7.0, "width": 4, "depth": 1})
+    assert (explorer.state["challenge"], explorer.state["tau"]) == ("disc", 7.0)
+    points = np.column_stack(explorer.points)
+    tell(explorer, points[:-1])
+    assert "not those of the challenge" in explorer._task.value
+    tell(explorer, points, given=True, number=2)
+    assert "not those of the challenge" not in explorer._task.value
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_each_goal_is_missed_at_first_and_can_be_reached():
+    pair, before = toys.side_by_side.Pair(), toys.side_by_side.Pair("relu")
+    points = playground._points_of("circles", noise=0.04)[0]
+
+    def trained(pair, tau):
+        pair.restart(0)
+        pair.set_loss(tau, 0.5)
+        pair.learn(points[:, :2], points[:, 2], 300)
+        return pair.view(points[:, :2], points[:, 2]).constrained
+
+    assert not verdict("disc", trained(pair, 1.0)).done
+    good = trained(pair, 10.0)
+    assert verdict("disc", good).done
+    assert verdict("relu", good, activation="groupsort2").done
+    assert not verdict("relu", trained(before, 10.0)).done
 
 
 # --- files and arrays ---

@@ -6,17 +6,14 @@ import pytest
 
 import lipviz
 from lipviz import layers, operators
-from lipviz.measure import gradients
+from lipviz.measure import DEPTH_ACTIVATIONS, gradient_depth, gradients, random_gradient_flows, random_networks
 from lipviz.measure.gradients import (
-    DEPTH_ACTIVATIONS,
     GradientFlow,
     GradientMeter,
-    gradient_depth,
     gradient_flow,
     gradient_history,
     gradient_passage,
     input_gradient_norms,
-    random_gradient_flows,
 )
 from lipviz.operators import autodiff
 from lipviz.operators.precision import float64_scope, outputs
@@ -319,7 +316,7 @@ def test_the_norms_are_those_of_the_networks(activation):
     width, samples = 6, 4
     data = gradient_depth([activation], (3, 1), width, samples, seed=5)
     assert data.depths.tolist() == [1, 3]
-    kernels = gradients._orthogonal_kernels(3, width, 5)
+    kernels = random_networks._orthogonal_kernels(3, width, 5)
     rng = np.random.default_rng((5, 1))
     x, directions = rng.standard_normal((samples, width)), rng.standard_normal((samples, width))
     for row, depth in enumerate(data.depths):
@@ -391,7 +388,7 @@ def test_bad_settings_are_named(arguments, error, words):
 
 def test_random_flows_are_those_of_explicit_jacobians():
     flows = random_gradient_flows(["relu", "groupsort2", "tanh"], depth=4, width=6, samples=3, seed=5)
-    kernels = gradients._orthogonal_kernels(4, 6, 5)
+    kernels = random_networks._orthogonal_kernels(4, 6, 5)
     rng = np.random.default_rng((5, 1))
     x, covectors = rng.standard_normal((3, 6)), rng.standard_normal((3, 6))
     for flow in flows:
@@ -400,7 +397,7 @@ def test_random_flows_are_those_of_explicit_jacobians():
         for sample, covector in enumerate(covectors / np.linalg.norm(covectors, axis=1, keepdims=True)):
             value, jacobians = x[sample], []
             for kernel in kernels:
-                value, pullback = gradients.DEPTH_ACTIVATIONS[flow.name]((value @ kernel)[None])
+                value, pullback = DEPTH_ACTIVATIONS[flow.name]((value @ kernel)[None])
                 value = value[0]
                 jacobians.append(np.stack([pullback(row[None, None])[0, 0] for row in np.eye(6)]) @ kernel.T)
             for place, jacobian in reversed(list(enumerate(jacobians))):

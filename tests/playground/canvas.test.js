@@ -4,14 +4,7 @@ import { test } from "node:test";
 import { answerOf, pointsOf } from "../../lipviz/explorers/shell/canvas/answers.js";
 import { EditedPoints } from "../../lipviz/playground/engine/edited.js";
 import { described } from "../../lipviz/playground/page/editing.js";
-
-/** Numbers as the bytes of a message, in which they may begin anywhere. */
-function bytes(kind, values) {
-  const content = new Uint8Array(kind.from(values).buffer);
-  const message = new Uint8Array(content.length + 3);
-  message.set(content, 3);
-  return new DataView(message.buffer, 3, content.length);
-}
+import { bytes } from "./bytes.js";
 
 function network(scores, right, radii, moves) {
   return {

@@ -12,6 +12,7 @@ import { crossEntropy, hkr } from "../../lipviz/playground/engine/losses.js";
 import { fromRows, mapped, multiply, transposedTimes, zeros } from "../../lipviz/playground/engine/matrix.js";
 import { gradients, run, used } from "../../lipviz/playground/engine/network.js";
 import { matrixOf, toyPoints, TOYS } from "../../lipviz/playground/engine/points.js";
+import { fieldOf, linksOf, neuronsOf } from "../../lipviz/playground/engine/neurons.js";
 import { Random } from "../../lipviz/playground/engine/random.js";
 import { eigenvalues, largestSingularValue } from "../../lipviz/playground/engine/spectrum.js";
 import { Training } from "../../lipviz/playground/engine/training.js";
@@ -197,6 +198,9 @@ test("the first step of Adam moves each parameter by the learning rate, against 
   // √v̂ is |g|, and Keras adds ε to √v = |g| √(1 − β₂).
   const moved = (g) => (0.1 * g) / (g + 1e-7 / Math.sqrt(1 - 0.999));
   assertClose(values, [1 - moved(5), 1 + moved(1e-3), 1], 1e-14, "values");
+  const decayed = Float64Array.of(2, -3);
+  new Adam([decayed]).step([Float64Array.of(5, 0)], 0.1, 0.5);
+  assertClose(decayed, [2 * 0.95 - moved(5), -3 * 0.95], 1e-14, "values with weight decay");
 });
 
 test("no attack is shorter than a certified radius, and each changes the sign of the score", () => {
@@ -259,6 +263,29 @@ test("no place inside of a certified disc is decided otherwise than its middle",
         assert.ok(safe[i] === 0 || score > 0 === scores[i] > 0, `${activation}: ${safe[i]}`);
       });
     }
+  }
+});
+
+test("each neuron's picture is what the network computes there, and each line a weight that it computes with", () => {
+  for (const activation of ["groupsort2", "maxmin", "relu"]) {
+    const settings = { activation, width: 4, depth: 2, constrained: true, k: 3, loss: "hkr" };
+    const network = new Training(settings, 1).used;
+    const neurons = neuronsOf(network, 5, 2);
+    assert.deepEqual(
+      neurons.layers.map(({ rows, cols }) => [rows, cols]),
+      [[25, 2], [25, 4], [25, 4], [25, 1]],
+    );
+    assert.deepEqual([...fieldOf(neurons, 3, 0, 2).scores], [...field(network, 5, 2).scores]);
+    assert.deepEqual([...fieldOf(neurons, 0, 0, 2).scores].slice(0, 5), [-2, -1, 0, 1, 2]);
+    // The score is the sum of the last hidden neurons, each times the weight of its line.
+    const links = linksOf(neurons, 2);
+    const sum = links.reduce((total, { from, weight }) => total + weight * fieldOf(neurons, 2, from, 2).scores[7], 0);
+    assert.ok(Math.abs(sum + network.biases[2][0] - fieldOf(neurons, 3, 0, 2).scores[7]) < 1e-12);
+    assert.equal(Math.max(...links.map(({ share }) => share)), 1);
+    // With MaxMin, a unit has two neurons, to which the same lines lead.
+    const strengths = linksOf(neurons, 1).filter(({ from }) => from === 3);
+    assert.deepEqual(strengths.map(({ to }) => to), [0, 1, 2, 3]);
+    if (activation === "maxmin") assert.equal(strengths[1].weight, strengths[3].weight);
   }
 });
 

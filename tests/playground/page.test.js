@@ -13,6 +13,7 @@ import { readAddress, SETTINGS, startSettings, writeAddress } from "../../lipviz
 import { Training } from "../../lipviz/playground/engine/training.js";
 import { heights } from "../../lipviz/playground/page/curve.js";
 import { embedding } from "../../lipviz/playground/page/sharing.js";
+import { wordsOf } from "../../lipviz/playground/page/neurons.js";
 import { percent, rounded, roundedDown, roundedUp } from "../../lipviz/playground/page/numbers.js";
 
 function labelsOf(points) {
@@ -51,6 +52,15 @@ test("radii are rounded down and bounds up, so that what is read is true, too", 
     ["∞", "∞", "–", "−1.500"],
   );
   assert.deepEqual([roundedUp(1 + 1e-10), roundedUp(10), roundedUp(1234.5)], ["1", "10", "1235"]);
+});
+
+test("a neuron is named by its layer, with its range", () => {
+  const layers = [2, 3, 1].map((cols) => ({ rows: 4, cols, data: Float64Array.from({ length: 4 * cols }, (_, i) => i / 2 - 1) }));
+  const known = { side: 2, layers, kernels: [] };
+  assert.equal(wordsOf(known, { layer: 0, number: 1 }), "Input 2, from −0.50 to 2.50.");
+  const hidden = "Neuron 3 of 3 in hidden layer 1, behind its activation: from 0.00 to 4.50.";
+  assert.equal(wordsOf(known, { layer: 1, number: 2 }), hidden);
+  assert.equal(wordsOf(known, { layer: 2, number: 0 }), "The score, from −1.00 to 0.50.");
 });
 
 test("a curve shows few values of many steps, at equal distances, from the smallest to the largest", () => {

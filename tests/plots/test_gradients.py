@@ -6,7 +6,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from lipviz import plots
-from lipviz.measure.gradients import GradientFlow, GradientHistory, GradientNorms, gradient_depth, gradient_passage
+from lipviz.measure import GradientFlow, GradientHistory, GradientNorms, gradient_depth, gradient_passage
 from lipviz.plots import style
 from lipviz.plots.gradients import (
     plot_gradient_depth,

@@ -10,10 +10,10 @@ import pytest
 
 from lipviz import layers, plots
 from lipviz.certification import Certificate
+from lipviz.measure import gradient_depth, gradient_passage, random_gradient_flows
 from lipviz.measure.bjorck_map import bjorck_iterations_map, bjorck_paths
 from lipviz.measure.claims import sample_kernel
 from lipviz.measure.convolution_motion import convolution_power
-from lipviz.measure.gradients import gradient_depth, gradient_passage, random_gradient_flows
 from lipviz.measure.transport import transport_moment, wasserstein_distance
 from lipviz.plots import layer_measurement, style, toy_training
 from tests.plots import test_activation_shapes as shapes

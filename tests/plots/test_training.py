@@ -253,6 +253,7 @@ def test_an_image_stands_beside_its_gradient_and_its_adversarial_example():
     assert words == ["no. 3: class 1, label 1", "gradient (1 − 2)", "attacked: class 2", "change, norm 0.7"]
     image_plots.plot_certified_image(image(attacked=False, saliency=None), ax=ax)
     assert [artist.get_gid() for artist in ax.images] == ["image"]
+    assert ax.get_xlim()[1] < 1.2  # alone, it has the whole panel
     assert "not attacked yet" in ax.texts[2].get_text()
     assert "still class 1" in image_plots.plot_certified_image(image(success=False)).texts[2].get_text()
 

@@ -11,6 +11,8 @@ from keras import ops
 import lipviz
 from lipviz import certification, losses, operators  # noqa: F401
 from lipviz import layers as lip
+from lipviz.certification.arithmetic import Arithmetic
+from lipviz.certification.deployed import Deployed
 from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import float64_scope
 
@@ -200,6 +202,32 @@ def saved(model):
 def norms(rows):
     """Norms of flattened rows: {1: ..., 2: ..., inf: ...}."""
     return {norm: np.linalg.norm(rows, norm, axis=1) for norm in (1, 2, math.inf)}
+
+
+def deployed(model, dtype):
+    """The model as a certificate in an arithmetic means it: itself, or a copy that computes in a dtype."""
+    return Deployed(model, Arithmetic(dtype), model.inputs[0].shape[1:]).network
+
+
+def excess(model, dtype, x, ends):
+    """By how much errors of logits at points near to samples exceed their bounds; at most 0 where these hold.
+
+    Args:
+        model: A classifier.
+        dtype: A dtype of `Arithmetic`.
+        x: Samples.
+        ends: A point near to each.
+    """
+    certified = Deployed(model, Arithmetic(dtype), x.shape[1:])
+    radii = np.linalg.norm((ends - x).reshape(len(x), -1), axis=1)[:, None]
+    exact, rows = certified.scores(ends), np.arange(len(x))
+    chosen = exact.argmax(axis=1)
+    bounds, overflows = certified.errors(x, radii, chosen)
+    logits = exact if certified.least else run(certified.network, [ends.astype(str(model.inputs[0].dtype))])
+    differences = exact - logits
+    errors = np.abs(differences if certified.classes == 1 else differences - differences[rows, chosen][:, None])
+    excesses = np.where(overflows, 0.0, errors - bounds[:, :, 0])
+    return float(np.where(np.isnan(excesses), np.inf, excesses).max())
 
 
 # --- what is done to models ---

@@ -14,20 +14,21 @@ from lipviz.types import Array, Tensor
 SEED = 0
 
 
-def cnn(kind: str, peer: Any = None) -> keras.Sequential:
+def cnn(kind: str, peer: Any = None, width: int = 1) -> keras.Sequential:
     """conv16-3, pool, conv32-3, pool, dense128, dense10 on 28×28 images, not compiled.
 
     Args:
         kind: "plain" (ReLU, average pooling), "lipviz" (constrained, GroupSort2, l2-norm pooling), "sorting" (plain
             except for GroupSort2), "constrained" (plain except for the constraints), or "peer".
         peer: Module with the layers of the kind "peer", under the names that the reference uses.
+        width: Factor of the numbers of channels and of hidden units.
     """
     k = _Kind(kind, peer)
     return k.model(
         keras.Input((28, 28, 1)),
-        *(k.conv(16, 3, padding="same"), k.sort(), k.pool((2, 2))),
-        *(k.conv(32, 3, padding="same"), k.sort(), k.pool((2, 2))),
-        *(plain.Flatten(), k.dense(128), k.sort(), k.dense(10)),
+        *(k.conv(16 * width, 3, padding="same"), k.sort(), k.pool((2, 2))),
+        *(k.conv(32 * width, 3, padding="same"), k.sort(), k.pool((2, 2))),
+        *(plain.Flatten(), k.dense(128 * width), k.sort(), k.dense(10)),
     )
 
 

@@ -15,7 +15,8 @@ from lipviz.compiled import compiled_where_traced
 from lipviz.types import Array, Tensor
 
 SHAPES = ((128, 128), (512, 512), (1568, 128), (3 * 3 * 64, 64))
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], Callable[[Any], Any]]] = {
+    "−x": lambda: ops.negative,  # reads and writes each entry once, as little as any function outside of another one
     "GroupSort2": own.GroupSort2,
     "FullSort": own.FullSort,
     "MaxMin": own.MaxMin,
@@ -116,11 +117,11 @@ def call_of(function: Callable[[Any], Any], way: str, values: Array, jit_compile
     inputs = ops.convert_to_tensor(values.astype("float32"))
     outputs = function(inputs)  # builds a layer
     if way == "with gradient":
-        function = _pulling_back(function, ops.convert_to_tensor(noise(outputs.shape, seed=4)))
-    run = _compiled(function, jit_compile)
+        function = pulling_back(function, ops.convert_to_tensor(noise(outputs.shape, seed=4)))
+    run = compiled(function, jit_compile)
     with compiled_where_traced():  # as in a step
         run(inputs)
-    return lambda: _wait(run(inputs))
+    return lambda: wait(run(inputs))
 
 
 def _compared(functions, values, repeats, jit_compile):
@@ -142,7 +143,8 @@ def _polar(kernel):
     return u @ vt
 
 
-def _compiled(function, jit_compile):
+def compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
+    """A function of tensors, compiled by the backend as in a model."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -152,7 +154,8 @@ def _compiled(function, jit_compile):
     return tf.function(function, autograph=False, jit_compile=bool(jit_compile))
 
 
-def _pulling_back(function, weights):
+def pulling_back(function: Callable[[Any], Any], weights: Tensor) -> Callable[[Any], Any]:
+    """A function of x that returns y = function(x), and the gradient of <weights, y>."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -172,7 +175,7 @@ def _pulling_back(function, weights):
     return both
 
 
-def _wait(outputs):
+def wait(outputs: Any) -> Any:
     """Wait for outputs of JAX, which returns before they are computed."""
     for output in outputs if isinstance(outputs, tuple) else (outputs,):
         if hasattr(output, "block_until_ready"):

@@ -22,7 +22,10 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 start = peak()
-step = networks.training_step(networks.compiled(networks.cnn({kind!r}), False), {batch})
+if {starts_xla}:
+    import tensorflow as tf
+    tf.function(lambda x: x + x, jit_compile=True)(tf.zeros(()))
+step = networks.training_step(networks.compiled(networks.cnn({kind!r}, width={width}), False), {batch})
 for _ in range({steps}):
     step()
 print(json.dumps(peak() - start))
@@ -35,10 +38,25 @@ def imports(repeats: int = 5) -> dict[str, Timing]:
     return take_turns(calls, repeats, least=0.0)
 
 
-def memory(kinds: Iterable[str] = ("plain", "lipviz"), batch: int = 256, steps: int = 20) -> dict[str, int]:
-    """Peak of the resident memory during training steps of the CNN, in bytes above the peak after the imports."""
-    programs = {kind: _MEMORY.format(kind=kind, batch=batch, steps=steps) for kind in kinds}
-    return {kind: json.loads(_run(program).splitlines()[-1]) for kind, program in programs.items()}
+def memory(
+    kinds: Iterable[str] = ("plain", "lipviz"), batch: int = 256, steps: int = 20, width: int = 1
+) -> dict[str, int]:
+    """Peak of the resident memory during training steps of the CNN, in bytes above the peak after the imports.
+
+    Args:
+        kinds: Kinds of the CNN, see `networks.cnn`; also "plain, XLA started", where TensorFlow's XLA has compiled a
+            function of one number before.
+        batch: Size of a batch.
+        steps: Number of steps.
+        width: See `networks.cnn`.
+    """
+    return {kind: _peak(kind, batch, steps, width) for kind in kinds}
+
+
+def _peak(kind, batch, steps, width):
+    kind, comma, _ = kind.partition(",")
+    program = _MEMORY.format(kind=kind, batch=batch, steps=steps, width=width, starts_xla=bool(comma))
+    return json.loads(_run(program).splitlines()[-1])
 
 
 def _run(program):

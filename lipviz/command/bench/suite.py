@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from lipviz._version import __version__
-from lipviz.command.bench import networks, parts, processes
+from lipviz.command.bench import floor, networks, parts, processes
 from lipviz.command.bench.peers import find_peer
 from lipviz.command.bench.report import Report, Row, Section
 from lipviz.command.bench.timing import take_turns
@@ -97,6 +97,19 @@ def _networks(repeats, batch, jit_compile, peer):
     return Section(title, "ms", tuple(rows))
 
 
+def _floor(repeats, batch, jit_compile, peer):
+    timings = floor.timings(repeats, batch)
+    call = timings["call"].ratio
+    rows = []
+    for name, timing in timings.items():
+        is_step = name in floor.STEPS
+        ratio = timing.ratio if is_step else timing.ratio - call
+        label = f"step, {name}" if is_step else f"part, {name}"
+        rows.append(Row(label, {"processor": timing}, {"over the plain step": ratio}))
+    title = "Processor time of a training step of the MLP, and of its parts (ratios of parts: without the call)"
+    return Section(title, "ms", tuple(rows))
+
+
 def _prediction(repeats, batch, jit_compile, peer):
     rows = []
     for network in ("cnn", "mlp"):
@@ -164,13 +177,16 @@ def _convergence(repeats, batch, jit_compile, peer):
 
 
 def _memory(repeats, batch, jit_compile, peer):
-    peaks = processes.memory(batch=batch)
-    row = Row(
-        "peak above import",
-        {k: v // 2**20 for k, v in peaks.items()},
-        {"lipviz / plain": peaks["lipviz"] / peaks["plain"]},
-    )
-    return Section(f"Resident memory of 20 training steps of the CNN, batch {batch}", "MiB", (row,))
+    rows = tuple(_memory_row(name, batch, width) for name, width in (("CNN", 1), ("CNN, 4 times as wide", 4)))
+    return Section(f"Resident memory of 20 training steps, peak above import, batch {batch}", "MiB", rows)
+
+
+def _memory_row(name, batch, width):
+    """Plain steps also in a process in which XLA runs: its memory does not depend on the network."""
+    bases = ("plain", "plain, XLA started") if keras.backend.backend() == "tensorflow" else ("plain",)
+    peaks = processes.memory((*bases, "lipviz"), batch=batch, width=width)
+    ratios = {f"lipviz / {base}": peaks["lipviz"] / peaks[base] for base in bases}
+    return Row(name, {kind: peak // 2**20 for kind, peak in peaks.items()}, ratios)
 
 
 def _imports(repeats, batch, jit_compile, peer):
@@ -180,6 +196,7 @@ def _imports(repeats, batch, jit_compile, peer):
 
 SECTIONS = {
     "networks": _networks,
+    "floor": _floor,
     "prediction": _prediction,
     "batches": _batches,
     "activations": _activations,

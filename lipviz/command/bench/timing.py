@@ -25,7 +25,10 @@ class Timing:
 
 
 def take_turns(
-    contenders: Mapping[str, Callable[[], object]], repeats: int = 20, least: float = 0.01
+    contenders: Mapping[str, Callable[[], object]],
+    repeats: int = 20,
+    least: float = 0.01,
+    clock_of_processor: bool = False,
 ) -> dict[str, Timing]:
     """Call functions alternately and time them.
 
@@ -34,6 +37,8 @@ def take_turns(
             compared with the first.
         repeats: Number of rounds.
         least: Least time of one measurement, in seconds; shorter calls are repeated in it.
+        clock_of_processor: Whether to measure the processor time of this process, of all its threads, instead of the
+            time that passes.
 
     Returns:
         A dict from the names to `Timing`.
@@ -45,29 +50,30 @@ def take_turns(
         raise ValueError(
             f"Expected a contender and at least one round. Received: {len(contenders)} contenders, repeats={repeats!r}"
         )
-    counts = {name: _warm_up(call, least) for name, call in contenders.items()}
+    clock = time.process_time if clock_of_processor else time.perf_counter
+    counts = {name: _warm_up(call, least, clock) for name, call in contenders.items()}
     seconds = {name: np.empty(repeats) for name in contenders}
     for turn in range(repeats):
         # The order changes: a contender after the same other one in each round would always find its caches.
         names = list(contenders) if turn % 2 == 0 else list(contenders)[::-1]
         for name in names:
-            seconds[name][turn] = _time(contenders[name], counts[name])
+            seconds[name][turn] = _time(contenders[name], counts[name], clock)
     first = next(iter(seconds.values()))
     return {name: _summary(values, values / first) for name, values in seconds.items()}
 
 
-def _warm_up(call, least):
+def _warm_up(call, least, clock):
     """Number of calls per measurement, after calls that trace and allocate."""
     call()
     call()
-    return max(1, round(least / max(_time(call, 1), 1e-9)))
+    return max(1, round(least / max(_time(call, 1, clock), 1e-9)))
 
 
-def _time(call, count):
-    start = time.perf_counter()
+def _time(call, count, clock):
+    start = clock()
     for _ in range(count):
         call()
-    return (time.perf_counter() - start) / count
+    return (clock() - start) / count
 
 
 def _summary(seconds, ratios):

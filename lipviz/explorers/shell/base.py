@@ -627,6 +627,7 @@ class Explorer(abc.ABC):
                 page.box("lipviz-toolbar", steering),
                 *([self._more.box] if self._more else []),
                 self._alert,
+                *self._above_stage(),
                 page.box("lipviz-stage", self._stage()),
                 self._room,
                 self._results,
@@ -634,6 +635,10 @@ class Explorer(abc.ABC):
                 self._files,
             ],
         )
+
+    def _above_stage(self):
+        """Widgets between the controls and the picture."""
+        return []
 
     def _stage(self):
         """The widgets that show the picture."""

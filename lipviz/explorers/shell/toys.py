@@ -18,6 +18,7 @@ ACTIVATION_NAMES = {
     "prelulip": "PReLUlip",
     "relu": "ReLU",
 }
+TOY_SETS = [("two moons", "moons"), ("circles", "circles"), ("two Gaussians", "gaussians")]  # for a choice
 KEPT_TRAINERS = 3  # the last used ones: to make one takes seconds
 POINTS = 250  # four fifths for training, the rest for testing
 

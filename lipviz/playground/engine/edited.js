@@ -120,6 +120,17 @@ export class EditedPoints {
   }
 
   /**
+   * Where the chosen point was when it was chosen, and where it is; null where it has not moved.
+   *
+   * @returns {{from: Point, to: Point} | null}
+   */
+  moved() {
+    if (this.chosen === null || this.from === null) return null;
+    const [from, to] = [this.from, this.points[this.chosen]];
+    return from.x === to.x && from.y === to.y ? null : { from, to };
+  }
+
+  /**
    * The point nearest to a place.
    *
    * @param {number} x

@@ -20,16 +20,18 @@ const grids = new Map();
  * @returns {Field}
  */
 export function field(network, side, extent) {
-  return { side, extent, scores: run(network, grid(side, extent)).scores };
+  return { side, extent, scores: run(network, gridOf(side, extent)).scores };
 }
 
+const KEPT = 4;
+
 /**
- * The places of a grid; those of the last use are kept.
+ * The places of a grid; those of the last ones are kept.
  *
  * @param {number} side
  * @param {number} extent
  */
-function grid(side, extent) {
+export function gridOf(side, extent) {
   const key = `${side} ${extent}`;
   const known = grids.get(key);
   if (known) return known;
@@ -38,7 +40,7 @@ function grid(side, extent) {
     places.data[2 * i] = along(i % side, side, extent);
     places.data[2 * i + 1] = -along(Math.floor(i / side), side, extent);
   }
-  grids.clear();
+  if (grids.size >= KEPT) grids.clear();
   grids.set(key, places);
   return places;
 }

@@ -34,6 +34,7 @@ import { contour } from "./contour.js";
 import { EditedPoints } from "./edited.js";
 import { field } from "./field.js";
 import { KINDS } from "./kinds.js";
+import { fieldOf, neuronsOf } from "./neurons.js";
 import { EXTENT, matrixOf, toyPoints } from "./points.js";
 import { readAddress, SETTINGS, startSettings, writeAddress } from "./settings.js";
 import { Training } from "./training.js";
@@ -42,9 +43,10 @@ import { Training } from "./training.js";
 export const SIDE = 48;
 /** Number of points of a toy set that no network learns from. */
 export const UNSEEN = 200;
+const NEURON_SIDE = 16; // of the small pictures of neurons
 const UNSEEN_SEED = 1000; // above every seed that a control offers
 /** Settings that a training takes over without a new start. */
-const LIVE = ["k", "loss", "tau", "margin", "rate"];
+const LIVE = ["k", "loss", "tau", "margin", "rate", "decay"];
 
 /**
  * New trainings of both networks.
@@ -276,6 +278,27 @@ export class Playground extends EditedPoints {
   }
 
   /**
+   * What each neuron of a network computes, on a coarse grid.
+   *
+   * @param {Kind} kind
+   */
+  neurons(kind) {
+    return neuronsOf(this.trainings[kind].used, NEURON_SIDE, EXTENT);
+  }
+
+  /**
+   * What is seen of a network, with the output of a neuron in place of the score.
+   *
+   * @param {Kind} kind
+   * @param {{layer: number, number: number}} neuron
+   * @returns {View}
+   */
+  viewOfNeuron(kind, { layer, number }) {
+    const scores = fieldOf(neuronsOf(this.trainings[kind].used, this.side, EXTENT), layer, number, EXTENT);
+    return { ...this.view()[kind], field: scores, boundary: contour(scores) };
+  }
+
+  /**
    * What the open challenge says now; null where none is open.
    *
    * @returns {Verdict | null}
@@ -290,9 +313,9 @@ export class Playground extends EditedPoints {
 
   /** The chosen point, where it was when it was chosen and where it is now; null where it has not moved. */
   tried() {
-    if (this.chosen === null || this.from === null) return null;
-    const [from, to] = [this.from, this.points[this.chosen]];
-    if (from.x === to.x && from.y === to.y) return null;
+    const moved = this.moved();
+    if (moved === null) return null;
+    const { from, to } = moved;
     const [ordinary, constrained] = KINDS.map((kind) => scoresAt(this.trainings[kind].used, [from, to]));
     return {
       from,

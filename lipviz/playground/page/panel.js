@@ -264,16 +264,33 @@ function tracePlus(context, x, y, size) {
  * @param {import("../engine/contour.js").Field} field
  * @param {Theme} theme
  */
-function drawField(context, image, { side, scores }, theme) {
-  const pixels = new ImageData(side, side);
-  const scale = 2.5 / (scores.reduce((most, score) => Math.max(most, Math.abs(score)), 0) || 1);
-  scores.forEach((score, i) => colourPixel(pixels.data, 4 * i, Math.tanh(scale * score), theme));
-  image.width = image.height = side;
-  /** @type {CanvasRenderingContext2D} */ (image.getContext("2d")).putImageData(pixels, 0, 0);
+function drawField(context, image, field, theme) {
+  const { side } = field;
+  paintFields(image, [field], theme);
   // The middles of the outer pixels lie on the edge of the picture.
   const size = context.canvas.width;
   const cell = size / (side - 1);
   context.drawImage(image, -cell / 2, -cell / 2, size + cell, size + cell);
+}
+
+/**
+ * Paints fields of the same size one below the other, a pixel for each score. Each has a scale of its own.
+ *
+ * @param {HTMLCanvasElement} image
+ * @param {import("../engine/contour.js").Field[]} fields
+ * @param {Theme} theme
+ */
+export function paintFields(image, fields, theme) {
+  const { side } = fields[0];
+  const pixels = new ImageData(side, side * fields.length);
+  fields.forEach(({ scores }, number) => {
+    const start = 4 * side * side * number;
+    const scale = 2.5 / (scores.reduce((most, score) => Math.max(most, Math.abs(score)), 0) || 1);
+    scores.forEach((score, i) => colourPixel(pixels.data, start + 4 * i, Math.tanh(scale * score), theme));
+  });
+  image.width = pixels.width;
+  image.height = pixels.height;
+  /** @type {CanvasRenderingContext2D} */ (image.getContext("2d")).putImageData(pixels, 0, 0);
 }
 
 /**

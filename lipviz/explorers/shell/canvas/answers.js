@@ -27,18 +27,7 @@
 import { contour } from "../../../playground/engine/contour.js";
 import { KINDS } from "../../../playground/engine/kinds.js";
 import { EXTENT } from "../../../playground/engine/points.js";
-
-/**
- * Bytes as an array of numbers; they need not begin where such a number may.
- *
- * @template T
- * @param {{new (buffer: ArrayBuffer): T}} kind
- * @param {DataView} view
- * @returns {T}
- */
-function numbers(kind, view) {
-  return new kind(/** @type {ArrayBuffer} */ (view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)));
-}
+import { numbers } from "./bytes.js";
 
 /**
  * Points from float64: x, y and label of each.

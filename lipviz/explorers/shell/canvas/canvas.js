@@ -41,6 +41,7 @@ class Canvas {
   isDrawing = false;
   mustTell = false;
   mustDescribe = false;
+  wasDone = false;
   /** @type {Answer | null} */
   answer = null;
   /** @type {{x: number, y: number} | null} */
@@ -74,7 +75,7 @@ class Canvas {
     this.live = element("p", { class: "unseen", role: "status" });
     this.root.classList.add("lipviz-canvas", "lipviz-playground", "lipviz-colours");
     this.root.replaceChildren(
-      pointsBar(this, ...this.fileButton()),
+      pointsBar(this, ...this.fileButton(), this.challengeMenu()),
       element("div", { class: "figures" }, ...this.figures.map(({ root }) => root)),
       element("p", { id: keys, class: "unseen" }, KEYS),
       this.live,
@@ -87,6 +88,16 @@ class Canvas {
     input.addEventListener("change", () => void this.readFile(input));
     const help = "Points from a file on this computer: two columns of numbers and one of labels";
     return [button("Open CSV", help, () => input.click()), input];
+  }
+
+  challengeMenu() {
+    /** @type {[string, string][]} */
+    const challenges = this.model.get("challenges");
+    const options = challenges.map(([value, text]) => element("option", { value }, text));
+    const menu = element("select", { "aria-label": "challenge", title: "A task with a goal, which is checked" }, ...options);
+    menu.addEventListener("change", () => this.model.send({ kind: "challenge", name: menu.value }));
+    this.menu = menu;
+    return menu;
   }
 
   /** @param {HTMLInputElement} input */
@@ -139,8 +150,16 @@ class Canvas {
     if (!sent.networks) return;
     this.answer = answerOf(sent);
     this.answered = sent.answered[this.id] ?? this.answered;
+    this.showChallenge(sent);
     this.tell();
     this.draw();
+  }
+
+  /** @param {{challenge: string, done: string | null}} sent The words of a challenge that is done. */
+  showChallenge({ challenge, done }) {
+    if (this.menu && this.menu.value !== challenge) this.menu.value = challenge;
+    if (done !== null && !this.wasDone) this.announce(`Challenge done. ${done}`);
+    this.wasDone = done !== null;
   }
 
   /** Tells the kernel what is new here, unless too much is on its way. */
@@ -148,6 +167,7 @@ class Canvas {
     if (!this.mustTell || this.sent - this.answered >= AHEAD) return;
     const { points, given, chosen } = this.playground;
     const place = this.hovered ?? (chosen === null ? null : points[chosen]);
+    const moved = this.playground.moved();
     this.mustTell = false;
     this.model.send({
       kind: "look",
@@ -158,6 +178,7 @@ class Canvas {
       given: points === given,
       settled: points === this.settledPoints,
       place: place === null ? null : [place.x, place.y],
+      moved: moved && [moved.from.x, moved.from.y, moved.to.x, moved.to.y, moved.to.label],
     });
     this.toldPoints = points;
   }

@@ -40,12 +40,15 @@ class Look:
         given: Whether they are those that the kernel gave.
         settled: Whether no gesture is going on that changes them.
         place: The place to be read, of shape (2,), or None.
+        moved: Where the chosen point was when it was chosen, where it is now, and its class, of shape (5,); None where
+            none is chosen, or it has not moved.
     """
 
     points: Array | None
     given: bool
     settled: bool
     place: Array | None
+    moved: Array | None
 
 
 class CanvasWidget(anywidget.AnyWidget):
@@ -58,6 +61,7 @@ class CanvasWidget(anywidget.AnyWidget):
         points: Points that did not come from a page: {"version": a number, "places": x, y and label as float64 bytes,
             "author": the page that they come from after all, or ""}.
         most: How many points there may be.
+        challenges: Pairs of the short name of a challenge and its words for a menu.
         answer: What is known of the points and networks, see `Answer` in `answers.js`; "answered" is the number of the
             last message of each page.
     """
@@ -66,6 +70,7 @@ class CanvasWidget(anywidget.AnyWidget):
     _css = traitlets.Unicode().tag(sync=True)
     points = traitlets.Dict().tag(sync=True)
     most = traitlets.Int(MOST_POINTS).tag(sync=True)
+    challenges = traitlets.List().tag(sync=True)
     answer = traitlets.Dict().tag(sync=True)
 
     def __init__(self, **traits: Any):
@@ -91,18 +96,27 @@ class CanvasWidget(anywidget.AnyWidget):
         """Show what is known, in one message."""
         self.answer = {**answer, "answered": dict(self._answered)}
 
-    def on_look(self, answer: Callable[[Look], object], read: Callable[[str, int, str | None], object]) -> None:
+    def on_look(
+        self,
+        answer: Callable[[Look], object],
+        read: Callable[[str, int, str | None], object],
+        choose: Callable[[str], object],
+    ) -> None:
         """Call functions when a page tells something.
 
         Args:
             answer: Called with the newest `Look`; it is to `show` something.
             read: Called with the name, the size in bytes and the text of a file that a reader has opened; the text of
                 one that is too large is None.
+            choose: Called with the short name of a challenge that a reader has chosen.
         """
 
         def told(_widget, content, _buffers):
             if content.get("kind") == "file":
                 read(str(content["name"]), int(content["size"]), content["text"])
+                return
+            if content.get("kind") == "challenge":
+                choose(str(content["name"]))
                 return
             is_first, self._newest = self._newest is None, self._merged(content)
             if is_first:
@@ -133,13 +147,12 @@ class CanvasWidget(anywidget.AnyWidget):
 
     def _look(self, content):
         """A message as a `Look`. Points of a page that has not yet got newer ones are left out."""
-        points, place = content["points"], content["place"]
-        if points is None or content["version"] != self.points["version"]:
-            places = None
-        else:
-            places = np.array(points, np.float64).reshape(-1, 3)[: self.most]
-        where = None if place is None else np.array(place, np.float64)
-        return Look(places, bool(content["given"]), bool(content["settled"]), where)
+        points, place, moved = content["points"], content["place"], content["moved"]
+        if content["version"] != self.points["version"]:
+            points = moved = None
+        places = None if points is None else np.array(points, np.float64).reshape(-1, 3)[: self.most]
+        where, moved = (None if one is None else np.array(one, np.float64) for one in (place, moved))
+        return Look(places, bool(content["given"]), bool(content["settled"]), where, moved)
 
 
 def network_words(

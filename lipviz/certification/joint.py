@@ -1,0 +1,208 @@
+"""Affine steps that follow each other or meet again, as one map of the value that they all come from.
+
+The product of the bounds of two steps is larger than the bound of both together, and so is the sum of the bounds of two
+branches. Here the steps between two functions that are not affine are one map, W₂W₁, I + W, or W₁ above W₂.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg as sla
+
+from lipviz.certification.computation import Affine, Computation
+from lipviz.certification.matrices import matrix_bound
+from lipviz.operators.convolution import Convolution, TransposedConvolution
+from lipviz.operators.linear import Diagonal
+from lipviz.operators.singular_values import explicit_matrix
+from lipviz.types import Array
+
+_EPS = float(np.finfo(np.float64).eps)
+_ENTRIES = 2**22  # most entries of a matrix, 32 MiB
+_SIDE = 2048  # largest smaller side of a matrix whose norm is wanted
+_STEPS = 32  # most steps that one product with a joint map computes
+_ROUNDED = 8  # roundings of a weight before it is used, as in √(variance + ε)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """What bounds the rounding errors of an operator, and whether it mixes entries.
+
+    Attributes:
+        columns: Largest sum of magnitudes in a column.
+        rows: Largest sum of magnitudes in a row.
+        terms: Most products that are added up for an entry, plus some for the rounding of weights.
+        mixing: Number of factors that do more than move, drop or copy entries, or multiply all by one number.
+    """
+
+    columns: float
+    rows: float
+    terms: int
+    mixing: int
+
+    def error(self, norm: float) -> float:
+        """Bound of the norm of (computed matrix − exact matrix)."""
+        size = {1: self.columns, 2: math.sqrt(self.columns * self.rows), math.inf: self.rows}[norm]
+        return 2 * self.terms * _EPS * size
+
+
+def sums_of(operator: sla.LinearOperator) -> Sums | None:
+    """The `Sums` of an operator; None for one whose parts are not known."""
+    if isinstance(operator, Convolution):
+        magnitudes = operator.with_kernel(np.abs(operator.kernel))
+        rows, columns = magnitudes @ np.ones(operator.shape[1]), magnitudes.T @ np.ones(operator.shape[0])
+        return Sums(float(columns.max()), float(rows.max()), operator.terms + _ROUNDED, 1)
+    if isinstance(operator, Diagonal):
+        sizes = np.abs(operator.values)
+        largest = float(sizes.max(initial=0.0))
+        return Sums(largest, largest, 1 + _ROUNDED, int(not np.all(operator.values == operator.values[:1])))
+    if isinstance(operator, TransposedConvolution):
+        return _transposed(sums_of(operator.T))
+    build = _PARTS.get(type(operator).__name__)
+    return build(operator) if build is not None and type(operator).__module__.startswith("scipy.") else None
+
+
+def _of_matrix(operator):
+    matrix = operator.A
+    if not scipy.sparse.issparse(matrix):
+        sizes = np.abs(matrix)
+        return Sums(float(sizes.sum(axis=0).max()), float(sizes.sum(axis=1).max()), max(matrix.shape) + _ROUNDED, 1)
+    sizes = abs(matrix)
+    columns, rows = (float(sizes.sum(axis=axis).max()) for axis in (0, 1))
+    moves = bool(np.all(matrix.data == 1)) and max(rows, columns) <= 1
+    return Sums(columns, rows, int(np.diff(matrix.tocsr().indptr).max(initial=1)) + 2, 0 if moves else 1)
+
+
+def _of_product(operator):
+    return _together(operator, lambda a, b: a * b)
+
+
+def _of_sum(operator):
+    found = _together(operator, lambda a, b: a + b)
+    return found and dataclasses.replace(found, mixing=max(found.mixing, 1) + 1)
+
+
+def _together(operator, join):
+    first, second = map(sums_of, operator.args)
+    if first is None or second is None:
+        return None
+    columns, rows = join(first.columns, second.columns), join(first.rows, second.rows)
+    return Sums(columns, rows, first.terms + second.terms + 2, first.mixing + second.mixing)
+
+
+def _of_scaled(operator):
+    inner, factor = operator.args
+    found = sums_of(inner)
+    size = abs(float(factor))
+    return found and dataclasses.replace(
+        found, columns=size * found.columns, rows=size * found.rows, terms=found.terms + 1
+    )
+
+
+def _of_transposed(operator):
+    return _transposed(sums_of(operator.A))
+
+
+def _transposed(found):
+    return found and dataclasses.replace(found, columns=found.rows, rows=found.columns)
+
+
+_PARTS = {
+    "MatrixLinearOperator": _of_matrix,
+    "_ProductLinearOperator": _of_product,
+    "_SumLinearOperator": _of_sum,
+    "_ScaledLinearOperator": _of_scaled,
+    "_TransposedLinearOperator": _of_transposed,
+    "_AdjointLinearOperator": _of_transposed,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Joint:
+    """An affine value as a map of an earlier value, without the constant that it adds.
+
+    Attributes:
+        operator: The map.
+        nodes: Numbers of the affine nodes in it, in the order of computation.
+        length: Number of products with single steps that a product with it computes.
+    """
+
+    operator: sla.LinearOperator
+    nodes: tuple[int, ...]
+    length: int
+
+    @functools.cached_property
+    def sums(self) -> Sums | None:
+        return sums_of(self.operator)
+
+    @property
+    def fits(self) -> bool:
+        """Whether its matrix may be computed."""
+        return self.sums is not None and math.prod(self.operator.shape) <= _ENTRIES
+
+    @functools.cached_property
+    def matrix(self) -> Array:
+        """Its matrix, as computed in float64; `sums.error` bounds the error."""
+        operator = self.operator
+        if isinstance(operator, Convolution) and not operator.sizes and operator.groups == 1:
+            return operator.kernel.T
+        return explicit_matrix(operator)
+
+    def bound(self, norm: float) -> float:
+        """Upper bound of its norm; infinite where its matrix is too large."""
+        if not self.fits or (norm == 2 and min(self.operator.shape) > _SIDE):
+            return math.inf
+        assert self.sums is not None
+        return matrix_bound(self.matrix, norm).upper + self.sums.error(norm)
+
+    def differences(self) -> Array:
+        """Upper bounds of the norms of the differences of two rows in l2, of shape (rows, rows); of a single row, its.
+
+        Its matrix must fit.
+        """
+        rows, error = self.matrix, self.sums.error(2)
+        norms = [np.linalg.norm(rows - (row if len(rows) > 1 else 0.0), axis=-1) for row in rows]
+        return (np.stack(norms) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)
+
+
+class Joints:
+    """The affine nodes of a `Computation` as maps of values that are not affine, or where such maps would be long.
+
+    Args:
+        computation: A `Computation`.
+    """
+
+    def __init__(self, computation: Computation):
+        self._nodes = computation.nodes
+        self._found: dict[int, dict[int, Joint]] = {}
+        for number, node in enumerate(self._nodes):
+            if isinstance(node.form, Affine):
+                self._found[number] = self._composed(number, node)
+
+    def of(self, number: int) -> Mapping[int, Joint]:
+        """The maps of which an affine node is the sum, by the number of the node that each takes."""
+        return self._found[number]
+
+    def _composed(self, number, node):
+        found: dict[int, Joint] = {}
+        for part, source in zip(node.form.parts, node.sources, strict=True):
+            before = self._found.get(source, {})
+            length = sum(joint.length for joint in (*before.values(), *found.values()))
+            if not before or length >= _STEPS:  # what it takes is no affine value, or the map would be long
+                _add(found, source, Joint(part, (number,), 1))
+                continue
+            for start, joint in before.items():
+                _add(found, start, Joint(part @ joint.operator, (*joint.nodes, number), joint.length + 1))
+        return found
+
+
+def _add(found, start, joint):
+    """Add a map to those that are known, by where they start."""
+    if start in found:
+        other = found[start]
+        nodes = tuple(sorted({*other.nodes, *joint.nodes}))
+        joint = Joint(other.operator + joint.operator, nodes, other.length + joint.length)
+    found[start] = joint
