@@ -131,8 +131,8 @@ class Steps:
         if unknown:
             raise UnknownRoundingError(
                 f"The rounding of these layers is not known: {'; '.join(dict.fromkeys(unknown))}. Expected dense and "
-                "convolutional layers, batch normalizations, poolings, activations of Keras, layers that move or add "
-                "entries, and those of lipviz."
+                "convolutional layers, batch normalizations, Rescaling, poolings by windows, layers that move or add "
+                "entries, and elementwise activations of Keras or lipviz."
             )
         self.steps: list[Any] = found
         self.rows = max(1, _ENTRIES // max(node.size for node in self.nodes))  # samples at a time
@@ -387,6 +387,9 @@ def _products(node, sources, arithmetic):
     growth = numbers_of(accumulation).sum_growth(count + 4) if is_wide else _growth(numbers, count, accumulation, dtype)
     offset = node.form.offset
     tiny = numbers_of(accumulation).tiny * (2 * count + 4) + numbers.tiny * (np.abs(offset) > 0)
+    if is_plain(layer, SEPARABLE):  # numbers between its two sums may be set to 0, and are multiplied then
+        between = np.abs(used_kernel(layer, "pointwise_kernel")).reshape(-1, layer.filters).sum(axis=0).max()
+        tiny = tiny + numbers.tiny * (2 * count + 4) * between
     sums_in = accumulation if is_wide else ""
     return AffineStep([part], offset, np.abs(offset), growth, tiny, dtype, dtype, sums_in)
 
