@@ -117,6 +117,7 @@ def test_the_kinds_are_one_network(network):
 @pytest.mark.slow
 def test_a_step_trains_and_a_prediction_does_not():
     model = networks.compiled(networks.mlp("lipviz"), False)
+    model.run_eagerly = True  # to trace both takes seconds
     before = [np.array(keras.ops.convert_to_numpy(w)) for w in model.trainable_weights]
     networks.prediction(model, 4)()
     assert all((b == keras.ops.convert_to_numpy(w)).all() for b, w in zip(before, model.trainable_weights, strict=True))

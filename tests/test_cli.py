@@ -650,7 +650,8 @@ def test_certify_prints_a_table(saved, capsys):
 def test_certify_prints_json(saved, capsys):
     import keras
 
-    assert cli.main(["certify", str(saved), "--input-shape", "(8, 8, 1)", "--norm", "inf", "--json"]) == 0
+    settings = ["--input-shape", "(8, 8, 1)", "--norm", "inf", "--method", "product", "--json"]
+    assert cli.main(["certify", str(saved), *settings]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["input_shape"] == [8, 8, 1]
     assert data["norm"] == "inf"

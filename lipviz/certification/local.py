@@ -117,6 +117,15 @@ class Near:
 
     # --- boxes ---
 
+    @property
+    def state(self) -> tuple[float, dict[int, Array]]:
+        """The last ball: its radius and its boxes. Set it to go back to a smaller one."""
+        return self._inner, dict(self._boxes)
+
+    @state.setter
+    def state(self, value: tuple[float, dict[int, Array]]) -> None:
+        self._inner, self._boxes = value[0], dict(value[1])
+
     def _box(self, number):
         return self._boxes[number] + self._errors[number]
 

@@ -26,6 +26,7 @@ _SHELLS = 8
 _ROUNDS = 3  # improvements of θ for a shell, which begins with those of the shell before
 _SHARE = 0.4  # of the distance that the last constants allow, which the next shell takes
 _LAST = 0.7  # the same for the last shell
+_FURTHER = 4.0  # times the radius so far, at most, for the next shell
 _SHARPNESS = 6.0  # power by which the logits count that fall to 0 first
 _PATIENCE = 2.0  # seconds before a terminal shows how far it is
 
@@ -104,22 +105,24 @@ def _radius(near, rows, gaps, growth, known, radius):
         known: Constants of the differences that hold everywhere.
         radius: The radius that these prove.
     """
-    largest = radius
-    inner, reach = 0.0, max(radius / 2, 1e-9 * float(gaps.min()), 1e-12)
+    proved, inner, limit = radius, 0.0, math.inf
+    reach = max(radius / 2, 1e-9 * float(gaps.min()), 1e-12)
     for shell in range(_SHELLS):
+        before = near.state
         constants = _of_differences(near, reach, rows, gaps, known) + growth
         left = gaps * (1 - 4 * _EPS) - constants * (reach - inner) * _UP
-        if not np.isfinite(constants).all() or (left <= 0).any():
-            allowed = np.divide(gaps, constants, out=np.full(len(gaps), np.inf), where=constants > 0)
-            return max(largest, min(inner + float(allowed.min()) * (1 - 1e-12), reach))
-        inner, gaps = reach, left
-        largest = max(largest, inner)
-        with np.errstate(divide="ignore"):
-            ahead = float((gaps / constants).min())
-        if math.isinf(ahead):
-            return largest
-        reach = inner + (_LAST if shell == _SHELLS - 2 else _SHARE) * ahead
-    return largest
+        ahead = float(np.divide(gaps, constants, out=np.full(len(gaps), np.inf), where=constants > 0).min())
+        if (left > 0).all():
+            inner, gaps, proved = reach, left, max(proved, reach)
+        else:
+            near.state, limit = before, reach
+            proved = max(proved, min(inner + ahead * (1 - 1e-12), reach))
+        begin = max(inner, proved) if limit < math.inf else inner
+        share = _LAST if shell == _SHELLS - 2 else _SHARE
+        reach = min(begin + share * min(limit - begin, ahead), _FURTHER * begin)
+        if reach <= inner:
+            break
+    return proved
 
 
 def _of_differences(near, radius, rows, gaps, known):

@@ -197,7 +197,7 @@ def _build_parser():
         "sections",
         metavar="SECTION",
         nargs="*",
-        help="networks, prediction, batches, activations, poolings, kernels, "
+        help="networks, floor, prediction, batches, activations, poolings, kernels, "
         "convergence, memory, imports; all by default",
     )
     bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: the backend that Keras is set to")

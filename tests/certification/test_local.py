@@ -155,14 +155,15 @@ def _relu(x):
 
 def _network(kernels, biases):
     """A network with ReLU between its affine maps, a `Computation`."""
-    nodes = [Node("x", "Input", Entry(), (), (kernels[0].shape[1],))]
+    gains, kind = np.ones(1), "float64"
+    nodes = [Node("x", "Input", Entry(), (), (kernels[0].shape[1],), gains, kind)]
     for place, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
         form, size = Affine((sla.aslinearoperator(kernel),), bias), (len(kernel),)
-        nodes.append(Node(f"dense {place}", "Dense", form, (len(nodes) - 1,), size))
+        nodes.append(Node(f"dense {place}", "Dense", form, (len(nodes) - 1,), size, gains, kind))
         if place < len(kernels) - 1:
-            relu = Pointwise("relu", _relu, exactly(1.0, "largest slope"))
-            nodes.append(Node(f"relu {place}", "ReLU", relu, (len(nodes) - 1,), size))
-    return Computation(tuple(nodes), (len(nodes) - 1,))
+            relu = Pointwise("relu", _relu, exactly(1.0, "largest slope"), (0.0, 1.0))
+            nodes.append(Node(f"relu {place}", "ReLU", relu, (len(nodes) - 1,), size, gains, kind))
+    return Computation(tuple(nodes), (len(nodes) - 1,), len)
 
 
 def _jacobian(kernels, biases, x):
@@ -225,7 +226,7 @@ def test_an_ellipsoid_holds_all_slopes_of_its_bend():
     rng = np.random.default_rng(3)
     low = np.where(rng.random(9) < 0.5, 0.0, -0.3)
     high = low + np.where(rng.random(9) < 0.3, 0.0, rng.random(9))
-    form = Pointwise("", _relu, exactly(2.0, "largest slope"), sides=(low, high))
+    form = Pointwise("", _relu, exactly(2.0, "largest slope"), (-2.0, 2.0), sides=(low, high))
     matrix = rng.standard_normal((9, 5))
     bend = local_form(form, 9, np.zeros(9), np.ones(9)).bend
     behind, ratios = ellipsoids.bent(ellipsoids.ball(matrix), bend, np.full(bend.count, np.nan))

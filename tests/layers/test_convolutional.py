@@ -291,7 +291,7 @@ def test_the_tight_bound_survives_training(arguments, dtype, how):
 def test_the_tight_bound_survives_saving_and_export(tmp_path):
     layer = SpectralConv2D(4, 3, bound="tight", activation=MaxMin())
     model = Sequential([keras.Input((7, 6, 2)), layer, keras.layers.Flatten()])
-    model.compile("adam", "mae")
+    model.compile("adam", "mae", run_eagerly=True)
     x = RNG.standard_normal((8, 7, 6, 2)).astype("float32")
     model.fit(x, RNG.standard_normal((8, *model.output_shape[1:])), verbose=0)
     want = predicted(model, x)
@@ -442,11 +442,13 @@ def assert_bound(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("optimizer", "arguments"), [("adam", {}), ("sgd", {"eps_bjorck": None})])
-def test_the_bound_survives_training_saving_and_export(optimizer, arguments, tmp_path):
+@pytest.mark.parametrize(
+    ("optimizer", "arguments", "eager"), [("adam", {}, False), ("sgd", {"eps_bjorck": None}, True)]
+)
+def test_the_bound_survives_training_saving_and_export(optimizer, arguments, eager, tmp_path):
     model = network(**arguments)
     rate = keras.optimizers.Adam(1e-1) if optimizer == "adam" else keras.optimizers.SGD(10.0)
-    model.compile(rate, "mae")
+    model.compile(rate, "mae", run_eagerly=eager)
     x, y = RNG.standard_normal((32, 7, 6, 2)), RNG.standard_normal((32, 2))
     model.fit(x, y, batch_size=8, epochs=2, verbose=0)
     assert_bound(model)

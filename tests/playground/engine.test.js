@@ -198,6 +198,9 @@ test("the first step of Adam moves each parameter by the learning rate, against 
   // √v̂ is |g|, and Keras adds ε to √v = |g| √(1 − β₂).
   const moved = (g) => (0.1 * g) / (g + 1e-7 / Math.sqrt(1 - 0.999));
   assertClose(values, [1 - moved(5), 1 + moved(1e-3), 1], 1e-14, "values");
+  const decayed = Float64Array.of(2, -3);
+  new Adam([decayed]).step([Float64Array.of(5, 0)], 0.1, 0.5);
+  assertClose(decayed, [2 * 0.95 - moved(5), -3 * 0.95], 1e-14, "values with weight decay");
 });
 
 test("no attack is shorter than a certified radius, and each changes the sign of the score", () => {

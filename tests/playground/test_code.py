@@ -13,7 +13,7 @@ from tests.playground.node import HERE, node, printed
 
 ADDRESSES = [
     "depth=1&width=4&k=2",
-    "data=own&points=250.-1000.1_-2000.0.0_0.1.1&activation=maxmin&width=8&depth=2&loss=hkr&margin=0.2&rate=0.1",
+    "data=own&points=250.-1000.1_-2000.0.0_0.1.1&activation=maxmin&width=8&depth=2&loss=hkr&margin=0.2&rate=0.1&decay=0.3",
     "activation=relu&depth=3&tau=100",
 ]
 
@@ -62,6 +62,7 @@ def test_code_has_the_points_that_are_seen_and_hkr(fits):
     assert type(scope["constrained"].loss) is losses.HKR
     assert (config["alpha"], config["min_margin"]) == pytest.approx((10, 0.2))
     assert float(scope["ordinary"].optimizer.learning_rate) == pytest.approx(0.1)
+    assert scope["ordinary"].optimizer.weight_decay == pytest.approx(0.3)
     assert fits == [{"batch_size": 3, "epochs": 2, "verbose": 0}] * 2
 
 
@@ -70,4 +71,5 @@ def test_code_has_the_depth_and_the_loss_that_are_seen(fits):
     assert [type(layer) for layer in model.layers[1::2]] == [keras.layers.ReLU] * 3
     assert type(model.loss) is losses.TauBinaryCrossentropy
     assert model.loss.get_config()["tau"] == pytest.approx(100)
+    assert model.optimizer.weight_decay is None
     assert len(fits) == 2

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 ACTIVATIONS = {"groupsort2": layers.GroupSort2, "maxmin": layers.MaxMin, "relu": keras.layers.ReLU}
 
 
-def case(activation, kind, constrained, loss="crossentropy", width=8, depth=2, k=1.0, tau=5.0, seed=0):
+def case(activation, kind, constrained, loss="crossentropy", width=8, depth=2, k=1.0, tau=5.0, seed=0, decay=0.0):
     return {
         "activation": activation,
         "kind": kind,
@@ -31,6 +31,7 @@ def case(activation, kind, constrained, loss="crossentropy", width=8, depth=2, k
         "tau": tau,
         "margin": 2 / tau,
         "rate": 0.02,
+        "decay": decay,
         "seed": seed,
     }
 
@@ -44,7 +45,7 @@ CASES = [
     case("maxmin", "gaussian", True, width=12, depth=1, k=10.0, tau=1.0, seed=4),
     case("maxmin", "large", True, loss="hkr", depth=3, k=0.1, seed=5),
     case("maxmin", "rankOne", True, seed=6),
-    case("maxmin", "drawn", False, loss="hkr", seed=7),
+    case("maxmin", "drawn", False, loss="hkr", seed=7, decay=0.3),
     case("relu", "gaussian", True, width=5, depth=4, k=2.0, tau=100.0, seed=8),
     case("relu", "ones", True, loss="hkr", seed=9),
     case("relu", "ill", False, depth=1, tau=0.1, seed=10),
@@ -135,7 +136,7 @@ def test_steps_of_adam(number):
     x, y = np.array(found["x"]), np.array(found["labels"], float)[:, None]
     with float64_scope():
         model = network(settings, found["weights"])
-        adam = keras.optimizers.Adam(settings["rate"])
+        adam = keras.optimizers.Adam(settings["rate"], weight_decay=settings["decay"] or None)
         for _ in range(found["steps"]):
             apply(adam, model, loss_and_gradient(settings, model, x, y)[1])
     after = flattened(variable.numpy() for variable in model.trainable_variables)

@@ -22,9 +22,11 @@ export class Adam {
    *
    * @param {Float64Array[]} gradients One for each array of parameters.
    * @param {number} rate Learning rate.
+   * @param {number} [decay] Weight decay: before the step, all parameters shrink by this share of the learning rate.
    */
-  step(gradients, rate) {
+  step(gradients, rate, decay = 0) {
     this.steps += 1;
+    if (decay) for (const values of this.parameters) values.forEach((value, i) => (values[i] -= value * rate * decay));
     const size = (rate * Math.sqrt(1 - BETA_2 ** this.steps)) / (1 - BETA_1 ** this.steps);
     this.parameters.forEach((values, i) => move(values, gradients[i], this.first[i], this.second[i], size));
   }

@@ -46,7 +46,7 @@ ${hiddenLayers(settings)}
 
 
 def trained(model):
-    model.compile(keras.optimizers.Adam(${settings.rate}), ${lossCode(settings)})
+    model.compile(keras.optimizers.Adam(${settings.rate}${decayCode(settings)}), ${lossCode(settings)})
     model.fit(x, y, batch_size=len(x), epochs=${Math.max(steps, 1)}, verbose=0)
     return model
 
@@ -78,6 +78,13 @@ function hiddenLayers(settings) {
   const activation = settings.activation === "relu" ? "keras.layers.ReLU()" : `layers.${title}()`;
   const dense = `        dense(${settings.width / growth}, bias_initializer=bias),\n        ${activation},`;
   return Array(settings.depth).fill(dense).join("\n");
+}
+
+/**
+ * @param {Settings} settings
+ */
+function decayCode({ decay }) {
+  return decay ? `, weight_decay=${decay}` : "";
 }
 
 /**

@@ -46,7 +46,7 @@ export const UNSEEN = 200;
 const NEURON_SIDE = 16; // of the small pictures of neurons
 const UNSEEN_SEED = 1000; // above every seed that a control offers
 /** Settings that a training takes over without a new start. */
-const LIVE = ["k", "loss", "tau", "margin", "rate"];
+const LIVE = ["k", "loss", "tau", "margin", "rate", "decay"];
 
 /**
  * New trainings of both networks.

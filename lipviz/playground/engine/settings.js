@@ -16,6 +16,7 @@
  * @property {number} tau
  * @property {number} margin
  * @property {number} rate
+ * @property {number} decay Weight decay of Adam.
  * @property {string} challenge Name of the challenge that is open, or "none".
  *
  * @typedef {object} Setting
@@ -96,6 +97,12 @@ export const SETTINGS = {
     start: 0.5,
   },
   rate: { label: "learning rate", help: "Of Adam", values: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1], start: 0.02 },
+  decay: {
+    label: "weight decay",
+    help: "At each step, all weights shrink by this share of the learning rate",
+    values: [0, 0.01, 0.03, 0.1, 0.3, 1],
+    start: 0,
+  },
   challenge: { label: "challenge", help: "", values: ["none", "disc", "fool", "relu"], start: "none" },
 };
 

@@ -7,7 +7,8 @@
  *
  * @typedef {import("./network.js").NetworkSettings} NetworkSettings
  * @typedef {import("./losses.js").LossSettings} LossSettings
- * @typedef {NetworkSettings & LossSettings & {rate: number}} TrainingSettings `rate` is the learning rate.
+ * @typedef {NetworkSettings & LossSettings & {rate: number, decay?: number}} TrainingSettings `rate` is the learning rate,
+ *   and `decay` the weight decay.
  */
 
 import { Adam } from "./adam.js";
@@ -79,7 +80,7 @@ export class Training {
     const { value, gradient } = lossOf(this.settings, forward.scores, labels);
     const flat = gradients(this.used, forward, gradient).layers.flatMap((layer) => [layer.kernel.data, layer.bias]);
     if (!flat.every((values) => values.every(Number.isFinite))) return false;
-    this.adam.step(flat, this.settings.rate);
+    this.adam.step(flat, this.settings.rate, this.settings.decay);
     this.losses.add(value);
     this.present = null;
     return true;

@@ -12,7 +12,7 @@ import { element, say } from "./elements.js";
 export const GROUPS = [
   ["Points", ["data", "noise", "seed"]],
   ["Networks", ["activation", "depth", "width", "k"]],
-  ["Training", ["loss", "tau", "margin", "rate"]],
+  ["Training", ["loss", "tau", "margin", "rate", "decay"]],
 ];
 
 export class Controls {
