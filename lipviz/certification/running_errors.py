@@ -131,8 +131,8 @@ class Steps:
         if unknown:
             raise UnknownRoundingError(
                 f"The rounding of these layers is not known: {'; '.join(dict.fromkeys(unknown))}. Expected dense and "
-                "convolutional layers, batch normalizations, poolings, activations of Keras, layers that move or add "
-                "entries, and those of lipviz."
+                "convolutional layers, normalizations by running statistics, poolings, Rescaling, layers that move or "
+                "add entries, and elementwise activations of Keras or lipviz."
             )
         self.steps: list[Any] = found
         self.rows = max(1, _ENTRIES // max(node.size for node in self.nodes))  # samples at a time
@@ -387,6 +387,9 @@ def _products(node, sources, arithmetic):
     growth = numbers_of(accumulation).sum_growth(count + 4) if is_wide else _growth(numbers, count, accumulation, dtype)
     offset = node.form.offset
     tiny = numbers_of(accumulation).tiny * (2 * count + 4) + numbers.tiny * (np.abs(offset) > 0)
+    if is_plain(layer, SEPARABLE):  # numbers between its two sums may be set to 0, and are multiplied then
+        between = np.abs(used_kernel(layer, "pointwise_kernel")).reshape(-1, layer.filters).sum(axis=0).max()
+        tiny = tiny + numbers.tiny * (2 * count + 4) * between
     sums_in = accumulation if is_wide else ""
     return AffineStep([part], offset, np.abs(offset), growth, tiny, dtype, dtype, sums_in)
 
@@ -456,6 +459,30 @@ def _rescaled(node, sources, arithmetic):
     tiny = numbers.tiny * 6
     dtype = layer.compute_dtype
     return AffineStep([part], offset, np.abs(offset), numbers.sum_growth(8), tiny, dtype, dtype)
+
+
+def _centered(node, sources, arithmetic):
+    """The layer of lipviz that subtracts running means and multiplies by a factor, in float32 at least."""
+    layer, (source,) = node.op, sources
+    factor = layer.k_coef_lip if not hasattr(layer, "lip_constant") else layer.lip_constant
+    mean, bias = (
+        _per_channel(layer, as_float64(value, f"A weight of '{layer.name}'"), source)
+        for value in (layer.moving_mean, layer.bias if layer.use_bias else np.zeros(layer.moving_mean.shape))
+    )
+    part = _Part(_diagonal(factor * np.ones(source.size)), _diagonal(factor * np.ones(source.size)), factor, factor)
+    sizes, numbers = factor * np.abs(mean) + np.abs(bias), numbers_of("float32")
+    tiny = numbers.tiny * (4 + 4 * factor + np.abs(mean))
+    growth = numbers.sum_growth(2 * ULPS + 8)
+    part = dataclasses.replace(part, flushed=numbers.tiny)
+    step = AffineStep([part], bias - factor * mean, sizes, growth, tiny, "float32", layer.compute_dtype)
+    return lambda x: _cast(step(x), layer.compute_dtype)
+
+
+def _per_channel(layer, values, source):
+    """Numbers of channels at each entry of a value."""
+    shape = [1] * len(source.shape)
+    shape[layer.channel_axis % (len(shape) + 1) - 1] = -1
+    return _spread(values, shape, source)
 
 
 def _averaged(node, sources, arithmetic):
@@ -532,7 +559,7 @@ def _sloped(x, values, entries, bound):
 def _scaled_average(node, sources, arithmetic):
     """The average of lipviz, in float32 at least, whose factor is k·√(entries of a window)."""
     layer, (source,) = node.op, sources
-    count = math.prod(layer.pool_size)
+    count = math.prod(_window(layer, source))
     operator = _windows(layer, source, layer.k_coef_lip / math.sqrt(count))
     none, numbers = np.zeros(node.size), numbers_of("float32")
     growth, tiny = numbers.sum_growth(count + 8), numbers.tiny * (2 * count + 4) * (1 + layer.k_coef_lip * count)
@@ -542,11 +569,16 @@ def _scaled_average(node, sources, arithmetic):
 
 
 def _windows(layer, source, weight):
-    """The operator that adds up the entries of each window, times a weight."""
+    """The operator that adds up the entries of each window, times a weight; windows do not overlap."""
     channels = source.shape[0] if is_channels_first(layer) else source.shape[-1]
-    kernel = np.full((*layer.pool_size, 1, channels), float(weight))
-    sizes, first = _pixels(layer, source), is_channels_first(layer)
-    return Convolution(kernel, sizes, layer.strides, layer.padding, groups=channels, channels_first=first)
+    window, sizes = _window(layer, source), _pixels(layer, source)
+    kernel = np.full((*window, 1, channels), float(weight))
+    return Convolution(kernel, sizes, window, "valid", groups=channels, channels_first=is_channels_first(layer))
+
+
+def _window(layer, source):
+    """Sizes of a window: of a pooling of whole images, those of the image."""
+    return getattr(layer, "pool_size", _pixels(layer, source))
 
 
 def _pixels(layer, source):
@@ -554,10 +586,11 @@ def _pixels(layer, source):
 
 
 def _norm_pooling(node, sources, arithmetic):
-    """The norm of windows of lipviz, k·√(p·(mean of x² + ε)), in float32 at least."""
+    """The norm of windows of lipviz in float32 at least: k·√(p·(mean of x² + ε)), or k·√(sum of x² + ε) of images."""
     layer, (source,) = node.op, sources
-    count, k = math.prod(layer.pool_size), layer.k_coef_lip
-    sums, scale = _windows(layer, source, 1.0), layer.k_coef_lip * math.sqrt(math.prod(layer.pool_size))
+    count, k = math.prod(_window(layer, source)), layer.k_coef_lip
+    divisor = count if isinstance(layer, lip.ScaledL2NormPooling2D) else 1
+    sums, scale = _windows(layer, source, 1.0), k * math.sqrt(divisor)
     floor, eps = layer.floor, layer.eps_grad_sqrt
     shift = 0.0 if eps >= floor else math.sqrt(floor)
     numbers = numbers_of("float32")
@@ -565,7 +598,7 @@ def _norm_pooling(node, sources, arithmetic):
     tiny = numbers.tiny * 8 * count * (1 + scale) / math.sqrt(floor)
 
     def step(x):
-        mean = _applied(sums, np.square(x.values)) / count
+        mean = _applied(sums, np.square(x.values)) / divisor
         root = np.sqrt(mean + eps) if eps >= floor else np.sqrt(np.maximum(mean, floor))
         if x.is_bare:
             return x.with_values(scale * (root - shift))
@@ -792,14 +825,15 @@ _LAYERS = (
     ((keras.layers.Rescaling,), _rescaled),
     (AVERAGES, _averaged),
     (GLOBAL_AVERAGES, _averaged_globally),
-    ((lip.ScaledAveragePooling2D,), _scaled_average),
-    ((lip.ScaledL2NormPooling2D,), _norm_pooling),
+    ((lip.BatchCentering, lip.BatchLipNorm), _centered),
+    ((lip.ScaledAveragePooling2D, lip.ScaledGlobalAveragePooling2D), _scaled_average),
+    ((lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D), _norm_pooling),
     (_LARGEST, _largest),
     ((keras.layers.Add, keras.layers.Subtract, keras.layers.Average, lip.LipResidual), _added),
     (_COPYING, _moved),
 )
 # These read the layer, and not the form of the step.
-_OF_ANY_FORM = (_rescaled, _scaled_average, _norm_pooling, _largest)
+_OF_ANY_FORM = (_rescaled, _centered, _scaled_average, _norm_pooling, _largest)
 _OPERATIONS = dict.fromkeys(
     (
         *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),

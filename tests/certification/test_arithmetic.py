@@ -203,6 +203,11 @@ def test_networks_of_extreme_scales_are_within_their_bounds_or_may_overflow(scal
     assert (scale == 1e30) == overflows[0, 0]
 
 
+def _whole_images(pooling):
+    conv = lip.SpectralConv2D(4, 2, activation=lip.GroupSort2())
+    return chain((5, 4, 3), lip.BatchCentering(k_coef_lip=1.5), conv, lip.BatchLipNorm(), pooling, kl.Dense(3))
+
+
 MODELS = {
     "images": lambda: chain(
         (10, 10, 2),
@@ -230,6 +235,8 @@ MODELS = {
         lip.SpectralDense(6, activation=lip.GroupSort(3)),
         lip.FrobeniusDense(4),
     ),
+    "mean of images": lambda: _whole_images(lip.ScaledGlobalAveragePooling2D(k_coef_lip=2.0)),
+    "norm of images": lambda: _whole_images(lip.ScaledGlobalL2NormPooling2D()),
     "one output": lambda: chain((5,), kl.Dense(8, "silu"), kl.Dense(6, "softplus"), kl.Dense(1)),
 }
 
