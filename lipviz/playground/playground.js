@@ -67,8 +67,8 @@ export class Page {
     this.onAddress = options.onAddress ?? (() => {});
     this.playground = new Playground(options.address);
     this.figures = figures();
-    const isTall = window.parent === window || window.innerHeight >= TALL;
-    const hasRoom = root.clientWidth >= WIDE && isTall;
+    const fits = window.parent === window || window.innerHeight >= TALL;
+    const hasRoom = root.clientWidth >= WIDE && fits;
     this.neurons = this.figures.map(({ kind }) => new NeuronPictures(kind, hasRoom, this));
     this.sharing = new Sharing();
     this.controls = new Controls((name, value) => this.set(name, value));
