@@ -669,8 +669,12 @@ def test_certify_takes_a_method(saved, capsys):
 def test_certify_prints_json(saved, capsys):
     import keras
 
-    settings = ["--input-shape", "(8, 8, 1)", "--norm", "inf", "--method", "product", "--json"]
-    assert cli.main(["certify", str(saved), *settings]) == 0
+    assert (
+        cli.main(
+            ["certify", str(saved), "--input-shape", "(8, 8, 1)", "--norm", "inf", "--json", "--method", "product"]
+        )
+        == 0
+    )
     data = json.loads(capsys.readouterr().out)
     assert data["input_shape"] == [8, 8, 1]
     assert data["norm"] == "inf"
