@@ -24,9 +24,10 @@ _UP = 1 + 1e-12  # covers a few roundings of numbers of one sign
 _BATCH = 64
 _SHELLS = 8
 _ROUNDS = 3  # improvements of θ for a shell, which begins with those of the shell before
-_SHARE = 0.4  # of the distance that the last constants allow, which the next shell takes
+_SHARE = 0.5  # of the distance that the last constants allow, which the next shell takes
 _LAST = 0.7  # the same for the last shell
 _FURTHER = 4.0  # times the radius so far, at most, for the next shell
+_ENOUGH = 1.001  # times the radius so far: a shell that cannot gain more is not worth its time
 _SHARPNESS = 6.0  # power by which the logits count that fall to 0 first
 _PATIENCE = 2.0  # seconds before a terminal shows how far it is
 
@@ -113,10 +114,13 @@ def _radius(near, rows, gaps, growth, known, radius):
         left = gaps * (1 - 4 * _EPS) - constants * (reach - inner) * _UP
         ahead = float(np.divide(gaps, constants, out=np.full(len(gaps), np.inf), where=constants > 0).min())
         if (left > 0).all():
+            ahead -= reach - inner
             inner, gaps, proved = reach, left, max(proved, reach)
         else:
             near.state, limit = before, reach
             proved = max(proved, min(inner + ahead * (1 - 1e-12), reach))
+        if inner + ahead <= proved * _ENOUGH:  # larger balls have larger constants
+            break
         begin = max(inner, proved) if limit < math.inf else inner
         share = _LAST if shell == _SHELLS - 2 else _SHARE
         reach = min(begin + share * min(limit - begin, ahead), _FURTHER * begin)
