@@ -15,6 +15,7 @@ import numpy as np
 
 from lipviz.certification import ellipsoids
 from lipviz.certification.classifiers import logits_computation
+from lipviz.certification.computation import UnknownFormError
 from lipviz.certification.local import LocalBounds
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.types import Array
@@ -41,7 +42,9 @@ class LocalRadii:
     """
 
     def __init__(self, network: keras.Model, x: Array):
-        self._bounds, self._x = LocalBounds(*logits_computation(network, x.shape[1:])), x
+        self._x, self._bounds = x, None
+        with contextlib.suppress(UnknownFormError):  # then radii are those of all inputs
+            self._bounds = LocalBounds(*logits_computation(network, x.shape[1:]))
 
     def grown(self, radii: Array, predicted: Array, gaps: Array, growth: Array, known: Array, wanted: Array) -> Array:
         """Radii of at least those that are given.
@@ -58,7 +61,7 @@ class LocalRadii:
             An array of shape (n,).
         """
         result = radii.copy()
-        if self._bounds.region is None:
+        if self._bounds is None or self._bounds.region is None:
             return result
         rows = np.flatnonzero(wanted & (radii > 0) & np.isfinite(radii))
         with one_blas_thread(), _progress(len(rows)) as tell:
