@@ -16,6 +16,7 @@ import lipviz
 from lipviz import certification
 from lipviz import layers as lip
 from lipviz.certification import merging
+from lipviz.certification.local import Near
 from lipviz.parametrizations import SpectralParametrization
 from lipviz.rules import registry
 from tests.support import convolution_matrix
@@ -100,6 +101,16 @@ def doubled_radius(monkeypatch):
     monkeypatch.setattr(certification, "certified_radius", doubled)
 
 
+def halved_ball(monkeypatch):
+    constants = Near.constants
+
+    def halved(self, radius):
+        found = constants(self, radius)
+        return dataclasses.replace(found, bound=found.bound / 2)
+
+    monkeypatch.setattr(Near, "constants", halved)
+
+
 def flattered_accuracy(monkeypatch):
     accuracy = certification.certified_accuracy
 
@@ -144,6 +155,8 @@ PLANTED = {
     "a rule times two, attained": (doubled_rule, "bound", DENSE, {}, "lower bound too large"),
     "a layer that jumps": (jumping_layer, "bound", stack("K.LeakyReLU(0.3)"), {}, "bound LeakyReLU"),
     "a radius times two": (doubled_radius, "radius", DENSE, {}, "radius"),
+    "a radius near a sample times two": (doubled_radius, "near", DENSE, {}, "radius"),
+    "a bound in a ball times a half": (halved_ball, "near", DENSE, {}, "bound in a ball"),
     "a radius in float32 times two": (
         doubled_radius,
         "arithmetic",
@@ -384,7 +397,8 @@ def test_arguments(monkeypatch):
         (["--seed", "-1"], "--seed must be at least 0. Received: -1"),
         (
             ["--claims", "beauty"],
-            "--claims must be of 'bound', 'radius', 'arithmetic', 'round trip', 'k', 'inference'. Received: beauty",
+            "--claims must be of 'bound', 'radius', 'near', 'arithmetic', 'round trip', 'k', 'inference'. Received: "
+            "beauty",
         ),
         (["--backend", "torch"], "invalid choice: 'torch'"),
     ],

@@ -15,6 +15,7 @@ import numpy as np
 
 from lipviz.certification import ellipsoids
 from lipviz.certification.classifiers import logits_computation
+from lipviz.certification.computation import UnknownFormError
 from lipviz.certification.local import LocalBounds
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.types import Array
@@ -24,9 +25,10 @@ _UP = 1 + 1e-12  # covers a few roundings of numbers of one sign
 _BATCH = 64
 _SHELLS = 8
 _ROUNDS = 3  # improvements of θ for a shell, which begins with those of the shell before
-_SHARE = 0.4  # of the distance that the last constants allow, which the next shell takes
+_SHARE = 0.5  # of the distance that the last constants allow, which the next shell takes
 _LAST = 0.7  # the same for the last shell
 _FURTHER = 4.0  # times the radius so far, at most, for the next shell
+_ENOUGH = 1.001  # times the radius so far: a shell that cannot gain more is not worth its time
 _SHARPNESS = 6.0  # power by which the logits count that fall to 0 first
 _PATIENCE = 2.0  # seconds before a terminal shows how far it is
 
@@ -40,7 +42,9 @@ class LocalRadii:
     """
 
     def __init__(self, network: keras.Model, x: Array):
-        self._bounds, self._x = LocalBounds(*logits_computation(network, x.shape[1:])), x
+        self._x, self._bounds = x, None
+        with contextlib.suppress(UnknownFormError):  # then radii are those of all inputs
+            self._bounds = LocalBounds(*logits_computation(network, x.shape[1:]))
 
     def grown(self, radii: Array, predicted: Array, gaps: Array, growth: Array, known: Array, wanted: Array) -> Array:
         """Radii of at least those that are given.
@@ -57,7 +61,7 @@ class LocalRadii:
             An array of shape (n,).
         """
         result = radii.copy()
-        if self._bounds.region is None:
+        if self._bounds is None or self._bounds.region is None:
             return result
         rows = np.flatnonzero(wanted & (radii > 0) & np.isfinite(radii))
         with one_blas_thread(), _progress(len(rows)) as tell:
@@ -113,10 +117,13 @@ def _radius(near, rows, gaps, growth, known, radius):
         left = gaps * (1 - 4 * _EPS) - constants * (reach - inner) * _UP
         ahead = float(np.divide(gaps, constants, out=np.full(len(gaps), np.inf), where=constants > 0).min())
         if (left > 0).all():
+            ahead -= reach - inner
             inner, gaps, proved = reach, left, max(proved, reach)
         else:
             near.state, limit = before, reach
             proved = max(proved, min(inner + ahead * (1 - 1e-12), reach))
+        if inner + ahead <= proved * _ENOUGH:  # larger balls have larger constants
+            break
         begin = max(inner, proved) if limit < math.inf else inner
         share = _LAST if shell == _SHELLS - 2 else _SHARE
         reach = min(begin + share * min(limit - begin, ahead), _FURTHER * begin)

@@ -40,19 +40,18 @@ def slope_range(form: Pointwise, low: Array, high: Array) -> tuple[Array, Array]
         high: Upper ends, at least the lower ones.
 
     Returns:
-        The tuple (smallest, largest) of arrays of shape (entries,). Where nothing is known of the function, they are
-        those of its Lipschitz constant: −k and k.
+        The tuple (smallest, largest) of arrays of shape (entries,). Where nothing more is known of the function, they
+        are its slopes everywhere.
     """
-    steepest = float(form.bound.upper)
     if form.sides is not None:
         return _of_sides(*form.sides, low, high)
     if form.name == "leaky_relu":
         return _of_sides(0.2, 1.0, low, high)
+    least, most = (np.broadcast_to(np.asarray(slope, np.float64), low.shape) for slope in form.slopes)
     if form.name not in _DERIVATIVES:
-        smallest = 0.0 if form.name in _INCREASING else -steepest
-        return np.full(low.shape, smallest), np.full(low.shape, steepest)
+        return least, most
     smallest, largest = _extremes(_DERIVATIVES[form.name], low, high)
-    return np.maximum(smallest, -steepest), np.minimum(largest, steepest)
+    return np.maximum(smallest, least), np.minimum(largest, most)
 
 
 def _of_sides(negative, positive, low, high):
@@ -146,11 +145,3 @@ _DERIVATIVES = {
     ),
     "silu": _smooth(_silu, *_around(-2.3993572805, -0.0999, -0.0997), *_around(2.3993572805, 1.0997, 1.0999)),
 }
-_INCREASING = (
-    "hard_sigmoid",
-    "tanh_shrink",
-    "soft_shrink",
-    "squareplus",
-    "sparse_plus",
-    "sparse_sigmoid",
-)

@@ -21,7 +21,7 @@ from lipviz.certification.local import LocalBounds
 from lipviz.certification.slopes import slope_range
 from lipviz.operators.precision import float64_copy, float64_scope
 from lipviz.rules.bound import exactly
-from lipviz.rules.functions import function_bound
+from lipviz.rules.functions import function_bound, named_slopes
 from tests.support import KINDS, examples, make_kernel
 
 FUNCTIONS = (
@@ -41,7 +41,7 @@ def _as_form(name):
             return np.asarray(function(keras.ops.convert_to_tensor(x)))
 
     bound = function_bound(function, (1,), 2)
-    return Pointwise(name, values, bound, (-bound.upper, bound.upper))
+    return Pointwise(name, values, bound, named_slopes(name) or (-bound.upper, bound.upper))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -10,6 +10,7 @@ from keras import layers as kl
 from lipviz import layers as lip
 from lipviz.certification import certified_radius, local_radii, logits_model
 from lipviz.certification.classifiers import logits_computation
+from lipviz.certification.computation import UnknownFormError
 from lipviz.certification.local import Near
 from lipviz.normalizers.threads import one_blas_thread
 
@@ -104,6 +105,17 @@ def test_a_network_that_is_too_large_keeps_its_radii():
     x = np.random.default_rng(1).standard_normal((2, 3))
     near, everywhere = (certified_radius(model, x, local=each).radii for each in (True, False))
     assert (near >= everywhere).all()
+
+
+def test_a_graph_that_cannot_be_seen_keeps_its_radii(monkeypatch):
+    model, x = MODELS["relu"](), np.random.default_rng(3).standard_normal((2, 6))
+
+    def unseen(*arguments):
+        raise UnknownFormError("A part of the model's graph cannot be seen.")
+
+    everywhere = certified_radius(model, x)
+    monkeypatch.setattr(local_radii, "logits_computation", unseen)
+    np.testing.assert_array_equal(certified_radius(model, x, local=True).radii, everywhere.radii)
 
 
 def test_an_interrupt_ends_the_work_and_frees_the_libraries(monkeypatch):
