@@ -74,7 +74,7 @@ from lipviz.layers import GroupSort2, SpectralDense
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"EPOCHS": 12, "PAIRS": 2000, "STEPS": 10}}
+# %% nbmake={"mock": {"EPOCHS": 8, "PAIRS": 2000, "STEPS": 10}}
 EPOCHS = 30
 PAIRS = 10_000
 STEPS = 50

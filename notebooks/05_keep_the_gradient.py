@@ -71,7 +71,7 @@ from lipviz.losses import TauSparseCategoricalCrossentropy
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"EPOCHS": 4}}
+# %% nbmake={"mock": {"EPOCHS": 2}}
 DEPTH = 50
 EPOCHS = 15
 

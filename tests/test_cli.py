@@ -509,6 +509,13 @@ def test_grammars_are_compiled_when_an_address_is_checked(compiled):
     assert importlib.import_module("rfc3987_syntax").is_valid_syntax is not is_valid_syntax
 
 
+def test_the_doctor_compiles_no_grammars(compiled, monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", {"rfc3987_syntax": "rfc3987_syntax"})
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1")
+    assert doctor.examine()["Versions"][-1] == doctor.Finding("rfc3987_syntax", "1")
+    assert not compiled()
+
+
 def test_whatever_else_is_asked_of_the_grammars_is_theirs(compiled):
     grammars.compile_when_used()
     stand_in = importlib.import_module("rfc3987_syntax")
@@ -645,6 +652,18 @@ def test_certify_prints_a_table(saved, capsys):
     assert out.startswith("Lipschitz constant of 'net' in the l2 norm: at most ")
     for name in ("spectral_conv2d", "global_average_pooling2d", "spectral_dense"):
         assert name in out
+
+
+def test_certify_takes_a_method(saved, capsys):
+    bounds = []
+    for arguments in (["--method", "product"], [], ["--method", "tight"], ["--exact"]):
+        assert cli.main(["certify", str(saved), "--no-search", "--json", "--input-shape", "8,8,1", *arguments]) == 0
+        bounds.append(json.loads(capsys.readouterr().out)["upper_bound"])
+    assert bounds[0] > 1.01 * bounds[1]
+    assert bounds[1] >= bounds[2] == bounds[3]
+    with pytest.raises(SystemExit):
+        cli.main(["certify", str(saved), "--method", "best"])
+    assert "invalid choice: 'best'" in capsys.readouterr().err
 
 
 def test_certify_prints_json(saved, capsys):

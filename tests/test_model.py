@@ -172,6 +172,7 @@ def test_no_stack_changes_k_behind_the_back_of_another():
     assert lipviz.certify(model, search=False).upper_bound <= 4.0
 
 
+@pytest.mark.slow
 def test_a_stack_that_is_gone_or_let_go_of_a_layer_holds_it_no_more():
     layers = [SpectralDense(4), SpectralDense(3)]
     model = Sequential([keras.Input((8,)), *layers])
@@ -472,6 +473,7 @@ def test_what_is_wrong_with_targets_is_said_by_keras():
         model.fit(np.ones((4, 2)), Y_ONE_HOT, x=np.ones((4, 2)))
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_the_thread_that_tunes_a_dataset(monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("only TensorFlow's trainer makes a `tf.data.Dataset` of arrays")

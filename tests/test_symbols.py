@@ -73,6 +73,7 @@ def test_the_bound_over_a_grid_is_the_largest_of_all(seed):
     assert largest_symbol(kernel, axes, grids, grids, largest * (1 + 1e-7)) == (found, place)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.booleans(), st.booleans())
 @example(28, True, False)  # the largest values are not near each other
 @example(40, True, False)

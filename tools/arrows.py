@@ -66,7 +66,7 @@ APART = {
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
-    "command.doctor": ("examines an installation", {"_version", "_extras", "data"}),
+    "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
     "command.app": (
         "serves explorers as web pages",
         {"explorers", "command.grammars", "command.lab", "command.app_server"},

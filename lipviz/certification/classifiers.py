@@ -97,7 +97,9 @@ def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Comput
 def _pairwise(trace, inputs, outputs, head, method):
     together, _ = tighter(trace, inputs, outputs, method, head.logits, head.layer is not None)
     alone = _by_last_layer(head, len(keras.tree.flatten(inputs)))
-    return alone if together is None else np.minimum(alone, together.differences)
+    if together is None or together.differences is None:
+        return alone
+    return np.minimum(alone, together.differences)
 
 
 def _by_last_layer(head, inputs):

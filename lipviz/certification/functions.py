@@ -54,6 +54,22 @@ def function_of(form: Pointwise | Sorting | Splitting, size: int) -> Function:
     return _sorting(form, size) if isinstance(form, Sorting) else _splitting(form, size)
 
 
+def beside(count: int, own: Function) -> Function:
+    """A function that keeps the first entries.
+
+    Args:
+        count: Number of entries that it keeps.
+        own: The function of the others.
+    """
+    ones = np.ones(count)
+    identity = scipy.sparse.eye_array(count)
+    sparse = [
+        None if part is None else scipy.sparse.block_diag([identity, part], "csr") for part in (own.before, own.behind)
+    ]
+    ties = np.concatenate([np.arange(count), count + own.ties])
+    return Function(np.concatenate([ones, own.low]), np.concatenate([ones, own.high]), ties, *sparse)
+
+
 def _pointwise(form, size):
     """A function and its negative have the same bounds, so the larger slopes count as the positive ones."""
     low, high = (np.broadcast_to(np.asarray(slope, np.float64), (size,)) for slope in form.slopes)

@@ -21,7 +21,7 @@ from lipviz.operators.singular_values import explicit_matrix
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
-_ENTRIES = 2**22  # most entries of a matrix, 32 MiB
+ENTRIES = 2**22  # most entries of a matrix, 32 MiB
 _SIDE = 2048  # largest smaller side of a matrix whose norm is wanted
 _STEPS = 32  # most steps that one product with a joint map computes
 _ROUNDED = 8  # roundings of a weight before it is used, as in √(variance + ε)
@@ -141,7 +141,7 @@ class Joint:
     @property
     def fits(self) -> bool:
         """Whether its matrix may be computed."""
-        return self.sums is not None and math.prod(self.operator.shape) <= _ENTRIES
+        return self.sums is not None and math.prod(self.operator.shape) <= ENTRIES
 
     @functools.cached_property
     def matrix(self) -> Array:
@@ -163,6 +163,7 @@ class Joint:
 
         Its matrix must fit.
         """
+        assert self.sums is not None
         rows, error = self.matrix, self.sums.error(2)
         norms = [np.linalg.norm(rows - (row if len(rows) > 1 else 0.0), axis=-1) for row in rows]
         return (np.stack(norms) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)

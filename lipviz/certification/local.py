@@ -139,8 +139,8 @@ class Near:
 
     def _grown(self, number, boxes, widths, step, plain):
         """Box of a node in a larger ball: how far it may move beyond the ball inside, or by intervals alone."""
-        moved = (boxes[number] + np.nan_to_num(widths, nan=np.inf) * step) * _UP
-        return moved if plain is None else np.minimum(moved, plain * _UP)
+        moved = np.nan_to_num((boxes[number] + widths * step) * _UP, nan=np.inf, posinf=np.inf)
+        return moved if plain is None else np.fmin(moved, plain * _UP)
 
     def _by_intervals(self, stage, local):
         sources = self._region.nodes[stage.number].sources
@@ -235,11 +235,12 @@ class Near:
         Returns:
             A list, empty where nothing could be proved.
         """
-        followed = self._followed(radius)
-        if followed is None:
-            return []
-        first, steps, ratios = followed
-        better = self._settled(steps, ratios, goal, rounds) if any(isinstance(s, Bend) for s in steps) else None
+        with np.errstate(all="ignore"):  # what is not finite proves nothing
+            followed = self._followed(radius)
+            if followed is None:
+                return []
+            first, steps, ratios = followed
+            better = self._settled(steps, ratios, goal, rounds) if any(isinstance(s, Bend) for s in steps) else None
         return [first] if better is None else [first, better]
 
     @property
@@ -249,11 +250,12 @@ class Near:
 
     def constants(self, radius: float) -> Constants:
         """What is proved in the ball of a radius, in the norm of the bounds."""
-        if self._bounds._norm != 2:
-            bound = self._by_jacobians(radius)
-        else:
-            found = self.ellipsoids(radius, multipliers.largest_eigenvalue, _ROUNDS)
-            bound = min((_norm(each) for each in found), default=math.inf)
+        with np.errstate(all="ignore"):  # what is not finite proves nothing
+            if self._bounds._norm != 2:
+                found = [self._by_jacobians(radius)]
+            else:
+                found = list(map(_norm, self.ellipsoids(radius, multipliers.largest_eigenvalue, _ROUNDS)))
+        bound = min((each for each in found if not math.isnan(each)), default=math.inf)
         return Constants(bound * self.factor * _UP, self.open, self.entries)
 
     # --- l1 and l∞ ---
@@ -288,7 +290,9 @@ class Near:
 
 
 def _norm(ellipsoid):
-    """The square root of the largest eigenvalue, proved."""
+    """The square root of the largest eigenvalue, proved; infinite where the matrix is not finite."""
+    if not np.isfinite(ellipsoid.matrix).all():
+        return math.inf
     square = proved_above(ellipsoid.matrix, lanczos_eigenvalue(ellipsoid.matrix))
     with np.errstate(over="ignore"):
         return float(np.ldexp(math.sqrt(square) * (1 + 4 * _EPS), ellipsoid.exponent))

@@ -33,8 +33,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _INSIDE = 1 - 1e-5  # see `semidefinite`
 _NEARLY_LINEAR = 1e-5
 _SPARE = 1e-9  # part of a covariance that is given for the error of a matrix
-_ENTRIES = 2**24  # most entries of all covariances of a layer
-_PRODUCTS = 2e10  # most multiplications of a step for all frequencies
+_ENTRIES = 2**23  # most entries of all covariances of a layer, 128 MiB
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,17 +131,18 @@ class Covariance:
     Args:
         steps: The steps, in the order of computation.
         shape: Shape of the input, with the channels last.
+        most: Most multiplications, counting channels³ for each frequency of each step; 3e8 take about 3 seconds.
 
     Attributes:
         grid: Sizes of the torus.
         values: The covariances, complex, of shape (*grid, channels, channels).
-        multipliers: The multipliers of each function, of shape (channels,), for a reader.
 
     Raises:
         PeriodicError: If the torus is too large, or a proof fails.
     """
 
-    def __init__(self, steps: Sequence[Step], shape: Sequence[int]):
+    def __init__(self, steps: Sequence[Step], shape: Sequence[int], most: float = 3e8):
+        self._left = most
         kernels = [step for step in steps if isinstance(step, Kernel)]
         self.grid = _torus(kernels, shape[:-1])
         self.values = np.broadcast_to(np.eye(shape[-1], dtype=np.complex128), (*self.grid, shape[-1], shape[-1]))
@@ -154,7 +154,8 @@ class Covariance:
     def _check_size(self, step):
         channels = max(step.kernel.shape[-2:]) if isinstance(step, Kernel) else self.values.shape[-1]
         count = math.prod(self.grid)
-        if count * channels**2 > _ENTRIES or count * float(channels) ** 3 > _PRODUCTS:
+        self._left -= count * float(channels) ** 3
+        if count * channels**2 > _ENTRIES or self._left < 0:
             raise PeriodicError(f"{count} frequencies of {channels} channels are too many")
 
     # --- steps ---

@@ -40,6 +40,7 @@ _ROOMS = (1e-8, 1e-6, 1e-4)  # parts of X that are given up, until its proof suc
 _PHASES = ((8, 1e-2), (64, 1e-4))
 _INSIDE = 1 - 1e-5  # share of the best multipliers: with slopes of both signs, these are at the border
 _TINY = 1e-200  # squares of constants below which a scaled chain counts as constant
+_LINEAR = 1e4  # see `_capped`
 _NEARLY_LINEAR = 1e-3  # least difference of two slopes, relative to the larger
 
 
@@ -139,7 +140,9 @@ def fast(chain: Chain) -> list[Array] | None:
     """Multipliers by the formula of ECLipsE-Fast, a list of arrays of shape (entries,); None where it breaks down.
 
     With a the largest eigenvalue of A = W X⁻¹ Wᵀ and one number λ for a layer, the smallest eigenvalue of X is largest
-    for λ = 1/(a β (β − α)), where it is 1/(a β²). Entries with slopes of their own have their own λ.
+    for λ = 1/(a β (β − α)), where it is 1/(a β²). Entries with slopes of their own have their own λ. Linear entries
+    have a λ that is large, with the a of their block of A, and the others have the a of theirs, unless they may change
+    the sign.
 
     Args:
         chain: The chain, scaled.
@@ -149,8 +152,10 @@ def fast(chain: Chain) -> list[Array] | None:
     with one_blas_thread():
         for w, (low, high) in zip(chain.matrices, chain.slopes, strict=False):
             a = _image(w, inverse)
-            largest = float(np.linalg.eigvalsh(a)[-1])
-            if not largest > _TINY:
+            largest = _largest(a, low == high)
+            if (low < -high / 2).any():  # the block alone would leave nothing for the linear entries
+                largest = np.full(len(a), np.linalg.eigvalsh(a)[-1])
+            if not (largest > _TINY).all():
                 return None
             found.append(_INSIDE / (largest * high * np.maximum(high - low, _NEARLY_LINEAR * high)))
             try:
@@ -158,6 +163,15 @@ def fast(chain: Chain) -> list[Array] | None:
             except np.linalg.LinAlgError:
                 return None
     return found
+
+
+def _largest(a, linear):
+    """For each entry, the largest eigenvalue of the block of A of all linear entries, or of all others."""
+    result = np.empty(len(a))
+    for kind in (linear, ~linear):
+        if kind.any():
+            result[kind] = np.linalg.eigvalsh(a[np.ix_(kind, kind)])[-1]
+    return result
 
 
 def _image(w, inverse):
@@ -248,7 +262,27 @@ def improved(chain: Chain, multipliers: list[Array], steps: int, centred: bool =
             return value, gathered(slopes)
 
         best = _descended(objective, best, steps)
-    return parted(best)
+    return _capped(chain, parted(best))
+
+
+def _capped(chain, multipliers):
+    """Multipliers whose linear entries are at most `_LINEAR` over the largest eigenvalue of their block of A.
+
+    They gain little beyond, and cost the proof its digits.
+    """
+    found: list[Array] = []
+    inverse = None
+    for w, (low, high), multiplier in zip(chain.matrices, chain.slopes, multipliers, strict=False):
+        a, linear = _image(w, inverse), low == high
+        if linear.any():
+            most = _LINEAR / np.maximum(_largest(a, linear) * high**2, _TINY)
+            multiplier = np.where(linear, np.minimum(multiplier, most), multiplier)
+        found.append(multiplier)
+        try:
+            inverse = _inverse(_Step(a, (low, high), multiplier).x)
+        except np.linalg.LinAlgError:
+            return multipliers
+    return found
 
 
 def _descended(objective, start, steps):

@@ -7,45 +7,39 @@
 Every result is a minimum with the product, so none is larger. What is tried depends on sizes only, never on a clock.
 """
 
-import dataclasses
 import math
 import time
-from collections.abc import Sequence
 from typing import Any, Literal
 
+import keras
 import numpy as np
 
-from lipviz.certification import merging, periodic, semidefinite
+from lipviz import layers as lip
+from lipviz.certification import merging
+from lipviz.certification.chains import Link, Solved, Stretch, solvable
 from lipviz.certification.computation import (
     Affine,
     Computation,
     Entry,
-    Node,
     Pointwise,
     Sorting,
     Splitting,
     UnknownFormError,
     of_trace,
 )
-from lipviz.certification.functions import function_of, in_coordinates
 from lipviz.certification.graph import Trace
-from lipviz.certification.joint import Joint, Joints
+from lipviz.certification.joint import Joints
 from lipviz.certification.merging import Flow
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.precision import NotInFloat64Error
+from lipviz.rules.registry import is_linear
 from lipviz.types import Array
 
 METHODS = ("auto", "product", "tight")
 Method = Literal["auto", "product", "tight"]
 
-_WIDTHS = {"auto": 1024, "tight": 2048}  # most entries of a value inside of a chain
-_INPUTS = 2048  # most inputs of a chain whose first function has slopes other than from 0 up
-_IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
-_STEPS = (5, 60)  # fewest and most steps of descent
 _GAIN = 1 - 1e-6  # of the former bound: what is less is no gain
-
-
 _VALUES = {"auto": 2**22, "tight": 2**24}  # most entries of all values of a model together
 
 
@@ -68,6 +62,8 @@ def tighter(
     """
     if method == "product":
         return None, ""
+    if method == "auto" and not _may_gain(trace):
+        return None, ""
     sizes = [flow.size for _, leaving in trace.visits for flow in leaving]
     if None in sizes or sum(filter(None, sizes)) > _VALUES[method]:
         return None, "its values have unknown sizes, or too many entries"
@@ -80,6 +76,36 @@ def tighter(
             return Tighter(found, trace.norm, method, number), ""
     except (UnknownFormError, NotInFloat64Error) as error:
         return None, str(error).rstrip(".")
+
+
+def _may_gain(trace):
+    """Whether a linear layer comes behind another one with elementwise functions between them, or values meet again.
+
+    It is quick, and most networks of constrained layers with sorting activations have no such place.
+    """
+    linear: set[int] = set()  # ids of the flows that come from a linear layer, with elementwise functions behind it
+    for step, leaving in trace.visits:
+        behind = any(_origin(trace, flow) in linear for flow in step.flows)
+        layer = step.op if isinstance(step.op, keras.layers.Layer) else None
+        mixes = isinstance(layer, keras.layers.BatchNormalization) or (layer is not None and is_linear(layer))
+        if behind and (mixes or len(step.flows) > 1):
+            return True
+        if (behind or mixes) and not _sorts(step.op) and not _sorts(getattr(step.op, "activation", None)):
+            linear |= {id(flow) for flow in leaving}
+    return False
+
+
+def _origin(trace, flow):
+    while id(flow) in trace.same:
+        flow = trace.same[id(flow)]
+    return id(flow)
+
+
+def _sorts(function):
+    return isinstance(function, _SORTING)
+
+
+_SORTING = (lip.GroupSort, lip.MaxMin, lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D)
 
 
 def _before_activation(found, number):
@@ -127,7 +153,7 @@ class Tighter:
         for number in range(len(self._nodes) if logits is None else logits + 1):
             self._visit(number)
         if logits is not None:
-            self.differences = self._of_logits()
+            self.differences = self._of_logits(logits)
 
     @property
     def outputs(self) -> list[Array]:
@@ -136,7 +162,9 @@ class Tighter:
 
     def _uses(self):
         """Nodes that other than affine steps take, and those behind which a chain goes on, without or with sorting."""
-        needed, extended, sorting = set(self._computation.outputs), set(), set()
+        needed = set(self._computation.outputs)
+        extended: set[int] = set()
+        sorting: set[int] = set()
         if self._logits is not None:
             needed.add(self._logits)
         for number, node in enumerate(self._nodes):
@@ -219,9 +247,8 @@ class Tighter:
         if self._keep(number, gains):
             self._note(chain.names, former, gains, [chain.start], how, since)
 
-    def _of_logits(self):
+    def _of_logits(self, number):
         """Lipschitz constants of the differences of all logits, or of the single one."""
-        number = self._logits
         count = self._nodes[number].size
         whole = (1.0 if count == 1 else math.sqrt(2)) * _total(self.gains[number])
         found = np.full((count, count), whole)
@@ -239,38 +266,26 @@ class Tighter:
             np.fill_diagonal(found, 0.0)
         return found
 
-    def chain(self, number: int, sorting: bool = False) -> "Stretch | None":
+    def chain(self, number: int, sorting: bool = False) -> Stretch | None:
         """The longest chain that ends at an affine node and may be solved; None where there is none.
 
         Args:
             number: Number of the node.
             sorting: Whether it may go through sorting.
         """
-        maps, functions = [], []
-        while (joint := self._only(number)) is not None:
-            start, found = joint
-            maps.insert(0, found)
-            node = self._nodes[start]
-            if not self._is_link(node, sorting):
-                break
-            functions.insert(0, start)
-            number = node.sources[0]
-        if not maps:
-            return None
-        functions = functions[-(len(maps) - 1) :] if len(maps) > 1 else []
-        return _solvable(self._nodes, maps, functions, start, self._method)
+        links = [Link(self._nodes, (), dict(self._joints.of(number)), None)]
+        while (function := links[0].last) is not None and self._is_link(self._nodes[function], sorting):
+            carried = tuple(start for start in links[0].starts if start != function)
+            links.insert(
+                0, Link(self._nodes, carried, dict(self._joints.of(self._nodes[function].sources[0])), function)
+            )
+        return solvable(links, self._method)
 
     def _is_link(self, node, sorting):
         """Whether a chain may go on before a node."""
         if not isinstance(node.form, Pointwise) and not (sorting and isinstance(node.form, Sorting | Splitting)):
             return False
-        before = node.sources[0]
-        return isinstance(self._nodes[before].form, Affine) and self._only(before) is not None and _is_bounded(node)
-
-    def _only(self, number):
-        """The tuple (start, `Joint`) of an affine node that is a map of one value; else None."""
-        joints = self._joints.of(number)
-        return next(iter(joints.items())) if len(joints) == 1 else None
+        return isinstance(self._nodes[node.sources[0]].form, Affine) and _is_bounded(node)
 
 
 def _is_bounded(node):
@@ -286,163 +301,7 @@ def _total(gains):
 
 
 def _ratio(after, before):
-    """The quotient of gains, 0 where both are 0, and infinite where they are not known."""
+    """The quotient of gains: 0 where the first are 0, and 1 where the second are infinite, which says nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(after == before, 1.0, after / before)
-    return np.where(after == 0, 0.0, np.nan_to_num(ratio, nan=1.0, posinf=math.inf))
-
-
-def _solvable(nodes, maps, functions, start, method):
-    """The `Stretch` of the last maps of a chain that may be solved: matrices, and convolutions before them."""
-    starts = [start, *functions]
-    first = len(maps)  # from here on, all maps are matrices
-    while first and maps[first - 1].fits and (first == len(maps) or nodes[starts[first]].size <= _WIDTHS[method]):
-        first -= 1
-    images: list[list[periodic.Step]] = []
-    begin = first
-    while begin:
-        steps = _image_steps(maps[begin - 1], nodes[starts[begin - 1]].shape)
-        if steps is None:
-            break
-        images.insert(0, steps)
-        begin -= 1
-    if len(maps) - begin < 2:
-        return None
-    return Stretch(nodes, maps[begin:], functions[begin:], starts[begin], images)
-
-
-def _image_steps(joint, shape):
-    return periodic.image_steps(joint.operator, shape) if len(shape) > 1 else None
-
-
-class Stretch:
-    """A chain of the maps of a model.
-
-    Args:
-        nodes: All nodes of the model.
-        maps: A `Joint` for each map, in the order of computation.
-        functions: Numbers of the nodes of the functions between them.
-        start: Number of the node that the chain starts from.
-        images: For each of the first maps that is bounded by frequencies, not by its matrix, its `periodic.Step`s.
-    """
-
-    def __init__(
-        self,
-        nodes: Sequence[Node],
-        maps: list[Joint],
-        functions: list[int],
-        start: int,
-        images: list[list[periodic.Step]],
-    ):
-        self.start = start
-        self.names = [nodes[n].name for joint in maps for n in joint.nodes]
-        self._maps, self._images = maps, images
-        self._shapes = [nodes[n].shape for n in (start, *functions)]
-        self.sorts = any(not isinstance(nodes[n].form, Pointwise) for n in functions)
-        self._functions = [function_of(nodes[n].form, nodes[n].size) for n in functions]
-
-    def solved(self, improve: bool, centred: bool = False) -> "Solved | float | None":
-        """The chain with a proof, or None where there is none; where all maps are convolutions, its constant.
-
-        Args:
-            improve: Whether to search for multipliers of single neurons.
-            centred: See `semidefinite.improved`.
-        """
-        if not all((function.high > 0).all() for function in self._functions):
-            return None
-        with np.errstate(all="ignore"):  # what overflows proves nothing
-            try:
-                return self._by_frequencies(improve, centred) if self._images else self._by_matrices(improve, centred)
-            except (periodic.PeriodicError, np.linalg.LinAlgError):
-                return None
-
-    def _by_frequencies(self, improve, centred):
-        steps: list[periodic.Step] = []
-        count = len(self._images)
-        for number, image in enumerate(self._images):
-            steps += image
-            if number < len(self._functions):
-                steps.append(_of_channels(self._functions[number], self._shapes[number + 1]))
-        state = periodic.Covariance(steps, self._shapes[0])
-        if count == len(self._maps):
-            return state.norm()
-        first = state.factor(self._maps[count].matrix, _error(self._maps[count]), self._shapes[count])
-        parts = [(first, 0.0), *((joint.matrix, _error(joint)) for joint in self._maps[count + 1 :])]
-        return _by_semidefinite(parts, self._functions[count:], improve, centred)
-
-    def _by_matrices(self, improve, centred):
-        functions, inputs = list(self._functions), self._maps[0].operator.shape[1]
-        if inputs > _INPUTS and np.any(functions[0].low < 0):
-            return None
-        if inputs > _INPUTS:
-            functions[0] = dataclasses.replace(functions[0], low=np.minimum(functions[0].low, 0.0))
-        parts = [(joint.matrix, _error(joint)) for joint in self._maps]
-        return _by_semidefinite(parts, functions, improve, centred)
-
-
-def _by_semidefinite(parts, functions, improve, centred):
-    """A `Solved` of a chain of pairs (matrix, error), or None."""
-    parts = in_coordinates(parts, functions)
-    matrices, errors = zip(*parts, strict=True)
-    slopes = tuple((function.low, function.high) for function in functions)
-    chain, exponent = semidefinite.Chain(matrices, errors, slopes, tuple(f.ties for f in functions)).scaled()
-    if not functions:
-        count = matrices[0].shape[1]
-        return Solved(chain, semidefinite.Shape(np.eye(count), np.ones(count), 1.0), exponent, "semidefinite")
-    multipliers = semidefinite.fast(chain)
-    if multipliers is None:
-        return None
-    steps = int(min(_IMPROVING / sum(len(m) ** 3 for m in multipliers), _STEPS[1]))
-    if improve and steps >= _STEPS[0]:
-        better = semidefinite.improved(chain, multipliers, steps, centred)
-        shape = semidefinite.proved_shape(chain, better)
-        if shape is not None:
-            return Solved(chain, shape, exponent, "semidefinite, each neuron")
-    shape = semidefinite.proved_shape(chain, multipliers)
-    return None if shape is None else Solved(chain, shape, exponent, "semidefinite")
-
-
-def _error(joint):
-    return joint.sums.error(2)
-
-
-def _of_channels(function, shape):
-    """Slopes of all pixels of a channel together, for images on a torus."""
-    if function.before is not None:
-        raise periodic.PeriodicError("it sorts")
-    low, high = (slope.reshape(-1, shape[-1]) for slope in (function.low, function.high))
-    return periodic.Slopes(np.minimum(low.min(axis=0), 0.0), high.max(axis=0))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Solved:
-    """A chain whose `semidefinite.Shape` is proved.
-
-    Attributes:
-        chain: The chain, scaled.
-        shape: Its shape.
-        exponent: e: the constant of the original chain is 2^e times that of this one.
-        method: How the multipliers were found.
-    """
-
-    chain: semidefinite.Chain
-    shape: semidefinite.Shape
-    exponent: int
-    method: str
-
-    def _squares(self):
-        return self.shape.squares(self.chain.matrices[-1], self.chain.errors[-1])
-
-    def norm(self) -> float:
-        """The Lipschitz constant."""
-        return float(_scaled(semidefinite.norm_of(self._squares()), self.exponent))
-
-    def differences(self) -> Array:
-        """The Lipschitz constants of the differences of outputs, of shape (outputs, outputs)."""
-        return _scaled(semidefinite.differences_of(self._squares()), self.exponent)
-
-
-def _scaled(value, exponent):
-    with np.errstate(over="ignore", under="ignore"):
-        result = np.ldexp(value, exponent)
-    return np.where((result < 1e-300) & (np.asarray(value) > 0), 1e-300, result)  # subnormal numbers are rounded
+        ratio = np.where(before == math.inf, 1.0, after / before)
+    return np.where(after == 0, 0.0, ratio)

@@ -64,9 +64,10 @@ def certify(
             * "auto": affine steps that follow each other or meet again, such as a convolution and its batch
               normalization, or the two branches I and W of I + W, up to matrices of 2^22 entries; in l2 also chains of
               such maps with elementwise functions between them, up to 1,024 entries wide, by a semidefinite bound with
-              one multiplier for each layer. It takes milliseconds for small networks.
-            * "tight": the same with a multiplier for each neuron, up to 2,048 entries wide, and the mode "exact" of
-              `lipviz.operators.convolution_bound` for each convolution. It takes seconds.
+              one multiplier for each layer; also through residual blocks. It takes milliseconds for small networks.
+            * "tight": the same with a multiplier for each neuron, up to 2,048 entries wide, also through sorting of
+              channels; and the mode "exact" of `lipviz.operators.convolution_bound` for each convolution. It takes
+              seconds.
         exact: Deprecated: `method="tight"` includes it.
         search: Whether to search for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64. It is
             possible in the l2 norm only, and takes seconds. If a model multiplies more than 2e7 times per sample, the

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from lipviz import _extras
 from lipviz._version import __version__
+from lipviz.command import grammars
 
 # The name of each distribution, and the module that must be importable. Keras's backend is checked separately.
 PACKAGES = {name: module for name, module in _extras.CORE.items() if name != "tensorflow"} | _extras.LAB
@@ -41,6 +42,7 @@ def examine() -> dict[str, list[Finding]]:
     """Imports all that lipviz needs, and returns by part what it found. Never raises."""
     # TensorFlow's log does not belong into the report.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    grammars.compile_when_used()
     return {
         "Versions": [
             Finding("python", f"{platform.python_version()} ({sys.executable})"),

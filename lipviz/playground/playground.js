@@ -23,7 +23,8 @@ import { embedding, Sharing } from "./page/sharing.js";
 const SPEEDS = [1, 2, 5, 10, 20];
 const BUDGET = 12; // milliseconds of a frame for steps of training
 const NEURONS_EVERY = 200; // milliseconds between pictures of the neurons of one network and of the other, while training
-const WIDE = 600; // pixels of a page that has room for them from the start
+// Pixels of a page that has room for them from the start; one in a frame that is less high would get a scroll bar.
+const [WIDE, TALL] = [600, 1000];
 const SLOW = 28; // milliseconds of a frame above which the grid gets coarser while training
 
 /**
@@ -66,7 +67,9 @@ export class Page {
     this.onAddress = options.onAddress ?? (() => {});
     this.playground = new Playground(options.address);
     this.figures = figures();
-    this.neurons = this.figures.map(({ kind }) => new NeuronPictures(kind, root.clientWidth >= WIDE, this));
+    const isTall = window.parent === window || window.innerHeight >= TALL;
+    const hasRoom = root.clientWidth >= WIDE && isTall;
+    this.neurons = this.figures.map(({ kind }) => new NeuronPictures(kind, hasRoom, this));
     this.sharing = new Sharing();
     this.controls = new Controls((name, value) => this.set(name, value));
     this.build();

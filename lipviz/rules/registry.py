@@ -199,6 +199,12 @@ def why_unknown(layer: keras.layers.Layer, found: Rule | None, shape: Shape, who
     return None
 
 
+def is_linear(layer: keras.layers.Layer) -> bool:
+    """Whether the rule of a layer is that of a linear map and a shift, before the layer's activation."""
+    found = find_rule(layer)
+    return found is not None and found.linear
+
+
 def never_stretches(layer: keras.layers.Layer) -> bool:
     """Whether the arguments of a layer make it 1-Lipschitz in l2, for all values of its weights.
 

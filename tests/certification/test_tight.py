@@ -11,7 +11,7 @@ from keras import layers as kl
 import lipviz
 from lipviz import certification
 from lipviz import layers as lip
-from lipviz.certification import certificate_file
+from lipviz.certification import certificate_file, tight
 from lipviz.certification.computation import Sorting, Splitting, _value
 from lipviz.certification.functions import function_of
 from lipviz.operators.precision import float64_copy
@@ -34,6 +34,13 @@ def _residual(norms=False):
     x = keras.Input((6,))
     y = kl.Dense(6)(x)
     return _seeded(keras.Model(x, kl.Add()([x, kl.Dense(6)(y)])))
+
+
+def _blocks(activation):
+    x = keras.Input((6,))
+    y = kl.Add()([x, kl.Dense(6)(kl.Dense(8, activation)(x))])
+    y = kl.Add()([y, kl.Dense(6)(kl.Dense(7, "relu")(y))])
+    return _seeded(keras.Model(x, kl.Dense(3)(kl.Concatenate()([y, kl.Dense(4, "tanh")(y)]))))
 
 
 def _operations():
@@ -66,6 +73,8 @@ MODELS = {
         *(kl.Conv2D(3, 3, padding="same", activation="relu"), kl.Flatten(), kl.Dense(3)),
     ),
     "residual": _residual,
+    "residual blocks": lambda: _blocks("relu"),
+    "residual blocks, gelu": lambda: _blocks("gelu"),
     "operations": _operations,
     "branches": _branches,
     "two inputs": _two_inputs,
@@ -228,6 +237,15 @@ def test_files_of_earlier_versions_load(tmp_path):
         path.write_text(json.dumps(former | {"exact": exact, "checksum": certificate_file._checksum(body)}))
         loaded = certification.Certificate.load(path)
         assert (loaded.origin.method, loaded.origin.exact, loaded.stretches) == (method, exact, ())
+
+
+def test_networks_of_sorting_are_not_read_for_nothing(monkeypatch):
+    monkeypatch.setattr(tight, "of_trace", None)
+    dense = [lip.SpectralDense(8, activation=lip.GroupSort2()) for _ in range(3)]
+    assert lipviz.certify(_chain((6,), *dense, lip.FrobeniusDense(3)), search=False).upper_bound < 2
+    for model in (_chain((6,), kl.Dense(3), kl.BatchNormalization()), _residual(), MODELS["relu"]()):
+        with pytest.raises(TypeError, match="NoneType"):
+            lipviz.certify(model, search=False)
 
 
 def test_exact_is_deprecated_and_other_methods_are_refused():

@@ -196,6 +196,7 @@ def test_the_code_trains_what_was_trained_here(monkeypatch):
     explorer.close()
 
 
+@pytest.mark.slow
 def test_an_attack_is_part_of_the_code():
     given = {"model": network(16), "x": IMAGES, "y": np.arange(20) % 3}
     explorer = explorers.find("certificates").load()(**given)

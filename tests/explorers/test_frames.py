@@ -62,6 +62,7 @@ def test_axes_keep_their_limits(bjorck):
     assert shown[0].panels[0].alt == shown[0].alt
 
 
+@pytest.mark.slow
 def test_work_is_shown_from_its_beginning_to_its_end():
     explorer = explorers.BoundaryExplorer()
     explorer.state = {"steps": 50, "width": 4, "depth": 1}

@@ -189,6 +189,7 @@ def traced(counts, *layers):
     return counts.read_traces()
 
 
+@pytest.mark.slow
 @in_graphs
 @pytest.mark.usefixtures("nothing_traced")
 def test_layers_alike_share_a_trace_of_a_step_from_the_second_on(counts):
@@ -200,6 +201,7 @@ def test_layers_alike_share_a_trace_of_a_step_from_the_second_on(counts):
     assert traced(counts, SpectralDense(6, dtype="mixed_float16")) == 0  # its kernel is constrained in float32
 
 
+@pytest.mark.slow
 @in_graphs
 @pytest.mark.usefixtures("nothing_traced")
 def test_each_way_of_the_numerics_is_traced_for_itself(counts):
@@ -234,6 +236,7 @@ def test_inference_that_was_traced_by_products_leaves_others_their_eigenvalues()
     assert "SelfAdjointEigV2" in operations()
 
 
+@pytest.mark.slow
 @in_graphs
 @pytest.mark.usefixtures("nothing_traced")
 def test_a_shared_trace_keeps_no_layer_alive():
@@ -245,6 +248,7 @@ def test_a_shared_trace_keeps_no_layer_alive():
     assert [kernel() for kernel in kernels] == [None, None]
 
 
+@pytest.mark.slow
 @in_graphs
 @pytest.mark.usefixtures("nothing_traced")
 def test_only_the_last_traces_are_kept(monkeypatch):

@@ -138,6 +138,7 @@ def calls(graph):
     return [name for name in needed if "PartitionedCall" in graph.get_operation_by_name(name).type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "data_format", "size"),
     [

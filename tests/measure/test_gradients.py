@@ -65,6 +65,7 @@ def jacobian_by_differences(model, x, step=1e-6):
 # --- with respect to the input ---
 
 
+@pytest.mark.slow
 def test_norms_are_those_of_finite_differences(smooth):
     jacobians = jacobian_by_differences(smooth, X)
     tolerance = {"rtol": 1e-8}

@@ -150,6 +150,7 @@ def linear(*kernel):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["groupsort2", "householder"])
 @pytest.mark.parametrize("seed", range(2))
 def test_no_network_exceeds_the_exact_distance(activation, seed):

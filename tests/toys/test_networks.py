@@ -192,6 +192,7 @@ def test_bad_samples_are_named(x, y, error, words):
         networks.toy_classifier(x, y, **SMALL)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_after_its_plain_copy_has_predicted():
     """On JAX, a step and a prediction take the memory of the weights that they are given."""
     trainer = ToyTrainer(losses.TauBinaryCrossentropy(10.0), width=2, depth=1)

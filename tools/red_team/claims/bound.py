@@ -25,6 +25,7 @@ def draw(data, refused):
         {
             "weights": drawing.weights(data),
             "search": yes(data) and yes(data) and yes(data),
+            "method": data(st.sampled_from(("auto", "tight"))),
             "seed": data(st.integers(0, 999)),
         },
     )
@@ -37,12 +38,16 @@ def check(script, settings):
     known = list(plan.shapes)
     shapes = tuple(known) if len(known) > 1 else known[0]
     runs(script)
+    method = settings.get("method", "auto")
     bounds = {}
     for norm in attacks.NORMS:
         given = "'inf'" if norm == math.inf else norm
-        certificates = [certified(script, f"lipviz.certify(model, norm={given}, search=False)")]
+        certificates = [certified(script, f"lipviz.certify(model, norm={given}, method={method!r}, search=False)")]
+        together(script, certificates[0], given)
         if any(None in tensor.shape[1:] for tensor in model.inputs):
-            certificates.append(certified(script, f"lipviz.certify(model, {shapes}, norm={given}, search=False)"))
+            certificates.append(
+                certified(script, f"lipviz.certify(model, {shapes}, norm={given}, method={method!r}, search=False)")
+            )
         attained(script, certificates[-1])
         bounds[norm] = min(certificate.upper_bound for certificate in certificates)
         script.tally.bound(math.isfinite(bounds[norm]))
@@ -53,12 +58,24 @@ def check(script, settings):
     if not any(math.isfinite(bound) for bound in bounds.values()):
         return
     for x, y, norm, ratio in beaten(script, bounds, rng):
-        lines = evidence(script, x, y, norm)
+        lines = evidence(script, x, y, norm, method)
         script.fail(
             f"bound {kinds(lowest)}",
             f"certified {bounds[norm]:.9g} in l{norm}, a pair is stretched by {ratio:.9g}",
             *lines,
         )
+
+
+def together(script, certificate, norm):
+    """Several steps together have no larger bound than their product, and each stretch gains."""
+    lines = [
+        f"certificates = [lipviz.certify(model, norm={norm}, method=m, search=False) "
+        f"for m in ('product', {certificate.origin.method!r})]",
+        "assert certificates[1].upper_bound <= certificates[0].upper_bound * (1 + 1e-12)",
+        "assert all(0 <= stretch.upper < stretch.product for stretch in certificates[1].stretches)",
+    ]
+    with script.naming("several steps together"):
+        script.run(*lines)
 
 
 def kinds(certificate):
@@ -222,7 +239,7 @@ def rounding(model, plan, x, y, norm):
     return off * math.sqrt(sum(flow.size or 1 for flow in flows) if norm == 1 else 1)
 
 
-def evidence(script, x, y, norm):
+def evidence(script, x, y, norm, method):
     """Lines that show a pair."""
     parts = []
     for row in (x, y):
@@ -240,6 +257,6 @@ def evidence(script, x, y, norm):
         "double = twin(make, model)  # in float64, with the same weights",
         f"stretched = np.linalg.norm((run(double, x) - run(double, y))[0], {order})",
         f"distance = np.linalg.norm(np.concatenate([np.ravel(a * 1.0 - b * 1.0) for a, b in zip(x, y)]), {order})",
-        f"bound = lipviz.certify(model, {shapes!r}, norm={order}, search=False).upper_bound",
+        f"bound = lipviz.certify(model, {shapes!r}, norm={order}, method={method!r}, search=False).upper_bound",
         'assert stretched <= bound * distance * (1 + 1e-6), f"{stretched / distance} is above {bound}"',
     ]
