@@ -372,12 +372,23 @@ def test_missing_files_and_folders(tmp_path):
         Certificate.load(tmp_path)
 
 
+def says_the_same(text, other):
+    """Whether two files hold the same JSON, if the first holds any."""
+    try:
+        return json.loads(text) == json.loads(other)
+    except ValueError:
+        return False
+
+
 def test_no_edit_and_no_cut_is_believed(net, certificate, path):
     certificate.save(path, certified_radius(net, X))
     whole = path.read_bytes()
     places = np.random.default_rng(0).choice(len(whole), 60, replace=False)
     for place in places:
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        edited = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        if says_the_same(edited, whole):  # the 17th digit of a number may not count
+            continue
+        path.write_bytes(edited)
         with pytest.raises(ValueError, match=r"net\.json"):
             Certificate.load(path)
         path.write_bytes(whole[:place])
