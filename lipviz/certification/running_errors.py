@@ -378,6 +378,8 @@ class AffineStep:
 def _products(node, sources, arithmetic):
     """A layer that adds up products with its kernel, and a bias."""
     layer, (source,), dtype = node.op, sources, node.op.compute_dtype
+    if getattr(layer, "lora_enabled", False):
+        raise UnknownRoundingError("it adds the product of two matrices to its kernel in each call")
     numbers, (operator,) = numbers_of(dtype), node.form.parts
     norm = next(iter(layer_bounds(layer, source.shape, 2)))[1].upper
     part = _part(operator, norm=norm, below=numbers.tiny)

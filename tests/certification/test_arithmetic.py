@@ -435,6 +435,12 @@ def test_layers_whose_rounding_is_not_known_are_refused_by_name():
         certification.certified_radius(model, np.ones((1, 4)), arithmetic="float32")
 
 
+def test_kernels_that_are_summed_up_in_each_call_are_refused():
+    model = random_dense((4, 3))
+    model.layers[0].enable_lora(2)
+    assert "the product of two matrices" in refusal(model)
+
+
 def test_arguments_that_do_not_fit_are_refused():
     model = random_dense((4, 3))
     assert "not both" in refusal(model, logit_error=1e-3)

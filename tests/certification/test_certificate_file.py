@@ -1,6 +1,5 @@
 """Certificates that are written, read back, and held against models."""
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -373,14 +372,25 @@ def test_missing_files_and_folders(tmp_path):
         Certificate.load(tmp_path)
 
 
+def says_the_same(text, other):
+    """Whether two files hold the same JSON, if the first holds any."""
+    try:
+        return json.loads(text) == json.loads(other)
+    except ValueError:
+        return False
+
+
 def test_no_edit_and_no_cut_is_believed(net, certificate, path):
     certificate.save(path, certified_radius(net, X))
     whole = path.read_bytes()
     places = np.random.default_rng(0).choice(len(whole) - 1, 60, replace=False)  # without the end of the last line
     for place in places:
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with contextlib.suppress(ValueError):  # the last digit of a number may be another, and the number the same
-            assert Certificate.load(path) == certificate
+        edited = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        if says_the_same(edited, whole):  # the 17th digit of a number may not count
+            continue
+        path.write_bytes(edited)
+        with pytest.raises(ValueError, match=r"net\.json"):
+            Certificate.load(path)
         path.write_bytes(whole[:place])
         with pytest.raises(ValueError, match=r"net\.json"):
             Certificate.load(path)
