@@ -5,6 +5,7 @@ moves θ towards that. θ is written as ratios to the diagonal of H Q Hᵀ, whic
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -82,8 +83,10 @@ class _Pass:
     """
 
     def __init__(self, start, steps, ratios):
-        self.q, self.ratios, self.kept = start, [], True
-        self._steps, self._solved = steps, []
+        self.q, self.kept = start, True
+        self.ratios: list[Any] = []
+        self._steps = steps
+        self._solved: list[Any] = []
         for step, ratio in zip(steps, ratios, strict=True):
             if isinstance(step, Bend):
                 self._bend(step, ratio)
