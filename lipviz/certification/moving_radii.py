@@ -14,12 +14,12 @@ _ROWS = 512  # a prediction is for a multiple of this number
 
 
 class MovingRadii:
-    """The same radii as `certified_radius`, for a network whose weights change.
+    """The radii of `certified_radius` with `method="product"`, for a network whose weights change.
 
     It keeps a copy of the network in float64, and the constants that belong to its weights. They are those of the last
     `refresh`.
 
-    Constants are products of the bounds of layers (`method="product"` of `certified_radius`), which take a millisecond.
+    Products of the bounds of layers take a millisecond.
     The playground in a browser computes the same.
 
     Args:
