@@ -19,8 +19,7 @@ class MovingRadii:
     It keeps a copy of the network in float64, and the constants that belong to its weights. They are those of the last
     `refresh`.
 
-    Products of the bounds of layers take a millisecond.
-    The playground in a browser computes the same.
+    Products of the bounds of layers take a millisecond, and the playground in a browser computes the same.
 
     Args:
         model: Built Keras classifier with inputs of shape (batch, d), of plain Keras layers and lipviz's activations.
