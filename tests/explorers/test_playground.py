@@ -61,7 +61,7 @@ def shown(explorer, kind, name):
 
 
 def radii(model, x, y):
-    return certified_radius(model, x, y).radii
+    return certified_radius(model, x, y, method="product").radii
 
 
 # --- what is seen ---
