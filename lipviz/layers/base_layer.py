@@ -239,7 +239,13 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         if name == self.kernel_name:  # constrained in full precision, also under a mixed policy
             kwargs["autocast"] = False
             kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
+            if (raw := self.raw_shape(kwargs.get("shape"))) != kwargs.get("shape"):
+                self.parametrization.wbar_shape, kwargs["shape"] = tuple(kwargs["shape"]), raw
         return super().add_weight(*args, name=name, **kwargs)
+
+    def raw_shape(self, shape: Shape) -> Shape:
+        """Shape of the raw kernel, for a constrained kernel of a shape; the same unless overridden."""
+        return shape
 
     def _factor_dtypes(self):
         return ("float64" if self.variable_dtype == "float64" else "float32", self.compute_dtype)
@@ -333,11 +339,14 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def condense(self) -> None:
         """Constrain the present raw kernel, and store the result in both `wbar` and the raw kernel.
 
+        Where the constraint of `wbar` would be another kernel, the raw kernel stays: it has this `wbar` already.
+
         Raises:
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
         """
         self.refresh()
-        self.raw_kernel.assign(copied(self.wbar))
+        if self.parametrization.keeps_constrained:
+            self.raw_kernel.assign(copied(self.wbar))
 
     def vanilla_export(self) -> keras.Layer:
         """Return the plain Keras layer with the same name, dtype, activation and predictions.
