@@ -37,6 +37,8 @@ _LAYERS = {
     "SpectralConv1D": (*_CONV, "k", "bound", *_BJORCK),
     "SpectralConv2DTranspose": (*_CONV, "k", "bound", *_BJORCK),
     "FrobeniusConv2D": (*_CONV, "k", "bound"),
+    "AOLDense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "AOLConv2D": (*_CONV, "k"),
     "ScaledAveragePooling2D": (*_IMAGE, "pool", "k"),
     "ScaledL2NormPooling2D": (*_IMAGE, "pool", "k", "seed"),
     "ScaledGlobalAveragePooling2D": (*_IMAGE, "k"),

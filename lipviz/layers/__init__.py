@@ -14,10 +14,13 @@ from lipviz.layers.pooling import (
     ScaledGlobalL2NormPooling2D,
     ScaledL2NormPooling2D,
 )
+from lipviz.layers.rescaled import AOLConv2D, AOLDense
 from lipviz.layers.residual import LipResidual
 from lipviz.layers.unconstrained import PadConv2D
 
 __all__ = [
+    "AOLConv2D",
+    "AOLDense",
     "BatchCentering",
     "BatchLipNorm",
     "Condensable",

@@ -54,6 +54,7 @@ from lipviz.normalizers.iterations import (
     spectral_normalization,
 )
 from lipviz.normalizers.patches import image_size, patch_coverage, patches_along, shared_patches
+from lipviz.normalizers.rescaling import AlmostOrthogonal, almost_orthogonal, autocorrelation_sums
 from lipviz.normalizers.sound import (
     sound_normalization,
     sound_orthogonalization,
@@ -66,11 +67,14 @@ __all__ = [
     "DEFAULT_EPS_SPECTRAL",
     "DEFAULT_MAXITER_BJORCK",
     "DEFAULT_MAXITER_SPECTRAL",
+    "AlmostOrthogonal",
     "GramIteration",
+    "almost_orthogonal",
     "as_matrix",
     "as_number",
     "as_one_call",
     "as_one_trace",
+    "autocorrelation_sums",
     "bjorck_direction",
     "bjorck_normalization",
     "bjorck_step",

@@ -50,6 +50,8 @@ SLOW = (
     lip.SpectralConv2D,
     lip.SpectralConv2DTranspose,
     lip.FrobeniusConv2D,
+    lip.AOLDense,
+    lip.AOLConv2D,
 )
 
 ints = st.integers
@@ -135,7 +137,7 @@ def recipe(*classes):
     return enter
 
 
-@recipe(K.Dense, lip.SpectralDense, lip.FrobeniusDense)
+@recipe(K.Dense, lip.SpectralDense, lip.FrobeniusDense, lip.AOLDense)
 def _dense(draw, cls):
     return cls(draw(ints(1, 4)), activation=draw(ACTIVATIONS), use_bias=draw(booleans)), draw(shapes())
 
@@ -199,7 +201,8 @@ def _separable(draw, cls):
     return cls(draw(ints(1, 4)), depth_multiplier=draw(ints(1, 2)), **arguments), image
 
 
-@recipe(lip.PadConv2D, lip.SpectralConv2D, lip.FrobeniusConv2D, lip.SpectralConv2DTranspose, lip.SpectralConv1D)
+@recipe(lip.PadConv2D, lip.SpectralConv2D, lip.FrobeniusConv2D, lip.AOLConv2D)
+@recipe(lip.SpectralConv2DTranspose, lip.SpectralConv1D)
 def _padded(draw, cls):
     arguments = {"padding": "same"}
     if cls is lip.PadConv2D:

@@ -13,7 +13,7 @@ import pytest
 
 from lipviz import layers, vanillaModel
 from lipviz.model import refresh
-from tests.layers.citizenship import WITH_KERNEL, WITHOUT, all_cases, case_id, network
+from tests.layers.citizenship import OTHERS, WITH_KERNEL, WITHOUT, all_cases, case_id, cases_of_others, network
 
 # In training they use the statistics of the batch: a bare call is no prediction.
 OF_THE_BATCH = ("BatchCentering", "BatchLipNorm")
@@ -72,10 +72,16 @@ def parameter(case):
     return pytest.param(case, id=case_id(case), marks=pytest.mark.nightly if compiles_long else ())
 
 
+def all_parameters():
+    by_day, at_night = cases_of_others()
+    late = [pytest.param(case, id=case_id(case), marks=pytest.mark.nightly) for case in at_night]
+    return [parameter(case) for case in (*all_cases(), *by_day)] + late
+
+
 @pytest.mark.slow
 # Where TensorFlow has no oneDNN, it convolves no channels first on a CPU, see `runs_as_plain`.
 @pytest.mark.filterwarnings("ignore:The plain copy could not be compared")
-@pytest.mark.parametrize("case", [parameter(case) for case in all_cases()])
+@pytest.mark.parametrize("case", all_parameters())
 def test_every_copy_predicts_the_same(case, tmp_path):
     model, layer, x = trained(**case)
     want = predicted(model, x)
@@ -110,4 +116,4 @@ def test_no_layer_is_left_out():
     bases = {"LipschitzLayer", "Condensable", "ConstrainedKernel"}
     of_two_inputs = {"LipResidual"}  # see its own test
     expected = set(layers.__all__) - bases - of_two_inputs
-    assert expected == {*WITH_KERNEL, *WITHOUT}, "say in tests/layers/citizenship.py what the layer needs"
+    assert expected == {*WITH_KERNEL, *OTHERS, *WITHOUT}, "say in tests/layers/citizenship.py what the layer needs"

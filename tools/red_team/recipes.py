@@ -91,11 +91,13 @@ def rank_of(name):
 # --- dense layers and convolutions ---
 
 
-@recipe("K.Dense", "lip.SpectralDense", "lip.FrobeniusDense")
+@recipe("K.Dense", "lip.SpectralDense", "lip.FrobeniusDense", "lip.AOLDense")
 def dense(draw, shape, name):
     own = {}
     if name == "lip.SpectralDense":
         own = {"k_coef_lip": factor(draw), "eps_bjorck": pick(draw, "1e-3", "None")}
+    if name == "lip.AOLDense":
+        own = {"k_coef_lip": factor(draw)}
     if name == "lip.FrobeniusDense":
         own = {"k_coef_lip": factor(draw), "disjoint_neurons": yes(draw)}
     given = arguments(activation=activation(draw, name), use_bias=bias(draw), dtype=dtype(draw), **own)
@@ -165,7 +167,7 @@ for _rank in (1, 2, 3):
         recipe(f"K.DepthwiseConv{_rank}D", f"K.SeparableConv{_rank}D", ranks=_ranks)(depthwise)
 
 
-@recipe("lip.SpectralConv2D", "lip.FrobeniusConv2D", "lip.SpectralConv2DTranspose", ranks=(3,))
+@recipe("lip.SpectralConv2D", "lip.FrobeniusConv2D", "lip.AOLConv2D", "lip.SpectralConv2DTranspose", ranks=(3,))
 @recipe("lip.SpectralConv1D", ranks=(2,))
 def constrained_convolution(draw, shape, name):
     rank = rank_of(name)
