@@ -39,6 +39,8 @@ _LAYERS = {
     "FrobeniusConv2D": (*_CONV, "k", "bound"),
     "AOLDense": (*_DENSE, "raw_kernel", "seed", "k"),
     "AOLConv2D": (*_CONV, "k"),
+    "CayleyDense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "BRODense": (*_DENSE, "raw_kernel", "seed", "k"),
     "ScaledAveragePooling2D": (*_IMAGE, "pool", "k"),
     "ScaledL2NormPooling2D": (*_IMAGE, "pool", "k", "seed"),
     "ScaledGlobalAveragePooling2D": (*_IMAGE, "k"),

@@ -6,6 +6,7 @@ from lipviz.layers.convolutional import FrobeniusConv2D, SpectralConv1D, Spectra
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
 from lipviz.layers.depthwise import SpectralDepthwiseConv2D
 from lipviz.layers.normalization import BatchCentering, BatchLipNorm, LayerCentering
+from lipviz.layers.orthogonal import BRODense, CayleyDense
 from lipviz.layers.pooling import (
     InvertibleDownSampling,
     InvertibleUpSampling,
@@ -21,8 +22,10 @@ from lipviz.layers.unconstrained import PadConv2D
 __all__ = [
     "AOLConv2D",
     "AOLDense",
+    "BRODense",
     "BatchCentering",
     "BatchLipNorm",
+    "CayleyDense",
     "Condensable",
     "ConstrainedKernel",
     "FrobeniusConv2D",

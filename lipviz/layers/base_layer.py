@@ -239,8 +239,9 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         if name == self.kernel_name:  # constrained in full precision, also under a mixed policy
             kwargs["autocast"] = False
             kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
-            if (raw := self.raw_shape(kwargs.get("shape"))) != kwargs.get("shape"):
-                self.parametrization.wbar_shape, kwargs["shape"] = tuple(kwargs["shape"]), raw
+            if type(self).raw_shape is not ConstrainedKernel.raw_shape:
+                self.parametrization.wbar_shape = tuple(kwargs["shape"])
+                kwargs["shape"] = self.raw_shape(kwargs["shape"])
         return super().add_weight(*args, name=name, **kwargs)
 
     def raw_shape(self, shape: Shape) -> Shape:

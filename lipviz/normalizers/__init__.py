@@ -53,6 +53,7 @@ from lipviz.normalizers.iterations import (
     set_stop_grad_spectral,
     spectral_normalization,
 )
+from lipviz.normalizers.orthogonal import block_reflector, cayley
 from lipviz.normalizers.patches import image_size, patch_coverage, patches_along, shared_patches
 from lipviz.normalizers.rescaling import AlmostOrthogonal, almost_orthogonal, autocorrelation_sums
 from lipviz.normalizers.sound import (
@@ -78,8 +79,10 @@ __all__ = [
     "bjorck_direction",
     "bjorck_normalization",
     "bjorck_step",
+    "block_reflector",
     "bound_squarings",
     "builds_graph",
+    "cayley",
     "channel_matrices",
     "channelwise_orthogonalization",
     "check_beta",

@@ -52,6 +52,8 @@ SLOW = (
     lip.FrobeniusConv2D,
     lip.AOLDense,
     lip.AOLConv2D,
+    lip.CayleyDense,
+    lip.BRODense,
 )
 
 ints = st.integers
@@ -137,7 +139,7 @@ def recipe(*classes):
     return enter
 
 
-@recipe(K.Dense, lip.SpectralDense, lip.FrobeniusDense, lip.AOLDense)
+@recipe(K.Dense, lip.SpectralDense, lip.FrobeniusDense, lip.AOLDense, lip.CayleyDense, lip.BRODense)
 def _dense(draw, cls):
     return cls(draw(ints(1, 4)), activation=draw(ACTIVATIONS), use_bias=draw(booleans)), draw(shapes())
 

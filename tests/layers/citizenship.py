@@ -28,6 +28,8 @@ WITH_KERNEL = {
 OTHERS = {
     "AOLDense": (DENSE, VECTOR),
     "AOLConv2D": (CONVOLUTION, IMAGE),
+    "CayleyDense": (DENSE, VECTOR),
+    "BRODense": (DENSE, VECTOR),
 }
 WITHOUT = {
     "GroupSort": ({}, IMAGE),

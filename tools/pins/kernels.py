@@ -35,10 +35,12 @@ _SHAPES = {
     "FrobeniusConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
     "AOLDense": {"tall": ((24,), 8), "wide": ((8,), 24)},
     "AOLConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
+    "CayleyDense": {"tall": ((12,), 8)},
+    "BRODense": {"tall": ((12,), 8)},
     "SpectralDepthwiseConv2D": {"tall": ((6, 6, 3), 2), "wide": ((6, 6, 2), 12), "column": ((6, 6, 3), 1)},
 }
 _UNITS = {
-    **dict.fromkeys(("SpectralDense", "FrobeniusDense", "AOLDense"), "units"),
+    **dict.fromkeys(("SpectralDense", "FrobeniusDense", "AOLDense", "CayleyDense", "BRODense"), "units"),
     "SpectralDepthwiseConv2D": "depth_multiplier",
 }
 _BJORCK = {
@@ -68,7 +70,7 @@ _SETTINGS = {
     "SpectralConv2D": _BJORCK | _CONVOLUTION | _AVERAGE,
     "SpectralConv2DTranspose": _BRIEFLY | _CONVOLUTION,
     "FrobeniusConv2D": _FROBENIUS | _CONVOLUTION | _AVERAGE,
-    **{name: {"": {}} for name in ("AOLDense", "AOLConv2D")},
+    **{name: {"": {}} for name in ("AOLDense", "AOLConv2D", "CayleyDense", "BRODense")},
     "SpectralDepthwiseConv2D": {name: value for name, value in _BJORCK.items() if name != "no power iteration"}
     | _CONVOLUTION
     | {"dilation 2": {"dilation_rate": 2}, "tight dilation 2": {"bound": "tight", "dilation_rate": 2}},

@@ -91,12 +91,12 @@ def rank_of(name):
 # --- dense layers and convolutions ---
 
 
-@recipe("K.Dense", "lip.SpectralDense", "lip.FrobeniusDense", "lip.AOLDense")
+@recipe("K.Dense", "lip.SpectralDense", "lip.FrobeniusDense", "lip.AOLDense", "lip.CayleyDense", "lip.BRODense")
 def dense(draw, shape, name):
     own = {}
     if name == "lip.SpectralDense":
         own = {"k_coef_lip": factor(draw), "eps_bjorck": pick(draw, "1e-3", "None")}
-    if name == "lip.AOLDense":
+    if name in ("lip.AOLDense", "lip.CayleyDense", "lip.BRODense"):
         own = {"k_coef_lip": factor(draw)}
     if name == "lip.FrobeniusDense":
         own = {"k_coef_lip": factor(draw), "disjoint_neurons": yes(draw)}
