@@ -41,6 +41,8 @@ _LAYERS = {
     "AOLConv2D": (*_CONV, "k"),
     "CayleyDense": (*_DENSE, "raw_kernel", "seed", "k"),
     "BRODense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "SLLDense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "SLLConv2D": (*_IMAGE, "units", "kernel_size", "raw_kernel", "seed", "k"),
     "ScaledAveragePooling2D": (*_IMAGE, "pool", "k"),
     "ScaledL2NormPooling2D": (*_IMAGE, "pool", "k", "seed"),
     "ScaledGlobalAveragePooling2D": (*_IMAGE, "k"),

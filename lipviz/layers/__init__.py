@@ -2,6 +2,7 @@
 
 from lipviz.layers.activations import FullSort, GroupSort, GroupSort2, Householder, MaxMin, PReLUlip
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
+from lipviz.layers.blocks import SLLConv2D, SLLDense
 from lipviz.layers.convolutional import FrobeniusConv2D, SpectralConv1D, SpectralConv2D, SpectralConv2DTranspose
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
 from lipviz.layers.depthwise import SpectralDepthwiseConv2D
@@ -42,6 +43,8 @@ __all__ = [
     "MaxMin",
     "PReLUlip",
     "PadConv2D",
+    "SLLConv2D",
+    "SLLDense",
     "ScaledAveragePooling2D",
     "ScaledGlobalAveragePooling2D",
     "ScaledGlobalL2NormPooling2D",

@@ -54,6 +54,8 @@ SLOW = (
     lip.AOLConv2D,
     lip.CayleyDense,
     lip.BRODense,
+    lip.SLLDense,
+    lip.SLLConv2D,
 )
 
 ints = st.integers
@@ -212,6 +214,14 @@ def _padded(draw, cls):
     if cls not in (lip.PadConv2D, lip.SpectralConv2DTranspose):
         arguments["strides"] = draw(ints(1, 2))
     return cls(draw(ints(1, 3)), draw(ints(1, 3)), **arguments), _image(draw, _rank(cls))
+
+
+@recipe(lip.SLLDense, lip.SLLConv2D)
+def _block(draw, cls):
+    arguments = {"activation": draw(st.sampled_from(["relu", "tanh", "elu"])), "k_coef_lip": draw(factors)}
+    if cls is lip.SLLDense:
+        return cls(draw(ints(1, 4)), use_bias=draw(booleans), **arguments), draw(shapes())
+    return cls(draw(ints(1, 3)), draw(windows(2, 3)), **arguments), _image(draw, 2)
 
 
 class Tokens(lip.ConstrainedKernel, K.EinsumDense):

@@ -30,7 +30,10 @@ OTHERS = {
     "AOLConv2D": (CONVOLUTION, IMAGE),
     "CayleyDense": (DENSE, VECTOR),
     "BRODense": (DENSE, VECTOR),
+    "SLLDense": (DENSE, VECTOR),
+    "SLLConv2D": (CONVOLUTION, IMAGE),
 }
+BLOCKS = ("SLLDense", "SLLConv2D")
 WITHOUT = {
     "GroupSort": ({}, IMAGE),
     "GroupSort2": ({}, IMAGE),
@@ -74,7 +77,7 @@ SETTINGS_WITH_KERNEL = {
 SETTINGS_OF_OTHERS = {
     "name": list(OTHERS),
     **COMMON,
-    "activation": [None, MaxMin],
+    "activation": ["tanh", MaxMin, None],
     "use_bias": [True, False],
     "kernel_regularizer": [None, "l2"],
     "strides": [2, 1],
@@ -107,8 +110,10 @@ def cases_of_others():
 
 
 def is_possible(values):
-    """Keras itself cannot add a regularizer in float64 to a loss in float32."""
-    return not ("float64" in values and "l2" in values)
+    """Keras itself cannot add a regularizer in float64 to a loss in float32; residual blocks keep the input's shape."""
+    is_block = any(value in BLOCKS for value in values if isinstance(value, str))
+    is_other = MaxMin in values or "valid" in values or 2 in values
+    return not ("float64" in values and "l2" in values) and not (is_block and is_other)
 
 
 def case_id(case):

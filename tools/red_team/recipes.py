@@ -184,6 +184,16 @@ def constrained_convolution(draw, shape, name):
     return f"{name}({some(draw)}, {size if rank > 1 else size[0]}, {given})"
 
 
+@recipe("lip.SLLDense")
+@recipe("lip.SLLConv2D", ranks=(3,))
+def block(draw, shape, name):
+    size = f"{several(draw, 2)}, " if name == "lip.SLLConv2D" else ""
+    given = arguments(
+        activation=repr(pick(draw, "relu", "tanh", "softplus")), use_bias=bias(draw), k_coef_lip=factor(draw)
+    )
+    return f"{name}({some(draw)}, {size}{given})"
+
+
 @recipe("lip.SpectralDepthwiseConv2D", ranks=(3,))
 def constrained_depthwise(draw, shape, name):
     given = geometry(draw, name, strided=False) | {"k_coef_lip": factor(draw), "depth_multiplier": some(draw)}
