@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lipviz import Sequential, certify, vanillaModel
+from lipviz import Sequential, certify, measure, vanillaModel
 from lipviz.certification import rounding
 from lipviz.layers import SLLConv2D, SLLDense
 from lipviz.layers.blocks import MONOTONE
+from lipviz.operators.linear import linear_operator
 from lipviz.operators.precision import float64_scope
 from lipviz.rules.functions import function_bound
 from lipviz.rules.registry import layer_bound
@@ -78,6 +79,17 @@ def test_certify_reads_the_weights_and_not_the_promise():
     assert layer_bound(layer, shape, 2).upper == pytest.approx(2 * norm**2 - 1, rel=1e-9)
     layer.activation = keras.activations.gelu
     assert layer_bound(layer, shape, 2).upper == np.inf
+
+
+@blocks
+def test_a_block_is_no_linear_map_and_is_measured_by_its_jacobian(kind):
+    layer, shape = built(kind, activation="tanh")
+    with pytest.raises(TypeError, match="not known to be linear"):
+        linear_operator(layer)
+    measured = measure.measure_layer(layer)
+    assert not measured.is_linear
+    assert len(measured.spectrum.used) == np.prod(shape)
+    assert measured.largest <= 1 + 1e-6
 
 
 @blocks
