@@ -34,6 +34,7 @@ ROWS = (
     ("SpectralConv2D", {}, "Björck's iteration, over √(patches per pixel)", "the default, for images of any size"),
     ("SpectralConv2D", {"bound": "tight"}, "the same, over a bound by Fourier transform", "norms near k, fixed sizes"),
     ("AOLConv2D", {}, "channels over sums of the autocorrelation", "images of any size, few channels"),
+    ("AOCConv2D", {}, "orthogonal matrix and factors [P, I − P]", "keeps every gradient but at the border; strides"),
     ("FrobeniusConv2D", {}, "over the Frobenius norm", "comparisons"),
     ("SLLConv2D", {}, "x − 2Vσ(Vᵀx + b), V almost orthogonal", "depth: a residual block with its activation"),
 )

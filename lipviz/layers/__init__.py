@@ -8,6 +8,7 @@ from lipviz.layers.dense import FrobeniusDense, SpectralDense
 from lipviz.layers.depthwise import SpectralDepthwiseConv2D
 from lipviz.layers.normalization import BatchCentering, BatchLipNorm, LayerCentering
 from lipviz.layers.orthogonal import BRODense, CayleyDense
+from lipviz.layers.orthogonal_convolution import AOCConv2D
 from lipviz.layers.pooling import (
     InvertibleDownSampling,
     InvertibleUpSampling,
@@ -21,6 +22,7 @@ from lipviz.layers.residual import LipResidual
 from lipviz.layers.unconstrained import PadConv2D
 
 __all__ = [
+    "AOCConv2D",
     "AOLConv2D",
     "AOLDense",
     "BRODense",

@@ -360,7 +360,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         """
         self.refresh()
         input_shape = self.get_build_config()["input_shape"]
-        config = self.vanilla_class.get_config(self)
+        config = self._plain_class().get_config(self)
         for what in ("initializer", "regularizer", "constraint"):  # of the raw kernel, which the export does not have
             config.pop(f"{self.kernel_prefix}_{what}", None)
         follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
@@ -368,7 +368,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             config["activation"] = None
         elif isinstance(self.activation, types.FunctionType):  # a configuration may have no name for it
             config["activation"] = self.activation
-        layer = self.vanilla_class.from_config(config)
+        layer = self._plain_class().from_config(config)
         layer.build(input_shape)
         getattr(layer, self.kernel_name).assign(copied(self.wbar))
         if self.bias is not None:
@@ -381,6 +381,10 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
                 layer.activation.build(super().compute_output_shape(input_shape))
             layer.activation.set_weights(self.activation.get_weights())
         return layer
+
+    def _plain_class(self):
+        """The class of the export, which may depend on an argument."""
+        return self.vanilla_class
 
 
 def _read_only(name: str) -> property:

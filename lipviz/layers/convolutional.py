@@ -40,6 +40,7 @@ class LipschitzConv(ConstrainedKernel):
     """Mixin of all convolutions: the settings that have a bound, and the convolution itself."""
 
     transposed = False
+    _paddings: tuple[str, ...] = ("same", "valid")
     _dilates = False  # whether there is a bound for patches with gaps
 
     def __init_subclass__(cls, **kwargs):
@@ -50,7 +51,7 @@ class LipschitzConv(ConstrainedKernel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._refuse("padding", self.padding, ("same", "valid"))
+        self._refuse("padding", self.padding, self._paddings)
         if not self._dilates:
             self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
         self._refuse("groups", getattr(self, "groups", 1), (1,))

@@ -53,7 +53,12 @@ from lipviz.normalizers.iterations import (
     set_stop_grad_spectral,
     spectral_normalization,
 )
-from lipviz.normalizers.orthogonal import block_reflector, cayley
+from lipviz.normalizers.orthogonal import (
+    block_reflector,
+    cayley,
+    orthogonal_convolution,
+    orthogonal_parameters,
+)
 from lipviz.normalizers.patches import image_size, patch_coverage, patches_along, shared_patches
 from lipviz.normalizers.rescaling import AlmostOrthogonal, almost_orthogonal, autocorrelation_sums
 from lipviz.normalizers.sound import (
@@ -98,6 +103,8 @@ __all__ = [
     "image_size",
     "in_numpy",
     "l2_normalize",
+    "orthogonal_convolution",
+    "orthogonal_parameters",
     "patch_coverage",
     "patches_along",
     "reshaped_kernel_orthogonalization",

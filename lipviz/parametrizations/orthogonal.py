@@ -58,3 +58,17 @@ class BlockReflectorParametrization(Parametrization):
     def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         rows, columns = self.wbar_shape
         return nm.block_reflector(kernel, rows, columns, self.eps_reflector), {}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class OrthogonalConvParametrization(Parametrization):
+    """The kernel of an orthogonal convolution: see `lipviz.normalizers.orthogonal_convolution`.
+
+    `wbar_shape` is the kernel's shape. `operator_norm` is an `AlmostOrthogonal`, which knows the strides. It divides
+    channels by numbers that are 1 but for rounding, so that the norm is at most k whatever rounding does.
+    """
+
+    keeps_constrained = False
+
+    def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return nm.orthogonal_convolution(kernel, self.wbar_shape, self.operator_norm.strides), {}

@@ -52,6 +52,7 @@ SLOW = (
     lip.FrobeniusConv2D,
     lip.AOLDense,
     lip.AOLConv2D,
+    lip.AOCConv2D,
     lip.CayleyDense,
     lip.BRODense,
     lip.SLLDense,
@@ -214,6 +215,14 @@ def _padded(draw, cls):
     if cls not in (lip.PadConv2D, lip.SpectralConv2DTranspose):
         arguments["strides"] = draw(ints(1, 2))
     return cls(draw(ints(1, 3)), draw(ints(1, 3)), **arguments), _image(draw, _rank(cls))
+
+
+@recipe(lip.AOCConv2D)
+def _orthogonal(draw, cls):
+    size = draw(ints(1, 3))
+    padding = draw(st.sampled_from(["valid", "same", *(["circular"] if size % 2 else [])]))
+    strides = 1 if padding == "circular" else draw(ints(1, size))
+    return cls(draw(ints(1, 4)), size, strides, padding, k_coef_lip=draw(factors)), _image(draw, 2)
 
 
 @recipe(lip.SLLDense, lip.SLLConv2D)

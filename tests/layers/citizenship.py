@@ -30,6 +30,7 @@ OTHERS = {
     "AOLConv2D": (CONVOLUTION, IMAGE),
     "CayleyDense": (DENSE, VECTOR),
     "BRODense": (DENSE, VECTOR),
+    "AOCConv2D": (CONVOLUTION, IMAGE),
     "SLLDense": (DENSE, VECTOR),
     "SLLConv2D": (CONVOLUTION, IMAGE),
 }

@@ -59,7 +59,7 @@ def test_the_formula_of_the_transform(shape):
 
 
 @given(kernels())
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(25))
 def test_every_transform_is_orthogonal_and_no_norm_exceeds_1(w):
     values = singular_values(np.array(nm.cayley(tensor(w))))
     assert 1 - 1e-5 < values[-1] <= values[0] <= 1
@@ -83,7 +83,7 @@ def test_the_formula_of_the_reflector(shape, eps):
 
 
 @given(kernels((1, 2, 5, 8)), st.integers(1, 8), st.booleans())
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(25))
 def test_no_reflector_has_a_norm_above_1(v, other, is_wide):
     v = v if v.shape[0] >= v.shape[1] else v.T
     shape = (min(other, len(v)), len(v))

@@ -184,6 +184,18 @@ def constrained_convolution(draw, shape, name):
     return f"{name}({some(draw)}, {size if rank > 1 else size[0]}, {given})"
 
 
+@recipe("lip.AOCConv2D", ranks=(3,))
+def orthogonal(draw, shape, name):
+    given = arguments(
+        strides=some(draw, 2),
+        padding=repr(pick(draw, "same", "valid", "circular")),
+        k_coef_lip=factor(draw),
+        activation=activation(draw, name),
+        use_bias=bias(draw),
+    )
+    return f"{name}({some(draw)}, {some(draw)}, {given})"
+
+
 @recipe("lip.SLLDense")
 @recipe("lip.SLLConv2D", ranks=(3,))
 def block(draw, shape, name):
