@@ -107,7 +107,7 @@ def cases_of_others():
     """The cases of `OTHERS`: one of each by day, and all at night."""
     cases = pairwise(SETTINGS_OF_OTHERS)
     first = {case["name"]: case for case in reversed(cases) if not case["how"].get("jit_compile")}
-    return list(first.values()), [case for case in cases if case is not first[case["name"]]]
+    return list(first.values()), [case for case in cases if case is not first.get(case["name"])]
 
 
 def is_possible(values):
