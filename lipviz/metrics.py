@@ -23,6 +23,7 @@ References:
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
 
 import keras
@@ -286,6 +287,42 @@ class CategoricalProvableRobustAccuracy(_RobustnessMetric):
             lip_const=_checked_lip_const(lip_const),
             disjoint_neurons=bool(disjoint_neurons),
         )
+
+
+def provable_robust_accuracies(
+    epsilons: Iterable[float] = (36 / 255, 0.5, 1.0),
+    lip_const: float | _Certificate = 1.0,
+    disjoint_neurons: bool = True,
+) -> list[CategoricalProvableRobustAccuracy]:
+    """Certified accuracy at several sizes of a change at once: a metric for each, with its size in its name.
+
+    The progress bar of `fit` then shows all of them:
+    `model.compile(..., metrics=["accuracy", *provable_robust_accuracies()])`.
+
+    Args:
+        epsilons: Sizes of the change in the l2 norm, each at least 0, none twice.
+        lip_const: See `CategoricalProvableRobustAccuracy`.
+        disjoint_neurons: See `CategoricalProvableRobustAccuracy`.
+
+    Returns:
+        A list of metrics, named "certified_0.141" for 36/255, with three digits, and more where names would agree.
+
+    Raises:
+        ValueError: If a number is out of its range, or a size is there twice.
+    """
+    sizes = [_check_epsilon(epsilon) for epsilon in epsilons]
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f"`epsilons` must differ from each other. Received: epsilons={sizes}")
+    formats = (f".{digits}g" for digits in range(3, 18))
+    names = next(names for names in ([f"certified_{e:{f}}" for e in sizes] for f in formats) if _differ(names))
+    return [
+        CategoricalProvableRobustAccuracy(epsilon, lip_const, disjoint_neurons, name=name)
+        for epsilon, name in zip(sizes, names, strict=True)
+    ]
+
+
+def _differ(names):
+    return len(set(names)) == len(names)
 
 
 @keras.saving.register_keras_serializable("lipviz")

@@ -125,6 +125,25 @@ def loop_lse_hkr(true, others, alpha, temperature, penalty, min_margin):
     return (1 - alpha) * (soft - true) + alpha * (hinge(min_margin, true) + hinge(min_margin, -soft))
 
 
+@per_sample
+def loop_offset(true, others, tau, offset):
+    return sum_of_exponentials([true - offset, *others], tau) - (true - offset)
+
+
+@per_sample
+def loop_annealing(true, others, temperature, offset, gamma):
+    (value,) = loop_offset(
+        np.array([[True, *(False for _ in others)]]), [[true, *others]], tau=1 / temperature, offset=offset
+    )
+    return value * (-math.expm1(-value / temperature)) ** gamma
+
+
+@per_sample
+def loop_emma(true, others, tau, offset):
+    raised = [s + min(max(true - s, 0.0), offset) for s in others]
+    return sum_of_exponentials([true, *raised], tau) - true
+
+
 def sparse(y_true, y_pred, tau):
     return losses.tau_sparse_categorical_crossentropy(np.argmax(y_true, -1), y_pred, tau)
 
@@ -143,6 +162,9 @@ CASES = {
     "categorical_hinge": (losses.categorical_hinge, {"min_margin": 0.9}, loop_categorical_hinge),
     "tau_categorical": (losses.tau_categorical_crossentropy, {"tau": 3.0}, loop_crossentropy),
     "tau_sparse": (sparse, {"tau": 0.2}, loop_crossentropy),
+    "offset": (losses.offset_categorical_crossentropy, {"tau": 3.0, "offset": 0.7}, loop_offset),
+    "annealing": (losses.logit_annealing, {"temperature": 0.6, "offset": 0.7, "gamma": 2.5}, loop_annealing),
+    "emma": (losses.emma_categorical_crossentropy, {"tau": 3.0, "offset": 0.7}, loop_emma),
     "tau_binary": (losses.tau_binary_crossentropy, {"tau": 3.0}, loop_binary_crossentropy),
     "soft_hkr": (losses.soft_hkr_multiclass, SOFT, loop_soft_hkr),
     "lse_hkr": (losses.lse_hkr_multiclass, LSE, loop_lse_hkr),
@@ -337,7 +359,7 @@ def test_the_soft_maximum_is_as_near_as_the_penalty_says(seed, penalty):
 # --- gradients ---
 
 
-@EVERY
+@pytest.mark.parametrize("case", [case for case in CASES if case != "emma"])  # whose offsets are held constant
 def test_gradients_are_those_of_finite_differences(case):
     function, arguments, _ = CASES[case]
     y, f = batch(6, 4, seed=3)
@@ -350,6 +372,34 @@ def test_gradients_are_those_of_finite_differences(case):
     found = np.tensordot(directions, gradient(total, f), 2)
     expected = finite_differences(lambda steps: total(f + np.tensordot(steps, directions, 1)), np.zeros(4))
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_the_offsets_of_emma_carry_no_gradient():
+    """It is the gradient of a crossentropy whose scores are raised by constants."""
+    y, f = batch(6, 4, seed=3)
+    true = (y * f).sum(-1, keepdims=True)
+    raise_by = np.where(y, 0.0, np.clip(true - f, 0, 0.7))
+    assert 0 < raise_by.min(where=~y.astype(bool) & (raise_by > 0), initial=1.0) < 0.7
+    found = gradient(lambda x: ops.sum(losses.emma_categorical_crossentropy(y, x, 3.0, 0.7)), f)
+    expected = gradient(lambda x: ops.sum(losses.tau_categorical_crossentropy(y, x + raise_by, 3.0)), f)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_annealing_without_an_exponent_is_the_crossentropy_and_has_finite_gradients(gamma):
+    y, f = batch(6, 4)
+    sure = np.where(y, 1e3, 0.0)
+    if gamma == 0:
+        expected = losses.offset_categorical_crossentropy(y, f, 1 / 0.75, 2.0)
+        np.testing.assert_allclose(losses.logit_annealing(y, f, gamma=0.0), expected, rtol=1e-12)
+    assert np.isfinite(gradient(lambda x: ops.sum(losses.logit_annealing(y, x, gamma=gamma)), sure)).all()
+
+
+def test_an_offset_is_shared_by_probabilities():
+    _, f = batch(6, 4)
+    p = np.random.default_rng(1).dirichlet(np.ones(4), size=6)
+    found = losses.offset_categorical_crossentropy(p, f, 2.0, 0.7)
+    np.testing.assert_allclose(found, losses.tau_categorical_crossentropy(p, f - 0.7 * p, 2.0), rtol=1e-12)
 
 
 def test_the_gradient_of_the_binary_crossentropy_at_zero():
@@ -382,6 +432,9 @@ SIGNATURES = {
     "TauCategoricalCrossentropy": {"tau": REQUIRED},
     "TauSparseCategoricalCrossentropy": {"tau": REQUIRED},
     "TauBinaryCrossentropy": {"tau": REQUIRED},
+    "OffsetCategoricalCrossentropy": {"tau": REQUIRED, "offset": REQUIRED},
+    "LogitAnnealing": {"temperature": 0.75, "offset": 2.0, "gamma": 5.0},
+    "EMMACategoricalCrossentropy": {"tau": REQUIRED, "offset": REQUIRED},
     "SoftHKRMulticlassLoss": {"alpha": 0.9, "min_margin": 1.0, "alpha_mean": 0.99, "temperature": 1.0},
     "LseHKRMulticlassLoss": {"alpha": 1.0, "temperature": 1.0, "penalty": 1.0, "min_margin": 1.0},
 }
@@ -398,6 +451,9 @@ ARGUMENTS = {
     "TauCategoricalCrossentropy": {"tau": 2.7},
     "TauSparseCategoricalCrossentropy": {"tau": 2.7},
     "TauBinaryCrossentropy": {"tau": 2.7},
+    "OffsetCategoricalCrossentropy": {"tau": 2.7, "offset": 0.3},
+    "LogitAnnealing": {"temperature": 0.7, "offset": 0.3, "gamma": 2.1},
+    "EMMACategoricalCrossentropy": {"tau": 2.7, "offset": 0.3},
     "SoftHKRMulticlassLoss": {"alpha": 0.6, "min_margin": 0.3, "alpha_mean": 0.9, "temperature": 1.1},
     "LseHKRMulticlassLoss": {"alpha": 0.6, "temperature": 1.1, "penalty": 0.7, "min_margin": 0.3},
 }
@@ -525,6 +581,14 @@ def test_the_number_of_a_class_is_whole():
         ("TauCategoricalCrossentropy", {"tau": 0.0}, "`tau` must be a positive finite number. Received: tau=0.0"),
         ("TauSparseCategoricalCrossentropy", {"tau": -2.0}, "tau=-2.0"),
         ("TauBinaryCrossentropy", {"tau": math.nan}, "tau=nan"),
+        ("OffsetCategoricalCrossentropy", {"tau": 0.0, "offset": 1.0}, "tau=0.0"),
+        (
+            "EMMACategoricalCrossentropy",
+            {"tau": 1.0, "offset": -1.0},
+            "`offset` must be a number of at least 0, finite",
+        ),
+        ("LogitAnnealing", {"temperature": 0.0}, "temperature=0.0"),
+        ("LogitAnnealing", {"gamma": -0.5}, "gamma=-0.5"),
         ("SoftHKRMulticlassLoss", {"alpha": 1.1}, "`alpha` must be a number of at least 0, at most 1. Received"),
         ("SoftHKRMulticlassLoss", {"min_margin": 0.0}, "min_margin=0.0"),
         ("SoftHKRMulticlassLoss", {"alpha_mean": 1.5}, "alpha_mean=1.5"),
@@ -665,7 +729,7 @@ def test_every_loss_trains_saves_and_loads(tmp_path):
     # TensorFlow does not know the size of a batch from a generator when it compiles the step.
     batches = ((X, tuple(targets)) for _ in range(4))
     history = model.fit(batches, steps_per_epoch=1, epochs=2, shuffle=False, verbose=0).history
-    assert len(history) == 15
+    assert len(history) == 2 + len(SIGNATURES)
     assert all(np.isfinite(values).all() for values in history.values())
     assert all(values[0] != values[1] for values in history.values())
     model.save(tmp_path / "model.keras")

@@ -332,3 +332,20 @@ def test_early_stopping_knows_that_more_is_better():
     x = SCORES.astype("float32")
     model.fit(x, np.eye(4)[LABELS], batch_size=10, epochs=1, verbose=0, callbacks=[stopping])
     assert stopping.monitor_op(2, 1)
+
+
+def test_certified_accuracies_at_several_sizes_are_in_the_logs():
+    x, y = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 3
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile(
+        "sgd", "mse", metrics=metrics.provable_robust_accuracies((0.0, 36 / 255, 0.5), disjoint_neurons=False)
+    )
+    logs = model.evaluate(x, np.eye(3)[y], verbose=0, return_dict=True)
+    scores = np.array(model(x))
+    for epsilon, name in ((0.0, "certified_0"), (36 / 255, "certified_0.141"), (0.5, "certified_0.5")):
+        expected = metrics.categorical_provable_robust_accuracy(y, scores, epsilon, disjoint_neurons=False)
+        assert logs[name] == pytest.approx(np.mean(np.array(expected)))
+    close = metrics.provable_robust_accuracies((0.5, 0.5001))
+    assert [metric.name for metric in close] == ["certified_0.5", "certified_0.5001"]
+    with pytest.raises(ValueError, match="differ"):
+        metrics.provable_robust_accuracies((0.5, 0.5))

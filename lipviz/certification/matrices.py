@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import scipy.sparse.linalg as sla
 
-from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.layers import ConstrainedKernel, PadConv2D, SLLConv2D, SLLDense
+from lipviz.layers.blocks import is_monotone
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.convolution_bounds import ConvolutionNormBounds, convolution_bound, size_free_bound
@@ -31,8 +32,10 @@ from lipviz.operators.precision import float64_scope
 from lipviz.operators.singular_values import explicit_matrix, proved_norm
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.bound import Bound, computed, unknown
+from lipviz.rules.functions import function_bound
 from lipviz.rules.rearranging import copies, spatial
 from lipviz.rules.registry import rule
+from lipviz.rules.used import used_factor
 from lipviz.types import Array
 
 _EXACT_SIDE = 256  # of a matrix, for its SVD: a tenth of a second
@@ -202,6 +205,39 @@ def _separable(layer, shape, norm, exact):
     if min(operator.shape) <= _EXPLICIT_SIDE and math.prod(operator.shape) <= _EXPLICIT_SIZE:
         return matrix_bound(explicit_matrix(operator), norm)
     return operator_bound(Convolution(kernel, **geometry(layer, shape)), norm, exact)
+
+
+# --- residual blocks ---
+
+
+@rule(SLLDense, SLLConv2D, whole=True)
+def _residual_block(layer, shape, norm, exact):
+    """k·x − 2W̄ σ(W̄ᵀx/k + b): see `lipviz.layers.blocks`, with the norm of the kernel that the layer uses."""
+    if not is_monotone(layer.activation):
+        return unknown(f"the activation {layer.activation!r} of a residual block has other slopes than from 0 to 1")
+    k, slope = used_factor(layer), function_bound(layer.activation, shape, norm).upper
+    there, back = _both_ways(layer, shape, norm, exact)
+    moved = computed(2 * slope / k * there.upper * back.upper, there.method).upper
+    if norm != 2:
+        return Bound(0.0, k + moved, "sum of the block and its input")
+    # A direction that the kernel does not reach is only multiplied by k.
+    kernel = layer.raw_kernel.shape
+    misses = isinstance(layer, SLLDense) and kernel[0] > kernel[1]
+    return Bound(k if misses else 0.0, max(k, moved - k), f"convex potential · {there.method}")
+
+
+def _both_ways(layer, shape, norm, exact):
+    """Bounds of the linear map of a residual block, and of its adjoint."""
+    kernel = used_kernel(layer)
+    if isinstance(layer, SLLDense):
+        first = matrix_bound(kernel.T, norm)
+        return first, first if norm == 2 else matrix_bound(kernel, norm)
+    if None in shape:
+        first = _kernel_of_any_size(kernel, layer, norm)
+        return first, first if norm == 2 else _kernel_of_any_size(kernel, layer, _DUAL[norm])
+    operator = Convolution(kernel, **geometry(layer, shape))
+    first = operator_bound(operator, norm, exact)
+    return first, first if norm == 2 else operator_bound(operator.T, norm, exact)
 
 
 # --- interpolation ---

@@ -22,6 +22,7 @@ import numpy as np
 from lipviz import layers as lip
 from lipviz.certification.merging import Flow
 from lipviz.layers import ConstrainedKernel, PadConv2D
+from lipviz.layers.blocks import ResidualBlock
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.algebra import constrained_class
@@ -151,6 +152,8 @@ def of_layer(
         results: The tensors that it returns where all inputs are 0.
         uppers: Upper bounds of the layer and, if it has one of its own, of its activation.
     """
+    if isinstance(layer, ResidualBlock):
+        return _of_block(layer, results)
     before = math.prod(flows[0].at_zero.shape)
     after = max(math.prod(result.shape) for result in results)
     linear = _has_kernels(layer)
@@ -173,6 +176,26 @@ def of_layer(
             return unit * (between + returned)
         own = returned + (hidden if adds else 0.0)
         return (unit + behind) * _product(uppers[1], between) + behind * own
+
+    return errors
+
+
+def _of_block(layer, results):
+    """Error of k·x − 2W̄ σ(W̄ᵀx/k + b), from the sizes of its hidden values."""
+    kernel, k = used_kernel(layer), layer.k_coef_lip
+    magnitudes = float(np.linalg.norm(kernel, axis=(-2, -1)).sum())  # a matrix per tap, as in `_magnitudes`
+    pixels = max(math.prod(result.shape) for result in results) / kernel.shape[-2]
+    # At 0, no activation of a block exceeds 1, and neither do the values that it computes with.
+    added = math.sqrt(pixels * kernel.shape[-1])
+    if layer.bias is not None:
+        added += float(np.linalg.norm(np.asarray(layer.bias, np.float64))) * math.sqrt(pixels)
+    taps = math.prod(kernel.shape[:-2])
+    in_float64 = _is_listed(layer.activation, _EXACT_FUNCTIONS_ON_JAX) and not any(map(_is_less, results))
+    unit = _unit(2 + taps * sum(kernel.shape[-2:]), in_float64)
+
+    def errors(taken, returned, adds):
+        hidden = _product(magnitudes / k, taken) + (added if adds else 0.0)
+        return unit * (_product(k, taken) + 2 * _product(magnitudes, hidden) + returned)
 
     return errors
 

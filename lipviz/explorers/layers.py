@@ -37,6 +37,13 @@ _LAYERS = {
     "SpectralConv1D": (*_CONV, "k", "bound", *_BJORCK),
     "SpectralConv2DTranspose": (*_CONV, "k", "bound", *_BJORCK),
     "FrobeniusConv2D": (*_CONV, "k", "bound"),
+    "AOLDense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "AOLConv2D": (*_CONV, "k"),
+    "AOCConv2D": (*_CONV, "k"),
+    "CayleyDense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "BRODense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "SLLDense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "SLLConv2D": (*_IMAGE, "units", "kernel_size", "raw_kernel", "seed", "k"),
     "ScaledAveragePooling2D": (*_IMAGE, "pool", "k"),
     "ScaledL2NormPooling2D": (*_IMAGE, "pool", "k", "seed"),
     "ScaledGlobalAveragePooling2D": (*_IMAGE, "k"),
@@ -173,8 +180,9 @@ class LayerExplorer(Explorer):
 
     def table(self, data: LayerMeasurement) -> tuple[list[str], list[list[Any]]]:
         spectra = {"raw": data.spectrum.raw, "normalized": data.spectrum.normalized, "used": data.spectrum.used}
-        stages = {name: values for name, values in spectra.items() if values is not None}
-        ranks = np.arange(1, len(data.spectrum.used) + 1)
+        count = len(data.spectrum.used)  # a raw kernel of another shape has another number of values
+        stages = {name: values for name, values in spectra.items() if values is not None and len(values) == count}
+        ranks = np.arange(1, count + 1)
         return ["rank", *stages], np.column_stack([ranks, *stages.values()]).tolist()
 
     def code_lines(self, data: LayerMeasurement, state: Mapping[str, Any]) -> list[str]:

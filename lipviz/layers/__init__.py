@@ -2,10 +2,13 @@
 
 from lipviz.layers.activations import FullSort, GroupSort, GroupSort2, Householder, MaxMin, PReLUlip
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
+from lipviz.layers.blocks import SLLConv2D, SLLDense
 from lipviz.layers.convolutional import FrobeniusConv2D, SpectralConv1D, SpectralConv2D, SpectralConv2DTranspose
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
 from lipviz.layers.depthwise import SpectralDepthwiseConv2D
 from lipviz.layers.normalization import BatchCentering, BatchLipNorm, LayerCentering
+from lipviz.layers.orthogonal import BRODense, CayleyDense
+from lipviz.layers.orthogonal_convolution import AOCConv2D
 from lipviz.layers.pooling import (
     InvertibleDownSampling,
     InvertibleUpSampling,
@@ -14,12 +17,18 @@ from lipviz.layers.pooling import (
     ScaledGlobalL2NormPooling2D,
     ScaledL2NormPooling2D,
 )
+from lipviz.layers.rescaled import AOLConv2D, AOLDense
 from lipviz.layers.residual import LipResidual
 from lipviz.layers.unconstrained import PadConv2D
 
 __all__ = [
+    "AOCConv2D",
+    "AOLConv2D",
+    "AOLDense",
+    "BRODense",
     "BatchCentering",
     "BatchLipNorm",
+    "CayleyDense",
     "Condensable",
     "ConstrainedKernel",
     "FrobeniusConv2D",
@@ -36,6 +45,8 @@ __all__ = [
     "MaxMin",
     "PReLUlip",
     "PadConv2D",
+    "SLLConv2D",
+    "SLLDense",
     "ScaledAveragePooling2D",
     "ScaledGlobalAveragePooling2D",
     "ScaledGlobalL2NormPooling2D",

@@ -239,7 +239,14 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         if name == self.kernel_name:  # constrained in full precision, also under a mixed policy
             kwargs["autocast"] = False
             kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
+            if type(self).raw_shape is not ConstrainedKernel.raw_shape:
+                self.parametrization.wbar_shape = tuple(kwargs["shape"])
+                kwargs["shape"] = self.raw_shape(kwargs["shape"])
         return super().add_weight(*args, name=name, **kwargs)
+
+    def raw_shape(self, shape: Shape) -> Shape:
+        """Shape of the raw kernel, for a constrained kernel of a shape; the same unless overridden."""
+        return shape
 
     def _factor_dtypes(self):
         return ("float64" if self.variable_dtype == "float64" else "float32", self.compute_dtype)
@@ -333,11 +340,14 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
     def condense(self) -> None:
         """Constrain the present raw kernel, and store the result in both `wbar` and the raw kernel.
 
+        Where the constraint of `wbar` would be another kernel, the raw kernel stays: it has this `wbar` already.
+
         Raises:
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
         """
         self.refresh()
-        self.raw_kernel.assign(copied(self.wbar))
+        if self.parametrization.keeps_constrained:
+            self.raw_kernel.assign(copied(self.wbar))
 
     def vanilla_export(self) -> keras.Layer:
         """Return the plain Keras layer with the same name, dtype, activation and predictions.
@@ -350,7 +360,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         """
         self.refresh()
         input_shape = self.get_build_config()["input_shape"]
-        config = self.vanilla_class.get_config(self)
+        config = self._plain_class().get_config(self)
         for what in ("initializer", "regularizer", "constraint"):  # of the raw kernel, which the export does not have
             config.pop(f"{self.kernel_prefix}_{what}", None)
         follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
@@ -358,7 +368,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             config["activation"] = None
         elif isinstance(self.activation, types.FunctionType):  # a configuration may have no name for it
             config["activation"] = self.activation
-        layer = self.vanilla_class.from_config(config)
+        layer = self._plain_class().from_config(config)
         layer.build(input_shape)
         getattr(layer, self.kernel_name).assign(copied(self.wbar))
         if self.bias is not None:
@@ -371,6 +381,10 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
                 layer.activation.build(super().compute_output_shape(input_shape))
             layer.activation.set_weights(self.activation.get_weights())
         return layer
+
+    def _plain_class(self):
+        """The class of the export, which may depend on an argument."""
+        return self.vanilla_class
 
 
 def _read_only(name: str) -> property:

@@ -36,11 +36,11 @@ from lipviz.types import Shape, Tensor
 BOUNDS = ("coverage", "tight", "unsound_average")
 
 
-class ConstrainedConv(ConstrainedKernel):
-    """Mixin of all convolutions: the settings that have a bound, and the factor that the input's shape needs."""
+class LipschitzConv(ConstrainedKernel):
+    """Mixin of all convolutions: the settings that have a bound, and the convolution itself."""
 
     transposed = False
-    _bounds: tuple[str, ...] = BOUNDS
+    _paddings: tuple[str, ...] = ("same", "valid")
     _dilates = False  # whether there is a bound for patches with gaps
 
     def __init_subclass__(cls, **kwargs):
@@ -49,13 +49,9 @@ class ConstrainedConv(ConstrainedKernel):
             _moved.warn(f"{cls.__name__}.convolve", f"{cls.__name__}.convolution_op", 2)
             cls.convolution_op = _by_convolve  # type: ignore[method-assign]  # of a subclass
 
-    def __init__(self, *args: Any, bound: str = "coverage", **kwargs: Any) -> None:
-        if bound not in self._bounds:
-            raise ValueError(f"`bound` must be one of {self._bounds}. Received: bound={bound!r}")
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.bound = bound
-        self._largest: Sequence[Any] | None = None
-        self._refuse("padding", self.padding, ("same", "valid"))
+        self._refuse("padding", self.padding, self._paddings)
         if not self._dilates:
             self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
         self._refuse("groups", getattr(self, "groups", 1), (1,))
@@ -66,17 +62,53 @@ class ConstrainedConv(ConstrainedKernel):
             expected = " or ".join(map(repr, allowed))
             raise ValueError(f"{type(self).__name__} has a bound for {name}={expected} only. Received: {value!r}")
 
-    @property
-    def is_sound(self) -> bool:  # type: ignore[override]  # an attribute of the base class, computed here
-        """Whether the layer's norm is at most k. False for `bound="unsound_average"`."""
-        return self.bound != "unsound_average"
-
     def _spatial(self, shape):
         return tuple(shape[1:-1] if self.data_format == "channels_last" else shape[2:])
 
     def check_input_shape(self, input_shape: Shape) -> None:
         axes = self.rank + 2
         check_shape(self, input_shape, axes, axes, channel_axis=-1 if self.data_format == "channels_last" else 1)
+
+    def linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        return self.convolution_op(inputs, kernel)
+
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """The convolution itself, without bias and activation, in the layer's data format."""
+        return with_channels_last(lambda x: self._convolved(x, kernel), inputs, self.data_format)
+
+    def _convolved(self, inputs, kernel):
+        convolution = ops.conv_transpose if self.transposed else ops.conv
+        return convolution(
+            inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last"
+        )
+
+    def convolve(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """The convolution with channels last, under its old name."""
+        _moved.warn("convolve", "convolution_op", 2)
+        return self._convolved(inputs, kernel)
+
+    def add_bias(self, outputs: Tensor) -> Tensor:
+        if self.data_format == "channels_last":
+            return ops.add(outputs, self.bias)
+        return ops.add(outputs, ops.reshape(self.bias, (1, -1) + (1,) * self.rank))
+
+
+class ConstrainedConv(LipschitzConv):
+    """Mixin of convolutions whose kernel's matrix is constrained: the factor that the input's shape needs."""
+
+    _bounds: tuple[str, ...] = BOUNDS
+
+    def __init__(self, *args: Any, bound: str = "coverage", **kwargs: Any) -> None:
+        if bound not in self._bounds:
+            raise ValueError(f"`bound` must be one of {self._bounds}. Received: bound={bound!r}")
+        super().__init__(*args, **kwargs)
+        self.bound = bound
+        self._largest: Sequence[Any] | None = None
+
+    @property
+    def is_sound(self) -> bool:  # type: ignore[override]  # an attribute of the base class, computed here
+        """Whether the layer's norm is at most k. False for `bound="unsound_average"`."""
+        return self.bound != "unsound_average"
 
     def build(self, input_shape: Shape) -> None:
         self.check_input_shape(input_shape)
@@ -135,29 +167,6 @@ class ConstrainedConv(ConstrainedKernel):
             return f"has bound='tight', which holds up to the size {largest} that it was built for"
         factor = f"its factor {self.coef_lip:.6g} holds up to the size {largest}"
         return f"was built for images no larger than its kernel: {factor}"
-
-    def linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        return self.convolution_op(inputs, kernel)
-
-    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """The convolution itself, without bias and activation, in the layer's data format."""
-        return with_channels_last(lambda x: self._convolved(x, kernel), inputs, self.data_format)
-
-    def _convolved(self, inputs, kernel):
-        convolution = ops.conv_transpose if self.transposed else ops.conv
-        return convolution(
-            inputs, kernel, strides=list(self.strides), padding=self.padding, data_format="channels_last"
-        )
-
-    def convolve(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """The convolution with channels last, under its old name."""
-        _moved.warn("convolve", "convolution_op", 2)
-        return self._convolved(inputs, kernel)
-
-    def add_bias(self, outputs: Tensor) -> Tensor:
-        if self.data_format == "channels_last":
-            return ops.add(outputs, self.bias)
-        return ops.add(outputs, ops.reshape(self.bias, (1, -1) + (1,) * self.rank))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bound": self.bound}

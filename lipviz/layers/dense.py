@@ -13,7 +13,9 @@ from lipviz.parametrizations import DisjointFrobeniusParametrization, SpectralPa
 from lipviz.types import Shape, Tensor
 
 
-class _ConstrainedDense(ConstrainedKernel, keras.layers.Dense):
+class ConstrainedDense(ConstrainedKernel, keras.layers.Dense):
+    """Base of dense layers: the matrix product."""
+
     vanilla_class = keras.layers.Dense
 
     def check_input_shape(self, input_shape: Shape) -> None:
@@ -24,7 +26,7 @@ class _ConstrainedDense(ConstrainedKernel, keras.layers.Dense):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class SpectralDense(_ConstrainedDense):
+class SpectralDense(ConstrainedDense):
     """Dense layer whose kernel has no singular value above k; all are k where Björck converges.
 
     What is exact: σ1 ≤ k for every finite kernel and every setting. With the default β and maxiter, all singular values
@@ -87,7 +89,7 @@ class SpectralDense(_ConstrainedDense):
 
 
 @keras.saving.register_keras_serializable("lipviz")
-class FrobeniusDense(_ConstrainedDense):
+class FrobeniusDense(ConstrainedDense):
     """Dense layer whose kernel is divided by Euclidean norms: exact and cheap, meant as a last layer.
 
     With one unit, both modes give a kernel of norm k. With more units, `disjoint_neurons=True` makes every output

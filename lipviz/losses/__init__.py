@@ -15,6 +15,9 @@ Each loss is a pure function with one value per sample, and a thin `keras.Loss` 
 References:
     Serrurier et al. (2021), Achieving robustness in classification using optimal transport with hinge regularization.
     Béthune et al. (2022), Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks.
+    Prach and Lampert (2022), Almost-orthogonal layers for efficient general-purpose Lipschitz networks, for the offset.
+    Hu et al. (2023), Unlocking deterministic robustness certification on ImageNet, for EMMA.
+    Lai et al. (2025), Enhancing certified robustness via block reflector orthogonal layers and logit annealing loss.
     Serrurier et al. (2024), for the two losses with a soft maximum over the other classes.
 """
 
@@ -45,6 +48,14 @@ from lipviz.losses.margins import (
     multiclass_kr,
     process_labels_for_multi_gpu,
 )
+from lipviz.losses.offsets import (
+    EMMACategoricalCrossentropy,
+    LogitAnnealing,
+    OffsetCategoricalCrossentropy,
+    emma_categorical_crossentropy,
+    logit_annealing,
+    offset_categorical_crossentropy,
+)
 from lipviz.losses.soft_maximum import (
     LseHKRMulticlassLoss,
     SoftHKRMulticlassLoss,
@@ -56,25 +67,31 @@ __all__ = [
     "HKR",
     "KR",
     "CategoricalHinge",
+    "EMMACategoricalCrossentropy",
     "HingeMargin",
+    "LogitAnnealing",
     "LseHKRMulticlassLoss",
     "MultiMargin",
     "MulticlassHKR",
     "MulticlassHinge",
     "MulticlassKR",
+    "OffsetCategoricalCrossentropy",
     "SoftHKRMulticlassLoss",
     "TauBinaryCrossentropy",
     "TauCategoricalCrossentropy",
     "TauSparseCategoricalCrossentropy",
     "categorical_hinge",
+    "emma_categorical_crossentropy",
     "hinge_margin",
     "hkr",
     "kr",
+    "logit_annealing",
     "lse_hkr_multiclass",
     "multi_margin",
     "multiclass_hinge",
     "multiclass_hkr",
     "multiclass_kr",
+    "offset_categorical_crossentropy",
     "process_labels_for_multi_gpu",
     "soft_hkr_multiclass",
     "tau_binary_crossentropy",

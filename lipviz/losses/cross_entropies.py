@@ -7,10 +7,10 @@ from keras import ops
 
 from lipviz import normalizers as nm
 from lipviz.losses.shared import VariableLoss, aligned, as_constants, log_sum_exp, mean_of_last, shapes_agree
-from lipviz.types import Tensor
+from lipviz.types import DType, Tensor
 
 
-def _probabilities(labels, dtype):
+def probabilities_of(labels: Tensor, dtype: DType) -> Tensor:
     """Labels in [0, 1] as they are; others, such as those of `process_labels_for_multi_gpu`, count by their sign."""
     return ops.clip(ops.cast(labels, dtype), 0.0, 1.0)
 
@@ -37,7 +37,7 @@ def tau_categorical_crossentropy(y_true: Tensor, y_pred: Tensor, tau: float | Te
     y_true, y_pred = aligned(y_true, y_pred)
     (tau,) = as_constants(y_pred, tau)
     largest, rest = log_sum_exp(y_pred, tau)
-    probabilities = _probabilities(y_true, y_pred.dtype)
+    probabilities = probabilities_of(y_true, y_pred.dtype)
     return ops.sum(probabilities * (rest - (y_pred - largest)), axis=-1)
 
 
@@ -88,7 +88,7 @@ def tau_binary_crossentropy(y_true: Tensor, y_pred: Tensor, tau: float | Tensor)
         ValueError: If the shapes do not agree.
     """
     y_true, y_pred = aligned(y_true, y_pred)
-    positive = _probabilities(y_true, y_pred.dtype)
+    positive = probabilities_of(y_true, y_pred.dtype)
     # One logit x against 0: two classes with the logits (0, x).
     labels = ops.stack([1.0 - positive, positive], axis=-1)
     logits = ops.stack([ops.zeros_like(y_pred), y_pred], axis=-1)

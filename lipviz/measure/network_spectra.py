@@ -190,7 +190,7 @@ def _decomposed(name, layer, shape):
         shape = input_shape(layer) if shape is None else shape
         operator = linear_operator(layer, shape)
         kernel = as_float64(layer.raw_kernel, f"The kernel of '{name}'")
-        raw = conv_singular_values(_with_kernel(layer, operator, shape, kernel))
+        raw = _raw_values(layer, operator, shape, kernel)
         factor = _normalization(layer, kernel)
         stages["normalized"] = None if factor is None else _frozen(factor * raw)
         stages["constrained"] = _frozen(conv_singular_values(operator))
@@ -199,6 +199,13 @@ def _decomposed(name, layer, shape):
         raw = conv_singular_values(layer if shape is None else operator)
     k = layer.k_coef_lip if is_constrained else 1.0
     return LayerSpectrum(name=name, shape=operator.shape, raw=_frozen(raw), k=k, view="operator", **stages)
+
+
+def _raw_values(layer, operator, shape, kernel):
+    """Those of the operator with the raw kernel; of the raw kernel as a matrix where it is no kernel of the layer."""
+    if layer.parametrization.wbar_shape is not None:
+        return np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)
+    return conv_singular_values(_with_kernel(layer, operator, shape, kernel))
 
 
 def _with_kernel(layer, operator, shape, kernel):

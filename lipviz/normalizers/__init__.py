@@ -53,7 +53,14 @@ from lipviz.normalizers.iterations import (
     set_stop_grad_spectral,
     spectral_normalization,
 )
+from lipviz.normalizers.orthogonal import (
+    block_reflector,
+    cayley,
+    orthogonal_convolution,
+    orthogonal_parameters,
+)
 from lipviz.normalizers.patches import image_size, patch_coverage, patches_along, shared_patches
+from lipviz.normalizers.rescaling import AlmostOrthogonal, almost_orthogonal, autocorrelation_sums
 from lipviz.normalizers.sound import (
     sound_normalization,
     sound_orthogonalization,
@@ -66,16 +73,21 @@ __all__ = [
     "DEFAULT_EPS_SPECTRAL",
     "DEFAULT_MAXITER_BJORCK",
     "DEFAULT_MAXITER_SPECTRAL",
+    "AlmostOrthogonal",
     "GramIteration",
+    "almost_orthogonal",
     "as_matrix",
     "as_number",
     "as_one_call",
     "as_one_trace",
+    "autocorrelation_sums",
     "bjorck_direction",
     "bjorck_normalization",
     "bjorck_step",
+    "block_reflector",
     "bound_squarings",
     "builds_graph",
+    "cayley",
     "channel_matrices",
     "channelwise_orthogonalization",
     "check_beta",
@@ -91,6 +103,8 @@ __all__ = [
     "image_size",
     "in_numpy",
     "l2_normalize",
+    "orthogonal_convolution",
+    "orthogonal_parameters",
     "patch_coverage",
     "patches_along",
     "reshaped_kernel_orthogonalization",

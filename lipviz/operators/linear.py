@@ -105,7 +105,7 @@ def is_plain(layer: keras.layers.Layer, kinds: tuple[type, ...]) -> bool:
     """Whether a layer computes the same as one of some Keras classes, apart from the kernel that it uses."""
     if isinstance(layer, ConstrainedKernel):
         ours = constrained_class(layer)
-        return ours is not None and issubclass(ours, kinds)
+        return ours is not None and issubclass(ours.vanilla_class, kinds)
     return any(isinstance(layer, kind) and computes_as(layer, kind) for kind in kinds)
 
 

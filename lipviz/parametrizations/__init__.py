@@ -9,13 +9,23 @@ from lipviz.parametrizations.base import Parametrization
 from lipviz.parametrizations.channelwise import ChannelwiseSpectralParametrization
 from lipviz.parametrizations.contexts import are_known_current, kernel_initializer, known_current, unfilled
 from lipviz.parametrizations.frobenius import DisjointFrobeniusParametrization, FrobeniusParametrization
+from lipviz.parametrizations.orthogonal import (
+    BlockReflectorParametrization,
+    CayleyParametrization,
+    OrthogonalConvParametrization,
+)
+from lipviz.parametrizations.rescaled import AOLParametrization
 from lipviz.parametrizations.spectral import SpectralParametrization
 from lipviz.parametrizations.variables import check_finite, copied
 
 __all__ = [
+    "AOLParametrization",
+    "BlockReflectorParametrization",
+    "CayleyParametrization",
     "ChannelwiseSpectralParametrization",
     "DisjointFrobeniusParametrization",
     "FrobeniusParametrization",
+    "OrthogonalConvParametrization",
     "Parametrization",
     "SpectralParametrization",
     "are_known_current",

@@ -49,15 +49,20 @@ class Parametrization(keras.layers.Layer):
         coef_lip: Further factor, beside k, that depends on the shape of the layer's input.
         operator_norm: Bound of the norm of the layer's whole operator, by which the kernel is divided, such as a
             `lipviz.normalizers.fourier.FourierBound`. None if only `coef_lip` is used. Set it before `attach`.
+        wbar_shape: Shape of `wbar` where it is not that of the raw kernel; None where it is. Set it before `attach`.
         has_taken_over: Whether `wbar` came from another layer, see `take_over`.
         state: Dict from the names of the variables that `normalize` keeps between steps to their descriptions.
         warm_start: Names of those that `normalize` starts from.
+        keeps_constrained: Whether the constraint leaves a constrained kernel as it is, up to its tolerances. Otherwise
+            `condense` does not replace the raw kernel, since the constraint of `wbar` would be another kernel.
     """
 
     state: ClassVar[Mapping[str, str]] = {}
     warm_start: ClassVar[tuple[str, ...]] = ()
+    keeps_constrained: ClassVar[bool] = True
     coef_lip: float = 1.0
     operator_norm: Any = None
+    wbar_shape: Shape | None = None
     has_taken_over = False
 
     def __init__(self, k_coef_lip: float = 1.0, **kwargs: Any) -> None:
@@ -160,7 +165,7 @@ class Parametrization(keras.layers.Layer):
         self._first: Callable[[], Any] | None = functools.cache(lambda: self.constrain_values(kernel))
         self.add_state(kernel)
         wbar = self._initially(kernel, lambda first: first()[0])
-        self.wbar = self._variable(Derived, self.forget, wbar, shape=kernel.shape, name="wbar")
+        self.wbar = self._variable(Derived, self.forget, wbar, shape=self.wbar_shape or kernel.shape, name="wbar")
         separate = self._initially(kernel, lambda first: self._separate(kernel))
         self.origin = self._variable(Origin, separate, shape=kernel.shape, name="origin")
         self._first = None  # initializers that run at the end of a trace still have it
@@ -325,7 +330,7 @@ class Parametrization(keras.layers.Layer):
         return keras.backend.backend() == "tensorflow" and getattr(outermost, "jit_compile", False) is True
 
     def compute_output_shape(self, kernel_shape: Shape) -> Shape:
-        return kernel_shape
+        return self.wbar_shape or kernel_shape
 
     def refresh(self, kernel: keras.Variable) -> None:
         """Recompute `wbar` from the present kernel, eagerly, and rescale it if its exact norm exceeds the bound.

@@ -75,7 +75,8 @@ class _Shared:
 
     def __init__(self, like: keras.Layer) -> None:
         self._parametrization = blank = type(like)(**like.arguments(), name="shared")
-        blank.coef_lip, blank.operator_norm, blank.dtype_policy = like.coef_lip, like.operator_norm, like.dtype_policy
+        for name in ("coef_lip", "operator_norm", "wbar_shape", "dtype_policy"):
+            setattr(blank, name, getattr(like, name))
         self.value = nm.as_one_call(lambda *arguments: self._run(*arguments)[0])
         self.with_state = nm.as_one_trace(self._run)
         self._is_seen = False

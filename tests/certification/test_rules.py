@@ -50,6 +50,13 @@ SLOW = (
     lip.SpectralConv2D,
     lip.SpectralConv2DTranspose,
     lip.FrobeniusConv2D,
+    lip.AOLDense,
+    lip.AOLConv2D,
+    lip.AOCConv2D,
+    lip.CayleyDense,
+    lip.BRODense,
+    lip.SLLDense,
+    lip.SLLConv2D,
 )
 
 ints = st.integers
@@ -135,7 +142,7 @@ def recipe(*classes):
     return enter
 
 
-@recipe(K.Dense, lip.SpectralDense, lip.FrobeniusDense)
+@recipe(K.Dense, lip.SpectralDense, lip.FrobeniusDense, lip.AOLDense, lip.CayleyDense, lip.BRODense)
 def _dense(draw, cls):
     return cls(draw(ints(1, 4)), activation=draw(ACTIVATIONS), use_bias=draw(booleans)), draw(shapes())
 
@@ -199,7 +206,8 @@ def _separable(draw, cls):
     return cls(draw(ints(1, 4)), depth_multiplier=draw(ints(1, 2)), **arguments), image
 
 
-@recipe(lip.PadConv2D, lip.SpectralConv2D, lip.FrobeniusConv2D, lip.SpectralConv2DTranspose, lip.SpectralConv1D)
+@recipe(lip.PadConv2D, lip.SpectralConv2D, lip.FrobeniusConv2D, lip.AOLConv2D)
+@recipe(lip.SpectralConv2DTranspose, lip.SpectralConv1D)
 def _padded(draw, cls):
     arguments = {"padding": "same"}
     if cls is lip.PadConv2D:
@@ -207,6 +215,22 @@ def _padded(draw, cls):
     if cls not in (lip.PadConv2D, lip.SpectralConv2DTranspose):
         arguments["strides"] = draw(ints(1, 2))
     return cls(draw(ints(1, 3)), draw(ints(1, 3)), **arguments), _image(draw, _rank(cls))
+
+
+@recipe(lip.AOCConv2D)
+def _orthogonal(draw, cls):
+    size = draw(ints(1, 3))
+    padding = draw(st.sampled_from(["valid", "same", *(["circular"] if size % 2 else [])]))
+    strides = 1 if padding == "circular" else draw(ints(1, size))
+    return cls(draw(ints(1, 4)), size, strides, padding, k_coef_lip=draw(factors)), _image(draw, 2)
+
+
+@recipe(lip.SLLDense, lip.SLLConv2D)
+def _block(draw, cls):
+    arguments = {"activation": draw(st.sampled_from(["relu", "tanh", "elu"])), "k_coef_lip": draw(factors)}
+    if cls is lip.SLLDense:
+        return cls(draw(ints(1, 4)), use_bias=draw(booleans), **arguments), draw(shapes())
+    return cls(draw(ints(1, 3)), draw(windows(2, 3)), **arguments), _image(draw, 2)
 
 
 class Tokens(lip.ConstrainedKernel, K.EinsumDense):

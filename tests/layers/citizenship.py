@@ -24,6 +24,17 @@ WITH_KERNEL = {
     "FrobeniusConv2D": (CONVOLUTION, IMAGE),
     "SpectralDepthwiseConv2D": ({"kernel_size": 3, "depth_multiplier": 2, "maxiter_bjorck": 2}, IMAGE),
 }
+# Other constraints. They share the code above, so that few combinations are left to try.
+OTHERS = {
+    "AOLDense": (DENSE, VECTOR),
+    "AOLConv2D": (CONVOLUTION, IMAGE),
+    "CayleyDense": (DENSE, VECTOR),
+    "BRODense": (DENSE, VECTOR),
+    "AOCConv2D": (CONVOLUTION, IMAGE),
+    "SLLDense": (DENSE, VECTOR),
+    "SLLConv2D": (CONVOLUTION, IMAGE),
+}
+BLOCKS = ("SLLDense", "SLLConv2D")
 WITHOUT = {
     "GroupSort": ({}, IMAGE),
     "GroupSort2": ({}, IMAGE),
@@ -64,6 +75,15 @@ SETTINGS_WITH_KERNEL = {
     "padding": ["same", "valid"],
     "bound": ["coverage", "tight"],
 }
+SETTINGS_OF_OTHERS = {
+    "name": list(OTHERS),
+    **COMMON,
+    "activation": ["tanh", MaxMin, None],
+    "use_bias": [True, False],
+    "kernel_regularizer": [None, "l2"],
+    "strides": [2, 1],
+    "padding": ["same", "valid"],
+}
 SETTINGS_WITHOUT = {
     "name": list(WITHOUT),
     **COMMON,
@@ -83,9 +103,18 @@ def all_cases():
     return pairwise(SETTINGS_WITH_KERNEL) + pairwise(SETTINGS_WITHOUT)
 
 
+def cases_of_others():
+    """The cases of `OTHERS`: one of each by day, and all at night."""
+    cases = pairwise(SETTINGS_OF_OTHERS)
+    first = {case["name"]: case for case in reversed(cases) if not case["how"].get("jit_compile")}
+    return list(first.values()), [case for case in cases if case is not first.get(case["name"])]
+
+
 def is_possible(values):
-    """Keras itself cannot add a regularizer in float64 to a loss in float32."""
-    return not ("float64" in values and "l2" in values)
+    """Keras itself cannot add a regularizer in float64 to a loss in float32; residual blocks keep the input's shape."""
+    is_block = any(value in BLOCKS for value in values if isinstance(value, str))
+    is_other = MaxMin in values or "valid" in values or 2 in values
+    return not ("float64" in values and "l2" in values) and not (is_block and is_other)
 
 
 def case_id(case):
@@ -101,26 +130,28 @@ def taken(cls, settings):
     return {key: value for key, value in settings.items() if key in known or key in also}
 
 
-def sorted_along_channels(activation, data_format):
-    """An activation that is a layer acts on the channels, wherever they are."""
+def sorted_along_channels(activation, data_format, dtype):
+    """An activation that is a layer acts on the channels, wherever they are; in float64 where its owner does."""
     if not isinstance(activation, type):
         return activation
-    return activation() if activation is PReLUlip else activation(data_format=data_format)
+    wide = {"dtype": dtype} if dtype == "float64" else {}
+    return activation(**wide) if activation is PReLUlip else activation(data_format=data_format, **wide)
 
 
 def network(name, **settings):
     """A model with that layer, the layer, and the shape of a sample."""
-    needed, shape = (WITH_KERNEL | WITHOUT)[name]
+    needed, shape = (WITH_KERNEL | OTHERS | WITHOUT)[name]
     cls = getattr(layers, name)
     arguments = needed | taken(cls, settings)
     data_format = arguments.get("data_format", "channels_last")
     if "activation" in arguments:
-        arguments["activation"] = sorted_along_channels(arguments["activation"], data_format)
+        wide = arguments.get("dtype") if name in OTHERS else None  # the others are pinned with float32
+        arguments["activation"] = sorted_along_channels(arguments["activation"], data_format, wide)
     if data_format == "channels_first" and len(shape) > 1:
         shape = (shape[-1], *shape[:-1])
     layer = cls(**arguments)
     chain = [keras.Input(shape), layer, keras.layers.Flatten(dtype=layer.dtype_policy)]
-    if name in WITH_KERNEL:
+    if name in WITH_KERNEL | OTHERS:
         return Sequential(chain, k_coef_lip=layer.k_coef_lip), layer, shape
     # With something to train.
     return keras.Sequential([*chain, keras.layers.Dense(2, dtype=layer.dtype_policy)]), layer, shape

@@ -11,19 +11,19 @@ import lipviz
 from lipviz import constraints, initializers
 from lipviz import layers as lip
 from lipviz.layers.base_layer import inverse_root
-from tests.layers.citizenship import WITH_KERNEL, WITHOUT
+from tests.layers.citizenship import OTHERS, WITH_KERNEL, WITHOUT
 
 
 def made_as(name, **more):
     """A function that makes a layer as the citizenship test does, and the shape of a batch."""
-    needed, shape = {**WITH_KERNEL, **WITHOUT}[name]
+    needed, shape = {**WITH_KERNEL, **OTHERS, **WITHOUT}[name]
     arguments = {**needed, **more}
     arguments.pop("kernel_initializer", None)  # Keras draws no orthogonal kernel in bfloat16
     return functools.partial(getattr(lip, name), **arguments), (2, *shape)
 
 
 NO_FACTOR = "PadConv2D"
-LAYERS = {name: made_as(name) for name in (*WITH_KERNEL, *WITHOUT) if name != NO_FACTOR}
+LAYERS = {name: made_as(name) for name in (*WITH_KERNEL, *OTHERS, *WITHOUT) if name != NO_FACTOR}
 LAYERS["tight"] = made_as("SpectralConv2D", bound="tight")
 PAIR = {"LipResidual": (lip.LipResidual, [(2, 4), (2, 4)])}
 EXTREMES = {  # of each dtype: what it can just multiply by, and what it cannot

@@ -16,7 +16,7 @@ import pytest
 
 from lipviz import layers, vanillaModel
 from lipviz.model import refresh
-from tests.layers.citizenship import WITH_KERNEL, WITHOUT, all_cases, case_id, network
+from tests.layers.citizenship import OTHERS, WITH_KERNEL, WITHOUT, all_cases, case_id, cases_of_others, network
 
 # In training they use the statistics of the batch: a bare call is no prediction.
 OF_THE_BATCH = ("BatchCentering", "BatchLipNorm")
@@ -71,11 +71,11 @@ def close(got, want, dtype):
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * scale)
 
 
-def parameters():
-    """All cases as parameters of pytest. The night has those that XLA compiles for seconds, and two of three others
+def parameters(cases):
+    """Cases as parameters of pytest. The night has those that XLA compiles for seconds, and two of three others
     without a kernel: each of these layers keeps one, the next layer the one with other settings."""
     numbers = collections.Counter()
-    for case in all_cases():
+    for case in cases:
         name = case["name"]
         compiles_long = case["how"].get("jit_compile") and "Conv" in name
         is_spare = name in WITHOUT and (numbers[name] - list(WITHOUT).index(name)) % CASES_WITHOUT != 0
@@ -83,10 +83,16 @@ def parameters():
         yield pytest.param(case, id=case_id(case), marks=pytest.mark.nightly if compiles_long or is_spare else ())
 
 
+def all_parameters():
+    by_day, at_night = cases_of_others()
+    late = [pytest.param(case, id=case_id(case), marks=pytest.mark.nightly) for case in at_night]
+    return [*parameters(all_cases()), *parameters(by_day), *late]
+
+
 @pytest.mark.slow
 # Where TensorFlow has no oneDNN, it convolves no channels first on a CPU, see `runs_as_plain`.
 @pytest.mark.filterwarnings("ignore:The plain copy could not be compared")
-@pytest.mark.parametrize("case", [*parameters()])
+@pytest.mark.parametrize("case", all_parameters())
 def test_every_copy_predicts_the_same(case, tmp_path):
     model, layer, x = trained(**case)
     want = predicted(model, x)
@@ -121,4 +127,4 @@ def test_no_layer_is_left_out():
     bases = {"LipschitzLayer", "Condensable", "ConstrainedKernel"}
     of_two_inputs = {"LipResidual"}  # see its own test
     expected = set(layers.__all__) - bases - of_two_inputs
-    assert expected == {*WITH_KERNEL, *WITHOUT}, "say in tests/layers/citizenship.py what the layer needs"
+    assert expected == {*WITH_KERNEL, *OTHERS, *WITHOUT}, "say in tests/layers/citizenship.py what the layer needs"

@@ -7,7 +7,7 @@ from keras import ops
 
 import lipviz
 from lipviz import layers
-from tests.layers.citizenship import WITH_KERNEL, WITHOUT
+from tests.layers.citizenship import OTHERS, WITH_KERNEL, WITHOUT
 
 SMALLEST, LARGEST = {"int32": -9, "uint8": 0, "bool": 0}, {"int32": 9, "uint8": 255, "bool": 1}
 
@@ -16,9 +16,9 @@ def numbers(dtype, shape):
     return np.random.default_rng(0).integers(SMALLEST[dtype], LARGEST[dtype] + 1, (3, *shape)).astype(dtype)
 
 
-@pytest.mark.parametrize("name", [*WITH_KERNEL, *(name for name in WITHOUT if name != "PadConv2D")])
+@pytest.mark.parametrize("name", [*WITH_KERNEL, *OTHERS, *(name for name in WITHOUT if name != "PadConv2D")])
 def test_whole_numbers_are_taken_as_floats(name):
-    arguments, shape = {**WITH_KERNEL, **WITHOUT}[name]
+    arguments, shape = {**WITH_KERNEL, **OTHERS, **WITHOUT}[name]
     layer = getattr(layers, name)(k_coef_lip=2.5, **arguments)
     for dtype in SMALLEST:
         x = numbers(dtype, shape)

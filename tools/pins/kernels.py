@@ -33,9 +33,20 @@ _SHAPES = {
     "SpectralConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
     "SpectralConv2DTranspose": {"tall": ((5, 5, 5), 2), "wide": ((5, 5, 12), 1)},
     "FrobeniusConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
+    "AOLDense": {"tall": ((24,), 8), "wide": ((8,), 24)},
+    "AOLConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
+    "AOCConv2D": {"tall": ((6, 6, 2), 3)},
+    "CayleyDense": {"tall": ((12,), 8)},
+    "BRODense": {"tall": ((12,), 8)},
+    "SLLDense": {"tall": ((8,), 6)},
+    "SLLConv2D": {"tall": ((6, 6, 2), 3)},
     "SpectralDepthwiseConv2D": {"tall": ((6, 6, 3), 2), "wide": ((6, 6, 2), 12), "column": ((6, 6, 3), 1)},
 }
-_UNITS = {"SpectralDense": "units", "FrobeniusDense": "units", "SpectralDepthwiseConv2D": "depth_multiplier"}
+_ONCE = ("AOLDense", "AOLConv2D", "AOCConv2D", "CayleyDense", "BRODense", "SLLDense", "SLLConv2D")
+_UNITS = {
+    **{name: "units" for name in _SHAPES if name.endswith("Dense")},
+    "SpectralDepthwiseConv2D": "depth_multiplier",
+}
 _BJORCK = {
     "": {},
     "k 2.5": {"k_coef_lip": 2.5},
@@ -63,6 +74,7 @@ _SETTINGS = {
     "SpectralConv2D": _BJORCK | _CONVOLUTION | _AVERAGE,
     "SpectralConv2DTranspose": _BRIEFLY | _CONVOLUTION,
     "FrobeniusConv2D": _FROBENIUS | _CONVOLUTION | _AVERAGE,
+    **{name: {"": {}} for name in _ONCE},
     "SpectralDepthwiseConv2D": {name: value for name, value in _BJORCK.items() if name != "no power iteration"}
     | _CONVOLUTION
     | {"dilation 2": {"dilation_rate": 2}, "tight dilation 2": {"bound": "tight", "dilation_rate": 2}},

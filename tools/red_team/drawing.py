@@ -7,7 +7,8 @@ from tools.red_team.drafts import Draft
 from tools.red_team.faults import UnusableError
 from tools.red_team.recipes import LAYERS, MERGES, OPERATIONS, pick, some, yes
 
-CONSTRAINED = tuple(name for name in LAYERS if name.startswith(("lip.Spectral", "lip.Frobenius")))
+_KINDS = ("lip.Spectral", "lip.Frobenius", "lip.AO", "lip.Cayley", "lip.BRO", "lip.SLL")
+CONSTRAINED = tuple(name for name in LAYERS if name.startswith(_KINDS))
 POLICIES = ("float32", "float32", "float32", "float64", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 WHOLE = ("int32", "uint8", "bool", "int8")
 

@@ -91,11 +91,13 @@ def rank_of(name):
 # --- dense layers and convolutions ---
 
 
-@recipe("K.Dense", "lip.SpectralDense", "lip.FrobeniusDense")
+@recipe("K.Dense", "lip.SpectralDense", "lip.FrobeniusDense", "lip.AOLDense", "lip.CayleyDense", "lip.BRODense")
 def dense(draw, shape, name):
     own = {}
     if name == "lip.SpectralDense":
         own = {"k_coef_lip": factor(draw), "eps_bjorck": pick(draw, "1e-3", "None")}
+    if name in ("lip.AOLDense", "lip.CayleyDense", "lip.BRODense"):
+        own = {"k_coef_lip": factor(draw)}
     if name == "lip.FrobeniusDense":
         own = {"k_coef_lip": factor(draw), "disjoint_neurons": yes(draw)}
     given = arguments(activation=activation(draw, name), use_bias=bias(draw), dtype=dtype(draw), **own)
@@ -165,7 +167,7 @@ for _rank in (1, 2, 3):
         recipe(f"K.DepthwiseConv{_rank}D", f"K.SeparableConv{_rank}D", ranks=_ranks)(depthwise)
 
 
-@recipe("lip.SpectralConv2D", "lip.FrobeniusConv2D", "lip.SpectralConv2DTranspose", ranks=(3,))
+@recipe("lip.SpectralConv2D", "lip.FrobeniusConv2D", "lip.AOLConv2D", "lip.SpectralConv2DTranspose", ranks=(3,))
 @recipe("lip.SpectralConv1D", ranks=(2,))
 def constrained_convolution(draw, shape, name):
     rank = rank_of(name)
@@ -180,6 +182,28 @@ def constrained_convolution(draw, shape, name):
         use_bias=bias(draw),
     )
     return f"{name}({some(draw)}, {size if rank > 1 else size[0]}, {given})"
+
+
+@recipe("lip.AOCConv2D", ranks=(3,))
+def orthogonal(draw, shape, name):
+    given = arguments(
+        strides=some(draw, 2),
+        padding=repr(pick(draw, "same", "valid", "circular")),
+        k_coef_lip=factor(draw),
+        activation=activation(draw, name),
+        use_bias=bias(draw),
+    )
+    return f"{name}({some(draw)}, {some(draw)}, {given})"
+
+
+@recipe("lip.SLLDense")
+@recipe("lip.SLLConv2D", ranks=(3,))
+def block(draw, shape, name):
+    size = f"{several(draw, 2)}, " if name == "lip.SLLConv2D" else ""
+    given = arguments(
+        activation=repr(pick(draw, "relu", "tanh", "softplus")), use_bias=bias(draw), k_coef_lip=factor(draw)
+    )
+    return f"{name}({some(draw)}, {size}{given})"
 
 
 @recipe("lip.SpectralDepthwiseConv2D", ranks=(3,))

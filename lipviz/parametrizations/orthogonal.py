@@ -1,0 +1,74 @@
+"""Orthogonal kernels from free parameters: all singular values are k, at every moment of a training."""
+
+from typing import Any
+
+import keras
+
+from lipviz import normalizers as nm
+from lipviz.parametrizations.base import Parametrization
+from lipviz.types import Tensor
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class CayleyParametrization(Parametrization):
+    """The Cayley transform of the kernel's matrix: see `lipviz.normalizers.cayley`."""
+
+    keeps_constrained = False
+
+    def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return nm.cayley(kernel), {}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class BlockReflectorParametrization(Parametrization):
+    """A block reflector, of which a kernel has the first rows and columns: see `lipviz.normalizers.block_reflector`.
+
+    The raw kernel is V, of shape (max(in, out), rank). `wbar_shape` is (in, out).
+
+    Args:
+        rank: Number of columns of V, positive. None takes a quarter of its rows, at least 1.
+        eps_reflector: ε, relative to the mean of the squared lengths of V's columns.
+        k_coef_lip: Factor that multiplies the result.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    keeps_constrained = False
+
+    def __init__(
+        self, rank: int | None = None, eps_reflector: float = 1e-6, k_coef_lip: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(k_coef_lip, **kwargs)
+        if rank is not None and nm.check_count("rank", rank) < 1:
+            raise ValueError(f"`rank` must be None or a positive integer. Received: rank={rank!r}")
+        self.rank = rank
+        self.eps_reflector = nm.check_positive("eps_reflector", eps_reflector)
+
+    def raw_shape(self, rows: int, columns: int) -> tuple[int, int]:
+        """Shape of V, for a kernel of a shape; ValueError if it would have fewer rows than columns."""
+        largest = max(rows, columns)
+        if self.rank is not None and self.rank > largest:
+            raise ValueError(
+                f"`rank` must be at most {largest}, the larger number of inputs and outputs. "
+                f"Received: rank={self.rank} for a kernel of shape {(rows, columns)}"
+            )
+        return largest, self.rank or max(largest // 4, 1)
+
+    def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        rows, columns = self.wbar_shape
+        return nm.block_reflector(kernel, rows, columns, self.eps_reflector), {}
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class OrthogonalConvParametrization(Parametrization):
+    """The kernel of an orthogonal convolution: see `lipviz.normalizers.orthogonal_convolution`.
+
+    `wbar_shape` is the kernel's shape. `operator_norm` is an `AlmostOrthogonal`, which knows the strides. It divides
+    channels by numbers that are 1 but for rounding, so that the norm is at most k whatever rounding does.
+    """
+
+    keeps_constrained = False
+
+    def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return nm.orthogonal_convolution(kernel, self.wbar_shape, self.operator_norm.strides), {}
