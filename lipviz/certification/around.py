@@ -38,7 +38,7 @@ class FoundAround:
 
 
 def checked_balls(
-    model: keras.layers.Layer, shapes: tuple[Shape, ...], around: ArrayLike, radius: Any
+    model: keras.layers.Layer, shapes: tuple[Shape, ...], around: ArrayLike | None, radius: Any
 ) -> tuple[Array, float]:
     """The centres of balls, a float64 array of shape (n, ...), and their radius.
 
@@ -57,7 +57,7 @@ def checked_balls(
         raise ValueError(f"A ball needs both `around` and `radius`. Received: radius={radius!r} and {_given(around)}")
     if isinstance(radius, bool | np.bool_) or not isinstance(radius, numbers.Real):
         raise TypeError(f"`radius` must be a number. Received: radius={radius!r}")
-    if not (0 < radius < math.inf):
+    if not (0 < float(radius) < math.inf):
         raise ValueError(f"`radius` must be positive and finite. Received: radius={radius!r}")
     if len(shapes) > 1:
         raise ValueError(f"A ball needs a model of one input. Received: '{model.name}' with {len(shapes)}")

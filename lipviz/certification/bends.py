@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from lipviz.certification import jacobians
-from lipviz.certification.computation import Form, Pointwise, Sorting, Splitting
+from lipviz.certification.computation import Form, Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.ellipsoids import Bend
 from lipviz.certification.jacobians import Enclosure
 from lipviz.certification.placed import Placed, diagonal
@@ -51,6 +51,8 @@ def local_form(form: Form, size: int, centre: Array, box: Array) -> Local:
         return _sorting(form, centre, box)
     if isinstance(form, Splitting):
         return _splitting(form, size, centre, box)
+    if not isinstance(form, Opaque):
+        raise TypeError(f"Expected a step that is not linear. Received: {type(form).__name__}")
     return _opaque(form.bound(2, False).upper, size, len(centre))
 
 
@@ -152,9 +154,9 @@ def _without_mean(moving, factor, count):
     columns = np.arange(number * width).reshape(number, 1, width)
     places = np.broadcast_to(moving[:, :, None], (number, size, width)), np.repeat(columns, size, axis=1)
     values = np.broadcast_to(basis.reshape(size, width), (number, size, width)).reshape(-1)
-    rows, columns = (place.reshape(-1) for place in places)
-    free = Placed(rows, columns, values, (count, number * width))
-    return free, Placed(columns, rows, factor * values, (number * width, count))
+    outputs, inner = (place.reshape(-1) for place in places)
+    free = Placed(outputs, inner, values, (count, number * width))
+    return free, Placed(inner, outputs, factor * values, (number * width, count))
 
 
 def _sorted_jacobians(form, centre, box, source):

@@ -8,6 +8,7 @@ The box of a value holds it in the whole ball. It follows from the constants of 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,15 +57,15 @@ class LocalBounds:
 
     def __init__(self, found: Computation, output: int, norm: float = 2):
         self._found, self._norm = found, norm
-        self.region = regions(found, output)
+        self.region: Any = regions(found, output)
         if self.region is None:
             return
         self._factor, self._offset, self._slope = self._before()
         if not math.isfinite(self._factor):
             self.region = None
             return
-        self._start = ellipsoids.ball(self.region.start) if norm == 2 else None
-        self._scaled = ellipsoids.scaled(self.region.start)[0] if norm == 2 else None
+        self._start: Any = ellipsoids.ball(self.region.start) if norm == 2 else None
+        self._scaled: Any = ellipsoids.scaled(self.region.start)[0] if norm == 2 else None
         self._matrices = [
             None if stage.matrix is None else ellipsoids.scaled(stage.matrix)[0] for stage in self.region.stages
         ]
@@ -157,7 +158,9 @@ class Near:
         The boxes become those of the ball.
         """
         old, step = dict(self._boxes), (radius - self._inner) * self._bounds._factor * _UP
-        ellipsoid, steps, ratios = self._bounds._start, [], []
+        ellipsoid: Any = self._bounds._start
+        steps: list[Any] = []
+        ratios: list[Any] = []
         self._enter(old, ellipsoid.widths, step, radius)
         self.open = self.entries = 0
         for stage, matrix in zip(self._region.stages, self._bounds._matrices, strict=True):
@@ -214,7 +217,7 @@ class Near:
         scaled = self._bounds._scaled
         ratios = multipliers.settled(scaled @ scaled.T, steps, ratios, goal, rounds)
         self._keep(steps, ratios)
-        ellipsoid = self._bounds._start
+        ellipsoid: Any = self._bounds._start
         for stage, step, ratio in zip(self._region.stages, steps, ratios, strict=True):
             if isinstance(step, Bend):
                 ellipsoid, _ = ellipsoids.bent(ellipsoid, step, ratio)
@@ -277,8 +280,8 @@ class Near:
                 known[stage.number] = jacobians.mapped([known[source] for source in node.sources], list(stage.parts))
             else:
                 local = self._local(stage)
-                box = self._source(stage.number)
-                found = bends.enclosed(node.form, node.size, *box, known[node.sources[0]])
+                centre, box = self._source(stage.number)
+                found = bends.enclosed(node.form, node.size, centre, box, known[node.sources[0]])
                 if found is None:
                     return math.inf
                 known[stage.number] = found

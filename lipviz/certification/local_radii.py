@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,7 +43,8 @@ class LocalRadii:
     """
 
     def __init__(self, network: keras.Model, x: Array):
-        self._x, self._bounds = x, None
+        self._x = x
+        self._bounds: Any = None
         with contextlib.suppress(UnknownFormError):  # then radii are those of all inputs
             self._bounds = LocalBounds(*logits_computation(network, x.shape[1:]))
 
@@ -67,8 +69,9 @@ class LocalRadii:
         with one_blas_thread(), _progress(len(rows)) as tell:
             for number, (row, near) in enumerate(self._near(rows)):
                 others = np.arange(gaps.shape[1]) != (predicted[row] if gaps.shape[1] > 1 else -1)
-                parts = (array[row][others] for array in (gaps, growth, known))
-                result[row] = _radius(near, differences(predicted[row], gaps.shape[1]), *parts, radii[row])
+                gap, grow, constants = (array[row][others] for array in (gaps, growth, known))
+                rivals = differences(predicted[row], gaps.shape[1])
+                result[row] = _radius(near, rivals, gap, grow, constants, radii[row])
                 tell(number + 1)
         return result
 

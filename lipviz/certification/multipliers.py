@@ -82,8 +82,10 @@ class _Pass:
     """
 
     def __init__(self, start, steps, ratios):
-        self.q, self.ratios, self.kept = start, [], True
-        self._steps, self._solved = steps, []
+        self.q, self.kept = start, True
+        self.ratios: list[Array | None] = []
+        self._steps = steps
+        self._solved: list[Array | None] = []
         for step, ratio in zip(steps, ratios, strict=True):
             if isinstance(step, Bend):
                 self._bend(step, ratio)

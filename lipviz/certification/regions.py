@@ -190,7 +190,8 @@ def stacked(stage: Stage, bend: Bend, entries: int) -> Bend:
     fixed, reach = (moved(each, stage.taken, entries, distinct) for each in (bend.fixed, bend.reach))
     count, places = len(stage.kept), np.arange(len(stage.kept))
     copied = Placed(places, stage.kept, np.ones(count), (count, entries), single=True)
-    none = Placed(*(np.zeros(0, kind) for kind in (int, int, float)), (count, bend.free.shape[1]), single=True)
+    nowhere = np.zeros(0, int)
+    none = Placed(nowhere, nowhere, np.zeros(0), (count, bend.free.shape[1]), single=True)
     return Bend(
         placed.stacked(copied, fixed), placed.stacked(none, bend.free), reach, bend.groups, bend.owners, bend.names
     )
