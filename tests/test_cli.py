@@ -666,6 +666,24 @@ def test_certify_takes_a_method(saved, capsys):
     assert "invalid choice: 'best'" in capsys.readouterr().err
 
 
+def test_certify_bounds_a_model_around_the_inputs_of_a_file(saved, tmp_path, capsys):
+    import numpy as np
+
+    np.save(tmp_path / "x.npy", np.linspace(-1, 1, 36).reshape(6, 6, 1))
+    (tmp_path / "text.npy").write_text("no array")
+    around = ["certify", str(saved), "--no-search", "--around"]
+    assert cli.main([*around, str(tmp_path / "x.npy"), "--radius", "0.5"]) == 0
+    assert capsys.readouterr().out.startswith("Lipschitz constant of 'net' in the l2 norm within 0.5 of an input: ")
+    for rest, words in (
+        ([str(tmp_path / "x.npy")], "needs both"),
+        ([str(tmp_path / "x.npy"), "--radius", "-1"], "positive and finite"),
+        ([str(tmp_path / "text.npy"), "--radius", "1"], "is no array"),
+        ([str(tmp_path / "none.npy"), "--radius", "1"], "There is no file"),
+    ):
+        assert cli.main([*around, *rest]) == 1
+        assert words in capsys.readouterr().err
+
+
 def test_certify_prints_json(saved, capsys):
     import keras
 

@@ -52,7 +52,7 @@ def local_form(form: Form, size: int, centre: Array, box: Array) -> Local:
     if isinstance(form, Splitting):
         return _splitting(form, size, centre, box)
     if not isinstance(form, Opaque):
-        raise TypeError(f"Expected a step that is not affine. Received: {type(form).__name__}")
+        raise TypeError(f"Expected a step that is not linear. Received: {type(form).__name__}")
     return _opaque(form.bound(2, False).upper, size, len(centre))
 
 
@@ -152,11 +152,11 @@ def _without_mean(moving, factor, count):
     width = size - 1
     basis = np.array([np.r_[np.ones(i), -i, np.zeros(width - i)] / math.sqrt(i * (i + 1)) for i in range(1, size)]).T
     columns = np.arange(number * width).reshape(number, 1, width)
-    at = np.broadcast_to(moving[:, :, None], (number, size, width)).reshape(-1)
-    behind = np.repeat(columns, size, axis=1).reshape(-1)
+    places = np.broadcast_to(moving[:, :, None], (number, size, width)), np.repeat(columns, size, axis=1)
     values = np.broadcast_to(basis.reshape(size, width), (number, size, width)).reshape(-1)
-    free = Placed(at, behind, values, (count, number * width))
-    return free, Placed(behind, at, factor * values, (number * width, count))
+    outputs, inner = (place.reshape(-1) for place in places)
+    free = Placed(outputs, inner, values, (count, number * width))
+    return free, Placed(inner, outputs, factor * values, (number * width, count))
 
 
 def _sorted_jacobians(form, centre, box, source):

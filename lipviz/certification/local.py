@@ -66,7 +66,7 @@ class LocalBounds:
             return
         self._start: Any = ellipsoids.ball(self.region.start) if norm == 2 else None
         self._scaled: Any = ellipsoids.scaled(self.region.start)[0] if norm == 2 else None
-        self._matrices: list[Any] = [
+        self._matrices = [
             None if stage.matrix is None else ellipsoids.scaled(stage.matrix)[0] for stage in self.region.stages
         ]
 
@@ -265,8 +265,7 @@ class Near:
 
     def _by_jacobians(self, radius):
         norm, region, factor = self._bounds._norm, self._region, self._bounds._factor
-        step, start = radius * factor * _UP, 0
-        known: dict[int, Any] = {}
+        step, known, start = radius * factor * _UP, {}, 0
         old = {number: np.zeros(len(centre)) for number, centre in self._centres.items()}
         for number in region.base:
             self._boxes[number] = np.full(len(self._centres[number]), step)

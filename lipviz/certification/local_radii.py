@@ -69,8 +69,9 @@ class LocalRadii:
         with one_blas_thread(), _progress(len(rows)) as tell:
             for number, (row, near) in enumerate(self._near(rows)):
                 others = np.arange(gaps.shape[1]) != (predicted[row] if gaps.shape[1] > 1 else -1)
-                gap, more, bound = (array[row][others] for array in (gaps, growth, known))
-                result[row] = _radius(near, differences(predicted[row], gaps.shape[1]), gap, more, bound, radii[row])
+                gap, grow, constants = (array[row][others] for array in (gaps, growth, known))
+                rivals = differences(predicted[row], gaps.shape[1])
+                result[row] = _radius(near, rivals, gap, grow, constants, radii[row])
                 tell(number + 1)
         return result
 

@@ -5,7 +5,6 @@ moves θ towards that. θ is written as ratios to the diagonal of H Q Hᵀ, whic
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -84,9 +83,9 @@ class _Pass:
 
     def __init__(self, start, steps, ratios):
         self.q, self.kept = start, True
-        self.ratios: list[Any] = []
+        self.ratios: list[Array | None] = []
         self._steps = steps
-        self._solved: list[Any] = []
+        self._solved: list[Array | None] = []
         for step, ratio in zip(steps, ratios, strict=True):
             if isinstance(step, Bend):
                 self._bend(step, ratio)

@@ -87,7 +87,7 @@ def certified_radius(
             `CertifiedRadii.origin` for what is covered. Weights and inputs are rounded to this dtype; so is x + δ. A
             model that computes in another dtype is copied into this one. With None, see `logit_error`.
         local: Whether to bound the network near each sample as well, in balls that grow until a margin is used up. It
-            takes some ten milliseconds a sample for a few hundred neurons. Radii are larger, often several times, and
+            takes some ten milliseconds a sample for a few hundred neurons. Radii are mostly larger, and
             never smaller. `bounds` of the result are still those that hold for all inputs.
 
     Returns:
