@@ -186,6 +186,10 @@ def _step(node, sources, arithmetic):
     build = _builder(node.op)
     if build is None or not (build in _OF_ANY_FORM or isinstance(node.form, Affine)):
         raise UnknownRoundingError(getattr(node.form, "why", "") or "no bound of its rounding")
+    if build in _OF_ANY_FORM:
+        bound = next(iter(layer_bounds(node.op, sources[0].shape, 2)))[1]
+        if bound.upper == math.inf:
+            raise UnknownRoundingError(bound.method)
     return build(node, sources, arithmetic)
 
 

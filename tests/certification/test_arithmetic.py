@@ -435,6 +435,10 @@ def test_layers_whose_rounding_is_not_known_are_refused_by_name():
         certification.certified_radius(model, np.ones((1, 4)), arithmetic="float32")
 
 
+def test_numbers_that_do_not_fit_a_sample_are_refused():
+    assert "do not fit" in refusal(chain((1,), kl.Rescaling([[2.0], [1.0]])))
+
+
 def test_kernels_that_are_summed_up_in_each_call_are_refused():
     model = random_dense((4, 3))
     model.layers[0].enable_lora(2)
