@@ -244,7 +244,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
                 kwargs["shape"] = self.raw_shape(kwargs["shape"])
         return super().add_weight(*args, name=name, **kwargs)
 
-    def raw_shape(self, shape: Shape) -> Shape:
+    def raw_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the raw kernel, for a constrained kernel of a shape; the same unless overridden."""
         return shape
 

@@ -138,5 +138,5 @@ class BRODense(ConstrainedDense):
     ) -> None:
         super().__init__(**given(locals()))
 
-    def raw_shape(self, shape: Shape) -> Shape:
+    def raw_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.parametrization.raw_shape(*shape)

@@ -106,7 +106,7 @@ class AOCConv2D(AOLConv, PadConv2D):
                 f"AOCConv2D with padding='circular' expects an odd kernel. Received: kernel_size={self.kernel_size}"
             )
 
-    def raw_shape(self, shape: Shape) -> Shape:
+    def raw_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return nm.orthogonal_parameters(shape, self.strides)
 
     def check_input_shape(self, input_shape: Shape) -> None:

@@ -62,7 +62,7 @@ class Parametrization(keras.layers.Layer):
     keeps_constrained: ClassVar[bool] = True
     coef_lip: float = 1.0
     operator_norm: Any = None
-    wbar_shape: Shape | None = None
+    wbar_shape: tuple[int, ...] | None = None
     has_taken_over = False
 
     def __init__(self, k_coef_lip: float = 1.0, **kwargs: Any) -> None:

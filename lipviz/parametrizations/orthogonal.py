@@ -56,7 +56,7 @@ class BlockReflectorParametrization(Parametrization):
         return largest, self.rank or max(largest // 4, 1)
 
     def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        rows, columns = self.wbar_shape
+        rows, columns = self.wbar_shape or kernel.shape
         return nm.block_reflector(kernel, rows, columns, self.eps_reflector), {}
 
 
@@ -71,4 +71,4 @@ class OrthogonalConvParametrization(Parametrization):
     keeps_constrained = False
 
     def normalize(self, kernel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return nm.orthogonal_convolution(kernel, self.wbar_shape, self.operator_norm.strides), {}
+        return nm.orthogonal_convolution(kernel, self.wbar_shape or kernel.shape, self.operator_norm.strides), {}
