@@ -9,7 +9,6 @@ from lipviz.layers._arguments import Activation, Constraint, Initializer, Regula
 from lipviz.layers.base_layer import given
 from lipviz.layers.dense import ConstrainedDense
 from lipviz.parametrizations import BlockReflectorParametrization, CayleyParametrization
-from lipviz.types import Shape
 
 
 @keras.saving.register_keras_serializable("lipviz")
