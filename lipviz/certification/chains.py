@@ -201,7 +201,9 @@ def _by_semidefinite(parts, functions, improve, centred):
     if improve and steps >= _STEPS[0]:
         better = semidefinite.improved(chain, multipliers, steps, centred)
         found.append(_proved(chain, better, exponent, "semidefinite, each neuron"))
-    return min(filter(None, found), key=Solved.norm, default=None)
+    of_differences = centred and len(matrices[-1]) > 1
+    size = (lambda solved: solved.differences().sum()) if of_differences else Solved.norm
+    return min(filter(None, found), key=size, default=None)
 
 
 def _proved(chain, multipliers, exponent, method):
