@@ -62,6 +62,8 @@ MODELS = {
     "branches": _block,
     "nested": _nested,
 }
+# Models with means or batch normalizations, which Keras computes in float32 on JAX: 16 roundings to that are allowed.
+IN_FLOAT32 = {"images", "channels first", "branches"} if keras.backend.backend() == "jax" else set()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -78,8 +80,9 @@ def test_the_forms_compute_what_the_model_does(name):
     with float64_scope():
         expected = keras.tree.flatten(at_inference(wide, x if len(x) > 1 else x[0]))
     assert len(found.outputs) == len(expected)
+    room = 16 * 2.0**-24 if name in IN_FLOAT32 else 1e-9
     for number, tensor in zip(found.outputs, expected, strict=True):
-        np.testing.assert_allclose(values[number], np.asarray(tensor).reshape(3, -1), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(values[number], np.asarray(tensor).reshape(3, -1), rtol=room, atol=room)
 
 
 def test_only_steps_without_a_form_are_opaque():
