@@ -11,6 +11,7 @@ import numpy as np
 from lipviz.certification.computation import Computation, UnknownFormError, of_trace
 from lipviz.certification.graph import Trace, fits, input_dtypes, input_flows
 from lipviz.certification.local import LocalBounds
+from lipviz.certification.tight import Method
 from lipviz.copies import NotCopiedError
 from lipviz.keras_internals import inner_layers
 from lipviz.normalizers.threads import one_blas_thread
@@ -80,7 +81,9 @@ def _given(around):
     return "around=None" if around is None else "an array"
 
 
-def bounds_around(model: keras.layers.Layer, x: Array, radius: float, norm: float, search: bool) -> FoundAround:
+def bounds_around(
+    model: keras.layers.Layer, x: Array, radius: float, norm: float, search: bool, method: Method = "auto"
+) -> FoundAround:
     """Bounds in balls around inputs.
 
     Args:
@@ -89,9 +92,10 @@ def bounds_around(model: keras.layers.Layer, x: Array, radius: float, norm: floa
         radius: Radius of the balls, in the norm.
         norm: 1, 2 or `math.inf`.
         search: Whether to search for a lower bound.
+        method: How what is not bounded in the balls is bounded, see `certify`.
     """
     try:
-        found, bounds = _read(model, x, norm)
+        found, bounds = _read(model, x, norm, method)
     except (TypeError, NotImplementedError, UnknownFormError, NotCopiedError, NotInFloat64Error) as error:
         return FoundAround(math.inf, 0.0, (_only_global(str(error).strip().split("\n")[0]),))
     if bounds.region is None:
@@ -104,18 +108,18 @@ def bounds_around(model: keras.layers.Layer, x: Array, radius: float, norm: floa
     return FoundAround(max(each.bound for each in constants), lower, tuple(_notes(bounds, constants)))
 
 
-def _read(model, x, norm):
+def _read(model, x, norm, method):
     """The computation of a model in float64, and its bounds near inputs."""
     if not isinstance(model, keras.Model):
         raise TypeError("it needs a model, not a layer")
     if any(layer.compute_dtype in HALF for layer in (model, *inner_layers(model))):
         raise TypeError("it computes in float64, and the model in half precision")
     network = float64_copy(model)
-    inputs, trace = input_flows(network, x.shape[1:], rounds=True), Trace(norm, rounds=True)
+    inputs, trace = input_flows(network, x.shape[1:], rounds=True), Trace(norm, method == "tight", rounds=True)
     found = of_trace(trace, inputs, trace.follow(network, inputs))
     if len(found.outputs) > 1:
         raise TypeError("it needs a model of one output")
-    return found, LocalBounds(found, found.outputs[0], norm)
+    return found, LocalBounds(found, found.outputs[0], norm, method)
 
 
 def _only_global(why):

@@ -76,12 +76,13 @@ def pairwise_bounds_and_errors(
     return _pairwise(trace, inputs, outputs, head, method), float(constant), float(slope)
 
 
-def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Computation, int]:
+def logits_computation(network: keras.Model, input_shape: Shape, method: Method = "auto") -> tuple[Computation, int]:
     """The steps of a `logits_model`, with the bounds and the rounding of the values between them.
 
     Args:
         network: What `logits_model` returned.
         input_shape: Shape of an input without the batch, all sizes known.
+        method: How the bounds of single steps are computed, see `certify`.
 
     Returns:
         The tuple (`Computation`, number of the node of the logits).
@@ -89,7 +90,7 @@ def logits_computation(network: keras.Model, input_shape: Shape) -> tuple[Comput
     Raises:
         ValueError: See `pairwise_bounds`, and `computation`.
     """
-    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, rounds=True)
+    inputs, trace = input_flows(network, input_shape, rounds=True), Trace(2, method == "tight", rounds=True)
     found = of_trace(trace, inputs, [_head(trace, trace.follow(network, inputs)).logits])
     return found, found.outputs[0]
 

@@ -65,6 +65,12 @@ def sums_of(operator: sla.LinearOperator) -> Sums | None:
     return build(operator) if build is not None and type(operator).__module__.startswith("scipy.") else None
 
 
+def is_move(operator: sla.LinearOperator) -> bool:
+    """Whether an operator only moves, drops or copies entries, and does not stretch."""
+    found = sums_of(operator) if type(operator).__name__ == "MatrixLinearOperator" else None
+    return found is not None and found.mixing == 0
+
+
 def _of_matrix(operator):
     matrix = operator.A
     if not scipy.sparse.issparse(matrix):

@@ -17,6 +17,7 @@ from lipviz.certification import bends, ellipsoids, jacobians, multipliers
 from lipviz.certification.computation import Computation, Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.ellipsoids import Bend, Ellipsoid
 from lipviz.certification.regions import regions, stacked
+from lipviz.certification.tight import Method, gains_of
 from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
 from lipviz.types import Array
 
@@ -50,13 +51,14 @@ class LocalBounds:
         found: The model as a computation, read from a trace with rounding errors, of a model in float64.
         output: Number of the node that is bounded.
         norm: 1, 2 or `math.inf`, of inputs and of outputs.
+        method: How what is before the region is bounded, see `certify`.
 
     Attributes:
         region: The part of the model that is bounded near an input; None where there is none.
     """
 
-    def __init__(self, found: Computation, output: int, norm: float = 2):
-        self._found, self._norm = found, norm
+    def __init__(self, found: Computation, output: int, norm: float = 2, method: Method = "product"):
+        self._found, self._norm, self._method = found, norm, method
         self.region: Any = regions(found, output)
         if self.region is None:
             return
@@ -72,18 +74,13 @@ class LocalBounds:
 
     def _before(self):
         """Lipschitz constant of what is before the region, and (a, b): it is computed with an error of a + b‖x‖."""
-        count = sum(not node.sources for node in self._found.nodes)
-        if not self._found.nodes[self.region.base[0]].sources:
+        base = self.region.base[0]
+        if not self._found.nodes[base].sources:
             return 1.0, 0.0, 0.0
-        gains = self._found.flows[self.region.base[0]].gains
-        inputs, (offset, slope) = np.abs(gains[:count]), gains[-2:]
-        if self._norm == 2:
-            return float(np.linalg.norm(inputs)) * _UP, 4 * float(offset), 4 * float(slope)
-        return (
-            float(inputs.sum() if self._norm == math.inf else inputs.max()) * _UP,
-            4 * float(offset),
-            4 * float(slope),
-        )
+        offset, slope = self._found.flows[base].gains[-2:]
+        gains = gains_of(self._found, base, self._norm, self._method)
+        dual = {1: math.inf, 2: 2, math.inf: 1}[self._norm]
+        return float(np.linalg.norm(gains, dual)) * _UP, 4 * float(offset), 4 * float(slope)
 
     def near(self, *inputs: Array) -> Iterator["Near"]:
         """What is bounded near each of n samples, one after the other.

@@ -18,6 +18,7 @@ from lipviz.certification import ellipsoids
 from lipviz.certification.classifiers import logits_computation
 from lipviz.certification.computation import UnknownFormError
 from lipviz.certification.local import LocalBounds
+from lipviz.certification.tight import Method
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.types import Array
 
@@ -40,13 +41,14 @@ class LocalRadii:
     Args:
         network: What `logits_model` returned.
         x: Samples of shape (n, ...), float64.
+        method: How the steps that are not bounded near samples are bounded, see `certify`.
     """
 
-    def __init__(self, network: keras.Model, x: Array):
+    def __init__(self, network: keras.Model, x: Array, method: Method = "auto"):
         self._x = x
         self._bounds: Any = None
         with contextlib.suppress(UnknownFormError):  # then radii are those of all inputs
-            self._bounds = LocalBounds(*logits_computation(network, x.shape[1:]))
+            self._bounds = LocalBounds(*logits_computation(network, x.shape[1:], method), method=method)
 
     def grown(self, radii: Array, predicted: Array, gaps: Array, growth: Array, known: Array, wanted: Array) -> Array:
         """Radii of at least those that are given.

@@ -115,7 +115,7 @@ def certified_radius(
     is_given = bounds is not None
     bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1], check_method(method))
     origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
-    near = LocalRadii(network, x) if local else None
+    near = LocalRadii(network, x, method) if local else None
     return radii_of_logits(scores, x, labels, bounds, errors, error, origin, near)
 
 

@@ -7,6 +7,7 @@
 Every result is a minimum with the product, so none is larger. What is tried depends on sizes only, never on a clock.
 """
 
+import dataclasses
 import math
 import time
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from lipviz.certification.computation import (
     of_trace,
 )
 from lipviz.certification.graph import Trace
-from lipviz.certification.joint import Joints
+from lipviz.certification.joint import Joints, is_move
 from lipviz.certification.merging import Flow
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
@@ -76,6 +77,34 @@ def tighter(
             return Tighter(found, trace.norm, method, number), ""
     except (UnknownFormError, NotInFloat64Error) as error:
         return None, str(error).rstrip(".")
+
+
+def gains_of(found: Computation, number: int, norm: float, method: Method) -> Array:
+    """The gains of one value of a model, from bounds of several steps before it together where these are smaller.
+
+    Args:
+        found: The `Computation` of the model.
+        number: Number of the node of the value.
+        norm: 1, 2 or `math.inf`.
+        method: See `certify`.
+
+    Returns:
+        An array of shape (inputs,), at most the gains of the node.
+    """
+    node, start = found.nodes[number], _before_moves(found.nodes, number)
+    part = dataclasses.replace(found, nodes=found.nodes[: start + 1], outputs=(start,))
+    if method == "product" or sum(each.size for each in part.nodes) > _VALUES[method]:
+        return node.gains
+    with one_blas_thread():
+        ratio = _ratio(Tighter(part, norm, method).gains[start], found.nodes[start].gains)
+    return np.minimum(node.gains, merging.times(node.gains, ratio))
+
+
+def _before_moves(nodes, number):
+    """The value that only moves before a node, as in `Flatten`: a chain of images ends there."""
+    while isinstance(form := nodes[number].form, Affine) and len(form.parts) == 1 and is_move(form.parts[0]):
+        (number,) = nodes[number].sources
+    return number
 
 
 def _may_gain(trace):

@@ -111,7 +111,7 @@ def certify(
     lower, extent, ball = 0.0, _extent(trace), None
     if around is not None or radius is not None:
         x, radius = checked_balls(model, shapes, around, radius)
-        found, ball = bounds_around(model, x, radius, norm, search), Ball(radius, data_of(x))
+        found, ball = bounds_around(model, x, radius, norm, search, method), Ball(radius, data_of(x))
         upper, lower = min(upper, found.upper), found.lower
         notes += found.notes
     elif search:

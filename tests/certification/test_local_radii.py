@@ -15,8 +15,12 @@ from lipviz.certification.local import Near
 from lipviz.normalizers.threads import one_blas_thread
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(8)  # layers draw the seeds of their weights as they are made
+
+
 def _made(shape, *steps):
-    keras.utils.set_random_seed(8)
     model, rng = keras.Sequential([keras.Input(shape), *steps]), np.random.default_rng(5)
     for weight in model.weights:
         if len(weight.shape) == 1:
@@ -105,6 +109,26 @@ def test_a_network_that_is_too_large_keeps_its_radii():
     x = np.random.default_rng(1).standard_normal((2, 3))
     near, everywhere = (certified_radius(model, x, local=each).radii for each in (True, False))
     assert (near >= everywhere).all()
+
+
+def test_what_is_before_a_large_image_is_bounded_together():
+    """Only what is behind `Flatten` is small enough; before it, the bound of the chain takes the product's place."""
+    rng = np.random.default_rng(4)
+    model = _made(
+        (16, 16, 1),
+        *(kl.Conv2D(6, 3, activation="relu"), kl.Conv2D(6, 3, activation="relu"), kl.AveragePooling2D(2)),
+        *(kl.Flatten(), kl.Dense(8, "relu"), kl.Dense(3)),
+    )
+    x = rng.standard_normal((3, 16, 16, 1))
+    everywhere, near = (certified_radius(model, x, local=each).radii for each in (False, True))
+    product = certified_radius(model, x, method="product", local=True).radii
+    assert (near >= everywhere).all()
+    assert near.mean() > 1.1 * everywhere.mean()
+    assert (near > product).all()
+    found, output = logits_computation(logits_model(model), x.shape[1:])
+    decisions = found.values(x)[output].argmax(axis=1)
+    for row, radius, decision in zip(x, near, decisions, strict=True):
+        assert not _flipped(lambda points: found.values(points)[output], row, radius * 0.999999, decision, rng)
 
 
 def test_a_graph_that_cannot_be_seen_keeps_its_radii(monkeypatch):
