@@ -9,6 +9,7 @@ import numpy as np
 
 from lipviz.certification import periodic, semidefinite
 from lipviz.certification.computation import Node, Pointwise
+from lipviz.certification.ellipsoids import Ellipsoid, enclosing
 from lipviz.certification.functions import Function, beside, function_of, in_coordinates
 from lipviz.certification.joint import ENTRIES, Joint
 from lipviz.types import Array
@@ -18,6 +19,8 @@ _CUBES = {"auto": 2e9, "tight": 2e10}  # most that the cubes of all widths of a 
 _FREQUENCIES = {False: 3e8, True: 1e10}  # of `periodic.Covariance`, without and with multipliers of neurons
 _INPUTS = 2048  # most inputs of a chain whose first function has slopes other than from 0 up
 _IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
+_SPARE = 1e-9  # part of an ellipsoid that is given for the error of a matrix
+_EPS = float(np.finfo(np.float64).eps)
 _STEPS = (5, 60)  # fewest and most steps of descent
 
 
@@ -245,6 +248,15 @@ class Solved:
     def norm(self) -> float:
         """The Lipschitz constant."""
         return float(_scaled(semidefinite.norm_of(self._squares()), self.exponent))
+
+    def ellipsoid(self) -> Ellipsoid:
+        """The ellipsoid of the differences of the outputs per unit of the difference of the inputs.
+
+        With an error E of the last matrix W, it is (1 + t) W X⁻¹ Wᵀ + (1 + 1/t) E X⁻¹ Eᵀ, for every t > 0.
+        """
+        found, off, shift = self._squares()
+        rounding = (1 + _SPARE) * off + (1 + 1 / _SPARE) * shift**2
+        return enclosing((1 + _SPARE) * found, rounding * (1 + 8 * _EPS), self.exponent)
 
     def differences(self) -> Array:
         """The Lipschitz constants of the differences of outputs, of shape (outputs, outputs)."""

@@ -91,6 +91,23 @@ def ball(matrix: Array) -> Ellipsoid:
     return _ellipsoid(matrix @ matrix.T, rounding, exponent)
 
 
+def enclosing(matrix: Array, error: float, exponent: int) -> Ellipsoid:
+    """The ellipsoid of a symmetric matrix that is known up to an error in norm, times 4^exponent.
+
+    Args:
+        matrix: float64 array of shape (entries, entries). Each entry may be off by a few roundings of its own, too.
+        error: Bound of the error.
+        exponent: An integer.
+    """
+    return _ellipsoid(matrix, error + 8 * _EPS * float(np.linalg.norm(matrix)), exponent)
+
+
+def times(ellipsoid: Ellipsoid, factor: float) -> Ellipsoid:
+    """The ellipsoid of z times a finite factor of at least 0."""
+    share, exponent = math.frexp(factor)
+    return enclosing(ellipsoid.matrix * share**2, 0.0, ellipsoid.exponent + exponent)
+
+
 def mapped(ellipsoid: Ellipsoid, matrix: Array) -> Ellipsoid:
     """The ellipsoid of G z for a matrix G, a float64 array of shape (outputs, entries)."""
     matrix, exponent = scaled(matrix)

@@ -17,7 +17,7 @@ from lipviz.certification import bends, ellipsoids, jacobians, multipliers
 from lipviz.certification.computation import Computation, Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.ellipsoids import Bend, Ellipsoid
 from lipviz.certification.regions import regions, stacked
-from lipviz.certification.tight import Method, gains_of
+from lipviz.certification.tight import Method, bounded_before
 from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
 from lipviz.types import Array
 
@@ -62,25 +62,39 @@ class LocalBounds:
         self.region: Any = regions(found, output)
         if self.region is None:
             return
-        self._factor, self._offset, self._slope = self._before()
+        self._factor, self._offset, self._slope, known = self._before()
         if not math.isfinite(self._factor):
             self.region = None
             return
         self._start: Any = ellipsoids.ball(self.region.start) if norm == 2 else None
-        self._scaled: Any = ellipsoids.scaled(self.region.start)[0] if norm == 2 else None
+        self._square: Any = None  # the matrix of the first ellipsoid, up to a factor, without its rounding
+        if norm == 2:
+            scaled, _ = ellipsoids.scaled(self.region.start)
+            self._square = scaled @ scaled.T
+        for each in known:
+            if _size(each) < _size(self._start):
+                self._start, self._square = each, each.matrix
         self._matrices = [
             None if stage.matrix is None else ellipsoids.scaled(stage.matrix)[0] for stage in self.region.stages
         ]
 
     def _before(self):
-        """Lipschitz constant of what is before the region, and (a, b): it is computed with an error of a + b‖x‖."""
+        """What is known of what is before the region.
+
+        Returns:
+            The tuple (its Lipschitz constant, a, b, ellipsoids): it is computed with an error of a + b‖x‖. The
+            ellipsoids are those of the first stacked values, per unit of the base's difference by that constant.
+        """
         base = self.region.base[0]
         if not self._found.nodes[base].sources:
-            return 1.0, 0.0, 0.0
+            return 1.0, 0.0, 0.0, []
         offset, slope = self._found.flows[base].gains[-2:]
-        gains = gains_of(self._found, base, self._norm, self._method)
-        dual = {1: math.inf, 2: 2, math.inf: 1}[self._norm]
-        return float(np.linalg.norm(gains, dual)) * _UP, 4 * float(offset), 4 * float(slope)
+        first, *others = (number for number, _ in self.region.first)
+        reader = None if others or first == base else first
+        gains, known = bounded_before(self._found, base, self._norm, self._method, reader)
+        factor = float(np.linalg.norm(gains, {1: math.inf, 2: 2, math.inf: 1}[self._norm])) * _UP
+        known = [ellipsoids.times(each, _UP / factor) for each in known] if factor > 1e-300 else []
+        return factor, 4 * float(offset), 4 * float(slope), known
 
     def near(self, *inputs: Array) -> Iterator["Near"]:
         """What is bounded near each of n samples, one after the other.
@@ -211,8 +225,7 @@ class Near:
 
     def _settled(self, steps, ratios, goal, rounds):
         """The last ellipsoid with better θ, proved; None where that fails."""
-        scaled = self._bounds._scaled
-        ratios = multipliers.settled(scaled @ scaled.T, steps, ratios, goal, rounds)
+        ratios = multipliers.settled(self._bounds._square, steps, ratios, goal, rounds)
         self._keep(steps, ratios)
         ellipsoid: Any = self._bounds._start
         for stage, step, ratio in zip(self._region.stages, steps, ratios, strict=True):
@@ -287,6 +300,12 @@ class Near:
             self._boxes[stage.number] = self._grown(stage.number, old, widths, step, plain)
         last = known[region.output]
         return last.norm(norm) if jacobians.is_finite(last) else math.inf
+
+
+def _size(ellipsoid):
+    """The logarithm of the trace of an ellipsoid's matrix; infinite where that is not finite."""
+    trace = float(np.trace(ellipsoid.matrix))
+    return math.log(trace) + ellipsoid.exponent * math.log(4) if 0 < trace < math.inf else math.inf
 
 
 def _norm(ellipsoid):

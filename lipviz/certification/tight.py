@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.certification import merging
+from lipviz.certification import ellipsoids, merging
 from lipviz.certification.chains import Link, Solved, Stretch, solvable
 from lipviz.certification.computation import (
     Affine,
@@ -28,6 +28,7 @@ from lipviz.certification.computation import (
     UnknownFormError,
     of_trace,
 )
+from lipviz.certification.ellipsoids import Ellipsoid
 from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joints, is_move
 from lipviz.certification.merging import Flow
@@ -79,25 +80,31 @@ def tighter(
         return None, str(error).rstrip(".")
 
 
-def gains_of(found: Computation, number: int, norm: float, method: Method) -> Array:
-    """The gains of one value of a model, from bounds of several steps before it together where these are smaller.
+def bounded_before(
+    found: Computation, number: int, norm: float, method: Method, reader: int | None = None
+) -> tuple[Array, list[Ellipsoid]]:
+    """What is known of one value of a model, from bounds of several steps before it together.
 
     Args:
         found: The `Computation` of the model.
         number: Number of the node of the value.
         norm: 1, 2 or `math.inf`.
         method: See `certify`.
+        reader: Number of an affine node behind it, which is computed from it alone; optional.
 
     Returns:
-        An array of shape (inputs,), at most the gains of the node.
+        The tuple (gains of the value, at most those of its node, of shape (inputs,); ellipsoids of the differences of
+        the reader per unit of the difference of all inputs in l2, as far as some are known).
     """
     node, start = found.nodes[number], _before_moves(found.nodes, number)
-    part = dataclasses.replace(found, nodes=found.nodes[: start + 1], outputs=(start,))
+    outputs = (start,) if reader is None else (start, reader)
+    part = dataclasses.replace(found, nodes=found.nodes[: outputs[-1] + 1], outputs=outputs)
     if method == "product" or sum(each.size for each in part.nodes) > _VALUES[method]:
-        return node.gains
+        return node.gains, []
     with one_blas_thread():
-        ratio = _ratio(Tighter(part, norm, method).gains[start], found.nodes[start].gains)
-    return np.minimum(node.gains, merging.times(node.gains, ratio))
+        together = Tighter(part, norm, method)
+        ratio = _ratio(together.gains[start], found.nodes[start].gains)
+        return np.minimum(node.gains, merging.times(node.gains, ratio)), together.ellipsoids(outputs[-1])
 
 
 def _before_moves(nodes, number):
@@ -179,6 +186,7 @@ class Tighter:
         self._needed, self._extended, self._sorted = self._uses()
         self.gains: list[Array] = []
         self.stretches: list[StretchBound] = []
+        self._solved: dict[int, list[tuple[int, Solved]]] = {}  # for each node, the start of a chain and its proof
         for number in range(len(self._nodes) if logits is None else logits + 1):
             self._visit(number)
         if logits is not None:
@@ -205,7 +213,14 @@ class Tighter:
                 form = self._nodes[start].form
                 if isinstance(form, Pointwise | Sorting | Splitting):
                     (extended if isinstance(form, Pointwise) else sorting).update(self._nodes[start].sources)
-        return needed, extended, sorting
+        returned = self._returned()
+        return needed, extended - returned, sorting - returned
+
+    def _returned(self):
+        """Nodes whose chains count even if they go on: those that the model returns, also behind a function."""
+        outputs = self._computation.outputs
+        behind = (self._nodes[number].sources for number in outputs if not isinstance(self._nodes[number].form, Affine))
+        return {*outputs, *(source for sources in behind for source in sources)}
 
     def _visit(self, number):
         node = self._nodes[number]
@@ -271,10 +286,22 @@ class Tighter:
         upper, how = (
             (solved, "semidefinite, frequencies") if isinstance(solved, float) else (solved.norm(), solved.method)
         )
+        if isinstance(solved, Solved):
+            self._solved.setdefault(number, []).append((chain.start, solved))
         gains = merging.times(self.gains[chain.start], upper)
         former = self.gains[number]
         if self._keep(number, gains):
             self._note(chain.names, former, gains, [chain.start], how, since)
+
+    def ellipsoids(self, number: int) -> list[Ellipsoid]:
+        """Ellipsoids of the differences of a node per unit of the difference of all inputs, by chains that end there.
+
+        Args:
+            number: Number of an affine node that the model returns, other than the logits. The norm is l2.
+        """
+        with np.errstate(all="ignore"):  # what is not finite proves nothing
+            chains = [(solved.ellipsoid(), _total(self.gains[start])) for start, solved in self._solved.get(number, [])]
+            return [ellipsoids.times(each, total) for each, total in chains if total < math.inf]
 
     def _of_logits(self, number):
         """Lipschitz constants of the differences of all logits, or of the single one."""

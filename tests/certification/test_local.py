@@ -19,6 +19,7 @@ from lipviz.certification.computation import Affine, Computation, Entry, Node, P
 from lipviz.certification.graph import Trace, input_flows
 from lipviz.certification.local import LocalBounds
 from lipviz.certification.slopes import slope_range
+from lipviz.certification.tight import bounded_before
 from lipviz.operators.precision import float64_copy, float64_scope
 from lipviz.rules.bound import exactly
 from lipviz.rules.functions import function_bound, named_slopes
@@ -241,6 +242,26 @@ def test_an_ellipsoid_holds_all_slopes_of_its_bend():
         slopes = np.where(rng.random(9) < 0.5, least, most)
         inside = (slopes[:, None] * matrix) @ (slopes[:, None] * matrix).T
         assert np.linalg.eigvalsh(shape - inside)[0] > -1e-10
+
+
+@pytest.mark.parametrize("method", ["auto", "tight"])
+def test_ellipsoids_of_what_is_before_hold_all_jacobians(method):
+    """Of the third dense layer, behind what is bounded together; and they are smaller than those of its norm alone."""
+    steps = [step for units in (9, 8) for step in (kl.Dense(units, activation="relu"), kl.Reshape((1, units)))]
+    model, rng = float64_copy(_chain((6,), *steps[:-1], kl.Flatten(), kl.Dense(7))), np.random.default_rng(2)
+    inputs, trace = input_flows(model, (6,)), Trace(2)
+    found = of_trace(trace, inputs, trace.follow(model, inputs))
+    (last,), source = found.outputs, found.nodes[found.outputs[0]].sources[0]
+    gains, known = bounded_before(found, source, 2, method, last)
+    assert gains < found.nodes[source].gains
+    assert known
+    for ellipsoid in known:
+        shape = ellipsoid.matrix * 4.0**ellipsoid.exponent
+        assert np.trace(shape) < (gains * np.linalg.norm(model.layers[-1].kernel)) ** 2
+        for x in rng.standard_normal((50, 6)):
+            ends = x + 1e-6 * np.concatenate([np.eye(6), -np.eye(6)])
+            jacobian = (found.values(ends)[last][:6] - found.values(ends)[last][6:]).T / 2e-6
+            assert np.linalg.eigvalsh(shape - jacobian @ jacobian.T)[0] > -1e-7 * np.trace(shape)
 
 
 # --- certify ---

@@ -123,8 +123,7 @@ def test_what_is_before_a_large_image_is_bounded_together():
     everywhere, near = (certified_radius(model, x, local=each).radii for each in (False, True))
     product = certified_radius(model, x, method="product", local=True).radii
     assert (near >= everywhere).all()
-    assert near.mean() > 1.1 * everywhere.mean()
-    assert (near > product).all()
+    assert near.mean() > 1.2 * max(everywhere.mean(), product.mean())
     found, output = logits_computation(logits_model(model), x.shape[1:])
     decisions = found.values(x)[output].argmax(axis=1)
     for row, radius, decision in zip(x, near, decisions, strict=True):

@@ -192,6 +192,15 @@ def test_radii_hold_against_attacks():
     assert (found.distances >= radii["tight"].radii)[found.success].all()
 
 
+def test_a_value_that_is_returned_and_used_has_its_own_chain():
+    inputs = keras.Input((8,))
+    hidden = [kl.Dense(units, activation="relu", name=f"hidden{units}") for units in (12, 10)]
+    y = hidden[1](hidden[0](inputs))
+    found = lipviz.certify(keras.Model(inputs, [y, kl.Dense(3, name="last")(y)]), search=False)
+    ends = [stretch.steps[-1] for stretch in found.stretches]
+    assert ends == ["hidden10", "last"]
+
+
 def test_a_layer_without_slopes_splits_a_chain():
     norm = lip.ScaledL2NormPooling2D()
     model = _chain((4, 4, 2), kl.Dense(4, "relu"), kl.Dense(4), norm, kl.Flatten(), kl.Dense(8, "relu"), kl.Dense(3))
