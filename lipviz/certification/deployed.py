@@ -11,6 +11,8 @@ from lipviz.certification.arithmetic import Arithmetic, check_machine, numbers_o
 from lipviz.certification.classifiers import ending, pairwise_bounds
 from lipviz.certification.computation import Affine, Computation, of_trace
 from lipviz.certification.graph import Trace, input_flows
+from lipviz.certification.local import LocalBounds
+from lipviz.certification.local_radii import LocalRadii
 from lipviz.certification.running_errors import AffineStep, Running, Steps, UnknownRoundingError
 from lipviz.certification.tight import Method
 from lipviz.keras_internals import inner_layers
@@ -23,6 +25,8 @@ from lipviz.types import Array, Shape
 _POLICIES = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 _ENDING = 40  # in units of u: logits that differ by less may become equal outputs of a softmax, or ½ of a sigmoid
 _UP = 1 + 1e-6
+# Errors of float64 relative to the bounds of those of float32, which are linear in u, with much room.
+_FLOAT64 = 1e-6
 
 
 class Deployed:
@@ -56,6 +60,7 @@ class Deployed:
             self.classes = self._computed.nodes[self._number].size
             self._steps = Steps(self._computed, arithmetic)
             self._differences = self._of_last_layer()
+        self._local: LocalBounds | None = None
         self.least = _ENDING * numbers_of(ended).unit if ended else 0.0
 
     @property
@@ -66,6 +71,38 @@ class Deployed:
         """`pairwise_bounds` of the exact function."""
         with settled(self.network):
             return pairwise_bounds(self.network, shape, method=method)
+
+    def localize(self, shape: Shape, method: Method) -> bool:
+        """Prepare `near`, if that is possible.
+
+        Args:
+            shape: Shape of a sample.
+            method: How the steps that are not bounded near samples are bounded, see `certify`.
+
+        Returns:
+            Whether it is: whether the last steps are small enough, and compute what their forms say.
+        """
+        with settled(self.network):
+            found, _ = _to_logits(self.network, shape, Trace(2, method == "tight"))
+            bounds = LocalBounds(found, found.outputs[0], method=method)
+        if bounds.region is not None and all(map(self._steps.has_form, bounds.region.computed)):
+            self._local = bounds
+        return self._local is not None
+
+    def near(self, x: Array) -> LocalRadii:
+        """Radii of the exact function by balls that grow, where `localize` returned True.
+
+        Args:
+            x: Samples of one of the `batches`, (n, ...), float64.
+        """
+        return LocalRadii(self._local, lambda rows: self._near(x[rows]))
+
+    def _near(self, x):
+        bounds: Any = self._local
+        states = self._steps.run(x, np.zeros((len(x), 1)))
+        errors = [states[number].total[:, 0] for number in bounds.region.base if self._computed.nodes[number].sources]
+        base = _FLOAT64 * np.sqrt(sum(map(np.square, errors), np.zeros(len(x))))
+        return bounds.near_values([None if state is None else state.values for state in states], base)
 
     def batches(self, x: Array) -> list[slice]:
         """Slices of the samples that are computed at once."""
@@ -164,9 +201,9 @@ def in_arithmetic(model: keras.Model, arithmetic: Arithmetic) -> keras.Model:
     return network
 
 
-def _to_logits(network, shape) -> tuple[Computation, str]:
+def _to_logits(network, shape, trace=None) -> tuple[Computation, str]:
     """The computation of the logits, and the dtype of the softmax or sigmoid that follows them, or ""."""
-    inputs, trace = input_flows(network, shape), Trace(2, only_graph=True)
+    inputs, trace = input_flows(network, shape), trace or Trace(2, only_graph=True)
     outputs = trace.follow(network, inputs)
     ended = ending(trace, outputs)
     computed = of_trace(trace, inputs, outputs)

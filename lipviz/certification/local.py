@@ -7,7 +7,7 @@ The box of a value holds it in the whole ball. It follows from the constants of 
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -48,7 +48,8 @@ class LocalBounds:
     """Bounds of a model near inputs.
 
     Args:
-        found: The model as a computation, read from a trace with rounding errors, of a model in float64.
+        found: The model as a computation, read from a trace with rounding errors, of a model in float64. Without these
+            errors, `near_values` is there.
         output: Number of the node that is bounded.
         norm: 1, 2 or `math.inf`, of inputs and of outputs.
         method: How what is before the region is bounded, see `certify`.
@@ -88,7 +89,8 @@ class LocalBounds:
         base = self.region.base[0]
         if not self._found.nodes[base].sources:
             return 1.0, 0.0, 0.0, []
-        offset, slope = self._found.flows[base].gains[-2:]
+        rounding = self._found.flows[base].gains[len(self._found.nodes[base].gains) :]
+        offset, slope = rounding if len(rounding) else (0.0, 0.0)
         first, *others = (number for number, _ in self.region.first)
         reader = None if others or first == base else first
         gains, known = bounded_before(self._found, base, self._norm, self._method, reader)
@@ -104,8 +106,17 @@ class LocalBounds:
         """
         values = self._found.values(*inputs)
         sizes = np.sqrt(sum(np.square(np.asarray(x, np.float64)).reshape(len(x), -1).sum(axis=1) for x in inputs))
-        errors = _errors(self.region, values, self._offset + self._slope * sizes)
-        for row in range(len(inputs[0])):
+        return self.near_values(values, self._offset + self._slope * sizes)
+
+    def near_values(self, values: Sequence[Array], base: Array) -> Iterator["Near"]:
+        """What is bounded near each of n samples whose values are known.
+
+        Args:
+            values: The values of all nodes, or of those of the region, each of shape (n, entries).
+            base: How far those that the region begins with may be off in l2, of shape (n,).
+        """
+        errors = _errors(self.region, values, base)
+        for row in range(len(base)):
             centres = {number: values[number][row] for number in errors}
             yield Near(self, centres, {number: error[row] for number, error in errors.items()})
 

@@ -8,7 +8,7 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -17,7 +17,7 @@ import numpy as np
 from lipviz.certification import ellipsoids
 from lipviz.certification.classifiers import logits_computation
 from lipviz.certification.computation import UnknownFormError
-from lipviz.certification.local import LocalBounds
+from lipviz.certification.local import LocalBounds, Near
 from lipviz.certification.tight import Method
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.types import Array
@@ -39,16 +39,27 @@ class LocalRadii:
     """Certified radii of samples, from bounds near each of them.
 
     Args:
-        network: What `logits_model` returned.
-        x: Samples of shape (n, ...), float64.
-        method: How the steps that are not bounded near samples are bounded, see `certify`.
+        bounds: The `LocalBounds` of the logits; None where there are none, and radii are those of all inputs.
+        near: Function of the numbers of some samples that returns what is bounded near each of them.
     """
 
-    def __init__(self, network: keras.Model, x: Array, method: Method = "auto"):
-        self._x = x
-        self._bounds: Any = None
-        with contextlib.suppress(UnknownFormError):  # then radii are those of all inputs
-            self._bounds = LocalBounds(*logits_computation(network, x.shape[1:], method), method=method)
+    def __init__(self, bounds: LocalBounds | None, near: Callable[[Array], Iterable[Near]]):
+        self._bounds = bounds
+        self._near_some = near
+
+    @classmethod
+    def of_network(cls, network: keras.Model, x: Array, method: Method = "auto") -> "LocalRadii":
+        """Of a network in float64.
+
+        Args:
+            network: What `logits_model` returned.
+            x: Samples of shape (n, ...), float64.
+            method: How the steps that are not bounded near samples are bounded, see `certify`.
+        """
+        bounds: Any = None
+        with contextlib.suppress(UnknownFormError):
+            bounds = LocalBounds(*logits_computation(network, x.shape[1:], method), method=method)
+        return cls(bounds, lambda rows: bounds.near(x[rows]))
 
     def grown(self, radii: Array, predicted: Array, gaps: Array, growth: Array, known: Array, wanted: Array) -> Array:
         """Radii of at least those that are given.
@@ -80,7 +91,7 @@ class LocalRadii:
     def _near(self, rows):
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            yield from zip(batch, self._bounds.near(self._x[batch]), strict=True)
+            yield from zip(batch, self._near_some(batch), strict=True)
 
 
 @contextlib.contextmanager

@@ -88,7 +88,9 @@ def certified_radius(
             model that computes in another dtype is copied into this one. With None, see `logit_error`.
         local: Whether to bound the network near each sample as well, in balls that grow until a margin is used up. It
             takes some ten milliseconds a sample for a few hundred neurons. Radii are mostly larger, and
-            never smaller. `bounds` of the result are still those that hold for all inputs.
+            never smaller. `bounds` of the result are still those that hold for all inputs. With `arithmetic`, the
+            margin is used up by what rounding can do in the ball, too. Radii then gain nothing where the last steps
+            have slopes that the dtype rounds, as `LeakyReLU` and `PReLU` have.
 
     Returns:
         A `CertifiedRadii`.
@@ -100,13 +102,9 @@ def certified_radius(
             numbers where that is; if labels do not fit; with `arithmetic`, if `logit_error` is given, too, if the
             rounding of a layer is not known, or if this process is set to compute with fewer digits.
     """
-    if arithmetic is not None and local:
-        raise ValueError(
-            f"Expected `arithmetic` or `local`, not both. Received: arithmetic={arithmetic!r}, local={local!r}"
-        )
     if arithmetic is not None:
         settings = as_arithmetic(arithmetic), check_method(method)
-        return _as_deployed(model, x, y, bounds, _check_error(logit_error), *settings)
+        return _as_deployed(model, x, y, bounds, _check_error(logit_error), *settings, local)
     given = x
     network, x = checked(model, x)
     scores = logits(network, x)
@@ -115,11 +113,11 @@ def certified_radius(
     is_given = bounds is not None
     bounds, errors = _bounds_and_errors(bounds, model, network, x, scores.shape[1], check_method(method))
     origin = _origin(model, given, is_given, error, _relative_margin(in_float32=errors is None))
-    near = LocalRadii(network, x, method) if local else None
+    near = LocalRadii.of_network(network, x, method) if local else None
     return radii_of_logits(scores, x, labels, bounds, errors, error, origin, near)
 
 
-def _as_deployed(model, given, y, bounds, error, arithmetic, method):
+def _as_deployed(model, given, y, bounds, error, arithmetic, method, local):
     """Certified radii of a network that computes in an `Arithmetic`, see `certified_radius`."""
     if error:
         raise ValueError(f"Expected `logit_error` or `arithmetic`, not both. Received: logit_error={error}")
@@ -129,7 +127,11 @@ def _as_deployed(model, given, y, bounds, error, arithmetic, method):
     is_given = bounds is not None
     bounds = deployed.bounds(x.shape[1:], method) if bounds is None else bounds
     bounds = _checked_bounds(bounds, model, x, deployed.classes)
-    parts = [_radii_of_part(deployed, x[part], bounds) for part in deployed.batches(x)]
+    local = local and deployed.localize(x.shape[1:], method)
+    parts = [
+        _radii_of_part(deployed, x[part], bounds, None if labels is None else labels[part], local)
+        for part in deployed.batches(x)
+    ]
     radii, predicted, margins, overflows = (np.concatenate(part) for part in zip(*parts, strict=True))
     radii = radii if labels is None else np.where(predicted == labels, radii, 0.0)
     origin = _origin(model, given, is_given, 0.0, _relative_margin(in_float32=False))
@@ -142,21 +144,56 @@ _BALLS = np.array([1, 0.999, 0.99, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.
 _LARGEST_BALL = 1e3  # relative to the sample, where no change can change the decision
 
 
-def _radii_of_part(deployed, x, bounds):
+def _radii_of_part(deployed, x, bounds, labels, local):
     """Radii of some samples, predictions, margins, and whether a number may overflow at the sample itself."""
     scores = deployed.scores(x)
     predicted = decisions(scores)
     gaps, constants = _gaps(scores, predicted, bounds)
     with np.errstate(divide="ignore", invalid="ignore"):
         largest = np.where(gaps > 0, gaps / constants, 0.0).min(axis=1)
-    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1)
-    balls = np.minimum(largest, _LARGEST_BALL * (1 + sizes))[:, None] * _BALLS
+    balls = _balls(x, largest)
     errors, overflows = deployed.errors(x, balls, predicted)
     with np.errstate(divide="ignore", invalid="ignore"):
         left = (gaps * (1 - 1e-9) - deployed.least)[:, :, None] - errors
         radii = np.where(left > 0, left / constants[:, :, None], 0.0).min(axis=1) * (1 - 1e-9)
     radii = np.where(overflows, 0.0, np.minimum(radii, balls)).max(axis=1)
+    if local:
+        wanted = (radii > 0) & (True if labels is None else predicted == labels)
+        radii = np.maximum(radii, _grown_radii(deployed, x, predicted, gaps, constants, wanted))
     return radii, predicted, gaps.min(axis=1), overflows.all(axis=1)
+
+
+def _balls(x, largest):
+    """Radii of balls for which errors are bounded, (n, K)."""
+    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1)
+    return np.minimum(largest, _LARGEST_BALL * (1 + sizes))[:, None] * _BALLS
+
+
+def _grown_radii(deployed, x, predicted, gaps, constants, wanted):
+    """Radii of a deployed network by balls that grow: 0 where they prove nothing.
+
+    The balls of the exact function grow until the margin is used up, and once more with the margin that is left by the
+    errors in one of the balls. That is the ball which promises most, if a radius shrinks no more than its margin.
+    """
+    near, none, rows = deployed.near(x), np.zeros_like(constants), np.arange(len(x))
+    gaps = gaps * (1 - 1e-9) - deployed.least
+    largest = near.grown(_of_gaps(gaps, constants), predicted, gaps, none, constants, wanted)
+    balls = _balls(x, largest)
+    errors, overflows = deployed.errors(x, balls, predicted)
+    left = gaps[:, :, None] - errors
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(left > 0, np.where(np.isinf(gaps)[:, :, None], 1.0, left / gaps[:, :, None]), 0.0).min(axis=1)
+    promised = np.where(overflows, 0.0, np.minimum(balls, shares * largest[:, None]))
+    best = promised.argmax(axis=1)
+    left, wanted = left[rows, :, best], wanted & (promised[rows, best] > 0)
+    radii = near.grown(_of_gaps(left, constants), predicted, left, none, constants, wanted)
+    return np.where(wanted, np.minimum(radii, balls[rows, best]), 0.0)
+
+
+def _of_gaps(gaps, constants):
+    """Radii by constants that hold everywhere, (n,)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gaps > 0, gaps / constants, 0.0).min(axis=1) * (1 - 1e-9)
 
 
 def _gaps(scores, predicted, bounds):

@@ -61,6 +61,11 @@ class Region:
     first: tuple[tuple[int, tuple[Array, ...]], ...]
     stages: tuple[Stage, ...]
 
+    @property
+    def computed(self) -> list[int]:
+        """Numbers of the nodes that it computes."""
+        return [number for number, _ in self.first if number not in self.base] + [each.number for each in self.stages]
+
 
 def regions(found: Computation, output: int) -> Region | None:
     """The largest `Region` of a computation; None where even its last step is too large, or has no finite bound.

@@ -137,6 +137,16 @@ class Steps:
         self.steps: list[Any] = found
         self.rows = max(1, _ENTRIES // max(node.size for node in self.nodes))  # samples at a time
 
+    def has_form(self, number: int) -> bool:
+        """Whether the exact values of a node are those of its form, with the same numbers, or its form is not known.
+
+        Some layers, and slopes other than 0 and 1, are read from the layer before it rounds its numbers.
+        """
+        form, op = self.nodes[number].form, self.nodes[number].op
+        if isinstance(form, Affine):
+            return _builder(op) not in _OF_ANY_FORM
+        return not isinstance(form, Pointwise) or form.sides is None or form.name == "relu"
+
     def run(self, x: Array, radii: Array | None = None) -> list[Any]:
         """Values of all nodes that the outputs need, and bounds of their errors.
 

@@ -9,8 +9,10 @@ from keras import layers as kl
 
 from lipviz import layers as lip
 from lipviz.certification import certified_radius, local_radii, logits_model
+from lipviz.certification.arithmetic import as_arithmetic
 from lipviz.certification.classifiers import logits_computation
 from lipviz.certification.computation import UnknownFormError
+from lipviz.certification.deployed import in_arithmetic
 from lipviz.certification.local import Near
 from lipviz.normalizers.threads import one_blas_thread
 
@@ -51,6 +53,40 @@ def test_no_attack_gets_inside_a_local_radius(name):
     found, output = logits_computation(logits_model(model), x.shape[1:])
     for row, radius, decision in zip(x, near.radii, near.predicted, strict=True):
         assert not _flipped(lambda points: found.values(points)[output], row, radius * 0.999999, decision, rng)
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "float16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_attack_on_the_deployed_network_gets_inside_its_local_radius(name, arithmetic):
+    model, rng = MODELS[name](), np.random.default_rng(3)
+    x = rng.standard_normal((4, *model.input_shape[1:]))
+    everywhere, near = (certified_radius(model, x, arithmetic=arithmetic, local=each) for each in (False, True))
+    assert (near.radii >= everywhere.radii).all()
+    assert near.radii.mean() > 1.1 * everywhere.radii.mean()
+    assert near.origin.arithmetic == everywhere.origin.arithmetic
+    network, middle = in_arithmetic(model, as_arithmetic(arithmetic)), 0.5 if name == "one output" else 0.0
+
+    def scores(points):
+        return np.asarray(network(points.astype("float32"), training=False), np.float64) - middle
+
+    for row, radius, decision in zip(x, near.radii, near.predicted, strict=True):
+        assert not _flipped(scores, row, radius * 0.99999, decision, rng, steps=5)
+
+
+def test_a_margin_that_rounding_uses_up_leaves_no_local_radius():
+    """f(x) = (x + 2^24) − 2^24 is x in exact numbers, and float32 has only even numbers near 2^24."""
+    model, large = _made((1,), kl.Dense(1), kl.Dense(1)), np.array([2.0**24])
+    model.set_weights([np.ones((1, 1)), large, np.ones((1, 1)), -large])
+    x = np.array([[3.0]])
+    assert certified_radius(model, x).radii[0] > 2.9
+    assert certified_radius(model, x, arithmetic="float32", local=True).radii[0] == 0
+
+
+@pytest.mark.parametrize("layer", [kl.LeakyReLU(0.1), kl.PReLU()])
+def test_slopes_that_a_dtype_rounds_leave_the_radii_of_a_deployed_network(layer):
+    model, x = _made((4,), kl.Dense(6, "relu"), layer, kl.Dense(3)), np.random.default_rng(1).standard_normal((3, 4))
+    everywhere, near = (certified_radius(model, x, arithmetic="float32", local=each) for each in (False, True))
+    np.testing.assert_array_equal(near.radii, everywhere.radii)
 
 
 def _flipped(scores, x, radius, decision, rng, steps=12, count=24):
