@@ -222,7 +222,10 @@ def _of_channels(function, shape):
     """Slopes of all pixels of a channel together, for images on a torus."""
     if function.before is not None:
         raise periodic.PeriodicError("it sorts")
-    low, high = (slope.reshape(-1, shape[-1]) for slope in (function.low, function.high))
+    low, high = function.low, function.high
+    if function.behind is not None:  # of either sign
+        low = np.where(function.behind.diagonal() < 0, -high, low)
+    low, high = (slope.reshape(-1, shape[-1]) for slope in (low, high))
     return periodic.Slopes(np.minimum(low.min(axis=0), 0.0), high.max(axis=0))
 
 

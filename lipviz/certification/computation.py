@@ -447,6 +447,13 @@ def _selected(step, flow):
     return _selection(step)
 
 
+def _padding(step, output):
+    """Padding by a number, which is an offset: the numbers of entries are padded by zeros."""
+    places = _selection(dataclasses.replace(step, args=step.args[:1], kwargs={}), output)
+    (flow,) = step.flows
+    return Affine(places.parts, _run(step, {id(flow): np.zeros((1, *flow.shape[1:]))}, output).reshape(-1))
+
+
 def _chosen(places, size):
     """The operator that takes entry `places[i]` into entry i, and 0 where there is no such place."""
     (rows,) = np.nonzero((places >= 0) & (places < size))
@@ -574,8 +581,10 @@ def _function(step, output):
     (flow,) = step.flows
     if any(getattr(step.op, argument, None) for argument in ("negative_slope", "max_value", "threshold")):
         return _opaque(step, output, "its arguments are not the default ones")
-    values = _values(step.op, flow.shape[1:])
-    return Pointwise(name, values, _operation_bound(step, 2), named_slopes(name) or (-math.inf, math.inf))
+    values, slopes = _values(step.op, flow.shape[1:]), named_slopes(name) or (-math.inf, math.inf)
+    if getattr(step.op, "approximate", False):  # the gelu by tanh has the same bounds, and other slopes in between
+        name = ""
+    return Pointwise(name, values, _operation_bound(step, 2), slopes)
 
 
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
@@ -629,10 +638,11 @@ _OPERATIONS = {
     **dict.fromkeys(
         (
             *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),
-            *("Concatenate", "Stack", "GetItem", "Split", "Pad"),
+            *("Concatenate", "Stack", "GetItem", "Split"),
         ),
         _selection,
     ),
+    "Pad": _padding,
     **dict.fromkeys(("Add", "Subtract"), _sum_of_values),
     **dict.fromkeys(merging.SLOPED, _function),
 }

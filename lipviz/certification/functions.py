@@ -71,10 +71,11 @@ def beside(count: int, own: Function) -> Function:
 
 
 def _pointwise(form, size):
-    """A function and its negative have the same bounds, so the larger slopes count as the positive ones."""
+    """Where the slopes are larger below 0, φ is the negative of the function, and G gives it back its sign."""
     low, high = (np.broadcast_to(np.asarray(slope, np.float64), (size,)) for slope in form.slopes)
     turned = np.abs(low) > high
-    return Function(np.where(turned, -high, low), np.where(turned, -low, high), np.arange(size))
+    signs = scipy.sparse.diags_array(np.where(turned, -1.0, 1.0)).tocsr() if turned.any() else None
+    return Function(np.where(turned, -high, low), np.where(turned, -low, high), np.arange(size), behind=signs)
 
 
 def _sorting(form, size):

@@ -384,7 +384,7 @@ def _cast(operation, flows, args, output, norm):
 def _sliced(operation, flows, args, output, norm):
     (flow,) = flows
     key = args[1] if len(args) > 1 else None
-    key = key if isinstance(key, tuple) else (key,)
+    key = tuple(key) if isinstance(key, tuple | list) else (key,)  # a copy by its configuration has a list
     selects = [part for part in key if not (part is Ellipsis or part is None)]
     plain = all(isinstance(part, slice | int) and not isinstance(part, bool) for part in selects)
     all_samples = isinstance(key[0], slice) and key[0] == slice(None)

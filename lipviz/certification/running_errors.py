@@ -525,6 +525,8 @@ def _mean(node, growth, count, dtype, taken_in):
 
 def _moved(node, sources, arithmetic):
     """A step that copies, drops or moves entries."""
+    if np.any(node.form.offset):
+        raise UnknownRoundingError("it adds numbers of its own")
     dtype = getattr(node.op, "compute_dtype", node.dtype)
     none = np.zeros(node.size)
     return AffineStep([_part(part, part) for part in node.form.parts], none, none, 0.0, 0.0, dtype, dtype)

@@ -30,6 +30,12 @@ def _nested():
     return keras.Model(inputs, [kl.Dense(2)(kl.Concatenate()([inner(inputs[0]), inputs[1]])), inner(inputs[0])])
 
 
+def _padded():
+    inputs = keras.Input((3, 2))
+    y = kl.Concatenate()([keras.ops.pad(inputs, ((0, 0), (1, 0), (2, 1)), constant_values=c) for c in (0, 1, 2.5)])
+    return keras.Model(inputs, kl.Dense(2)(keras.ops.gelu(y[:, 1:])))
+
+
 MODELS = {
     "dense": lambda: _chain((5,), kl.Dense(7, activation="gelu"), kl.LeakyReLU(), kl.Dense(3, "softplus")),
     "images": lambda: _chain(
@@ -61,6 +67,7 @@ MODELS = {
     ),
     "branches": _block,
     "nested": _nested,
+    "padded": _padded,
 }
 # Models with means or batch normalizations, which Keras computes in float32 on JAX: 16 roundings to that are allowed.
 IN_FLOAT32 = {"images", "channels first", "branches"} if keras.backend.backend() == "jax" else set()

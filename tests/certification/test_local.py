@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.sparse.linalg as sla
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as kl
@@ -62,6 +63,20 @@ def test_slopes_hold_all_difference_quotients_of_an_interval(name):
     assert (np.abs(largest) <= form.bound.upper).all()
 
 
+@pytest.mark.parametrize("centre", [-2.0, -0.5, 1.75])
+@pytest.mark.parametrize("approximate", [True, False])
+def test_both_kinds_of_gelu_have_their_own_slopes(approximate, centre):
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.ops.gelu(inputs, approximate=approximate))
+    radius = 1e-3
+    bound = certify(model, around=[[centre]], radius=radius, search=False).upper_bound
+    ends = centre + radius * np.array([-1.0, 1.0])
+    inner = np.sqrt(2 / np.pi) * (ends + 0.044715 * ends**3) if approximate else None
+    shares = (1 + np.tanh(inner)) / 2 if approximate else scipy.special.ndtr(ends)
+    (low, high) = ends * shares
+    assert abs(high - low) / (2 * radius) <= bound * (1 + 1e-9)
+
+
 def _chain(shape, *steps):
     return keras.Sequential([keras.Input(shape), *steps])
 
@@ -74,6 +89,12 @@ def _residual():
     return keras.Model(inputs, kl.Dense(3)(kl.Add()([z, kl.Dense(9, activation="relu")(z)])))
 
 
+def _sliced():
+    inputs = keras.Input((4,))
+    y = keras.ops.pad(kl.Dense(3, activation="relu")(inputs[:, 1:3]), ((0, 0), (2, 0)), constant_values=1)
+    return keras.Model(inputs, kl.Dense(3)(kl.Concatenate()([inputs, y])))
+
+
 MODELS = {
     "relu": lambda: _chain((4,), kl.Dense(8, activation="relu"), kl.Dense(7, activation="relu"), kl.Dense(3)),
     "smooth": lambda: _chain((4,), kl.Dense(8, activation="gelu"), kl.Dense(7, activation="softplus"), kl.Dense(3)),
@@ -84,6 +105,7 @@ MODELS = {
         (6, 6, 1), kl.Conv2D(3, 3, activation="relu"), kl.MaxPooling2D(), kl.Flatten(), kl.Dense(5, "relu"), kl.Dense(2)
     ),
     "branches": _residual,
+    "slices": _sliced,
     "large before": lambda: _chain((30, 30, 1), kl.Conv2D(2, 5, activation="relu"), kl.Flatten(), kl.Dense(6, "relu")),
     "linear": lambda: _chain((3,), kl.Dense(4), kl.Dense(2)),
 }

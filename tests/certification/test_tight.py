@@ -1,5 +1,6 @@
 """Bounds of several steps together: sound, never above the product, and smaller where the product loses."""
 
+import itertools
 import json
 import math
 
@@ -12,9 +13,11 @@ import lipviz
 from lipviz import certification
 from lipviz import layers as lip
 from lipviz.certification import certificate_file, tight
-from lipviz.certification.computation import Sorting, Splitting, _value
+from lipviz.certification.chains import _of_channels
+from lipviz.certification.computation import Pointwise, Sorting, Splitting, _value
 from lipviz.certification.functions import function_of
 from lipviz.operators.precision import float64_copy
+from lipviz.rules.bound import exactly
 
 
 def _seeded(model, seed=2):
@@ -125,6 +128,30 @@ def test_bounds_are_sound_and_below_the_product(name):
         assert bounds[1] <= bounds[0]
         if norm == 2:
             assert bounds[2] <= SMALLER.get(name, 0.9) * bounds[0]
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("seed", [9, 11, 24])
+def test_steep_slopes_below_zero_have_their_sign(residual, seed):
+    x, rng = keras.Input((4,)), np.random.default_rng(seed)
+    y = kl.Dense(4)(kl.PReLU()(kl.Dense(4)(x)))
+    model = keras.Model(x, kl.Dense(3)(kl.PReLU()(kl.Add()([x, y]) if residual else y)))
+    for weight in model.weights:
+        weight.assign(rng.normal(0.0, 1.5 if "alpha" in weight.path else 0.6, weight.shape))
+    kernels = [layer.kernel.numpy().T.astype(float) for layer in model.layers if isinstance(layer, kl.Dense)]
+    slopes = [layer.alpha.numpy().astype(float) for layer in model.layers if isinstance(layer, kl.PReLU)]
+    first, last = (np.array(list(itertools.product(*((a, 1.0) for a in each)))) for each in slopes)
+    inner = kernels[1] * first[:, None] @ kernels[0] + residual * np.eye(4)
+    attained = np.linalg.norm((kernels[2] * last[:, None])[:, None] @ inner, 2, axis=(-2, -1)).max()
+    for method in ("auto", "tight"):
+        assert attained <= lipviz.certify(model, method=method, search=False).upper_bound * (1 + 1e-9)
+
+
+def test_on_images_steep_slopes_below_zero_have_either_sign():
+    form = Pointwise("", abs, exactly(2.0, ""), (np.array([-2.0, 0.0, -0.5, 0.0]), np.ones(4)))
+    slopes = _of_channels(function_of(form, 4), (2, 2))
+    np.testing.assert_array_equal(slopes.low, [-2.0, 0.0])
+    np.testing.assert_array_equal(slopes.high, [2.0, 1.0])
 
 
 def test_sorting_is_diagonal_in_other_coordinates():
