@@ -81,6 +81,16 @@ def test_certify_reads_the_weights_and_not_the_promise():
     assert layer_bound(layer, shape, 2).upper == np.inf
 
 
+def test_a_step_that_is_compiled_already_uses_another_k():
+    layer = SLLDense(6)
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile("sgd", "mse")
+    x = RNG.standard_normal((4, 4)).astype("float32")
+    model.predict_on_batch(x)
+    layer.k_coef_lip = 0.1
+    np.testing.assert_allclose(model.predict_on_batch(x), predicted(model, tensor(x)), atol=1e-6)
+
+
 @blocks
 def test_a_block_is_no_linear_map_and_is_measured_by_its_jacobian(kind):
     layer, shape = built(kind, activation="tanh")
