@@ -78,7 +78,8 @@ class ResidualBlock(ConstrainedKernel):
         kernel = ops.cast(kernel, self.compute_dtype)
         inputs = ops.cast(inputs, self.compute_dtype)
         k = ops.cast(self.parametrization.k, self.compute_dtype)  # the variable, which compiled steps see change
-        hidden = self.linear(inputs / k, kernel)
+        # Divided before or after, so that half precision overflows in no sum: W̄ᵀx is about as large as k·x.
+        hidden = self.linear(inputs / ops.maximum(k, 1.0), kernel) / ops.minimum(k, 1.0)
         if self.bias is not None:
             hidden = self.add_bias(hidden)
         hidden = ops.cast(self.activation(hidden), self.compute_dtype)  # on JAX, Keras computes some in float32
