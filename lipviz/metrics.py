@@ -310,6 +310,8 @@ def provable_robust_accuracies(
     Raises:
         ValueError: If a number is out of its range, or a size is there twice.
     """
+    if isinstance(epsilons, str) or not isinstance(epsilons, Iterable):
+        raise ValueError(f"`epsilons` must be a list of numbers. Received: epsilons={epsilons!r}")
     sizes = [_check_epsilon(epsilon) for epsilon in epsilons]
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"`epsilons` must differ from each other. Received: epsilons={sizes}")

@@ -349,3 +349,6 @@ def test_certified_accuracies_at_several_sizes_are_in_the_logs():
     assert [metric.name for metric in close] == ["certified_0.5", "certified_0.5001"]
     with pytest.raises(ValueError, match="differ"):
         metrics.provable_robust_accuracies((0.5, 0.5))
+    for wrong in (0.5, "0.5", None):
+        with pytest.raises(ValueError, match="list of numbers"):
+            metrics.provable_robust_accuracies(wrong)

@@ -76,12 +76,14 @@ class ResidualBlock(ConstrainedKernel):
         """
         kernel = self.parametrization(ops.convert_to_tensor(self.raw_kernel), training=training)
         kernel = ops.cast(kernel, self.compute_dtype)
-        inputs, k = ops.cast(inputs, self.compute_dtype), self.k_coef_lip
-        hidden = self.linear(inputs if k == 1 else inputs / k, kernel)
+        inputs = ops.cast(inputs, self.compute_dtype)
+        k = ops.cast(self.parametrization.k, self.compute_dtype)  # the variable, which compiled steps see change
+        # Divided before or after, so that half precision overflows in no sum: W̄ᵀx is about as large as k·x.
+        hidden = self.linear(inputs / ops.maximum(k, 1.0), kernel) / ops.minimum(k, 1.0)
         if self.bias is not None:
             hidden = self.add_bias(hidden)
         hidden = ops.cast(self.activation(hidden), self.compute_dtype)  # on JAX, Keras computes some in float32
-        return (inputs if k == 1 else inputs * k) - 2 * self.adjoint(hidden, kernel)
+        return inputs * k - 2 * self.adjoint(hidden, kernel)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)

@@ -83,7 +83,7 @@ class BRODense(ConstrainedDense):
     What is exact: σ1 ≤ k for every finite kernel and every ε. Proof: for each singular value s of V, the matrix has the
     eigenvalue 1 − 2s²/(s² + ε) in ]−1, 1], and the others are 1; the larger side is complete, so rows or columns stay
     orthonormal where it is cut. All singular values are within 1e-5·k of k, as long as no singular value of V is
-    smaller than about a hundredth of the others, for which ε counts.
+    smaller than about a tenth of the others, for which ε counts.
 
     What it cannot be: a single reflector moves only the space of V's columns, and a square one is symmetric. Two layers
     in sequence, or a sort between them, make up for that. The rank decides about the cost, and how much is moved: with
@@ -102,7 +102,7 @@ class BRODense(ConstrainedDense):
         bias_constraint: Constraint on the bias.
         lora_rank: Must be None.
         rank: Number of columns of V, from 1 to max(in, units). None takes a quarter of that.
-        eps_reflector: ε, relative to the mean of the squared lengths of V's columns.
+        eps_reflector: ε, relative to the mean of the squared lengths of V's columns, and at least what rounding needs.
         k_coef_lip: Lipschitz constant of the layer in the l2 norm.
         **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
 

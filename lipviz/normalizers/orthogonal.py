@@ -19,7 +19,9 @@ with a stride that keeps norms, or is the adjoint of one. The kernel of a sequen
 
 Rounding. The first two end with one step of Björck's iteration, Q ← 3/2 Q − 1/2 QQᵀQ. It maps singular values from
 [0, √3] into [0, 1], and 1 + e to 1 − 3/2 e². So what rounding did to the solution leaves a norm of at most 1, apart
-from the rounding of the step itself, for which there is a margin.
+from the rounding of the step itself, for which there is a margin. Of a reflector, rounding changes VᵀV by some matrix
+E. If ε is at least ‖E‖, then VᵀV + E + εI ⪰ VᵀV, and the proof holds for the rounded matrix. So ε grows with ‖VᵀV‖ and
+the precision: without that, columns that are nearly parallel gave norms far above 1.
 
 References:
     Trockman and Kolter (2021), Orthogonalizing convolutional layers with the Cayley transform.
@@ -40,6 +42,9 @@ from lipviz.normalizers.iterations import bjorck_step, frobenius_norm
 from lipviz.types import Tensor
 
 _LENGTH = 20.0  # of W's columns, in the mean of squares, above which it is shrunk: I + A is then well conditioned
+_ROUNDING = (
+    0.25  # share of the margin for rounding: norms before the step of Björck then stay below 1.0001, far from √3
+)
 
 
 def cayley(w: Tensor) -> Tensor:
@@ -79,7 +84,8 @@ def block_reflector(v: Tensor, rows: int, columns: int, eps: float = 1e-6) -> Te
         v: Matrix V of shape (max(rows, columns), r), float32 or float64.
         rows: Number of rows of the result.
         columns: Number of columns of the result.
-        eps: ε, relative to the mean of the squared lengths of V's columns.
+        eps: ε, relative to the mean of the squared lengths of V's columns. It is at least what rounding needs, about
+            4e-7·‖VᵀV‖ in float32.
 
     Returns:
         A matrix of shape (rows, columns) whose columns, or rows if it is wide, are orthonormal up to ε². For V = 0 it
@@ -88,7 +94,8 @@ def block_reflector(v: Tensor, rows: int, columns: int, eps: float = 1e-6) -> Te
     v, _ = unit_scaled(v)
     gram = ops.matmul(ops.transpose(v), v)
     count = v.shape[1]
-    epsilon = ops.maximum(eps * ops.trace(gram) / count, 1e-20)
+    least = _ROUNDING * rounding_margin(v.shape, standardize_dtype(v.dtype)) * frobenius_norm(gram)
+    epsilon = ops.maximum(ops.maximum(eps * ops.trace(gram) / count, least), 1e-20)
     inner = ops.solve(gram + epsilon * ops.eye(count, dtype=v.dtype), ops.transpose(v[:columns]))
     result = ops.eye(rows, columns, dtype=v.dtype) - 2.0 * ops.matmul(v[:rows], inner)
     return _shrunk(bjorck_step(result))

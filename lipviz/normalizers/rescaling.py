@@ -57,10 +57,11 @@ def almost_orthogonal(w: Tensor) -> Tensor:
 
 
 def _factors(sums, shape):
-    """(1 − margin)/√t. The floor only acts on numbers that are 0, or have underflowed: their columns are nearly 0."""
+    """(1 − margin)/√t. Where a sum is 0 or has underflowed, t is 1: it is larger, and no gradient is divided by 0."""
     dtype = standardize_dtype(sums.dtype)
     margin = 1 - rounding_margin(shape, dtype)
-    return margin * ops.rsqrt(ops.maximum(sums, float(np.finfo(dtype).tiny) * 1e3))
+    has_underflowed = sums <= float(np.finfo(dtype).tiny) * 1e3
+    return margin * ops.rsqrt(ops.where(has_underflowed, ops.ones_like(sums), sums))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,6 +81,26 @@ def test_certify_reads_the_weights_and_not_the_promise():
     assert layer_bound(layer, shape, 2).upper == np.inf
 
 
+@pytest.mark.parametrize(("k", "size"), [(1e-3, 200.0), (1e3, 40.0)])
+def test_half_precision_overflows_only_with_the_output(k, size):
+    layer = SLLDense(64, kernel_initializer="ones", k_coef_lip=k, dtype="mixed_float16")
+    x = np.where(np.arange(64) % 2, size, -0.5 * size)[None]
+    w = np.ones((64, 64)) / 64
+    expected = k * (x - 2 * np.maximum(x @ w, 0) @ w.T)
+    found = np.array(ops.cast(layer(tensor(x, "float32")), "float32"))
+    np.testing.assert_allclose(found, expected, atol=5e-3 * k * size)
+
+
+def test_a_step_that_is_compiled_already_uses_another_k():
+    layer = SLLDense(6)
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile("sgd", "mse")
+    x = RNG.standard_normal((4, 4)).astype("float32")
+    model.predict_on_batch(x)
+    layer.k_coef_lip = 0.1
+    np.testing.assert_allclose(model.predict_on_batch(x), predicted(model, tensor(x)), atol=1e-6)
+
+
 @blocks
 def test_a_block_is_no_linear_map_and_is_measured_by_its_jacobian(kind):
     layer, shape = built(kind, activation="tanh")

@@ -92,6 +92,21 @@ def test_no_reflector_has_a_norm_above_1(v, other, is_wide):
     assert singular_values(found)[0] <= 1
 
 
+@pytest.mark.parametrize("rank", [16, 32, 64])
+@pytest.mark.parametrize("distance", [1e-5, 1e-3, 1e-2])
+def test_columns_that_are_nearly_parallel_give_no_norm_above_1(rank, distance):
+    """The Gram matrix is then singular up to rounding."""
+    rng = np.random.default_rng(0)
+    for directions in (np.ones((64, rank)), rng.standard_normal((64, 1)) * rng.standard_normal((1, rank))):
+        v = directions + distance * rng.standard_normal((64, rank))
+        assert singular_values(np.array(nm.block_reflector(tensor(v), 64, 64)))[0] <= 1
+
+
+def test_a_singular_value_of_a_tenth_leaves_a_reflector_orthogonal():
+    v = with_spectrum((256, 64), np.array([0.1, *np.ones(63)]))
+    assert singular_values(np.array(nm.block_reflector(tensor(v), 256, 256)))[-1] >= 1 - 1e-5
+
+
 @pytest.mark.parametrize("rank", [1, 3, 6])
 def test_reflectors_are_orthogonal_where_the_columns_are_independent(rank):
     v = with_spectrum((6, rank), np.linspace(0.5, 1, rank))

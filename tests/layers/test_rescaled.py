@@ -162,6 +162,21 @@ def test_gradient_of_a_convolution(strides, inputs, outputs):
 # --- layers ---
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 3, 5, 3), (2, 3, 2, 4)])
+def test_a_channel_of_zeros_has_a_gradient_of_moderate_size(shape):
+    """It can be learned, and a step does not make it so large that all others are nearly 0 beside it."""
+    function = nm.almost_orthogonal if len(shape) == 2 else nm.AlmostOrthogonal((1, 1)).unit
+    kernel, weights = RNG.standard_normal((2, *shape)).astype("float32")
+    zeros = np.zeros_like(kernel)
+    one = kernel.copy()
+    one[..., 1] = 0
+    one[..., 1, :] = 0
+    for start in (zeros, one):
+        found = gradient(lambda w: ops.sum(function(ops.convert_to_tensor(w)) * weights), start)
+        assert np.abs(found)[start == 0].min() > 0
+        assert np.abs(found).max() < 100
+
+
 @pytest.mark.parametrize(("layer", "shape"), [(AOLDense(3), (5,)), (AOLConv2D(3, 3, 2), (6, 5, 2))])
 def test_condensing_keeps_the_raw_kernel_and_the_predictions(layer, shape):
     x = tensor(RNG.standard_normal((2, *shape)))
