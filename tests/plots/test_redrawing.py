@@ -108,7 +108,11 @@ CASES = {
         (trainings.image(), {}),
         (trainings.image(distances=np.array([0.0, np.inf, 3.0, 1.0]), predicted=0, epsilon=2.0), {}),
     ],
-    plots.plot_certified_curve: [(trainings.image(), {}), (trainings.image(attacked=False, curve=None, reach=3.0), {})],
+    plots.plot_certified_curve: [
+        (trainings.image(), {}),
+        (trainings.image(attacked=False, curve=None, reach=3.0), {}),
+        (trainings.image(bound="local", radius=4.0), {}),
+    ],
     plots.plot_convolution_claims: [(convolutions.LYING, {}), (convolutions.HOLDING, {}), (convolutions.ZERO, {})],
     plots.plot_convolution_gains: [(convolutions.LYING, {}), (convolutions.HOLDING, {}), (convolutions.ZERO, {})],
     plots.plot_convolution_spectrum: [(convolutions.LYING, {}), (convolutions.ZERO, {})],
