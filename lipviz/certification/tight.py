@@ -46,7 +46,13 @@ _VALUES = {"auto": 2**22, "tight": 2**24}  # most entries of all values of a mod
 
 
 def tighter(
-    trace: Trace, inputs: Any, outputs: Any, method: Method, logits: Flow | None = None, inside: bool = False
+    trace: Trace,
+    inputs: Any,
+    outputs: Any,
+    method: Method,
+    logits: Flow | None = None,
+    inside: bool = False,
+    everywhere: bool = False,
 ) -> "tuple[Tighter | None, str]":
     """The `Tighter` of a model that a trace followed.
 
@@ -58,6 +64,7 @@ def tighter(
         logits: The flow whose entries are compared, see `Tighter`.
         inside: Whether the logits are computed inside of the layer that returns the flow, before its softmax or
             sigmoid.
+        everywhere: See `Tighter`.
 
     Returns:
         The tuple (`Tighter`, ""), or (None, why there is none, in words).
@@ -75,7 +82,7 @@ def tighter(
         if number is not None and inside:
             number = _before_activation(found, number)
         with one_blas_thread():
-            return Tighter(found, trace.norm, method, number), ""
+            return Tighter(found, trace.norm, method, number, everywhere), ""
     except (UnknownFormError, NotInFloat64Error) as error:
         return None, str(error).rstrip(".")
 
@@ -169,6 +176,8 @@ class Tighter:
         norm: 1, 2 or `math.inf`.
         method: "auto" or "tight", see `certify`.
         logits: Number of the node whose entries are compared with each other; None for none.
+        everywhere: Whether each value is bounded as if the model returned it. Without it, only values that are returned
+            or used by other than affine steps are, and chains end only where they cannot go on.
 
     Attributes:
         gains: For each node, how much a change of each input changes it, of shape (inputs,).
@@ -177,13 +186,22 @@ class Tighter:
             from several steps together; None without logits.
     """
 
-    def __init__(self, computation: Computation, norm: float, method: Method, logits: int | None = None):
+    def __init__(
+        self,
+        computation: Computation,
+        norm: float,
+        method: Method,
+        logits: int | None = None,
+        everywhere: bool = False,
+    ):
         self._computation, self._nodes = computation, computation.nodes
         self._logits = logits
         self.differences: Array | None = None
         self._norm, self._method = norm, method
         self._joints = Joints(computation)
         self._needed, self._extended, self._sorted = self._uses()
+        if everywhere:
+            self._needed, self._extended, self._sorted = set(range(len(self._nodes))), set(), set()
         self.gains: list[Array] = []
         self.stretches: list[StretchBound] = []
         self._solved: dict[int, list[tuple[int, Solved]]] = {}  # for each node, the start of a chain and its proof
@@ -196,6 +214,10 @@ class Tighter:
     def outputs(self) -> list[Array]:
         """The gains of the values that the model returns."""
         return [self.gains[number] for number in self._computation.outputs]
+
+    def gains_of(self, flow: Flow) -> Array:
+        """The gains of a value of the trace, of shape (inputs,)."""
+        return self.gains[self._computation.number_of(flow)]
 
     def _uses(self):
         """Nodes that other than affine steps take, and those behind which a chain goes on, without or with sorting."""

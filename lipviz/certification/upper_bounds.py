@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -23,7 +23,7 @@ from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
 from lipviz.rules.bound import check_norm
 from lipviz.rules.used import HALF, as_float64
-from lipviz.types import ArrayLike, Norm, Shape
+from lipviz.types import Array, ArrayLike, Norm, Shape
 
 _SEARCH = {"steps": 30, "starts": 16}
 _PRODUCTS = 1e10  # that steps of a search may compute, counting one pass for each: some ten seconds in all
@@ -103,8 +103,8 @@ def certify(
     together, why_not = tighter(trace, inputs, outputs, method)
     shapes = tuple(flow.shape[1:] for flow in keras.tree.flatten(inputs))
     samples = None if samples is None else _checked_samples(samples, shapes)
-    upper = _joint([flow.gains for flow in keras.tree.flatten(outputs)], norm)
-    upper = upper if together is None else min(upper, _joint(together.outputs, norm))
+    upper = constant_of([flow.gains for flow in keras.tree.flatten(outputs)], norm)
+    upper = upper if together is None else min(upper, constant_of(together.outputs, norm))
     notes = list(_notes(model, trace))
     if why_not and method == "tight":
         notes.append(f"Nothing is bounded together: {why_not}.")
@@ -153,7 +153,7 @@ def upper_bound(model: keras.layers.Layer, input_shape: Shape | Sequence[Shape] 
     """
     check_certifiable(model)
     outputs = Trace(2).follow(model, input_flows(model, input_shape))
-    return _joint([flow.gains for flow in keras.tree.flatten(outputs)], 2)
+    return constant_of([flow.gains for flow in keras.tree.flatten(outputs)], 2)
 
 
 _SHORTER = "The search was short, since the model is large: {steps} steps from {starts} start(s)."
@@ -172,9 +172,14 @@ def _search_settings(samples, seed, extent):
     return {**extent, "seed": seed, "samples": start}
 
 
-def _joint(gains, norm):
-    """Constant of all outputs together with respect to all inputs together, from the gains of each output."""
-    together = np.stack(gains)
+def constant_of(gains: Iterable[Array], norm: float) -> float:
+    """The Lipschitz constant of all outputs together with respect to all inputs together, an upper bound.
+
+    Args:
+        gains: For each output, how much a change of each input changes it, of shape (inputs,).
+        norm: 1, 2 or `math.inf`.
+    """
+    together = np.stack(list(gains))
     if norm == 2:
         value = np.linalg.norm(together, 2) if np.isfinite(together).all() else math.inf
     elif norm == math.inf:

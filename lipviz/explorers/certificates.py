@@ -25,6 +25,7 @@ from lipviz.types import Array
 
 _STEPS, _PICTURES = 150, 6  # of the training on digits
 _TAU, _RATE = 5.0, 0.02
+_BOUNDS = [("several steps together", "auto"), ("product of single steps", "product"), ("near this image", "local")]
 _MOST = 500  # images of the reader's own
 _METHODS = [("DeepFool: nearest change", "deepfool"), ("PGD: within ε", "pgd")]
 _TRAINED: dict[str, ImageCertifier] = {}  # the certifier of the digits, once per process
@@ -47,11 +48,11 @@ class CertificateExplorer(Explorer):
 
     title = "Certificate explorer: how far a decision holds"
     help_text = (
-        "No change of the image within the certified radius can alter the decision. Choose an image and a size ε, and "
-        "press Start to attack the image."
+        "No change of the image within the certified radius can alter the decision. Choose an image, a size ε and how "
+        "the network is bounded, and press Start to attack the image."
     )
     panels = 3
-    essentials = ("image", "epsilon", "order", "method")
+    essentials = ("image", "epsilon", "bound", "method")
     has_work = True
 
     def __init__(self, model: keras.Model | None = None, x: Array | None = None, y: Array | None = None):
@@ -88,6 +89,9 @@ class CertificateExplorer(Explorer):
                 ),
                 "method": choice("Attack", _METHODS, "How the attack searches"),
             },
+            "Certificate": {
+                "bound": choice("Bound", _BOUNDS, "How the network is bounded; a smaller bound gives a larger radius"),
+            },
         }
 
     def _made_buttons(self):
@@ -110,10 +114,10 @@ class CertificateExplorer(Explorer):
     def forget(self) -> None:
         self._attacks.clear()
 
-    def compute(self, image: int, order: str, epsilon: float, method: str) -> CertifiedImage:
+    def compute(self, image: int, order: str, epsilon: float, method: str, bound: str) -> CertifiedImage:
         certifier = self._present()
         index = int(certifier.by_radius[image]) if order == "radius" else image
-        return certifier.image(index, epsilon, self._attacks.get((index, epsilon, method)))
+        return certifier.image(index, epsilon, self._attacks.get((index, epsilon, method)), bound)
 
     def _present(self):
         """The certifier of the present model; for digits before the training, one of a network with initial weights."""
@@ -147,7 +151,7 @@ class CertificateExplorer(Explorer):
                     _TRAINED["digits"] = self._certifier
             yield step / _STEPS, self.compute(**self.state)
 
-    def _attack(self, image, order, epsilon, method):
+    def _attack(self, image, order, epsilon, method, **_others):
         certifier = self._present()
         index = int(certifier.by_radius[image]) if order == "radius" else image
         self.progress(f"Attacking image {index} …")
@@ -196,7 +200,7 @@ class CertificateExplorer(Explorer):
             words += f" So ε = {number(data.epsilon)} is certified: no attack of that size can succeed."
         else:
             words += f" Beyond that, and so at ε = {number(data.epsilon)}, the certificate says nothing."
-        return words + _attack_in_words(data)
+        return words + _bound_in_words(data) + _attack_in_words(data)
 
     def numbers(self, data: CertifiedImage) -> list[tuple[str, str]]:
         rows = [
@@ -204,6 +208,9 @@ class CertificateExplorer(Explorer):
             ("certified radius", number(data.radius, 5)),
             ("nearest other class", str(data.rival)),
         ]
+        if data.by_product is not None and data.together is not None:
+            rows.append(("radius by several steps together", number(data.together, 5)))
+            rows.append(("radius by the product of single steps", number(data.by_product, 5)))
         if data.saliency is not None:
             rows.append(("norm of the gradient of the margin", number(float(np.linalg.norm(data.saliency)), 4)))
         if data.attack is not None:
@@ -225,7 +232,10 @@ class CertificateExplorer(Explorer):
             f"index = {index.format(**state)}",
             *([] if data.attack is None else [_attack_code(**state)]),
             call(
-                "result = certifier.image", "index", repr(state["epsilon"]), *([] if data.attack is None else ["found"])
+                "result = certifier.image",
+                *("index", repr(state["epsilon"])),
+                *([] if data.attack is None else ["found"]),
+                **({} if state["bound"] == "auto" else {"bound": state["bound"]}),
             ),
             *picture_of([f"plot_{kind}(result, ax={{ax}})" for kind in kinds]),
         ]
@@ -267,6 +277,33 @@ def _attack_code(epsilon, method, **_state):
         epsilon=epsilon if method == "pgd" else None,
         method=method,
     )
+
+
+def _bound_in_words(data):
+    """How much the product of single steps loses, and at which steps; and what a bound near the image gains."""
+    if data.by_product is None:
+        return ""
+    words = ""
+    if data.bound == "local":
+        gain = _times(data.radius, data.together)
+        words = f" For all inputs at once it is {number(data.together, 4)}" + (
+            f", {gain} times smaller." if gain else "."
+        )
+    lost = _times(data.together, data.by_product)
+    if not lost:
+        return words + " The product of the bounds of single steps loses nothing here."
+    if data.bound == "product":
+        words += f" Several steps together give {number(data.together, 4)}, {lost} times as large"
+    else:
+        words += f" The product of single steps gives {number(data.by_product, 4)}, {lost} times smaller"
+    return words + ("." if data.lossy is None else f". The product loses most at {data.lossy.name}.")
+
+
+def _times(larger, smaller):
+    """How many times larger a radius is, as text; "" where it is not, to one in a million."""
+    if not smaller < larger * (1 - 1e-6):
+        return ""
+    return number(larger / smaller) if smaller > 0 and np.isfinite(larger) else "infinitely many"
 
 
 def _attack_in_words(data):

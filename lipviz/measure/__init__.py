@@ -15,6 +15,7 @@ from lipviz.measure.bjorck_map import (
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
 from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest_singular_value, sample_kernel
 from lipviz.measure.convolution_motion import ConvolutionPower, PowerMoment, convolution_power
+from lipviz.measure.depths import DepthBounds, depth_bounds
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
 from lipviz.measure.gradients import (
     GradientFlow,
@@ -56,6 +57,7 @@ __all__ = [
     "ConvolutionClaims",
     "ConvolutionPower",
     "DecisionField",
+    "DepthBounds",
     "GradientDepth",
     "GradientFlow",
     "GradientHistory",
@@ -83,6 +85,7 @@ __all__ = [
     "convolution_claims",
     "convolution_power",
     "decision_field",
+    "depth_bounds",
     "divergence_limit",
     "float64_layer",
     "gradient_depth",

@@ -19,7 +19,7 @@ from lipviz.plots.alt import alt_text
 from lipviz.plots.bjorck import plot_bjorck_convergence
 from lipviz.plots.bjorck_map import plot_bjorck_map, plot_bjorck_paths
 from lipviz.plots.bjorck_motion import plot_bjorck_circle, plot_bjorck_cobweb
-from lipviz.plots.certification import plot_certificate
+from lipviz.plots.certification import plot_certificate, plot_depth_bounds
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
 from lipviz.plots.convolution_motion import plot_convolution_power, plot_worst_image
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
@@ -78,6 +78,7 @@ __all__ = [
     "plot_convolution_spectrum",
     "plot_decision_field",
     "plot_decision_fields",
+    "plot_depth_bounds",
     "plot_function_fit",
     "plot_gradient_depth",
     "plot_gradient_flow",

@@ -1,14 +1,17 @@
-"""Plot of the Lipschitz bounds of a model and of its steps."""
+"""Plots of the Lipschitz bounds of a model and of its steps."""
 
 import math
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lipviz.certification import Certificate
+from lipviz.measure.depths import DepthBounds
 from lipviz.plots import style
+from lipviz.plots.alt import alt_text
 from lipviz.plots.redrawing import artist
 
 _UPPER: dict[str, Any] = style.role("certified", markersize=5, linestyle="none")
@@ -26,6 +29,9 @@ _UNBOUNDED: dict[str, Any] = {
     "linestyle": "none",
     "clip_on": False,
 }
+_PRODUCT: dict[str, Any] = style.role("raw", label="product", markersize=5, linewidth=1.6)
+_TOGETHER: dict[str, Any] = style.role("certified", label="steps together", markersize=4.5, linewidth=1.6)
+_FOUND: dict[str, Any] = style.role("attack", label="search", markersize=5.5, linewidth=1.2)
 _WIDTH, _ROW, _REST = 7.0, 0.26, 1.25  # inches: the figure, a row, and what is above and below the rows
 
 
@@ -87,6 +93,76 @@ def _draw_bounds(ax, rows, left, right):
     style.line(ax, "upper", [upper[i] for i in bounded], bounded, label="at most", **_UPPER)
     if unbounded:
         style.line(ax, "unbounded", [right] * len(unbounded), unbounded, label="no bound", **_UNBOUNDED)
+
+
+# --- by depth ---
+
+
+def plot_depth_bounds(data: DepthBounds, *, ax: Axes | None = None) -> Axes:
+    """Draw bounds of the first steps of a model against their number: by the product, by several steps together.
+
+    Where the lines part, the product loses. The constants lie between the bounds and the ratios that a search found,
+    if there was one. Bounds that are infinite or 0 have no place on the axis.
+
+    Args:
+        data: `DepthBounds` of `lipviz.measure`.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The Axes.
+    """
+    lines = [("product", data.product, _PRODUCT), ("together", data.together, _TOGETHER)]
+    if data.found is not None:
+        lines.append(("found", data.found, _FOUND))
+    shown = [np.where(np.isfinite(values) & (values > 0), values, np.nan) for _, values, _ in lines]
+    depths = np.arange(len(data) + 1)
+    with style.drawing(
+        ax,
+        title="Lipschitz bounds by depth",
+        xlabel="number of steps from the input",
+        ylabel=f"Lipschitz constant ({_norm(data.norm)}, no unit)",
+        setup=(style.whole_ticks, style.log_y),
+    ) as ax:
+        style.log_scale(ax, [values[~np.isnan(values)] for values in shown])
+        for order, ((gid, _, look), values) in enumerate(zip(lines, shown, strict=True)):
+            style.line(ax, gid, depths, values, markevery=style.spread_markers(len(depths), order), **look)
+        pad = 0.03 * len(depths)
+        style.x_limits(ax, -pad, len(data) + pad)
+        style.legend(ax)
+    return ax
+
+
+@alt_text.register
+def _(data: DepthBounds):
+    words = (
+        f"Upper bounds of the Lipschitz constants of the first steps of '{data.model}' in the {_norm(data.norm)}, from "
+        f"1 at the input: after {_count(len(data))} the product of single steps is {_bound(data.product[-1])}, and "
+        f"several steps together give {_bound(data.together[-1])}"
+    )
+    if data.found is not None:
+        words += f"; a search found {style.number(data.found[-1])}"
+    return f"{words}. {_loss_in_words(data)}"
+
+
+def _count(steps):
+    return "1 step" if steps == 1 else f"{steps} steps"
+
+
+def _bound(value):
+    return "infinite" if value == math.inf else style.number(value)
+
+
+def _factor(value):
+    return "infinity" if value == math.inf else style.number(value)
+
+
+def _loss_in_words(data):
+    """Where the product loses most."""
+    losses = data.losses
+    if not len(data) or not losses.max() > 1 + 1e-6:
+        return "The product loses nothing."
+    step = int(losses.argmax())
+    return f"The product loses most at step {step + 1}, '{data.steps[step]}': a factor of {_factor(losses[step])}."
 
 
 def _norm(norm):

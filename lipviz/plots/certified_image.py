@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lipviz.measure.certified_image import CertifiedImage
+from lipviz.measure.certified_image import BOUNDS, CertifiedImage
 from lipviz.plots import style
 from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
@@ -145,8 +145,10 @@ def plot_certified_curve(data: CertifiedImage, *, ax: Axes | None = None) -> Axe
         ("radius", data.radius, "radius", style.role("certified", marker="", linewidth=3.0)),
         ("found", found, "attack", style.role("attack")),
     )
-    # The limits are the same for all images.
+    # The limits are the same for all images, unless something lies beyond them.
     end = max(data.reach if curve is None else epsilons[-1], data.epsilon, 0.0 if np.isnan(found) else found)
+    if data.bound == "local" and np.isfinite(data.radius):
+        end = max(end, data.radius)
     with style.drawing(
         ax,
         title="Certified accuracy of all images",
@@ -171,6 +173,8 @@ def _(data: CertifiedImage):
         f"margin over class {data.rival}. Middle, certified distances to the other classes, the smallest "
         f"{style.number(data.radius)} to class {data.rival}"
     )
+    if data.bound != "auto":
+        words += f", by {BOUNDS[data.bound]}"
     if data.curve is not None:
         share = float(np.interp(data.epsilon, data.curve.epsilons, data.curve.certified))
         words += f". Right, certified accuracy: {style.number(share)} at ε = {style.number(data.epsilon)}"

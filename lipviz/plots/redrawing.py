@@ -147,6 +147,7 @@ class DrawnArtists:
 
     def _clear(self):
         self._ax.clear()
+        self._move_back()  # now, since insets of the next plot get their place from that of the Axes
         # `clear` does not reset these.
         self._ax.set_aspect("auto", adjustable="box", anchor="C")
         self._ax.spines[:].set_visible(True)
@@ -161,7 +162,11 @@ class DrawnArtists:
             if self._ax.get_legend() is self._legend:
                 self._legend.remove()
             self._legend = None
-        if not self._is_moved and self._box is not None:
+        if not self._is_moved:
+            self._move_back()
+
+    def _move_back(self):
+        if self._box is not None:
             self._ax.set_position(self._box)
             self._box = None
 

@@ -59,6 +59,40 @@ def test_every_control_moves_the_picture(explorer, name, value):
     assert explorer._image.panels == before
 
 
+def test_a_control_says_what_the_product_of_single_steps_loses():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((64,)), *(keras.layers.Dense(16, "relu") for _ in range(2))])
+    model.add(keras.layers.Dense(10))
+    explorer = CertificateExplorer(model, FLAT, Y)
+    (together, product) = (certification.certified_radius(model, FLAT, method=m).radii[3] for m in ("auto", "product"))
+    near = certification.certified_radius(model, FLAT[3:4], local=True).radii[0]
+    assert product < 0.9 * together < 0.9 * near
+    times = style.number(together / product)
+    names = f"The product loses most at {model.layers[0].name} → {model.layers[2].name}."
+    said = {
+        "auto": f"The product of single steps gives {style.number(product, 4)}, {times} times smaller. {names}",
+        "product": f"Several steps together give {style.number(together, 4)}, {times} times as large. {names}",
+        "local": f"it is {style.number(together, 4)}, {style.number(near / together)} times smaller. The product of",
+    }
+    reached = set()
+    for bound, radius in (("auto", together), ("product", product), ("local", near)):
+        explorer.state = {"image": 3, "bound": bound}
+        assert explorer.error is None
+        assert explorer.data.radius == pytest.approx(radius, rel=1e-9)
+        assert explorer.data.distances[explorer.data.rival] == pytest.approx(radius, rel=1e-6)
+        assert said[bound] in words(explorer)
+        reached.add(explorer.data.curve.certified.sum())
+    assert len(reached) == 2  # the product has a curve of its own
+    with pytest.raises(ValueError, match="`bound` must be one of"):
+        explorer._present().image(3, bound="largest")
+    explorer.close()
+
+
+def test_the_product_loses_nothing_for_orthogonal_layers(explorer):
+    explorer.state = {"bound": "local"}
+    assert "The product of the bounds of single steps loses nothing here." in words(explorer)
+
+
 def test_previous_and_next(explorer):
     explorer.buttons["next"].click()
     explorer.buttons["next"].click()

@@ -103,7 +103,7 @@ CASES = [
     (
         "certificates",
         {"model": network(16), "x": IMAGES, "y": np.arange(20) % 3},
-        [{}, {"image": 4, "order": "radius", "epsilon": 0.2}],
+        [{}, {"image": 4, "order": "radius", "epsilon": 0.2, "bound": "local"}],
     ),
     ("boundaries", {"x": POINTS, "y": CLASSES}, [{}, {"points": "gaussians", "steps": 50, "width": 4, "depth": 1}]),
     (

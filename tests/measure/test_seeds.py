@@ -34,6 +34,7 @@ DRAWS = {
     "gradient_ascent_ratio": lambda seed: certification.gradient_ascent_ratio(network(), X, steps=1, seed=seed),
     "gradient_flow": lambda seed: measure.gradient_flow(network(), X, seed=seed),
     "gradient_depth": lambda seed: measure.gradient_depth(depths=(2,), width=4, samples=3, seed=seed),
+    "depth_bounds": lambda seed: measure.depth_bounds(network(), seed=seed),
     "random_gradient_flows": lambda seed: measure.random_gradient_flows("relu", 2, 4, 3, seed=seed),
     "convolution_power": lambda seed: measure.convolution_power(np.ones((1, 1, 1, 1)), 2, iterations=1, seed=seed),
     "jacobian_norms": lambda seed: operators.jacobian_norms(network(), X, seed=seed),

@@ -3,12 +3,14 @@
 import math
 
 import keras
+import numpy as np
 import pytest
 
 import lipviz
 from lipviz import layers as lip
 from lipviz import plots
 from lipviz.certification import Certificate, LayerBound
+from lipviz.measure import DepthBounds
 
 ROWS = (
     LayerBound("conv", "Conv2D", 1.5, 1.6, "circulant", 1.0),
@@ -16,6 +18,14 @@ ROWS = (
     LayerBound("mystery", "Mystery", 0.0, math.inf, "no rule", 0.0),
     LayerBound("a_layer_with_a_name_that_goes_on_and_on_and_on", "Dense", 0.001, 0.002, "SVD", 0.0),
 )
+
+STEPS = ("dense", "relu", "mystery")
+
+
+def depths(product=(1, 8, 8, np.inf), together=(1, 8, 4, np.inf), found=(1, 2, 0, 3), norm=2):
+    found = None if found is None else np.array(found, float)
+    steps = STEPS[: len(product) - 1]
+    return DepthBounds("net", steps, np.array(product, float), np.array(together, float), found, norm, "auto")
 
 
 def artist(ax, gid):
@@ -61,3 +71,29 @@ def test_text_stays_inside_of_the_figure(count):
     assert box.y0 >= 0
     assert box.x1 <= width
     assert box.y1 <= height
+
+
+# --- by depth ---
+
+
+def test_bounds_by_depth_are_drawn_where_they_are():
+    ax = plots.plot_depth_bounds(depths())
+    assert artist(ax, "product").get_xdata().tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(artist(ax, "product").get_ydata(), [1, 8, 8, np.nan])
+    np.testing.assert_array_equal(artist(ax, "together").get_ydata(), [1, 8, 4, np.nan])
+    np.testing.assert_array_equal(artist(ax, "found").get_ydata(), [1, 2, np.nan, 3])
+    assert ax.get_yscale() == "log"
+    assert "l2 norm" in ax.get_ylabel()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["product", "steps together", "search"]
+
+
+def test_bounds_by_depth_in_words():
+    words = plots.alt_text(depths(product=(1, 8, 16), together=(1, 8, 4), found=None))
+    assert "after 2 steps the product of single steps is 16, and several steps together give 4." in words
+    assert "loses most at step 2, 'relu': a factor of 4." in words
+    assert "search" not in words
+    words = plots.alt_text(depths(product=(1, np.inf), together=(1, np.inf), found=(1, 2), norm=math.inf))
+    assert "l∞ norm" in words
+    assert "after 1 step the product of single steps is infinite" in words
+    assert "a search found 2. The product loses nothing." in words
+    assert "a factor of infinity." in plots.alt_text(depths(product=(1, np.inf), together=(1, 3), found=None))

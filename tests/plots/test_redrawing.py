@@ -88,6 +88,11 @@ CASES = {
         (Certificate("net", np.inf, 0.25, certification.ROWS, 2, (8, 8, 1)), {}),
         (Certificate("other", 1.6, 0.0, certification.ROWS[:1], 1, (8,)), {}),
     ],
+    plots.plot_depth_bounds: [
+        (certification.depths(), {}),
+        (certification.depths(found=None, norm=1), {}),
+        (certification.depths(product=(1, 500), together=(1, 300), found=(1, 0)), {}),
+    ],
     plots.plot_certified_accuracy: [(robustness.accuracy(), {}), (robustness.accuracy(empirical=False, count=4), {})],
     plots.plot_radii: [
         (robustness.radii(), {}),
@@ -103,7 +108,11 @@ CASES = {
         (trainings.image(), {}),
         (trainings.image(distances=np.array([0.0, np.inf, 3.0, 1.0]), predicted=0, epsilon=2.0), {}),
     ],
-    plots.plot_certified_curve: [(trainings.image(), {}), (trainings.image(attacked=False, curve=None, reach=3.0), {})],
+    plots.plot_certified_curve: [
+        (trainings.image(), {}),
+        (trainings.image(attacked=False, curve=None, reach=3.0), {}),
+        (trainings.image(bound="local", radius=4.0), {}),
+    ],
     plots.plot_convolution_claims: [(convolutions.LYING, {}), (convolutions.HOLDING, {}), (convolutions.ZERO, {})],
     plots.plot_convolution_gains: [(convolutions.LYING, {}), (convolutions.HOLDING, {}), (convolutions.ZERO, {})],
     plots.plot_convolution_spectrum: [(convolutions.LYING, {}), (convolutions.ZERO, {})],
@@ -221,6 +230,7 @@ STEPS = [
     (plots.plot_convolution_gains, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_spectrum, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_claims, convolutions.LYING, convolutions.HOLDING),
+    (plots.plot_depth_bounds, certification.depths(), certification.depths((1, 9, 9, 20), (1, 9, 6, 7))),
     (plots.plot_function_fit, function_fits.fit(), function_fits.fit(shrink=0.9)),
     (plots.plot_gradient_depth, gradients.DEPTH, gradient_depth(gradients.DEPTH.activations, (2, 12), 6, 30)),
     (plots.plot_gradient_flow, gradients.flow(), gradients.flow("a", 7, 1e-5)),

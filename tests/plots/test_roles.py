@@ -6,7 +6,7 @@ import pytest
 
 from lipviz.plots import style
 from lipviz.plots.bjorck import _ERROR, _LIMITS
-from lipviz.plots.certification import _UPPER
+from lipviz.plots.certification import _FOUND, _TOGETHER, _UPPER
 from lipviz.plots.certified_image import _CERTIFIED, _DISTANCES, _EPSILON
 from lipviz.plots.robustness import _CERTIFIED as _ACCURACY
 from lipviz.plots.robustness import _EMPIRICAL
@@ -23,8 +23,8 @@ def test_roles_differ_in_colour_or_marker():
 @pytest.mark.parametrize(
     ("role", "looks"),
     [
-        ("certified", [_UPPER, _CERTIFIED, _DISTANCES, _ACCURACY]),
-        ("attack", [_EMPIRICAL]),
+        ("certified", [_UPPER, _TOGETHER, _CERTIFIED, _DISTANCES, _ACCURACY]),
+        ("attack", [_EMPIRICAL, _FOUND]),
         ("constrained", [_ERROR, STAGES[2][2]]),
         ("limit", [_EPSILON, _LIMITS]),
     ],
