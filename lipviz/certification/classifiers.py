@@ -10,7 +10,8 @@ import numpy as np
 from lipviz.certification.computation import Computation, of_trace
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
 from lipviz.certification.merging import Flow
-from lipviz.certification.tight import Method, check_method, tighter
+from lipviz.certification.tight import Method, tighter
+from lipviz.certification.upper_bounds import check_method
 from lipviz.operators.precision import float64_copy
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.registry import find_rule

@@ -28,8 +28,8 @@ from lipviz.certification.deployed import Deployed
 from lipviz.certification.local_radii import LocalRadii
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
 from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
-from lipviz.certification.tight import Method, check_method
-from lipviz.certification.upper_bounds import certify
+from lipviz.certification.tight import Method
+from lipviz.certification.upper_bounds import certify, check_method
 from lipviz.operators.precision import at_inference, float64_scope
 from lipviz.operators.samples import checked_samples
 from lipviz.rules.used import as_float64, to_numpy

@@ -157,17 +157,6 @@ def _before_activation(found, number):
     return number if isinstance(node.form, Affine) else node.sources[0]
 
 
-def check_method(method: str) -> Method:
-    """The method of `certify`, checked.
-
-    Raises:
-        ValueError: If it is not known.
-    """
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
-    return method  # type: ignore[return-value]
-
-
 class Tighter:
     """The gains of all values of a model, with the bounds of several steps together.
 

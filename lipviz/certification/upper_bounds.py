@@ -17,7 +17,7 @@ from lipviz.certification.graph import Trace, check_certifiable, fits, input_dty
 from lipviz.certification.model_file import load_model_file
 from lipviz.certification.provenance import Ball, data_of, origin_of
 from lipviz.certification.ratios import gradient_ascent_ratio
-from lipviz.certification.tight import Method, check_method, tighter
+from lipviz.certification.tight import METHODS, Method, tighter
 from lipviz.copies import NotCopiedError
 from lipviz.keras_internals import inner_layers
 from lipviz.operators.precision import NotInFloat64Error, float64_copy
@@ -96,7 +96,7 @@ def certify(
         Xu and Sivaranjani (2024), ECLipsE: Efficient compositional Lipschitz constant estimation for deep neural
             networks.
     """
-    norm, seed, method = check_norm(norm), nm.check_seed("seed", seed), _method(method, exact)
+    method, norm, seed = _method(method, exact), check_norm(norm), nm.check_seed("seed", seed)
     check_certifiable(model)
     inputs, trace = input_flows(model, input_shape), Trace(norm, method == "tight")
     outputs = trace.follow(model, inputs)
@@ -130,6 +130,17 @@ def certify(
         stretches=() if together is None else tuple(together.stretches),
         around=ball,
     )
+
+
+def check_method(method: str) -> Method:
+    """The method of `certify`, checked.
+
+    Raises:
+        ValueError: If it is not known.
+    """
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
+    return method  # type: ignore[return-value]
 
 
 def _method(method, exact):

@@ -8,8 +8,8 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
-from lipviz.certification.tight import Method, check_method, tighter
-from lipviz.certification.upper_bounds import certify, constant_of
+from lipviz.certification.tight import Method, tighter
+from lipviz.certification.upper_bounds import certify, check_method, constant_of
 from lipviz.operators.precision import float64_copy, float64_scope
 from lipviz.rules.bound import check_norm
 from lipviz.types import Array, ArrayLike, Norm, Shape
