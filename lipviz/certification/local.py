@@ -18,6 +18,7 @@ from lipviz.certification.computation import Computation, Opaque, Pointwise, Sor
 from lipviz.certification.ellipsoids import Bend, Ellipsoid
 from lipviz.certification.regions import regions, stacked
 from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
+from lipviz.rules.bound import root_of_squares
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -78,7 +79,7 @@ class LocalBounds:
         gains = self._found.flows[self.region.base[0]].gains
         inputs, (offset, slope) = np.abs(gains[:count]), gains[-2:]
         if self._norm == 2:
-            return float(np.linalg.norm(inputs)) * _UP, 4 * float(offset), 4 * float(slope)
+            return float(root_of_squares(inputs)) * _UP, 4 * float(offset), 4 * float(slope)
         return (
             float(inputs.sum() if self._norm == math.inf else inputs.max()) * _UP,
             4 * float(offset),
