@@ -102,7 +102,7 @@ def bounds_around(
         return FoundAround(
             math.inf, 0.0, (_only_global("its last steps are too large, or have no form that is known"),)
         )
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(all="ignore"):  # what is not finite proves nothing, and is not counted
         constants = [near.constants(radius) for near in bounds.near(x)]
         lower = max(_searched(found, each, radius, norm) for each in x) if search else 0.0
     return FoundAround(max(each.bound for each in constants), lower, tuple(_notes(bounds, constants)))

@@ -14,6 +14,7 @@ from lipviz.certification.tight import Method, tighter
 from lipviz.certification.upper_bounds import check_method
 from lipviz.operators.precision import float64_copy
 from lipviz.operators.used_weights import used_kernel
+from lipviz.rules.bound import root_of_squares
 from lipviz.rules.registry import find_rule
 from lipviz.types import Array, Shape
 
@@ -106,14 +107,14 @@ def _pairwise(trace, inputs, outputs, head, method):
 
 def _by_last_layer(head, inputs):
     count = head.logits.shape[1]
-    before = float(np.linalg.norm(head.before.gains[:inputs]))
+    before = float(root_of_squares(head.before.gains[:inputs]))
     if head.layer is None:
         differences = np.full((count, count), 1.0 if count == 1 else math.sqrt(2))
     else:
         kernel = used_kernel(head.layer)
         # A single output is compared with 0.
         other = kernel[:, None, :] if count > 1 else 0.0
-        differences = np.linalg.norm(kernel[:, :, None] - other, axis=0) * (1 + 1e-12)
+        differences = root_of_squares(kernel[:, :, None] - other, axis=0) * (1 + 1e-12)
     if count > 1:
         np.fill_diagonal(differences, 0.0)
     with np.errstate(invalid="ignore"):  # 0 times infinity

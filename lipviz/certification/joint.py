@@ -18,6 +18,7 @@ from lipviz.certification.matrices import matrix_bound
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.linear import Diagonal
 from lipviz.operators.singular_values import explicit_matrix
+from lipviz.rules.bound import root_of_squares
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -171,7 +172,7 @@ class Joint:
         """
         assert self.sums is not None
         rows, error = self.matrix, self.sums.error(2)
-        norms = [np.linalg.norm(rows - (row if len(rows) > 1 else 0.0), axis=-1) for row in rows]
+        norms = [root_of_squares(rows - (row if len(rows) > 1 else 0.0), axis=-1) for row in rows]
         return (np.stack(norms) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)
 
 

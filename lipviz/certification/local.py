@@ -19,6 +19,7 @@ from lipviz.certification.ellipsoids import Bend, Ellipsoid
 from lipviz.certification.regions import regions, stacked
 from lipviz.certification.tight import Method, bounded_before
 from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
+from lipviz.rules.bound import root_of_squares
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -94,7 +95,8 @@ class LocalBounds:
         first, *others = (number for number, _ in self.region.first)
         reader = None if others or first == base else first
         gains, known = bounded_before(self._found, base, self._norm, self._method, reader)
-        factor = float(np.linalg.norm(gains, {1: math.inf, 2: 2, math.inf: 1}[self._norm])) * _UP
+        total = {1: np.max, 2: root_of_squares, math.inf: np.sum}[self._norm]
+        factor = float(total(np.abs(gains))) * _UP
         known = [ellipsoids.times(each, _UP / factor) for each in known] if factor > 1e-300 else []
         return factor, 4 * float(offset), 4 * float(slope), known
 

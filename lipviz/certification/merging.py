@@ -16,7 +16,7 @@ from lipviz import layers as lip
 from lipviz.certification.sizes import Shapes, are_one_together
 from lipviz.operators.used_weights import residual_shares
 from lipviz.rules.algebra import computes_as
-from lipviz.rules.bound import ISOMETRY, Bound, exactly, unknown
+from lipviz.rules.bound import ISOMETRY, Bound, exactly, root_of_squares, unknown
 from lipviz.rules.functions import largest_slope, named_function, softmax_bound
 from lipviz.rules.used import as_float64, largest_rounding, rounded
 from lipviz.types import Array, Shape
@@ -74,7 +74,7 @@ def _combined(flows, factors, norm):
     """Gains of a concatenation of several values, each times a factor."""
     together = np.stack([times(flow.gains, factor) for flow, factor in zip(flows, factors, strict=True)])
     if norm == 2:
-        return np.sqrt(np.sum(np.square(together), axis=0))
+        return root_of_squares(together, axis=0)
     return together.max(axis=0) if norm == math.inf else together.sum(axis=0)
 
 

@@ -26,6 +26,7 @@ from lipviz.layers.blocks import ResidualBlock
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
 from lipviz.operators.used_weights import used_kernel
 from lipviz.rules.algebra import constrained_class
+from lipviz.rules.bound import root_of_squares
 from lipviz.rules.registry import find_rule
 from lipviz.types import Array, Tensor
 
@@ -183,12 +184,12 @@ def of_layer(
 def _of_block(layer, results):
     """Error of k·x − 2W̄ σ(W̄ᵀx/k + b), from the sizes of its hidden values."""
     kernel, k = used_kernel(layer), layer.k_coef_lip
-    magnitudes = float(np.linalg.norm(kernel, axis=(-2, -1)).sum())  # a matrix per tap, as in `_magnitudes`
+    magnitudes = float(root_of_squares(kernel, axis=(-2, -1)).sum())  # a matrix per tap, as in `_magnitudes`
     pixels = max(math.prod(result.shape) for result in results) / kernel.shape[-2]
     # At 0, no activation of a block exceeds 1, and neither do the values that it computes with.
     added = math.sqrt(pixels * kernel.shape[-1])
     if layer.bias is not None:
-        added += float(np.linalg.norm(np.asarray(layer.bias, np.float64))) * math.sqrt(pixels)
+        added += float(root_of_squares(np.asarray(layer.bias, np.float64))) * math.sqrt(pixels)
     taps = math.prod(kernel.shape[:-2])
     in_float64 = _is_listed(layer.activation, _EXACT_FUNCTIONS_ON_JAX) and not any(map(_is_less, results))
     unit = _unit(2 + taps * sum(kernel.shape[-2:]), in_float64)
@@ -276,7 +277,7 @@ def _magnitudes(layer, upper, side):
     if not kernels or isinstance(layer, PadConv2D):
         return crude
     # One matrix per tap, each applied to pixels that do not overlap.
-    return min(crude, math.prod(float(np.linalg.norm(kernel, axis=(-2, -1)).sum()) for kernel in kernels))
+    return min(crude, math.prod(float(root_of_squares(kernel, axis=(-2, -1)).sum()) for kernel in kernels))
 
 
 def _offsets(layer, upper, entries):
@@ -285,9 +286,9 @@ def _offsets(layer, upper, entries):
     for weight in layer.weights:
         if len(weight.shape) == 1 and "variance" not in weight.name:
             value = np.asarray(weight, np.float64)
-            total += float(np.linalg.norm(value)) * math.sqrt(entries / max(value.size, 1))
+            total += float(root_of_squares(value)) * math.sqrt(entries / max(value.size, 1))
     return _product(total, max(upper, 1.0))
 
 
 def _norm(tensor):
-    return float(np.linalg.norm(np.asarray(tensor, np.float64).reshape(-1)))
+    return float(root_of_squares(np.asarray(tensor, np.float64).reshape(-1)))

@@ -35,6 +35,7 @@ from lipviz.certification.merging import Flow
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.precision import NotInFloat64Error
+from lipviz.rules.bound import root_of_squares
 from lipviz.rules.registry import is_linear
 from lipviz.types import Array
 
@@ -364,7 +365,7 @@ def _is_bounded(node):
 
 def _total(gains):
     """The constant of a value with respect to all inputs together, in l2."""
-    return float(np.linalg.norm(gains))
+    return float(root_of_squares(gains))
 
 
 def _ratio(after, before):

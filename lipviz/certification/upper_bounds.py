@@ -72,7 +72,7 @@ def certify(
         search: Whether to search for a lower bound, by gradient ascent on ‖f(x) − f(y)‖ / ‖x − y‖ in float64. It is
             possible in the l2 norm only, and takes seconds. If a model multiplies more than 2e7 times per sample, the
             search has fewer starts, and then fewer steps; a note says how many.
-        samples: Inputs of shape (n, ...) that the search starts from; standard normal by default.
+        samples: Inputs of shape (n, ...) that the search starts from; standard normal by default. Not with `around`.
         seed: Seed of the search; None draws anew in every call.
         around: One input, or several of shape (n, ...). The bound then holds for all pairs in the same ball around one
             of them, and is smaller: neurons whose slope is known in a ball are dead or linear there. The model needs
@@ -110,6 +110,8 @@ def certify(
         notes.append(f"Nothing is bounded together: {why_not}.")
     lower, extent, ball = 0.0, _extent(trace), None
     if around is not None or radius is not None:
+        if samples is not None:
+            raise ValueError("Expected `samples` or `around`, not both: in a ball, the search starts at its centre")
         x, radius = checked_balls(model, shapes, around, radius)
         found, ball = bounds_around(model, x, radius, norm, search, method), Ball(radius, data_of(x))
         upper, lower = min(upper, found.upper), found.lower

@@ -4,7 +4,9 @@ import dataclasses
 import math
 import numbers
 
-from lipviz.types import Norm
+import numpy as np
+
+from lipviz.types import Array, Norm
 
 NORMS = (1, 2, math.inf)
 
@@ -63,6 +65,22 @@ def computed(value: float, method: str, singular_values: tuple[float, float] | N
 def unknown(why: str, singular_values: tuple[float, float] | None = None) -> Bound:
     """A `Bound` with an infinite upper bound, and the reason."""
     return Bound(0.0, math.inf, why, singular_values)
+
+
+def root_of_squares(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """The root of the sum of squares, also where a square would overflow, or underflow to 0.
+
+    Args:
+        values: Array of real numbers.
+        axis: Axis or axes of the sum; all of them by default.
+
+    Returns:
+        An array without these axes.
+    """
+    exponents = np.frexp(np.abs(values).max(axis=axis, keepdims=True, initial=0.0))[1]
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.square(np.ldexp(values, -exponents)).sum(axis=axis, keepdims=True)
+        return np.squeeze(np.ldexp(np.sqrt(squares), exponents), axis)
 
 
 def check_norm(norm: Norm) -> float:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
-from lipviz.rules.bound import Bound, computed, exactly, unknown
+from lipviz.rules.bound import Bound, computed, exactly, root_of_squares, unknown
 from lipviz.rules.functions import largest_slope, softmax_bound
 from lipviz.rules.registry import activation_bound, rule
 from lipviz.rules.used import (
@@ -143,7 +143,7 @@ def _norms(values, axes, norm):
     if not axes:
         return values
     if norm == 2:
-        return np.sqrt(np.sum(np.square(values), axis=axes))
+        return root_of_squares(values, axis=axes)
     return values.max(axis=axes) if norm == math.inf else values.sum(axis=axes)
 
 

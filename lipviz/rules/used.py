@@ -27,9 +27,14 @@ def as_float64(value: ArrayLike, owner: str) -> Array:
 
     Raises:
         TypeError: If it does not hold real numbers.
-        ValueError: If an entry is NaN or Inf.
+        ValueError: If an entry is NaN or Inf, or nested lists have several lengths.
     """
-    array = to_numpy(value)
+    try:
+        array = to_numpy(value)
+    except ValueError as error:  # of nested lists
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(f"{owner} must be rows of one length. Received: rows of several lengths") from None
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise TypeError(f"{owner} must hold real numbers. Received: {type(value).__name__} of dtype {array.dtype}")
     values = array.astype(np.float64)

@@ -328,11 +328,24 @@ def test_what_is_not_bounded_near_an_input_keeps_its_bound_of_all_inputs():
         (np.zeros((0, 4)), 0.1, ValueError, r"Received shape: \(0, 4\)"),
         (np.full(4, np.nan), 0.1, ValueError, "`around`"),
         (["a", "b"], 0.1, TypeError, "`around`"),
+        ([[1.0, 2.0], [1.0]], 0.1, ValueError, "`around` must be rows of one length"),
     ],
 )
 def test_balls_that_make_no_sense_are_refused(around, radius, kind, words):
     with pytest.raises(kind, match=words):
         certify(MODELS["linear"]() if around is None else _chain((4,), kl.Dense(2)), around=around, radius=radius)
+
+
+@pytest.mark.parametrize(("size", "radius"), [(1.0, 1e300), (1e200, 1e-3)])
+def test_balls_that_are_too_large_or_too_far_keep_the_bound_of_all_inputs(size, radius):
+    model = _chain((4,), kl.Dense(3, "relu"), kl.Dense(2))
+    found = certify(model, around=np.full(4, size), radius=radius)
+    assert 0 <= found.lower_bound <= found.upper_bound <= certify(model, search=False).upper_bound
+
+
+def test_a_search_in_balls_takes_no_other_samples():
+    with pytest.raises(ValueError, match="`samples` or `around`, not both"):
+        certify(_chain((4,), kl.Dense(2)), around=np.zeros(4), radius=0.1, samples=np.zeros((2, 4)))
 
 
 def test_a_ball_needs_inputs_that_vary():

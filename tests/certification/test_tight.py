@@ -17,7 +17,7 @@ from lipviz.certification.chains import _of_channels
 from lipviz.certification.computation import Pointwise, Sorting, Splitting, _value
 from lipviz.certification.functions import function_of
 from lipviz.operators.precision import float64_copy
-from lipviz.rules.bound import exactly
+from lipviz.rules.bound import exactly, root_of_squares
 
 
 def _seeded(model, seed=2):
@@ -303,3 +303,31 @@ def test_degenerate_weights_are_bounded_as_by_the_product(scale):
     product, tight = (lipviz.certify(model, method=m, search=False).upper_bound for m in ("product", "tight"))
     assert tight <= product
     assert (tight > 0) == (scale > 0)
+
+
+@pytest.mark.parametrize("scales", [(-170, 100), (-170, 0), (0, -170), (-200, 200), (-150, -150)])
+def test_no_bound_underflows_or_overflows_in_between(scales):
+    x = keras.Input((3,), dtype="float64")
+    layers = [kl.Dense(count, use_bias=False, dtype="float64") for count in (4, 2, 3)]
+    y = kl.Concatenate(dtype="float64")([layers[0](x), layers[1](x)])
+    model = _seeded(keras.Model(x, layers[2](kl.ReLU(dtype="float64")(y))))
+
+    def measured(method):
+        found = lipviz.certify(model, method=method, search=False).upper_bound
+        return found, certification.certified_radius(model, np.ones((1, 3)), method=method).radii[0]
+
+    wanted = {method: measured(method) for method in ("product", "auto")}
+    for layer, scale in zip(layers, (scales[0], *scales), strict=True):
+        layer.kernel.assign(np.asarray(layer.kernel) * 10.0**scale)
+    for method, (bound, radius) in wanted.items():
+        got = measured(method)
+        assert bound * (1 - 1e-6) <= got[0] / 10.0 ** sum(scales) <= wanted["product"][0] * (1 + 1e-6)
+        assert 0.8 * wanted["product"][1] <= got[1] <= 1.001 * radius
+
+
+def test_roots_of_squares_are_those_of_a_norm_at_every_scale():
+    values = np.random.default_rng(1).normal(size=(4, 5))
+    for scale in (1e-220, 1.0, 1e220, 0.0):
+        for axis in (None, 0, (0, 1)):
+            wanted = scale * np.linalg.norm(values, axis=axis)
+            np.testing.assert_allclose(root_of_squares(scale * values, axis), wanted, rtol=1e-14)
