@@ -17,6 +17,7 @@ from lipviz.certification.computation import Affine, Computation
 from lipviz.certification.matrices import matrix_bound
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.linear import Diagonal
+from lipviz.operators.magnitudes import PRODUCT, SCALED, SUM, TRANSPOSED, UnknownEntriesError, largest_sums
 from lipviz.operators.singular_values import explicit_matrix
 from lipviz.rules.bound import root_of_squares
 from lipviz.types import Array
@@ -52,18 +53,11 @@ class Sums:
 
 def sums_of(operator: sla.LinearOperator) -> Sums | None:
     """The `Sums` of an operator; None for one whose parts are not known."""
-    if isinstance(operator, Convolution):
-        magnitudes = operator.with_kernel(np.abs(operator.kernel))
-        rows, columns = magnitudes @ np.ones(operator.shape[1]), magnitudes.T @ np.ones(operator.shape[0])
-        return Sums(float(columns.max()), float(rows.max()), operator.terms + _ROUNDED, 1)
-    if isinstance(operator, Diagonal):
-        sizes = np.abs(operator.values)
-        largest = float(sizes.max(initial=0.0))
-        return Sums(largest, largest, 1 + _ROUNDED, int(not np.all(operator.values == operator.values[:1])))
-    if isinstance(operator, TransposedConvolution):
-        return _transposed(sums_of(operator.T))
-    build = _PARTS.get(type(operator).__name__)
-    return build(operator) if build is not None and type(operator).__module__.startswith("scipy.") else None
+    try:
+        rows, columns = largest_sums(operator)
+    except UnknownEntriesError:
+        return None
+    return Sums(columns, rows, *_terms_and_mixing(operator))
 
 
 def is_move(operator: sla.LinearOperator) -> bool:
@@ -72,59 +66,30 @@ def is_move(operator: sla.LinearOperator) -> bool:
     return found is not None and found.mixing == 0
 
 
-def _of_matrix(operator):
-    matrix = operator.A
+def _terms_and_mixing(operator):
+    """See `Sums`."""
+    if isinstance(operator, Convolution):
+        return operator.terms + _ROUNDED, 1
+    if isinstance(operator, Diagonal):
+        return 1 + _ROUNDED, int(not np.all(operator.values == operator.values[:1]))
+    if isinstance(operator, TransposedConvolution):
+        return _terms_and_mixing(operator.T)
+    if isinstance(operator, PRODUCT | SUM):
+        (terms, mixing), (more, mixing_too) = map(_terms_and_mixing, operator.args)
+        together = mixing + mixing_too
+        return terms + more + 2, together if isinstance(operator, PRODUCT) else max(together, 1) + 1
+    if isinstance(operator, SCALED):
+        terms, mixing = _terms_and_mixing(operator.args[0])
+        return terms + 1, mixing
+    return _terms_and_mixing(operator.A) if isinstance(operator, TRANSPOSED) else _of_matrix(operator.A)
+
+
+def _of_matrix(matrix):
     if not scipy.sparse.issparse(matrix):
-        sizes = np.abs(matrix)
-        return Sums(float(sizes.sum(axis=0).max()), float(sizes.sum(axis=1).max()), max(matrix.shape) + _ROUNDED, 1)
-    sizes = abs(matrix)
-    columns, rows = (float(sizes.sum(axis=axis).max()) for axis in (0, 1))
-    moves = bool(np.all(matrix.data == 1)) and max(rows, columns) <= 1
-    return Sums(columns, rows, int(np.diff(matrix.tocsr().indptr).max(initial=1)) + 2, 0 if moves else 1)
-
-
-def _of_product(operator):
-    return _together(operator, lambda a, b: a * b)
-
-
-def _of_sum(operator):
-    found = _together(operator, lambda a, b: a + b)
-    return found and dataclasses.replace(found, mixing=max(found.mixing, 1) + 1)
-
-
-def _together(operator, join):
-    first, second = map(sums_of, operator.args)
-    if first is None or second is None:
-        return None
-    columns, rows = join(first.columns, second.columns), join(first.rows, second.rows)
-    return Sums(columns, rows, first.terms + second.terms + 2, first.mixing + second.mixing)
-
-
-def _of_scaled(operator):
-    inner, factor = operator.args
-    found = sums_of(inner)
-    size = abs(float(factor))
-    return found and dataclasses.replace(
-        found, columns=size * found.columns, rows=size * found.rows, terms=found.terms + 1
-    )
-
-
-def _of_transposed(operator):
-    return _transposed(sums_of(operator.A))
-
-
-def _transposed(found):
-    return found and dataclasses.replace(found, columns=found.rows, rows=found.columns)
-
-
-_PARTS = {
-    "MatrixLinearOperator": _of_matrix,
-    "_ProductLinearOperator": _of_product,
-    "_SumLinearOperator": _of_sum,
-    "_ScaledLinearOperator": _of_scaled,
-    "_TransposedLinearOperator": _of_transposed,
-    "_AdjointLinearOperator": _of_transposed,
-}
+        return max(matrix.shape) + _ROUNDED, 1
+    counts = [np.diff(rows.indptr).max(initial=0) for rows in (matrix.tocsr(), matrix.tocsc())]
+    moves = bool(np.all(matrix.data == 1)) and max(counts) <= 1
+    return int(max(counts[0], 1)) + 2, 0 if moves else 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

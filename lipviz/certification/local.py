@@ -95,8 +95,9 @@ class LocalBounds:
         first, *others = (number for number, _ in self.region.first)
         reader = None if others or first == base else first
         gains, known = bounded_before(self._found, base, self._norm, self._method, reader)
-        total = {1: np.max, 2: root_of_squares, math.inf: np.sum}[self._norm]
-        factor = float(total(np.abs(gains))) * _UP
+        sizes = np.abs(gains)
+        total = root_of_squares(sizes) if self._norm == 2 else sizes.max() if self._norm == 1 else sizes.sum()
+        factor = float(total) * _UP
         known = [ellipsoids.times(each, _UP / factor) for each in known] if factor > 1e-300 else []
         return factor, 4 * float(offset), 4 * float(slope), known
 

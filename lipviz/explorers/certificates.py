@@ -286,9 +286,9 @@ def _bound_in_words(data):
     words = ""
     if data.bound == "local":
         gain = _times(data.radius, data.together)
-        words = f" For all inputs at once it is {number(data.together, 4)}" + (
-            f", {gain} times smaller." if gain else "."
-        )
+        curve = "" if data.curve is None else ", as in the curve,"
+        words = f" For all inputs at once{curve} it is {number(data.together, 4)}"
+        words += f", {gain} times smaller." if gain else "."
     lost = _times(data.together, data.by_product)
     if not lost:
         return words + " The product of the bounds of single steps loses nothing here."

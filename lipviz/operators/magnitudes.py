@@ -1,6 +1,7 @@
 """Operators with the magnitudes of the entries of others, which bound sums of absolute values."""
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ import scipy.sparse
 import scipy.sparse.linalg as sla
 
 from lipviz.operators.convolution import Convolution, TransposedConvolution
+from lipviz.operators.linear import Diagonal
 
 _MARGIN = 1 + 1e-9  # far above the rounding of float64
 _STEPS = 5
 _LEAST = 1e-30  # so that all entries of a vector stay positive
 _one = sla.aslinearoperator(np.eye(1))
-_PRODUCT, _SCALED = type(_one @ _one), type(2.0 * _one)
+PRODUCT, SUM, SCALED = type(_one @ _one), type(_one + _one), type(2.0 * _one)
+TRANSPOSED = type(_one.T)
 
 
 class UnknownEntriesError(ValueError):
@@ -26,7 +29,8 @@ def magnitudes(operator: sla.LinearOperator) -> sla.LinearOperator:
     They are the magnitudes, except for a product of operators: it has the product of their magnitudes.
 
     Args:
-        operator: A convolution or its transpose, an operator of a matrix, or a product or multiple of such.
+        operator: A convolution or its transpose, a `Diagonal`, an operator of a matrix, or a product or multiple of
+            such.
 
     Raises:
         UnknownEntriesError: If it is another one.
@@ -35,15 +39,44 @@ def magnitudes(operator: sla.LinearOperator) -> sla.LinearOperator:
         return operator.with_kernel(np.abs(operator.kernel))
     if isinstance(operator, TransposedConvolution):
         return magnitudes(operator.T).T
-    if isinstance(operator, _PRODUCT):
+    if isinstance(operator, Diagonal):
+        return Diagonal(np.abs(operator.values))
+    if isinstance(operator, PRODUCT):
         first, second = operator.args
         return magnitudes(first) @ magnitudes(second)
-    if isinstance(operator, _SCALED):
+    if isinstance(operator, SCALED):
         part, factor = operator.args
         return abs(factor) * magnitudes(part)
     if hasattr(operator, "A"):
         return sla.aslinearoperator(abs(operator.A))
     raise UnknownEntriesError(f"The entries of a {type(operator).__name__} cannot be read.")
+
+
+def largest_sums(operator: sla.LinearOperator) -> tuple[float, float]:
+    """Bounds of the largest sum of magnitudes in a row, and of that in a column.
+
+    Args:
+        operator: What `magnitudes` takes, or a product, sum, multiple or transpose of such. A product has the product
+            of the sums of its factors, and a sum has their sum.
+
+    Returns:
+        The tuple (of a row, of a column).
+
+    Raises:
+        UnknownEntriesError: See `magnitudes`.
+    """
+    if isinstance(operator, PRODUCT | SUM):
+        join: Callable[[Iterable[float]], float] = math.prod if isinstance(operator, PRODUCT) else sum
+        rows, columns = map(join, zip(*map(largest_sums, operator.args), strict=True))
+    elif isinstance(operator, SCALED):
+        rows, columns = (abs(float(operator.args[1])) * size for size in largest_sums(operator.args[0]))
+    elif isinstance(operator, TRANSPOSED):
+        columns, rows = largest_sums(operator.A)
+    else:
+        sizes = magnitudes(operator)
+        sums = sizes @ np.ones(sizes.shape[1]), sizes.T @ np.ones(sizes.shape[0])
+        rows, columns = (float(each.max(initial=0.0)) for each in sums)
+    return rows, columns
 
 
 def norm_of_positive(operator: sla.LinearOperator) -> float:
@@ -76,12 +109,12 @@ def norm_of_small(operator: sla.LinearOperator, below: float) -> float:
         return norm_of_positive(operator.with_kernel(kernel)) if kernel.any() else 0.0
     if isinstance(operator, TransposedConvolution):
         return norm_of_small(operator.T, below)
-    if isinstance(operator, _PRODUCT):
+    if isinstance(operator, PRODUCT):
         first, second = operator.args
         changes = norm_of_small(first, below), norm_of_small(second, below)
         norms = [norm_of_positive(magnitudes(part)) if any(changes) else 0.0 for part in (first, second)]
         return changes[0] * norms[1] + norms[0] * changes[1]
-    if isinstance(operator, _SCALED):
+    if isinstance(operator, SCALED):
         part, factor = operator.args
         return abs(factor) * norm_of_small(part, below)
     if hasattr(operator, "A"):
