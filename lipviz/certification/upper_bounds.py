@@ -91,10 +91,12 @@ def certify(
 
     References:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3 (products of norms).
+
         Fazlyab, Robey, Hassani, Morari and Pappas (2019), Efficient and accurate estimation of Lipschitz constants for
-            deep neural networks (semidefinite bounds, also in balls, with slopes of single neurons).
+        deep neural networks (semidefinite bounds, also in balls, with slopes of single neurons).
+
         Xu and Sivaranjani (2024), ECLipsE: Efficient compositional Lipschitz constant estimation for deep neural
-            networks.
+        networks.
     """
     method, norm, seed = _method(method, exact), check_norm(norm), nm.check_seed("seed", seed)
     check_certifiable(model)

@@ -20,9 +20,9 @@ class AOLDense(ConstrainedDense):
     """Dense layer whose rows or columns are rescaled, so that its norm is at most k: almost-orthogonal (AOL).
 
     With P the kernel, or its transpose if that has fewer columns, the layer uses k·P·diag(t)^(−1/2), where
-    t_i = Σ_j |PᵀP|_ij.
+    ``t_i = Σ_j |PᵀP|_ij``.
 
-    What is exact: σ1 ≤ k for every finite kernel. Proof: since |x_i x_j| ≤ (x_i² + x_j²)/2,
+    What is exact: σ1 ≤ k for every finite kernel. Proof: since ``|x_i x_j| ≤ (x_i² + x_j²)/2``,
     ‖Px‖² = Σ_ij (PᵀP)_ij x_i x_j ≤ Σ_i t_i x_i², and x = diag(t)^(−1/2) z gives ‖P diag(t)^(−1/2) z‖² ≤ ‖z‖². It is
     attained if the entries of PᵀP have the signs of s sᵀ for some s in {-1, 1}ⁿ, as for kernels without negative
     entries. A kernel with orthonormal rows or columns is only multiplied by k.
@@ -91,8 +91,8 @@ class AOLConv2D(AOLConv, keras.layers.Conv2D):
     """2-D convolution whose channels are rescaled, so that its norm is at most k: almost-orthogonal (AOL).
 
     `AOLDense` for the matrix of the convolution. Its Gram matrix has the autocorrelation C(d) of the kernel as entries
-    (see `lipviz.normalizers.rescaling`), so that t_o = Σ_d,o' |C(d)_oo'| is one number per channel, and k·K/√t is the
-    kernel that the layer uses. If the input has fewer channels (for a stride, times the pixels of a cell) than the
+    (see `lipviz.normalizers.rescaling`), so that ``t_o = Σ_d,o' |C(d)_oo'|`` is one number per channel, and k·K/√t is
+    the kernel that the layer uses. If the input has fewer channels (for a stride, times the pixels of a cell) than the
     output, these are rescaled, and not those of the output.
 
     What is exact: the norm is at most k, for images of every size and every finite kernel, with zero padding and

@@ -1,12 +1,12 @@
 """Rescaling of a kernel's channels by row sums of its Gram matrix: norms are at most 1, without any iteration.
 
-Let P be a matrix, and t_i = Σ_j |PᵀP|_ij. Then P·diag(t)^(−1/2) has a norm of at most 1 (Prach and Lampert 2022).
-Proof: for every x, with |x_i x_j| ≤ (x_i² + x_j²)/2,
+Let P be a matrix, and ``t_i = Σ_j |PᵀP|_ij``. Then P·diag(t)^(−1/2) has a norm of at most 1 (Prach and Lampert 2022).
+Proof: for every x, with ``|x_i x_j| ≤ (x_i² + x_j²)/2``,
 
     ‖Px‖² = Σ_ij (PᵀP)_ij x_i x_j ≤ Σ_ij |PᵀP|_ij (x_i² + x_j²)/2 = Σ_i t_i x_i².
 
 With x = diag(t)^(−1/2) z, the right side is ‖z‖². Larger numbers t do no harm. A matrix P with orthonormal columns has
-t = 1, and is not changed. Positive weights q, with t_i = Σ_j |PᵀP|_ij q_j/q_i (Araujo et al. 2023), give no other
+t = 1, and is not changed. Positive weights q, with ``t_i = Σ_j |PᵀP|_ij q_j/q_i`` (Araujo et al. 2023), give no other
 matrices: they have the result that P·diag(q) has with weights of 1. So the lengths of the columns of P are the weights.
 
 The matrix of a convolution of unknown size has the same proof. With the kernel K of shape (``*taps``, in, out), the
@@ -14,8 +14,8 @@ entry of its Gram matrix for two positions depends on their distance d only, as 
 
     C(d)_oo' = Σ_p,c K(p + d, c, o) K(p, c, o').
 
-So t_o = Σ_d,o' |C(d)_oo'| is the same for all positions of a channel. Zero padding, and images of any size, use a part
-of the rows and columns of that matrix, which has no larger norm. For a stride s, d runs over multiples of s.
+So ``t_o = Σ_d,o' |C(d)_oo'|`` is the same for all positions of a channel. Zero padding, and images of any size, use a
+part of the rows and columns of that matrix, which has no larger norm. For a stride s, d runs over multiples of s.
 
 A matrix and its transpose have the same norm, so either side may be rescaled. Here it is the one with fewer channels,
 of the input (for a stride, of the pixels of a cell) or of the output: the sums are shorter, and the norm nearer to 1.
@@ -84,7 +84,7 @@ class AlmostOrthogonal:
         return kernel * self._of_each_tap(_factors(sums, shape), kernel.shape)
 
     def exact(self, wbar: ArrayLike) -> float:
-        """A bound of the convolution's norm in float64, for every image: √λ1 of the matrix Σ_d |C(d)|.
+        """A bound of the convolution's norm in float64, for every image: √λ1 of the matrix ``Σ_d |C(d)|``.
 
         The eigenvector of λ1 has no negative entry (Perron). With its entries as weights q, the proof of this module
         gives λ1 as a bound. It is 1 for the result of `unit`, whose weights are √t.
@@ -128,7 +128,7 @@ def _sums(kernel, strides):
 
 
 def autocorrelation_sums(kernel: ArrayLike, strides: tuple[int, ...]) -> Array:
-    """The matrix Σ_d |C(d)| of a kernel, over the channels of its last axis, in float64 NumPy.
+    """The matrix ``Σ_d |C(d)|`` of a kernel, over the channels of its last axis, in float64 NumPy.
 
     Args:
         kernel: Array of shape (``*taps``, in, out).
