@@ -74,7 +74,14 @@ def _transformed(w):
     unit = ops.eye(n, dtype=w.dtype)
     # Q (I + A) = [I − A; −2V], as a system for Qᵀ.
     right = ops.concatenate([unit - skew, -2.0 * lower], axis=0)
-    return bjorck_step(ops.transpose(ops.solve(ops.transpose(unit + skew), ops.transpose(right))))
+    return bjorck_step(ops.transpose(_solved(ops.transpose(unit + skew), ops.transpose(right))))
+
+
+def _solved(matrix, right):
+    """The solution of a linear system; NaN for a matrix that is not finite, for which TensorFlow raises an error."""
+    is_finite = ops.all(ops.isfinite(matrix))
+    found = ops.solve(ops.where(is_finite, matrix, ops.eye(matrix.shape[0], dtype=matrix.dtype)), right)
+    return ops.where(is_finite, found, ops.full_like(found, math.nan))
 
 
 def block_reflector(v: Tensor, rows: int, columns: int, eps: float = 1e-6) -> Tensor:
@@ -96,7 +103,7 @@ def block_reflector(v: Tensor, rows: int, columns: int, eps: float = 1e-6) -> Te
     count = v.shape[1]
     least = _ROUNDING * rounding_margin(v.shape, standardize_dtype(v.dtype)) * frobenius_norm(gram)
     epsilon = ops.maximum(ops.maximum(eps * ops.trace(gram) / count, least), 1e-20)
-    inner = ops.solve(gram + epsilon * ops.eye(count, dtype=v.dtype), ops.transpose(v[:columns]))
+    inner = _solved(gram + epsilon * ops.eye(count, dtype=v.dtype), ops.transpose(v[:columns]))
     result = ops.eye(rows, columns, dtype=v.dtype) - 2.0 * ops.matmul(v[:rows], inner)
     return _shrunk(bjorck_step(result))
 

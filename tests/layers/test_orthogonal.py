@@ -8,7 +8,7 @@ from keras import ops
 
 from lipviz import certify
 from lipviz import normalizers as nm
-from lipviz.layers import BRODense, CayleyDense
+from lipviz.layers import AOCConv2D, BRODense, CayleyDense
 from lipviz.operators.precision import float64_scope
 from tests.support import (
     examples,
@@ -169,3 +169,15 @@ def test_what_a_reflector_cannot_take_is_said():
         BRODense(3, rank=5).build((None, 4))
     with pytest.raises(ValueError, match="eps_reflector"):
         BRODense(3, eps_reflector=0.0)
+
+
+@pytest.mark.parametrize("entry", [np.nan, np.inf])
+@pytest.mark.parametrize("convolution", [False, True])
+def test_a_training_that_diverges_gives_nan_and_no_error(entry, convolution):
+    """As with other layers: the loss shows it, and callbacks such as TerminateOnNaN end the training."""
+    layers = [AOCConv2D(3, 3)] if convolution else [CayleyDense(3), BRODense(3)]
+    shape = (None, 4, 4, 2) if convolution else (None, 2)
+    for layer in layers:
+        layer.build(shape)
+        layer.kernel.assign(np.full(layer.kernel.shape, entry))
+        assert np.isnan(np.array(layer(np.ones((1, *shape[1:]), "float32"), training=True))).all()
