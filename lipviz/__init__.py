@@ -28,6 +28,7 @@ _SUBMODULES = (
     "operators",
     "parametrizations",
     "plots",
+    "recipes",
     "rules",
     "toys",
     "utils",

@@ -42,6 +42,7 @@ LAYERS = (
     {"certification": "proved bounds along the graph of a model, certificates, radii; attacks that test them"},
     {"measure": "measurements: functions of models and arrays that return frozen dataclasses of NumPy arrays"},
     {"toys": "small networks and functions that train them, for lessons and explorers"},
+    {"recipes": "choose, train and measure a classifier with certificates, for a data set and a budget"},
     {
         "callbacks": "the callbacks of deel-lip",
         "utils": "the measurements of deel-lip",
