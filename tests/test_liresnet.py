@@ -10,7 +10,9 @@ from keras import ops
 
 import lipviz
 from lipviz import losses
-from lipviz.recipes.liresnet import Cost, LiResNet
+from lipviz.recipes import Cost, DeepRecipe, LiResNet
+from lipviz.recipes.fitting import ShiftedBatches
+from lipviz.recipes.samples import Samples
 
 RNG = np.random.default_rng(0)
 CIFAR = (32, 32, 3)
@@ -140,3 +142,60 @@ def test_impossible_images_are_refused(call, shape, classes, words):
 def test_an_epoch_has_samples(name):
     with pytest.raises(ValueError, match=f"`{name}` must be at least 1"):
         TINY.estimate(**{name: 0})
+
+
+IMAGES = RNG.uniform(size=(24, 8, 8, 3)).astype("float32")
+LABELS = np.arange(24) % 3
+
+
+def deep(**changes):
+    given = {"radius": 0.1, "epochs": 1, "batch_size": 8, "shift": 1, "network": TINY}
+    return DeepRecipe((8, 8, 3), 3, **{**given, **changes})
+
+
+@pytest.mark.slow
+def test_its_recipe_trains_and_reports():
+    recipe = deep()
+    assert "LiResNet(width=4" in str(recipe)
+    assert "every second image" in str(recipe)
+    model, report = recipe.train(IMAGES, LABELS, (IMAGES, LABELS), verbose=0)
+    assert report.recipe is recipe
+    assert report.trained == 24
+    assert report.constant < 2  # of three outputs that are 1-Lipschitz each: at most √3
+    assert 0 <= report.certified_at([0.1])[0] <= report.accuracy <= 1
+    assert recipe.cost(24).steps == 3
+    assert isinstance(model.loss, losses.EMMACategoricalCrossentropy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"width": 2}, "`width` has no meaning"),
+        ({"layer_arguments": {"bound": "tight"}}, "`layer_arguments` has no meaning"),
+        ({"network": "LiResNet"}, "must be a LiResNet"),
+        ({"flip": 0.5}, "`flip` must be True or False"),
+        ({"shift": 8}, "smaller than an image"),
+    ],
+)
+def test_its_recipe_refuses_what_has_no_meaning(changes, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        deep(**changes)
+
+
+def test_images_are_mirrored_in_every_epoch_anew():
+    samples = Samples.of(IMAGES, LABELS)
+    batches = ShiftedBatches(samples, 24, 0, 0, flip=True)
+    sides = []
+    for _ in range(2):
+        images, hot = batches[0]
+        # Without shifts, each is an image of its class as it was, or mirrored.
+        same = [[np.array_equal(image, one) for one in IMAGES] for image in images]
+        turned = [[np.array_equal(image, one[:, ::-1]) for one in IMAGES] for image in images]
+        found = np.argmax(np.array(same) | np.array(turned), axis=1)
+        assert sorted(found) == list(range(24))
+        np.testing.assert_array_equal(hot.argmax(axis=1), LABELS[found])
+        mirrored = np.array(turned).any(axis=1)[np.argsort(found)]
+        assert 4 < mirrored.sum() < 20  # a fair coin is outside of this for one seed of a thousand
+        sides.append(mirrored)
+        batches.on_epoch_end()
+    assert (sides[0] != sides[1]).any()

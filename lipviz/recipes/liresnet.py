@@ -20,6 +20,7 @@ References:
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -29,12 +30,10 @@ from lipviz import normalizers as nm
 from lipviz.initializers import IdentityInitializer
 from lipviz.model import Sequential
 from lipviz.normalizers.fourier import FourierBound
+from lipviz.recipes.networks import LOGITS
 
 BLOCKS = {"SpectralConv2D": {"bound": "tight", "eps_bjorck": None}, "AOLConv2D": {}}
 """The convolutions that can be residual blocks, with their arguments."""
-
-HEAD = "logits"
-"""Name of the last layer."""
 
 _STEM, _BLOCK, _NECK = (5, 2), (3, 1), (4, 4)  # taps and stride of each convolution
 # Squarings of Gram matrices in the bound of a convolution: of small images, and of large ones at most frequencies.
@@ -76,7 +75,7 @@ class LiResNet:
         if self.block not in BLOCKS:
             raise ValueError(f"`block` must be one of {', '.join(BLOCKS)}. Received: block={self.block!r}")
 
-    def build(self, input_shape: tuple[int, int, int], classes: int) -> Sequential:
+    def build(self, input_shape: Sequence[int], classes: int) -> Sequential:
         """The network, not compiled. Up to its head it is 1-Lipschitz, and so is each of its outputs.
 
         It is made within the distribution that is active, such as the scope of a `tf.distribute.MirroredStrategy`, or
@@ -101,7 +100,7 @@ class LiResNet:
         parts += [layers.SpectralDense(self.units), layers.GroupSort2()]
         for _ in range(self.dense_depth):
             parts += [layers.SpectralDense(self.units, kernel_initializer=IdentityInitializer()), layers.GroupSort2()]
-        return Sequential([*parts, layers.FrobeniusDense(images.classes, name=HEAD)])
+        return Sequential([*parts, layers.FrobeniusDense(images.classes, name=LOGITS)])
 
     def _residual(self):
         kind = getattr(layers, self.block)
@@ -109,7 +108,7 @@ class LiResNet:
 
     def estimate(
         self,
-        input_shape: tuple[int, int, int] = (32, 32, 3),
+        input_shape: Sequence[int] = (32, 32, 3),
         classes: int = 10,
         samples: int = 50_000,
         batch_size: int = 256,
