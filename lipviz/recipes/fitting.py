@@ -47,17 +47,19 @@ def moved(images: Array, shifts: Array) -> Array:
 
 
 class ShiftedBatches(keras.utils.PyDataset):
-    """Batches of an epoch in a new order, each image moved at random; the same for the same seed.
+    """Batches of an epoch in a new order, each image moved and perhaps mirrored at random; the same for the same seed.
 
     Args:
         samples: Images and their labels.
         batch_size: Number of samples in a batch; the last one may be smaller.
         most: Largest shift along each axis, in pixels.
-        seed: Seed of orders and shifts.
+        seed: Seed of orders, shifts and mirrors.
+        flip: Whether every second image, drawn anew in each epoch, is mirrored from left to right.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, most: int, seed: int) -> None:
+    def __init__(self, samples: Samples, batch_size: int, most: int, seed: int, flip: bool = False) -> None:
         super().__init__()
+        self._flip = flip
         self._samples, self._hot, self._size, self._most = samples, samples.hot, batch_size, most
         self._seed, self._epoch = seed, 0
         self._draw()
@@ -66,13 +68,16 @@ class ShiftedBatches(keras.utils.PyDataset):
         rng = np.random.default_rng((self._seed, self._epoch))
         self._order = rng.permutation(len(self._samples))
         self._shifts = rng.integers(-self._most, self._most + 1, (len(self._samples), 2))
+        self._mirrored = rng.random(len(self._samples)) < self._flip / 2
 
     def __len__(self) -> int:
         return -(-len(self._samples) // self._size)
 
     def __getitem__(self, index: int) -> tuple[Array, Array]:
         rows = self._order[index * self._size : (index + 1) * self._size]
-        return moved(self._samples.x[rows], self._shifts[rows]), self._hot[rows]
+        images = moved(self._samples.x[rows], self._shifts[rows])
+        mirrored = self._mirrored[rows, None, None, None]
+        return np.where(mirrored, images[:, :, ::-1], images), self._hot[rows]
 
     def on_epoch_end(self) -> None:
         self._epoch += 1
@@ -111,6 +116,7 @@ def fit(
     epochs: int,
     batch_size: int,
     shift: int,
+    flip: bool,
     seed: int,
     verbose: Any,
     callbacks: list[keras.callbacks.Callback],
@@ -123,7 +129,8 @@ def fit(
         epochs: Number of epochs.
         batch_size: Size of a batch.
         shift: Largest shift of images in pixels; 0 for none.
-        seed: Seed of the shifts.
+        flip: Whether every second image is mirrored.
+        seed: Seed of shifts and mirrors.
         verbose: As in `keras.Model.fit`.
         callbacks: Further callbacks of Keras.
 
@@ -138,8 +145,8 @@ def fit(
     began, computed = time.perf_counter(), time.process_time()
     interrupted = False
     try:
-        if shift:
-            model.fit(ShiftedBatches(samples, batch_size, shift, seed), shuffle=False, **given)
+        if shift or flip:
+            model.fit(ShiftedBatches(samples, batch_size, shift, seed, flip), shuffle=False, **given)
         else:
             model.fit(samples.x, samples.hot, batch_size=batch_size, **given)
     except KeyboardInterrupt:

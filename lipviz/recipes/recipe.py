@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -74,6 +74,7 @@ class Recipe:
     method: Literal["auto", "product", "tight"] = "auto"
     seed: int = 0
     reasons: Mapping[str, tuple[Any, str]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    flip: ClassVar[bool] = False  # whether every second image is mirrored; `DeepRecipe` may
 
     def __post_init__(self):
         shape = self.input_shape
@@ -175,6 +176,7 @@ class Recipe:
             epochs=self.epochs,
             batch_size=self.batch_size,
             shift=self.shift,
+            flip=self.flip,
             seed=self.seed,
             verbose=verbose,
             callbacks=callbacks or [],
@@ -230,8 +232,7 @@ class Recipe:
         rise_and_fall = "rises, then falls to 0" if self.schedule == "cosine" else "constant"
         return {
             "radius": f"{self.radius:.4g}",
-            "layer": _call(self.layer, self.layer_arguments),
-            **networks.words(self.input_shape, self.classes, self.layer, self.last, self.width),
+            **self._network(),
             "loss": _call(self.loss, settings),
             "epochs": str(self.epochs),
             "batch_size": str(self.batch_size),
@@ -240,6 +241,12 @@ class Recipe:
             **({"shift": f"{self.shift} px" if self.shift else "none"} if self.is_of_images else {}),
             "method": self.method,
             "seed": str(self.seed),
+        }
+
+    def _network(self):
+        return {
+            "layer": _call(self.layer, self.layer_arguments),
+            **networks.words(self.input_shape, self.classes, self.layer, self.last, self.width),
         }
 
     def _why(self, name):
