@@ -20,7 +20,7 @@ from lipviz.certification import merging, rounding
 from lipviz.certification.graph import Step, Trace, check_certifiable, input_flows, reason_and_flows
 from lipviz.certification.merging import Flow
 from lipviz.layers import ConstrainedKernel
-from lipviz.operators.linear import NotLinearError, linear_operator
+from lipviz.operators.linear import NotLinearError, linear_operator, moving_operator
 from lipviz.operators.precision import float64_scope
 from lipviz.operators.used_weights import residual_shares
 from lipviz.rules.algebra import computes_as
@@ -447,6 +447,12 @@ def _selected(step, flow):
     return _selection(step)
 
 
+def _moved(step, flow):
+    """A layer of lipviz that moves entries, and multiplies by k."""
+    operator = moving_operator(step.op, flow.shape[1:])
+    return Affine((operator,), np.zeros(operator.shape[0]))
+
+
 def _padding(step, output):
     """Padding by a number, which is an offset: the numbers of entries are padded by zeros."""
     places = _selection(dataclasses.replace(step, args=step.args[:1], kwargs={}), output)
@@ -512,6 +518,17 @@ def _splitting(step, flow):
     places = np.arange(math.prod(doubled)).reshape(doubled)
     positive, negative = np.split(places, 2, axis=layer.channel_axis % len(shape) - 1)
     return Splitting(positive.reshape(-1), negative.reshape(-1), used_factor(layer))
+
+
+def _signs(step, flow):
+    """X or |x|, times k: linear on both sides of 0."""
+    layer, shape = step.op, tuple(flow.shape)
+    k = used_factor(layer)
+    spread = [1] * len(shape)
+    spread[layer.channel_axis] = -1
+    negative = np.copysign(k, layer.slopes(shape)).reshape(spread)
+    negative = np.broadcast_to(negative, (1, *shape[1:])).reshape(-1)
+    return Pointwise("", _values(layer, shape[1:]), layer_bound(layer, shape[1:], 2), (negative, k), (negative, k))
 
 
 def _elementwise(step, flow):
@@ -615,8 +632,10 @@ _LAYERS = {
         ),
         _selected,
     ),
+    **dict.fromkeys((lip.InvertibleDownSampling, lip.InvertibleUpSampling, lip.SpatialShift), _moved),
     lip.GroupSort: _sorting,
     lip.MaxMin: _splitting,
+    lip.BetaAbs: _signs,
     **dict.fromkeys(
         (
             keras.layers.Activation,

@@ -410,6 +410,10 @@ def _products(node, sources, arithmetic):
     return AffineStep([part], offset, np.abs(offset), growth, tiny, dtype, dtype, sums_in)
 
 
+def _by_fourier(node, sources, arithmetic):
+    raise UnknownRoundingError("it computes by Fourier transform, and its `vanilla_export` does not")
+
+
 def terms_of(layer: keras.layers.Layer) -> int:
     """How many products a layer with kernels adds up for one entry, in all of its sums."""
     if is_plain(layer, SEPARABLE):
@@ -529,6 +533,12 @@ def _moved(node, sources, arithmetic):
         raise UnknownRoundingError("it adds numbers of its own")
     dtype = getattr(node.op, "compute_dtype", node.dtype)
     none = np.zeros(node.size)
+    if getattr(node.op, "k_coef_lip", 1) != 1:  # each entry is multiplied by k, which is rounded
+        numbers = numbers_of(dtype)
+        if node.op.k_coef_lip < numbers.tiny:
+            raise UnknownRoundingError(f"its factor {node.op.k_coef_lip:.3g} may be set to 0")
+        parts = [_part(part, below=numbers.tiny) for part in node.form.parts]
+        return AffineStep(parts, none, none, numbers.sum_growth(4), 4 * numbers.tiny, dtype, dtype)
     return AffineStep([_part(part, part) for part in node.form.parts], none, none, 0.0, 0.0, dtype, dtype)
 
 
@@ -779,7 +789,24 @@ def _of_prelu(layer, node):
     return _Function(lambda x: np.where(x > 0, positive * x, negative * x), output=4, input=lost)
 
 
+def _of_beta_abs(layer, node):
+    k = layer.k_coef_lip
+    if k == 1:
+        return _Function(lambda x: _of_signs(layer, node, x))
+    return _Function(lambda x: k * _of_signs(layer, node, x), output=4, input=_lost_slopes(np.array([k]), node))
+
+
+def _of_signs(layer, node, x):
+    """x, with magnitudes in the place of some channels, for rows of entries."""
+    images = x.reshape(len(x), *node.shape)
+    spread = [1] * images.ndim
+    spread[layer.channel_axis] = -1
+    negative = layer.slopes(images.shape).reshape(spread) < 0
+    return np.where(negative, np.abs(images), images).reshape(x.shape)
+
+
 _ACTIVATIONS = (
+    (lip.BetaAbs, _of_beta_abs),
     (keras.layers.ReLU, _of_relu),
     (keras.layers.LeakyReLU, _of_leaky_relu),
     (keras.layers.ELU, _of_elu),
@@ -832,12 +859,16 @@ _COPYING = (
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
     keras.layers.Concatenate,
+    lip.InvertibleDownSampling,
+    lip.InvertibleUpSampling,
+    lip.SpatialShift,
 )
 _LARGEST = (
     *(keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D),
     *(keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D),
 )
 _LAYERS = (
+    ((lip.BROConv2D,), _by_fourier),
     ((keras.layers.Dense, lip.PadConv2D, *CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *SEPARABLE), _products),
     ((keras.layers.BatchNormalization,), _normalized),
     ((keras.layers.Rescaling,), _rescaled),

@@ -1,6 +1,7 @@
 """Bounds of several steps of a model together, which are smaller than the product of the bounds of single steps.
 
 * Affine steps between two functions are one map, see `joint`.
+* A residual block x − Hᵀ T φ(H x) is a gradient step of a convex potential, see `potentials`.
 * A chain of such maps with elementwise functions between them is bounded by semidefinite programming in l2, see
   `semidefinite`.
 
@@ -32,6 +33,7 @@ from lipviz.certification.ellipsoids import Ellipsoid
 from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joints, is_move
 from lipviz.certification.merging import Flow
+from lipviz.certification.potentials import block_before
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.precision import NotInFloat64Error
@@ -149,7 +151,7 @@ def _sorts(function):
     return isinstance(function, _SORTING)
 
 
-_SORTING = (lip.GroupSort, lip.MaxMin, lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D)
+_SORTING = (lip.GroupSort, lip.MaxMin, lip.BetaAbs, lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D)
 
 
 def _before_activation(found, number):
@@ -239,7 +241,9 @@ class Tighter:
         self.gains.append(self._by_ratio(node))
         if isinstance(node.form, Pointwise):
             self._keep(number, merging.times(self.gains[node.sources[0]], node.form.bound.upper))
-        elif isinstance(node.form, Affine) and number in self._needed:
+        if self._norm == 2:
+            self._by_potential(number)
+        if isinstance(node.form, Affine) and number in self._needed:
             self._jointly(number)
             if self._norm == 2 and number != self._logits:
                 for chain in self._chains(number):
@@ -269,6 +273,18 @@ class Tighter:
         if self._keep(number, gains):
             names = [self._nodes[node].name for joint in joints.values() for node in joint.nodes]
             self._note(names, former, gains, joints, "one matrix", start)
+
+    def _by_potential(self, number):
+        """Bound a node as a residual block that is a gradient step of a potential."""
+        start = time.perf_counter()
+        block = block_before(self._nodes, number)
+        if block is None:
+            return
+        former = self.gains[number]
+        gains = merging.times(self.gains[block.start], block.bound)
+        if self._keep(number, gains):
+            names = [self._nodes[node].name for node in block.nodes]
+            self._note(names, former, gains, [block.start], "convex potential", start)
 
     def _note(self, names, former, gains, starts, method, since):
         """Add a row for a stretch that starts at several nodes."""

@@ -206,6 +206,12 @@ def _sorting(layer, shape, norm, exact):
     return exactly(k, "permutation", (k, k))
 
 
+@rule(lip.BetaAbs, whole=True, fixed=True)
+def _beta_abs(layer, shape, norm, exact):
+    k = used_factor(layer)
+    return exactly(k, "signs", (k, k))
+
+
 @rule(lip.Householder, whole=True)
 def _householder(layer, shape, norm, exact):
     k = used_factor(layer)

@@ -31,16 +31,21 @@ OTHERS = {
     "CayleyDense": (DENSE, VECTOR),
     "BRODense": (DENSE, VECTOR),
     "AOCConv2D": (CONVOLUTION, IMAGE),
+    "AOCConv2DTranspose": (CONVOLUTION, IMAGE),
+    "BROConv2D": (CONVOLUTION, IMAGE),
     "SLLDense": (DENSE, VECTOR),
     "SLLConv2D": (CONVOLUTION, IMAGE),
 }
 BLOCKS = ("SLLDense", "SLLConv2D")
+# Of those that have others than zeros and none, or fewer.
+PADDINGS = {"AOCConv2D": ("same", "valid", "circular"), "BROConv2D": ("circular",)}
 WITHOUT = {
     "GroupSort": ({}, IMAGE),
     "GroupSort2": ({}, IMAGE),
     "FullSort": ({}, VECTOR),
     "MaxMin": ({}, IMAGE),
     "Householder": ({}, IMAGE),
+    "BetaAbs": ({}, IMAGE),
     "PReLUlip": ({}, IMAGE),
     "ScaledAveragePooling2D": ({}, IMAGE),
     "ScaledL2NormPooling2D": ({}, IMAGE),
@@ -48,6 +53,7 @@ WITHOUT = {
     "ScaledGlobalL2NormPooling2D": ({}, IMAGE),
     "InvertibleDownSampling": ({"pool_size": 2}, IMAGE),
     "InvertibleUpSampling": ({"pool_size": 2}, (2, 2, 8)),
+    "SpatialShift": ({"share": 0.25}, (4, 3, 5)),
     "LayerCentering": ({}, IMAGE),
     "BatchCentering": ({}, IMAGE),
     "BatchLipNorm": ({}, IMAGE),
@@ -82,7 +88,7 @@ SETTINGS_OF_OTHERS = {
     "use_bias": [True, False],
     "kernel_regularizer": [None, "l2"],
     "strides": [2, 1],
-    "padding": ["same", "valid"],
+    "padding": ["same", "valid", "circular"],
 }
 SETTINGS_WITHOUT = {
     "name": list(WITHOUT),
@@ -111,10 +117,17 @@ def cases_of_others():
 
 
 def is_possible(values):
-    """Keras itself cannot add a regularizer in float64 to a loss in float32; residual blocks keep the input's shape."""
-    is_block = any(value in BLOCKS for value in values if isinstance(value, str))
-    is_other = MaxMin in values or "valid" in values or 2 in values
-    return not ("float64" in values and "l2" in values) and not (is_block and is_other)
+    """Keras itself cannot add a regularizer in float64 to a loss in float32; some layers have one padding only."""
+    words = [value for value in values if isinstance(value, str)]
+    name = next((word for word in words if word in OTHERS), None)
+    known = PADDINGS.get(name, ("same", "valid"))
+    pads_otherwise = name is not None and any(
+        word in ("same", "valid", "circular") and word not in known for word in words
+    )
+    is_block = name in BLOCKS and (MaxMin in values or "valid" in values)
+    return not ("float64" in values and "l2" in values) and not (
+        pads_otherwise or is_block or (2 in values and name in (*BLOCKS, "BROConv2D"))
+    )
 
 
 def case_id(case):

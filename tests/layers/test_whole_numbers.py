@@ -36,7 +36,9 @@ def test_whole_numbers_are_mixed_as_floats():
 
 
 @pytest.mark.parametrize("norm", [1, 2, "inf"])
-@pytest.mark.parametrize("name", ["GroupSort", "MaxMin", "Householder", "LayerCentering", "BatchCentering"])
+@pytest.mark.parametrize(
+    "name", ["GroupSort", "MaxMin", "BetaAbs", "Householder", "SpatialShift", "LayerCentering", "BatchCentering"]
+)
 def test_a_certificate_holds_for_whole_numbers(name, norm):
     arguments, shape = WITHOUT[name]
     inputs = keras.Input(shape, dtype="uint8")
