@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lipviz.certification import periodic, semidefinite
-from lipviz.certification.computation import Node, Pointwise
+from lipviz.certification.computation import Node
 from lipviz.certification.ellipsoids import Ellipsoid, enclosing
+from lipviz.certification.forms import Pointwise
 from lipviz.certification.functions import Function, beside, function_of, in_coordinates
 from lipviz.certification.joint import ENTRIES, Joint
 from lipviz.types import Array

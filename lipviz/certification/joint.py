@@ -13,7 +13,8 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg as sla
 
-from lipviz.certification.computation import Affine, Computation
+from lipviz.certification.computation import Computation
+from lipviz.certification.forms import Affine
 from lipviz.certification.matrices import matrix_bound
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.linear import Diagonal

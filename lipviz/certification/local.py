@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from lipviz.certification import bends, ellipsoids, jacobians, multipliers
-from lipviz.certification.computation import Computation, Opaque, Pointwise, Sorting, Splitting
+from lipviz.certification.computation import Computation
 from lipviz.certification.ellipsoids import Bend, Ellipsoid
+from lipviz.certification.forms import Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.regions import regions, stacked
 from lipviz.certification.tight import Method, bounded_before
 from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above

@@ -21,7 +21,8 @@ import math
 import numpy as np
 import scipy.sparse.linalg as sla
 
-from lipviz.certification.computation import Affine, Node, Pointwise
+from lipviz.certification.computation import Node
+from lipviz.certification.forms import Affine, Pointwise
 from lipviz.certification.joint import ENTRIES, is_move, sums_of
 from lipviz.certification.matrices import matrix_bound, operator_bound
 from lipviz.operators.convolution import Convolution

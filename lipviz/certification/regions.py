@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from lipviz.certification import placed
-from lipviz.certification.computation import Affine, Computation, Opaque
+from lipviz.certification.computation import Computation
 from lipviz.certification.ellipsoids import Bend
+from lipviz.certification.forms import Affine, Opaque
 from lipviz.certification.placed import Placed, moved
 from lipviz.operators.singular_values import explicit_matrix
 from lipviz.types import Array

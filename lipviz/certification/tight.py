@@ -19,17 +19,9 @@ import numpy as np
 from lipviz import layers as lip
 from lipviz.certification import ellipsoids, merging
 from lipviz.certification.chains import Link, Solved, Stretch, solvable
-from lipviz.certification.computation import (
-    Affine,
-    Computation,
-    Entry,
-    Pointwise,
-    Sorting,
-    Splitting,
-    UnknownFormError,
-    of_trace,
-)
+from lipviz.certification.computation import Computation, UnknownFormError, of_trace
 from lipviz.certification.ellipsoids import Ellipsoid
+from lipviz.certification.forms import Affine, Entry, Pointwise, Sorting, Splitting
 from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joints, is_move
 from lipviz.certification.merging import Flow

@@ -19,7 +19,9 @@ from lipviz import certification
 from lipviz import layers as lip
 from lipviz.certification.arithmetic import Arithmetic, numbers_of
 from lipviz.certification.deployed import Deployed
-from lipviz.certification.running_errors import _FUNCTIONS, UnknownRoundingError, terms_of
+from lipviz.certification.running import UnknownRoundingError
+from lipviz.certification.running_functions import _FUNCTIONS
+from lipviz.certification.running_sums import terms_of
 from lipviz.operators.convolution import Convolution
 from lipviz.operators.linear import linear_operator
 from lipviz.operators.magnitudes import magnitudes, norm_of_positive, norm_of_small

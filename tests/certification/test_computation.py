@@ -6,7 +6,8 @@ import pytest
 from keras import layers as kl
 
 from lipviz import layers as lip
-from lipviz.certification.computation import Opaque, UnknownFormError, computation
+from lipviz.certification.computation import UnknownFormError, computation
+from lipviz.certification.forms import Opaque
 from lipviz.operators.precision import at_inference, float64_copy, float64_scope
 
 

@@ -14,7 +14,7 @@ from lipviz import certification
 from lipviz import layers as lip
 from lipviz.certification import certificate_file, tight
 from lipviz.certification.chains import _of_channels
-from lipviz.certification.computation import Pointwise, Sorting, Splitting, _value
+from lipviz.certification.forms import Pointwise, Sorting, Splitting, value_of
 from lipviz.certification.functions import function_of
 from lipviz.operators.precision import float64_copy
 from lipviz.rules.bound import exactly, root_of_squares
@@ -165,7 +165,7 @@ def test_sorting_is_diagonal_in_other_coordinates():
             count = size if form is pairs else 9
             found = function_of(form, count)
             z = rng.normal(size=(2, found.before.shape[1]))
-            values = np.stack([_value(form, count, [part[None]])[0] for part in z])
+            values = np.stack([value_of(form, count, [part[None]])[0] for part in z])
             inside, outside = found.before @ (z[1] - z[0]), found.behind.T @ (values[1] - values[0])
             kept = found.low == found.high
             np.testing.assert_allclose(outside[kept], found.high[kept] * inside[kept], atol=1e-12)
