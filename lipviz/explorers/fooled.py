@@ -34,6 +34,7 @@ class FooledExplorer(Explorer):
         "own way, with the same strength. Move the strength, and look for the change."
     )
     panels = 3
+    shows_photographs = True
     essentials = ("image", "strength")
 
     def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:

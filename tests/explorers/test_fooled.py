@@ -1,8 +1,13 @@
 """The explorer of fooled images."""
 
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from lipviz.explorers import FooledExplorer
+from lipviz.explorers.frames import frames, of_control
 
 EXPLORER = FooledExplorer
 
@@ -42,3 +47,15 @@ def test_between_radius_and_attack_it_promises_nothing(explorer):
             assert "beyond that, it may err" in explorer.statement(explorer.data)
             return
     pytest.fail("no image has room between its radius and the attack")
+
+
+def test_grey_levels_are_shown_as_they_are(explorer):
+    """A palette of few colours would add changes of its own, and tint them."""
+    (frame,) = frames(explorer, of_control(explorer, "strength", [0.3]))
+    for panels in (explorer._live.panels(""), frame.panels):
+        for panel in panels:
+            with Image.open(io.BytesIO(panel.png)) as shown:
+                pixels = np.asarray(shown.convert("RGB"), int)
+            inside = pixels[len(pixels) // 4 : len(pixels) // 2, 30 : pixels.shape[1] // 4]
+            assert np.ptp(inside, axis=-1).max() == 0
+            assert len(np.unique(inside)) > 10
