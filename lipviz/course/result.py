@@ -59,7 +59,8 @@ class Result:
         heading = f"{self.status.symbol} {self.status.words} [{self.exercise}]"
         return "\n".join(part for part in (heading, self.message, self.code) if part)
 
-    def _repr_html_(self):
+    def to_html(self) -> str:
+        """The reply as HTML, as notebooks show it."""
         code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
         heading = (
             f'<p><strong><span aria-hidden="true">{self.status.symbol}</span> {self.status.words}</strong> '
@@ -67,6 +68,9 @@ class Result:
         )
         style = f"border-left: 4px solid {self.status.color}; padding: 0.1em 1em"
         return f'<div role="status" style="{style}">{heading}{to_html(self.message)}{code}</div>'
+
+    def _repr_html_(self):
+        return self.to_html()
 
 
 def to_markdown(text: str) -> str:

@@ -26,7 +26,7 @@ class Asking(Protocol):
         """The guess that was committed; None before that."""
 
     def commit(self, guess: Any) -> Any:
-        """Keeps a guess, and returns the reply, which has `_repr_html_`."""
+        """Keeps a guess, and returns the reply, which has `to_html`."""
 
     def reply(self, guess: Any) -> Any:
         """The reply to a guess that was kept."""
@@ -65,12 +65,12 @@ class Form:
         """Commit the guess that the controls hold."""
         reply = self._asking.commit(self._value())
         if self._asking.guess is None:  # nothing was chosen
-            self.answer.value = reply._repr_html_()
+            self.answer.value = reply.to_html()
             return
         self._open(reply)
 
     def _open(self, reply):
-        self.answer.value = reply._repr_html_()
+        self.answer.value = reply.to_html()
         for widget in (self._heading, self.control, self.button):
             widget.layout.display = "none"
         for shown in self._asking.reveal:
