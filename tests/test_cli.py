@@ -26,7 +26,7 @@ import pytest
 
 from lipviz import __version__
 from lipviz.command import cli, doctor, grammars, lab, playground
-from tests.browser.lab import LIPVIZ, clean_environment, free_port, serve
+from tests.browser.lab import LIPVIZ, clean_environment, free_port, knock, serve
 
 PATIENCE = 300  # seconds that a process of its own may take on a busy machine
 HEADER = """\
@@ -574,6 +574,12 @@ def test_jupyterlab_and_voila_start_without_the_grammars():
     assert run_command([sys.executable, "-c", program]).stdout == "False\n"
 
 
+def logged_in(address):
+    """The cookies of a reader who opens the address with the token."""
+    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
+        return "; ".join(cookie.partition(";")[0] for cookie in answer.headers.get_all("Set-Cookie"))
+
+
 @pytest.mark.slow
 def test_serves_with_a_token_on_the_loopback_until_ctrl_c(tmp_path):
     def get(address):
@@ -590,6 +596,12 @@ def test_serves_with_a_token_on_the_loopback_until_ctrl_c(tmp_path):
         specs = json.loads(get(f"{api}?{address.query}")[1])
         python = Path(specs["kernelspecs"]["python3"]["spec"]["argv"][0])
         assert python.parent == Path(sys.executable).parent  # the command may call it python3
+        cookies = logged_in(server.address)
+        events = "/api/events/subscribe"
+        assert knock(server.address, f"{events}?", cookies=cookies) == 400  # let in, but it wants a websocket
+        assert knock(server.address, events, cookies=cookies, origin="http://other.example") == 403
+        assert knock(server.address, events) == 403
+        assert knock(server.address, "/api/kernels", cookies=cookies, method="POST") == 403  # no secret of the page
     assert server.process.returncode == 0
     first, address, end, *refused = server.output.read_text().splitlines()  # stdout and stderr
     assert [line.partition(" is ")[0] for line in (first, address, end)] == [
