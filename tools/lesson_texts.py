@@ -4,8 +4,8 @@
     python -m tools.lesson_texts --check    only says which files are out of date
 
 Questions stand in `lipviz.course`. A Markdown cell with the metadata `question="tour.compose"` holds the text of that
-exercise or prediction, so that readers see it before anything runs. Titles, minutes and needs stand in the headers of
-the lessons.
+exercise or prediction, so that readers see it before anything runs. A cell that only shows a question by
+`course.exercise` becomes such a cell. Titles, minutes and needs stand in the headers of the lessons.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from lipviz.course.lessons import lessons_in
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 INDEX = NOTEBOOKS / "index.py"
 WIDTH = 118  # of a line, behind "# "
+SHOWN = re.compile(r'^# %%\ncourse\.(?:exercise|prediction)\("([\w.]+)"\)\s*$')
 QUESTION = re.compile(r'^# %% \[markdown\] question="([\w.]+)"$')
 WAY, MAP = '# %% [markdown] tags=["way"]', '# %% [markdown] tags=["map"]'
 LAUNCH = 'tags=["launch"'
@@ -68,7 +69,8 @@ def with_texts(lessons, place):
     header, *cells = cells_of(lessons[place].path.read_text(encoding="utf-8"))
     cells = [cell for cell in cells if not cell.startswith(WAY)]
     for i, cell in enumerate(cells):
-        head = cell.partition("\n")[0]
+        shown = SHOWN.match(cell)
+        head = f'# %% [markdown] question="{shown[1]}"' if shown else cell.partition("\n")[0]
         if found := QUESTION.match(head):
             cells[i] = as_cell(head, question(found[1]))
     links = as_cell(WAY, way(lessons, place))
