@@ -1,5 +1,6 @@
 """The `lipviz` command."""
 
+import asyncio
 import difflib
 import importlib.util
 import json
@@ -74,6 +75,7 @@ def served(monkeypatch, capsys):
             connection_url="http://127.0.0.1:8888/",
             default_url="/lab/tree/00_tour.py",
             identity_provider=SimpleNamespace(token="secret"),
+            contents_manager=SimpleNamespace(get=None),
             io_loop=SimpleNamespace(add_callback=lambda *callback: callbacks.append(callback)),
             start=start,
         )
@@ -245,6 +247,32 @@ def test_running_and_saving_a_lesson_in_jupyter_does_not_change_it(lesson):
     assert list(difflib.unified_diff(text.splitlines(), saved.splitlines(), n=0, lineterm="")) == []
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_lesson_has_the_language_of_its_kernel_so_that_it_does_not_look_changed(is_async):
+    from ipykernel.ipkernel import IPythonKernel
+
+    models = {
+        "lesson.py": {"type": "notebook", "content": {"metadata": {}}},
+        "other.ipynb": {"type": "notebook", "content": {"metadata": {"language_info": {"name": "R"}}}},
+        "listed.py": {"type": "notebook", "content": None},
+        "folder": {"type": "directory", "content": []},
+    }
+
+    def get(path, content=True):
+        return models[path]
+
+    async def get_later(path, content=True):
+        return models[path]
+
+    manager = SimpleNamespace(get=get_later if is_async else get)
+    lab.tell_language(manager)
+    read = {name: asyncio.run(manager.get(name)) if is_async else manager.get(name, content=True) for name in models}
+    assert read["lesson.py"]["content"]["metadata"]["language_info"] == IPythonKernel.language_info
+    assert read["other.ipynb"]["content"]["metadata"]["language_info"] == {"name": "R"}
+    assert read["listed.py"]["content"] is None
+    assert read["folder"]["content"] == []
+
+
 # --- Laying out ---
 
 
@@ -353,6 +381,10 @@ def test_server_arguments(course, tmp_path):
     assert ours["ServerApp.open_browser"] == "False"
     assert ours["ServerApp.root_dir"] == str(tmp_path)
     assert ours["LabApp.default_url"] == "/lab/tree/00_tour.py"
+    (tmp_path / "index.py").touch()  # the map of the course opens first, where there is one
+    assert options(lab.server_arguments(tmp_path, port=4321, browser=False, further=[]))["LabApp.default_url"] == (
+        "/lab/tree/index.py"
+    )
     assert len(ours["IdentityProvider.token"]) == 48
     again = options(lab.server_arguments(tmp_path, port=4321, browser=False, further=[]))
     assert again["IdentityProvider.token"] != ours["IdentityProvider.token"]

@@ -63,12 +63,12 @@ APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets", {"_version", "_extras"}),
     "course": (
-        "the exercises of the lessons, and the checks of their answers",
-        {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]},
+        "the exercises and predictions of the lessons, the checks of their answers, and what a reader has done",
+        {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]} | {"explorers"},
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
-    "command.lab": ("opens the course in JupyterLab", {"_version", "command.grammars"}),
+    "command.lab": ("opens the course in JupyterLab", {"_version", "command.grammars", "course"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
     "command.app": (

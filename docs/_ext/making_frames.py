@@ -22,7 +22,7 @@ from lipviz.explorers.frames import frames, of_control, of_work
 from lipviz.explorers.shell.registry import find
 from lipviz.plots.style import number
 
-FEWEST, MOST = 8, 200  # pictures of a slider, and of all sliders together
+FEWEST, MOST = 8, 220  # pictures of a slider, and of all sliders together
 WORK = "work"  # in place of the name of a control
 SHARPNESS = 1.5  # image pixels per CSS pixel, as in explorers
 WORK_TIMEOUT = 600  # seconds for the work with which an explorer opens

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 from lipviz.types import ArrayLike
 
@@ -92,9 +93,9 @@ BFLOAT16 = Exercise(
 TUNED = Exercise(
     id="export.tuned",
     question=(
-        "Change the lesson: load `digits.keras`, compile it with `keras.optimizers.Adam(1e-5)`, a learning rate that "
-        "is 100 times smaller, and train it on one batch only (`train_on_batch`). Then look at the largest singular "
-        "values of its two `Dense` layers, as the lesson does. Where are they?"
+        "Change the lesson: load `digits.keras` from `folder`, compile it with `keras.optimizers.Adam(1e-5)`, a "
+        "learning rate that is 100 times smaller, and train it on one batch only (`train_on_batch`). Then look at "
+        "the largest singular values of its two `Dense` layers, as the lesson does. Where are they?"
     ),
     kind=Choice(
         options={
@@ -201,3 +202,42 @@ SHRINK = Exercise(
 )
 
 EXERCISES = (RADIUS, BFLOAT16, TUNED, SHRINK)
+
+TIME = Prediction(
+    id="export.time",
+    question="How much longer than its export does the constrained network take to predict?",
+    kind=Option(
+        options={"same": "about as long", "twice": "twice as long", "ten": "ten times as long"},
+        replies={
+            "twice": "The constraint is not computed in each prediction.",
+            "ten": "That would be so if each prediction orthogonalized all kernels. They are stored.",
+        },
+    ),
+    explanation=(
+        "Apart from disturbances by other programs, both take the same time. The expensive part, the computation of "
+        "`wbar`, belongs to *training*. A prediction checks whether the stored `wbar` belongs to the present kernel. "
+        "If it does, the prediction uses it."
+    ),
+    truth="same",
+)
+
+LOST = Prediction(
+    id="export.lost",
+    question="In exact arithmetic the output is x. What does float32 compute for x = 0.9?",
+    kind=Amount(
+        lowest=-10,
+        highest=10,
+        within=1e-6,
+        replies=(
+            (0.85, 0.95, "That is the exact output."),
+            (0.95, 1.05, "Beyond 2²⁴, float32 has only even numbers: 1 is not among the distances."),
+            (1.95, 2.05, "The nearest even number to 0.9 is another one."),
+        ),
+    ),
+    explanation=(
+        "Beyond 2²⁴, float32 has only even numbers. So 0.9 is lost in the sum, and the output is 0, which is not "
+        "positive."
+    ),
+)
+
+PREDICTIONS = (TIME, LOST)

@@ -17,6 +17,7 @@ from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest
 from lipviz.measure.convolution_motion import ConvolutionPower, PowerMoment, convolution_power
 from lipviz.measure.depths import DepthBounds, depth_bounds
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
+from lipviz.measure.fooled import FooledImage, FoolingMeasurement, NetworkUnderAttack
 from lipviz.measure.gradients import (
     GradientFlow,
     GradientHistory,
@@ -58,6 +59,8 @@ __all__ = [
     "ConvolutionPower",
     "DecisionField",
     "DepthBounds",
+    "FooledImage",
+    "FoolingMeasurement",
     "GradientDepth",
     "GradientFlow",
     "GradientHistory",
@@ -70,6 +73,7 @@ __all__ = [
     "LayerSpectrum",
     "LinearRegions",
     "NetworkSpectrum",
+    "NetworkUnderAttack",
     "PotentialField",
     "PowerMoment",
     "Saliency",

@@ -1,6 +1,7 @@
 """Small networks and small trainings: fits of functions, classifiers of the plane, Wasserstein distances."""
 
 from lipviz import _moved
+from lipviz.toys.fashion import AttackedImages, attacked_images, fashion_pair
 from lipviz.toys.function_fits import FunctionFit, fit_function, fit_steps
 from lipviz.toys.kantorovich_rubinstein import KRTraining, kr_steps, kr_training
 from lipviz.toys.networks import ACTIVATIONS, toy_classifier, toy_network
@@ -8,10 +9,13 @@ from lipviz.toys.tradeoff import Tradeoff, TradeoffRun, tradeoff_run, tradeoff_s
 
 __all__ = [
     "ACTIVATIONS",
+    "AttackedImages",
     "FunctionFit",
     "KRTraining",
     "Tradeoff",
     "TradeoffRun",
+    "attacked_images",
+    "fashion_pair",
     "fit_function",
     "fit_steps",
     "kr_steps",

@@ -321,6 +321,10 @@ class LabSession:
         """Saves the current notebook and waits until that is done."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
+    def looks_changed(self) -> bool:
+        """Says whether JupyterLab marks the current notebook as changed since it was saved."""
+        return self.page.evaluate(f"() => {_PANEL}.context.model.dirty")
+
     def comms_over_subshells(self) -> str:
         """Returns how the current notebook's kernel treats widget messages, `disabled` for no subshells."""
         return self.page.evaluate(f"() => {_PANEL}.sessionContext.session.kernel.commsOverSubshells")

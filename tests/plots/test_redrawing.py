@@ -30,6 +30,7 @@ from tests.plots import test_robustness as robustness
 from tests.plots import test_saliency as saliency
 from tests.plots import test_training as trainings
 from tests.plots import test_transport as transport
+from tests.plots.fooled_images import fooled
 from tests.plots.pictures import described
 
 LOSS = type("Losses", (), {"losses": np.geomspace(2, 0.1, 30), "steps": 50})
@@ -134,6 +135,13 @@ CASES = {
         (fields.regions(1), {}),
         (fields.regions(), {"by": "slope"}),
     ],
+    plots.plot_fooled_image: [
+        (fooled(), {}),
+        (fooled(), {"place": 0}),
+        (fooled(), {"place": 1}),
+        (fooled(2.0, predicted=(0, 2), seed=1), {"place": 1}),
+        (fooled(names=("a", "b"), index=3), {"place": 0}),
+    ],
     plots.plot_function_fit: [
         (function_fits.fit(), {}),
         (function_fits.fit("groupsort2", 0.9), {}),
@@ -231,6 +239,7 @@ STEPS = [
     (plots.plot_convolution_spectrum, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_claims, convolutions.LYING, convolutions.HOLDING),
     (plots.plot_depth_bounds, certification.depths(), certification.depths((1, 9, 9, 20), (1, 9, 6, 7))),
+    (plots.plot_fooled_image, fooled(), fooled(0.7, seed=1)),
     (plots.plot_function_fit, function_fits.fit(), function_fits.fit(shrink=0.9)),
     (plots.plot_gradient_depth, gradients.DEPTH, gradient_depth(gradients.DEPTH.activations, (2, 12), 6, 30)),
     (plots.plot_gradient_flow, gradients.flow(), gradients.flow("a", 7, 1e-5)),

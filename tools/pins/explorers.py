@@ -175,6 +175,7 @@ def _at(control, share):
 
 # Dtype of the computation, matrix products, and length of their sums.
 COMPUTED = {
+    "fooled": ("float64", 4, 784),
     "bjorck": ("float32", 4, 128),
     "layers": ("float32", 12, 100),
     "activations": ("float32", 4, 8),

@@ -55,6 +55,14 @@ class Entry:
 
 _ENTRIES = (
     Entry(
+        "fooled",
+        "FooledExplorer",
+        "Fooled",
+        "Change an image so little that you hardly see it, and watch an ordinary network err.",
+        "The image of a piece of clothing, slightly changed, and a wrong decision below it.",
+        panel=1,
+    ),
+    Entry(
         "bjorck",
         "BjorckExplorer",
         "Björck",
