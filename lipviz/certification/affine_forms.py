@@ -51,7 +51,7 @@ def selected(step: Step, flow: Flow) -> Affine:
 
 def moved(step: Step, flow: Flow) -> Affine:
     """A layer of lipviz that moves entries, and multiplies by k."""
-    operator = moving_operator(step.op, flow.shape[1:])
+    operator = moving_operator(step.op, sizes_of(flow))
     return Affine((operator,), np.zeros(operator.shape[0]))
 
 

@@ -38,13 +38,13 @@ def splitting(step: Step, flow: Flow) -> Splitting:
 
 def signs(step: Step, flow: Flow) -> Pointwise:
     """X or |x|, times k: linear on both sides of 0."""
-    layer, shape = step.op, tuple(flow.shape)
+    layer, shape = step.op, sizes_of(flow)
     k = used_factor(layer)
-    spread = [1] * len(shape)
+    spread = [1] * (1 + len(shape))
     spread[layer.channel_axis] = -1
-    negative = np.copysign(k, layer.slopes(shape)).reshape(spread)
-    negative = np.broadcast_to(negative, (1, *shape[1:])).reshape(-1)
-    return Pointwise("", on_rows(layer, shape[1:]), layer_bound(layer, shape[1:], 2), (negative, k), (negative, k))
+    negative = np.copysign(k, layer.slopes((1, *shape))).reshape(spread)
+    negative = np.broadcast_to(negative, (1, *shape)).reshape(-1)
+    return Pointwise("", on_rows(layer, shape), layer_bound(layer, shape, 2), (negative, k), (negative, k))
 
 
 def activation_layer(step: Step, flow: Flow) -> Pointwise:
