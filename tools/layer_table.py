@@ -33,7 +33,6 @@ WORDS = {
     "SpectralConv2DTranspose": ("the adjoint of a `SpectralConv2D`", "larger images: decoders"),
     "AOLConv2D": ("channels over sums of the autocorrelation", "images of any size, few channels"),
     "AOCConv2D": ("orthogonal matrix and factors [P, I − P]", "keeps every gradient but at the border; strides"),
-    "AOCConv2D(groups=4)": ("the same for each group of channels", "many channels, fewer weights"),
     "AOCConv2DTranspose": ("the adjoint of an `AOCConv2D`", "larger images without a loss"),
     "BROConv2D": ("I − 2V(VᵀV + εI)⁻¹Vᵀ at every frequency", "circular images of one size, large neighbourhoods"),
     "FrobeniusConv2D": ("over the Frobenius norm", "comparisons"),

@@ -186,14 +186,16 @@ def constrained_convolution(draw, shape, name):
 
 @recipe("lip.AOCConv2D", ranks=(3,))
 def orthogonal(draw, shape, name):
+    groups = 2 if shape[-1] is not None and shape[-1] % 2 == 0 and yes(draw) else 1
     given = arguments(
+        groups=groups,
         strides=some(draw, 2),
         padding=repr(pick(draw, "same", "valid", "circular")),
         k_coef_lip=factor(draw),
         activation=activation(draw, name),
         use_bias=bias(draw),
     )
-    return f"{name}({some(draw)}, {some(draw)}, {given})"
+    return f"{name}({groups * some(draw, 2)}, {some(draw)}, {given})"
 
 
 @recipe("lip.AOCConv2DTranspose", ranks=(3,))

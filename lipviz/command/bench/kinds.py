@@ -26,7 +26,6 @@ CONVOLUTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SpectralConv2DTranspose", {}),
     ("AOLConv2D", {}),
     ("AOCConv2D", {}),
-    ("AOCConv2D", {"groups": 4}),
     ("AOCConv2DTranspose", {}),
     ("BROConv2D", {}),
     ("FrobeniusConv2D", {}),
@@ -37,7 +36,7 @@ IMAGES = 32  # in a batch of images, for 256 samples of a dense layer
 
 
 def title(name: str, arguments: dict[str, Any]) -> str:
-    """A layer as its call, such as AOCConv2D(groups=4); its name alone without arguments."""
+    """A layer as its call, such as SpectralConv2D(bound='tight'); its name alone without arguments."""
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     return f"{name}({given})" if given else name
 
