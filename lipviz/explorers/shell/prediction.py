@@ -63,7 +63,11 @@ class Form:
 
     def commit(self) -> None:
         """Commit the guess that the controls hold."""
-        reply = self._asking.commit(self._value())
+        try:
+            reply = self._asking.commit(self._value())
+        except ValueError as error:  # of what was typed
+            self.answer.value = page.notice(str(error))
+            return
         if self._asking.guess is None:  # nothing was chosen
             self.answer.value = reply.to_html()
             return
@@ -105,12 +109,16 @@ def _number(kind) -> tuple[list[widgets.Widget], Callable[[], Any]]:
 
 
 def _as_number(text):
-    """The number that was typed, as a point or a comma separates decimals; the text if it is none, None if empty."""
-    text = text.strip().removesuffix("%").strip()
+    """The number that was typed, with a point or a comma before its decimals; None if nothing was.
+
+    Raises:
+        ValueError: If it is no number.
+    """
+    typed = text.strip().removesuffix("%").strip()
     try:
-        return float(text.replace(",", ".")) if text else None
+        return float(typed.replace(",", ".")) if typed else None
     except ValueError:
-        return text
+        raise ValueError(f"Type a number, such as 0.5 or 1e-3. Received: {text}") from None
 
 
 def _choice(kind):
