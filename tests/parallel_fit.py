@@ -2,8 +2,8 @@
 
 python -m tests.parallel_fit FOLDER NETWORK
 
-NETWORK is a key of `NETWORKS`. Writes FOLDER/1.npz and FOLDER/2.npz. It is a process of its own, because devices are
-set before the backend starts.
+NETWORK is a key of `NETWORKS`. Writes FOLDER/1.npz and FOLDER/2.npz, and FOLDER/0.npz, the weights before training.
+It is a process of its own, because devices are set before the backend starts.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ NETWORKS = {"small": small, "liresnet": liresnet}
 
 
 def trained(devices, network):
-    """The network after a few steps."""
+    """The network after a few steps, and its weights before them."""
     keras.backend.clear_session()  # the same names
     with parallel(devices):
         keras.utils.set_random_seed(0)
@@ -85,18 +85,23 @@ def trained(devices, network):
         model.compile(keras.optimizers.SGD(1e-1), loss)
     (x, y), _ = data.digits(n_train=64)
     labels = keras.ops.convert_to_numpy(labels_of(y))
+    before = weights_of(model)
     # Every batch is the whole: the weights of labels are those of the batch.
     model.fit(x.reshape(-1, 8, 8, 1), labels, batch_size=len(x), epochs=STEPS, shuffle=False, verbose=0)
-    return model
+    return model, before
+
+
+def weights_of(model):
+    return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
 
 
 def main():
     set_devices()
     for devices in (1, 2):
-        model = trained(devices, sys.argv[2])
+        model, before = trained(devices, sys.argv[2])
         assert number_of_devices(model.layers[0].kernel) == devices
-        weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
-        np.savez(Path(sys.argv[1], f"{devices}.npz"), **weights)
+        np.savez(Path(sys.argv[1], f"{devices}.npz"), **weights_of(model))
+        np.savez(Path(sys.argv[1], "0.npz"), **before)
 
 
 def number_of_devices(variable):
