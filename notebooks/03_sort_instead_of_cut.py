@@ -265,7 +265,7 @@ assert lipviz.certify(by_hand).upper_bound < 1 + 1e-9
 # * **Householder** reflects a pair of channels at a line whose angle is learned; with 90° it sorts the pair;
 # * **PReLUlip** has a slope for negative inputs that is learned, in $[-1, 1]$.
 #
-# **Predict** an order, then run it.
+# Which order do you expect?
 
 # %%
 from tqdm.auto import tqdm

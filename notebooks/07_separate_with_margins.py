@@ -280,7 +280,7 @@ explorer.static()
 #
 # Choose the challenge "1. Larger discs" and press Play. The loss is a crossentropy with $\tau = 1$. Soon every point is
 # on the correct side. But the smallest disc stays at a radius of about 0.11. Make it at least 0.15 without losing a
-# point. Predict before you try: which of $\tau$, the Lipschitz constant $k$ and the loss HKR helps, and why?
+# point. Think before you try: which of $\tau$, the Lipschitz constant $k$ and the loss HKR helps, and why?
 #
 # Then drag a point towards the other class. Its disc shrinks in both networks. In which one is the disc nearly as large
 # as the step that the attacker needs?

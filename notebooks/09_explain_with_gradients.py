@@ -368,8 +368,9 @@ course.check("explanations.distance", answer)
 # result answers the question: "what would have to be different, so that the network decides the opposite?" The first
 # row shows the images, the second row the changed images, and the third row the change. The numbers below are the
 # certified radius and the length of the change.
-#
-# Predict: for which of the two networks does the change look like a drawing?
+
+# %% [markdown] question="explanations.drawing"
+# **Predict.** For which of the two networks does the change look like a drawing?
 
 # %%
 pairs = {}
@@ -392,18 +393,17 @@ for model in (ordinary, lipschitz):
     )
     assert pairs[model.name].success.all()
 
-plots.picture(
+scattered = plots.picture(
     plots.plot_adversarial_pairs(pairs["ordinary"], title="Ordinary network, attacked", class_names=names),
     "The ordinary network. " + plots.alt_text(pairs["ordinary"]),
     caption="The ordinary network gives the second row the opposite class, with a score of the same size.",
 )
-
-# %%
-plots.picture(
+drawn = plots.picture(
     plots.plot_adversarial_pairs(pairs["1-Lipschitz"], title="1-Lipschitz network, attacked", class_names=names),
     "The 1-Lipschitz network. " + plots.alt_text(pairs["1-Lipschitz"]),
     caption="The 1-Lipschitz network: the change removes shafts and soles from boots, and adds them to sneakers.",
 )
+course.predict("explanations.drawing", reveal=[scattered, drawn])
 
 # %%
 way, certified = (

@@ -303,7 +303,10 @@ course.predict("export.time", reveal="\n".join(rows))
 # ## What must not be done
 #
 # The export is a Keras model like any other. It can be compiled and trained. Suppose that somebody trains it for one
-# more epoch, with the same loss and a smaller learning rate than before. Predict: what happens to the bound?
+# more epoch, with the same loss and a smaller learning rate than before.
+
+# %% [markdown] question="export.bound"
+# **Predict.** What happens to the bound of the Lipschitz constant, which is at most 1 for the file as it is loaded?
 
 # %%
 tuned = keras.models.load_model(folder / "digits.keras")
@@ -314,11 +317,14 @@ one_step = [layer.largest for layer in measure.singular_values(tuned)][-2:]
 bounds.append(certification.certify(tuned, search=False).upper_bound)
 tuned.fit(x_train, y_train, batch_size=64, epochs=1, verbose=0)
 bounds.append(certification.certify(tuned, search=False).upper_bound)
-for when, bound in zip(("as loaded", "after one step", "after one epoch"), bounds, strict=True):
-    print(f"Lipschitz constant {when:16s} at most {bound:.3f}")
-print("largest singular values of the two dense layers after one step:", np.round(one_step, 4))
 assert min(one_step) > 1  # a single step is enough for a layer ...
 assert bounds[2] > 1  # ... and an epoch for the whole
+rows = [
+    f"Lipschitz constant {when:16s} at most {bound:.3f}"
+    for when, bound in zip(("as loaded", "after one step", "after one epoch"), bounds, strict=True)
+]
+rows.append(f"largest singular values of the two dense layers after one step: {np.round(one_step, 4)}")
+course.predict("export.bound", reveal="\n".join(rows))
 
 # %% [markdown]
 # **Surprise**: after a single step the norm of a layer is above 1. All singular values were exactly at the limit, and
@@ -370,19 +376,24 @@ course.check("export.radius", answer)
 # %% [markdown]
 # ## Weights with half the bits
 #
-# Servers often store weights with 16 bits. `float16` keeps 11 significant binary digits, `bfloat16` 8. Predict: after
-# every weight has been rounded, is the network still 1-Lipschitz? Are its layers?
+# Servers often store weights with 16 bits. `float16` keeps 11 significant binary digits, `bfloat16` 8.
+
+# %% [markdown] question="export.rounded"
+# **Predict.** After every weight has been rounded, is each dense layer still 1-Lipschitz?
 
 # %%
+rows = []
 for dtype in ("float16", "bfloat16"):
     copy = keras.models.clone_model(export)
     copy.set_weights([keras.ops.convert_to_numpy(keras.ops.cast(w, dtype)).astype("float32") for w in export.weights])
     dense = [layer.largest for layer in measure.singular_values(copy)][-2:]
     L_rounded = certification.certify(copy, search=False).upper_bound
     radius = certification.certified_radius(copy, x_test).mean_radius
-    print(f"{dtype:9s} dense layers up to {max(dense):.5f}, network at most {L_rounded:.5f}, mean radius {radius:.4f}")
+    found = f"dense layers up to {max(dense):.5f}, network at most {L_rounded:.5f}, mean radius {radius:.4f}"
+    rows.append(f"{dtype:9s} {found}")
     assert max(dense) > 1
     assert abs(L_rounded / L - 1) < 0.02
+course.predict("export.rounded", reveal="\n".join(rows))
 
 # %% [markdown]
 # The norm of each dense layer is above 1 now: rounding moves singular values up and down, and the largest one is the

@@ -149,8 +149,7 @@ def network(dtype="float32"):
 # terms of the loss, the norms of the gradients, and the singular values of the kernels that the network uses. In a
 # terminal it prints a table instead. With `folder="run"` it writes files.
 #
-# Predict: what will the accuracy be in the first third, as long as the loss does not depend on which side of zero a
-# score is?
+# While it runs, look at the accuracy: in the first third, the loss does not depend on which side of zero a score is.
 
 # %%
 model = network()

@@ -107,6 +107,10 @@ def test_its_predictions_are_asked_where_the_answer_opens(lesson, cells):
     assert len(asked) >= 2
     (topic,) = {name.partition(".")[0] for name in questions(notebook, "check")}
     assert asked == [one.id for one in course.predictions(topic)]
+    others = [
+        cell.source for cell in notebook.cells if cell.cell_type == "markdown" and "question" not in cell.metadata
+    ]
+    assert not [text for text in others if re.search(r"\bPredict\b", text)], "ask by `course.predict`"
 
 
 def questions(notebook, kind):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
-from lipviz.course.guesses import Amount, Prediction
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _SCORE, _TIMES = 0.7, 3
@@ -226,4 +226,25 @@ NOISE = Prediction(
     ),
 )
 
-PREDICTIONS = (NORM, NOISE)
+DRAWING = Prediction(
+    id="explanations.drawing",
+    question="For which of the two networks does the change look like a drawing?",
+    kind=Option(
+        options={
+            "ordinary": "for the ordinary network",
+            "constrained": "for the 1-Lipschitz network",
+            "both": "for both",
+        },
+        replies={
+            "ordinary": "It decides by scattered pixels, so that is what its change consists of.",
+            "both": "Compare the third rows: one of them has shapes, the other one scattered pixels.",
+        },
+    ),
+    explanation=(
+        "The gradients of the 1-Lipschitz network point to the other class: the change removes shafts and soles, or "
+        "adds them. The change for the ordinary network has no shape that we recognize."
+    ),
+    truth="constrained",
+)
+
+PREDICTIONS = (NORM, NOISE, DRAWING)

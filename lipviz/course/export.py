@@ -240,4 +240,42 @@ LOST = Prediction(
     ),
 )
 
-PREDICTIONS = (TIME, LOST)
+BOUND = Prediction(
+    id="export.bound",
+    question="What happens to the bound of the Lipschitz constant, which is at most 1 for the file as it is loaded?",
+    kind=Option(
+        options={"stays": "it stays at 1", "shrinks": "it becomes smaller", "grows": "it becomes larger"},
+        replies={
+            "stays": "What kept it there was the constraint, and the export has none.",
+            "shrinks": "A training makes weights larger where that lowers the loss, unless a constraint prevents it.",
+        },
+    ),
+    explanation=(
+        "After a single step the norm of a layer is above 1. All singular values were exactly at the limit, and no "
+        "constraint keeps them there."
+    ),
+    truth="grows",
+)
+
+ROUNDED = Prediction(
+    id="export.rounded",
+    question="After every weight has been rounded, is each dense layer still 1-Lipschitz?",
+    kind=Option(
+        options={
+            "yes": "yes, in both formats",
+            "half": "in float16, but not in bfloat16",
+            "no": "no, in neither format",
+        },
+        replies={
+            "yes": "Rounding moves each weight up or down, and with them the singular values.",
+            "half": "float16 rounds less, but it rounds: some singular value moves up.",
+        },
+    ),
+    explanation=(
+        "All singular values of an *orthogonal* matrix are at the limit, so some of them exceed it after the rounding. "
+        "The difference is small, and a bound that is computed from the rounded file includes it."
+    ),
+    truth="no",
+)
+
+PREDICTIONS = (TIME, BOUND, ROUNDED, LOST)
