@@ -24,7 +24,8 @@ WITH_KERNEL = {
     "FrobeniusConv2D": (CONVOLUTION, IMAGE),
     "SpectralDepthwiseConv2D": ({"kernel_size": 3, "depth_multiplier": 2, "maxiter_bjorck": 2}, IMAGE),
 }
-# Other constraints. They share the code above, so that few combinations are left to try.
+# Others, added later. They share the code above and below, so that few combinations are left to try, and the cases of
+# the first ones, which are pinned, stay.
 OTHERS = {
     "AOLDense": (DENSE, VECTOR),
     "AOLConv2D": (CONVOLUTION, IMAGE),
@@ -35,17 +36,22 @@ OTHERS = {
     "BROConv2D": (CONVOLUTION, IMAGE),
     "SLLDense": (DENSE, VECTOR),
     "SLLConv2D": (CONVOLUTION, IMAGE),
+    "BetaAbs": ({}, IMAGE),
+    "SpatialShift": ({}, (4, 3, 5)),
 }
 BLOCKS = ("SLLDense", "SLLConv2D")
 # Of those that have others than zeros and none, or fewer.
-PADDINGS = {"AOCConv2D": ("same", "valid", "circular"), "BROConv2D": ("circular",)}
+PADDINGS = {
+    "AOCConv2D": ("same", "valid", "circular"),
+    "BROConv2D": ("circular",),
+    "SpatialShift": ("same", "circular"),
+}
 WITHOUT = {
     "GroupSort": ({}, IMAGE),
     "GroupSort2": ({}, IMAGE),
     "FullSort": ({}, VECTOR),
     "MaxMin": ({}, IMAGE),
     "Householder": ({}, IMAGE),
-    "BetaAbs": ({}, IMAGE),
     "PReLUlip": ({}, IMAGE),
     "ScaledAveragePooling2D": ({}, IMAGE),
     "ScaledL2NormPooling2D": ({}, IMAGE),
@@ -53,7 +59,6 @@ WITHOUT = {
     "ScaledGlobalL2NormPooling2D": ({}, IMAGE),
     "InvertibleDownSampling": ({"pool_size": 2}, IMAGE),
     "InvertibleUpSampling": ({"pool_size": 2}, (2, 2, 8)),
-    "SpatialShift": ({"share": 0.25}, (4, 3, 5)),
     "LayerCentering": ({}, IMAGE),
     "BatchCentering": ({}, IMAGE),
     "BatchLipNorm": ({}, IMAGE),
@@ -164,7 +169,7 @@ def network(name, **settings):
         shape = (shape[-1], *shape[:-1])
     layer = cls(**arguments)
     chain = [keras.Input(shape), layer, keras.layers.Flatten(dtype=layer.dtype_policy)]
-    if name in WITH_KERNEL | OTHERS:
+    if isinstance(layer, layers.ConstrainedKernel):
         return Sequential(chain, k_coef_lip=layer.k_coef_lip), layer, shape
     # With something to train.
     return keras.Sequential([*chain, keras.layers.Dense(2, dtype=layer.dtype_policy)]), layer, shape
