@@ -16,7 +16,7 @@ from lipviz.certification.forms import Affine, Entry, Form, value_of
 from lipviz.certification.graph import Trace, check_certifiable, input_flows
 from lipviz.certification.merging import Flow
 from lipviz.certification.step_forms import form_of, of_activation
-from lipviz.certification.step_values import linear_shape, taken
+from lipviz.certification.step_values import linear_shape, taken, unwrapped
 from lipviz.rules.registry import find_rule
 from lipviz.types import Array, Shape
 
@@ -152,7 +152,7 @@ class _Builder:
 
     def enter(self, step, leaving):
         """Add the nodes of a step: for each value it returns one, and one more for an activation of its own."""
-        kind, name = type(step.op).__name__, step.op.name
+        kind, name, step = type(step.op).__name__, step.op.name, unwrapped(step)
         sources = [self.number(flow) for flow in taken(step)]
         for output, flow in enumerate(leaving):
             form, before, op = form_of(step, output), sources, step.op

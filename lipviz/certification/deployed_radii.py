@@ -4,6 +4,7 @@ import numpy as np
 
 from lipviz.certification.deployed import Deployed
 from lipviz.certification.scores import decisions, gaps_of
+from lipviz.rules.bound import root_of_squares
 from lipviz.types import Array
 
 # Balls for which errors are bounded, relative to the radius without errors. A radius is certified within one of them.
@@ -45,7 +46,7 @@ def radii_of_part(
 
 def _balls(x, largest):
     """Radii of balls for which errors are bounded, (n, K)."""
-    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1)
+    sizes = root_of_squares(x.reshape(len(x), -1), axis=1)
     return np.minimum(largest, _LARGEST_BALL * (1 + sizes))[:, None] * _BALLS
 
 

@@ -30,10 +30,13 @@ class Affine:
     Attributes:
         parts: A SciPy `LinearOperator` A_i of shape (outputs, entries of x_i) for each source.
         offset: b of shape (outputs,), float64.
+        off: How far the numbers that are used may be from these, relative to them, where they depend on how a backend
+            rounds them. A diagonal of A_i is then at least as large in magnitude as the one that is used.
     """
 
     parts: tuple[sla.LinearOperator, ...]
     offset: Array
+    off: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import collections
 import hashlib
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import keras
@@ -284,7 +284,7 @@ def _up_sampling(layer, shape, norm, exact):
     sizes = [size for size in spatial(layer, shape) if size is not None]
     if len(sizes) < len(shape) - 1 or math.prod(sizes) > _MOST_PIXELS:
         return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
-    matrix = _channel_matrix(layer, sizes)
+    matrix = channel_matrix(layer, sizes)
     bound = matrix_bound(matrix, norm)
     if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
         return bound
@@ -294,8 +294,13 @@ def _up_sampling(layer, shape, norm, exact):
     return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
 
 
-def _channel_matrix(layer, sizes):
-    """Matrix of a layer that acts on one channel, in float64."""
+def channel_matrix(layer: keras.layers.Layer, sizes: Sequence[int]) -> Array:
+    """Matrix of a layer that does the same to each channel, for one channel, in float64.
+
+    Args:
+        layer: Keras layer.
+        sizes: Sizes of the image.
+    """
     count = math.prod(sizes)
     units = np.eye(count).reshape(count, *sizes, 1)
     config = layer.get_config() | {"dtype": "float64", "data_format": "channels_last"}

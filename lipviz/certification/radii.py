@@ -32,6 +32,8 @@ from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilon
 from lipviz.certification.scores import BATCH, checked, class_numbers, decisions, fitting, gaps_of, logits
 from lipviz.certification.tight import Method
 from lipviz.certification.upper_bounds import certify, check_method
+from lipviz.normalizers import check_flag
+from lipviz.rules.bound import root_of_squares
 from lipviz.rules.used import to_numpy
 from lipviz.types import Array, ArrayLike
 
@@ -98,6 +100,7 @@ def certified_radius(
             numbers where that is; if labels do not fit; with `arithmetic`, if `logit_error` is given, too, if the
             rounding of a layer is not known, or if this process is set to compute with fewer digits.
     """
+    local = check_flag("local", local)
     if arithmetic is not None:
         settings = as_arithmetic(arithmetic), check_method(method)
         return _as_deployed(model, x, y, bounds, _check_error(logit_error), *settings, local)
@@ -252,7 +255,7 @@ def _rounding(scores, constants, x, errors):
     """
     unit = _relative_margin(in_float32=errors is None)
     constant, slope = errors or (0.0, 0.0)
-    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
+    sizes = root_of_squares(x.reshape(len(x), -1), axis=1)[:, None]
     largest = np.abs(scores).max(axis=1, keepdims=True)
     rounds = unit * (largest + constants * sizes) + constant + slope * sizes
     return rounds, np.where(constants > 0, 2 * unit * constants + slope, 0.0)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lipviz.certification.arithmetic import numbers_of
+from lipviz.rules.bound import root_of_squares
 from lipviz.types import Array
 
 UP = 1 + 1e-6
@@ -121,6 +122,7 @@ def rounded(
     tiny: float | Array,
     dtype: str,
     flushed: tuple[float | Array, float | Array] = (0.0, 0.0),
+    partial: float = 1.0,
 ) -> Running:
     """Add the errors of a step to those that it passes on.
 
@@ -130,6 +132,7 @@ def rounded(
         growth: Relative error of its terms.
         tiny: Absolute error of each entry, by numbers that are set to 0: a number or an array (entries,).
         dtype: Dtype of what it returns.
+        partial: How many times as large as all terms together a number may be that is computed on the way.
         flushed: Pair of norms of errors, by weights that are set to 0: beside `rest` and beside `total`, each (n, K).
     """
     if not growth < math.inf:
@@ -140,7 +143,7 @@ def rounded(
     total = moved.total + growth * (norms(sizes.terms) + sizes.of_total) + np.linalg.norm(own) + flushed[1]
     total = np.minimum(UP * total, UP * (norms(entries) + rest))
     top = (sizes.terms + sizes.erred).max(axis=1, initial=0.0)[:, None] + sizes.of_rest + own.max(initial=0.0)
-    overflows = moved.overflows | ~((1 + growth) * top + rest < numbers_of(dtype).largest / 2)
+    overflows = moved.overflows | ~(partial * ((1 + growth) * top + rest) < numbers_of(dtype).largest / 2)
     return Running(moved.values, entries, rest, total, moved.change, overflows, dtype)
 
 
@@ -167,4 +170,4 @@ def sloped(x: Running, values: Array, entries: Array, bound: float) -> Running:
 
 def norms(rows: Array) -> Array:
     """Norms of rows, (n, 1)."""
-    return np.linalg.norm(rows, axis=1, keepdims=True)
+    return root_of_squares(rows, axis=1)[:, None]

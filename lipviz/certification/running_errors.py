@@ -29,9 +29,19 @@ from lipviz.certification.arithmetic import Arithmetic
 from lipviz.certification.computation import Computation
 from lipviz.certification.forms import Affine, Pointwise, Sorting, Splitting
 from lipviz.certification.running import UnknownRoundingError, entered
-from lipviz.certification.running_functions import ordering, pointwise
+from lipviz.certification.running_functions import ordering, pointwise, reflected
 from lipviz.certification.running_poolings import averaged, averaged_globally, largest, norm_pooling, scaled_average
-from lipviz.certification.running_sums import added, by_fourier, centered, moved, normalized, products, rescaled
+from lipviz.certification.running_sums import (
+    added,
+    by_fourier,
+    centered,
+    moved,
+    normalized,
+    products,
+    reduced,
+    scaled,
+    without_means,
+)
 from lipviz.operators.linear import (
     AVERAGES,
     CONVOLUTIONS,
@@ -71,8 +81,8 @@ class Steps:
         if unknown:
             raise UnknownRoundingError(
                 f"The rounding of these layers is not known: {'; '.join(dict.fromkeys(unknown))}. Expected dense and "
-                "convolutional layers, normalizations by running statistics, poolings, Rescaling, layers that move or "
-                "add entries, and elementwise activations of Keras or lipviz."
+                "convolutional layers, normalizations by running statistics, poolings, layers that scale, move or add "
+                "entries, and elementwise activations of Keras or lipviz."
             )
         self.steps: list[Any] = found
         self.rows = max(1, _ENTRIES // max(node.size for node in self.nodes))  # samples at a time
@@ -135,7 +145,8 @@ def _step(node, sources, arithmetic):
         return ordering(node)
     build = _builder(node.op)
     if build is None or not (build in _OF_ANY_FORM or isinstance(node.form, Affine)):
-        raise UnknownRoundingError(getattr(node.form, "why", "") or "no bound of its rounding")
+        why = next((why for kinds, why in _REFUSED if isinstance(node.op, kinds)), getattr(node.form, "why", ""))
+        raise UnknownRoundingError(why or "no bound of its rounding")
     if build in _OF_ANY_FORM:
         bound = next(iter(layer_bounds(node.op, sources[0].shape, 2)))[1]
         if bound.upper == math.inf:
@@ -173,9 +184,9 @@ _COPYING = (
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
     keras.layers.Concatenate,
-    lip.InvertibleDownSampling,
-    lip.InvertibleUpSampling,
-    lip.SpatialShift,
+    keras.layers.UpSampling1D,
+    keras.layers.UpSampling2D,
+    keras.layers.UpSampling3D,
 )
 
 
@@ -189,7 +200,10 @@ _LAYERS = (
     ((lip.BROConv2D,), by_fourier),
     ((keras.layers.Dense, lip.PadConv2D, *CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *SEPARABLE), products),
     ((keras.layers.BatchNormalization,), normalized),
-    ((keras.layers.Rescaling,), rescaled),
+    ((keras.layers.Rescaling, keras.layers.Normalization), scaled),
+    ((lip.InvertibleDownSampling, lip.InvertibleUpSampling, lip.SpatialShift), scaled),
+    ((lip.LayerCentering,), without_means),
+    ((lip.Householder,), reflected),
     (AVERAGES, averaged),
     (GLOBAL_AVERAGES, averaged_globally),
     ((lip.BatchCentering, lip.BatchLipNorm), centered),
@@ -201,14 +215,26 @@ _LAYERS = (
 )
 
 
-# These read the layer, and not the form of the step.
-_OF_ANY_FORM = (rescaled, centered, scaled_average, norm_pooling, largest)
-
-
-_OPERATIONS = dict.fromkeys(
+_REFUSED = (
     (
-        *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),
-        *("Concatenate", "Stack", "GetItem", "Split", "Pad"),
+        (keras.layers.LayerNormalization, keras.layers.GroupNormalization),
+        "a backend may compute its variance as a difference of squares, which can lose all digits",
     ),
-    moved,
+    (keras.layers.TimeDistributed, "it calls what it wraps step by step: expected a layer that takes all steps"),
 )
+# These read the layer, and not the form of the step.
+_OF_ANY_FORM = (scaled_average, norm_pooling, largest, reflected)
+
+
+_OPERATIONS = {
+    **dict.fromkeys(
+        (
+            *("Reshape", "Ravel", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Flip", "Roll", "Copy"),
+            *("Concatenate", "Stack", "GetItem", "Split", "Pad"),
+        ),
+        moved,
+    ),
+    **dict.fromkeys(("Multiply", "Divide", "TrueDivide", "Negative"), scaled),
+    **dict.fromkeys(("Sum", "Mean"), reduced),
+    **dict.fromkeys(("Add", "Subtract"), added),
+}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,12 +10,22 @@ import numpy as np
 from scipy.special import erf, expit
 
 from lipviz import layers as lip
-from lipviz.certification.arithmetic import ULPS, numbers_of
+from lipviz.certification.arithmetic import ULPS, Arithmetic, numbers_of
 from lipviz.certification.computation import Node
 from lipviz.certification.forms import Sorting
-from lipviz.certification.running import Sizes, Step, UnknownRoundingError, cast, rounded, sloped
+from lipviz.certification.running import (
+    UP,
+    Sizes,
+    Step,
+    UnknownRoundingError,
+    cast,
+    norms,
+    rounded,
+    sloped,
+    without_small,
+)
 from lipviz.rules.algebra import computes_as
-from lipviz.rules.used import as_computed
+from lipviz.rules.used import as_computed, as_float64, roundings, with_margin
 from lipviz.types import Array
 
 
@@ -59,6 +69,61 @@ def _reach(form, rows, size):
     else:
         result[:, form.positive] = result[:, form.negative] = rows
     return result
+
+
+def reflected(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
+    """The `Householder` of lipviz: z − 2 relu(v·z) v times k, for pairs z of an entry of each half of the channels.
+
+    With magnitudes, the terms of an entry z_1 add up to ``|z_1| + 2 (|v_1 z_1| + |v_2 z_2|) |v_1|``.
+    """
+    layer, (source,) = node.op, sources
+    first, second, sine, cosine = _pairs(layer, source)
+    numbers, wide = numbers_of(layer.compute_dtype), numbers_of("float32")
+    factor, off = with_margin(roundings(layer.k_coef_lip, layer.compute_dtype))
+    k = float(factor)
+    growth = (1 + numbers.sum_growth(14)) * (1 + wide.sum_growth(4 * ULPS + 24)) * (1 + off) - 1
+    tiny = 24 * numbers.tiny * (1 + k)
+
+    def values(rows):
+        z1, z2 = rows[:, first], rows[:, second]
+        twice = 2 * np.maximum(z1 * sine - z2 * cosine, 0.0)
+        return z1 - twice * sine, z2 + twice * cosine
+
+    def joined(parts):
+        result = np.empty((len(parts[0]), source.size))
+        result[:, first], result[:, second] = parts
+        return k * result
+
+    def sizes(rows):
+        z1, z2 = rows[:, first], rows[:, second]
+        twice = 2 * (z1 * np.abs(sine) + z2 * np.abs(cosine))
+        return z1 + twice * np.abs(sine), z2 + twice * np.abs(cosine)
+
+    def reach(rows):
+        mixed = 2 * np.abs(sine * cosine)
+        return rows[:, first] + mixed * rows[:, second], rows[:, second] + mixed * rows[:, first]
+
+    def step(x):
+        if x.is_bare:
+            return x.with_values(joined(values(x.values)))
+        x = without_small(cast(x, layer.compute_dtype))
+        moved = sloped(x, joined(values(x.values)), joined(reach(x.entries)), k * UP)
+        beside = 3 * k * (x.change + x.rest), 3 * k * (x.change + x.total)
+        terms = Sizes(joined(sizes(np.abs(x.values))), joined(sizes(x.entries)), *beside)
+        small = tuple(4 * numbers.tiny * (norms(x.values) + each) for each in beside)
+        return rounded(moved, terms, growth, tiny, layer.compute_dtype, (small[0], small[1]))
+
+    return step
+
+
+def _pairs(layer, source):
+    """Places of the first and the second entries of all pairs, with the sine and the cosine of half their angles."""
+    axis = layer.channel_axis % (len(source.shape) + 1) - 1
+    places = np.moveaxis(np.arange(source.size).reshape(source.shape), axis, -1)
+    half = as_float64(layer.theta, f"The angles of '{layer.name}'") / 2
+    first, second = np.split(places, 2, axis=-1)
+    angles = np.broadcast_to(half, first.shape).reshape(-1)
+    return first.reshape(-1), second.reshape(-1), np.sin(angles), np.cos(angles)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,8 @@ def averaged_globally(node: Node, sources: Sequence[Node], arithmetic: Arithmeti
 def _mean(node, growth, count, dtype, taken_in):
     (operator,), none = affine_form(node).parts, np.zeros(node.size)
     tiny = numbers_of(dtype).tiny * (2 * count + 4)
-    return AffineStep([part_of(operator, operator)], none, none, growth, tiny, dtype, taken_in)
+    part = part_of(operator, operator)
+    return AffineStep([part], none, none, growth, tiny, dtype, taken_in, partial=count)
 
 
 def largest(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
@@ -69,7 +70,7 @@ def scaled_average(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) 
     none, numbers = np.zeros(node.size), numbers_of("float32")
     growth, tiny = numbers.sum_growth(count + 8), numbers.tiny * (2 * count + 4) * (1 + layer.k_coef_lip * count)
     parts = [part_of(operator, operator, layer.k_coef_lip * UP)]
-    step = AffineStep(parts, none, none, growth, tiny, "float32", layer.compute_dtype)
+    step = AffineStep(parts, none, none, growth, tiny, "float32", layer.compute_dtype, partial=count)
     return lambda x: cast(step(x), layer.compute_dtype)
 
 

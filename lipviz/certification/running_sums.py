@@ -93,6 +93,7 @@ class AffineStep:
         tiny: See `rounded`.
         dtype: Dtype of the result.
         taken_in: Dtype that sources are converted to.
+        partial: See `rounded`.
         sums_in: Dtype of the sum, where that has more digits than the result: the sum is rounded, and once more with b.
     """
 
@@ -104,6 +105,7 @@ class AffineStep:
     dtype: str
     taken_in: str
     sums_in: str = ""
+    partial: float = 1.0
 
     def taken(self, source: Running) -> Running:
         """A source as the step takes it: converted, and with small numbers set to 0 where the step computes."""
@@ -138,7 +140,8 @@ class AffineStep:
         overflows = np.any([x.overflows for x in sources], axis=0)
         moved = Running(values, erred, rests, totals, changes, overflows, self.dtype)
         flushed = self.flushed(rest, *sources), self.flushed(total, *sources)
-        summed = rounded(moved, sizes, self.growth, self.tiny, self.sums_in or self.dtype, flushed)
+        dtype = self.sums_in or self.dtype
+        summed = rounded(moved, sizes, self.growth, self.tiny, dtype, flushed, self.partial)
         return self._narrowed(summed) if self.sums_in else summed
 
     @property
@@ -235,36 +238,67 @@ def _spread(values, shape, node):
     return np.broadcast_to(values.reshape(shape), node.shape).reshape(-1)
 
 
-def rescaled(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
-    """x·scale + offset, with numbers that are rounded to the dtype of the layer."""
-    layer, (source,) = node.op, sources
-    if source.shape != node.shape or keras.config.image_data_format() != "channels_last":
-        raise UnknownRoundingError("it changes the shape")
-    scale, offset = (
-        np.broadcast_to(np.asarray(value, np.float64), node.shape).reshape(-1) for value in (layer.scale, layer.offset)
-    )
-    numbers, factors = numbers_of(layer.compute_dtype), np.abs(scale)
-    part = Part(_diagonal(scale), _diagonal(factors), factors.max(), factors.max(), numbers.tiny)
-    tiny = numbers.tiny * 6
-    dtype = layer.compute_dtype
-    return AffineStep([part], offset, np.abs(offset), numbers.sum_growth(8), tiny, dtype, dtype)
+def scaled(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
+    """A step that multiplies each entry by a number of its own, and adds another one."""
+    form, op = affine_form(node), node.op
+    dtype = getattr(op, "compute_dtype", node.dtype)
+    numbers, (operator,) = numbers_of(dtype), form.parts
+    roundings = 8
+    if isinstance(op, keras.layers.Normalization):
+        roundings += 2 * ULPS
+        _check_statistics(op, numbers)
+    growth = (1 + numbers.sum_growth(roundings)) * (1 + form.off) - 1
+    tiny = numbers.tiny * (6 + 4 * applied(magnitudes(operator), np.ones((1, operator.shape[1])))[0])
+    part = part_of(operator, below=numbers.tiny)
+    return AffineStep([part], form.offset, np.abs(form.offset), growth, tiny, dtype, dtype)
+
+
+def _check_statistics(layer, numbers):
+    """Raise `UnknownRoundingError` where the statistics of a normalization may be set to 0, or overflow."""
+    variance, mean = (as_float64(value, "A statistic") for value in (layer.variance, layer.mean))
+    least = 0.0 if numbers.unit == numbers_of("float32").unit else numbers.tiny  # √tiny is below Keras's epsilon
+    if not ((variance >= least) & (variance < numbers.largest / 2) & (np.abs(mean) < numbers.largest / 2)).all():
+        raise UnknownRoundingError("its statistics are out of the range of its dtype")
 
 
 def centered(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
-    """The layer of lipviz that subtracts running means and multiplies by a factor, in float32 at least."""
-    layer, (source,) = node.op, sources
-    factor = layer.k_coef_lip if not hasattr(layer, "lip_constant") else layer.lip_constant
+    """A layer of lipviz that subtracts running means, and multiplies by a factor, in float32 at least."""
+    form, layer, (source,), numbers = affine_form(node), node.op, sources, numbers_of("float32")
+    (operator,) = form.parts
+    factors = applied(operator, np.ones((1, source.size)))[0]
     mean, bias = (
-        _per_channel(layer, as_float64(value, f"A weight of '{layer.name}'"), source)
+        np.abs(_per_channel(layer, as_float64(value, f"A weight of '{layer.name}'"), source))
         for value in (layer.moving_mean, layer.bias if layer.use_bias else np.zeros(layer.moving_mean.shape))
     )
-    part = Part(_diagonal(factor * np.ones(source.size)), _diagonal(factor * np.ones(source.size)), factor, factor)
-    sizes, numbers = factor * np.abs(mean) + np.abs(bias), numbers_of("float32")
-    tiny = numbers.tiny * (4 + 4 * factor + np.abs(mean))
-    growth = numbers.sum_growth(2 * ULPS + 8)
-    part = dataclasses.replace(part, flushed=numbers.tiny)
-    step = AffineStep([part], bias - factor * mean, sizes, growth, tiny, "float32", layer.compute_dtype)
+    tiny = numbers.tiny * (4 + 4 * factors + mean)
+    growth = (1 + numbers.sum_growth(2 * ULPS + 8)) * (1 + form.off) - 1
+    part = dataclasses.replace(part_of(operator), flushed=numbers.tiny)
+    sizes = factors * mean + bias
+    step = AffineStep([part], form.offset, sizes, growth, tiny, "float32", layer.compute_dtype)
     return lambda x: cast(step(x), layer.compute_dtype)
+
+
+def without_means(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
+    """A layer of lipviz that subtracts from each channel its mean over all pixels, in float32 at least."""
+    form, layer, (source,), numbers = affine_form(node), node.op, sources, numbers_of("float32")
+    (operator,) = form.parts
+    count = source.size // source.shape[layer.channel_axis % (len(source.shape) + 1) - 1]
+    norm = next(iter(layer_bounds(layer, source.shape, 2)))[1].upper * (1 + form.off)
+    part = dataclasses.replace(part_of(operator, norm=norm), flushed=2 * numbers.tiny)
+    growth = (1 + numbers.sum_growth(count + 8)) * (1 + form.off) - 1
+    tiny = numbers.tiny * (2 * count + 8) * (1 + layer.k_coef_lip)
+    step = AffineStep(
+        [part], form.offset, np.abs(form.offset), growth, tiny, "float32", layer.compute_dtype, partial=count
+    )
+    return lambda x: cast(step(x), layer.compute_dtype)
+
+
+def reduced(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
+    """A sum or a mean over some axes."""
+    (operator,), (source,), numbers = affine_form(node).parts, sources, numbers_of(node.dtype)
+    count, none = source.size // node.size, np.zeros(node.size)
+    growth, tiny = numbers.sum_growth(count + 4), numbers.tiny * (2 * count + 4)
+    return AffineStep([part_of(operator)], none, none, growth, tiny, node.dtype, node.dtype, partial=count)
 
 
 def _per_channel(layer, values, source):
@@ -276,21 +310,19 @@ def _per_channel(layer, values, source):
 
 def moved(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
     """A step that copies, drops or moves entries."""
+    if getattr(node.op, "interpolation", "nearest") != "nearest":
+        raise UnknownRoundingError("each backend interpolates in its own way")
     if np.any(affine_form(node).offset):
         raise UnknownRoundingError("it adds numbers of its own")
     dtype = getattr(node.op, "compute_dtype", node.dtype)
     none = np.zeros(node.size)
-    if getattr(node.op, "k_coef_lip", 1) != 1:  # each entry is multiplied by k, which is rounded
-        numbers = numbers_of(dtype)
-        if node.op.k_coef_lip < numbers.tiny:
-            raise UnknownRoundingError(f"its factor {node.op.k_coef_lip:.3g} may be set to 0")
-        parts = [part_of(part, below=numbers.tiny) for part in affine_form(node).parts]
-        return AffineStep(parts, none, none, numbers.sum_growth(4), 4 * numbers.tiny, dtype, dtype)
     return AffineStep([part_of(part, part) for part in affine_form(node).parts], none, none, 0.0, 0.0, dtype, dtype)
 
 
 def added(node: Node, sources: Sequence[Node], arithmetic: Arithmetic) -> Step:
     """A sum, a difference, a mean, or a weighted mean whose weights are computed by a sigmoid."""
+    if len(sources) == 1 and len(affine_form(node).parts) == 1:
+        return scaled(node, sources, arithmetic)  # of a value and a constant
     dtype = getattr(node.op, "compute_dtype", node.dtype)
     numbers, none = numbers_of(dtype), np.zeros(node.size)
     parts = [part_of(part, below=numbers.tiny) for part in affine_form(node).parts]

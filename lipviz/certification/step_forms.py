@@ -54,7 +54,8 @@ def of_activation(activation: Callable[..., Any], flow: Flow) -> Form:
 
 
 def _known_form(step, output):
-    if not all(keras.backend.is_float_dtype(flow.tensor.dtype) for flow in step.flows):
+    whole = not all(keras.backend.is_float_dtype(flow.tensor.dtype) for flow in step.flows)
+    if whole and not isinstance(step.op, _CONVERTING):
         raise NoFormError("it takes whole numbers")
     if not isinstance(step.op, keras.layers.Layer):
         return _of_operation(step, output)
@@ -85,9 +86,9 @@ def _of_layer(step, flow):
             return Affine((linear_operator(layer, shape),), offset_of(layer, linear_shape(layer, flow)))
         except (NotLinearError, ValueError) as error:
             raise NoFormError(str(error)) from error
-    build = _builder(layer, _LAYERS)
-    if build is None or found.bound(layer, shape, 2, False).upper == math.inf:
-        raise NoFormError(_UNKNOWN)
+    build, bound = _builder(layer, _LAYERS), found.bound(layer, shape, 2, False)
+    if build is None or bound.upper == math.inf:
+        raise NoFormError(bound.method if bound.upper == math.inf else _UNKNOWN)
     return build(step, flow)
 
 
@@ -138,8 +139,15 @@ _UNKNOWN = "its form is not known"
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 
 
+_CONVERTING = (keras.layers.Rescaling, keras.layers.Normalization)  # whole numbers, before they compute
 _LAYERS = {
     keras.layers.BatchNormalization: affine_forms.normalized,
+    **dict.fromkeys(_CONVERTING, affine_forms.scaled),
+    **dict.fromkeys((lip.BatchLipNorm, lip.BatchCentering), affine_forms.centered),
+    lip.LayerCentering: affine_forms.without_means,
+    **dict.fromkeys(
+        (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D), affine_forms.interpolated
+    ),
     **dict.fromkeys(
         (
             keras.layers.Flatten,
@@ -197,6 +205,9 @@ _OPERATIONS = {
         affine_forms.selection,
     ),
     "Pad": affine_forms.padding,
+    "Negative": affine_forms.negative,
+    **dict.fromkeys(("Multiply", "Divide", "TrueDivide"), affine_forms.multiplied),
+    **dict.fromkeys(("Sum", "Mean"), affine_forms.reduced),
     **dict.fromkeys(("Add", "Subtract"), affine_forms.added_values),
     **dict.fromkeys(merging.SLOPED, function_forms.function_of_ops),
 }

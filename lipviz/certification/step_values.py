@@ -1,5 +1,6 @@
 """What steps of a graph take, and what they return for arrays."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,9 @@ from lipviz.certification.forms import NoFormError
 from lipviz.certification.graph import Step, reason_and_flows
 from lipviz.certification.merging import Flow
 from lipviz.layers import ConstrainedKernel
+from lipviz.operators.linear import is_plain
 from lipviz.operators.precision import float64_scope
+from lipviz.rules.algebra import computes_as
 from lipviz.rules.used import as_computed
 from lipviz.types import Array, Shape
 
@@ -21,6 +24,20 @@ from lipviz.types import Array, Shape
 def taken(step: Step) -> list[Flow]:
     """The flows that a step depends on, a list."""
     return reason_and_flows(step)[1] if isinstance(step.op, keras.layers.Layer) else step.flows
+
+
+def unwrapped(step: Step) -> Step:
+    """A step by the layer inside of a wrapper, where both compute the same at inference; otherwise the step itself."""
+    layer = step.op
+    kind = next((kind for kind in _WRAPPERS if isinstance(layer, kind) and computes_as(layer, kind)), None)
+    if kind is None or layer.layer.compute_dtype != layer.compute_dtype:
+        return step
+    if kind is keras.layers.TimeDistributed and not is_plain(layer.layer, (keras.layers.Dense,)):
+        return step
+    return dataclasses.replace(step, op=layer.layer)
+
+
+_WRAPPERS = (keras.layers.SpectralNormalization, keras.layers.TimeDistributed)
 
 
 def sizes_of(flow: Flow) -> tuple[int, ...]:

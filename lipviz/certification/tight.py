@@ -29,7 +29,7 @@ from lipviz.certification.potentials import block_before
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.precision import NotInFloat64Error
-from lipviz.rules.bound import root_of_squares
+from lipviz.rules.bound import not_rounded_to_0, root_of_squares
 from lipviz.rules.registry import is_linear
 from lipviz.types import Array
 
@@ -334,7 +334,7 @@ class Tighter:
                 parts = (merging.times(j.differences(), _total(self.gains[s])) for s, j in joints.items())
                 found = np.minimum(found, sum(parts))
             for chain in self._chains(number):
-                solved = chain.solved(self._method == "tight", centred=True)
+                solved = chain.solved(self._method == "tight" or chain.is_small, centred=True)
                 if isinstance(solved, Solved):
                     own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
                     found = np.minimum(found, merging.times(own, _total(self.gains[chain.start])))
@@ -379,5 +379,5 @@ def _total(gains):
 def _ratio(after, before):
     """The quotient of gains: 0 where the first are 0, and 1 where the second are infinite, which says nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(before == math.inf, 1.0, after / before)
+        ratio = np.where(before == math.inf, 1.0, not_rounded_to_0(after / before))
     return np.where(after == 0, 0.0, ratio)

@@ -27,7 +27,6 @@ from lipviz.rules.used import (
     known_input_shape,
     named,
     to_numpy,
-    used_factor,
 )
 from lipviz.types import Array, Shape
 
@@ -262,7 +261,7 @@ def _flatten(layer, shape):
 
 
 def moving_operator(layer: keras.layers.Layer, shape: Sequence[int]) -> sla.LinearOperator:
-    """The operator of a layer that moves or drops entries, and multiplies by k: a multiple of a matrix of ones.
+    """The operator of a layer that moves or drops entries, without its factor k: a matrix of ones.
 
     A copy of the layer in float64 is run on the numbers of the entries.
 
@@ -277,8 +276,7 @@ def moving_operator(layer: keras.layers.Layer, shape: Sequence[int]) -> sla.Line
         places = np.asarray(type(layer).from_config(config)(ops.convert_to_tensor(numbers))).reshape(-1).astype(int)
     (rows,) = np.nonzero(places)
     matrix = scipy.sparse.csr_array((np.ones(len(rows)), (rows, places[rows] - 1)), shape=(len(places), count))
-    factor = used_factor(layer)
-    return sla.aslinearoperator(matrix) if factor == 1 else factor * sla.aslinearoperator(matrix)
+    return sla.aslinearoperator(matrix)
 
 
 def probed(layer: keras.layers.Layer, shape: Sequence[int]) -> sla.LinearOperator:
