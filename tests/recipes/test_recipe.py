@@ -92,7 +92,7 @@ def test_a_loss_keeps_its_proportions(name):
         ("layer", "AOLConv", "Did you mean 'AOLConv2D'"),
         ("layer", "PReLUlip", "SpectralConv2D"),
         ("last", "Dense", "FrobeniusDense"),
-        ("loss", "ofset", "Did you mean 'offset'"),
+        ("loss", "offsetx", "Did you mean 'offset'"),
         ("loss", None, "annealing"),
         ("loss_arguments", {"alpha": 1.0}, "may hold tau, offset"),
         ("loss_arguments", {"tau": -1.0}, "tau"),
