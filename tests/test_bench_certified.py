@@ -61,6 +61,12 @@ def test_names_choose_points_of_the_star(only, expected):
     assert [(run.layer, run.recipe.loss) for run in plan.runs(seeds=[0], only=only)] == expected
 
 
+def test_another_library_is_trained_by_the_centre_of_the_star():
+    (run,) = plan.runs(seeds=[0], library="other 1.0")
+    assert run.recipe == plan.runs(seeds=[0])[0].recipe
+    assert run.title.startswith("other 1.0 SpectralConv2D, offset")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [({"budgets": ["7"]}, "hour"), ({"only": ["AOL"]}, "AOLConv2D"), ({"budgets": ["20"]}, "--validate")],
@@ -182,6 +188,8 @@ def test_the_command_goes_on_with_the_first_that_is_missing(there):
     go(path, told, seeds=[0])
     assert told[0].startswith(f"{len(every)} networks: 5 are in")
     assert [row["hash"] for row in rows.read(path)] == every
+    with pytest.raises(ValueError, match="deel-torchlip"):
+        go(path, peer="torch")
     go(path, measure=None, load=None, seeds=[0])  # nothing is left: neither images nor a training are needed
 
 

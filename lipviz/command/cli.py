@@ -205,7 +205,10 @@ def _build_parser():
     bench.add_argument("--backend", choices=("tensorflow", "jax"), help="default: the backend that Keras is set to")
     bench.add_argument("--jit", action="store_true", help="let XLA compile TensorFlow's graphs; JAX always does")
     bench.add_argument(
-        "--peer", metavar="NAME", help="another library to compare with: deel-torchlip, deel-lip, or a module"
+        "--peer",
+        metavar="NAME",
+        help="another library to compare with: deel-torchlip, deel-lip, or a module; "
+        "with certified: deel-torchlip or orthogonium",
     )
     bench.add_argument("--repeats", metavar="N", type=_count, default=20, help="number of rounds; default: %(default)s")
     bench.add_argument("--batch", metavar="N", type=_count, default=256, help="size of a batch; default: %(default)s")
@@ -491,6 +494,7 @@ def _bench_certified(arguments):
             seeds=arguments.seeds,
             only=arguments.only,
             validated=arguments.validate,
+            peer=arguments.peer,
             markdown=arguments.markdown,
             tell=lambda line: print(line, flush=True),
         )

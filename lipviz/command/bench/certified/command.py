@@ -1,11 +1,12 @@
 """What `lipviz bench certified` does: it trains what has no row yet, and writes the page."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipviz.command.bench.certified import page, plan, rows
+from lipviz.command.bench.certified import page, peers, plan, rows
 from lipviz.command.bench.certified.measuring import measured
 from lipviz.command.bench.certified.plan import Run
 from lipviz.data import Split, fashion_mnist
@@ -18,6 +19,7 @@ def run(
     seeds: Iterable[int] = (0, 1, 2),
     only: Sequence[str] | None = None,
     validated: bool = False,
+    peer: str | None = None,
     markdown: Path | None = None,
     tell: Callable[[str], None] = print,
     measure: Callable[[Run, Split], dict[str, Any]] = measured,
@@ -31,6 +33,7 @@ def run(
         seeds: See `plan.runs`.
         only: See `plan.runs`.
         validated: See `plan.Run`.
+        peer: Name of another library that is trained by the recipe of the centre of the star, see `peers.PEERS`.
         markdown: Page whose tables are written from all rows of the file. Then nothing is trained.
         tell: Function of a line of progress.
         measure: Function that trains a network and returns its row.
@@ -49,7 +52,11 @@ def run(
         return
     if rows.torn_end(file):
         tell(f"The last line of {file} is torn: its process was killed. It will be removed")
-    wanted = plan.runs(budgets, seeds, only, validated, there)
+    library = "lipviz"
+    if peer is not None:
+        found = peers.find(peer)
+        library, measure = found.version, functools.partial(peers.measured, peer=found)
+    wanted = plan.runs(budgets, seeds, only, validated, there, library)
     known = {row["hash"] for row in there}
     missing = [each for each in wanted if each.hash not in known]
     tell(f"{len(wanted)} networks: {len(wanted) - len(missing)} are in {file}, {len(missing)} are to be trained")

@@ -128,7 +128,7 @@ def runs(
             own names.
         validated: See `Run`.
         rows: Rows that are there, from which the best networks are chosen.
-        library: See `Run`.
+        library: See `Run`. Of another library, there is only the centre of the star.
 
     Raises:
         ValueError: If a name is not known, or "20" is asked for without `only`, and there are no rows on validation.
@@ -140,7 +140,7 @@ def runs(
     made = []
     for seed in seeds:
         for budget in budgets:
-            points = _points(budget, only, rows)
+            points = _points(budget, only, rows) if library == "lipviz" else [{}]
             made += [Run(recipe_of(budget, seed=seed, **point), budget, validated, library) for point in points]
     return made
 
