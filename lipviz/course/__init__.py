@@ -17,6 +17,7 @@ from lipviz.course import (
     activations,
     bjorck,
     certificates,
+    choice,
     constants,
     convolutions,
     depth,
@@ -65,5 +66,6 @@ for _lesson in (
     export,
     training,
     migration,
+    choice,
 ):
     register(*_lesson.EXERCISES)

@@ -177,6 +177,7 @@ def _at(control, share):
 COMPUTED = {
     "bjorck": ("float32", 4, 128),
     "layers": ("float32", 12, 100),
+    "kinds": ("float32", 28, 144),
     "activations": ("float32", 4, 8),
     "gradients": ("float64", 50, 128),
     "boundaries": ("float32", 16, 64),
