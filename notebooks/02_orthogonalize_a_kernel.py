@@ -290,6 +290,11 @@ def bjorck(w, beta, iterations):
 course.check("bjorck.write", bjorck)
 
 # %% [markdown]
+# ## Where to go next
+#
+# Björck's iteration is one of several ways to make a kernel orthogonal. Lesson 13 compares it with others: what they
+# make of the same kernel, what they cost, and what networks of them reach.
+#
 # ## References
 #
 # * Å. Björck, C. Bowie: *An iterative algorithm for computing the best estimate of an orthogonal matrix*, SIAM Journal

@@ -330,6 +330,7 @@ course.check("convolutions.matrix", convolution_matrix)
 # ## Where to go next
 #
 # * Lesson 05 stacks many layers, and shows what this does to the gradient.
+# * Lesson 13 compares kinds of convolutions. One of them is orthogonal as a map from image to image.
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the layer, with the averaged factor, in its appendix.
 # * H. Sedghi, V. Gupta, P. M. Long: *The singular values of convolutional layers*, ICLR 2019: the Fourier transform,

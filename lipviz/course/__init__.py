@@ -20,6 +20,7 @@ from lipviz.course import (
     activations,
     bjorck,
     certificates,
+    choice,
     constants,
     convolutions,
     depth,
@@ -95,5 +96,6 @@ for _lesson in (
     export,
     training,
     migration,
+    choice,
 ):
     register(*_lesson.EXERCISES, *getattr(_lesson, "PREDICTIONS", ()))

@@ -34,6 +34,7 @@ from lipviz.plots.gradients import (
     plot_gradient_history,
     plot_gradient_norms,
 )
+from lipviz.plots.layer_kinds import plot_kind_accuracy, plot_kind_costs, plot_kind_spectra
 from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.rendering import LiveFigure, Picture, picture
@@ -89,6 +90,9 @@ __all__ = [
     "plot_gradient_passage",
     "plot_gradient_passage_norms",
     "plot_jacobian_spectra",
+    "plot_kind_accuracy",
+    "plot_kind_costs",
+    "plot_kind_spectra",
     "plot_layer_gains",
     "plot_layer_spectrum",
     "plot_linear_regions",

@@ -23,6 +23,7 @@ from tests.plots import test_convolutions as convolutions
 from tests.plots import test_fields as fields
 from tests.plots import test_function_fits as function_fits
 from tests.plots import test_gradients as gradients
+from tests.plots import test_layer_kinds as kinds
 from tests.plots import test_layer_measurement as measurements
 from tests.plots import test_network_spectra as network_spectra
 from tests.plots import test_plots as spectra
@@ -179,6 +180,20 @@ CASES = {
     layer_measurement.plot_layer_gains: [
         (data, {}) for data in (measurements.DENSE, measurements.POOLING, measurements.PLAIN)
     ],
+    plots.plot_kind_spectra: [
+        (kinds.spectra(), {}),
+        (kinds.spectra(kinds.CONVOLUTION_KINDS, depth=1, low=0.01, count=20), {}),
+        (kinds.spectra(kinds.DENSE_KINDS[:1]), {}),
+    ],
+    plots.plot_kind_accuracy: [
+        (kinds.networks(), {}),
+        (kinds.networks(kinds.CONVOLUTION_KINDS[:2], missing=(0,), depth=1, epsilons=(0.3,)), {}),
+        (kinds.networks(missing=(0, 1, 2)), {}),
+    ],
+    plots.plot_kind_costs: [
+        (kinds.networks(), {}),
+        (kinds.networks(kinds.CONVOLUTION_KINDS[:2], costs=(np.nan, 9.0)), {}),
+    ],
     plots.plot_saliency: [
         (saliency.saliency(), {}),
         (saliency.saliency(2, (4, 4, 3), rivals=False), {"title": "Mine"}),
@@ -245,6 +260,9 @@ STEPS = [
     (plots.plot_gradient_flow, gradients.flow(), gradients.flow("a", 7, 1e-5)),
     (plots.plot_gradient_history, gradients.history(), gradients.history("a", 12)),
     (plots.plot_jacobian_spectra, network_spectra.spectra(), network_spectra.spectra(30, 4, 7.0)),
+    (plots.plot_kind_spectra, kinds.spectra(), kinds.spectra(depth=5, low=0.01)),
+    (plots.plot_kind_accuracy, kinds.networks(), kinds.networks(depth=5)),
+    (plots.plot_kind_costs, kinds.networks(), kinds.networks(costs=(3.0, 1.0, 7.0))),
     (plots.plot_log_norms, measurements.NORMS, [measurements.norms("a", 0.1), measurements.norms("b", 1e-3)]),
     (layer_measurement.plot_layer_gains, measurements.DENSE, measurements.POOLING),
     (layer_measurement.plot_layer_spectrum, measurements.DENSE, measurements.measured(layers.SpectralDense(3), 5)),

@@ -79,6 +79,13 @@ _ENTRIES = (
         part=(0.3, 0, 0.8, 0.4),
     ),
     Entry(
+        "kinds",
+        "LayerKindExplorer",
+        "Kinds of layers",
+        "Choose a kind of layer by what it keeps, what networks of it reach, and what a step costs.",
+        "Rows of points, one for each kind of layer: singular values at 1, or spread out below it.",
+    ),
+    Entry(
         "activations",
         "ActivationExplorer",
         "Activations",
