@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_LESSON = "00_take_the_tour"
+MAP = "index"  # of the course, which opens first
 
 # What runs the notebook server. A hosted notebook has its own, which must stay as it is.
 SERVER_PACKAGES = {"jupyterlab", "jupytext", "ipykernel"}
@@ -25,8 +26,8 @@ SERVER_PACKAGES = {"jupyterlab", "jupytext", "ipykernel"}
 README_LINKS = re.compile(r"(?<=<!-- launch links -->\n).*?(?=\n<!-- end of launch links -->)", re.DOTALL)
 
 README_TEXT = """\
-You can open the first lesson in your browser, without an installation: on [Binder] (in JupyterLab, which starts in a
-minute or two) or on [Colab]. [The documentation][site] is online as well.
+You can open the course in your browser, without an installation: on [Binder] (in JupyterLab, which starts in a minute
+or two), or its first lesson on [Colab]. [The documentation][site] is online as well.
 
 [Binder]: {binder}
 [Colab]: {colab}
@@ -106,7 +107,7 @@ def with_links(lesson: Path) -> str:
 def readme_with_links() -> str:
     """Returns the readme's text with the links between its two comments."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = README_TEXT.format(**addresses(FIRST_LESSON))
+    links = README_TEXT.format(**{**addresses(FIRST_LESSON), "binder": addresses(MAP)["binder"]})
     text, count = README_LINKS.subn(lambda _: links, text)
     if count != 1:
         raise ValueError(f"README.md: expected one place between the comments for launch links, got {count}")

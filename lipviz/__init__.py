@@ -12,7 +12,7 @@ from pathlib import Path
 from lipviz import _extras, _moved
 from lipviz._version import __version__
 
-_REGISTERED = ("constraints", "initializers", "layers", "losses", "metrics", "model", "regularizers")
+_REGISTERED = ("constraints", "initializers", "layers", "losses", "metrics", "model", "optimizers", "regularizers")
 _SUBMODULES = (
     *_REGISTERED,
     "activations",
@@ -28,6 +28,7 @@ _SUBMODULES = (
     "operators",
     "parametrizations",
     "plots",
+    "recipes",
     "rules",
     "toys",
     "utils",

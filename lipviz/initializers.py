@@ -1,4 +1,4 @@
-"""Initializers that draw kernels which already satisfy the spectral constraint."""
+"""Initializers of kernels that already satisfy a constraint: orthogonal ones, and the identity."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -77,3 +77,59 @@ class SpectralInitializer(keras.initializers.Initializer):
             "k_coef_lip": self.k_coef_lip,
             "base_initializer": base if isinstance(base, str) else keras.initializers.serialize(base),
         }
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class IdentityInitializer(keras.initializers.Initializer):
+    """The kernel of the identity: a layer that starts with it returns its input.
+
+    So a dense layer or a convolution starts as a residual block x + W·x with W = 0. The raw kernel that it trains is
+    I + W, and its constraint bounds I + W as one kernel: by k, where a bound of both terms would give up to 2k. Such
+    blocks compose: a deep network of them starts with all singular values at k. For a convolution, use
+    `SpectralConv2D(filters, 3, bound="tight", eps_bjorck=None)` with "same" padding: other bounds divide also the
+    identity by the overlap of patches.
+
+    With more outputs than inputs, the further outputs are 0. With fewer, they are the first inputs.
+
+    Args:
+        gain: Factor of the kernel. A constraint removes it, so it only changes how far the first steps of a training
+            turn the kernel.
+
+    Raises:
+        ValueError: If the gain is not positive and finite.
+
+    Reference: Hu et al. (2023), Unlocking deterministic robustness certification on ImageNet, section 3, for linear
+    residual blocks.
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = nm.check_positive("gain", gain)
+
+    def __call__(self, shape: Sequence[int], dtype: DType | None = None) -> Tensor:
+        """The kernel.
+
+        Args:
+            shape: Shape (in, out) of a dense kernel, or (..., in, out) of that of a convolution. Its entry in the
+                middle, number ⌊(size − 1)/2⌋ of each axis, is the one that Keras's "same" padding puts on the pixel
+                itself, for strides of 1.
+            dtype: Floating dtype.
+
+        Returns:
+            A tensor of this shape and dtype.
+
+        Raises:
+            ValueError: If the shape has fewer than two axes or one of size 0, or the dtype cannot multiply by the gain.
+        """
+        if len(shape) < 2 or 0 in shape:
+            raise ValueError(
+                f"IdentityInitializer needs a shape of at least two axes, none of size 0. Received: {tuple(shape)}"
+            )
+        dtype = standardize_dtype(dtype)
+        nm.check_factor("gain", self.gain, dtype)
+        *spatial, inputs, outputs = shape
+        around = [((size - 1) // 2, size // 2) for size in spatial]
+        identity = ops.reshape(ops.eye(inputs, outputs, dtype=dtype), [1] * len(spatial) + [inputs, outputs])
+        return self.gain * ops.pad(identity, [*around, (0, 0), (0, 0)])
+
+    def get_config(self) -> dict[str, Any]:
+        return {"gain": self.gain}

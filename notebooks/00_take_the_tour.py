@@ -15,14 +15,15 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: a little Keras
 #     title: 'A tour: train a network that keeps a promise'
 # ---
 
 # %% [markdown]
 # # A tour: train a network that keeps a promise
 #
-# **You will learn** what it means that a network is 1-Lipschitz, how to train one that reads handwritten digits, how to
-# look at the singular values that make it 1-Lipschitz, and how to search for inputs that break the promise.
+# **You will learn** how easily an ordinary network is fooled, what it means that a network is 1-Lipschitz, how to train
+# one that reads handwritten digits, and how to search for inputs that break its promise.
 #
 # **You need** a little Keras (`Sequential`, `compile`, `fit`) and the idea of a matrix. No GPU.
 #
@@ -51,25 +52,74 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# [All lessons](index.py) · [01 Bound a network](01_bound_a_network.py) →
+
 # %% [markdown]
-# ## The promise
+# ## Can you see the change?
 #
-# A function $f$ is **$k$-Lipschitz** when it never stretches a distance by more than $k$:
+# Run the next cell: click on it, and press Shift+Enter. (The first run takes some seconds. Red lines about CUDA or
+# oneDNN may appear. They are messages of TensorFlow, and do no harm.)
+#
+# On the left is an image that two networks recognize. For each network, an attack has changed the image, by the same
+# amount. Compare the pictures: what has changed? Then move the **strength**, and choose other images.
+
+# %%
+from lipviz.explorers import FooledExplorer
+
+explorer = FooledExplorer()
+explorer
+
+# %% [markdown]
+# The strength is the Euclidean length of the change: the root of the sum of the squares, over all 784 pixels, with grey
+# levels from 0 to 1. The five images were chosen because they show the difference well. Other images need other
+# strengths, and for some the difference is small.
+
+# %% [markdown] question="tour.fooled"
+# **Predict.** Choose the second image, the trousers. From which strength on will the 1-Lipschitz network err? Guess
+# before you move the strength up to its end.
+
+# %%
+from lipviz import course
+
+explorer.state = {"image": 1}
+trousers = explorer.data.networks[1]
+course.predict("tour.fooled", truth=trousers.fooled_at)
+
+# %% [markdown]
+# ## Why it holds
+#
+# Here is what is known about all five images. "Fooled from" is where *this* attack succeeds. Another attack may need
+# less. "Proved" is where *every* attack must fail. We come back to how that can be proved.
+
+# %%
+for image in range(5):
+    explorer.state = {"image": image}
+    print(explorer.data.name(explorer.data.label))
+    for network in explorer.data.networks:
+        print(f"    {network.name:12s} fooled from {network.fooled_at:.2f}    proved up to {network.radius:.2f}")
+        assert network.radius < network.fooled_at  # no attack contradicts what is proved
+    ordinary, constrained = explorer.data.networks
+    assert constrained.radius > ordinary.fooled_at  # where the ordinary network errs, the other one cannot
+assert explorer.error is None
+explorer.reset()
+
+# %% [markdown]
+# The ordinary network is fooled early, and hardly anything is proved about it. The other network was built such that
+# its output never changes by more than its input does. That is a promise about *every* pair of inputs, including the
+# pairs that nobody has tried. As a formula: a function $f$ is **$k$-Lipschitz** when it never stretches a distance by
+# more than $k$,
 #
 # $$\|f(x) - f(y)\| \le k\,\|x - y\| \quad\text{for all } x, y.$$
 #
 # With $k = 1$, a change of the image by a distance of 0.3 changes the output by at most 0.3, for every image and in
-# every direction. That is a promise about *every* pair of inputs, including the pairs that nobody has tried. An
-# ordinary network makes no such promise.
-#
-# (Red lines about CUDA or oneDNN may appear below. They are messages of TensorFlow, and do no harm.)
+# every direction. So whoever wants to change the decision must change the image visibly. Let us build such a network.
 
 # %%
 import keras
 import numpy as np
 
-from lipviz import Sequential, certification, course, data, measure, plots
-from lipviz.explorers import BjorckExplorer
+from lipviz import Sequential, certification, data, measure, plots
 from lipviz.layers import GroupSort2, SpectralDense
 
 keras.utils.set_random_seed(0)
@@ -121,6 +171,24 @@ model = Sequential(
     ],
     name="promise",
 )
+
+# %% [markdown]
+# ### Exercise 1: predict
+#
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="tour.compose"
+# A network is a chain of three layers with the Lipschitz constants 2, 0.25 and 3. What is the smallest Lipschitz
+# constant that these three numbers guarantee for the whole network?
+#
+# Expected: a number, exact to ±0.001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("tour.compose", answer)
 
 # %% [markdown]
 # The logits of such a network are small, because they change by no more than the image does. So the loss multiplies
@@ -190,8 +258,7 @@ assert ascent.largest <= 1 + 1e-6
 #
 # ### And an ordinary network?
 #
-# This network has the same sizes and the same data, but plain layers with ReLU. The images are simple, so you may
-# expect that the network does not stretch them much.
+# This network has the same sizes and the same data, but plain layers with ReLU.
 
 # %%
 plain = keras.Sequential(
@@ -211,48 +278,56 @@ plain.compile(
 plain.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
 wild = certification.gradient_ascent_ratio(plain, x_test, steps=STEPS)
 print(f"test accuracy: {plain.evaluate(x_test, y_test, verbose=0)[1]:.3f}")
-print(f"largest ratio that the search found: {wild.largest:.1f}")
 assert wild.largest > 10
 
-# %% [markdown]
-# **Surprise**: its accuracy is about the same, but it stretches some tiny change of an image by a factor of more than
-# ten. Nothing in its training prevents that.
+# %% [markdown] question="tour.wild"
+# **Predict.** The constrained network stretches no change by more than 1. The ordinary one has about the same accuracy.
+# By which factor does it stretch the change that it stretches most?
+
+# %%
+found = f"largest ratio that the search found: {wild.largest:.1f}"
+course.predict("tour.wild", truth=wild.largest, reveal=found)
 
 # %% [markdown]
 # ## What the promise buys
 #
 # Suppose that the largest logit is larger than the second largest by a margin $m$. Then no change of the image smaller
 # than $m/\sqrt{2}$ can alter the class. That is a **certificate**: no attack, known or unknown, can break it. (Why
-# $\sqrt 2$? That is an exercise below.)
+# $\sqrt 2$? That is exercise 2.)
 
 # %%
 logits = np.sort(model.predict(x_test, verbose=0), axis=1)
 right = model.predict(x_test, verbose=0).argmax(axis=1) == y_test
 radius = (logits[:, -1] - logits[:, -2]) / np.sqrt(2) * right
-print(f"mean certified radius: {radius.mean():.2f}")
-for distance in (0.1, 0.25, 0.5):
-    print(f"certainly right under any change up to {distance}: {(radius > distance).mean():.1%} of the test images")
 assert (radius > 0.1).mean() > 0.5
 
+# %% [markdown] question="tour.certain"
+# **Predict.** For which share of the test images, in per cent, does this network give the right digit under *every*
+# change of the image up to a length of 0.25?
+
+# %%
+shares = [
+    f"certainly right under any change up to {distance}: {(radius > distance).mean():.1%} of the test images"
+    for distance in (0.1, 0.25, 0.5)
+]
+course.predict("tour.certain", truth=100 * (radius > 0.25).mean(), reveal="\n".join(shares))
+
 # %% [markdown]
-# ## Move the sliders
+# ### Exercise 2: predict
+
+# %% [markdown] question="tour.radius"
+# A classifier maps an image to a vector of logits and is 1-Lipschitz: the Euclidean distance between two vectors of
+# logits is at most that between the two images. For one image the largest logit is 2.1 and the runner-up 0.7. What is
+# the largest radius, in Euclidean distance, within which these facts guarantee that no perturbation changes the class?
 #
-# How does a layer bring its singular values to 1 at every step of the training? Choose a kernel and move the sliders.
-# Can any slider bring the largest singular value above 1? (No. Read the sentence below the picture.)
+# Expected: a number, exact to ±0.005.
 
 # %%
-explorer = BjorckExplorer()
-explorer
+from lipviz import course
 
-# %% [markdown]
-# Code can move the sliders too, and read what they show:
+answer = ...
 
-# %%
-explorer.state = {"maxiter_bjorck": 3}
-print(explorer.statement(explorer.data))
-assert explorer.error is None
-assert explorer.data.constrained.max() <= 1
-explorer.reset()
+course.check("tour.radius", answer)
 
 # %% [markdown]
 # ## Take it away
@@ -267,39 +342,24 @@ print([type(layer).__name__ for layer in export.layers], f"largest difference: {
 assert difference < 1e-5
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("tour.compose")
-
-# %%
-answer = ...
-
-course.check("tour.compose", answer)
-
-# %% [markdown]
-# ### Exercise 2: predict
-
-# %%
-course.exercise("tour.radius")
-
-# %%
-answer = ...
-
-course.check("tour.radius", answer)
-
-# %% [markdown]
 # ### Exercise 3: build
 
+# %% [markdown] question="tour.scale"
+# Write a function `scale(w, k)` that takes a float64 matrix W, not zero, and a number k > 0, and returns a matrix of
+# the same shape and direction (a positive multiple of W) whose spectral norm is k. The spectral norm is the largest
+# singular value; it is checked to a relative error of 1e-9 on tall, wide, square and rank-one matrices. Do not change W
+# itself.
+#
+# Expected: a function that is called as `scale(w, k)`.
+
 # %%
-course.exercise("tour.scale")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def scale(w, k):
     return ...
 
@@ -315,3 +375,6 @@ course.check("tour.scale", scale)
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training*, NeurIPS 2018: the certificate.
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the layers that the reference library made known.
+
+# %% [markdown] tags=["way"]
+# [All lessons](index.py) · [01 Bound a network](01_bound_a_network.py) →

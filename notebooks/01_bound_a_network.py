@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 2
+#     needs: a little Keras; 00 helps
 #     title: 'Bound a network: what a Lipschitz constant is'
 # ---
 
@@ -50,6 +51,10 @@ if importlib.util.find_spec("lipviz") is None:
         "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown] tags=["way"]
+# ← [00 A tour](00_take_the_tour.py) · [All lessons](index.py) · [02 Orthogonalize a
+# kernel](02_orthogonalize_a_kernel.py) →
 
 # %%
 import keras
@@ -97,6 +102,8 @@ for count in (5, 20, 100, 1000):
 
 # %%
 x = np.linspace(-2, 2, 401)
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 ax = plots.style.prepared(None, title="A graph outside of its cone", xlabel="x (no unit)", ylabel="f(x) (no unit)")
 at = 0.5
 top = at + np.sin(3 * at) / 2
@@ -124,6 +131,24 @@ for step in (1e-2, 1e-4, 1e-6):
     print(f"secant of √x from 0 to {step:g}: slope {np.sqrt(step) / step:.0f}")
 
 # %% [markdown]
+# ### Exercise 1: predict
+#
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="constants.kink"
+# Predict: a small network takes one number x and returns 3·relu(x) + 2·relu(−2x), where relu(z) is the larger of z and
+# 0. What is its Lipschitz constant, the smallest that holds?
+#
+# Expected: a number, exact to ±0.001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("constants.kink", answer)
+
+# %% [markdown]
 # ## How much does a matrix stretch?
 #
 # With many inputs and outputs, a distance is a Euclidean length: $\|f(x) - f(y)\| \le L\,\|x - y\|$. For a matrix,
@@ -132,8 +157,11 @@ for step in (1e-2, 1e-4, 1e-6):
 # constant of a matrix is $\sigma_1$, which a singular value decomposition computes.
 #
 # So for a matrix we can judge how well random pairs work. Draw 10,000 random pairs, keep the largest stretch, and
-# compare it with $\sigma_1$. **Predict first**: which share of the constant will it find, in 2 dimensions? In 64? In
-# 512?
+# compare it with $\sigma_1$.
+
+# %% [markdown] question="constants.pairs"
+# **Predict.** Draw 10,000 random pairs, keep the largest stretch, and divide it by σ₁. Which share of the constant will
+# that find for a random matrix in 2 dimensions? In 8, 64 and 512? Draw the curve.
 
 # %%
 rng = np.random.default_rng(0)
@@ -143,11 +171,10 @@ for dimension in (2, 8, 64, 512):
     pairs = rng.standard_normal((10_000, dimension)) - rng.standard_normal((10_000, dimension))
     stretch = np.linalg.norm(pairs @ matrix, axis=1) / np.linalg.norm(pairs, axis=1)
     best[dimension] = np.maximum.accumulate(stretch) / np.linalg.norm(matrix, 2)
-    print(f"dimension {dimension:3d}: the best of 10,000 pairs finds {best[dimension][-1]:.0%} of the constant")
 assert best[2][-1] > 0.99
 assert best[512][-1] < 0.65
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 ax = plots.style.prepared(
     None, title="Trying longer hardly helps", xlabel="random pairs tried", ylabel="best so far (share of constant)"
 )
@@ -156,18 +183,16 @@ for (dimension, found), color, dashes in zip(best.items(), plots.PALETTE, ("-", 
 ax.set_xscale("log")
 ax.set_ylim(0, 1.05)
 ax.legend(loc="lower right", fontsize=9)
-plots.picture(
+picture = plots.picture(
     ax,
     "Largest stretch found so far against the number of random pairs, from 1 to 10,000, as a share of the constant. "
     + " ".join(f"In dimension {dimension} it ends at {found[-1]:.2f}." for dimension, found in best.items()),
     caption="In high dimensions the curves are flat: with a hundred times as many pairs, the best is hardly larger.",
 )
+course.predict("constants.pairs", truth=[found[-1] for found in best.values()], reveal=picture)
 
 # %% [markdown]
-# **Surprise**: in 512 dimensions, ten thousand pairs find little more than half of the constant, and the first hundred
-# pairs find nearly as much. A random direction contains a little of every singular vector. So all random directions are
-# stretched by about the same factor, an average of the singular values. An image has hundreds of dimensions or more: *a
-# constant that was "measured" on random pairs tells almost nothing*.
+# An image has hundreds of dimensions or more. So *a constant that was "measured" on random pairs tells almost nothing*.
 #
 # A search does better than a sample: it changes the direction so that the stretch grows. We will compare three kinds of
 # lower bounds below:
@@ -185,7 +210,7 @@ plots.picture(
 # `lipviz.certify(..., method="product")` computes it from the weights that the network uses.
 #
 # Let us train ordinary ReLU networks of several depths on scikit-learn's handwritten digits (8 × 8 pixels), and bound
-# each of them from both sides. **Predict**: how far apart will the two sides be for the deepest one?
+# each of them from both sides.
 
 # %%
 (x_train, y_train), (x_test, y_test) = data.digits()
@@ -194,7 +219,7 @@ x_train, x_test = x_train.reshape(-1, 64), x_test.reshape(-1, 64)
 # %%
 from tqdm.auto import tqdm
 
-secants, jacobians, ascents, products = [], [], [], []
+secants, jacobians, ascents, products, rows = [], [], [], [], []
 for depth in tqdm(DEPTHS):
     keras.utils.set_random_seed(0)
     hidden = [keras.layers.Dense(64, activation="relu") for _ in range(depth - 1)]
@@ -208,40 +233,43 @@ for depth in tqdm(DEPTHS):
     products.append(lipviz.certify(plain, method="product", search=False).upper_bound)
     accuracy = plain.evaluate(x_test, y_test, verbose=0)[1]
     found = f"secants {secants[-1]:.1f}, Jacobians {jacobians[-1]:.1f}, ascent {ascents[-1]:.1f}"
-    print(f"{depth:2d} layers, accuracy {accuracy:.2f}: {found}; product {products[-1]:.1f}")
+    rows.append(f"{depth:2d} layers, accuracy {accuracy:.2f}: {found}; product {products[-1]:.1f}")
+
+# %% [markdown] question="constants.gap"
+# **Predict.** Divide the product of all σ₁, which is proved, by the largest ratio that was found. For two layers this
+# is close to 1. How large is it for the deepest of the networks?
 
 # %%
 lower = np.maximum(np.maximum(secants, jacobians), ascents)  # each is true, so the largest is the best
 gap = products / lower
-print("the product is above the best lower bound by a factor of", " · ".join(f"{factor:.1f}" for factor in gap))
+rows.append("the product is above the best lower bound by a factor of " + " · ".join(f"{factor:.1f}" for factor in gap))
 assert (lower <= products).all()  # nothing found contradicts what is proved
 assert (np.diff(gap) > 0).all()
 assert gap[0] < 1.5
 assert gap[-1] > 5
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 ax = plots.style.prepared(
     None, title="Two sides of a constant", xlabel="layers", ylabel="constant (logits per grey level)"
 )
-rows = {"product (upper)": products, "ascent": ascents, "Jacobians": jacobians, "secants": secants}
-for order, (name, values) in enumerate(rows.items()):
+lines = {"product (upper)": products, "ascent": ascents, "Jacobians": jacobians, "secants": secants}
+for order, (name, values) in enumerate(lines.items()):
     dashes = ("-", "--", "-.", ":")[order]
     ax.plot(DEPTHS, values, dashes, marker=plots.style.MARKERS[order], color=plots.PALETTE[order], label=name)
 ax.fill_between(DEPTHS, lower, products, color="0.9", label="unknown", zorder=1)
 ax.set_yscale("log")
 ax.set_xticks(DEPTHS)
 ax.legend(loc="upper left", fontsize=8)
-plots.picture(
+picture = plots.picture(
     ax,
     f"Bounds of ReLU networks of {DEPTHS[0]} to {DEPTHS[-1]} layers, logarithmic. The product of norms grows from "
     f"{products[0]:.3g} to {products[-1]:.3g}. The best lower bound grows from {lower[0]:.3g} to {lower[-1]:.3g} only.",
     caption="The true constant lies somewhere in the grey area. The area grows with depth.",
 )
+course.predict("constants.gap", truth=gap[-1], reveal=["\n".join(rows), picture])
 
 # %% [markdown]
-# **Surprise**: for two layers the two bounds nearly meet. For the deepest network the proved bound is many times as
-# large as the largest ratio that was found. Nobody knows where between them the constant lies. A certificate from the
-# product would be true, and useless.
+# **Surprise**: for two layers the two bounds nearly meet, and then they part.
 #
 # Look at the lower bounds as well. Secants between test images find the least. The search is not always the best of the
 # three, so try several methods, and keep the largest result.
@@ -283,6 +311,23 @@ assert lower[-1] <= proved[2] <= proved[1] < proved[0] / 2
 # %% [markdown]
 # That gains a lot, and the two sides are still apart. (There is no general way around that: to compute the constant of
 # a ReLU network is NP-hard, even for two layers.)
+
+# %% [markdown]
+# ### Exercise 2: what follows?
+
+# %% [markdown] question="constants.follows"
+# A search over a million pairs of inputs found that a network stretches none of them by more than 0.93.
+# `lipviz.certify` says: at most 1.2. What follows for the network's Lipschitz constant L?
+#
+# Expected: one of "a" (L is at most 0.93), "b" (L lies between 0.93 and 1.2), "c" (L is 0.93 up to a small error), "d"
+# (L is 1.2).
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("constants.follows", answer)
 
 # %% [markdown]
 # ## Build a better network
@@ -336,43 +381,28 @@ assert explorer.error is None
 assert explorer.data.gains.min() > 0.9  # here all inputs see nearly all of it
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("constants.kink")
-
-# %%
-answer = ...
-
-course.check("constants.kink", answer)
-
-# %% [markdown]
-# ### Exercise 2: what follows?
-
-# %%
-course.exercise("constants.follows")
-
-# %%
-answer = ...
-
-course.check("constants.follows", answer)
-
-# %% [markdown]
 # ### Exercise 3: change
 
-# %%
-course.exercise("constants.narrow")
+# %% [markdown] question="constants.narrow"
+# Change the cell below: let the layer have 64 inputs and 32 units in place of 64. All of its singular values are still
+# 1, and there are 32 of them. Guess the median stretch of random inputs, then run the cell and answer with that number.
+#
+# Expected: a number, exact to ±0.02.
 
 # %%
-explorer.reset()  # change the line below
+import numpy as np
+
+from lipviz.explorers import LayerExplorer
+
+explorer = LayerExplorer()  # change the line below
 explorer.state = {"layer": "SpectralDense", "inputs": 64, "units": 64}
 print(f"median stretch of random inputs: {np.median(explorer.data.gains):.3f}")
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("constants.narrow", answer)
@@ -380,11 +410,19 @@ course.check("constants.narrow", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="constants.steepest"
+# Write a function `steepest(x, y)` that takes samples x of shape (n, d) and what a network made of them, y of shape (n,
+# m), both float64. It returns one number, the largest ratio ‖yᵢ − yⱼ‖ / ‖xᵢ − xⱼ‖ over all pairs of samples. Pairs of
+# equal samples are left out. It is checked to a relative error of 1e-9.
+#
+# Expected: a function that is called as `steepest(x, y)`.
+
 # %%
-course.exercise("constants.steepest")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def steepest(x, y):
     return ...
 
@@ -400,3 +438,7 @@ course.check("constants.steepest", steepest)
 #   NeurIPS 2018: NP-hardness, and what to do.
 # * H. Gouk, E. Frank, B. Pfahringer, M. Cree: *Regularisation of neural networks by enforcing Lipschitz continuity*,
 #   Machine Learning, 2021.
+
+# %% [markdown] tags=["way"]
+# ← [00 A tour](00_take_the_tour.py) · [All lessons](index.py) · [02 Orthogonalize a
+# kernel](02_orthogonalize_a_kernel.py) →

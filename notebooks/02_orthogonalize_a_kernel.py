@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: 00; singular values
 #     title: 'Orthogonalize a kernel: how a layer gets its singular values'
 # ---
 
@@ -51,6 +52,10 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# ← [01 Bound a network](01_bound_a_network.py) · [All lessons](index.py) · [03 Sort instead of
+# cut](03_sort_instead_of_cut.py) →
+
 # %%
 import keras
 import numpy as np
@@ -67,23 +72,26 @@ keras.utils.set_random_seed(0)
 #
 # A kernel $W$ stretches by at most $\sigma_1$, so $W/\sigma_1$ is 1-Lipschitz. But a singular value decomposition at
 # every training step is slow. The classic method is the **power iteration**: multiply a vector by $W^\top W$ again and
-# again, and it turns towards the direction that is stretched most. `spectral_normalization` is exactly this method:
+# again, and it turns towards the direction that is stretched most. `spectral_normalization` is exactly this method.
+
+# %% [markdown] question="bjorck.estimate"
+# **Predict.** Ten steps of the power iteration estimate σ₁ of a random 64 × 64 kernel, and the kernel is divided by the
+# estimate. What is the largest singular value of the result?
 
 # %%
+rows = []
 kernel = np.random.default_rng(0).standard_normal((64, 64)).astype("float32")
 start = np.random.default_rng(1).standard_normal((1, 64)).astype("float32")
 for steps in (1, 3, 10, 100):
     normalized, _, sigma = nm.spectral_normalization(kernel, start, maxiter=steps)
     largest = measure.singular_values(np.asarray(normalized)).largest
     true = np.linalg.norm(kernel, 2)
-    print(f"{steps:3d} steps: estimate {float(sigma[0, 0]):6.3f} of {true:.3f}, result {largest:.4f}")
+    rows.append(f"{steps:3d} steps: estimate {float(sigma[0, 0]):6.3f} of {true:.3f}, result {largest:.4f}")
+course.predict("bjorck.estimate", reveal="\n".join(rows))
 
 # %% [markdown]
-# **Surprise**: after 1, 3 and 10 steps the result is *above* 1. A power iteration estimates $\sigma_1$ from below, and
-# a kernel that is divided by too small a number is too large. (The last row is below 1: a hundred steps have nearly
-# converged for this kernel, and the function adds 0.001 to its estimate before it divides. A layer cannot do a hundred
-# steps at every training step.) A network of ten layers that exceed 1 is not proved to be 1-Lipschitz, and its
-# certificates can be false.
+# A layer cannot do a hundred steps at every training step. With fewer, the estimate is too small. A network of ten
+# layers that exceed 1 is not proved to be 1-Lipschitz, and its certificates can be false.
 #
 # lipviz divides by a bound from *above* instead. Split the space into the direction $v$ that the iteration has found,
 # and all directions orthogonal to it. Let $B$ be $W^\top W$ restricted to the latter. Along $v$ the stretch is known.
@@ -110,7 +118,7 @@ for steps in (0, 1, 10, 100):
 # $(1+\beta)\,\sigma - \beta\,\sigma^3$. So one curve shows the whole iteration: the value after a step against the
 # value before it.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 figure = plots.new_figure()
 ax = plots.style.prepared(
     figure.axes[0],
@@ -143,6 +151,24 @@ for beta in (0.05, 0.25, 0.5):
     assert after[before <= 1].max() <= 1 + 1e-12
 
 # %% [markdown]
+# ### Exercise 1: predict
+#
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="bjorck.step"
+# Predict: a matrix W has a singular value of 0.5. One Björck step with β = 0.5 replaces W by 1.5 W - 0.5 W Wᵀ W. What
+# becomes of that singular value?
+#
+# Expected: a number, exact to ±0.001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("bjorck.step", answer)
+
+# %% [markdown]
 # ## Watch it converge
 
 # %%
@@ -163,22 +189,41 @@ assert lowest > 1 - 1e-3
 # %% [markdown]
 # lipviz promises this at the default settings: if the smallest singular value of a raw kernel is at least a tenth of
 # the largest, then all singular values of the result are within a thousandth of 1.
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %% [markdown] question="bjorck.iterations"
+# How many Björck steps with β = 0.5 take a singular value of 0.1 to less than 0.001 from 1?
 #
+# Expected: a whole number.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("bjorck.iterations", answer)
+
+# %% [markdown]
 # ## What eps does not promise
 #
-# The iteration stops when a step is shorter than `eps_bjorck`. Now take a kernel that has one tiny singular value:
+# The iteration stops when a step is shorter than `eps_bjorck`. Now take a kernel that has one tiny singular value.
+
+# %% [markdown] question="bjorck.short"
+# **Predict.** The iteration stops when a step is shorter than `eps_bjorck` = 0.001. Take the diagonal matrix with the
+# singular values 1 and 0.0005. How far from orthogonal is the result? Guess the distance ‖I − WᵀW‖, which is 0 for an
+# orthogonal matrix.
 
 # %%
 stubborn = measure.bjorck_convergence(np.diag([1.0, 0.0005]), eps_bjorck=1e-3)
-print(f"stopped after {stubborn.iterations} iterations, converged: {stubborn.converged}")
-print(f"‖I − WᵀW‖ = {stubborn.orthogonality_error:.3f}")
 assert stubborn.converged
 assert stubborn.orthogonality_error > 0.9
+found = f"stopped after {stubborn.iterations} iterations, converged: {stubborn.converged}"
+course.predict("bjorck.short", truth=stubborn.orthogonality_error, reveal=found)
 
 # %% [markdown]
-# **Surprise**: the iteration stopped because its step was *short*, not because the matrix was orthogonal. A value of
-# 0.0005 grows by half at every step, and half of 0.0005 is below eps. The bound still holds, since no value is above 1.
-# Only the orthogonality is missing. A singular value of exactly 0 never grows:
+# **Surprise**: "converged" only says that the last step was short. And a singular value of exactly 0 never grows:
 
 # %%
 rank_one = measure.bjorck_convergence(np.ones((8, 8)), eps_bjorck=1e-6, maxiter_bjorck=50)
@@ -204,38 +249,19 @@ assert explorer.error is None
 assert explorer.data.converged
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("bjorck.step")
-
-# %%
-answer = ...
-
-course.check("bjorck.step", answer)
-
-# %% [markdown]
-# ### Exercise 2: predict
-
-# %%
-course.exercise("bjorck.iterations")
-
-# %%
-answer = ...
-
-course.check("bjorck.iterations", answer)
-
-# %% [markdown]
 # ### Exercise 3: find the edge
 
-# %%
-course.exercise("bjorck.diverge")
+# %% [markdown] question="bjorck.diverge"
+# Repeat the step σ → 1.5 σ - 0.5 σ³ (β = 0.5) from a start σ > 0. From small starts the values converge to +1. What is
+# the smallest start σ > 0 from which they do not?
+#
+# Expected: a number, exact to ±0.005.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("bjorck.diverge", answer)
@@ -243,11 +269,20 @@ course.check("bjorck.diverge", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="bjorck.write"
+# Write a function `bjorck(w, beta, iterations)` in NumPy that applies the step W ← (1 + β) W - β W Wᵀ W to a float64
+# matrix `iterations` times, and returns the result. W has a spectral norm of 1 and may be tall or wide; do not change
+# it in place. The result is compared to 1e-8 with what the singular value decomposition W = U S Vᵀ predicts: U Vᵀ after
+# many steps.
+#
+# Expected: a function that is called as `bjorck(w, beta, iterations)`.
+
 # %%
-course.exercise("bjorck.write")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def bjorck(w, beta, iterations):
     return ...
 
@@ -255,6 +290,11 @@ def bjorck(w, beta, iterations):
 course.check("bjorck.write", bjorck)
 
 # %% [markdown]
+# ## Where to go next
+#
+# Björck's iteration is one of several ways to make a kernel orthogonal. Lesson 13 compares it with others: what they
+# make of the same kernel, what they cost, and what networks of them reach.
+#
 # ## References
 #
 # * Å. Björck, C. Bowie: *An iterative algorithm for computing the best estimate of an orthogonal matrix*, SIAM Journal
@@ -263,3 +303,7 @@ course.check("bjorck.write", bjorck)
 # * T. Miyato et al.: *Spectral normalization for generative adversarial networks*, ICLR 2018.
 # * B. Delattre et al.: *Efficient bound of Lipschitz constant for convolutional layers by Gram iteration*, ICML 2023:
 #   the bound by repeated squaring.
+
+# %% [markdown] tags=["way"]
+# ← [01 Bound a network](01_bound_a_network.py) · [All lessons](index.py) · [03 Sort instead of
+# cut](03_sort_instead_of_cut.py) →

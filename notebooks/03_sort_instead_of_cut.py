@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 2
+#     needs: a little Keras; 01 helps
 #     title: 'Sort instead of cut: why ReLU is not enough'
 # ---
 
@@ -52,6 +53,10 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# ← [02 Orthogonalize a kernel](02_orthogonalize_a_kernel.py) · [All lessons](index.py) · [04 Measure a
+# convolution](04_measure_a_convolution.py) →
+
 # %%
 import keras
 import numpy as np
@@ -76,24 +81,25 @@ RIVAL_STEPS = 600
 # The function $|x|$ is 1-Lipschitz: its slope is $-1$ or $+1$. It is also one of the simplest functions whose graph is
 # not a straight line. We fit it with networks of a few dense layers whose matrices do not stretch (`SpectralDense`).
 # One network has ReLU between them, the other **GroupSort2**, which sorts neighbouring channels in pairs.
-#
-# **Predict**: which of them will fit better, and by how much?
+
+# %% [markdown] question="activations.error"
+# **Predict.** Which of the two networks will fit `|x|` better, and by how much? Guess the error with ReLU, divided by
+# the error with GroupSort2.
 
 # %%
 relu = toys.fit_function("abs", "relu", width=16, depth=DEPTH, steps=STEPS)
 sort = toys.fit_function("abs", "groupsort2", width=16, depth=DEPTH, steps=STEPS)
 for fit in (relu, sort):
-    print(f"{fit.activation:10s} error {fit.error:.3f}, steepest slope {fit.slope:.2f}")
     assert fit.slope <= 1 + 1e-6  # both keep the promise
 assert relu.error > 3 * sort.error
 assert relu.slope < 0.75
-
-# %%
-plots.picture(
+rows = [f"{fit.activation:10s} error {fit.error:.3f}, steepest slope {fit.slope:.2f}" for fit in (relu, sort)]
+picture = plots.picture(
     plots.plot_function_fit([relu, sort]),
     f"{plots.alt_text(relu)} {plots.alt_text(sort)}",
     caption="The network with GroupSort2 follows the dashed |x|. The one with ReLU is much flatter.",
 )
+course.predict("activations.error", truth=relu.error / sort.error, reveal=["\n".join(rows), picture])
 
 # %% [markdown]
 # ReLU alone is not the cause. Without the constraint, with plain `Dense` layers, a network with ReLU learns $|x|$
@@ -108,27 +114,53 @@ assert free.error < 0.3 * relu.error
 # %% [markdown]
 # ## Is the ReLU network too small?
 #
-# Perhaps the network only needs more neurons. **Predict**: how much smaller is the error with four times the width, or
-# with more layers?
+# We train three more networks with ReLU, all larger than the first one.
+
+# %% [markdown] question="activations.size"
+# **Predict.** Perhaps the ReLU network only needs more neurons. Which of these networks with ReLU comes near the error
+# that GroupSort2 has with width 16 and 3 hidden layers?
 
 # %%
+rows = []
 for width, depth in SIZES:
     larger = toys.fit_function("abs", "relu", width=width, depth=depth, steps=STEPS)
     slopes = np.diff(larger.prediction) / np.diff(larger.x)
     found = f"error {larger.error:.3f}, slopes {slopes.min():.2f} to {slopes.max():.2f}"
-    print(f"width {width:2d}, {depth} hidden layers: {found}")
+    rows.append(f"width {width:2d}, {depth} hidden layers: {found}")
     assert larger.error > 3 * sort.error
     if depth == 1:
-        assert np.ptp(slopes) <= 1 + 1e-6  # never both −1 and +1: exercise 2
+        assert np.ptp(slopes) <= 1 + 1e-6  # never both −1 and +1: exercise 1
+course.predict("activations.size", reveal="\n".join(rows))
 
 # %% [markdown]
-# **Surprise**: the size is not the cause. With one hidden layer, the slopes of such a ReLU network differ by at most 1,
-# for every width. The best that it can do is $\pm\tfrac12$ (you will show that in exercise 2). Depth helps, but slowly.
+# **Surprise**: what limits these networks is the activation.
+
+# %% [markdown]
+# ### Exercise 1: prove
 #
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="activations.steepness"
+# A network with one number as its input, one hidden layer of ReLUs and one output computes Σ vᵢ relu(wᵢ x + bᵢ) + c.
+# The constraints ‖w‖ ≤ 1 and ‖v‖ ≤ 1 make it 1-Lipschitz. It should equal s·|x| for some s > 0. What is the largest s
+# that is possible, at any width?
+#
+# Expected: a number, exact to ±0.001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("activations.steepness", answer)
+
+# %% [markdown]
 # ## What does an activation do to a gradient?
 #
-# Take two channels as the coordinates of a plane, and draw the letter F into it. **Predict**: what does the letter look
-# like after a ReLU, and what after a sort of the two coordinates?
+# Take two channels as the coordinates of a plane, and draw the letter F into it.
+
+# %% [markdown] question="activations.letter"
+# **Predict.** What does a sort of the two coordinates do to the letter F?
 
 # %%
 cut = measure.activation_shape(keras.layers.ReLU(), channels=2, name="ReLU")
@@ -136,12 +168,13 @@ sorted_pair = measure.activation_shape(GroupSort2(), channels=2, name="GroupSort
 figure = plots.new_figure(2)
 for ax, shape in zip(figure.axes, (cut, sorted_pair), strict=True):
     plots.plot_activation_plane(shape, ax=ax)
-plots.picture(
+picture = plots.picture(
     figure,
     f"Left: {plots.alt_text(cut)} Right: {plots.alt_text(sorted_pair)}",
     caption="ReLU flattens three quarters of the plane onto two lines. The sort folds the plane along its diagonal, "
     "and a fold keeps every length. (Green is the image of a straight line.)",
 )
+course.predict("activations.letter", reveal=picture)
 
 # %% [markdown]
 # In formulas, the **Jacobian**, the matrix of an activation's derivatives, says how a gradient passes through.
@@ -156,6 +189,22 @@ for name, shape in (("ReLU", cut), ("GroupSort2", sorted_pair)):
     print(f"{name:10s} singular values along a line: {np.unique(shape.values.round(6))}")
 assert sorted_pair.is_isometry.all()
 assert not cut.is_isometry.all()
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %% [markdown] question="activations.backward"
+# Predict: GroupSort2 receives the four channels (2, -1, -3, 0.5) and sorts each pair of neighbours, the smaller one
+# first. The gradient at its output is (3, 1, 4, 2). What is the gradient with respect to the four channels?
+#
+# Expected: an array of numbers, each exact to ±1e-06.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("activations.backward", answer)
 
 # %% [markdown]
 # With depth, the losses of all layers multiply. Here are networks of six layers whose matrices are all orthogonal, so
@@ -216,7 +265,7 @@ assert lipviz.certify(by_hand).upper_bound < 1 + 1e-9
 # * **Householder** reflects a pair of channels at a line whose angle is learned; with 90° it sorts the pair;
 # * **PReLUlip** has a slope for negative inputs that is learned, in $[-1, 1]$.
 #
-# **Predict** an order, then run it.
+# Which order do you expect?
 
 # %%
 from tqdm.auto import tqdm
@@ -263,42 +312,27 @@ for activation in ("relu", "tanh", "householder"):
     assert explorer.data.is_isometry.all() == (activation == "householder")  # one keeps lengths
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("activations.backward")
-
-# %%
-answer = ...
-
-course.check("activations.backward", answer)
-
-# %% [markdown]
-# ### Exercise 2: prove
-
-# %%
-course.exercise("activations.steepness")
-
-# %%
-answer = ...
-
-course.check("activations.steepness", answer)
-
-# %% [markdown]
 # ### Exercise 3: change
 
-# %%
-course.exercise("activations.slope")
+# %% [markdown] question="activations.slope"
+# PReLUlip passes a positive input on as it is, and multiplies a negative one by a slope between −1 and 1. With the
+# slope 1 it is no activation at all: it bends nothing. Change the slope in the cell below until the explorer states
+# that lengths are kept all along the line, although the activation bends. Which slope is that?
+#
+# Expected: a number, exact to ±1e-06.
 
 # %%
+from lipviz.explorers import ActivationExplorer
+
+explorer = ActivationExplorer()
 explorer.state = {"activation": "prelulip", "view": "line", "slope": 0.25}  # change the slope here
 print(explorer.statement(explorer.data))
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("activations.slope", answer)
@@ -306,11 +340,20 @@ course.check("activations.slope", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="activations.fold"
+# Build s·|x| from a sort. The network multiplies a number x by a pair of weights w = (w₁, w₂), sorts the two products
+# with GroupSort2, the smaller one first, and returns their scalar product with v = (v₁, v₂). Write a function `fold(s)`
+# that takes a number s, not 0, and returns an array of shape (2, 2) with the rows w and v. The network must equal s·|x|
+# for all x, and both rows have a norm of at most √|s|, so that the whole is certified to be |s|-Lipschitz.
+#
+# Expected: a function that is called as `fold(s)`.
+
 # %%
-course.exercise("activations.fold")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def fold(s):
     return ...
 
@@ -326,3 +369,7 @@ course.check("activations.fold", fold)
 # * S. Singla, S. Singla, S. Feizi: *Improved deterministic $\ell_2$ robustness on CIFAR-10 and CIFAR-100*, ICLR 2022:
 #   Householder activations.
 # * M. Blot, M. Cord, N. Thome: *Max-min convolutional neural networks for image classification*, ICIP 2016: MaxMin.
+
+# %% [markdown] tags=["way"]
+# ← [02 Orthogonalize a kernel](02_orthogonalize_a_kernel.py) · [All lessons](index.py) · [04 Measure a
+# convolution](04_measure_a_convolution.py) →

@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: Conv2D; singular values
 #     title: 'Measure a convolution: why the usual factor is not a bound'
 # ---
 
@@ -52,6 +53,10 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# ← [03 Sort instead of cut](03_sort_instead_of_cut.py) · [All lessons](index.py) · [05 Keep the
+# gradient](05_keep_the_gradient.py) →
+
 # %%
 import keras
 import numpy as np
@@ -80,13 +85,15 @@ print(f"convolution: a matrix {matrix.shape}, with {np.count_nonzero(matrix)} en
 # %% [markdown]
 # The kernel, reshaped to a matrix of 9 rows and as many columns as there are output channels, has the norm 1: it does
 # not stretch a *patch*. Is the convolution 1-Lipschitz for this reason?
-#
-# Predict the norm of the whole matrix: below 1, exactly 1, or above?
+
+# %% [markdown] question="convolutions.whole"
+# **Predict.** The kernel of nine equal numbers has the norm 1 as a matrix: it does not stretch a *patch*. What is the
+# norm of the whole convolution?
 
 # %%
 singular_values = np.linalg.svd(matrix, compute_uv=False)
-print(f"norm of the convolution: {singular_values[0]:.4f}")
 assert singular_values[0] > 2
+course.predict("convolutions.whole", reveal=f"norm of the convolution: {singular_values[0]:.4f}")
 
 # %% [markdown]
 # ## Why is it so much larger?
@@ -109,48 +116,87 @@ print(f"on average {patches.mean():.2f}, at most {patches.max()}")
 #
 # where $P$ is the **largest** number of patches that share a pixel. Hence the norm is at most $\sqrt P\,\|W\|$, here 3.
 # Dividing the kernel by $\sqrt P$ makes the convolution 1-Lipschitz.
+
+# %% [markdown]
+# ### Exercise 1: predict
 #
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="convolutions.patches"
+# Predict: a kernel of 7 × 7, moved over a large image with a stride of 3 along both axes. The kernel's matrix has the
+# norm 1. By which factor do you have to multiply the kernel, so that the count of patches proves the convolution to be
+# 1-Lipschitz?
+#
+# Expected: a number, exact to ±0.003.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("convolutions.patches", answer)
+
+# %% [markdown]
 # ## The usual factor
 #
 # deel-lip, the reference library for such layers, divides by the root of the *average* number instead, because pixels
 # at the border are in fewer patches. lipviz can do that too, for comparison.
-#
-# Predict: take 16 filters of 3 × 3 on one channel, such that the kernel's matrix keeps the length of each patch. After
-# the division by this factor, is the norm below 1, exactly 1, or above?
+
+# %% [markdown] question="convolutions.factor"
+# **Predict.** Take 16 filters of 3 × 3 on one channel, such that the kernel's matrix keeps the length of each patch.
+# After the division by the root of the *average* number of patches, what is the norm of the convolution?
 
 # %%
+rows = []
 for size in (4, 8, 28):
     layer = SpectralConv2D(16, 3, padding="same", bound="unsound_average")
     layer.build((None, size, size, 1))
     norm = measure.largest_singular_value(operators.linear_operator(layer))
     average = (3 - 2 / size) ** 2
-    print(f"{size:2d} × {size:<2d} divided by √{average:.3f}: norm {norm:.4f}    is_sound: {layer.is_sound}")
+    rows.append(f"{size:2d} × {size:<2d} divided by √{average:.3f}: norm {norm:.4f}    is_sound: {layer.is_sound}")
     assert norm > 1.02
     assert abs(norm - 3 / np.sqrt(average)) < 1e-3
+course.predict("convolutions.factor", reveal="\n".join(rows))
 
 # %% [markdown]
-# **Surprise**: the norm is above 1 at every size. It is too large by 20 % on 4 × 4 pixels, and by 2.44 % on 28 × 28
-# pixels, a usual size. An average is not a bound: all the weight of an input may lie in the middle of the image, where
-# each pixel is in many patches.
-#
-# In a network of many layers such factors multiply. A certificate that assumes the norm 1 can be false.
-#
-# Which input does the layer stretch? Predict from the counts above: how long is the output of the layer for 4 × 4 if
-# the image has a single white pixel, in the corner or in the middle?
+# **Surprise**: the usual factor does not give the norm 1. In a network of many layers such factors multiply. A
+# certificate that assumes the norm 1 can be false.
+
+# %% [markdown] question="convolutions.pixel"
+# **Predict.** An image of 4 × 4 pixels has a single white pixel, so its length is 1. How long is the output of the
+# layer if that pixel is in a corner, at an edge, or in the middle? Use the counts above: the kernel keeps the length of
+# each patch, and is then divided by √6.25 = 2.5.
 
 # %%
+lengths = []
 layer = SpectralConv2D(16, 3, padding="same", use_bias=False, bound="unsound_average")
 layer.build((None, 4, 4, 1))
-for name, row, column in (("corner", 0, 0), ("edge", 0, 1), ("middle", 1, 1)):
+for _, row, column in (("corner", 0, 0), ("edge", 0, 1), ("middle", 1, 1)):
     image = np.zeros((1, 4, 4, 1), "float32")
     image[0, row, column] = 1
-    stretched = np.linalg.norm(layer(image))
-    print(f"a white pixel in the {name:6s}: its length 1 becomes {stretched:.4f}")
-assert abs(stretched - 1.2) < 1e-3
+    lengths.append(float(np.linalg.norm(layer(image))))
+assert abs(lengths[-1] - 1.2) < 1e-3
+course.predict("convolutions.pixel", truth=lengths)
 
 # %% [markdown]
-# So no search is needed to find such an input: a single pixel in the middle is in 9 patches, and $\sqrt{9/6.25} = 1.2$.
+# ### Exercise 2: change
+
+# %% [markdown] question="convolutions.average"
+# Choose the random kernel in the explorer, and an image of 16 × 16, by hand or by `explorer.state = {"kernel":
+# "random", "image": 16}`. Leave the rest as it was: a kernel of 3 × 3, 1 → 16 channels, orthogonal, stride 1, padding
+# "same". Which norm is left once the kernel is divided by the reference's average? It is in the left panel, in the
+# statement, and the last entry of `explorer.data.after`.
 #
+# Expected: a number, exact to ±0.002.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("convolutions.average", answer)
+
+# %% [markdown]
 # ## Bounds that hold
 #
 # By default lipviz uses the largest number of patches: `bound="coverage"`. That is a bound for every kernel, and costs
@@ -179,36 +225,35 @@ for channels in (1, 16):
 #
 # The Fourier transform turns a convolution with *circular* padding into a multiplication at each frequency. Its norm is
 # the largest gain over the frequencies of the image, and one line of code with an FFT computes it. Zero padding looks
-# like a small change. Predict: for a zero-padded image, is the largest gain of the FFT too large, right, or too small?
+# like a small change.
+
+# %% [markdown] question="convolutions.fft"
+# **Predict.** The kernel is a checkerboard, the image has 5 × 5 pixels with zeros around it. Compared with the norm of
+# the convolution, is the largest gain of the FFT of size 5 too large, right, or too small?
 
 # %%
 board = measure.sample_kernel("checkerboard", size=3)
 claims = measure.convolution_claims(board, image=5)
-plots.picture(
+bars = plots.picture(
     plots.plot_convolution_claims(claims),
     plots.alt_text(claims),
     caption="The norm of the convolution after its kernel is divided by the claim of each method. Hatched: above 1.",
 )
-
-# %%
-plots.picture(
+gains = plots.picture(
     plots.plot_convolution_gains(claims),
     plots.alt_text(claims),
     caption="The gain is largest at frequency ½, which is not among the frequencies of an FFT of size 5.",
 )
-
-# %%
 fft = claims.methods.index("plain FFT")
-print(f"FFT: {claims.claims[fft]:.4f}, norm: {claims.norm:.4f}, after dividing: {claims.after[fft]:.4f}")
+found = f"FFT: {claims.claims[fft]:.4f}, norm: {claims.norm:.4f}, after dividing: {claims.after[fft]:.4f}"
 assert claims.is_below_norm[fft]
 assert not claims.is_below_norm[claims.is_proved].any()
+course.predict("convolutions.fft", reveal=[found, bars, gains])
 
 # %% [markdown]
-# It is too small. An FFT of size 5 has the frequencies 0, ⅕ and ⅖ (and their negatives). This kernel is a checkerboard,
-# and its gain is largest at ½. A circular image of 5 pixels cannot contain a checkerboard: two black squares would meet
-# where the right border is joined to the left one. A zero-padded image has no such joint. lipviz uses a larger circular
-# image, so large that no output depends on pixels from the other side. The matrix of the zero-padded convolution is a
-# block of the matrix of this circular convolution, so its norm is at most as large. That is a proof, not a measurement.
+# lipviz uses a larger circular image, so large that no output depends on pixels from the other side. The matrix of the
+# zero-padded convolution is a block of the matrix of this circular convolution, so its norm is at most as large. That
+# is a proof, not a measurement.
 #
 # ## Strides
 #
@@ -257,39 +302,24 @@ assert not explorer.data.is_below_norm[explorer.data.is_proved].any()
 explorer.reset()
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("convolutions.patches")
-
-# %%
-answer = ...
-
-course.check("convolutions.patches", answer)
-
-# %% [markdown]
-# ### Exercise 2: change
-
-# %%
-course.exercise("convolutions.average")
-
-# %%
-answer = ...
-
-course.check("convolutions.average", answer)
-
-# %% [markdown]
 # ### Exercise 3: build
 
+# %% [markdown] question="convolutions.matrix"
+# Write a function `convolution_matrix(kernel, n)` in NumPy that returns the (n, n) matrix of a 1-D convolution with
+# zero padding and stride 1, as layers compute it: output i is the sum over j of `kernel[j]` times pixel i + j - r, with
+# r = (length - 1)/2, and pixels outside of 0 … n - 1 count as zero. The kernel is a float64 array of odd length,
+# possibly longer than the image.
+#
+# Expected: a function that is called as `convolution_matrix(kernel, n)`.
+
 # %%
-course.exercise("convolutions.matrix")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def convolution_matrix(kernel, n):
     return ...
 
@@ -300,8 +330,13 @@ course.check("convolutions.matrix", convolution_matrix)
 # ## Where to go next
 #
 # * Lesson 05 stacks many layers, and shows what this does to the gradient.
+# * Lesson 13 compares kinds of convolutions. One of them is orthogonal as a map from image to image.
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the layer, with the averaged factor, in its appendix.
 # * H. Sedghi, V. Gupta, P. M. Long: *The singular values of convolutional layers*, ICLR 2019: the Fourier transform,
 #   for circular padding.
 # * B. Delattre et al.: *Efficient bound of Lipschitz constant for convolutional layers by Gram iteration*, ICML 2023.
+
+# %% [markdown] tags=["way"]
+# ← [03 Sort instead of cut](03_sort_instead_of_cut.py) · [All lessons](index.py) · [05 Keep the
+# gradient](05_keep_the_gradient.py) →

@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: a little Keras; 03 helps
 #     title: 'Keep the gradient: through fifty layers, and through a pooling'
 # ---
 
@@ -52,6 +53,10 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# ← [04 Measure a convolution](04_measure_a_convolution.py) · [All lessons](index.py) · [06 Estimate a
+# distance](06_estimate_a_distance.py) →
+
 # %%
 import keras
 import numpy as np
@@ -83,32 +88,54 @@ EPOCHS = 15
 # layer of a 1-Lipschitz network never makes it longer. But each of fifty layers may make it shorter.
 #
 # Take the best matrices for this purpose: orthogonal ones, whose singular values are all exactly 1. They rotate a
-# gradient and keep its length. **Predict** how long the gradient is after fifty of them, with a ReLU after each.
+# gradient and keep its length.
+
+# %% [markdown] question="depth.fifty"
+# **Predict.** How long is the gradient after fifty such matrices, with a ReLU after each, as a share of its length
+# before? You may write 1e-3 for 0.001.
 
 # %%
 depth = measure.gradient_depth(("relu", "groupsort2"))
-for name, median in zip(depth.activations, depth.median, strict=True):
-    print(f"{name:10s} after 1 layer {median[0]:.2f}, after {depth.depths[-1]} layers {median[-1]:.1e}")
+rows = [
+    f"{name:10s} after 1 layer {median[0]:.2f}, after {depth.depths[-1]} layers {median[-1]:.1e}"
+    for name, median in zip(depth.activations, depth.median, strict=True)
+]
 relu_median, sort_median = depth.median
 assert relu_median[-1] < 1e-6
 assert np.allclose(sort_median, 1, rtol=0, atol=1e-9)
-
-# %%
-plots.picture(
+picture = plots.picture(
     plots.plot_gradient_depth(depth),
     plots.alt_text(depth),
     caption="The axis is logarithmic: a straight line downwards is a constant factor per layer. GroupSort2 stays at 1.",
 )
+course.predict("depth.fifty", truth=relu_median[-1], reveal=["\n".join(rows), picture])
 
 # %% [markdown]
-# **Surprise**: although all matrices are orthogonal, only a few hundred-millionths of the gradient are left with ReLU.
-# A ReLU switches off half of its neurons. That halves the *square* of the gradient's length, so each layer passes on
-# $\sqrt{1/2} \approx 0.71$ of the length, and $0.71^{50}$ is almost 0. GroupSort2 only swaps neighbours, so it keeps
-# the length at any depth.
+# **Surprise**: all matrices are orthogonal, and still the two networks differ by many orders of magnitude.
 #
 # (The usual remedy is to multiply the matrices by $\sqrt2$. Then gradients keep their length *on average*, but the
 # network may stretch by up to $\sqrt2^{50} \approx 3 \cdot 10^7$. Lesson 01 shows how little such a bound says.)
+
+# %% [markdown]
+# ### Exercise 1: predict
 #
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="depth.vanish"
+# Predict: in a network of orthogonal matrices, each followed by a ReLU, half of the neurons of every layer are off, and
+# each layer passes on √½ of the length of a gradient. After how many layers is less than a thousandth of it left for
+# the first time?
+#
+# Expected: a whole number.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("depth.vanish", answer)
+
+# %% [markdown]
 # ## Is it the same in a real network?
 #
 # Now we use Keras layers, and scikit-learn's handwritten digits (8 × 8 pixels). `SpectralDense` keeps its matrix
@@ -159,8 +186,10 @@ plots.picture(
 # * **invertible down-sampling**: the four pixels of a window become four channels of one pixel. No number changes.
 #
 # All are 1-Lipschitz. We ask two questions. How much of the length of a *gradient* does each pass back? How much of the
-# *distance* between two images does each keep? **Predict**: which of the five keep all of a gradient? Which keep all
-# distances?
+# *distance* between two images does each keep?
+
+# %% [markdown] question="depth.poolings"
+# **Predict.** Which of the five keep the *distances* of all pairs of images?
 
 # %%
 poolings = {
@@ -170,13 +199,16 @@ poolings = {
     "maximum": keras.layers.MaxPooling2D(2),
     "invertible": InvertibleDownSampling(2),
 }
-gradient, distance = {}, {}
+gradient, distance, rows = {}, {}, []
 for name, layer in poolings.items():
     pooling = keras.Sequential([keras.Input((8, 8, 1)), layer])
     gradient[name] = measure.gradient_flow(pooling, x_test[:100]).norms[0]
     distance[name] = certification.secant_ratios(pooling, x_test).ratios
-    print(f"{name:15s} gradient {np.median(gradient[name]):.2f}, ", end="")
-    print(f"distances {distance[name].min():.2f} to {distance[name].max():.2f}, shape {pooling.output_shape[1:]}")
+    kept = (
+        f"gradient {np.median(gradient[name]):.2f}, distances {distance[name].min():.2f} to {distance[name].max():.2f}"
+    )
+    rows.append(f"{name:15s} {kept}, shape {pooling.output_shape[1:]}")
+course.predict("depth.poolings", reveal="\n".join(rows))
 
 # %%
 assert all(np.allclose(gradient[name], 1) for name in ("scaled average", "maximum", "invertible"))
@@ -185,11 +217,8 @@ assert np.allclose(distance["invertible"], 1)
 assert all(distance[name].min() < 0.5 for name in poolings if name != "invertible")
 
 # %% [markdown]
-# **Surprise**: the scaled average and the maximum pass back *all* of a gradient's length, and still they reduce the
-# distance of some pairs of images by a factor of 3, 10 or more. These are two different properties. The rows of a
-# matrix with few rows can be orthonormal. Then gradients, which are multiplied by its transpose, keep their length. But
-# the matrix maps 64 numbers to 16, and loses every difference that lies in the other 48 directions. An average loses
-# all differences *within* a window:
+# To keep a gradient and to keep distances are two different properties. An average loses all differences *within* a
+# window:
 
 # %%
 image = x_test[:1]
@@ -201,7 +230,24 @@ for name, layer in poolings.items():
 
 # %% [markdown]
 # (On these images the l2 norm loses a part of the gradient as well: its slope is 0 where a window is black.)
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %% [markdown] question="depth.lost"
+# Predict: an average pooling with windows of 2 × 2 is a linear map from images of 8 × 8 pixels with one channel to
+# smaller ones. How many independent directions, in which an image can change, does it not notice at all?
 #
+# Expected: a whole number.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("depth.lost", answer)
+
+# %% [markdown]
 # ## How do I build a network that keeps everything?
 #
 # Use steps that keep both gradients and small distances, as long as possible: square orthogonal matrices, sorts, and
@@ -328,42 +374,27 @@ assert explorer.error is None
 assert np.allclose(explorer.data.way.norms[1], 1)  # the absolute value keeps it as well
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("depth.vanish")
-
-# %%
-answer = ...
-
-course.check("depth.vanish", answer)
-
-# %% [markdown]
-# ### Exercise 2: predict
-
-# %%
-course.exercise("depth.lost")
-
-# %%
-answer = ...
-
-course.check("depth.lost", answer)
-
-# %% [markdown]
 # ### Exercise 3: change
 
-# %%
-course.exercise("depth.leaky")
+# %% [markdown] question="depth.leaky"
+# Change the cell below: put "leaky_relu" in place of "relu". It multiplies a negative input by 0.2 instead of by 0.
+# Which share of a gradient does a layer pass on? (The cell prints the median after 50 layers, to the power of 1/50.)
+# Guess first: does the leak solve the problem?
+#
+# Expected: a number, exact to ±0.01.
 
 # %%
+from lipviz.explorers import GradientDepthExplorer
+
+explorer = GradientDepthExplorer()
 explorer.state = {"network": "random", "first": "relu", "second": "groupsort2", "depth": 50}  # change "first" here
 print(f"share that a layer passes on: {explorer.data.way.median[0, -1] ** (1 / 50):.3f}")
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("depth.leaky", answer)
@@ -371,11 +402,20 @@ course.check("depth.leaky", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="depth.downsample"
+# Build an invertible down-sampling: write a function `downsample(x, p)` that takes an image x of shape (height, width,
+# channels), with p a divisor of height and of width, and returns one of shape (height/p, width/p, p·p·channels). Pixel
+# (i, j) of the result holds all entries of the window of p × p pixels that begins at row i·p and column j·p, in any
+# order that you like. Do not change x itself.
+#
+# Expected: a function that is called as `downsample(x, p)`.
+
 # %%
-course.exercise("depth.downsample")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def downsample(x, p):
     return ...
 
@@ -391,3 +431,7 @@ course.check("depth.downsample", downsample)
 #   constrained convolutional networks*, NeurIPS 2019: networks such as 'keeping', with orthogonal convolutions.
 # * K. He, X. Zhang, S. Ren, J. Sun: *Delving deep into rectifiers*, ICCV 2015: the factor √2.
 # * Y.-L. Boureau, J. Ponce, Y. LeCun: *A theoretical analysis of feature pooling in visual recognition*, ICML 2010.
+
+# %% [markdown] tags=["way"]
+# ← [04 Measure a convolution](04_measure_a_convolution.py) · [All lessons](index.py) · [06 Estimate a
+# distance](06_estimate_a_distance.py) →

@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: a little Keras; 00 helps
 #     title: 'Estimate a distance: how far apart are two clouds?'
 # ---
 
@@ -52,6 +53,10 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# ← [05 Keep the gradient](05_keep_the_gradient.py) · [All lessons](index.py) · [07 Separate with
+# margins](07_separate_with_margins.py) →
+
 # %%
 import keras
 import numpy as np
@@ -86,27 +91,28 @@ exact = measure.wasserstein_distance(heaps, holes)
 print(f"a match at random: {np.linalg.norm(heaps - holes, axis=1).mean():.3f}")
 print(f"the best match, W1: {exact.distance:.3f}")
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 figure = plots.new_figure()
 ax = plots.style.prepared(
     figure.axes[0], title="Heaps and their holes", xlabel="x₀ (units of the input)", ylabel="x₁ (units of the input)"
 )
 for i, j in exact.pairs:
-    ax.plot(*np.array([heaps[i], holes[j]]).T, color="0.6", linewidth=1)
-ax.plot(*heaps.T, "o", color=plots.PALETTE[0], label="heaps")
-ax.plot(*holes.T, "s", color=plots.PALETTE[1], label="holes")
+    ax.annotate("", holes[j], heaps[i], arrowprops={"arrowstyle": "->", "color": "0.4", "shrinkA": 4, "shrinkB": 4})
+ax.plot(*heaps.T, "s", color=plots.PALETTE[1], label="heaps, x")  # the look of x in all plots of this lesson
+ax.plot(*holes.T, "o", color=plots.PALETTE[0], label="holes, y")
 ax.legend(frameon=False, fontsize=8)
 plots.picture(
     figure,
-    "Ten heaps on the left and ten holes on the right, joined in pairs by lines. No two lines cross.",
-    caption="The best match. No two lines cross: if two did, swapping their ends would make their sum shorter.",
+    "Ten heaps, x, on the left and ten holes, y, on the right. An arrow leads from each heap to a hole. No two cross.",
+    caption="The best match. No two arrows cross: if two did, swapping their ends would make their sum shorter.",
 )
 
 # %% [markdown]
 # ## Can we know it without finding the match?
 #
 # There is a second way to compute the same number. Take any 1-Lipschitz function $f$, and compare its mean on the heaps
-# with its mean on the holes. Whatever the match is, write the difference of the means pair by pair:
+# with its mean on the holes. Write $x_i$ for the places of the heaps, and $y_i$ for those of their holes. Whatever the
+# match is, take the difference of the means pair by pair:
 #
 # $$\operatorname{mean} f(x) - \operatorname{mean} f(y) \;=\; \operatorname{mean}\,\bigl(f(x_i) - f(y_i)\bigr)
 # \;\le\; \operatorname{mean}\,\|x_i - y_i\|.$$
@@ -117,12 +123,14 @@ plots.picture(
 #
 # $$W_1 \;=\; \max_{f\ \text{1-Lipschitz}} \; \operatorname{mean} f(x) - \operatorname{mean} f(y).$$
 #
-# A 1-Lipschitz function $f$ that is used in this way is called a **potential**. Plots below use this name, and so does
-# `measure.potential_field`.
-#
-# Predict, before you run the cell: which of these three potentials comes closest to $W_1$?
+# A 1-Lipschitz function $f$ that is used in this way is called a **potential**, as in physics: think of the height of a
+# hill, down which the sand slides from $x$ to $y$. Plots below use this name, and so does `measure.potential_field`.
+
+# %% [markdown] question="wasserstein.potential"
+# **Predict.** Which of these three 1-Lipschitz functions comes closest to W₁?
 
 # %%
+rows = []
 guesses = {
     "f = distance from the origin": lambda p: np.linalg.norm(p, axis=1),
     "f = minus the second coordinate": lambda p: -p[:, 1],
@@ -130,12 +138,12 @@ guesses = {
 }
 for name, f in guesses.items():
     estimate = f(heaps).mean() - f(holes).mean()
-    print(f"{name:32s} {estimate:6.3f} of {exact.distance:.3f}")
+    rows.append(f"{name:32s} {estimate:6.3f} of {exact.distance:.3f}")
     assert estimate <= exact.distance
+course.predict("wasserstein.potential", reveal="\n".join(rows))
 
 # %% [markdown]
-# The sand has to move to the right, so a function that decreases to the right is a good guess. The first guess gives a
-# negative number. That is a useless bound, and it shows that $-f$ is a better guess.
+# Where a guess gives a negative number, that is a useless bound, and it shows that $-f$ is a better guess.
 #
 # ## Let a network search
 #
@@ -145,13 +153,16 @@ for name, f in guesses.items():
 #
 # First we use images for which the distance is known. They have 64 × 64 pixels. One class is all black, the other is
 # black with a white square of side 35.
-#
-# Predict: how far apart are the two classes, in Euclidean distance between images? (There are 35 · 35 white pixels.)
+
+# %% [markdown] question="wasserstein.distance"
+# **Predict.** How far apart are the two classes, in Euclidean distance between images? A white square has 35 · 35
+# pixels of the value 1, where a black image has the value 0.
 
 # %%
 (x_train, y_train), (x_test, y_test) = data.squares()
 print(f"{len(x_train)} images of {x_train.shape[1:]}, from {x_train.min():.0f} to {x_train.max():.0f}")
-print(f"from a black one to a white square: {np.linalg.norm(x_test[y_test == 1][0] - x_test[y_test == 0][0]):.4f}")
+apart = float(np.linalg.norm(x_test[y_test == 1][0] - x_test[y_test == 0][0]))
+course.predict("wasserstein.distance", truth=apart, reveal=f"from a black one to a white square: {apart:.4f}")
 
 # %%
 from tqdm.keras import TqdmCallback
@@ -171,7 +182,27 @@ assert estimate <= 35 * (1 + 1e-5)  # and not above, but for the rounding of flo
 # %% [markdown]
 # The network has 262,000 weights, and knows nothing of squares before the training. It has found the one direction in
 # 4096 dimensions along which the two classes differ, and it grows along this direction with slope 1.
+
+# %% [markdown]
+# ### Exercise 1: predict
 #
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="wasserstein.squares"
+# Predict: half of the images are black, 64 × 64 pixels of value 0. The others show one square of 20 × 20 pixels of
+# value 0.5 on black. What is the Wasserstein-1 distance between the two classes, for the Euclidean distance between
+# images?
+#
+# Expected: a number, exact to ±0.01.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("wasserstein.squares", answer)
+
+# %% [markdown]
 # ## What does it learn?
 #
 # In the plane we can look at $f$. Take a cloud of points, and the same cloud moved by a distance of 2. For every cloud,
@@ -239,64 +270,66 @@ assert moons.estimates[-1] >= 0.95 * moons.exact
 assert moons.estimates[-1] <= moons.exact * (1 + 1e-6)
 
 # %% [markdown]
-# ## Try to push it too high
-#
-# When a training goes wrong, its result is usually wrong too. Let us train *badly*, at a learning rate of 3, which is
-# three hundred times the usual rate of Adam. Then let us train the same network without its constraint, at a sensible
-# rate.
-#
-# Predict: which of the two estimates ends above the exact distance?
-
-# %%
-reckless = toys.kr_training(upper, lower, steps=100, learning_rate=3.0, exact=moons.exact)
-free = toys.toy_network(width=32, depth=2, constrained=False)
-unconstrained = toys.kr_training(upper, lower, free, steps=100, exact=moons.exact)
-print(f"exact distance:                {moons.exact:.3f}")
-print(f"reckless, but 1-Lipschitz:     {reckless.estimates[-1]:.3f}, at no step above {reckless.estimates.max():.3f}")
-print(f"sensible, but unconstrained:   {unconstrained.estimates[-1]:.0f}")
-assert reckless.estimates.max() <= moons.exact * (1 + 1e-5)
-assert unconstrained.estimates[-1] > 10 * moons.exact
-
-# %% [markdown]
-# **Surprise**: no training, however bad, brings the estimate of the 1-Lipschitz network above the exact distance. The
-# inequality above prevents it, and that holds at every step, for all weights. The unconstrained network can become
-# steeper and steeper. Its "estimate" grows as long as you train, and measures nothing.
-#
-# So each estimate of a 1-Lipschitz network is a guaranteed **lower bound**. Of two estimates the larger one is always
-# better, and you may stop the training at any time.
-#
-# ## Exercises
-#
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("wasserstein.squares")
-
-# %%
-answer = ...
-
-course.check("wasserstein.squares", answer)
-
-# %% [markdown]
 # ### Exercise 2: change
 
-# %%
-course.exercise("wasserstein.steep")
+# %% [markdown] question="wasserstein.steep"
+# Change the experiment with the moons: allow the network a slope of 5/2, by `steep = toys.kr_training(upper, lower, k=5
+# / 2, steps=STEPS, learning_rate=0.02)`. By which factor is its last estimate, `steep.estimates[-1]`, larger than
+# `moons.estimates[-1]`? Predict it before you run it, then answer with the quotient that you get.
+#
+# Expected: a number, exact to ±0.15.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("wasserstein.steep", answer)
 
 # %% [markdown]
+# ## Try to push it too high
+#
+# When a training goes wrong, its result is usually wrong too. Let us train *badly*, at a learning rate of 3, which is
+# three hundred times the usual rate of Adam. Then let us train the same network without its constraint, at a sensible
+# rate.
+
+# %% [markdown] question="wasserstein.reckless"
+# **Predict.** Which of the two estimates ends above the exact distance?
+
+# %%
+reckless = toys.kr_training(upper, lower, steps=100, learning_rate=3.0, exact=moons.exact)
+free = toys.toy_network(width=32, depth=2, constrained=False)
+unconstrained = toys.kr_training(upper, lower, free, steps=100, exact=moons.exact)
+rows = [
+    f"exact distance:                {moons.exact:.3f}",
+    f"reckless, but 1-Lipschitz:     {reckless.estimates[-1]:.3f}, at no step above {reckless.estimates.max():.3f}",
+    f"sensible, but unconstrained:   {unconstrained.estimates[-1]:.0f}",
+]
+assert reckless.estimates.max() <= moons.exact * (1 + 1e-5)
+assert unconstrained.estimates[-1] > 10 * moons.exact
+course.predict("wasserstein.reckless", reveal="\n".join(rows))
+
+# %% [markdown]
+# So each estimate of a 1-Lipschitz network is a guaranteed **lower bound**. Of two estimates the larger one is always
+# better, and you may stop the training at any time.
+
+# %% [markdown]
+# ## More exercises
+#
 # ### Exercise 3: change
 
-# %%
-course.exercise("wasserstein.relu")
+# %% [markdown] question="wasserstein.relu"
+# Change the clouds and the network: two circles, the outer one high and the inner one low, and ReLU in place of
+# GroupSort2. `(x, y), _ = data.circles(400)`, then `toys.kr_training(x[y == 0], x[y == 1], activation="relu",
+# steps=STEPS)`, and the same with `activation="groupsort2"`. Which share of the exact distance, `.reached`, does the
+# network with ReLU reach?
+#
+# Expected: one of "a" (95 % or more, as GroupSort2 does), "b" (about half), "c" (almost nothing), "d" (more than 100
+# %).
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("wasserstein.relu", answer)
@@ -304,10 +337,17 @@ course.check("wasserstein.relu", answer)
 # %% [markdown]
 # ### Exercise 4: find out
 
-# %%
-course.exercise("wasserstein.sample")
+# %% [markdown] question="wasserstein.sample"
+# Find out: draw two clouds of n points from the *same* distribution, `rng.standard_normal((n, 2))` twice with `rng =
+# np.random.default_rng(0)`, and compute their exact distance, `measure.wasserstein_distance(first, second).distance`,
+# for n = 50, 200 and 800. What do you find?
+#
+# Expected: one of "a" (0, but for rounding: both clouds have the same distribution), "b" (a positive number that
+# becomes smaller with n), "c" (about the same positive number for each n), "d" (a positive number that grows with n).
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("wasserstein.sample", answer)
@@ -315,11 +355,19 @@ course.check("wasserstein.sample", answer)
 # %% [markdown]
 # ### Exercise 5: build
 
+# %% [markdown] question="wasserstein.line"
+# Write a function `distance_on_a_line(x, y)` in NumPy that returns the Wasserstein-1 distance between two clouds on a
+# line: float64 arrays x and y of the same length n, all points of equal weight, in no particular order. Do not change
+# them in place. It is checked to 1e-9.
+#
+# Expected: a function that is called as `distance_on_a_line(x, y)`.
+
 # %%
-course.exercise("wasserstein.line")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def distance_on_a_line(x, y):
     return ...
 
@@ -337,3 +385,7 @@ course.check("wasserstein.line", distance_on_a_line)
 #   critic of generated images.
 # * C. Anil, J. Lucas, R. Grosse: *Sorting out Lipschitz function approximation*, ICML 2019: why ReLU falls short, and
 #   estimates of distances with GroupSort.
+
+# %% [markdown] tags=["way"]
+# ← [05 Keep the gradient](05_keep_the_gradient.py) · [All lessons](index.py) · [07 Separate with
+# margins](07_separate_with_margins.py) →

@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: a little Keras; 00 and 06 help
 #     title: 'Separate with margins: a classifier that keeps its distance'
 # ---
 
@@ -52,6 +53,10 @@ if importlib.util.find_spec("lipviz") is None:
         "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown] tags=["way"]
+# ← [06 Estimate a distance](06_estimate_a_distance.py) · [All lessons](index.py) · [08 Certify
+# Fashion-MNIST](08_certify_fashion.py) →
 
 # %%
 import logging
@@ -130,6 +135,10 @@ plots.picture(
 # No disc crosses it. To test this with numbers, move every one of these points in 500 random directions, by 99.9 % of
 # its radius.
 
+# %% [markdown] question="margins.moves"
+# **Predict.** Now 500 moves in random directions, each just shorter than the certified radius, try to change the
+# decision of each point. How many of these thousands of moves succeed, in per cent?
+
 # %%
 rng = np.random.default_rng(0)
 angles = rng.uniform(0, 2 * np.pi, (500, 1))
@@ -137,23 +146,45 @@ directions = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
 pushed = few[:, None] + 0.999 * field.radii[:, None, None] * directions
 signs = np.asarray(model(pushed.reshape(-1, 2)))[:, 0].reshape(len(few), -1) > 0
 certified = field.radii > 1e-6
-print(f"{certified.sum()} of {len(few)} points have a disc; median radius {np.median(field.radii):.3f}")
-assert (signs[certified] == (few_classes[certified] == 1)[:, None]).all()
+altered = signs[certified] != (few_classes[certified] == 1)[:, None]
+assert not altered.any()
+found = f"{certified.sum()} of {len(few)} points have a disc; median radius {np.median(field.radii):.3f}"
+course.predict("margins.moves", truth=100 * altered.mean(), reveal=found)
 
 # %% [markdown]
-# Not one of the 25,000 moves changed a decision. (A point that is classified wrongly has no disc, because there is
+# (A point that is classified wrongly has no disc, because there is
 # nothing to certify about a wrong answer.)
+
+# %% [markdown]
+# ### Exercise 1: predict
 #
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="margins.radius"
+# Predict: a classifier with one output, whose sign decides, is 4-Lipschitz. For one point its output is -1.2, which is
+# the right sign. Within which radius is the decision certain not to change?
+#
+# Expected: a number, exact to ±0.005.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("margins.radius", answer)
+
+# %% [markdown]
 # ## Which part of the loss does the work?
 #
 # Try the two extremes. KR alone ($\alpha = 0$) makes the difference of the mean outputs as large as a 1-Lipschitz
 # function can. The other extreme is the hinge alone ($\alpha = \infty$).
-#
-# Predict which one classifies better: the network that only makes the *distance* between the classes large, or the one
-# that does not use this distance at all.
+
+# %% [markdown] question="margins.extremes"
+# **Predict.** Which network classifies better: the one that only makes the *distance* between the classes large (KR
+# alone), or the one that does not use this distance at all (the hinge alone)?
 
 # %%
-accuracies, distances, fields = [], [], []
+accuracies, distances, fields, rows = [], [], [], []
 for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.inf}.items():
     trained = model
     if alpha != 10:
@@ -164,25 +195,21 @@ for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.i
     accuracies.append(right.mean())
     distances.append(outputs[y_test == 1].mean() - outputs[y_test == 0].mean())
     radius = np.median(np.abs(outputs) * right)  # 0 for what is wrong
-    print(f"{name:12s} test accuracy {accuracies[-1]:.3f}   KR {distances[-1]:.3f}   median radius {radius:.3f}")
+    rows.append(f"{name:12s} test accuracy {accuracies[-1]:.3f}   KR {distances[-1]:.3f}   median radius {radius:.3f}")
     bound = lipviz.certify(trained, search=False).upper_bound
     fields.append(measure.decision_field(trained, x=few, y=few_classes, constant=bound, name=name))
     if alpha == 0:
         best = max(np.mean((outputs > threshold) == (y_test == 1)) for threshold in outputs)
 
-# %%
-plots.picture(
+picture = plots.picture(
     plots.plot_decision_fields(fields),
     " ".join(map(plots.alt_text, fields)),
     caption="From left to right, the boundary bends more and more, and the discs become smaller.",
 )
-
-# %% [markdown]
-# **Surprise**: the network that moves the classes furthest apart classifies worst, although it is *strictly better* at
-# what KR measures. The threshold 0 is not the cause: with the best of all thresholds, its accuracy is hardly higher.
+rows.append(f"KR alone, with the best threshold: {best:.3f}")
+course.predict("margins.extremes", reveal=["\n".join(rows), picture])
 
 # %%
-print(f"KR alone, with the best threshold: {best:.3f}")
 assert accuracies[0] < best + 1e-9 < 0.92
 assert accuracies[0] < accuracies[1] <= accuracies[2] + 0.01
 assert distances[0] > distances[1] > distances[2]
@@ -197,7 +224,24 @@ assert distances[0] > distances[1] > distances[2]
 # The hinge alone has the opposite fault. It has no penalty for an output beyond $m/2$, so the training does not make
 # the discs any larger. HKR has nearly the accuracy of the hinge and nearly the radius of KR. With $\alpha$ you choose
 # between the two: the larger $\alpha$, the more the points at the tips count.
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %% [markdown] question="margins.loss"
+# Predict: a network has the outputs 0.4 and -0.1 on two positive points, and -0.3 and 0.05 on two negative ones. What
+# is its loss HKR with α = 10 and min_margin = 0.3?
 #
+# Expected: a number, exact to ±0.001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("margins.loss", answer)
+
+# %% [markdown]
 # ## Circles
 #
 # The explorer below uses a second data set: an inner circle, which should be positive, and an outer circle, which
@@ -236,43 +280,26 @@ explorer.static()
 #
 # Choose the challenge "1. Larger discs" and press Play. The loss is a crossentropy with $\tau = 1$. Soon every point is
 # on the correct side. But the smallest disc stays at a radius of about 0.11. Make it at least 0.15 without losing a
-# point. Predict before you try: which of $\tau$, the Lipschitz constant $k$ and the loss HKR helps, and why?
+# point. Think before you try: which of $\tau$, the Lipschitz constant $k$ and the loss HKR helps, and why?
 #
 # Then drag a point towards the other class. Its disc shrinks in both networks. In which one is the disc nearly as large
 # as the step that the attacker needs?
-#
-# ## Exercises
-#
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("margins.radius")
-
-# %%
-answer = ...
-
-course.check("margins.radius", answer)
 
 # %% [markdown]
-# ### Exercise 2: predict
-
-# %%
-course.exercise("margins.loss")
-
-# %%
-answer = ...
-
-course.check("margins.loss", answer)
-
-# %% [markdown]
+# ## More exercises
+#
 # ### Exercise 3: change
 
-# %%
-course.exercise("margins.alpha")
+# %% [markdown] question="margins.alpha"
+# Change the lesson's experiment: train on the moons with `loss=HKR(alpha=100, min_margin=0.29)` and compare with α =
+# 10. What happens to the test accuracy, and to the distance KR between the mean outputs?
+#
+# Expected: one of "a" (both rise), "b" (the accuracy rises, the distance falls), "c" (the accuracy falls, the distance
+# rises), "d" (both fall).
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("margins.alpha", answer)
@@ -280,11 +307,19 @@ course.check("margins.alpha", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="margins.hkr"
+# Write a function `hkr(outputs, labels, alpha, min_margin)` in NumPy that returns the loss HKR as one number: α times
+# the hinge, minus KR. `outputs` is a float64 array of shape (n,), `labels` holds 0 and 1, each at least once, in any
+# order and not equally often. It is checked to 1e-9. Change nothing in place.
+#
+# Expected: a function that is called as `hkr(outputs, labels, alpha, min_margin)`.
+
 # %%
-course.exercise("margins.hkr")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def hkr(outputs, labels, alpha, min_margin):
     return ...
 
@@ -300,3 +335,7 @@ course.check("margins.hkr", hkr)
 # * L. Béthune et al.: *Pay attention to your loss: understanding misconceptions about 1-Lipschitz neural networks*,
 #   NeurIPS 2022: accuracy against robustness, and why a 1-Lipschitz network can have any decision boundary.
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training*, NeurIPS 2018: margins as certificates.
+
+# %% [markdown] tags=["way"]
+# ← [06 Estimate a distance](06_estimate_a_distance.py) · [All lessons](index.py) · [08 Certify
+# Fashion-MNIST](08_certify_fashion.py) →

@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 6
+#     needs: Keras; 00 or 01
 #     title: 'Certify Fashion-MNIST: accuracy that no attack can take away'
 # ---
 
@@ -53,6 +54,10 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# ← [07 Separate with margins](07_separate_with_margins.py) · [All lessons](index.py) · [09 Explain with
+# gradients](09_explain_with_gradients.py) →
+
 # %%
 import keras
 import numpy as np
@@ -84,9 +89,11 @@ ATTACK_STEPS = 40
 # %%
 try:
     (x_train, y_train), (x_test, y_test) = data.fashion_mnist(TRAIN, TEST)
+    names = data.class_names("fashion_mnist")
 except data.DatasetNotFoundError as error:
     print(f"{error}\nGoing on with scikit-learn's digits: small images, other numbers, the same lesson.")
     (x_train, y_train), (x_test, y_test) = data.digits()
+    names = data.class_names("digits")
 sample = x_test[:500].reshape(500, -1)
 distances = cdist(sample, sample)
 others = np.where(y_test[:500, None] == y_test[None, :500], np.inf, distances)
@@ -193,24 +200,52 @@ plots.picture(
 )
 
 # %% [markdown]
+# ### Exercise 1: predict
+#
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="certificates.pair"
+# The last layer of a classifier has the directions w₁ = (1, 0) and w₂ = (0.6, 0.8), each of length 1, and what comes
+# before it is 1-Lipschitz. For one image, logit 1 leads logit 2, the runner-up, by 0.5. Up to which Euclidean distance
+# is it certain that logit 2 does not overtake logit 1?
+#
+# Expected: a number, exact to ±0.005.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("certificates.pair", answer)
+
+# %% [markdown]
 # ## What accuracy is left?
 #
 # An image counts at $\varepsilon$ if it is classified correctly and its radius is larger than $\varepsilon$. The share
 # of these images is the **certified accuracy**. No attack with changes of size up to $\varepsilon$ can make the
 # accuracy smaller than that.
 
+# %% [markdown] question="certificates.half"
+# **Predict.** Which share of the test images, in per cent, is certainly right under *every* change up to 0.5? Compare
+# with the accuracy, and with the distance to the nearest image of another class.
+
 # %%
 epsilons = np.linspace(0, 1.5, 61)
 certified = radii.accuracy_at(epsilons)
-plots.picture(
+picture = plots.picture(
     plots.plot_certified_accuracy(certified),
     plots.alt_text(radii.accuracy_at((0, 36 / 255, 0.5, 1.0))),
     caption="Certified accuracy starts at the accuracy and can only fall. The training decides how fast it falls.",
 )
+sizes = (36 / 255, 0.5, 1.0)
+shares = radii.accuracy_at(sizes).certified
+rows = [
+    f"certainly right under every change up to {epsilon:.3f}: {share:.1%} of the test images"
+    for epsilon, share in zip(sizes, shares, strict=True)
+]
+course.predict("certificates.half", truth=100 * shares[1], reveal=["\n".join(rows), picture])
 
 # %%
-for epsilon, share in zip((36 / 255, 0.5, 1.0), radii.accuracy_at((36 / 255, 0.5, 1.0)).certified, strict=True):
-    print(f"certainly right under every change up to {epsilon:.3f}: {share:.1%} of the test images")
 assert np.all(np.diff(certified.certified) <= 0)
 assert certified.certified[0] <= radii.accuracy
 
@@ -260,17 +295,35 @@ assert not inside.success.any()
 # %%
 changed = measure.adversarial_pairs(attack, x_test[:ATTACKED], radii=None)
 plots.picture(
-    plots.plot_adversarial_pairs(changed),
+    plots.plot_adversarial_pairs(changed, class_names=names),
     plots.alt_text(changed),
     caption="The image, what DeepFool made of it, and the difference between the two.",
 )
 
 # %% [markdown]
+# ### Exercise 2: predict
+
+# %% [markdown] question="certificates.left"
+# Of 1000 test images a network classifies 880 correctly. For 340 of these the certified radius is at most 0.5, for the
+# others it is larger. Under an attack with changes of size up to 0.5, 700 images are still classified correctly. In the
+# worst case that these numbers allow, how many images does a better attack of that size leave correctly classified?
+#
+# Expected: a whole number.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("certificates.left", answer)
+
+# %% [markdown]
 # ## Change the inverse temperature
 #
 # So far $\tau$ was 3, without a reason. Now train the same network with 0.5 and with 1, and keep everything else.
-#
-# **Predict**: which of the three has the highest accuracy, and which has the largest share of images that are certainly
+
+# %% [markdown] question="certificates.cross"
+# **Predict.** Which of the three has the highest accuracy, and which has the largest share of images that are certainly
 # right under every change up to 1?
 
 # %% nbmake={"mock": {"TAUS": [0.5, 3]}}
@@ -278,10 +331,11 @@ TAUS = [0.5, 1, 3]
 
 # %%
 frontier = [radii if tau == 3 else certification.certified_radius(trained(tau), x_test, y_test) for tau in TAUS]
-print("   τ  accuracy  mean radius   at 36/255   at 0.5   at 1.0")
+rows = ["   τ  accuracy  mean radius   at 36/255   at 0.5   at 1.0"]
 for tau, one in zip(TAUS, frontier, strict=True):
     shares = one.accuracy_at((36 / 255, 0.5, 1.0)).certified
-    print(f"{tau:4g} {one.accuracy:9.3f} {one.mean_radius:12.3f} {shares[0]:11.3f} {shares[1]:8.3f} {shares[2]:8.3f}")
+    known = f"{shares[0]:11.3f} {shares[1]:8.3f} {shares[2]:8.3f}"
+    rows.append(f"{tau:4g} {one.accuracy:9.3f} {one.mean_radius:12.3f} {known}")
 accuracies = [one.accuracy for one in frontier]
 means = [one.mean_radius for one in frontier]
 far = [one.accuracy_at(1.0).certified[0] for one in frontier]
@@ -289,7 +343,7 @@ assert accuracies == sorted(accuracies)  # the larger τ, the more images are ri
 assert means == sorted(means, reverse=True)  # and the less far they hold:
 assert far[0] > far[-1]  # at 1.0, the least accurate network beats the most accurate one
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 figure = plots.new_figure()
 ax = plots.style.prepared(
     figure.axes[0],
@@ -301,17 +355,16 @@ for tau, one, color, dashes in zip(TAUS, frontier, plots.PALETTE, ("-", "--", ":
     ax.plot(epsilons, one.accuracy_at(epsilons).certified, dashes, color=color, label=f"τ = {tau}")
 ax.set_ylim(0, 1)
 ax.legend(frameon=False, fontsize=9)
-plots.picture(
+picture = plots.picture(
     figure,
     f"Certified accuracy against the size of a change for τ = {', '.join(map(str, TAUS))}. The larger τ, the higher "
     "the line begins and the sooner it falls: the lines cross.",
     caption="The lines cross: the best network depends on the size of the changes that it has to resist.",
 )
+course.predict("certificates.cross", reveal=["\n".join(rows), picture])
 
 # %% [markdown]
-# **Surprise**: the network with the *lowest* accuracy has the largest certified radii. At changes up to 1 it guarantees
-# far more images than the network with the highest accuracy. The test accuracy does not show that. No setting is best
-# everywhere. The best pairs of accuracy and robustness form a frontier, and $\tau$ chooses a point on it.
+# The best pairs of accuracy and robustness form a frontier, and $\tau$ chooses a point on it.
 #
 # Does the accuracy always grow with $\tau$? No: the larger $\tau$, the longer the training takes. After 48 steps on
 # 4,000 images $\tau = 100$ reached .743 and .731 (two seeds), $\tau = 10$ reached .751 and .763, and $\tau = 3$ reached
@@ -321,8 +374,8 @@ plots.picture(
 # ## Another parameter
 #
 # HKR, the loss of lesson 07, has another parameter: the weight $\alpha$ of the hinge. The explorer below shows networks
-# for the digits that were trained with both losses. Choose HKR and move $\alpha$ from 1 to 100. Then compare with the
-# networks that were trained with a cross-entropy.
+# for the digits that were trained with both losses. First move $\tau$ of the cross-entropy: the chosen point runs along
+# the whole frontier. Then choose HKR and move $\alpha$ from 1 to 100. How far does the point move now?
 
 # %%
 explorer = TradeoffExplorer()
@@ -335,46 +388,42 @@ explorer.state = {"alpha": 1.0}
 careful = explorer.data.runs[explorer.data.chosen]
 print(explorer.statement(explorer.data))
 assert explorer.error is None
-assert eager.loss_parameter > careful.loss_parameter
+assert eager.accuracy >= careful.accuracy
+
+explorer.state = {"loss": "crossentropy", "tau": 100.0}
+steep = explorer.data.runs[explorer.data.chosen]
+explorer.state = {"tau": 0.1}
+gentle = explorer.data.runs[explorer.data.chosen]
+by_alpha, by_tau = careful.mean_radius - eager.mean_radius, gentle.mean_radius - steep.mean_radius
+print(f"mean certified radius: α changes it by {by_alpha:.3f}, τ by {by_tau:.3f}")
+assert by_tau > 2 * abs(by_alpha)
+explorer.reset()
+
+# %% [markdown]
+# On these data $\alpha$ changes little: the margin of the hinge, which stays the same, decides how far the classes are
+# moved apart. $\tau$ does the work of both.
 
 # %% [markdown]
 # ## What can be reached?
 #
 # The page on Fashion-MNIST in the documentation shows the frontier of this network after five and twenty epochs on the
 # whole data set, with seeds, times and the command that computes it.
-#
-# ## Exercises
-#
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("certificates.left")
-
-# %%
-answer = ...
-
-course.check("certificates.left", answer)
 
 # %% [markdown]
-# ### Exercise 2: predict
-
-# %%
-course.exercise("certificates.pair")
-
-# %%
-answer = ...
-
-course.check("certificates.pair", answer)
-
-# %% [markdown]
+# ## More exercises
+#
 # ### Exercise 3: change
 
-# %%
-course.exercise("certificates.tau")
+# %% [markdown] question="certificates.tau"
+# Set the explorer to the loss `crossentropy` and the inverse temperature τ = 100, by the sliders or by `explorer.state
+# = {"loss": "crossentropy", "tau": 100.0}`. What is the mean certified radius of the run that it chooses, to two digits
+# after the point? Read it off, or ask for `explorer.data.runs[explorer.data.chosen].mean_radius`.
+#
+# Expected: a number, exact to ±0.0051.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("certificates.tau", answer)
@@ -382,11 +431,20 @@ course.check("certificates.tau", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="certificates.share"
+# Write `share(logits, labels, k, epsilon)`: the certified accuracy of a k-Lipschitz classifier at the size epsilon, by
+# the rule with √2. `logits` is an array of shape (n, C), `labels` holds n class numbers. An image counts if it is
+# classified correctly and its radius, the margin over √2 · k, is larger than epsilon. Return one number between 0 and
+# 1, exact to 1e-9.
+#
+# Expected: a function that is called as `share(logits, labels, k, epsilon)`.
+
 # %%
-course.exercise("certificates.share")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def share(logits, labels, k, epsilon):
     return ...
 
@@ -407,3 +465,7 @@ course.check("certificates.share", share)
 #   descent.
 # * H. Xiao, K. Rasul, R. Vollgraf: *Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms*,
 #   2017.
+
+# %% [markdown] tags=["way"]
+# ← [07 Separate with margins](07_separate_with_margins.py) · [All lessons](index.py) · [09 Explain with
+# gradients](09_explain_with_gradients.py) →

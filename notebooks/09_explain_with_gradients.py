@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: 00; gradients
 #     title: 'Explain with gradients: what would have to change?'
 # ---
 
@@ -51,6 +52,10 @@ if importlib.util.find_spec("lipviz") is None:
         "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown] tags=["way"]
+# ← [08 Certify Fashion-MNIST](08_certify_fashion.py) · [All lessons](index.py) · [10 Export and
+# serve](10_export_and_serve.py) →
 
 # %% [markdown]
 # ## The question
@@ -153,29 +158,34 @@ for name, radii in certain.items():
 # we ask what the 1-Lipschitz network gives in return.
 #
 # ## How long is the gradient?
-#
-# Predict: the largest norm of the gradient, over all test images, of each of the two networks. And the smallest?
+# We compute the norm of the gradient for all test images, for each of the two networks.
+
+# %% [markdown] question="explanations.norm"
+# **Predict.** No gradient of the 1-Lipschitz network is longer than 1. How long is the *shortest* one, over all test
+# images?
 
 # %%
 norms = [measure.input_gradient_norms(model, x_test) for model in (lipschitz, ordinary)]
-plots.picture(
+picture = plots.picture(
     plots.plot_gradient_norms(norms, constant=1.0),
     plots.alt_text(norms[0]) + " " + plots.alt_text(norms[1]),
     caption="The norms of all gradients of the 1-Lipschitz network are in one bar at 1.",
 )
+rows = [
+    f"{one.name:12s} norms from {one.norms.min():8.5f} to {one.norms.max():8.5f}, median {one.median:.5f}"
+    for one in norms
+]
+course.predict("explanations.norm", truth=norms[0].norms.min(), reveal=["\n".join(rows), picture])
 
 # %%
-for one in norms:
-    print(f"{one.name:12s} norms from {one.norms.min():8.5f} to {one.norms.max():8.5f}, median {one.median:.5f}")
 assert norms[0].norms.max() <= 1 + 1e-6  # never above the Lipschitz constant ...
 assert norms[0].norms.min() > 0.99  # ... and here, never below it either
 assert norms[1].norms.max() > 2 * norms[1].norms.min()
 
 # %% [markdown]
-# The constraint promises a norm of *at most* 1. The architecture makes it *exactly* 1 everywhere, up to rounding.
-# Computed backwards, the gradient is multiplied by matrices whose singular values are all 1 and which do not reduce its
-# dimension. The sorts only change the order of its entries. None of these steps makes it shorter. (The exercises try
-# what a ReLU does.)
+# Why is it 1 everywhere? Computed backwards, the gradient is multiplied by matrices whose singular values are all 1 and
+# which do not reduce its dimension. The sorts only change the order of its entries. None of these steps makes it
+# shorter. (The exercises try what a ReLU does.)
 #
 # So the gradients of this network differ only in their **direction**. The loss decides about this direction. For the
 # best possible Kantorovich-Rubinstein score, the gradient at $x$ points along the straight line on which optimal
@@ -227,23 +237,27 @@ assert agreement["1-Lipschitz"] > agreement["ordinary"] + 0.05
 # ## Is a stable map a better map?
 #
 # Perhaps the map of the ordinary network looks like noise because it *is* noise, and a small change of the image would
-# give a different map. Let us add random noise of length 0.5 to every image. Predict: how similar, as a cosine, is the
-# new map to the old one, for each of the networks?
+# give a different map. Let us test that.
+
+# %% [markdown] question="explanations.noise"
+# **Predict.** We add random noise of length 0.5 to every image. How similar, as a cosine, is the new map of the
+# *ordinary* network to its old one? (1 means the same direction, 0 means nothing in common.)
 
 # %%
+rows = []
 noise = np.random.default_rng(0).standard_normal(x_test.shape)
 noise *= 0.5 / np.linalg.norm(noise.reshape(len(noise), -1), axis=1)[:, None, None, None]
 for model in (lipschitz, ordinary):
     old, new = maps[model.name], measure.saliency(model, x_test + noise)
     products = np.sum(old.maps.reshape(len(old), -1) * new.maps.reshape(len(new), -1), axis=1)
     similar = np.where(old.classes == new.classes, 1, -1) * products / (old.norms * new.norms)
-    print(f"{model.name:12s} cosine of the maps with noise and without: median {np.median(similar):.4f}", end="")
-    print(f", for 95 % of the images above {np.quantile(similar, 0.05):.2f}")
+    found = f"median {np.median(similar):.4f}, for 95 % of the images above {np.quantile(similar, 0.05):.2f}"
+    rows.append(f"{model.name:12s} cosine of the maps with noise and without: {found}")
     assert np.median(similar) > 0.9
+course.predict("explanations.noise", truth=np.median(similar), reveal="\n".join(rows))  # of the ordinary network
 
 # %% [markdown]
-# **Surprise**: both maps hardly change. So the map of the ordinary network is not noise. It is a correct map of a
-# function that depends on scattered pixels. A stable map need not be a meaningful one: it shows how the network
+# A stable map need not be a meaningful one: it shows how the network
 # decides, and this network decides by scattered pixels.
 
 # %% [markdown]
@@ -275,7 +289,26 @@ for model in (lipschitz, ordinary):
 # For the 1-Lipschitz network the steps end at the boundary or just before it. None of them crosses it, as the
 # certificate says. For the ordinary network the score is not a distance. The same formula moves the image far beyond
 # the boundary, to a point that is no longer an image: the images themselves are vectors of length about 9.
+
+# %% [markdown]
+# ### Exercise 1: predict
 #
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="explanations.beyond"
+# Predict: a 1-Lipschitz network has the score f(x) = 0.7, and its gradient has norm 1 and the same direction all the
+# way. You walk 3 times as far as the certificate: x' = x - 3 f(x) ∇f(x). What is the score f(x')?
+#
+# Expected: a number, exact to ±0.001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("explanations.beyond", answer)
+
+# %% [markdown]
 # ## Follow it, all the way
 #
 # For a fair comparison, divide by the squared norm of the gradient, as in Newton's method, and repeat the step a few
@@ -313,14 +346,31 @@ assert np.median(reached["ordinary"]) > 1.5
 # gap between the certificate and the walk.
 
 # %% [markdown]
+# ### Exercise 2: predict
+
+# %% [markdown] question="explanations.distance"
+# An ordinary network has the score f(x) = 6 at an image. Around it, to beyond the boundary, the score is affine (a
+# plane), with a gradient of norm 4. What is the l2 norm of the shortest change of the image that brings the score to 0?
+#
+# Expected: a number, exact to ±0.001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("explanations.distance", answer)
+
+# %% [markdown]
 # ## A counterfactual
 #
 # Now do not stop at the boundary. Continue until the score has the same size for the other class: $g = -f(x)$. The
 # result answers the question: "what would have to be different, so that the network decides the opposite?" The first
 # row shows the images, the second row the changed images, and the third row the change. The numbers below are the
 # certified radius and the length of the change.
-#
-# Predict: for which of the two networks does the change look like a drawing?
+
+# %% [markdown] question="explanations.drawing"
+# **Predict.** For which of the two networks does the change look like a drawing?
 
 # %%
 pairs = {}
@@ -343,18 +393,17 @@ for model in (ordinary, lipschitz):
     )
     assert pairs[model.name].success.all()
 
-plots.picture(
-    plots.plot_adversarial_pairs(pairs["ordinary"], title="Ordinary network, attacked"),
+scattered = plots.picture(
+    plots.plot_adversarial_pairs(pairs["ordinary"], title="Ordinary network, attacked", class_names=names),
     "The ordinary network. " + plots.alt_text(pairs["ordinary"]),
     caption="The ordinary network gives the second row the opposite class, with a score of the same size.",
 )
-
-# %%
-plots.picture(
-    plots.plot_adversarial_pairs(pairs["1-Lipschitz"], title="1-Lipschitz network, attacked"),
+drawn = plots.picture(
+    plots.plot_adversarial_pairs(pairs["1-Lipschitz"], title="1-Lipschitz network, attacked", class_names=names),
     "The 1-Lipschitz network. " + plots.alt_text(pairs["1-Lipschitz"]),
     caption="The 1-Lipschitz network: the change removes shafts and soles from boots, and adds them to sneakers.",
 )
+course.predict("explanations.drawing", reveal=[scattered, drawn])
 
 # %%
 way, certified = (
@@ -398,38 +447,21 @@ assert explorer.data.is_certified
 explorer.reset()
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("explanations.beyond")
-
-# %%
-answer = ...
-
-course.check("explanations.beyond", answer)
-
-# %% [markdown]
-# ### Exercise 2: predict
-
-# %%
-course.exercise("explanations.distance")
-
-# %%
-answer = ...
-
-course.check("explanations.distance", answer)
-
-# %% [markdown]
 # ### Exercise 3: change
 
-# %%
-course.exercise("explanations.relu")
+# %% [markdown] question="explanations.relu"
+# Change the lesson: in the 1-Lipschitz network put `keras.layers.ReLU()` in the place of every `GroupSort2()`, train it
+# as before, and print the norms of its gradients on the test images with `measure.input_gradient_norms(model, x_test)`.
+# What has become of them?
+#
+# Expected: one of "a" (all of them are still within 0.001 of 1), "b" (none is above 1, and more than half are below
+# 0.995), "c" (some are above 1), "d" (all of them are 0).
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("explanations.relu", answer)
@@ -437,11 +469,20 @@ course.check("explanations.relu", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="explanations.walk"
+# Write `walk(x, score, gradient, goal)`, one step of the walk of this lesson. `x` and `gradient` are arrays of the same
+# shape (n, …), `score` has shape (n,), `goal` is a number. Move each sample along its own gradient, to where its score
+# would be `goal` if the score were affine. A sample whose gradient is zero stays where it is. Return a new array of the
+# shape of `x`, exact to 1e-8.
+#
+# Expected: a function that is called as `walk(x, score, gradient, goal)`.
+
 # %%
-course.exercise("explanations.walk")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def walk(x, score, gradient, goal):
     return ...
 
@@ -464,3 +505,7 @@ course.check("explanations.walk", walk)
 #   and saliency maps*, ICLR workshop 2014.
 # * S.-M. Moosavi-Dezfooli, A. Fawzi, P. Frossard: *DeepFool: a simple and accurate method to fool deep neural
 #   networks*, CVPR 2016.
+
+# %% [markdown] tags=["way"]
+# ← [08 Certify Fashion-MNIST](08_certify_fashion.py) · [All lessons](index.py) · [10 Export and
+# serve](10_export_and_serve.py) →

@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: lesson 00
 #     title: 'Export and serve: take the promise along'
 # ---
 
@@ -51,6 +52,10 @@ if importlib.util.find_spec("lipviz") is None:
     )
     subprocess.run([*install, *packages.split()], check=True)
 
+# %% [markdown] tags=["way"]
+# ← [09 Explain with gradients](09_explain_with_gradients.py) · [All lessons](index.py) · [11 Train for
+# real](11_train_for_real.py) →
+
 # %% [markdown]
 # ## The question
 #
@@ -63,6 +68,7 @@ if importlib.util.find_spec("lipviz") is None:
 # %%
 import contextlib
 import io
+import tempfile
 import time
 from pathlib import Path
 
@@ -174,12 +180,14 @@ assert abs(promised.upper_bound - exported.upper_bound) < 1e-5
 # classes in our file belong to lipviz, sorting and pooling. `import lipviz` registers them with Keras.
 
 # %%
-model.save("digits_training.keras")
-export.save("digits.keras")
+temporary = tempfile.TemporaryDirectory()  # it is removed when the kernel ends
+folder = Path(temporary.name)
+model.save(folder / "digits_training.keras")
+export.save(folder / "digits.keras")
 for file in ("digits_training.keras", "digits.keras"):
-    print(f"{file:22s} {Path(file).stat().st_size / 1000:4.0f} kB")
+    print(f"{file:22s} {(folder / file).stat().st_size / 1000:4.0f} kB")
 
-served = keras.models.load_model("digits.keras", safe_mode=True)
+served = keras.models.load_model(folder / "digits.keras", safe_mode=True)
 assert np.abs(served.predict(x_test, verbose=0) - before).max() < 1e-5
 
 # %% [markdown]
@@ -192,10 +200,10 @@ assert np.abs(served.predict(x_test, verbose=0) - before).max() < 1e-5
 # %%
 printed = io.StringIO()
 with contextlib.redirect_stdout(printed):
-    status = cli.main(["certify", "digits.keras", "--no-search"])
+    status = cli.main(["certify", str(folder / "digits.keras"), "--no-search"])
 print(printed.getvalue().splitlines()[0])
 
-from_file = certification.certify_file("digits.keras", search=False)  # the same from Python
+from_file = certification.certify_file(folder / "digits.keras", search=False)  # the same from Python
 assert status == 0
 assert abs(from_file.upper_bound - promised.upper_bound) < 1e-5
 
@@ -205,8 +213,8 @@ assert abs(from_file.upper_bound - promised.upper_bound) < 1e-5
 # `lipviz certify digits.keras --check digits.json`.
 
 # %%
-from_file.save("digits.json")
-received = certification.Certificate.load("digits.json")
+from_file.save(folder / "digits.json")
+received = certification.Certificate.load(folder / "digits.json")
 print(received.check(served))
 print(received.check(model))  # the same function, in other layers: it has a certificate of its own
 assert received.check(served)
@@ -244,8 +252,8 @@ for (digit, radius), predicted, largest in zip(answers, certified.predicted, cer
 
 # %%
 if keras.backend.backend() == "tensorflow":
-    export.export("digits_saved_model", verbose=False)
-    graph = keras.layers.TFSMLayer("digits_saved_model", call_endpoint="serve")
+    export.export(folder / "saved_model", verbose=False)
+    graph = keras.layers.TFSMLayer(str(folder / "saved_model"), call_endpoint="serve")
     difference = np.abs(np.asarray(graph(x_test)) - before).max()
     print(f"largest difference of two predictions: {difference:.1e}")
     assert difference < 1e-5
@@ -254,7 +262,10 @@ if keras.backend.backend() == "tensorflow":
 # ## How fast is it?
 #
 # Three networks of the same shape predict 256 images: the constrained one, its export, and a plain Keras network with
-# ReLU and max pooling. Predict: how much time does the constraint take?
+# ReLU and max pooling.
+
+# %% [markdown] question="export.time"
+# **Predict.** How much longer than its export does the constrained network take to predict?
 
 # %%
 plain = keras.Sequential(
@@ -278,23 +289,27 @@ for _ in range(ROUNDS + 1):  # in turns, so that a busy moment hits all alike
         one.predict_on_batch(x_train[:256])
         times[name].append(1000 * (time.perf_counter() - start))
 
-for name, measured in times.items():
-    print(f"{name:12s} {np.median(measured[1:]):6.2f} ms for 256 images")  # the first round compiles
+rows = [
+    f"{name:12s} {np.median(measured[1:]):6.2f} ms for 256 images"  # the first round compiles
+    for name, measured in times.items()
+]
+course.predict("export.time", reveal="\n".join(rows))
 
 # %% [markdown]
-# **Surprise**: the constrained network and its export take the same time, apart from disturbances by other programs.
-# The expensive part, the computation of `wbar`, belongs to *training*. A prediction checks whether the stored `wbar`
-# belongs to the present kernel. If it does, the prediction uses it. So do not export for speed. Export for a file that
+# So do not export for speed. Export for a file that
 # is small and needs no constraint. The plain network may be faster for another reason: a ReLU and a maximum are cheaper
 # than sorts and square roots.
 #
 # ## What must not be done
 #
 # The export is a Keras model like any other. It can be compiled and trained. Suppose that somebody trains it for one
-# more epoch, with the same loss and a smaller learning rate than before. Predict: what happens to the bound?
+# more epoch, with the same loss and a smaller learning rate than before.
+
+# %% [markdown] question="export.bound"
+# **Predict.** What happens to the bound of the Lipschitz constant, which is at most 1 for the file as it is loaded?
 
 # %%
-tuned = keras.models.load_model("digits.keras")
+tuned = keras.models.load_model(folder / "digits.keras")
 tuned.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
 bounds = [certification.certify(tuned, search=False).upper_bound]
 tuned.train_on_batch(x_train[:64], y_train[:64])
@@ -302,11 +317,14 @@ one_step = [layer.largest for layer in measure.singular_values(tuned)][-2:]
 bounds.append(certification.certify(tuned, search=False).upper_bound)
 tuned.fit(x_train, y_train, batch_size=64, epochs=1, verbose=0)
 bounds.append(certification.certify(tuned, search=False).upper_bound)
-for when, bound in zip(("as loaded", "after one step", "after one epoch"), bounds, strict=True):
-    print(f"Lipschitz constant {when:16s} at most {bound:.3f}")
-print("largest singular values of the two dense layers after one step:", np.round(one_step, 4))
 assert min(one_step) > 1  # a single step is enough for a layer ...
 assert bounds[2] > 1  # ... and an epoch for the whole
+rows = [
+    f"Lipschitz constant {when:16s} at most {bound:.3f}"
+    for when, bound in zip(("as loaded", "after one step", "after one epoch"), bounds, strict=True)
+]
+rows.append(f"largest singular values of the two dense layers after one step: {np.round(one_step, 4)}")
+course.predict("export.bound", reveal="\n".join(rows))
 
 # %% [markdown]
 # **Surprise**: after a single step the norm of a layer is above 1. All singular values were exactly at the limit, and
@@ -336,22 +354,46 @@ assert claimed.mean() > proved.mean()
 # %% [markdown]
 # So train the *constrained* model further, and export it again. Always compute $L$ from the file that is served. Never
 # reuse an old value.
+
+# %% [markdown]
+# ### Exercise 1: predict
 #
-# ## Weights with half the bits
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="export.radius"
+# An exported model was trained further; its Lipschitz constant is now 1.25. For an image its largest logit is 3.0, the
+# runner-up 1.6. What is the largest radius, in Euclidean distance, that these numbers certify?
 #
-# Servers often store weights with 16 bits. `float16` keeps 11 significant binary digits, `bfloat16` 8. Predict: after
-# every weight has been rounded, is the network still 1-Lipschitz? Are its layers?
+# Expected: a number, exact to ±0.002.
 
 # %%
+from lipviz import course
+
+answer = ...
+
+course.check("export.radius", answer)
+
+# %% [markdown]
+# ## Weights with half the bits
+#
+# Servers often store weights with 16 bits. `float16` keeps 11 significant binary digits, `bfloat16` 8.
+
+# %% [markdown] question="export.rounded"
+# **Predict.** After every weight has been rounded, is each dense layer still 1-Lipschitz?
+
+# %%
+rows = []
 for dtype in ("float16", "bfloat16"):
     copy = keras.models.clone_model(export)
     copy.set_weights([keras.ops.convert_to_numpy(keras.ops.cast(w, dtype)).astype("float32") for w in export.weights])
     dense = [layer.largest for layer in measure.singular_values(copy)][-2:]
     L_rounded = certification.certify(copy, search=False).upper_bound
     radius = certification.certified_radius(copy, x_test).mean_radius
-    print(f"{dtype:9s} dense layers up to {max(dense):.5f}, network at most {L_rounded:.5f}, mean radius {radius:.4f}")
+    found = f"dense layers up to {max(dense):.5f}, network at most {L_rounded:.5f}, mean radius {radius:.4f}"
+    rows.append(f"{dtype:9s} {found}")
     assert max(dense) > 1
     assert abs(L_rounded / L - 1) < 0.02
+course.predict("export.rounded", reveal="\n".join(rows))
 
 # %% [markdown]
 # The norm of each dense layer is above 1 now: rounding moves singular values up and down, and the largest one is the
@@ -361,31 +403,50 @@ for dtype in ("float16", "bfloat16"):
 #
 # This certificate does not cover one thing: a server also *computes* with these digits, and rounds every intermediate
 # result.
+
+# %% [markdown]
+# ### Exercise 2: predict, then compute
+
+# %% [markdown] question="export.bfloat16"
+# A kernel is a single column of 57 equal entries 1/√57, so its norm, its only singular value, is 1. Every entry is
+# rounded to the nearest bfloat16, a number with 8 significant binary digits. What is the norm then?
 #
+# Expected: a number, exact to ±0.0001.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("export.bfloat16", answer)
+
+# %% [markdown]
 # ## Can rounding break a certificate?
 #
 # A radius is proved for the network with exact sums and products. The server computes with numbers of float32, which
 # have 24 binary digits. Here is a network of two layers. The first adds $2^{24}$ to its input, and the second subtracts
-# it again. So the output is $x$. Its sign decides, and $x = 3$ has the radius 3. Predict: what does float32 compute for
-# $x = 0.9$?
+# it again. So the output is $x$. Its sign decides, and $x = 3$ has the radius 3.
+
+# %% [markdown] question="export.lost"
+# **Predict.** In exact arithmetic the output is x. What does float32 compute for x = 0.9?
 
 # %%
 cancels = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Dense(1)])
 cancels.set_weights([np.array([[1.0]]), np.array([2.0**24]), np.array([[1.0]]), np.array([-(2.0**24)])])
-start = np.array([[3.0]])
+start, rows = np.array([[3.0]]), []
 for distance in (0, 1, 2.1):
     output = float(cancels(start - distance)[0, 0])
-    print(f"at distance {distance}: exact {3 - distance:.1f}, in float32 {output:.1f}")
+    rows.append(f"at distance {distance}: exact {3 - distance:.1f}, in float32 {output:.1f}")
 assert output <= 0
 
 exact_radius, radius_in_float32 = (
     certification.certified_radius(cancels, start, arithmetic=arithmetic).radii[0] for arithmetic in (None, "float32")
 )
-print(f"certified radius: {exact_radius:.2f} for exact sums, {radius_in_float32:.2f} in float32")
+rows.append(f"certified radius: {exact_radius:.2f} for exact sums, {radius_in_float32:.2f} in float32")
 assert exact_radius > 2.1 > radius_in_float32
+course.predict("export.lost", truth=output, reveal="\n".join(rows))
 
 # %% [markdown]
-# Beyond $2^{24}$, float32 has only even numbers. So 0.9 is lost in the sum, and the output is 0, which is not positive.
 # The decision changes at a distance of 2.1, inside of the radius. Published verifiers of neural networks were fooled in
 # this way.
 #
@@ -428,38 +489,21 @@ assert explorer.data.largest <= 1
 explorer.reset()
 
 # %% [markdown]
-# ## Exercises
+# ## More exercises
 #
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("export.radius")
-
-# %%
-answer = ...
-
-course.check("export.radius", answer)
-
-# %% [markdown]
-# ### Exercise 2: predict, then compute
-
-# %%
-course.exercise("export.bfloat16")
-
-# %%
-answer = ...
-
-course.check("export.bfloat16", answer)
-
-# %% [markdown]
 # ### Exercise 3: change
 
-# %%
-course.exercise("export.tuned")
+# %% [markdown] question="export.tuned"
+# Change the lesson: load `digits.keras` from `folder`, compile it with `keras.optimizers.Adam(1e-5)`, a learning rate
+# that is 100 times smaller, and train it on one batch only (`train_on_batch`). Then look at the largest singular values
+# of its two `Dense` layers, as the lesson does. Where are they?
+#
+# Expected: one of "a" (at 1 or below, because the constraint is saved with the file), "b" (at 1 or below, because such
+# a small step cannot break it), "c" (above 1, by less than 0.01), "d" (above 1, by more than 0.1).
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("export.tuned", answer)
@@ -467,11 +511,19 @@ course.check("export.tuned", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="export.shrink"
+# Write `shrink(w)`, which takes a float64 matrix of spectral norm at most 1 (but for 1e-15) and returns it with float16
+# entries (`.astype(np.float16)`), such that the spectral norm of what is returned, computed in float64, is at most 1,
+# and no entry is farther than 0.002 from that of w.
+#
+# Expected: a function that is called as `shrink(w)`.
+
 # %%
-course.exercise("export.shrink")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def shrink(w):
     return ...
 
@@ -493,3 +545,7 @@ course.check("export.shrink", shrink)
 #   are verified and yet change their decision.
 # * M. Serrurier et al.: *Achieving robustness in classification using optimal transport with hinge regularization*,
 #   CVPR 2021: the export to plain layers.
+
+# %% [markdown] tags=["way"]
+# ← [09 Explain with gradients](09_explain_with_gradients.py) · [All lessons](index.py) · [11 Train for
+# real](11_train_for_real.py) →

@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: 00; 06 and 07 help
 #     title: 'Train for real: monitor, schedules, half precision, several devices'
 # ---
 
@@ -51,6 +52,10 @@ if importlib.util.find_spec("lipviz") is None:
         "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown] tags=["way"]
+# ← [10 Export and serve](10_export_and_serve.py) · [All lessons](index.py) · [12 Come from
+# deel-lip](12_come_from_deel_lip.py) →
 
 # %%
 import keras
@@ -144,8 +149,7 @@ def network(dtype="float32"):
 # terms of the loss, the norms of the gradients, and the singular values of the kernels that the network uses. In a
 # terminal it prints a table instead. With `folder="run"` it writes files.
 #
-# Predict: what will the accuracy be in the first third, as long as the loss does not depend on which side of zero a
-# score is?
+# While it runs, look at the accuracy: in the first third, the loss does not depend on which side of zero a score is.
 
 # %%
 model = network()
@@ -214,30 +218,27 @@ assert chosen[0].mean_radius > chosen[-1].mean_radius
 # A hinge is a mean over samples, and small batches only make it noisy. KR is a *difference of two means*. If a batch
 # holds samples of one class only, the mean of the other class counts as 0.
 #
-# Take the trained network and draw batches of two test images, again and again. Predict: what is the mean of KR over
-# all these batches, as a share of KR of all images together?
+# Take the trained network and draw batches of two test images, again and again.
 
-# %%
-prediction = 1.0  # put your own share here
+# %% [markdown] question="training.means"
+# **Predict.** What is the mean of KR over all these batches of two, in per cent of KR of all images together?
 
 # %%
 scores = np.asarray(model(x_test, training=False))
 whole = float(np.mean(losses.kr(y_test, scores)))
 rng = np.random.default_rng(0)
-print(f"all images: KR {whole:.3f}")
+rows = [f"all images: KR {whole:.3f}"]
 means = {}
 for size in (2, 4, 16, 64):
     draws = rng.integers(0, len(scores), (size, 10_000))  # 10,000 batches, one in each column
     means[size] = np.mean(losses.kr(y_test[draws, 0], scores[draws, 0]))
-    print(f"batches of {size:3d}: mean {means[size]:.3f} ({means[size] / whole:.0%})")
-print(f"you said {prediction:.0%} for batches of 2")
+    rows.append(f"batches of {size:3d}: mean {means[size]:.3f} ({means[size] / whole:.0%})")
 assert 0.6 < means[2] / whole < 0.9
 assert 0.9 < means[64] / whole < 1.1
+course.predict("training.means", truth=100 * means[2] / whole, reveal="\n".join(rows))
 
 # %% [markdown]
-# **Surprise**: small batches do not only add noise. With batches of 2, about a quarter of KR is *missing*, because half
-# of all pairs hold one class only. With 16 samples or more such batches are rare. With rare classes, or with ten
-# classes, batches have to be larger.
+# **Surprise**: small batches do not only add noise.
 #
 # The remedy is to give each label a weight, by the size of its class, *before* the data are split into batches:
 # `process_labels_for_multi_gpu` turns 0 and 1 into weights, and a loss with `multi_gpu=True` uses them.
@@ -250,6 +251,25 @@ draws = rng.integers(0, len(scores), (2, 10_000))
 weighed = np.mean(losses.kr(weights[draws, 0], scores[draws, 0], multi_gpu=True))
 print(f"batches of 2, weighted: mean {weighed:.3f} ({weighed / whole:.0%})")
 assert abs(weighed / whole - 1) < 0.1
+
+# %% [markdown]
+# ### Exercise 1: predict
+#
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="training.pairs"
+# Predict: a network scores every positive sample with 2.5 and every negative one with -1.5, so KR of all samples is 4.
+# Both classes are equally frequent. You draw batches of two samples, independently, and compute KR of each, where the
+# mean of a class that is not there counts as 0. What is the mean of KR over very many such batches?
+#
+# Expected: a number, exact to ±0.005.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("training.pairs", answer)
 
 # %% [markdown]
 # ## What do several devices do to a batch?
@@ -288,8 +308,10 @@ assert abs(right - one_device) < 1e-6 < abs(naive - one_device)
 # ## How large may a learning rate be?
 #
 # Take the trained network and an ordinary one of the same sizes, trained with the same loss. Then train both for two
-# epochs with a learning rate that is a thousand times as large. Predict: what are the norms of their gradients
-# afterwards?
+# epochs with a learning rate that is a thousand times as large.
+
+# %% [markdown] question="training.rate"
+# **Predict.** What are the norms of the gradients after two epochs at a thousand times the learning rate?
 
 # %%
 plain = keras.Sequential(
@@ -304,7 +326,7 @@ plain = keras.Sequential(
 plain.compile(keras.optimizers.Adam(1e-3), losses.HKR(alpha=50.0, min_margin=margin))
 plain.fit(x_train, y_train, batch_size=BATCH, epochs=3, verbose=0)
 
-largest, median = {}, {}
+largest, median, rows = {}, {}, []
 for name, net in (("ordinary", plain), ("Lipschitz", model)):
     for rate in (1e-3, 1.0):
         net.optimizer.learning_rate = rate
@@ -313,14 +335,13 @@ for name, net in (("ordinary", plain), ("Lipschitz", model)):
         accuracy = np.mean((np.asarray(net(x_test, training=False)) > 0) == (y_test > 0))
         largest[name, rate], median[name, rate] = gradients.largest, gradients.median
         words = f"gradient norm {gradients.median:.3g} (median), {gradients.largest:.3g} at most"
-        print(f"{name:9s} rate {rate:5g}: accuracy {accuracy:.3f}, {words}")
+        rows.append(f"{name:9s} rate {rate:5g}: accuracy {accuracy:.3f}, {words}")
 assert not 0.01 < median["ordinary", 1.0] < 10  # dead or wild; a few images may still find a slope
 assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
+course.predict("training.rate", reveal="\n".join(rows))
 
 # %% [markdown]
-# **Surprise**: at such a rate the gradients of the ordinary network vanish, so that it cannot learn any more, or they
-# become very large. The Lipschitz network loses some accuracy, but its singular values are all still 1, and it still
-# passes on every gradient. Only its *raw* kernels have grown, which the constraint normalizes:
+# Of the Lipschitz network, only its *raw* kernels have grown, which the constraint normalizes:
 
 # %%
 raw = [layer.raw.max() for layer in measure.singular_values(model)]
@@ -397,28 +418,22 @@ assert constants["float32"] <= 1 < constants["mixed_bfloat16"]
 #
 # So train in half precision where it is faster. Then serve and certify a float32 copy of the weights, which
 # `network("float32")` and `set_weights` give you.
-#
-# ## Exercises
-#
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("training.pairs")
-
-# %%
-answer = ...
-
-course.check("training.pairs", answer)
 
 # %% [markdown]
+# ## More exercises
+#
 # ### Exercise 2: predict
 
-# %%
-course.exercise("training.rounding")
+# %% [markdown] question="training.rounding"
+# A 1-Lipschitz network (l2 norm, all outputs together) with several classes is served in bfloat16. For an image, exact
+# arithmetic gives the largest logit 1.3 and the runner-up 0.9. In bfloat16 each logit is off by up to 0.03, at every
+# image. Within which radius does the network *that is served* surely give this class?
+#
+# Expected: a number, exact to ±0.002.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("training.rounding", answer)
@@ -428,10 +443,15 @@ course.check("training.rounding", answer)
 #
 # Go back to the cell that begins with `DEVICES = 4`.
 
-# %%
-course.exercise("training.devices")
+# %% [markdown] question="training.devices"
+# Change `DEVICES = 4` in the lesson to 3 and run that cell again. What does it print as KR for 3 devices, where the
+# labels are not weighed first?
+#
+# Expected: a number, exact to ±0.002.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("training.devices", answer)
@@ -439,11 +459,21 @@ course.check("training.devices", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="training.weigh"
+# Write `weigh(labels)` in NumPy: what `process_labels_for_multi_gpu` does for one output. It takes an array of n
+# labels, positive where they are above 0 (they come as 0 and 1, or -1 and 1), and returns n weights such that, for any
+# scores f of these n samples, np.mean(weights \* f) is the mean of f over the positive samples minus its mean over the
+# others. All samples of a class have the same weight. A class without samples counts as 0, and must not make the result
+# NaN or infinite.
+#
+# Expected: a function that is called as `weigh(labels)`.
+
 # %%
-course.exercise("training.weigh")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def weigh(labels):
     return ...
 
@@ -464,3 +494,7 @@ course.check("training.weigh", weigh)
 # * P. Micikevicius et al.: *Mixed precision training*, ICLR 2018.
 # * T. van Laarhoven: *L2 regularization versus batch and weight normalization*, arXiv 1706.05350, 2017: why the size of
 #   a normalized weight acts like a learning rate.
+
+# %% [markdown] tags=["way"]
+# ← [10 Export and serve](10_export_and_serve.py) · [All lessons](index.py) · [12 Come from
+# deel-lip](12_come_from_deel_lip.py) →

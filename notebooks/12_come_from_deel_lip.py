@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 1
+#     needs: 00, or experience with deel-lip
 #     title: 'Come from deel-lip: change one import, and check what was promised'
 # ---
 
@@ -52,6 +53,9 @@ if importlib.util.find_spec("lipviz") is None:
         "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown] tags=["way"]
+# ← [11 Train for real](11_train_for_real.py) · [All lessons](index.py)
 
 # %%
 import inspect
@@ -229,13 +233,38 @@ for image in (4, 8, 28):
 # In lipviz a convolution has one more argument. `bound="coverage"` (the default) uses the count of the pixel that is
 # read most often. `bound="tight"` bounds the norm itself by a Fourier transform. `bound="unsound_average"` is the
 # factor of the reference, for comparisons like this one. A model with such a layer warns.
+
+# %% [markdown]
+# ### Exercise 1: predict
 #
+# Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
+
+# %% [markdown] question="migration.average"
+# Predict: a 3 × 3 convolution (stride 1, zero padding) on images of 5 × 5 pixels has so many output channels that it
+# keeps the length of every patch. It is divided by the square root of the average number of patches that read a pixel,
+# as in the reference. What is its norm after that?
+#
+# The patches lie around each pixel, and those at the border stick out. In one row of 5 pixels, how many patches read
+# each pixel?
+#
+# Expected: a number, exact to ±0.002.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("migration.average", answer)
+
+# %% [markdown]
 # ## And of a transposed convolution with strides?
 #
 # Take a stride of 2, a kernel of 2 × 2, one input channel and four output channels. The patches do not overlap. Each
 # pixel becomes 16 numbers, its value times all 16 weights. The reference orthogonalizes these weights as a 4 × 4
-# matrix. Before you run the cell, predict: what is the Euclidean length of the vector of all 16 entries of an
-# orthogonal 4 × 4 matrix?
+# matrix.
+
+# %% [markdown] question="migration.entries"
+# **Predict.** What is the Euclidean length of the vector of all 16 entries of an orthogonal 4 × 4 matrix?
 
 # %%
 orthogonal = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
@@ -246,9 +275,9 @@ for layer in (up_there, up_here):
 up_there.kernel.assign(orthogonal.reshape(up_there.kernel.shape))
 there, here = (measure.largest_singular_value(operators.linear_operator(layer)) for layer in (up_there, up_here))
 table.append(("transposed convolution, stride 2, norm", 1.0, there, here))
-print(f"there: {there:.4f}    here: {here:.6f}")
 assert abs(there - 2) < 1e-6
 assert here <= 1
+course.predict("migration.entries", reveal=f"norm there: {there:.4f}    here: {here:.6f}")
 
 # %% [markdown]
 # The norm is twice the promised one, for *any* such kernel, before and after training. lipviz reshapes the kernel in
@@ -321,11 +350,8 @@ score = float(victim(black, training=False)[0, 0])
 print(f"score of the black image: {score:.4f}; length of the change: {np.linalg.norm(change):.4f}")
 assert score > 1
 
-# %% [markdown]
-# Predict: how long must the change be to alter the sign? The reference says: at least 1.0141.
-
-# %%
-prediction = 1.0141  # put your own number here
+# %% [markdown] question="migration.sign"
+# **Predict.** How long must the change be to alter the sign? The reference says: at least 1.0141.
 
 # %%
 sizes = np.linspace(0, 1.1, 111)
@@ -334,14 +360,17 @@ scores = np.asarray(exact(black + sizes[:, None, None, None] * change, training=
 turns = np.interp(0, -scores, sizes)
 radius = certification.certified_radius(victim, black).radii[0]
 table.append(("certified radius of f = 1.0141", turns, 1.0141, radius))
-print(f"you said {prediction:.4f}; the sign turns at {turns:.4f}")
-print(f"lipviz, which measures the constant of the weights: certain up to {radius:.4f}")
 turned = float(exact(black + 0.9999 * change, training=False)[0, 0])
-print(f"score after a change of length 0.9999: {turned:.6f}")
 assert turned < 0
 assert radius <= turns < 1
+rows = [
+    f"the sign turns at {turns:.4f}",
+    f"lipviz, which measures the constant of the weights: certain up to {radius:.4f}",
+    f"score after a change of length 0.9999: {turned:.6f}",
+]
+course.predict("migration.sign", truth=turns, reveal="\n".join(rows))
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 figure = plots.new_figure()
 ax = plots.style.prepared(
     figure.axes[0],
@@ -397,6 +426,23 @@ print(f"margin {margin:.4f}: claimed {margin / np.sqrt(2):.4f}, true {here:.4f}"
 moved = np.asarray(opposite(point - [[0.51, 0.0]], training=False))
 assert moved.argmax() != scores.argmax()  # a change of 0.51 is enough
 assert abs(here - 0.5) < 1e-5
+
+# %% [markdown]
+# ### Exercise 2: predict
+
+# %% [markdown] question="migration.disjoint"
+# A network ends with `FrobeniusDense(10, disjoint_neurons=True)`, so that each of its ten outputs is 1-Lipschitz by
+# itself; nothing more is known of them. For an image the largest output leads the runner-up by a margin of 1.2. What is
+# the largest radius (l2 norm) within which the class is certain?
+#
+# Expected: a number, exact to ±0.002.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("migration.disjoint", answer)
 
 # %% [markdown]
 # ## Four small faults
@@ -524,41 +570,24 @@ assert certificate.upper_bound > 1.05
 
 # %% [markdown]
 # The radii of lipviz are true for this network too, because the margins are divided by its actual constant.
-#
-# ## Exercises
-#
-# Replace the `...`. After a wrong answer you get a hint, and can try again.
-#
-# ### Exercise 1: predict
-
-# %%
-course.exercise("migration.average")
-
-# %%
-answer = ...
-
-course.check("migration.average", answer)
 
 # %% [markdown]
-# ### Exercise 2: predict
-
-# %%
-course.exercise("migration.disjoint")
-
-# %%
-answer = ...
-
-course.check("migration.disjoint", answer)
-
-# %% [markdown]
+# ## More exercises
+#
 # ### Exercise 3: change
 #
 # Move the sliders of the explorer above, or its `state` by code.
 
-# %%
-course.exercise("migration.harmless")
+# %% [markdown] question="migration.harmless"
+# "On larger images the border hardly counts, so the average will do." Take the kernel "random" in the explorer, 3 × 3,
+# from 1 to 16 channels, its matrix orthogonal, stride 1, padding same. Change the image size. What is the smallest size
+# at which the norm after division by the reference's average is below 1.03?
+#
+# Expected: a whole number.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("migration.harmless", answer)
@@ -566,11 +595,22 @@ course.check("migration.harmless", answer)
 # %% [markdown]
 # ### Exercise 4: build
 
+# %% [markdown] question="migration.coverage"
+# Write a function `coverage(n, k, s)` that returns, for a row of n pixels, how many patches read each of them: an array
+# of n whole numbers. The kernel has k taps and the stride is s. Padding is Keras's same: there are ⌈n / s⌉ patches;
+# max((patches - 1) · s + k - n, 0) zeros are added in all, half of them (rounded down) before the row, the others after
+# it.
+#
+# For both axes, lipviz multiplies an orthogonal kernel by one over the root of the largest count.
+#
+# Expected: a function that is called as `coverage(n, k, s)`.
+
 # %%
-course.exercise("migration.coverage")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def coverage(n, k, s):
     return ...
 
@@ -588,3 +628,6 @@ course.check("migration.coverage", coverage)
 #   for circular padding.
 # * B. Delattre et al.: *Efficient bound of Lipschitz constant for convolutional layers by Gram iteration*, ICML 2023:
 #   bounds from above.
+
+# %% [markdown] tags=["way"]
+# ← [11 Train for real](11_train_for_real.py) · [All lessons](index.py)

@@ -81,11 +81,10 @@ def _is_fresh(seed):
 @pytest.fixture(scope="session")
 def forks(request):
     """Forks of a process that has imported TensorFlow already; None where the system cannot fork."""
-    from tests.notebook_plugin import warm_kernels
+    from tests.notebook_plugin import can_fork, warm_kernels
 
     is_jax = os.environ.get("KERAS_BACKEND") == "jax"
-    can_fork = sys.platform == "linux" and not is_jax and not request.config.option.cold_kernels
-    return warm_kernels(request.config) if can_fork else None
+    return warm_kernels(request.config) if can_fork(request.config) and not is_jax else None
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -36,6 +37,18 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 
+# What an earlier run has compiled is taken from pytest's cache, which `--cache-clear` empties. The name of an entry is
+# a hash of its operations, the versions and the settings.
+CACHE = Path(__file__).parents[1] / ".pytest_cache" / "d" / "jax"
+CACHING = {
+    "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+# A run that was ended while it wrote an entry leaves a part of it. JAX warns, and compiles again.
+UNREADABLE = ("-W", "ignore:Error reading persistent compilation cache entry:UserWarning")
+MOST_CACHED = 2**28  # bytes; one run leaves about 2**24
+
 OUTPUT, STATUS = "output", "status"
 # By how much its priority is below that of the other tests. It fills the gaps of those that wait for browsers and
 # kernels, and is asked for last.
@@ -56,6 +69,12 @@ class Output:
         return self.text[begins.start() :] if begins else self.text
 
 
+def empty_if_large(folder, most):
+    """Remove a folder of files that have more than `most` bytes together."""
+    if sum(path.stat().st_size for path in folder.glob("*")) > most:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class JaxRun:
     """A pytest process on JAX that runs beside the other tests, and takes the time in which they wait.
 
@@ -64,11 +83,12 @@ class JaxRun:
     """
 
     def __init__(self, folder):
+        empty_if_large(CACHE, MOST_CACHED)
         with open(folder / OUTPUT, "wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *OPTIONS, f"@{SAMPLE}"],
+                [sys.executable, "-m", "pytest", *OPTIONS, *UNREADABLE, f"@{SAMPLE}"],
                 cwd=Path(__file__).parents[1],
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **ENVIRONMENT, **CACHING},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

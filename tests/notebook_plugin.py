@@ -35,14 +35,15 @@ from nbmake.nb_result import NotebookError
 from nbmake.nb_run import NotebookRun
 from nbmake.pytest_items import NotebookFailedException, NotebookItem
 
-from tests.warm_kernels import WarmKernels
+from tests.warm_kernels import Forks, ForkServer, WarmKernels
 
 KEPT = Path("docs", "_build", "lessons")
 SHIFTED_SEEDS = Path(__file__).with_name("shifted_seeds.py")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 TIMES = re.compile(r"\d\s*(?:seconds?|min|ms|s)\b|\bms\b|seconds|0x[0-9a-f]{6}")
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-WARM = pytest.StashKey[WarmKernels]()
+WARM = pytest.StashKey[Forks]()
+SHARED = pytest.StashKey[ForkServer]()
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
@@ -65,8 +66,25 @@ def pytest_addoption(parser):
 
 
 def pytest_unconfigure(config):
-    if WARM in config.stash:
-        config.stash[WARM].close()
+    for key in (WARM, SHARED):
+        if key in config.stash:
+            config.stash[key].close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tells each process of `-n` where all of them find the process that forks, which imports TensorFlow once."""
+    if can_fork(node.config):
+        stash = node.config.stash
+        if SHARED not in stash:
+            # NumPy and scikit-learn read their number of threads when they are imported.
+            stash[SHARED] = ForkServer(dict.fromkeys(THREADS, "1") | os.environ)
+        node.workerinput["forks"] = stash[SHARED].address
+
+
+def can_fork(config):
+    """Whether kernels are forks: other systems have no fork, or libraries that do not bear one."""
+    return sys.platform == "linux" and not config.option.cold_kernels
 
 
 @pytest.hookimpl(wrapper=True)
@@ -92,8 +110,7 @@ class LessonItem(NotebookItem):
     """The test that a lesson runs from top to bottom and shows no error anywhere."""
 
     def runtest(self):
-        # Other systems have no fork, or libraries that do not bear one.
-        notebook = self.outcome(warm=sys.platform == "linux" and not self.config.option.cold_kernels)
+        notebook = self.outcome(warm=can_fork(self.config))
         if self.config.option.repeat_lessons:
             differences = differing(printed(notebook), printed(self.outcome(warm=False)))
             assert not differences, "A second run printed something else:\n" + "\n".join(differences)
@@ -120,9 +137,10 @@ class LessonItem(NotebookItem):
 
 
 def warm_kernels(config):
-    """The process that forks for all lessons and programs of this run."""
+    """The process that forks for all lessons and programs of this run; the processes of `-n` share it."""
     if WARM not in config.stash:
-        config.stash[WARM] = WarmKernels()
+        address = getattr(config, "workerinput", {}).get("forks")
+        config.stash[WARM] = WarmKernels() if address is None else Forks(address)
     return config.stash[WARM]
 
 

@@ -17,13 +17,16 @@ def living_widgets():
     return set(widget._instances)
 
 
-def examples(count):
+def examples(count, at_night=None):
     """Number of hypothesis examples; a tenth on JAX, which compiles every operation for every new shape.
 
-    Where the profile (see tests/conftest.py) has more than the usual hundred, these are more by the same factor.
+    Where the profile (see tests/conftest.py) has more than the usual hundred, these are more by the same factor, or
+    `at_night`: where an example takes long, the day has few.
     """
-    few = count if keras.backend.backend() == "tensorflow" else max(2, count // 10)
-    return few * settings.default.max_examples // 100
+    factor = settings.default.max_examples // 100
+    if factor > 1 and at_night is not None:
+        count, factor = at_night, 1
+    return (count if keras.backend.backend() == "tensorflow" else max(2, count // 10)) * factor
 
 
 def predicted(model, x):

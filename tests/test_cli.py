@@ -1,5 +1,6 @@
 """The `lipviz` command."""
 
+import asyncio
 import difflib
 import importlib.util
 import json
@@ -25,7 +26,7 @@ import pytest
 
 from lipviz import __version__
 from lipviz.command import cli, doctor, grammars, lab, playground
-from tests.browser.lab import LIPVIZ, clean_environment, free_port, serve
+from tests.browser.lab import LIPVIZ, clean_environment, free_port, knock, serve
 
 PATIENCE = 300  # seconds that a process of its own may take on a busy machine
 HEADER = """\
@@ -74,6 +75,7 @@ def served(monkeypatch, capsys):
             connection_url="http://127.0.0.1:8888/",
             default_url="/lab/tree/00_tour.py",
             identity_provider=SimpleNamespace(token="secret"),
+            contents_manager=SimpleNamespace(get=None),
             io_loop=SimpleNamespace(add_callback=lambda *callback: callbacks.append(callback)),
             start=start,
         )
@@ -245,6 +247,32 @@ def test_running_and_saving_a_lesson_in_jupyter_does_not_change_it(lesson):
     assert list(difflib.unified_diff(text.splitlines(), saved.splitlines(), n=0, lineterm="")) == []
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_lesson_has_the_language_of_its_kernel_so_that_it_does_not_look_changed(is_async):
+    from ipykernel.ipkernel import IPythonKernel
+
+    models = {
+        "lesson.py": {"type": "notebook", "content": {"metadata": {}}},
+        "other.ipynb": {"type": "notebook", "content": {"metadata": {"language_info": {"name": "R"}}}},
+        "listed.py": {"type": "notebook", "content": None},
+        "folder": {"type": "directory", "content": []},
+    }
+
+    def get(path, content=True):
+        return models[path]
+
+    async def get_later(path, content=True):
+        return models[path]
+
+    manager = SimpleNamespace(get=get_later if is_async else get)
+    lab.tell_language(manager)
+    read = {name: asyncio.run(manager.get(name)) if is_async else manager.get(name, content=True) for name in models}
+    assert read["lesson.py"]["content"]["metadata"]["language_info"] == IPythonKernel.language_info
+    assert read["other.ipynb"]["content"]["metadata"]["language_info"] == {"name": "R"}
+    assert read["listed.py"]["content"] is None
+    assert read["folder"]["content"] == []
+
+
 # --- Laying out ---
 
 
@@ -353,6 +381,10 @@ def test_server_arguments(course, tmp_path):
     assert ours["ServerApp.open_browser"] == "False"
     assert ours["ServerApp.root_dir"] == str(tmp_path)
     assert ours["LabApp.default_url"] == "/lab/tree/00_tour.py"
+    (tmp_path / "index.py").touch()  # the map of the course opens first, where there is one
+    assert options(lab.server_arguments(tmp_path, port=4321, browser=False, further=[]))["LabApp.default_url"] == (
+        "/lab/tree/index.py"
+    )
     assert len(ours["IdentityProvider.token"]) == 48
     again = options(lab.server_arguments(tmp_path, port=4321, browser=False, further=[]))
     assert again["IdentityProvider.token"] != ours["IdentityProvider.token"]
@@ -542,6 +574,12 @@ def test_jupyterlab_and_voila_start_without_the_grammars():
     assert run_command([sys.executable, "-c", program]).stdout == "False\n"
 
 
+def logged_in(address):
+    """The cookies of a reader who opens the address with the token."""
+    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
+        return "; ".join(cookie.partition(";")[0] for cookie in answer.headers.get_all("Set-Cookie"))
+
+
 @pytest.mark.slow
 def test_serves_with_a_token_on_the_loopback_until_ctrl_c(tmp_path):
     def get(address):
@@ -558,6 +596,12 @@ def test_serves_with_a_token_on_the_loopback_until_ctrl_c(tmp_path):
         specs = json.loads(get(f"{api}?{address.query}")[1])
         python = Path(specs["kernelspecs"]["python3"]["spec"]["argv"][0])
         assert python.parent == Path(sys.executable).parent  # the command may call it python3
+        cookies = logged_in(server.address)
+        events = "/api/events/subscribe"
+        assert knock(server.address, f"{events}?", cookies=cookies) == 400  # let in, but it wants a websocket
+        assert knock(server.address, events, cookies=cookies, origin="http://other.example") == 403
+        assert knock(server.address, events) == 403
+        assert knock(server.address, "/api/kernels", cookies=cookies, method="POST") == 403  # no secret of the page
     assert server.process.returncode == 0
     first, address, end, *refused = server.output.read_text().splitlines()  # stdout and stderr
     assert [line.partition(" is ")[0] for line in (first, address, end)] == [

@@ -257,6 +257,7 @@ ACTIVATIONS = [
     (lambda: activations.FullSort(), (6,), (1, 1)),
     (lambda: activations.MaxMin(k_coef_lip=0.5), (6,), (0.5, 0.5)),
     (lambda: activations.Householder(), (6,), (1, 1)),
+    (lambda: activations.BetaAbs(k_coef_lip=0.5), (6,), (0.5, 0.5)),
     (lambda: activations.PReLUlip(0.5, alpha_initializer="ones"), (6,), (0.5, 0.5)),
     (lambda: activations.PReLUlip(2.0, alpha_initializer=keras.initializers.Constant(-1.5)), (6,), (1, 1.5)),
     (lambda: kl.ReLU(), (6,), (0, 1)),

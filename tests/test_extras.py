@@ -36,7 +36,7 @@ COMES_WITH = {
     "coverage": "pytest_cov",
 }
 # Other libraries that `lipviz bench` and Keras's backends use where the reader has installed them.
-NOT_OURS = {"jax", "torch", "deel"}
+NOT_OURS = {"jax", "torch", "deel", "orthogonium"}
 # What is used without an import, and the words that show where.
 BY_NAME = {
     "jupytext": ("lipviz/command/lab.py", '"python": "Jupytext Notebook"'),

@@ -2,7 +2,7 @@
 
 import threading
 
-from tests.jax_run import OUTPUT, STATUS, Output, result
+from tests.jax_run import OUTPUT, STATUS, Output, empty_if_large, result
 from tools.jax_sample import sample
 
 
@@ -33,3 +33,15 @@ def test_a_result_is_waited_for_until_the_status_is_there(tmp_path):
 
     threading.Timer(0.05, end).start()
     assert result(tmp_path, poll=0.01) == Output(0, "3 passed\n")
+
+
+def test_what_is_compiled_is_kept_until_it_is_too_much(tmp_path):
+    cache = tmp_path / "cache"
+    empty_if_large(cache, most=10)  # there is none yet
+    cache.mkdir()
+    for name in "ab":
+        (cache / name).write_bytes(b"12345")
+    empty_if_large(cache, most=10)
+    assert len(list(cache.iterdir())) == 2
+    empty_if_large(cache, most=9)
+    assert not cache.exists()

@@ -1,6 +1,9 @@
 """What every lesson has: a header, objectives, an explorer, a surprise, exercises, captions and references."""
 
+import ast
+import builtins
 import re
+import symtable
 from pathlib import Path
 
 import jupytext
@@ -8,6 +11,7 @@ import pytest
 
 from lipviz import course, explorers
 from lipviz.command.lab import read_header
+from tools import lesson_texts
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
@@ -36,7 +40,7 @@ def cells():
 
 
 def test_the_course_is_complete():
-    assert [path.name[:2] for path in LESSONS] == [f"{number:02d}" for number in range(13)]
+    assert [path.name[:2] for path in LESSONS] == [f"{number:02d}" for number in range(14)]
 
 
 @each
@@ -44,7 +48,8 @@ def test_the_header_is_that_of_every_lesson(lesson):
     header = read_header(lesson)
     assert header["kernelspec"] == {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     assert header["jupytext"] == read_header(LESSONS[0])["jupytext"]
-    assert set(header["lipviz"]) == {"minutes", "title"}
+    assert set(header["lipviz"]) == {"minutes", "needs", "title"}
+    assert isinstance(header["lipviz"]["needs"], str), "quote it: YAML takes 00 for a number"
     assert 1 <= header["lipviz"]["minutes"] <= MOST_MINUTES.get(lesson.name[:2], 3)
 
 
@@ -65,7 +70,7 @@ def test_it_begins_with_what_one_learns_needs_and_waits_for(lesson, cells):
 @each
 def test_it_has_a_surprise_and_references(lesson, cells):
     text, code, _ = cells(lesson)
-    assert "**Surprise**" in text
+    assert "**Surprise**" in text or "course.predict(" in code
     assert re.search(r"^## (Where to go next|References)", text, flags=re.MULTILINE)
     assert "set_random_seed(" in code
     assert len(re.findall(r"^ *assert ", code, flags=re.MULTILINE)) >= 5
@@ -83,15 +88,70 @@ def test_it_shows_and_drives_an_explorer(lesson, cells):
 
 @each
 def test_its_exercises_are_headed_asked_and_checked(lesson, cells):
-    text, code, _ = cells(lesson)
+    text, code, notebook = cells(lesson)
     headings = re.findall(r"^### Exercise (\d+): \w+", text, flags=re.MULTILINE)
-    asked = re.findall(r'^course\.exercise\("([\w.]+)"\)', code, flags=re.MULTILINE)
+    asked = questions(notebook, "check")
     checked = re.findall(r'^course\.check\("([\w.]+)", \w+\)', code, flags=re.MULTILINE)
     assert [int(number) for number in headings] == list(range(1, len(asked) + 1))
     assert len(asked) >= 3
     assert asked == checked
     (topic,) = {name.partition(".")[0] for name in asked}
     assert asked == [one.id for one in course.exercises(topic)]
+
+
+@each
+def test_its_predictions_are_asked_where_the_answer_opens(lesson, cells):
+    _, code, notebook = cells(lesson)
+    asked = questions(notebook, "predict")
+    assert asked == re.findall(r'^course\.predict\("([\w.]+)"', code, flags=re.MULTILINE)
+    assert len(asked) >= 2
+    (topic,) = {name.partition(".")[0] for name in questions(notebook, "check")}
+    assert asked == [one.id for one in course.predictions(topic)]
+    others = [
+        cell.source for cell in notebook.cells if cell.cell_type == "markdown" and "question" not in cell.metadata
+    ]
+    assert not [text for text in others if re.search(r"\bPredict\b", text)], "ask by `course.predict`"
+
+
+def questions(notebook, kind):
+    """Ids of the Markdown cells with the question of an exercise ("check") or a prediction ("predict")."""
+    known = {one.id for one in (course.exercises() if kind == "check" else course.predictions())}
+    names = [cell.metadata["question"] for cell in notebook.cells if "question" in cell.metadata]
+    return [name for name in names if name in known]
+
+
+@each
+def test_an_exercise_runs_first_in_a_new_kernel(lesson, cells):
+    """Where readers go on after a restart, there is no NameError."""
+    _, _, notebook = cells(lesson)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and re.search(r"^course\.check\(", cell.source, flags=re.MULTILINE):
+            assert _unknown_names(cell.source) == set(), cell.source
+
+
+def _unknown_names(source):
+    """Names that a cell uses before it defines them, beside Python's own; bodies of functions define nothing."""
+    table = symtable.symtable(source, "cell", "exec")
+    defined = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    local = {name for child in table.get_children() for name in child.get_identifiers()}
+    return used - defined - local - set(dir(builtins))
+
+
+def test_what_lessons_repeat_of_other_files_is_up_to_date():
+    stale = [path.name for path, text in lesson_texts.up_to_date().items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `python -m tools.lesson_texts`"
+
+
+def test_the_map_of_the_course_is_a_notebook_that_runs(monkeypatch):
+    notebook = jupytext.read(ROOT / "notebooks" / "index.py")
+    assert read_header(ROOT / "notebooks" / "index.py")["kernelspec"] == read_header(LESSONS[0])["kernelspec"]
+    monkeypatch.chdir(ROOT / "notebooks")
+    (code,) = (cell.source for cell in notebook.cells if cell.cell_type == "code")
+    *_, last = code.splitlines()
+    assert last == "course.home()"
+    shown = course.home()._repr_html_()
+    assert all(f'href="{path.name}"' in shown for path in LESSONS)
 
 
 @each

@@ -5,10 +5,12 @@ The lessons here are made up. They run in one pytest of their own, because each 
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import nbformat.v4 as nbf
@@ -18,6 +20,7 @@ from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.session import Session
 
 from tests import notebook_plugin
+from tests.warm_kernels import Forks
 
 REPOSITORY = Path(__file__).parents[1]
 HEADER = """\
@@ -182,6 +185,35 @@ def test_numbers_are_compared_relatively_and_words_exactly(once, again, count):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux kernels are forks")
+def test_the_processes_of_n_share_one_process_that_forks_and_nobody_else_starts_it():
+    config = SimpleNamespace(stash=pytest.Stash(), option=SimpleNamespace(cold_kernels=False))
+    nodes = [SimpleNamespace(config=config, workerinput={}) for _ in range(2)]
+    for node in nodes:
+        notebook_plugin.pytest_configure_node(node)
+    first, second = (node.workerinput["forks"] for node in nodes)
+    assert first == second
+    assert Path(first).is_socket()
+    notebook_plugin.pytest_unconfigure(config)  # without a connection it has imported nothing, and ends at once
+    assert not Path(first).exists()
+    cold = SimpleNamespace(config=SimpleNamespace(option=SimpleNamespace(cold_kernels=True)), workerinput={})
+    notebook_plugin.pytest_configure_node(cold)
+    assert cold.workerinput == {}
+
+
+@pytest.mark.slow
+def test_a_fork_ends_with_who_asked_for_it(forks, tmp_path):
+    if forks is None:
+        pytest.skip("kernels are no forks here")
+    other = Forks(forks.address)
+    fork = other.start("import time; time.sleep(3600)", tmp_path / "out", tmp_path / "err")
+    assert forks.ask(poll=fork.pid) is None
+    other.close()
+    while (ended := forks.ask(poll=fork.pid)) is None:
+        time.sleep(0.05)
+    assert ended[0] == -signal.SIGKILL
+
+
 def test_named_lesson_is_run_not_imported(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pytest.ini").write_text(SETTINGS)

@@ -1,10 +1,11 @@
 """Kernels and programs that need not import TensorFlow: one process imports it, and forks for each of them.
 
-`WarmKernels` starts that process, which runs this file. It imports what nearly all lessons import from other packages,
-runs nothing, and waits. Asked for a kernel, it forks. A fork has the modules in `sys.modules` and nothing else: no name
-of a lesson is defined, no TensorFlow operation has run, no random state is shared. `import lipviz` asks TensorFlow for
-its default graph, which starts a thread, and threads do not survive a fork. So each kernel imports lipviz itself.
-ipywidgets and tqdm look for a kernel while they are imported, and are left to the kernels as well.
+`ForkServer` starts that process, which runs this file. With the first connection, it imports what nearly all lessons
+import from other packages, runs nothing, and waits. Asked for a kernel, it forks. A fork has the modules in
+`sys.modules` and nothing else: no name of a lesson is defined, no TensorFlow operation has run, no random state is
+shared. `import lipviz` asks TensorFlow for its default graph, which starts a thread, and threads do not survive a fork.
+So each kernel imports lipviz itself. ipywidgets and tqdm look for a kernel while they are imported, and are left to the
+kernels as well.
 
 `run` and `start` run a program in such a fork, as `python -c` does. What a program says of the import of TensorFlow
 itself, or of what is imported besides, needs a process of its own. A server that runs as such a program may ask for its
@@ -116,26 +117,46 @@ class Forks:
         self._socket.close()
 
 
-class WarmKernels(Forks):
-    """Starts the process that forks, and ends it."""
+class ForkServer:
+    """Starts the process that forks, and ends it. The process imports nothing before somebody connects to it.
 
-    def __init__(self):
+    Args:
+        environment: its environment variables. A library reads some of them when it is imported.
+
+    Attributes:
+        address: the path of its socket.
+    """
+
+    def __init__(self, environment=os.environ):
         self._folder = tempfile.TemporaryDirectory(prefix="lipviz-")
-        address = str(Path(self._folder.name, "forks"))
+        self.address = str(Path(self._folder.name, "forks"))
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
+            listener.bind(self.address)
             listener.listen()
             descriptor = listener.fileno()
             command = [sys.executable, str(Path(__file__).resolve()), str(descriptor)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor])
-        super().__init__(address)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, pass_fds=[descriptor], env=dict(environment)
+            )
 
     def close(self):
         """Ends the process. Kernels that are left notice it and end, too."""
-        super().close()
         self._process.stdin.close()
         self._process.wait()
         self._folder.cleanup()
+
+
+class WarmKernels(Forks):
+    """Forks of a process of its own, which it starts and ends."""
+
+    def __init__(self):
+        self._server = ForkServer()
+        super().__init__(self._server.address)
+
+    def close(self):
+        """Ends the connection and the process."""
+        super().close()
+        self._server.close()
 
 
 class Fork:
@@ -177,6 +198,7 @@ class Fork:
 def serve(listener):
     """Imports, then answers questions until stdin is closed. A fork returns the question that it is for."""
     end = os.fdopen(os.dup(0))
+    select.select([end, listener], [], [])  # where nobody connects, nothing is imported
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
@@ -194,17 +216,33 @@ def serve(listener):
     with contextlib.ExitStack() as opened:
         for resource in (end, listener):
             opened.enter_context(resource)
+        asked_by = {}  # the streams of all forks that have not ended
         for question, stream in _questions(end, listener, opened):
-            answer = _ended(question["poll"]) if "poll" in question else _fork(question, given)
-            if answer == 0 and "poll" not in question:
-                return question
+            if question is None:
+                # As a reader's kernels end with their server. Each fork leads a group of its own.
+                for pid in [pid for pid, asking in asked_by.items() if asking is stream]:
+                    del asked_by[pid]
+                    os.killpg(pid, signal.SIGKILL)
+                continue
+            if "poll" in question:
+                answer = _ended(question["poll"])
+                if answer:
+                    asked_by.pop(question["poll"], None)
+            else:
+                answer = _fork(question, given)
+                if answer == 0:
+                    return question
+                asked_by[answer] = stream
             with contextlib.suppress(ConnectionError):  # who asked has ended
                 print(json.dumps(answer), file=stream, flush=True)
     return None
 
 
 def _questions(end, listener, opened):
-    """Yields questions with the streams of who asks, until `end` is closed. What is opened here is to be closed."""
+    """Yields questions with the streams of who asks, until `end` is closed, and None where one asks no more.
+
+    What is opened here is to be closed.
+    """
     streams = {}
     while True:
         ready, _, _ = select.select([end, listener, *streams], [], [])
@@ -217,7 +255,7 @@ def _questions(end, listener, opened):
             elif line := streams[connection].readline():
                 yield json.loads(line), streams[connection]
             else:
-                del streams[connection]
+                yield None, streams.pop(connection)
 
 
 def _ended(pid):

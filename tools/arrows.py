@@ -36,12 +36,16 @@ LAYERS = (
     {"copies": "copy the state of a model to its copy, and compare both on random inputs"},
     {"export": "`vanillaModel`: copy a model into plain Keras layers"},
     {"model": "`Sequential`, `Model`: divide k among layers, update `wbar`"},
-    {"losses": "loss functions, and a Keras class for each"},
+    {
+        "losses": "loss functions, and a Keras class for each",
+        "optimizers": "Muon, whose steps are orthogonal, for constrained kernels of any shape",
+    },
     {"metrics": "metric functions, and a Keras class for each"},
     {"operators": "the exact linear map of a layer: matrices, singular values and Jacobians in float64"},
     {"certification": "proved bounds along the graph of a model, certificates, radii; attacks that test them"},
     {"measure": "measurements: functions of models and arrays that return frozen dataclasses of NumPy arrays"},
     {"toys": "small networks and functions that train them, for lessons and explorers"},
+    {"recipes": "choose, train and measure a classifier with certificates, for a data set and a budget"},
     {
         "callbacks": "the callbacks of deel-lip",
         "utils": "the measurements of deel-lip",
@@ -59,12 +63,12 @@ APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets", {"_version", "_extras"}),
     "course": (
-        "the exercises of the lessons, and the checks of their answers",
-        {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]},
+        "the exercises and predictions of the lessons, the checks of their answers, and what a reader has done",
+        {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]} | {"explorers"},
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
-    "command.lab": ("opens the course in JupyterLab", {"_version", "command.grammars"}),
+    "command.lab": ("opens the course in JupyterLab", {"_version", "command.grammars", "course"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
     "command.app": (
@@ -74,8 +78,11 @@ APART = {
     "command.app_server": ("the server of these pages", {"explorers"}),
     "command.playground": ("serves the playground", {"command.lab"}),
     "command.bench": (
-        "measures the time of lipviz, plain Keras and other libraries",
-        {"", "_version", "command.cli", "compiled", "layers", "model", "normalizers"},
+        "measures lipviz, plain Keras and other libraries: the time of parts, and the accuracy of certified networks",
+        {
+            *("", "_version", "certification", "command.cli", "compiled", "data", "layers", "model", "normalizers"),
+            "recipes",
+        },
     ),
     "command.cli": (
         "reads the arguments of the command",

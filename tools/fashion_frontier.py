@@ -13,38 +13,24 @@ import argparse
 import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 
-import keras
 import numpy as np
 
-import lipviz
-from lipviz import certification, data, layers, losses, operators
+from lipviz import certification, data, operators
+from lipviz.recipes import Recipe
+from lipviz.recipes.networks import LAST
+from lipviz.recipes.recipe import SCHEDULES
 
 EPSILONS = (36 / 255, 0.5, 1.0)
-BATCH = 256
-LAST = {"frobenius": layers.FrobeniusDense, "spectral": layers.SpectralDense}
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a network is built and trained. The rate is the learning rate, or its peak where it follows a schedule."""
-
-    tau: float
-    seed: int
-    epochs: int = 5
-    bound: str = "tight"
-    last: str = "frobenius"
-    schedule: str = "cosine"
-    rate: float = 2e-2
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
     """One network. Shares are of all images it was measured on; the radius of an image that is wrong counts 0."""
 
-    settings: Settings
+    tau: float
+    recipe: Recipe
     validated: bool
     accuracy: float
     certified: tuple[float, ...]
@@ -55,40 +41,22 @@ class Result:
     seconds: float
 
 
-def network(settings):
-    """The network of the comparisons."""
-    return lipviz.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.SpectralConv2D(16, 3, bound=settings.bound, activation=layers.GroupSort2()),
-            layers.ScaledL2NormPooling2D(2),
-            layers.SpectralConv2D(32, 3, bound=settings.bound, activation=layers.GroupSort2()),
-            layers.ScaledL2NormPooling2D(2),
-            keras.layers.Flatten(),
-            layers.SpectralDense(128, activation=layers.GroupSort2()),
-            LAST[settings.last](10),
-        ]
+def recipe_of(arguments, tau, seed):
+    """How a network is trained for the published comparisons: by Adam, with a cross-entropy."""
+    return Recipe(
+        (28, 28, 1),
+        10,
+        radius=0.5,
+        epochs=arguments.epochs,
+        layer_arguments={"bound": arguments.bound},
+        last=arguments.last,
+        loss="crossentropy",
+        loss_arguments={"tau": tau},
+        optimizer="adam",
+        learning_rate=arguments.rate,
+        schedule=arguments.schedule,
+        seed=seed,
     )
-
-
-def learning_rate(settings, steps):
-    """Constant, or rising for a tenth of the steps and falling along a cosine."""
-    if settings.schedule == "constant":
-        return settings.rate
-    rise = steps // 10
-    return keras.optimizers.schedules.CosineDecay(
-        settings.rate / 10, steps - rise, warmup_target=settings.rate, warmup_steps=rise
-    )
-
-
-def trained(x, y, settings):
-    """A network after its training."""
-    keras.utils.set_random_seed(settings.seed)
-    model = network(settings)
-    rate = learning_rate(settings, settings.epochs * -(-len(x) // BATCH))
-    model.compile(keras.optimizers.Adam(rate), losses.TauSparseCategoricalCrossentropy(settings.tau))
-    model.fit(x, y, batch_size=BATCH, epochs=settings.epochs, verbose=0)
-    return model
 
 
 def by_the_root(model, x, y):
@@ -107,31 +75,35 @@ def split(images, validated):
     return ((x[:50_000], y[:50_000]), (x[50_000:], y[50_000:])) if validated else ((x, y), test)
 
 
-def run(images, settings, validated, attacked):
+def run(images, tau, recipe, validated, attacked):
     """Train one network, and measure it."""
     (x, y), (x_test, y_test) = split(images, validated)
-    began = time.perf_counter()
-    model = trained(x, y, settings)
-    seconds = time.perf_counter() - began
-    radii = certification.certified_radius(model, x_test, y_test)
+    model, report = recipe.train(x, y, (x_test, y_test), verbose=0)
+    radii = report.radii.radii
     closest = np.inf
     if attacked:
         found = certification.attack(model, x_test[:attacked], y_test[:attacked], method="deepfool").found
-        safe = radii.radii[:attacked] > 0
-        closest = float(np.min(found[safe] / radii.radii[:attacked][safe], initial=np.inf))
-    certified = tuple(radii.accuracy_at(EPSILONS).certified.tolist())
-    by_root = by_the_root(model, x_test, y_test)
+        safe = radii[:attacked] > 0
+        closest = float(np.min(found[safe] / radii[:attacked][safe], initial=np.inf))
     return Result(
-        settings, validated, radii.accuracy, certified, by_root, radii.mean_radius, attacked, closest, seconds
+        tau=tau,
+        recipe=recipe,
+        validated=validated,
+        accuracy=report.accuracy,
+        certified=tuple(report.certified_at(EPSILONS)),
+        by_root=by_the_root(model, x_test, y_test),
+        mean_radius=report.radii.mean_radius,
+        attacked=attacked,
+        closest=closest,
+        seconds=report.seconds,
     )
 
 
 def row(result):
     """A line of the table."""
-    settings = result.settings
     shares = " ".join(f"{share:8.4f}" for share in result.certified)
     return (
-        f"{settings.tau:6g} {settings.seed:5d} {result.accuracy:9.4f} {shares} {result.by_root[1]:13.4f} "
+        f"{result.tau:6g} {result.recipe.seed:5d} {result.accuracy:9.4f} {shares} {result.by_root[1]:13.4f} "
         f"{result.mean_radius:12.3f} {result.closest:14.2f} {result.seconds:8.0f}"
     )
 
@@ -142,8 +114,8 @@ def arguments_of_the_command():
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--bound", choices=["tight", "coverage"], default="tight", help="of the convolutions")
-    parser.add_argument("--last", choices=sorted(LAST), default="frobenius", help="kind of the last layer")
-    parser.add_argument("--schedule", choices=["cosine", "constant"], default="cosine", help="of the learning rate")
+    parser.add_argument("--last", choices=LAST, default="FrobeniusDense", help="kind of the last layer")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate")
     parser.add_argument("--rate", type=float, default=2e-2, help="the learning rate, or its peak")
     parser.add_argument("--validate", action="store_true", help="measure on images that were kept from training")
     parser.add_argument("--attacked", type=int, default=200, help="images that DeepFool attacks")
@@ -153,17 +125,15 @@ def arguments_of_the_command():
 
 def main():
     arguments = arguments_of_the_command()
-    names = {field.name for field in dataclasses.fields(Settings)}
-    shared = {name: value for name, value in vars(arguments).items() if name in names}
     images = data.fashion_mnist()
-    print(*(f"{name}: {value}" for name, value in shared.items()), sep=", ")
+    print(recipe_of(arguments, arguments.taus[0], arguments.seeds[0]))
     print("certified at 36/255, 0.5 and 1.0 (l2 norm)", "of images kept from training" * arguments.validate)
     print("   tau  seed  accuracy   36/255      0.5      1.0  0.5, rule √2  mean radius  attack/radius  seconds")
     results = []
     for tau in arguments.taus:
         for seed in arguments.seeds:
-            settings = Settings(tau, seed, **shared)
-            results.append(run(images, settings, arguments.validate, arguments.attacked))
+            recipe = recipe_of(arguments, tau, seed)
+            results.append(run(images, tau, recipe, arguments.validate, arguments.attacked))
             print(row(results[-1]), flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps([dataclasses.asdict(one) for one in results], indent=1))

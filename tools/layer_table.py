@@ -1,106 +1,112 @@
-"""Which layer when: the singular values of each constrained layer, and what a training step with it costs.
+"""Which layer when: the singular values of each constrained layer, what it costs, and what networks of it reach.
 
-    python -m tools.layer_table
+    python -m tools.layer_table            # measures the kinds that the files do not have, and writes the page
+    python -m tools.layer_table --again    # measures all of them again
 
-writes the table of `docs/layers.md`. Singular values are those of the whole layer for a random raw kernel (Glorot), in
-float64, for k = 1; of a residual block, those of its Jacobian at a random input. The cost is the CPU time of a training
-step of a network of this layer alone, over that of the plain layer of Keras with the same shape: medians of steps taken
-in turns, so that both see the same load of the machine.
+The kinds are those of `lipviz.measure.LAYER_KINDS`. Costs and trained networks come with lipviz, as
+`lipviz/toys/kind_costs.json` and `kind_runs.json`: the explorer of kinds shows them as well. The page is
+`docs/layers.md`. Singular values are those of the whole layer for a random raw kernel (Glorot), in float64, for k = 1;
+of a residual block, those of its Jacobian at a random input.
 """
 
-import statistics
-import time
+import argparse
+import contextlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from lipviz import layers, measure
+from lipviz import data, measure, toys
+from lipviz.toys.kind_runs import write_kind_costs, write_kind_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "layers.md"
-BEGIN, END = "<!-- written by `python -m tools.layer_table` -->", "<!-- end of the table -->"
+BEGIN, END = "<!-- written by `python -m tools.layer_table`{} -->", "<!-- end of the table{} -->"
 HEAD = (
     "| layer | construction | singular values: smallest, median, largest | cost of a step | when |\n" + 5 * "|---" + "|"
 )
-
-# Name, arguments, construction, and what it is good for.
-ROWS = (
-    ("SpectralDense", {}, "Björck's iteration: the nearest orthogonal matrix", "the default: keeps every gradient"),
-    ("CayleyDense", {}, "Cayley transform: one linear system", "exactly orthogonal at every step; square: rotations"),
-    ("BRODense", {}, "I − 2V(VᵀV + εI)⁻¹Vᵀ, of low rank", "the same, from a quarter of the numbers, for wide layers"),
-    ("AOLDense", {}, "columns over row sums of the Gram matrix", "wide layers where cost matters; lets a norm shrink"),
-    ("FrobeniusDense", {"disjoint_neurons": False}, "over the Frobenius norm", "a last layer of one unit"),
-    ("SLLDense", {}, "x − 2Vσ(Vᵀx + b), V almost orthogonal", "depth: a residual block with its activation"),
-    ("SpectralConv2D", {}, "Björck's iteration, over √(patches per pixel)", "the default, for images of any size"),
-    ("SpectralConv2D", {"bound": "tight"}, "the same, over a bound by Fourier transform", "norms near k, fixed sizes"),
-    ("AOLConv2D", {}, "channels over sums of the autocorrelation", "images of any size, few channels"),
-    ("AOCConv2D", {}, "orthogonal matrix and factors [P, I − P]", "keeps every gradient but at the border; strides"),
-    ("FrobeniusConv2D", {}, "over the Frobenius norm", "comparisons"),
-    ("SLLConv2D", {}, "x − 2Vσ(Vᵀx + b), V almost orthogonal", "depth: a residual block with its activation"),
-)
-WIDTH, CHANNELS = 256, 32
-TURNS, STEPS = 15, 4
+DEPTHS = {True: (1, 2, 4, 8), False: (1, 2, 4)}  # of dense networks, and of convolutional ones
+SHOWN = (1, 4)  # of these depths
+EPSILONS = (0.1, 0.25)
 
 
-def made(name, count, plain=False, **arguments):
-    """A layer with `count` outputs, or hidden units, that keeps the number of channels."""
-    is_dense = name.endswith("Dense")
-    kind = getattr(keras.layers, "Dense" if is_dense else "Conv2D") if plain else getattr(layers, name)
-    shape = {"units": count} if is_dense else {"filters": count, "kernel_size": 3, "padding": "same"}
-    return kind(**shape, kernel_initializer=keras.initializers.GlorotUniform(0), **({} if plain else arguments))
-
-
-def spectrum(name, arguments):
+def spectrum(kind):
     """Smallest, median and largest singular value, as words."""
-    layer = made(name, 64 if name.endswith("Dense") else 8, **arguments)
-    layer.build((None, 64) if name.endswith("Dense") else (None, 8, 8, 8))
+    layer = kind.make(64 if kind.is_dense else 8, kernel_initializer=keras.initializers.GlorotUniform(0))
+    layer.build((None, 64) if kind.is_dense else (None, 8, 8, 8))
     values = np.asarray(measure.measure_layer(layer).spectrum.used)
     return f"{values[-1]:.2f}, {np.median(values):.2f}, {values[0]:.2f}"
 
 
-class Step:
-    """A compiled training step of a network of one layer."""
-
-    def __init__(self, name, plain, arguments):
-        is_dense = name.endswith("Dense")
-        shape = (WIDTH,) if is_dense else (16, 16, CHANNELS)
-        layer = made(name, shape[-1], plain, **arguments)
-        self.model = keras.Sequential([keras.Input(shape), layer])
-        self.model.compile("sgd", "mse")
-        x = np.random.default_rng(0).standard_normal((256 if is_dense else 32, *shape)).astype("float32")
-        self.batch = keras.ops.convert_to_tensor(x)
-        self.run()
-
-    def run(self):
-        """CPU seconds of a few steps."""
-        start = time.process_time()
-        for _ in range(STEPS):
-            self.model.train_on_batch(self.batch, self.batch)
-        return time.process_time() - start
+def measure_costs(again):
+    """Complete the file of costs."""
+    costs = {} if again else dict(toys.kind_costs())
+    for kind in measure.LAYER_KINDS:
+        if kind.title not in costs:
+            costs[kind.title] = measure.step_cost(kind).ratio
+            print(f"{kind.title}: {costs[kind.title]:.1f}", flush=True)
+    titles = [kind.title for kind in measure.LAYER_KINDS]
+    write_kind_costs({title: costs[title] for title in titles})
 
 
-def cost(name, arguments):
-    """CPU time of a step over that of the plain layer."""
-    ours, plain = Step(name, False, arguments), Step(name, True, {})
-    pairs = [(ours.run(), plain.run()) for _ in range(TURNS)]
-    return statistics.median(a for a, _ in pairs) / statistics.median(b for _, b in pairs)
+def train(again):
+    """Complete the file of runs, after each of them."""
+    train_set, test_set = data.digits()
+    runs = {} if again else {(run.kind, run.depth): run for run in toys.kind_table()}
+    for kind in measure.LAYER_KINDS:
+        for depth in DEPTHS[kind.is_dense]:
+            if (kind, depth) not in runs:
+                run = runs[kind, depth] = toys.kind_run(train_set, test_set, kind, depth=depth, dataset="digits")
+                print(f"{kind.title}, {depth}: {run.accuracy:.3f}, {run.mean_radius:.3f}", flush=True)
+                order = [key for other in measure.LAYER_KINDS for key in runs if key[0] == other]
+                write_kind_table([runs[key] for key in order])
 
 
 def table():
-    """The rows, measured."""
-    rows = []
-    for name, arguments, construction, when in ROWS:
-        given = "".join(f", {key}={value!r}" for key, value in arguments.items())
-        title = f"`{name}({given[2:]})`" if given else f"`{name}`"
-        rows.append(
-            f"| {title} | {construction} | {spectrum(name, arguments)} | {cost(name, arguments):.1f} | {when} |"
-        )
-        print(rows[-1], flush=True)
+    """The rows of the first table."""
+    costs = toys.kind_costs()
+    rows = [
+        f"| `{kind.title}` | {kind.construction} | {spectrum(kind)} | {costs[kind.title]:.1f} | {kind.when} |"
+        for kind in measure.LAYER_KINDS
+    ]
     return "\n".join([HEAD, *rows])
 
 
-if __name__ == "__main__":
+def networks():
+    """The rows of the second table."""
+    columns = [f"{what}, {depth} hidden" for depth in SHOWN for what in ("accuracy", *(f"at {e}" for e in EPSILONS))]
+    rows = [f"| layer | {' | '.join(columns)} |", (len(columns) + 1) * "|---" + "|"]
+    found = [toys.compare_kinds(measure.LAYER_KINDS, depth, epsilons=EPSILONS) for depth in SHOWN]
+    for place, kind in enumerate(measure.LAYER_KINDS):
+        cells = [f"`{kind.title}`", *(cell for one in found for cell in _shares(one, place))]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _shares(compared, place):
+    """Accuracy and certified accuracies of a network as words, if it has the depth that was asked for."""
+    shares = (compared.accuracy[place], *compared.certified[place])
+    run = compared.runs[place]
+    is_there = run is not None and run.depth == compared.depth
+    return [f"{100 * share:.1f} %" if is_there else "not trained" for share in shares]
+
+
+def write_page():
+    """Replace both tables of the page."""
     text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}", encoding="utf-8")
+    for suffix, made in (("", table()), (": networks", networks())):
+        before, begin, rest = text.partition(BEGIN.format(suffix))
+        _, end, after = rest.partition(END.format(suffix))
+        if not (begin and end):
+            raise ValueError(f"{PAGE} has no place for the table: {BEGIN.format(suffix)}")
+        text = f"{before}{begin}\n\n{made}\n\n{end}{after}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--again", action="store_true", help="measure all kinds again")
+    again = parser.parse_args().again
+    with contextlib.suppress(KeyboardInterrupt):  # what was measured is kept
+        measure_costs(again)
+        train(again)
+        write_page()

@@ -23,6 +23,7 @@ from sphinx.util import logging
 from lipviz.command.lab import lesson_files, write_kernelspec
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SITE = re.compile(r"^# \[glossary\]: (\S+/)glossary\.html$", re.MULTILINE)  # as lessons link to it
 HEAVY = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]{200000,})")  # a picture of 150 kB or more
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,10 @@ def write_pages(app, config):
         if lesson.stem in sliders:
             _add_slider(notebook, lesson.stem)
         nbformat.write(page(notebook, lesson.stem), pages / f"{lesson.stem}.ipynb")
-        nbformat.write(jupytext.read(lesson), downloads / f"{lesson.stem}.ipynb")
+        download = jupytext.read(lesson)
+        site = SITE.search(lesson.read_text(encoding="utf-8"))
+        _lead_to(download, f"{site[1]}lessons/index.html" if site else "index.ipynb", "{}.ipynb")
+        nbformat.write(download, downloads / f"{lesson.stem}.ipynb")
 
 
 def _empty(folder, pattern):
@@ -98,6 +102,14 @@ def _execute(notebook):
         shutil.rmtree(scratch)
 
 
+def _lead_to(notebook, index, lesson):
+    """Makes the links between lessons lead to the map at `index`, and to lessons at `lesson`, in place."""
+    for cell in notebook.cells:
+        if "way" in cell.metadata.get("tags", ()):
+            links = cell.source.replace("](index.py)", f"]({index})")
+            cell.source = re.sub(r"\]\((\d\d_\w+)\.py\)", lambda found: f"]({lesson.format(found[1])})", links)
+
+
 def _add_slider(notebook, name):
     """Adds the slider of a lesson behind the cell of its explorer, in place of the picture of an initial state."""
     place = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and "Explorer(" in cell.source)
@@ -109,6 +121,7 @@ def _add_slider(notebook, name):
 def page(notebook, name):
     """Returns a notebook as it is shown: without widgets, with a link to itself and a note where its run was quick."""
     notebook.metadata.pop("widgets", None)
+    _lead_to(notebook, "index.md", "{}.ipynb")
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in map(_shown, cell.outputs) if output]

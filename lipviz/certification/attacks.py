@@ -26,8 +26,8 @@ import numpy as np
 
 from lipviz import _extras
 from lipviz import normalizers as nm
-from lipviz.certification.radii import checked, class_numbers, decisions, logits
 from lipviz.certification.results import check_epsilons
+from lipviz.certification.scores import checked, class_numbers, decisions, logits
 from lipviz.operators.autodiff import Pullback, padded
 from lipviz.operators.precision import check_varies, float64_scope
 from lipviz.operators.samples import along

@@ -10,8 +10,8 @@ import math
 import numpy as np
 
 from lipviz.certification import jacobians
-from lipviz.certification.computation import Form, Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.ellipsoids import Bend
+from lipviz.certification.forms import Form, Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.jacobians import Enclosure
 from lipviz.certification.placed import Placed, diagonal
 from lipviz.certification.slopes import slope_range

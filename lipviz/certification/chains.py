@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lipviz.certification import periodic, semidefinite
-from lipviz.certification.computation import Node, Pointwise
+from lipviz.certification.computation import Node
 from lipviz.certification.ellipsoids import Ellipsoid, enclosing
+from lipviz.certification.forms import Pointwise
 from lipviz.certification.functions import Function, beside, function_of, in_coordinates
 from lipviz.certification.joint import ENTRIES, Joint
 from lipviz.types import Array
@@ -19,6 +20,7 @@ _CUBES = {"auto": 2e9, "tight": 2e10}  # most that the cubes of all widths of a 
 _FREQUENCIES = {False: 3e8, True: 1e10}  # of `periodic.Covariance`, without and with multipliers of neurons
 _INPUTS = 2048  # most inputs of a chain whose first function has slopes other than from 0 up
 _IMPROVING = 6e9  # steps of descent times the sum of the cubes of all widths: half a minute
+_SMALL = 2.0**21  # sum of the cubes of all widths of a small chain: eight layers of 64 neurons, or one of 128
 _SPARE = 1e-9  # part of an ellipsoid that is given for the error of a matrix
 _EPS = float(np.finfo(np.float64).eps)
 _STEPS = (5, 60)  # fewest and most steps of descent
@@ -73,7 +75,7 @@ class Link:
     @property
     def steps(self) -> "list[periodic.Step] | None":
         """The map as steps on images, or None."""
-        if not self.is_single or self.carried or len(self.shape) < 2:
+        if not self.is_single or self.carried or len(self.shape) < 2 or next(iter(self.joints.values())).off:
             return None
         return periodic.image_steps(next(iter(self.joints.values())).operator, self.shape)
 
@@ -82,7 +84,7 @@ class Link:
         """The tuple (its matrix, a bound of its error in l2)."""
         if self.is_single and not self.carried:
             (joint,) = self.joints.values()
-            return joint.matrix, _error(joint)
+            return joint.matrix, joint.error_inside()
         blocks = [
             [np.eye(self.sizes[start], self.sizes[other]) if start == other else None for other in self.starts]
             for start in self.carried
@@ -96,7 +98,13 @@ class Link:
             ]
             for row, count in zip(blocks, rows, strict=True)
         ]
-        return np.block(filled), sum(map(_error, self.joints.values()))
+        return np.block(filled), sum(joint.error_inside() for joint in self.joints.values())
+
+    @property
+    def first_matrix(self) -> tuple[Array, float]:
+        """The same for the first map of a chain, which takes one value."""
+        joint = next(iter(self.joints.values()))
+        return self.matrix[0], self.matrix[1] if self.carried or joint.sums is None else joint.sums.error(2)
 
     def behind(self) -> Function:
         """The function behind it: of the last entries, while those that pass by are kept."""
@@ -126,6 +134,8 @@ def solvable(links: list[Link], method: str) -> "Stretch | None":
     while begin and (steps := links[begin - 1].steps) is not None:
         images.insert(0, steps)
         begin -= 1
+        if next(iter(links[begin].joints.values())).off_first:  # what is used is no larger, which counts at the start
+            break
     return Stretch(links[begin:], images) if len(links) - begin > 1 else None
 
 
@@ -147,6 +157,11 @@ class Stretch:
         (self.start,) = links[0].starts
         self.names = [name for link in links for name in link.names]
         self.sorts = any(link.sorts for link in links)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether multipliers of single neurons take less than about a tenth of a second."""
+        return not self._images and sum(float(link.width) ** 3 for link in self._links[1:]) <= _SMALL
 
     def solved(self, improve: bool, centred: bool = False) -> "Solved | float | None":
         """The chain with a proof, or None where there is none; where all maps are convolutions, its constant.
@@ -184,7 +199,9 @@ class Stretch:
             return None
         if self._links[0].width > _INPUTS:
             functions[0] = dataclasses.replace(functions[0], low=np.minimum(functions[0].low, 0.0))
-        return _by_semidefinite([link.matrix for link in self._links], functions, improve, centred)
+        first, *others = self._links
+        parts = [first.first_matrix, *(link.matrix for link in others)]
+        return _by_semidefinite(parts, functions, improve, centred)
 
 
 def _by_semidefinite(parts, functions, improve, centred):
@@ -212,10 +229,6 @@ def _by_semidefinite(parts, functions, improve, centred):
 def _proved(chain, multipliers, exponent, method):
     shape = semidefinite.proved_shape(chain, multipliers)
     return None if shape is None else Solved(chain, shape, exponent, method)
-
-
-def _error(joint):
-    return joint.sums.error(2)
 
 
 def _of_channels(function, shape):

@@ -9,11 +9,14 @@ import numpy as np
 
 from lipviz.certification.arithmetic import Arithmetic, check_machine, numbers_of
 from lipviz.certification.classifiers import ending, pairwise_bounds
-from lipviz.certification.computation import Affine, Computation, of_trace
+from lipviz.certification.computation import Computation, of_trace
+from lipviz.certification.forms import Affine
 from lipviz.certification.graph import Trace, input_flows
 from lipviz.certification.local import LocalBounds
 from lipviz.certification.local_radii import LocalRadii
-from lipviz.certification.running_errors import AffineStep, Running, Steps, UnknownRoundingError
+from lipviz.certification.running import Running, UnknownRoundingError
+from lipviz.certification.running_errors import Steps
+from lipviz.certification.running_sums import AffineStep
 from lipviz.certification.tight import Method
 from lipviz.keras_internals import inner_layers
 from lipviz.model import parametrizations

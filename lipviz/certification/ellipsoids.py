@@ -84,10 +84,15 @@ class Bend:
         return len(self.names)
 
 
-def ball(matrix: Array) -> Ellipsoid:
-    """The ellipsoid of a linear map of the unit ball, a float64 array of shape (outputs, inputs)."""
+def ball(matrix: Array, error: float = 0.0) -> Ellipsoid:
+    """The ellipsoid of a linear map of the unit ball.
+
+    Args:
+        matrix: The map, a float64 array of shape (outputs, inputs).
+        error: Bound in l2 of the error of the matrix.
+    """
     matrix, exponent = scaled(matrix)
-    rounding = _norm_rounding(matrix.shape[1], np.linalg.norm(matrix) ** 2)
+    rounding = _norm_rounding(matrix.shape[1], np.linalg.norm(matrix) ** 2) + _off(matrix, error, exponent)
     return _ellipsoid(matrix @ matrix.T, rounding, exponent)
 
 
@@ -108,12 +113,26 @@ def times(ellipsoid: Ellipsoid, factor: float) -> Ellipsoid:
     return enclosing(ellipsoid.matrix * share**2, 0.0, ellipsoid.exponent + exponent)
 
 
-def mapped(ellipsoid: Ellipsoid, matrix: Array) -> Ellipsoid:
-    """The ellipsoid of G z for a matrix G, a float64 array of shape (outputs, entries)."""
+def mapped(ellipsoid: Ellipsoid, matrix: Array, error: float = 0.0) -> Ellipsoid:
+    """The ellipsoid of G z for a matrix G.
+
+    Args:
+        ellipsoid: Of z.
+        matrix: G, a float64 array of shape (outputs, entries).
+        error: Bound in l2 of the error of G.
+    """
     matrix, exponent = scaled(matrix)
     result = matrix @ (matrix @ ellipsoid.matrix).T
     sizes = np.linalg.norm(matrix) ** 2 * np.linalg.norm(ellipsoid.matrix)
-    return _ellipsoid(result, _norm_rounding(2 * matrix.shape[1], sizes), ellipsoid.exponent + exponent)
+    rounding = _norm_rounding(2 * matrix.shape[1], sizes)
+    rounding += _off(matrix, error, exponent) * float(np.linalg.norm(ellipsoid.matrix))
+    return _ellipsoid(result, rounding, ellipsoid.exponent + exponent)
+
+
+def _off(matrix, error, exponent):
+    """Bound of ‖(G + E)(G + E)ᵀ − G Gᵀ‖ for a scaled matrix G and an error E that is not scaled yet."""
+    error = math.ldexp(error, -exponent)
+    return (2 * float(np.linalg.norm(matrix)) + error) * error * (1 + 1e-9)
 
 
 def bent(ellipsoid: Ellipsoid, bend: Bend, ratios: Array) -> tuple[Ellipsoid | None, Array]:

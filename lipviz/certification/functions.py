@@ -17,7 +17,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from lipviz.certification.computation import Pointwise, Sorting, Splitting
+from lipviz.certification.forms import Pointwise, Sorting, Splitting
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)

@@ -43,17 +43,17 @@ class Enclosure:
         return float(sums.max(initial=0.0) * _outward(max(self.centre.shape)))
 
 
-def known(matrix: Array) -> Enclosure:
-    """A single matrix."""
-    return Enclosure(matrix, np.zeros(matrix.shape))
+def known(matrix: Array, off: float = 0.0) -> Enclosure:
+    """A matrix whose entries are known up to a relative error."""
+    return Enclosure(matrix, off * (1 + 4 * _EPS) * np.abs(matrix))
 
 
-def mapped(sources: list[Enclosure], matrices: list[Array]) -> Enclosure:
-    """Σ A_i J_i for matrices A_i, and enclosures of J_i."""
+def mapped(sources: list[Enclosure], matrices: list[Array], off: float = 0.0) -> Enclosure:
+    """Σ A_i J_i for matrices A_i, whose entries are known up to a relative error, and enclosures of J_i."""
     centre = sum(matrix @ each.centre for each, matrix in zip(sources, matrices, strict=True))
     terms = sum(matrix.shape[1] for matrix in matrices) + len(matrices)
     radius = sum(
-        np.abs(matrix) @ (each.radius + 2 * (terms + 4) * _EPS * np.abs(each.centre))
+        np.abs(matrix) @ ((1 + off) * each.radius + (2 * (terms + 4) * _EPS + off) * np.abs(each.centre))
         for each, matrix in zip(sources, matrices, strict=True)
     )
     return Enclosure(centre, radius * _outward(terms) + _TINY)

@@ -13,7 +13,8 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg as sla
 
-from lipviz.certification.computation import Affine, Computation
+from lipviz.certification.computation import Computation
+from lipviz.certification.forms import Affine
 from lipviz.certification.matrices import matrix_bound
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.linear import Diagonal
@@ -47,7 +48,7 @@ class Sums:
 
     def error(self, norm: float) -> float:
         """Bound of the norm of (computed matrix − exact matrix)."""
-        size = {1: self.columns, 2: math.sqrt(self.columns * self.rows), math.inf: self.rows}[norm]
+        size = {1: self.columns, 2: math.sqrt(self.columns) * math.sqrt(self.rows), math.inf: self.rows}[norm]
         return 2 * self.terms * _EPS * size
 
 
@@ -100,15 +101,26 @@ class Joint:
         operator: The map.
         nodes: Numbers of the affine nodes in it, in the order of computation.
         length: Number of products with single steps that a product with it computes.
+        off: Sum of the relative errors of its factors, see `Affine`, without that of a diagonal that is the first.
+        off_first: Relative error of a diagonal that is its first factor.
     """
 
     operator: sla.LinearOperator
     nodes: tuple[int, ...]
     length: int
+    off: float = 0.0
+    off_first: float = 0.0
 
     @functools.cached_property
     def sums(self) -> Sums | None:
-        return sums_of(self.operator)
+        """The `Sums` of its operator as the first map of a bound, where a smaller diagonal in front adds nothing."""
+        found = sums_of(self.operator)
+        return found and dataclasses.replace(found, terms=found.terms + _roundings(self.off))
+
+    def error_inside(self) -> float:
+        """Bound in l2 of (computed matrix − matrix that is used), wherever the map stands; its sums must be known."""
+        assert self.sums is not None
+        return dataclasses.replace(self.sums, terms=self.sums.terms + _roundings(self.off_first)).error(2)
 
     @property
     def fits(self) -> bool:
@@ -141,6 +153,11 @@ class Joint:
         return (np.stack(norms) + 2 * error) * (1 + (len(rows[0]) + 8) * _EPS)
 
 
+def _roundings(off):
+    """A relative error as a number of roundings, as `Sums` counts them."""
+    return math.ceil(off * (1 + off) / (2 * _EPS))
+
+
 class Joints:
     """The affine nodes of a `Computation` as maps of values that are not affine, or where such maps would be long.
 
@@ -165,10 +182,12 @@ class Joints:
             before = self._found.get(source, {})
             length = sum(joint.length for joint in (*before.values(), *found.values()))
             if not before or length >= _STEPS:  # what it takes is no affine value, or the map would be long
-                _add(found, source, Joint(part, (number,), 1))
+                first = node.form.off if isinstance(part, Diagonal) else 0.0
+                _add(found, source, Joint(part, (number,), 1, node.form.off - first, first))
                 continue
             for start, joint in before.items():
-                _add(found, start, Joint(part @ joint.operator, (*joint.nodes, number), joint.length + 1))
+                nodes, off = (*joint.nodes, number), joint.off + node.form.off
+                _add(found, start, Joint(part @ joint.operator, nodes, joint.length + 1, off, joint.off_first))
         return found
 
 
@@ -177,5 +196,6 @@ def _add(found, start, joint):
     if start in found:
         other = found[start]
         nodes = tuple(sorted({*other.nodes, *joint.nodes}))
-        joint = Joint(other.operator + joint.operator, nodes, other.length + joint.length)
+        off = max(each.off + each.off_first for each in (other, joint))
+        joint = Joint(other.operator + joint.operator, nodes, other.length + joint.length, off)
     found[start] = joint

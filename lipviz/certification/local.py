@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from lipviz.certification import bends, ellipsoids, jacobians, multipliers
-from lipviz.certification.computation import Computation, Opaque, Pointwise, Sorting, Splitting
+from lipviz.certification.computation import Computation
 from lipviz.certification.ellipsoids import Bend, Ellipsoid
+from lipviz.certification.forms import Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.regions import regions, stacked
 from lipviz.certification.tight import Method, bounded_before
 from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
@@ -68,7 +69,7 @@ class LocalBounds:
         if not math.isfinite(self._factor):
             self.region = None
             return
-        self._start: Any = ellipsoids.ball(self.region.start) if norm == 2 else None
+        self._start: Any = ellipsoids.ball(self.region.start, self.region.error) if norm == 2 else None
         self._square: Any = None  # the matrix of the first ellipsoid, up to a factor, without its rounding
         if norm == 2:
             scaled, _ = ellipsoids.scaled(self.region.start)
@@ -108,7 +109,8 @@ class LocalBounds:
             *inputs: An array of shape (n, ...) for each input of the model.
         """
         values = self._found.values(*inputs)
-        sizes = np.sqrt(sum(np.square(np.asarray(x, np.float64)).reshape(len(x), -1).sum(axis=1) for x in inputs))
+        rows = [np.asarray(x, np.float64).reshape(len(x), -1) for x in inputs]
+        sizes = root_of_squares(np.concatenate(rows, axis=1), axis=1)
         return self.near_values(values, self._offset + self._slope * sizes)
 
     def near_values(self, values: Sequence[Array], base: Array) -> Iterator["Near"]:
@@ -172,7 +174,8 @@ class Near:
         sources = self._region.nodes[stage.number].sources
         if local is None:
             pairs = zip(stage.parts, sources, strict=True)
-            return sum(np.abs(part) @ self._boxes[source] for part, source in pairs)
+            moved = sum(np.abs(part) @ self._boxes[source] for part, source in pairs)
+            return moved * (1 + self._region.nodes[stage.number].form.off)
         return local.steepest @ np.concatenate([self._boxes[source] for source in sources])
 
     # --- l2 ---
@@ -191,7 +194,7 @@ class Near:
         for stage, matrix in zip(self._region.stages, self._bounds._matrices, strict=True):
             local = None if stage.matrix is not None else self._local(stage)
             if local is None:
-                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix)
+                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix, stage.error)
                 steps.append(matrix)
                 ratios.append(None)
             else:
@@ -246,7 +249,7 @@ class Near:
             if isinstance(step, Bend):
                 ellipsoid, _ = ellipsoids.bent(ellipsoid, step, ratio)
             else:
-                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix)
+                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix, stage.error)
             if ellipsoid is None:
                 return None
         return ellipsoid
@@ -295,13 +298,15 @@ class Near:
             self._boxes[number] = np.full(len(self._centres[number]), step)
         for number, _ in region.first:
             rows = region.start[start : start + len(self._centres[number])]
-            known[number], start = jacobians.known(rows), start + len(rows)
+            off = 0.0 if number in region.base else region.nodes[number].form.off
+            known[number], start = jacobians.known(rows, off), start + len(rows)
             self._boxes[number] = self._grown(number, old, known[number].widths(norm), step, None)
         self.open = self.entries = 0
         for stage in region.stages:
             node, local = region.nodes[stage.number], None
             if stage.matrix is not None:
-                known[stage.number] = jacobians.mapped([known[source] for source in node.sources], list(stage.parts))
+                sources = [known[source] for source in node.sources]
+                known[stage.number] = jacobians.mapped(sources, list(stage.parts), node.form.off)
             else:
                 local = self._local(stage)
                 centre, box = self._source(stage.number)
@@ -353,7 +358,7 @@ def _errors(region, values, base):
 
 def _of_affine(form, parts, taken):
     terms = sum(part.shape[1] for part in parts) + len(parts) + 2
-    gamma = 2 * terms * _EPS
+    gamma = 2 * terms * _EPS + form.off
     off = sum(
         (error + gamma * (np.abs(x) + error)) @ np.abs(part).T for part, (x, error) in zip(parts, taken, strict=True)
     )

@@ -3,7 +3,7 @@
 import collections
 import hashlib
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import keras
@@ -15,6 +15,7 @@ from lipviz.layers.blocks import is_monotone
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.convolution import Convolution, TransposedConvolution
 from lipviz.operators.convolution_bounds import ConvolutionNormBounds, convolution_bound, size_free_bound
+from lipviz.operators.convolution_spectrum import circular_symbols, gram_of, is_circular
 from lipviz.operators.linear import (
     AVERAGES,
     CONVOLUTIONS,
@@ -41,6 +42,7 @@ from lipviz.types import Array
 _EXACT_SIDE = 256  # of a matrix, for its SVD: a tenth of a second
 _EXPLICIT_SIDE = 1024  # of an operator that has no structure of its own
 _EXPLICIT_SIZE = 2**24
+_MOST_OF_CIRCLE = 1e10  # multiplications of matrices at all frequencies of a circle: some seconds
 _MOST_PIXELS = 1024  # of an image that is interpolated
 
 
@@ -114,7 +116,32 @@ def _convolution(layer, shape, norm, exact):
         return unknown(f"output_padding={layer.output_padding} is not known")
     if None in shape:
         return _of_any_size(layer, norm)
-    return operator_bound(linear_operator(layer, shape), norm, exact)
+    bound = operator_bound(linear_operator(layer, shape), norm, exact)
+    if bound.upper == math.inf and is_circular(layer):
+        return _on_circle(layer, spatial(layer, shape), norm)
+    return bound
+
+
+def _on_circle(layer, sizes, norm):
+    """Bound of a convolution on a circle whose matrix would be too large: in l2 from all frequencies."""
+    if norm != 2 or not is_circular(layer, sizes):
+        return _circle_of_any_size(layer, norm)
+    *_, inputs, outputs = used_kernel(layer).shape
+    if math.prod(sizes) * inputs * outputs * min(math.prod(layer.strides) * inputs, outputs) > _MOST_OF_CIRCLE:
+        return _circle_of_any_size(layer, norm)
+    with one_blas_thread():
+        squares = [np.linalg.eigvalsh(gram_of(symbols)).max() for symbols in circular_symbols(layer, sizes)]
+    return computed(math.sqrt(max(*squares, 0.0)), "Fourier, on a circle")
+
+
+def _circle_of_any_size(layer, norm):
+    """Bound of a convolution on a circle of any size. A stride that does not divide it leaves out some outputs."""
+    kernel, groups, ones = used_kernel(layer), layer.groups, (1,) * len(layer.strides)
+    if norm != 2:
+        return _sums_of_any_size(kernel, norm, groups)
+    if math.prod(16 * n for n in kernel.shape[:2]) * kernel[0, 0].size * min(kernel.shape[2:]) > _MOST_OF_CIRCLE:
+        return unknown("its kernel is too large for a bound on circles of every size")
+    return Bound(0.0, size_free_bound(kernel, ones, layer.dilation_rate, groups), "symbol, on every circle")
 
 
 def operator_bound(operator: sla.LinearOperator, norm: float, exact: bool = False) -> Bound:
@@ -169,6 +196,8 @@ def _sums(operator, norm, is_adjoint):
 
 def _of_any_size(layer, norm):
     """A bound for every size of the image: all patches that share a pixel count, padded or not."""
+    if is_circular(layer):
+        return _circle_of_any_size(layer, norm)
     if isinstance(layer, PadConv2D) and layer.pads is not None:
         return unknown("its padding copies pixels: a bound needs the size of the image")
     kernel = used_kernel(layer)
@@ -183,6 +212,10 @@ def _of_any_size(layer, norm):
 def _kernel_of_any_size(kernel, layer, norm, groups=1):
     if norm == 2:
         return _at_every_size(kernel, layer.strides, layer.dilation_rate, groups)
+    return _sums_of_any_size(kernel, norm, groups)
+
+
+def _sums_of_any_size(kernel, norm, groups):
     magnitudes = np.abs(kernel)
     axes = tuple(range(kernel.ndim - 2))
     # A row of the matrix holds a whole patch; a column at most every tap, once.
@@ -251,7 +284,7 @@ def _up_sampling(layer, shape, norm, exact):
     sizes = [size for size in spatial(layer, shape) if size is not None]
     if len(sizes) < len(shape) - 1 or math.prod(sizes) > _MOST_PIXELS:
         return unknown(f"interpolation='{layer.interpolation}' is bounded for known sizes up to 1024 pixels")
-    matrix = _channel_matrix(layer, sizes)
+    matrix = channel_matrix(layer, sizes)
     bound = matrix_bound(matrix, norm)
     if np.array_equal(matrix * 2.0**20, np.round(matrix * 2.0**20)):
         return bound
@@ -261,8 +294,13 @@ def _up_sampling(layer, shape, norm, exact):
     return Bound(max(bound.lower - off, 0.0), bound.upper + off, bound.method)
 
 
-def _channel_matrix(layer, sizes):
-    """Matrix of a layer that acts on one channel, in float64."""
+def channel_matrix(layer: keras.layers.Layer, sizes: Sequence[int]) -> Array:
+    """Matrix of a layer that does the same to each channel, for one channel, in float64.
+
+    Args:
+        layer: Keras layer.
+        sizes: Sizes of the image.
+    """
     count = math.prod(sizes)
     units = np.eye(count).reshape(count, *sizes, 1)
     config = layer.get_config() | {"dtype": "float64", "data_format": "channels_last"}

@@ -16,9 +16,9 @@ from lipviz import layers as lip
 from lipviz.certification.sizes import Shapes, are_one_together
 from lipviz.operators.used_weights import residual_shares
 from lipviz.rules.algebra import computes_as
-from lipviz.rules.bound import ISOMETRY, Bound, exactly, root_of_squares, unknown
+from lipviz.rules.bound import ISOMETRY, Bound, exactly, not_rounded_to_0, root_of_squares, unknown
 from lipviz.rules.functions import largest_slope, named_function, softmax_bound
-from lipviz.rules.used import as_float64, largest_rounding, rounded
+from lipviz.rules.used import as_float64, largest_rounding, roundings
 from lipviz.types import Array, Shape
 
 
@@ -281,7 +281,10 @@ def _scaled(flow, bound):
 
 def times(gains: Array, upper: float | Array) -> Array:
     """Gains times the upper bound of a step; 0 where either is 0, even if the other is infinite."""
-    return np.multiply(gains, upper, out=np.zeros_like(gains), where=(gains != 0) & (upper != 0))
+    counts = (gains != 0) & (np.asarray(upper) != 0)
+    with np.errstate(over="ignore", under="ignore"):
+        products = np.multiply(gains, upper, out=np.zeros(counts.shape), where=counts)
+    return np.where(counts, not_rounded_to_0(products), 0.0)
 
 
 def _rearranged(operation, flows, args, output, norm):
@@ -433,10 +436,10 @@ def _multiplied(operation, flows, args, output, norm):
     divides = type(operation).__name__ in ("Divide", "TrueDivide")
     if divides and not isinstance(args[0], Flow):
         raise UnboundedError("a division by a value has no global bound")
-    factor = np.abs(rounded(as_float64(by, "A factor"), output.dtype))
+    factors = np.abs(roundings(as_float64(by, "A factor"), keras.backend.standardize_dtype(output.dtype)))
     (copies,) = _copies([of], tuple(output.shape), norm)
     with np.errstate(divide="ignore"):
-        factor = float((1 / factor if divides else factor).max())
+        factor = float((1 / factors if divides else factors).max())
     if not math.isfinite(factor):
         raise UnboundedError("its factor is not finite")
     return _scaled(of, exactly(factor, "factor") if copies == 1 else Bound(0.0, factor * copies, "factor"))

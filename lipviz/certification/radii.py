@@ -23,25 +23,23 @@ from keras import ops
 from lipviz import _moved
 from lipviz.certification import results
 from lipviz.certification.arithmetic import Arithmetic, as_arithmetic
-from lipviz.certification.classifiers import logits_model, pairwise_bounds_and_errors
+from lipviz.certification.classifiers import pairwise_bounds_and_errors
 from lipviz.certification.deployed import Deployed
+from lipviz.certification.deployed_radii import radii_of_part
 from lipviz.certification.local_radii import LocalRadii
 from lipviz.certification.provenance import RadiiOrigin, data_of, fingerprint_or_why
 from lipviz.certification.results import EPSILONS, CertifiedRadii, check_epsilons
+from lipviz.certification.scores import BATCH, checked, class_numbers, decisions, fitting, gaps_of, logits
 from lipviz.certification.tight import Method
 from lipviz.certification.upper_bounds import certify, check_method
-from lipviz.operators.precision import at_inference, float64_scope
-from lipviz.operators.samples import checked_samples
-from lipviz.rules.used import as_float64, to_numpy
+from lipviz.normalizers import check_flag
+from lipviz.rules.bound import root_of_squares
+from lipviz.rules.used import to_numpy
 from lipviz.types import Array, ArrayLike
 
-_BATCH = 1024
 # Error of logits in float64 that is allowed for, relative to the size of the terms that are added up: enough for sums
 # of ten thousand terms. On JAX, Keras computes a few functions (tanh among them) in float32.
 _ROUNDING = {"jax": 2e-6}
-
-
-# --- measurements ---
 
 
 def certified_radius(
@@ -102,6 +100,7 @@ def certified_radius(
             numbers where that is; if labels do not fit; with `arithmetic`, if `logit_error` is given, too, if the
             rounding of a layer is not known, or if this process is set to compute with fewer digits.
     """
+    local = check_flag("local", local)
     if arithmetic is not None:
         settings = as_arithmetic(arithmetic), check_method(method)
         return _as_deployed(model, x, y, bounds, _check_error(logit_error), *settings, local)
@@ -121,7 +120,7 @@ def _as_deployed(model, given, y, bounds, error, arithmetic, method, local):
     """Certified radii of a network that computes in an `Arithmetic`, see `certified_radius`."""
     if error:
         raise ValueError(f"Expected `logit_error` or `arithmetic`, not both. Received: logit_error={error}")
-    x = _fitting(model, given)
+    x = fitting(model, given)
     deployed = Deployed(model, arithmetic, x.shape[1:])
     labels = None if y is None else class_numbers(y, len(x), deployed.classes)
     is_given = bounds is not None
@@ -129,7 +128,7 @@ def _as_deployed(model, given, y, bounds, error, arithmetic, method, local):
     bounds = _checked_bounds(bounds, model, x, deployed.classes)
     local = local and deployed.localize(x.shape[1:], method)
     parts = [
-        _radii_of_part(deployed, x[part], bounds, None if labels is None else labels[part], local)
+        radii_of_part(deployed, x[part], bounds, None if labels is None else labels[part], local)
         for part in deployed.batches(x)
     ]
     radii, predicted, margins, overflows = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -137,73 +136,6 @@ def _as_deployed(model, given, y, bounds, error, arithmetic, method, local):
     origin = _origin(model, given, is_given, 0.0, _relative_margin(in_float32=False))
     origin = dataclasses.replace(origin, arithmetic=_words(arithmetic, int(overflows.sum())))
     return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
-
-
-# Balls for which errors are bounded, relative to the radius without errors. A radius is certified within one of them.
-_BALLS = np.array([1, 0.999, 0.99, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 0.01])
-_LARGEST_BALL = 1e3  # relative to the sample, where no change can change the decision
-
-
-def _radii_of_part(deployed, x, bounds, labels, local):
-    """Radii of some samples, predictions, margins, and whether a number may overflow at the sample itself."""
-    scores = deployed.scores(x)
-    predicted = decisions(scores)
-    gaps, constants = _gaps(scores, predicted, bounds)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        largest = np.where(gaps > 0, gaps / constants, 0.0).min(axis=1)
-    balls = _balls(x, largest)
-    errors, overflows = deployed.errors(x, balls, predicted)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = (gaps * (1 - 1e-9) - deployed.least)[:, :, None] - errors
-        radii = np.where(left > 0, left / constants[:, :, None], 0.0).min(axis=1) * (1 - 1e-9)
-    radii = np.where(overflows, 0.0, np.minimum(radii, balls)).max(axis=1)
-    if local:
-        wanted = (radii > 0) & (True if labels is None else predicted == labels)
-        radii = np.maximum(radii, _grown_radii(deployed, x, predicted, gaps, constants, wanted))
-    return radii, predicted, gaps.min(axis=1), overflows.all(axis=1)
-
-
-def _balls(x, largest):
-    """Radii of balls for which errors are bounded, (n, K)."""
-    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1)
-    return np.minimum(largest, _LARGEST_BALL * (1 + sizes))[:, None] * _BALLS
-
-
-def _grown_radii(deployed, x, predicted, gaps, constants, wanted):
-    """Radii of a deployed network by balls that grow: 0 where they prove nothing.
-
-    The balls of the exact function grow until the margin is used up, and once more with the margin that is left by the
-    errors in one of the balls. That is the ball which promises most, if a radius shrinks no more than its margin.
-    """
-    near, none, rows = deployed.near(x), np.zeros_like(constants), np.arange(len(x))
-    gaps = gaps * (1 - 1e-9) - deployed.least
-    largest = near.grown(_of_gaps(gaps, constants), predicted, gaps, none, constants, wanted)
-    balls = _balls(x, largest)
-    errors, overflows = deployed.errors(x, balls, predicted)
-    left = gaps[:, :, None] - errors
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.where(left > 0, np.where(np.isinf(gaps)[:, :, None], 1.0, left / gaps[:, :, None]), 0.0).min(axis=1)
-    promised = np.where(overflows, 0.0, np.minimum(balls, shares * largest[:, None]))
-    best = promised.argmax(axis=1)
-    left, wanted = left[rows, :, best], wanted & (promised[rows, best] > 0)
-    radii = near.grown(_of_gaps(left, constants), predicted, left, none, constants, wanted)
-    return np.where(wanted, np.minimum(radii, balls[rows, best]), 0.0)
-
-
-def _of_gaps(gaps, constants):
-    """Radii by constants that hold everywhere, (n,)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(gaps > 0, gaps / constants, 0.0).min(axis=1) * (1 - 1e-9)
-
-
-def _gaps(scores, predicted, bounds):
-    """Differences of the largest logit and each other, (n, C), infinite for itself; and their Lipschitz constants."""
-    count = len(scores)
-    if scores.shape[1] == 1:
-        return np.abs(scores), np.full((count, 1), bounds[0, 0])
-    gaps = scores[np.arange(count), predicted][:, None] - scores
-    gaps[np.arange(count), predicted] = np.inf  # the class itself is no rival
-    return gaps, bounds[predicted]
 
 
 def _words(arithmetic, overflows):
@@ -255,12 +187,9 @@ def logit_errors(model: keras.Model, x: ArrayLike) -> Array:
         ValueError: See `certified_radius`.
     """
     network, x = checked(model, x)
-    parts = [model(part, training=False) for part in np.array_split(x, -(-len(x) // _BATCH))]
+    parts = [model(part, training=False) for part in np.array_split(x, -(-len(x) // BATCH))]
     values = np.concatenate([ops.convert_to_numpy(ops.cast(part, "float32")) for part in parts])
     return np.abs(values - logits(network, x)).max(axis=1)
-
-
-# --- what attacks and other measurements share with certificates ---
 
 
 def radii_of_logits(
@@ -286,7 +215,7 @@ def radii_of_logits(
         near: Bounds near each sample, from which larger radii may follow; optional.
     """
     predicted = decisions(scores)
-    gaps, constants = _gaps(scores, predicted, bounds)
+    gaps, constants = gaps_of(scores, predicted, bounds)
     error = error / 2 if scores.shape[1] == 1 else error
     margins = gaps.min(axis=1)
     rounds, growth = _rounding(scores, constants, x, errors)
@@ -299,118 +228,6 @@ def radii_of_logits(
     if labels is not None:
         radii = np.where(predicted == labels, radii, 0.0)
     return CertifiedRadii(radii, predicted, margins, labels, bounds, origin)
-
-
-def checked(model: keras.Model, x: ArrayLike) -> tuple[keras.Model, Array]:
-    """The float64 logits of a model, and samples that fit it.
-
-    Returns:
-        The tuple (`logits_model`, float64 samples).
-
-    Raises:
-        TypeError: See `certified_radius`.
-        ValueError: See `certified_radius`.
-    """
-    samples = _fitting(model, x)
-    return logits_model(model), samples
-
-
-def _fitting(model, x):
-    """Samples that fit a model, float64; see `checked`."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected a Keras model. Received: {type(model).__name__}")
-    if not model.built:
-        raise ValueError(f"Model '{model.name}' must be built before it is measured: call it on data, or `build` it.")
-    x = checked_samples(model, x)
-    dtype = _sample_dtype(model)
-    if not keras.backend.is_float_dtype(dtype) and not _holds(dtype, x):
-        raise ValueError(
-            f"Expected samples of the model's input dtype, {dtype}: other numbers are rounded before the model sees "
-            f"them. Received values in [{x.min():g}, {x.max():g}]"
-        )
-    return x
-
-
-def _sample_dtype(model):
-    tensors = getattr(model, "inputs", None)
-    return tensors[0].dtype if tensors else "float32"
-
-
-def _holds(dtype, x):
-    """Whether a dtype of whole numbers holds all of the values."""
-    with np.errstate(invalid="ignore"):
-        return np.array_equal(x.astype(dtype).astype(np.float64), x)
-
-
-def logits(network: keras.Model, x: Array) -> Array:
-    """Outputs of a float64 network at inference, of shape (n, C).
-
-    Raises:
-        ValueError: If it has several outputs, one of another rank or with another number of rows, or a layer that has
-            no float64 form here.
-    """
-    parts = []
-    with float64_scope():
-        for start in range(0, len(x), _BATCH):
-            part = at_inference(network, x[start : start + _BATCH])
-            if isinstance(part, list | tuple | dict) or len(part.shape) != 2:
-                shape = f"{len(part)} outputs" if isinstance(part, list | tuple | dict) else f"shape {part.shape}"
-                raise ValueError(f"Expected a classifier with one output of shape (batch, C). Received: {shape}")
-            if len(part) != len(x[start : start + _BATCH]):
-                raise ValueError(
-                    f"Expected one row of logits for each sample. Received: {len(part)} rows for "
-                    f"{len(x[start : start + _BATCH])} samples; the model mixes them"
-                )
-            parts.append(np.asarray(ops.convert_to_numpy(part), np.float64))  # logits may be whole numbers
-    return np.concatenate(parts)
-
-
-def decisions(scores: Array) -> Array:
-    """Class of each row of logits (n, C): the index of the largest; for C = 1, whether it is positive."""
-    return (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
-
-
-def class_numbers(y: ArrayLike, count: int, classes: int) -> Array:
-    """Labels as class numbers.
-
-    Args:
-        y: Class numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, C) in {0, 1} or {-1, 1}. Of two classes
-            with one output: 0 and 1, or −1 and 1.
-        count: Number of samples n.
-        classes: Number of outputs C.
-
-    Returns:
-        Integers of shape (n,).
-
-    Raises:
-        TypeError: If they are not real numbers.
-        ValueError: If a shape does not fit, or a number is no class.
-    """
-    y = as_float64(y, "The labels")
-    if y.shape not in ((count,), (count, 1), (count, classes)):
-        raise ValueError(
-            f"Expected labels of shape ({count},), ({count}, 1) or one-hot of shape ({count}, {classes}), one for each "
-            f"sample and output. Received shape: {y.shape}"
-        )
-    if classes > 1 and y.shape == (count, classes):
-        return _hot(y)
-    y = y.reshape(-1)
-    known = set(range(max(classes, 2)))
-    found = set(np.unique(y).tolist())
-    if classes == 1 and found <= {-1.0, 1.0}:
-        return (y > 0).astype(np.int64)
-    if not found <= known:
-        names = "0 and 1, or −1 and 1" if classes == 1 else f"whole numbers from 0 to {classes - 1}"
-        raise ValueError(f"Expected labels that are {names}. Received: {sorted(found - known)[:5]}")
-    return y.astype(np.int64)
-
-
-def _hot(y):
-    hot = y == 1
-    if not (np.isin(y, (0, 1)).all() or np.isin(y, (-1, 1)).all()) or (hot.sum(axis=1) != 1).any():
-        row = int(np.argmax(~np.isin(y, (-1, 0, 1)).all(axis=1) | (hot.sum(axis=1) != 1)))
-        raise ValueError(f"Expected one-hot labels, a single 1 in a row of 0 or of −1. Received: {y[row]} in row {row}")
-    return hot.argmax(axis=1)
 
 
 # --- numbers ---
@@ -438,7 +255,7 @@ def _rounding(scores, constants, x, errors):
     """
     unit = _relative_margin(in_float32=errors is None)
     constant, slope = errors or (0.0, 0.0)
-    sizes = np.linalg.norm(x.reshape(len(x), -1), axis=1, keepdims=True)
+    sizes = root_of_squares(x.reshape(len(x), -1), axis=1)[:, None]
     largest = np.abs(scores).max(axis=1, keepdims=True)
     rounds = unit * (largest + constants * sizes) + constant + slope * sizes
     return rounds, np.where(constants > 0, 2 * unit * constants + slope, 0.0)

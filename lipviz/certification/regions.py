@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from lipviz.certification import placed
-from lipviz.certification.computation import Affine, Computation, Opaque
+from lipviz.certification.computation import Computation
 from lipviz.certification.ellipsoids import Bend
+from lipviz.certification.forms import Affine, Opaque
 from lipviz.certification.placed import Placed, moved
 from lipviz.operators.singular_values import explicit_matrix
 from lipviz.types import Array
@@ -31,6 +32,7 @@ class Stage:
         taken: Of another step, the places of its sources among the stacked values.
         kept: Of another step, the places of the values that stay; its own come behind them.
         places: The places of its own values among the stacked values behind it.
+        error: Of a linear step, a bound in l2 of how far the matrix that is used may be from this one.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Stage:
     taken: Array
     kept: Array
     places: Array
+    error: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +53,7 @@ class Region:
         base: Numbers of the nodes that it begins with, which change together by a vector.
         output: Number of its output.
         start: The matrix from the values of the base to the first stacked values.
+        error: A bound in l2 of how far the matrix that is used may be from it.
         first: The nodes of these, as (number, its matrix for each part of the base).
         stages: What follows.
     """
@@ -58,6 +62,7 @@ class Region:
     base: tuple[int, ...]
     output: int
     start: Array
+    error: float
     first: tuple[tuple[int, tuple[Array, ...]], ...]
     stages: tuple[Stage, ...]
 
@@ -120,7 +125,8 @@ def _region(found, needed, base, output):
         return None
     start = np.concatenate([np.concatenate(parts, axis=1) for _, parts in first])
     stages = _stages(found.nodes, [n for n in later if n not in plain], live, output)
-    return None if stages is None else Region(found.nodes, base, output, start, tuple(first), stages)
+    error = sum(_error(found.nodes[n].form, parts) for n, parts in first if n in plain)
+    return None if stages is None else Region(found.nodes, base, output, start, error, tuple(first), stages)
 
 
 def _fits(found, later, base):
@@ -178,7 +184,13 @@ def _stage(nodes, number, spans, stays):
     matrix[np.arange(len(kept)), kept] = 1.0
     for source, part in zip(node.sources, parts, strict=True):
         matrix[len(kept) :, spans[source]] += part
-    return Stage(number, matrix, parts, taken, kept, places)
+    return Stage(number, matrix, parts, taken, kept, places, _error(node.form, parts))
+
+
+def _error(form, parts):
+    """Bound in l2 of how far the matrix of an affine step that is used may be from its own, see `Affine`."""
+    sizes = np.abs(np.concatenate(parts, axis=1)) if form.off else np.zeros((1, 1))
+    return form.off * math.sqrt(float(sizes.sum(axis=0).max() * sizes.sum(axis=1).max())) * (1 + 1e-9)
 
 
 def stacked(stage: Stage, bend: Bend, entries: int) -> Bend:

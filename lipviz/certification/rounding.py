@@ -58,6 +58,8 @@ _EXACT_ON_JAX = (
     keras.layers.ZeroPadding3D,
     lip.GroupSort,
     lip.MaxMin,
+    lip.BetaAbs,
+    lip.SpatialShift,
     lip.PReLUlip,
 )
 _EXACT_FUNCTIONS_ON_JAX = (keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu)
@@ -73,6 +75,8 @@ _OF_ONE_ENTRY = (
     keras.layers.Normalization,
     lip.GroupSort,
     lip.MaxMin,
+    lip.BetaAbs,
+    lip.SpatialShift,
     lip.Householder,
     lip.BatchCentering,
     lip.BatchLipNorm,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.special
 
-from lipviz.certification.computation import Pointwise
+from lipviz.certification.forms import Pointwise
 from lipviz.types import Array
 
 _ROUNDING = 1e-14  # of a derivative in float64, absolute and relative; that of a function may be far from 0

@@ -1,6 +1,7 @@
 """Bounds of several steps of a model together, which are smaller than the product of the bounds of single steps.
 
 * Affine steps between two functions are one map, see `joint`.
+* A residual block x − Hᵀ T φ(H x) is a gradient step of a convex potential, see `potentials`.
 * A chain of such maps with elementwise functions between them is bounded by semidefinite programming in l2, see
   `semidefinite`.
 
@@ -18,24 +19,17 @@ import numpy as np
 from lipviz import layers as lip
 from lipviz.certification import ellipsoids, merging
 from lipviz.certification.chains import Link, Solved, Stretch, solvable
-from lipviz.certification.computation import (
-    Affine,
-    Computation,
-    Entry,
-    Pointwise,
-    Sorting,
-    Splitting,
-    UnknownFormError,
-    of_trace,
-)
+from lipviz.certification.computation import Computation, UnknownFormError, of_trace
 from lipviz.certification.ellipsoids import Ellipsoid
+from lipviz.certification.forms import Affine, Entry, Pointwise, Sorting, Splitting
 from lipviz.certification.graph import Trace
 from lipviz.certification.joint import Joints, is_move
 from lipviz.certification.merging import Flow
+from lipviz.certification.potentials import block_before
 from lipviz.certification.results import StretchBound
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.operators.precision import NotInFloat64Error
-from lipviz.rules.bound import root_of_squares
+from lipviz.rules.bound import not_rounded_to_0, root_of_squares
 from lipviz.rules.registry import is_linear
 from lipviz.types import Array
 
@@ -149,7 +143,7 @@ def _sorts(function):
     return isinstance(function, _SORTING)
 
 
-_SORTING = (lip.GroupSort, lip.MaxMin, lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D)
+_SORTING = (lip.GroupSort, lip.MaxMin, lip.BetaAbs, lip.ScaledL2NormPooling2D, lip.ScaledGlobalL2NormPooling2D)
 
 
 def _before_activation(found, number):
@@ -239,7 +233,9 @@ class Tighter:
         self.gains.append(self._by_ratio(node))
         if isinstance(node.form, Pointwise):
             self._keep(number, merging.times(self.gains[node.sources[0]], node.form.bound.upper))
-        elif isinstance(node.form, Affine) and number in self._needed:
+        if self._norm == 2:
+            self._by_potential(number)
+        if isinstance(node.form, Affine) and number in self._needed:
             self._jointly(number)
             if self._norm == 2 and number != self._logits:
                 for chain in self._chains(number):
@@ -269,6 +265,18 @@ class Tighter:
         if self._keep(number, gains):
             names = [self._nodes[node].name for joint in joints.values() for node in joint.nodes]
             self._note(names, former, gains, joints, "one matrix", start)
+
+    def _by_potential(self, number):
+        """Bound a node as a residual block that is a gradient step of a potential."""
+        start = time.perf_counter()
+        block = block_before(self._nodes, number)
+        if block is None:
+            return
+        former = self.gains[number]
+        gains = merging.times(self.gains[block.start], block.bound)
+        if self._keep(number, gains):
+            names = [self._nodes[node].name for node in block.nodes]
+            self._note(names, former, gains, [block.start], "convex potential", start)
 
     def _note(self, names, former, gains, starts, method, since):
         """Add a row for a stretch that starts at several nodes."""
@@ -326,7 +334,7 @@ class Tighter:
                 parts = (merging.times(j.differences(), _total(self.gains[s])) for s, j in joints.items())
                 found = np.minimum(found, sum(parts))
             for chain in self._chains(number):
-                solved = chain.solved(self._method == "tight", centred=True)
+                solved = chain.solved(self._method == "tight" or chain.is_small, centred=True)
                 if isinstance(solved, Solved):
                     own = solved.differences() if count > 1 else np.full((1, 1), solved.norm())
                     found = np.minimum(found, merging.times(own, _total(self.gains[chain.start])))
@@ -371,5 +379,5 @@ def _total(gains):
 def _ratio(after, before):
     """The quotient of gains: 0 where the first are 0, and 1 where the second are infinite, which says nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(before == math.inf, 1.0, after / before)
+        ratio = np.where(before == math.inf, 1.0, not_rounded_to_0(after / before))
     return np.where(after == 0, 0.0, ratio)

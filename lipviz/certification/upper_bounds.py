@@ -57,14 +57,17 @@ def certify(
         input_shape: Shape of an input without the batch; by default, that of the model. With None for its sizes, bounds
             hold for images of every size, and are looser.
         norm: 1, 2 or "inf". Some layers have a bound in l2 only; the table shows which.
-        method: What is bounded together. It depends on sizes only, so that the bound is the same on every machine, and
-            none is above that of "product".
+        method: What is bounded together. It depends on sizes only, never on a clock, so that the bound is the same on
+            every machine, up to the last digits, which depend on its linear algebra. No bound is above that of
+            "product".
 
             * "product": nothing. The bound is computed from those of single steps.
             * "auto": affine steps that follow each other or meet again, such as a convolution and its batch
               normalization, or the two branches I and W of I + W, up to matrices of 2^22 entries; in l2 also chains of
               such maps with elementwise functions between them, up to 1,024 entries wide, by a semidefinite bound with
               one multiplier for each layer; also through residual blocks. It takes milliseconds for small networks.
+              Differences of logits, as in `certified_radius`, have a multiplier for each neuron where the cubes of all
+              widths add up to at most 2^21: eight layers of 64, or one of 128.
             * "tight": the same with a multiplier for each neuron, up to 2,048 entries wide, also through sorting of
               channels; and the mode "exact" of `lipviz.operators.convolution_bound` for each convolution. It takes
               seconds.
@@ -99,6 +102,7 @@ def certify(
         networks.
     """
     method, norm, seed = _method(method, exact), check_norm(norm), nm.check_seed("seed", seed)
+    search = nm.check_flag("search", search)
     check_certifiable(model)
     inputs, trace = input_flows(model, input_shape), Trace(norm, method == "tight")
     outputs = trace.follow(model, inputs)
@@ -150,6 +154,8 @@ def check_method(method: str) -> Method:
 def _method(method, exact):
     if exact is not None:
         warnings.warn('`exact` is deprecated: use `method="tight"`.', DeprecationWarning, stacklevel=3)
+        if nm.check_flag("exact", exact) and method == "product":
+            raise ValueError("Expected exact=True or method='product', not both: the first includes method='tight'")
     return "tight" if exact else check_method(method)
 
 

@@ -8,6 +8,7 @@ cannot break a lesson.
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import queue
@@ -21,9 +22,13 @@ from typing import Any
 from urllib.parse import urljoin
 
 from lipviz.command import grammars
+from lipviz.course.lessons import Lesson, lesson_files, lessons_in
+from lipviz.course.lessons import read_header as read_header  # its place in the last release
+from lipviz.course.progress import PRIVATE
 
 HOST = "127.0.0.1"
-PRIVATE = ".lipviz"
+INDEX = "index.py"  # the map of the course, which opens first
+
 
 # Settings of JupyterLab that the lessons need, by plugin.
 LAB_OVERRIDES = {
@@ -41,21 +46,6 @@ SERVER_SETTINGS = {"ServerApp": {"jpserver_extensions": {"notebook_shim": False}
 
 class LabError(Exception):
     """A problem that the user can solve; its message is one line that says how."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Lesson:
-    """One notebook of the course.
-
-    Attributes:
-        path: the percent-format `.py` file.
-        title: its topic.
-        minutes: its running time on two CPU cores.
-    """
-
-    path: Path
-    title: str
-    minutes: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,39 +80,9 @@ def course_files(source: Path) -> list[Path]:
     )
 
 
-def lesson_files(folder: Path) -> list[Path]:
-    """Lists the lessons in `folder`, `NN_*.py`, in the order of the course."""
-    return sorted(folder.glob("[0-9][0-9]_*.py"))
-
-
-def read_header(path: Path) -> dict:
-    """Reads the notebook metadata in the YAML header of a percent-format notebook.
-
-    Raises:
-        ValueError: the file does not begin with such a header.
-    """
-    import yaml
-
-    lines = iter(path.read_text(encoding="utf-8").splitlines())
-    if next(lines, None) != "# ---":
-        raise ValueError(f"{path.name}: expected a notebook that begins with a '# ---' header")
-    header: list[str] = []
-    for line in lines:
-        if line == "# ---":
-            return yaml.safe_load("\n".join(header))["jupyter"]
-        header.append(line.removeprefix("#").removeprefix(" "))
-    raise ValueError(f"{path.name}: expected a second '# ---' that ends the header")
-
-
 def lessons(folder: Path | None = None) -> list[Lesson]:
-    """Lists the lessons in order, with the data in their headers."""
-    found = []
-    for path in lesson_files(course_folder() if folder is None else folder):
-        about = read_header(path).get("lipviz", {})
-        if not {"title", "minutes"} <= about.keys():
-            raise ValueError(f"{path.name}: expected lipviz.title and lipviz.minutes in its header, got {about}")
-        found.append(Lesson(path, str(about["title"]), about["minutes"]))
-    return found
+    """Lists the lessons in order, with the data in their headers; None takes the course that comes with lipviz."""
+    return lessons_in(course_folder() if folder is None else folder)
 
 
 # --- Copying the course ---
@@ -272,7 +232,7 @@ def server_arguments(target: Path, *, port: int, browser: bool, further: list[st
     """Builds JupyterLab's command line for a course in `target`; an option in `further` replaces the one of lipviz."""
     from jupyter_client import KernelManager
 
-    first = next(iter(lesson_files(target)), None)
+    first = target / INDEX if (target / INDEX).exists() else next(iter(lesson_files(target)), None)
     private = target / PRIVATE
     options = {
         "Application.log_level": "WARN",
@@ -339,11 +299,37 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
     # Without it, a lesson on float64 shows a hundred lines of TensorFlow's graph optimizer. Kernels inherit it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
+    tell_language(server.contents_manager)
     server.io_loop.add_callback(_announce, server)  # after the callback that makes it listen
     try:
         server.start()
     finally:
         end_idle_workers()
+
+
+def tell_language(contents_manager: Any) -> None:
+    """Adds the kernel's language to each notebook that a contents manager reads, where its file does not tell it.
+
+    JupyterLab writes it into the notebook when a kernel starts. So a lesson, whose file leaves it out, would look
+    changed as soon as it is opened.
+    """
+    read = contents_manager.get
+
+    def get(*arguments, **options):
+        return _with_language(read(*arguments, **options))
+
+    async def get_later(*arguments, **options):
+        return _with_language(await read(*arguments, **options))
+
+    contents_manager.get = get_later if inspect.iscoroutinefunction(read) else get
+
+
+def _with_language(model):
+    from ipykernel.ipkernel import IPythonKernel
+
+    if model["type"] == "notebook" and model.get("content"):
+        model["content"]["metadata"].setdefault("language_info", dict(IPythonKernel.language_info))
+    return model
 
 
 def _announce(server):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Array, Case, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 from lipviz.types import ArrayLike
 
@@ -169,4 +170,74 @@ FOLD = Exercise(
     ),
 )
 
-EXERCISES = (BACKWARD, STEEPNESS, SLOPE, FOLD)
+EXERCISES = (STEEPNESS, BACKWARD, SLOPE, FOLD)
+
+ERROR = Prediction(
+    id="activations.error",
+    question=(
+        "Which of the two networks will fit `|x|` better, and by how much? Guess the error with ReLU, divided by the "
+        "error with GroupSort2."
+    ),
+    kind=Amount(
+        lowest=0.001,
+        highest=1000,
+        ratio=2,
+        replies=(
+            (0.001, 0.9, "You expected ReLU to be better. Without the constraint it is as good."),
+            (0.9, 1.5, "You expected a tie: both activations are piecewise linear, and both are 1-Lipschitz."),
+        ),
+    ),
+    explanation=(
+        "Both keep the promise: no slope is steeper than 1. But the network with ReLU cannot use what the promise "
+        "allows. Its slopes stay well below 1."
+    ),
+)
+
+SIZE = Prediction(
+    id="activations.size",
+    question=(
+        "Perhaps the ReLU network only needs more neurons. Which of these networks with ReLU comes near the error that "
+        "GroupSort2 has with width 16 and 3 hidden layers?"
+    ),
+    kind=Option(
+        options={
+            "wide": "the one with four times the width",
+            "deep": "the one with eight hidden layers",
+            "none": "none of them",
+        },
+        replies={
+            "wide": "More neurons add more kinks, but no steeper slopes.",
+            "deep": "Depth helps, but slowly.",
+        },
+    ),
+    explanation=(
+        "The size is not the cause. With one hidden layer, the slopes of such a ReLU network differ by at most 1, for "
+        "every width. The best that it can do is ±½ (you will show that in exercise 1)."
+    ),
+    truth="none",
+)
+
+LETTER = Prediction(
+    id="activations.letter",
+    question="What does a sort of the two coordinates do to the letter F?",
+    kind=Option(
+        options={
+            "nothing": "nothing",
+            "cut": "it flattens a part of the letter onto a line",
+            "fold": "it folds the letter along the diagonal",
+            "turn": "it turns the whole letter",
+        },
+        replies={
+            "nothing": "Where the first coordinate is the larger one, the two change places.",
+            "cut": "That is what ReLU does.",
+            "turn": "Only a part of the plane moves: the points whose coordinates are in the wrong order.",
+        },
+    ),
+    explanation=(
+        "Points on one side of the diagonal stay. Those on the other side are mirrored at it. A fold keeps every "
+        "length, while ReLU flattens three quarters of the plane onto two lines."
+    ),
+    truth="fold",
+)
+
+PREDICTIONS = (ERROR, SIZE, LETTER)

@@ -5,6 +5,7 @@ with the solution that the exercise holds, so that the right answer is written d
 """
 
 import ast
+import decimal
 import inspect
 import math
 import numbers
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 
 _MAX_NAMES = 3
+_FEWEST_DIGITS = 2  # of a number that counts as the solution, rounded
+_MAX_KEPT = 4000  # characters of an answer that is kept
 
 
 class AnswerFormatError(ValueError):
@@ -60,10 +63,27 @@ class Number:
 
     def fault(self, answer: Any, solution: Any) -> str | None:
         """None within the tolerance, else the comment on this mistake, or ""."""
-        value = _number(answer, self.expects)
+        value = read_number(answer, self.expects)
         if abs(value - solution) <= self.tolerance:
             return None
-        return next((word for wrong, word in self.mistakes.items() if abs(value - wrong) <= self.tolerance), "")
+        known = (word for wrong, word in self.mistakes.items() if abs(value - wrong) <= self.tolerance)
+        comment = next(known, None)
+        if comment is None and self._is_rounding(value, solution):
+            return None
+        return comment or ""
+
+    def remark(self, answer: Any, solution: Any) -> str:
+        """What to say beside the explanation of a right answer: more digits, if it was rounded; else ""."""
+        if abs(read_number(answer, self.expects) - solution) <= self.tolerance:
+            return ""
+        return f"Right idea, and right to the digits that you gave. With more digits: {self.show(solution)}."
+
+    def _is_rounding(self, value, solution):
+        """Whether a number is the solution, rounded to two digits or more, and no known mistake rounded alike."""
+        digits, exponent = _digits(value)
+        if not self.tolerance or len(digits) < _FEWEST_DIGITS:
+            return False
+        return round(solution, -exponent) == value and all(round(m, -exponent) != value for m in self.mistakes)
 
     def show(self, solution: Any) -> str:
         """Six significant digits."""
@@ -116,7 +136,7 @@ class Array:
 
     def fault(self, answer: Any, solution: Any) -> str | None:
         """None if every entry is within the tolerance, else how many are not."""
-        value, solution = _array(answer, self.expects), np.asarray(solution)
+        value, solution = read_array(answer, self.expects), np.asarray(solution)
         if value.shape != solution.shape:
             raise AnswerFormatError(
                 f"Expected {self.expects}, of shape {solution.shape}; received one of shape {value.shape}."
@@ -199,7 +219,7 @@ class Function:
                 "Is its body written, and does it end with `return`?"
             )
         try:
-            returned = _array(returned, "an array of finite numbers")
+            returned = read_array(returned, "an array of finite numbers")
         except AnswerFormatError as error:
             return f"its result cannot be judged. {error}"
         if not all(np.array_equal(a, b) for a, b in zip(arguments, case.arguments, strict=True)):
@@ -236,7 +256,22 @@ def describe(answer: Any) -> str:
         return f"an object of type {type(answer).__name__}"
 
 
-def _number(answer: Any, expects: str) -> float:
+def written(answer: Any) -> str:
+    """An answer as text that can be kept, and typed again: a function as its source, all else as Python prints it."""
+    try:
+        text = textwrap.dedent(inspect.getsource(answer)).strip() if callable(answer) else repr(answer)
+    except Exception:  # a function without a source, or the reader's own __repr__
+        text = f"an object of type {type(answer).__name__}"
+    return text if len(text) <= _MAX_KEPT else text[:_MAX_KEPT] + " …"
+
+
+def _digits(value):
+    """Significant digits of a float as it is typed, and the power of ten of the last: 0.69 gives ("69", -2)."""
+    _, digits, exponent = decimal.Decimal(repr(float(value))).normalize().as_tuple()
+    return digits, exponent
+
+
+def read_number(answer: Any, expects: str) -> float:
     """The answer as a float; accepts Python and NumPy numbers, and arrays and tensors of one number."""
     if callable(answer):
         raise AnswerFormatError(f"Expected {expects}; received a function. Call it, with its arguments in parentheses.")
@@ -250,13 +285,13 @@ def _number(answer: Any, expects: str) -> float:
         if math.isfinite(value):
             return value
         raise AnswerFormatError(f"Expected {expects}; received {describe(answer)}, which is not finite.")
-    array = _array(answer, expects)
+    array = read_array(answer, expects)
     if array.size != 1:
         raise AnswerFormatError(f"Expected {expects}; received {array.size} numbers.")
     return array.item()
 
 
-def _array(answer: Any, expects: str) -> np.ndarray:
+def read_array(answer: Any, expects: str) -> np.ndarray:
     """The answer as an array of finite real numbers."""
     try:
         value = np.asarray(answer)

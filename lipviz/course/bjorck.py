@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _Values = TypeVar("_Values", float, np.ndarray)
@@ -206,3 +207,49 @@ WRITE = Exercise(
 )
 
 EXERCISES = (STEP, ITERATIONS, DIVERGE, WRITE)
+
+ESTIMATE = Prediction(
+    id="bjorck.estimate",
+    question=(
+        "Ten steps of the power iteration estimate σ₁ of a random 64 × 64 kernel, and the kernel is divided by the "
+        "estimate. What is the largest singular value of the result?"
+    ),
+    kind=Option(
+        options={"below": "below 1", "exact": "1, to four digits", "above": "above 1"},
+        replies={
+            "below": "It would be below 1 if the estimate were too large. A power iteration cannot overestimate.",
+            "exact": "After enough steps it would be. Ten are not enough for a kernel whose singular values are close.",
+        },
+    ),
+    explanation=(
+        "A power iteration estimates σ₁ from *below*, because no vector is stretched by more than σ₁. A kernel that is "
+        "divided by too small a number is too large. Only when the iteration has converged, after a hundred steps "
+        "here, the error is smaller than the 0.001 that the function adds to its estimate before it divides."
+    ),
+    truth="above",
+)
+
+SHORT = Prediction(
+    id="bjorck.short",
+    question=(
+        "The iteration stops when a step is shorter than `eps_bjorck` = 0.001. Take the diagonal matrix with the "
+        "singular values 1 and 0.0005. How far from orthogonal is the result? Guess the distance ‖I − WᵀW‖, which is 0 "
+        "for an orthogonal matrix."
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=2,
+        within=0.1,
+        replies=(
+            (0, 0.1, "You took a short step for the end of the way. It is short because the value is small."),
+            (0.1, 0.9, "It is worse: the small value has hardly moved."),
+        ),
+    ),
+    explanation=(
+        "The iteration stopped because its step was *short*, not because the matrix was orthogonal. A value of 0.0005 "
+        "grows by half at every step, and half of 0.0005 is below eps. The bound still holds, since no value is above "
+        "1. Only the orthogonality is missing."
+    ),
+)
+
+PREDICTIONS = (ESTIMATE, SHORT)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _IMAGES, _RIGHT, _DOUBTFUL, _ATTACKED = 1000, 880, 340, 700
@@ -187,4 +188,54 @@ SHARE = Exercise(
     ),
 )
 
-EXERCISES = (LEFT, PAIR, TAU, SHARE)
+EXERCISES = (PAIR, LEFT, TAU, SHARE)
+
+HALF = Prediction(
+    id="certificates.half",
+    question=(
+        "Which share of the test images, in per cent, is certainly right under *every* change up to 0.5? Compare with "
+        "the accuracy, and with the distance to the nearest image of another class."
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=100,
+        within=7,
+        unit=" %",
+        replies=(
+            (0, 30, "You were too careful: 0.5 is small compared with the distance between two classes."),
+            (85, 100, "So many cannot be certain: some images lie near a boundary, and some are misclassified."),
+        ),
+    ),
+    explanation=(
+        "Certified accuracy starts at the accuracy and can only fall. The training decides how fast it falls: its "
+        "parameter τ says how much large margins count."
+    ),
+)
+
+CROSS = Prediction(
+    id="certificates.cross",
+    question=(
+        "Which of the three has the highest accuracy, and which has the largest share of images that are certainly "
+        "right under every change up to 1?"
+    ),
+    kind=Option(
+        options={
+            "large": "the largest τ has both",
+            "small": "the smallest τ has both",
+            "cross": "the largest τ has the highest accuracy, the smallest τ the largest share",
+            "other": "the smallest τ has the highest accuracy, the largest τ the largest share",
+        },
+        replies={
+            "large": "A higher accuracy comes from images near the boundary, and these have small radii.",
+            "small": "Wide margins cost something: with a limited slope, not all images can have them.",
+            "other": "It is the other way round: a small τ favours wide margins.",
+        },
+    ),
+    explanation=(
+        "The network with the *lowest* accuracy has the largest certified radii. The test accuracy does not show that. "
+        "No setting is best everywhere."
+    ),
+    truth="cross",
+)
+
+PREDICTIONS = (HALF, CROSS)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
+from lipviz.course.guesses import Amount, Curve, Prediction
 from lipviz.course.registry import Exercise
 
 _HIDDEN = (1.0, -2.0)  # x is multiplied by these, cut off by ReLU,
@@ -183,3 +184,51 @@ STEEPEST = Exercise(
 )
 
 EXERCISES = (KINK, FOLLOWS, NARROW, STEEPEST)
+
+PAIRS = Prediction(
+    id="constants.pairs",
+    question=(
+        "Draw 10,000 random pairs, keep the largest stretch, and divide it by σ₁. Which share of the constant will "
+        "that find for a random matrix in 2 dimensions? In 8, 64 and 512? Draw the curve."
+    ),
+    kind=Curve(
+        places=("2", "8", "64", "512"),
+        lowest=0,
+        highest=1,
+        within=0.1,
+        x="dimension",
+        replies={
+            "flat": "You expected that a sample works equally well everywhere. In high dimensions it does not.",
+            "rising": "You expected the opposite. More dimensions have more directions to miss.",
+            "falling": "It falls, as you said. Compare how far.",
+        },
+    ),
+    explanation=(
+        "In 512 dimensions, ten thousand pairs find little more than half of the constant, and the first hundred pairs "
+        "find nearly as much. A random direction contains a little of every singular vector. So all random directions "
+        "are stretched by about the same factor, an average of the singular values."
+    ),
+)
+
+GAP = Prediction(
+    id="constants.gap",
+    question=(
+        "Divide the product of all σ₁, which is proved, by the largest ratio that was found. For two layers this is "
+        "close to 1. How large is it for the deepest of the networks?"
+    ),
+    kind=Amount(
+        lowest=1,
+        highest=1_000_000,
+        ratio=2.5,
+        replies=(
+            (1, 2, "You trusted the product. For two layers that is justified."),
+            (10_000, 1_000_000, "The product is loose, but each layer loses only a little."),
+        ),
+    ),
+    explanation=(
+        "Nobody knows where between the two the constant lies. A certificate from the product is true for the deepest "
+        "network, and of little use."
+    ),
+)
+
+PREDICTIONS = (PAIRS, GAP)

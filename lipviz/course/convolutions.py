@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
+from lipviz.course.guesses import Curve, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _SIZE, _STRIDE = 7, 3
@@ -173,3 +174,92 @@ MATRIX = Exercise(
 )
 
 EXERCISES = (PATCHES, AVERAGE, MATRIX)
+
+_BELOW = {"below": "below 1", "exact": "exactly 1", "above": "above 1"}
+
+WHOLE = Prediction(
+    id="convolutions.whole",
+    question=(
+        "The kernel of nine equal numbers has the norm 1 as a matrix: it does not stretch a *patch*. What is the norm "
+        "of the whole convolution?"
+    ),
+    kind=Option(
+        options=_BELOW,
+        replies={
+            "exact": "It would be 1 if patches did not overlap.",
+            "below": "The zeros around the border take something away, but much more is added elsewhere.",
+        },
+    ),
+    explanation="Patches overlap, so that a pixel counts in each patch that contains it. The next section counts them.",
+    truth="above",
+)
+
+FACTOR = Prediction(
+    id="convolutions.factor",
+    question=(
+        "Take 16 filters of 3 × 3 on one channel, such that the kernel's matrix keeps the length of each patch. After "
+        "the division by the root of the *average* number of patches, what is the norm of the convolution?"
+    ),
+    kind=Option(
+        options=_BELOW,
+        replies={
+            "exact": "It would be 1 if every pixel were in equally many patches.",
+            "below": (
+                "Pixels at the border are in fewer patches. That makes the average smaller, and the quotient larger."
+            ),
+        },
+    ),
+    explanation=(
+        "The norm is above 1 at every size. It is too large by 20 % on 4 × 4 pixels, and by 2.44 % on 28 × 28 pixels, "
+        "a usual size. An average is not a bound: all the weight of an input may lie in the middle of the image, where "
+        "each pixel is in many patches."
+    ),
+    truth="above",
+)
+
+PIXEL = Prediction(
+    id="convolutions.pixel",
+    question=(
+        "An image of 4 × 4 pixels has a single white pixel, so its length is 1. How long is the output of the layer if "
+        "that pixel is in a corner, at an edge, or in the middle? Use the counts above: the kernel keeps the length of "
+        "each patch, and is then divided by √6.25 = 2.5."
+    ),
+    kind=Curve(
+        places=("corner", "edge", "middle"),
+        lowest=0,
+        highest=2,
+        within=0.06,
+        x="place of the pixel",
+        replies={
+            "flat": "Count again: a corner is in 4 patches, an edge in 6, the middle in 9.",
+            "falling": "It is the other way round: pixels in the middle are in more patches.",
+        },
+    ),
+    explanation=(
+        "A corner is in 4 patches, an edge in 6, the middle in 9. So the lengths are √(4/6.25) = 0.8, √(6/6.25) = 0.98 "
+        "and √(9/6.25) = 1.2. No search is needed to find an input that is stretched."
+    ),
+)
+
+FFT = Prediction(
+    id="convolutions.fft",
+    question=(
+        "The kernel is a checkerboard, the image has 5 × 5 pixels with zeros around it. Compared with the norm of the "
+        "convolution, is the largest gain of the FFT of size 5 too large, right, or too small?"
+    ),
+    kind=Option(
+        options={"large": "too large", "right": "right", "small": "too small"},
+        replies={
+            "large": "Circular padding adds something at the border where there is nothing. But look at frequencies.",
+            "right": "It is right for circular padding. Zero padding makes a small difference, in the wrong direction.",
+        },
+    ),
+    explanation=(
+        "An FFT of size 5 has the frequencies 0, ⅕ and ⅖ (and their negatives). The gain of a checkerboard is largest "
+        "at ½. A circular image of 5 pixels cannot contain a checkerboard: two black squares would meet where the "
+        "right border is joined to the left one. A zero-padded image has no such joint."
+    ),
+    truth="small",
+)
+
+PREDICTIONS = (WHOLE, FACTOR, PIXEL, FFT)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _SHARE = math.sqrt(0.5)  # of a gradient, that a layer with half of its neurons on passes on
@@ -164,3 +165,52 @@ DOWNSAMPLE = Exercise(
 )
 
 EXERCISES = (VANISH, LOST, LEAKY, DOWNSAMPLE)
+
+FIFTY = Prediction(
+    id="depth.fifty",
+    question=(
+        "How long is the gradient after fifty such matrices, with a ReLU after each, as a share of its length before? "
+        "You may write 1e-3 for 0.001."
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=1,
+        ratio=5,
+        replies=(
+            (0.1, 1, "The matrices keep every length, but ReLU does not. What it loses multiplies, fifty times."),
+            (1e-4, 0.1, "You saw that ReLU loses something. Fifty small losses multiply to an enormous one."),
+        ),
+    ),
+    explanation=(
+        "A ReLU switches off half of its neurons. That halves the *square* of the gradient's length, so each layer "
+        "passes on √(1/2) ≈ 0.71 of the length, and 0.71 to the power of 50 is almost 0. GroupSort2 only swaps "
+        "neighbours, so it keeps the length at any depth."
+    ),
+)
+
+POOLINGS = Prediction(
+    id="depth.poolings",
+    question="Which of the five keep the *distances* of all pairs of images?",
+    kind=Option(
+        options={
+            "all": "all except the average",
+            "three": "the scaled average, the maximum and the invertible one",
+            "one": "only the invertible one",
+            "none": "none of them",
+        },
+        replies={
+            "all": "These keep, or nearly keep, the length of gradients. Distances are another matter.",
+            "three": "These three keep the length of every *gradient*. Distances are another matter.",
+            "none": "One of them throws no number away.",
+        },
+    ),
+    explanation=(
+        "The scaled average and the maximum pass back *all* of a gradient's length, and still they reduce the distance "
+        "of some pairs of images by a factor of 3, 10 or more. These are two different properties. The rows of a "
+        "matrix with few rows can be orthonormal. Then gradients, which are multiplied by its transpose, keep their "
+        "length. But the matrix maps 64 numbers to 16, and loses every difference that lies in the other 48 directions."
+    ),
+    truth="one",
+)
+
+PREDICTIONS = (FIFTY, POOLINGS)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _SCORE, _TIMES = 0.7, 3
@@ -189,3 +190,61 @@ WALK = Exercise(
 )
 
 EXERCISES = (BEYOND, DISTANCE, RELU, WALK)
+
+NORM = Prediction(
+    id="explanations.norm",
+    question=(
+        "No gradient of the 1-Lipschitz network is longer than 1. How long is the *shortest* one, over all test images?"
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=1,
+        within=0.05,
+        replies=((0, 0.95, "You expected some flat places. A sort has none, unlike a ReLU."),),
+    ),
+    explanation=(
+        "The constraint promises a norm of *at most* 1. The architecture makes it *exactly* 1 everywhere, up to "
+        "rounding."
+    ),
+)
+
+NOISE = Prediction(
+    id="explanations.noise",
+    question=(
+        "We add random noise of length 0.5 to every image. How similar, as a cosine, is the new map of the *ordinary* "
+        "network to its old one? (1 means the same direction, 0 means nothing in common.)"
+    ),
+    kind=Amount(
+        lowest=-1,
+        highest=1,
+        within=0.06,
+        replies=((-1, 0.9, "You took a map that looks like noise for one that changes like noise."),),
+    ),
+    explanation=(
+        "Both maps hardly change. So the map of the ordinary network is not noise. It is a correct map of a function "
+        "that depends on scattered pixels."
+    ),
+)
+
+DRAWING = Prediction(
+    id="explanations.drawing",
+    question="For which of the two networks does the change look like a drawing?",
+    kind=Option(
+        options={
+            "ordinary": "for the ordinary network",
+            "constrained": "for the 1-Lipschitz network",
+            "both": "for both",
+        },
+        replies={
+            "ordinary": "It decides by scattered pixels, so that is what its change consists of.",
+            "both": "Compare the third rows: one of them has shapes, the other one scattered pixels.",
+        },
+    ),
+    explanation=(
+        "The gradients of the 1-Lipschitz network point to the other class: the change removes shafts and soles, or "
+        "adds them. The change for the ordinary network has no shape that we recognize."
+    ),
+    truth="constrained",
+)
+
+PREDICTIONS = (NORM, NOISE, DRAWING)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 from lipviz.types import ArrayLike
 
@@ -92,9 +93,9 @@ BFLOAT16 = Exercise(
 TUNED = Exercise(
     id="export.tuned",
     question=(
-        "Change the lesson: load `digits.keras`, compile it with `keras.optimizers.Adam(1e-5)`, a learning rate that "
-        "is 100 times smaller, and train it on one batch only (`train_on_batch`). Then look at the largest singular "
-        "values of its two `Dense` layers, as the lesson does. Where are they?"
+        "Change the lesson: load `digits.keras` from `folder`, compile it with `keras.optimizers.Adam(1e-5)`, a "
+        "learning rate that is 100 times smaller, and train it on one batch only (`train_on_batch`). Then look at "
+        "the largest singular values of its two `Dense` layers, as the lesson does. Where are they?"
     ),
     kind=Choice(
         options={
@@ -201,3 +202,80 @@ SHRINK = Exercise(
 )
 
 EXERCISES = (RADIUS, BFLOAT16, TUNED, SHRINK)
+
+TIME = Prediction(
+    id="export.time",
+    question="How much longer than its export does the constrained network take to predict?",
+    kind=Option(
+        options={"same": "about as long", "twice": "twice as long", "ten": "ten times as long"},
+        replies={
+            "twice": "The constraint is not computed in each prediction.",
+            "ten": "That would be so if each prediction orthogonalized all kernels. They are stored.",
+        },
+    ),
+    explanation=(
+        "Apart from disturbances by other programs, both take the same time. The expensive part, the computation of "
+        "`wbar`, belongs to *training*. A prediction checks whether the stored `wbar` belongs to the present kernel. "
+        "If it does, the prediction uses it."
+    ),
+    truth="same",
+)
+
+LOST = Prediction(
+    id="export.lost",
+    question="In exact arithmetic the output is x. What does float32 compute for x = 0.9?",
+    kind=Amount(
+        lowest=-10,
+        highest=10,
+        within=1e-6,
+        replies=(
+            (0.85, 0.95, "That is the exact output."),
+            (0.95, 1.05, "Beyond 2²⁴, float32 has only even numbers: 1 is not among the distances."),
+            (1.95, 2.05, "The nearest even number to 0.9 is another one."),
+        ),
+    ),
+    explanation=(
+        "Beyond 2²⁴, float32 has only even numbers. So 0.9 is lost in the sum, and the output is 0, which is not "
+        "positive."
+    ),
+)
+
+BOUND = Prediction(
+    id="export.bound",
+    question="What happens to the bound of the Lipschitz constant, which is at most 1 for the file as it is loaded?",
+    kind=Option(
+        options={"stays": "it stays at 1", "shrinks": "it becomes smaller", "grows": "it becomes larger"},
+        replies={
+            "stays": "What kept it there was the constraint, and the export has none.",
+            "shrinks": "A training makes weights larger where that lowers the loss, unless a constraint prevents it.",
+        },
+    ),
+    explanation=(
+        "After a single step the norm of a layer is above 1. All singular values were exactly at the limit, and no "
+        "constraint keeps them there."
+    ),
+    truth="grows",
+)
+
+ROUNDED = Prediction(
+    id="export.rounded",
+    question="After every weight has been rounded, is each dense layer still 1-Lipschitz?",
+    kind=Option(
+        options={
+            "yes": "yes, in both formats",
+            "half": "in float16, but not in bfloat16",
+            "no": "no, in neither format",
+        },
+        replies={
+            "yes": "Rounding moves each weight up or down, and with them the singular values.",
+            "half": "float16 rounds less, but it rounds: some singular value moves up.",
+        },
+    ),
+    explanation=(
+        "All singular values of an *orthogonal* matrix are at the limit, so some of them exceed it after the rounding. "
+        "The difference is small, and a bound that is computed from the rounded file includes it."
+    ),
+    truth="no",
+)
+
+PREDICTIONS = (TIME, BOUND, ROUNDED, LOST)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _K, _OUTPUT = 4, -1.2
@@ -199,3 +200,44 @@ WRITE = Exercise(
 )
 
 EXERCISES = (RADIUS, LOSS, ALPHA, WRITE)
+
+EXTREMES = Prediction(
+    id="margins.extremes",
+    question=(
+        "Which network classifies better: the one that only makes the *distance* between the classes large (KR alone), "
+        "or the one that does not use this distance at all (the hinge alone)?"
+    ),
+    kind=Option(
+        options={"kr": "KR alone", "hinge": "the hinge alone", "same": "both are about as good"},
+        replies={
+            "kr": "It is strictly better at what KR measures. That is not the number of right answers.",
+            "same": "KR alone gets the points at the tips of the moons wrong.",
+        },
+    ),
+    explanation=(
+        "The network that moves the classes furthest apart classifies worst, although it is *strictly better* at what "
+        "KR measures. The threshold 0 is not the cause: with the best of all thresholds, its accuracy is hardly higher."
+    ),
+    truth="hinge",
+)
+
+MOVES = Prediction(
+    id="margins.moves",
+    question=(
+        "Now 500 moves in random directions, each just shorter than the certified radius, try to change the decision "
+        "of each point. How many of these thousands of moves succeed, in per cent?"
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=100,
+        within=0,
+        unit=" %",
+        replies=((0.001, 100, "A certified radius is not an average: inside of it, *every* move fails."),),
+    ),
+    explanation=(
+        "None. A certificate speaks of all moves, so that no number of attempts can break it. Attempts can only find a "
+        "mistake in the proof or in the program."
+    ),
+)
+
+PREDICTIONS = (MOVES, EXTREMES)

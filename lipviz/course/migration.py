@@ -3,6 +3,7 @@
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
+from lipviz.course.guesses import Amount, Prediction
 from lipviz.course.registry import Exercise
 
 _KERNEL = 3
@@ -198,3 +199,39 @@ COVERAGE = Exercise(
 )
 
 EXERCISES = (AVERAGE, DISJOINT, HARMLESS, COVERAGE)
+
+ENTRIES = Prediction(
+    id="migration.entries",
+    question="What is the Euclidean length of the vector of all 16 entries of an orthogonal 4 × 4 matrix?",
+    kind=Amount(
+        lowest=0,
+        highest=100,
+        within=0.01,
+        replies=(
+            (0.99, 1.01, "That is the length of each row. There are four of them."),
+            (3.99, 4.01, "That is the sum of the squares. Take the root."),
+        ),
+    ),
+    explanation=(
+        "Each of the four rows has the length 1, so the sum of all squares is 4, and the length is 2. A white pixel of "
+        "length 1 becomes 16 numbers of this length."
+    ),
+    truth=2.0,
+)
+
+SIGN = Prediction(
+    id="migration.sign",
+    question="How long must the change be to alter the sign? The reference says: at least 1.0141.",
+    kind=Amount(
+        lowest=0,
+        highest=2,
+        within=0.006,
+        replies=((1.0141, 2, "You trusted the certificate of the reference. It assumes a norm that is too small."),),
+    ),
+    explanation=(
+        "The sign turns at a shorter change than the reference promises. lipviz measures the constant of the weights, "
+        "and promises less."
+    ),
+)
+
+PREDICTIONS = (ENTRIES, SIGN)

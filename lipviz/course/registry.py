@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lipviz import _moved
-from lipviz.course.answers import Answer, AnswerFormatError, describe
-from lipviz.course.result import Result, Status, to_html
+from lipviz.course import progress
+from lipviz.course.answers import Answer, AnswerFormatError, Number, describe, written
+from lipviz.course.asking import Asked
+from lipviz.course.guesses import Prediction
+from lipviz.course.result import Result, Status, to_html, to_markdown
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,26 +58,32 @@ class Exercise:
         heading = f"<p><strong>Exercise</strong> <small>{html.escape(self.id)}</small></p>"
         return f"<div>{heading}{''.join(map(to_html, self._parts))}</div>"
 
+    def to_markdown(self) -> str:
+        """The question, and what is expected, as lessons hold them in a Markdown cell."""
+        return f"{to_markdown(self.question)}\n\n{to_markdown(f'Expected: {self.kind.expects}.')}"
+
 
 _RENAMED = {"certificates.dial": "certificates.tau"}  # ids of the last release, in copies of its lessons
 _exercises: dict[str, Exercise] = {}
-_hints_given: dict[str, int] = {}
-_solved: set[str] = set()
+_predictions: dict[str, Prediction] = {}
 
 
-def register(*new: Exercise) -> None:
-    """Makes exercises known to `check`.
+def register(*new: Exercise | Prediction) -> None:
+    """Makes exercises known to `check`, and predictions to `predict`.
 
     Args:
-        *new: The exercises.
+        *new: The exercises and predictions.
 
     Raises:
         ValueError: If an id is taken.
     """
     for one in new:
-        if one.id in _exercises:
+        if one.id in _exercises or one.id in _predictions:
             raise ValueError(f"id: expected one that is free, received {one.id!r}.")
-        _exercises[one.id] = one
+        if isinstance(one, Prediction):
+            _predictions[one.id] = one
+        else:
+            _exercises[one.id] = one
 
 
 def exercises(lesson: str | None = None) -> tuple[Exercise, ...]:
@@ -86,9 +95,18 @@ def exercises(lesson: str | None = None) -> tuple[Exercise, ...]:
     Raises:
         ValueError: If no exercise belongs to that lesson.
     """
-    found = tuple(one for one in _exercises.values() if lesson in (None, one.lesson))
+    return _of_lesson(_exercises, lesson)
+
+
+def predictions(lesson: str | None = None) -> tuple[Prediction, ...]:
+    """All predictions in their order, or those of one lesson; see `exercises`."""
+    return _of_lesson(_predictions, lesson)
+
+
+def _of_lesson(known, lesson):
+    found = tuple(one for one in known.values() if lesson in (None, one.lesson))
     if lesson is not None and not found:
-        lessons = sorted({one.lesson for one in _exercises.values()})
+        lessons = sorted({one.lesson for one in known.values()})
         raise ValueError(f"lesson: expected one of {', '.join(lessons)}, received {lesson!r}.")
     return found
 
@@ -103,16 +121,27 @@ def exercise(exercise_id: str) -> Exercise:
         TypeError: If the id is not a string.
         ValueError: If there is no such exercise; the message names those that are spelled alike.
     """
-    if not isinstance(exercise_id, str):
-        raise TypeError(f'exercise_id: expected a string such as "tour.compose", received {exercise_id!r}.')
-    if exercise_id in _RENAMED:
-        _moved.warn(exercise_id, _RENAMED[exercise_id], 2)
-        exercise_id = _RENAMED[exercise_id]
-    if exercise_id in _exercises:
-        return _exercises[exercise_id]
-    close = difflib.get_close_matches(exercise_id, _exercises, n=3)
-    advice = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(_exercises)}."
-    raise ValueError(f"exercise_id: no exercise is called {exercise_id!r}. {advice}")
+    return _found(_exercises, exercise_id, "exercise")
+
+
+def prediction(prediction_id: str) -> Prediction:
+    """The prediction with this id; see `exercise`."""
+    return _found(_predictions, prediction_id, "prediction")
+
+
+def _found(known, name, kind):
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{kind}_id: expected a string such as {next(iter(known), 'tour.compose')!r}, received {name!r}."
+        )
+    if name in _RENAMED:
+        _moved.warn(name, _RENAMED[name], 3)
+        name = _RENAMED[name]
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=3)
+    advice = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(known)}."
+    raise ValueError(f"{kind}_id: no {kind} is called {name!r}. {advice}")
 
 
 def check(exercise_id: str, answer: Any) -> Result:
@@ -134,15 +163,38 @@ def check(exercise_id: str, answer: Any) -> Result:
     one = exercise(exercise_id)
     if answer is None or answer is Ellipsis:
         message = f"Put your answer in place of {describe(answer)}: {one.kind.expects}."
-        return Result(one.id, Status.UNREADABLE, message)
+        before, code = _said_before(one)
+        return Result(one.id, Status.UNREADABLE, "\n\n".join(filter(None, (message, before))), code=code)
     try:
         fault = one.kind.fault(answer, one.solution)
     except AnswerFormatError as error:
         return Result(one.id, Status.UNREADABLE, str(error))
+    kept = written(answer)
     if fault is None:
-        _solved.add(one.id)
-        return Result(one.id, Status.RIGHT, one.explanation)
+        progress.note(one.id, answer=kept, solved=True)
+        remark = one.kind.remark(answer, one.solution) if isinstance(one.kind, Number) else ""
+        return Result(one.id, Status.RIGHT, "\n\n".join(filter(None, (remark, one.explanation))))
+    progress.note(one.id, answer=kept)
     return Result(one.id, Status.WRONG, "\n\n".join(part for part in (fault, _next_hint(one)) if part))
+
+
+def predict(prediction_id: str, truth: Any = None, reveal: Any = None) -> Asked:
+    """Asks for a guess, which opens the answer. Show it as the last line of a cell; the lesson goes on without a guess.
+
+    Args:
+        prediction_id: Such as ``"constants.pairs"``.
+        truth: What is true, where the lesson measures it; None for what is registered.
+        reveal: What the guess opens beside the reply: a text, a picture, or any object that a notebook shows, or a list
+            of them.
+
+    Returns:
+        The question, as a form in a notebook. Its method ``commit(guess)`` does the same in code.
+
+    Raises:
+        TypeError: If the id is not a string.
+        ValueError: If there is no such prediction, or its truth is not known.
+    """
+    return Asked(prediction(prediction_id), truth, reveal)
 
 
 def hint(exercise_id: str) -> Result:
@@ -173,8 +225,9 @@ def solution(exercise_id: str) -> Result:
         ValueError: If there is no such exercise.
     """
     one = exercise(exercise_id)
-    left = len(one.hints) - _hints_given.get(one.id, 0)
-    if left > 0 and one.id not in _solved:
+    done = progress.record(one.id)
+    left = len(one.hints) - done.get("hints", 0)
+    if left > 0 and not done.get("solved"):
         message = (
             f"Try first: check an answer, or ask for `course.hint({one.id!r})`. "
             f"The solution comes after {left} more {'hint' if left == 1 else 'hints'}."
@@ -184,24 +237,39 @@ def solution(exercise_id: str) -> Result:
 
 
 def reset(exercise_id: str | None = None) -> None:
-    """Forgets the hints given and the right answers, of one exercise or of all.
+    """Forgets the hints given, answers and ticks, or the guess: of one exercise or prediction, or of all.
 
     Args:
         exercise_id: Such as ``"tour.compose"``; None for all.
 
     Raises:
         TypeError: If the id is neither a string nor None.
-        ValueError: If there is no such exercise.
+        ValueError: If there is no such exercise or prediction.
     """
-    for one in exercises() if exercise_id is None else (exercise(exercise_id),):
-        _hints_given.pop(one.id, None)
-        _solved.discard(one.id)
+    if exercise_id is None:
+        progress.forget(progress.read())
+    elif isinstance(exercise_id, str) and exercise_id in _predictions:
+        progress.forget([exercise_id])
+    else:
+        progress.forget([exercise(exercise_id).id])
+
+
+def _said_before(one: Exercise) -> tuple[str, str]:
+    """What the reader answered last, in an earlier session or in this one, in words and as code; "" if nothing."""
+    done = progress.record(one.id)
+    answer = done.get("answer")
+    if not isinstance(answer, str):
+        return "", ""
+    verdict = "which is right" if done.get("solved") else "which is not right yet"
+    if "\n" in answer:
+        return f"Your last answer, {verdict}:", answer
+    return f"Your last answer was `{answer}`, {verdict}.", ""
 
 
 def _next_hint(one: Exercise) -> str:
     """Text of the next hint, with its number; the last one also says how to see the solution."""
-    number = min(_hints_given.get(one.id, 0) + 1, len(one.hints))
-    _hints_given[one.id] = number
+    number = min(progress.record(one.id).get("hints", 0) + 1, len(one.hints))
+    progress.note(one.id, hints=number)
     text = f"Hint {number} of {len(one.hints)}: {one.hints[number - 1]}"
     if number == len(one.hints):
         text += f"\n\nIf that does not help, `course.solution({one.id!r})` shows the solution."

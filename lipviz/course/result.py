@@ -19,6 +19,8 @@ class Status(enum.Enum):
     UNREADABLE = ("?", "No answer yet", "#0072B2")
     HINT = ("→", "Hint", "#0072B2")
     SOLUTION = ("=", "Solution", "#0072B2")
+    CLOSE = ("✓", "Close", "#009E73")
+    FAR = ("≠", "Compare", "#0072B2")
 
     def __init__(self, symbol: str, words: str, color: str) -> None:
         self.symbol = symbol
@@ -28,12 +30,12 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """Reply to an answer, or to the request for a hint or a solution.
+    """Reply to an answer or a guess, or to the request for a hint or a solution.
 
     It is true exactly when an answer was right, so a lesson can say ``assert course.check(...)``.
 
     Attributes:
-        exercise: Id of the exercise.
+        exercise: Id of the exercise or the prediction.
         status: Kind of reply.
         message: What to know now; paragraphs are separated by empty lines, code stands between backticks, and
             emphasized text between asterisks.
@@ -57,7 +59,8 @@ class Result:
         heading = f"{self.status.symbol} {self.status.words} [{self.exercise}]"
         return "\n".join(part for part in (heading, self.message, self.code) if part)
 
-    def _repr_html_(self):
+    def to_html(self) -> str:
+        """The reply as HTML, as notebooks show it."""
         code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
         heading = (
             f'<p><strong><span aria-hidden="true">{self.status.symbol}</span> {self.status.words}</strong> '
@@ -65,6 +68,19 @@ class Result:
         )
         style = f"border-left: 4px solid {self.status.color}; padding: 0.1em 1em"
         return f'<div role="status" style="{style}">{heading}{to_html(self.message)}{code}</div>'
+
+    def _repr_html_(self):
+        return self.to_html()
+
+
+def to_markdown(text: str) -> str:
+    """The same text as Markdown: what would have a meaning there, and has none here, is escaped outside of code."""
+    pieces = re.split(r"(`[^`]+`)", text)  # text and code alternate
+    for place in range(0, len(pieces), 2):
+        parts = re.split(r"((?<![\w*])\*(?=[^\s*])[^*]*[^\s*]\*(?![\w*]))", pieces[place])  # plain, stressed, …
+        parts[::2] = [re.sub(r"(?<!\w)_|_(?!\w)|[*$<\\]", lambda found: "\\" + found[0], part) for part in parts[::2]]
+        pieces[place] = "".join(parts)
+    return "".join(pieces)
 
 
 def to_html(text: str) -> str:

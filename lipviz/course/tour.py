@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
+from lipviz.course.guesses import Amount, Prediction
 from lipviz.course.registry import Exercise
 
 # Their product is neither their sum nor mean nor maximum, so that no wrong rule gives the right number.
@@ -146,3 +147,69 @@ SCALE = Exercise(
 )
 
 EXERCISES = (COMPOSE, RADIUS, SCALE)
+
+FOOLED = Prediction(
+    id="tour.fooled",
+    question=(
+        "Choose the second image, the trousers. From which strength on will the 1-Lipschitz network err? Guess before "
+        "you move the strength up to its end."
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=4,
+        ratio=1.25,
+        replies=(
+            (0, 0.8, "You expected about the strength that fools an ordinary network. This one keeps its distance."),
+            (3.5, 4, "It is hard to fool, but it can be fooled: at that strength, everybody sees the change."),
+        ),
+    ),
+    explanation=(
+        "Set the strength a little below that, and compare the pictures. At this strength the change is in plain "
+        "sight. An ordinary network of the same size errs long before that."
+    ),
+)
+
+WILD = Prediction(
+    id="tour.wild",
+    question=(
+        "The constrained network stretches no change by more than 1. The ordinary one has about the same accuracy. By "
+        "which factor does it stretch the change that it stretches most?"
+    ),
+    kind=Amount(
+        lowest=0.01,
+        highest=10_000,
+        ratio=2,
+        replies=(
+            (0.01, 3, "Accuracy says what happens at the test images, and nothing about what happens beside them."),
+            (1000, 10_000, "So bad it is not: these images are simple, and the network is small."),
+        ),
+    ),
+    explanation=(
+        "Nothing in its training keeps this factor small: a large factor helps to bring the loss near 0. And the "
+        "search finds only a lower bound. The largest stretch of all may be larger."
+    ),
+)
+
+CERTAIN = Prediction(
+    id="tour.certain",
+    question=(
+        "For which share of the test images, in per cent, does this network give the right digit under *every* change "
+        "of the image up to a length of 0.25?"
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=100,
+        within=10,
+        unit=" %",
+        replies=(
+            (0, 30, "You were too careful. The margins are small numbers, but so is 0.25 √2."),
+            (99, 100, "Not all: images near a boundary have small margins, and some are misclassified anyway."),
+        ),
+    ),
+    explanation=(
+        "It is one division per image: the margin over √2. The share falls when the changes may be larger. Two images "
+        "of different digits are about 3 apart, so that much larger radii are possible in principle."
+    ),
+)
+
+PREDICTIONS = (FOOLED, WILD, CERTAIN)

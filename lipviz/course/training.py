@@ -3,6 +3,7 @@
 import numpy as np
 
 from lipviz.course.answers import Case, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 from lipviz.types import ArrayLike
 
@@ -195,3 +196,46 @@ WEIGH = Exercise(
 )
 
 EXERCISES = (PAIRS, ROUNDING, DEVICES, WEIGH)
+
+MEANS = Prediction(
+    id="training.means",
+    question=("What is the mean of KR over all these batches of two, in per cent of KR of all images together?"),
+    kind=Amount(
+        lowest=0,
+        highest=200,
+        within=6,
+        unit=" %",
+        replies=(
+            (94, 106, "You expected that small batches only add noise. But half of all pairs hold one class only."),
+            (45, 55, "Pairs of one class do not count 0: the mean of their own class remains."),
+        ),
+    ),
+    explanation=(
+        "With batches of 2, about a quarter of KR is *missing*, because half of all pairs hold one class only. With 16 "
+        "samples or more such batches are rare. With rare classes, or with ten classes, batches have to be larger."
+    ),
+)
+
+RATE = Prediction(
+    id="training.rate",
+    question="What are the norms of the gradients after two epochs at a thousand times the learning rate?",
+    kind=Option(
+        options={
+            "both": "both networks have gradients that vanish or explode",
+            "ordinary": "only those of the ordinary network vanish or explode",
+            "neither": "both networks have gradients of about length 1",
+        },
+        replies={
+            "both": "The constraint holds at every step, however long the step is.",
+            "neither": "Nothing limits the weights of the ordinary network.",
+        },
+    ),
+    explanation=(
+        "At such a rate the gradients of the ordinary network vanish, so that it cannot learn any more, or they become "
+        "very large. The Lipschitz network loses some accuracy, but its singular values are all still 1, and it still "
+        "passes on every gradient."
+    ),
+    truth="ordinary",
+)
+
+PREDICTIONS = (MEANS, RATE)

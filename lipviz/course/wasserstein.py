@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _SIDE, _VALUE = 20, 0.5
@@ -226,3 +227,65 @@ LINE = Exercise(
 )
 
 EXERCISES = (SQUARES, STEEP, RELU, SAMPLE, LINE)
+
+POTENTIAL = Prediction(
+    id="wasserstein.potential",
+    question="Which of these three 1-Lipschitz functions comes closest to W₁?",
+    kind=Option(
+        options={
+            "origin": "the distance from the origin",
+            "second": "minus the second coordinate",
+            "first": "minus the first coordinate",
+        },
+        replies={
+            "origin": "It gives a negative number: the holes are farther from the origin than the heaps.",
+            "second": "The sand hardly moves up or down, so this function sees little of its way.",
+        },
+    ),
+    explanation="The sand has to move to the right, so a function that decreases to the right is a good guess.",
+    truth="first",
+)
+
+SQUARE = Prediction(
+    id="wasserstein.distance",
+    question=(
+        "How far apart are the two classes, in Euclidean distance between images? A white square has 35 · 35 pixels of "
+        "the value 1, where a black image has the value 0."
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=5000,
+        within=0.5,
+        replies=(
+            (1220, 1230, "That is the square of the distance, 35 · 35. Take the root."),
+            (64, 64, "That is the side of the image, not of the square."),
+        ),
+    ),
+    explanation="Each of the 35 · 35 pixels differs by 1, and the root of 35 · 35 is 35.",
+)
+
+RECKLESS = Prediction(
+    id="wasserstein.reckless",
+    question="Which of the two estimates ends above the exact distance?",
+    kind=Option(
+        options={
+            "bad": "that of the 1-Lipschitz network, trained badly",
+            "free": "that of the network without the constraint",
+            "both": "both",
+            "neither": "neither",
+        },
+        replies={
+            "bad": "A bad training makes an estimate small. It cannot make it too large.",
+            "both": "The 1-Lipschitz network cannot: every 1-Lipschitz function gives a lower bound.",
+            "neither": "Nothing keeps the network without the constraint from becoming steeper.",
+        },
+    ),
+    explanation=(
+        "No training, however bad, brings the estimate of the 1-Lipschitz network above the exact distance. The "
+        "inequality above prevents it, and that holds at every step, for all weights. The unconstrained network can "
+        "become steeper and steeper. Its estimate grows as long as you train, and measures nothing."
+    ),
+    truth="free",
+)
+
+PREDICTIONS = (POTENTIAL, SQUARE, RECKLESS)

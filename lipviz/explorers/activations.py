@@ -32,6 +32,7 @@ _ACTIVATIONS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "fullsort": ("FullSort", lambda n: layers.FullSort()),
     "maxmin": ("MaxMin", lambda n: layers.MaxMin()),
     "householder": ("Householder (θ)", lambda n: layers.Householder()),
+    "betaabs": ("BetaAbs", lambda n: layers.BetaAbs()),
     "prelulip": ("PReLUlip (slope)", lambda n: layers.PReLUlip()),
     "relu": ("ReLU", lambda n: "relu"),
     "leaky_relu": ("leaky ReLU", lambda n: "leaky_relu"),
@@ -50,6 +51,7 @@ _CODE = {
     "fullsort": "layers.FullSort()",
     "maxmin": "layers.MaxMin()",
     "householder": "layers.Householder()",
+    "betaabs": "layers.BetaAbs()",
     "prelulip": "layers.PReLUlip()",
     "abs": "keras.ops.abs",
 }

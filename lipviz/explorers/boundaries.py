@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from lipviz.certification.radii import class_numbers
+from lipviz.certification.scores import class_numbers
 from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import call, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle

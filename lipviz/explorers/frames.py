@@ -114,7 +114,7 @@ def frames(explorer: Explorer, moments: Iterable[Moment]) -> list[Frame]:
         A list with a `Frame` for each moment.
     """
     moments = list(moments)
-    figure = ExplorerFigure(explorer.figure)
+    figure = ExplorerFigure(explorer.figure, all_colours=explorer.shows_photographs)
     limits = _common([_drawn(explorer, moment) for moment in moments])
     return [_frame(explorer, figure, moment, limits) for moment in moments]
 

@@ -40,8 +40,10 @@ _LAYERS = {
     "AOLDense": (*_DENSE, "raw_kernel", "seed", "k"),
     "AOLConv2D": (*_CONV, "k"),
     "AOCConv2D": (*_CONV, "k"),
+    "AOCConv2DTranspose": (*_CONV, "k"),
     "CayleyDense": (*_DENSE, "raw_kernel", "seed", "k"),
     "BRODense": (*_DENSE, "raw_kernel", "seed", "k"),
+    "BROConv2D": (*_IMAGE, "units", "kernel_size", "raw_kernel", "seed", "k"),
     "SLLDense": (*_DENSE, "raw_kernel", "seed", "k"),
     "SLLConv2D": (*_IMAGE, "units", "kernel_size", "raw_kernel", "seed", "k"),
     "ScaledAveragePooling2D": (*_IMAGE, "pool", "k"),
@@ -50,6 +52,7 @@ _LAYERS = {
     "ScaledGlobalL2NormPooling2D": (*_IMAGE, "k", "seed"),
     "InvertibleDownSampling": (*_IMAGE, "pool", "k"),
     "InvertibleUpSampling": (*_IMAGE, "pool", "k"),
+    "SpatialShift": (*_IMAGE, "k"),
     "LayerCentering": (*_IMAGE, "k"),
     "BatchCentering": (*_IMAGE, "k"),
     "BatchLipNorm": (*_IMAGE, "k", "variance"),
@@ -284,7 +287,8 @@ def _built(
     if "Dense" in name or "Conv" in name:
         settings["units" if "Dense" in name else "filters"] = units
     if "Conv" in name:
-        settings |= {"kernel_size": kernel_size, "strides": stride, "padding": padding}
+        settings |= {"kernel_size": kernel_size, "strides": stride}
+        settings["padding"] = "circular" if name == "BROConv2D" else padding
     if "Sampling" in name or ("Pooling" in name and "Global" not in name):
         settings["pool_size"] = pool
     if "Spectral" in name:

@@ -1,14 +1,15 @@
 """Lipschitz-constrained layers for Keras 3."""
 
-from lipviz.layers.activations import FullSort, GroupSort, GroupSort2, Householder, MaxMin, PReLUlip
+from lipviz.layers.activations import BetaAbs, FullSort, GroupSort, GroupSort2, Householder, MaxMin, PReLUlip
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 from lipviz.layers.blocks import SLLConv2D, SLLDense
+from lipviz.layers.circular import BROConv2D
 from lipviz.layers.convolutional import FrobeniusConv2D, SpectralConv1D, SpectralConv2D, SpectralConv2DTranspose
 from lipviz.layers.dense import FrobeniusDense, SpectralDense
 from lipviz.layers.depthwise import SpectralDepthwiseConv2D
 from lipviz.layers.normalization import BatchCentering, BatchLipNorm, LayerCentering
 from lipviz.layers.orthogonal import BRODense, CayleyDense
-from lipviz.layers.orthogonal_convolution import AOCConv2D
+from lipviz.layers.orthogonal_convolution import AOCConv2D, AOCConv2DTranspose
 from lipviz.layers.pooling import (
     InvertibleDownSampling,
     InvertibleUpSampling,
@@ -19,15 +20,19 @@ from lipviz.layers.pooling import (
 )
 from lipviz.layers.rescaled import AOLConv2D, AOLDense
 from lipviz.layers.residual import LipResidual
+from lipviz.layers.shifting import SpatialShift
 from lipviz.layers.unconstrained import PadConv2D
 
 __all__ = [
     "AOCConv2D",
+    "AOCConv2DTranspose",
     "AOLConv2D",
     "AOLDense",
+    "BROConv2D",
     "BRODense",
     "BatchCentering",
     "BatchLipNorm",
+    "BetaAbs",
     "CayleyDense",
     "Condensable",
     "ConstrainedKernel",
@@ -51,6 +56,7 @@ __all__ = [
     "ScaledGlobalAveragePooling2D",
     "ScaledGlobalL2NormPooling2D",
     "ScaledL2NormPooling2D",
+    "SpatialShift",
     "SpectralConv1D",
     "SpectralConv2D",
     "SpectralConv2DTranspose",

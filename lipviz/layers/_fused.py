@@ -290,6 +290,16 @@ def compiled_two_slopes(positive: float) -> Compiled:
     return Compiled(lambda x, slopes: two_slopes(x, slopes, positive), pull_back)
 
 
+@functools.lru_cache(maxsize=256)
+def compiled_fixed_slopes(positive: float) -> Compiled:
+    """The compiled `two_slopes` with slopes that are constants: a function of x and slopes."""
+
+    def pull_back(upstream, output, x, slopes):
+        return ops.where(x > 0, upstream * positive, upstream * slopes), ops.zeros_like(slopes)
+
+    return Compiled(lambda x, slopes: two_slopes(x, slopes, positive), pull_back)
+
+
 def reflected(x: Tensor, sine: Tensor, cosine: Tensor, axis: int) -> Tensor:
     """Return z − 2 relu(v·z) v with v = (sine, −cosine), for pairs z of an entry of each half of the channels."""
     z1, z2 = ops.split(x, 2, axis=axis)

@@ -1,4 +1,4 @@
-"""Activations that keep the norm of gradients: sorting in groups, MaxMin, reflections; and PReLU with a limit."""
+"""Activations that keep the norm of gradients: sorting, MaxMin, signs, reflections; and PReLU with a limit."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from lipviz.compiled import may_compile
 from lipviz.layers._arguments import Initializer, Regularizer
 from lipviz.layers._fused import (
     PairSort,
+    compiled_fixed_slopes,
     compiled_reflection,
     compiled_two_slopes,
     has_network,
@@ -24,7 +25,7 @@ from lipviz.layers._fused import (
 )
 from lipviz.layers.base_layer import LipschitzLayer, check_shape, in_floats
 from lipviz.layers.pooling import accumulation_dtype
-from lipviz.types import Shape, Tensor
+from lipviz.types import Array, Shape, Tensor
 
 
 class _ChannelActivation(keras.layers.Layer, LipschitzLayer):
@@ -199,6 +200,63 @@ class MaxMin(_ChannelActivation):
         shape = list(input_shape)
         shape[self.channel_axis] = 2 * self.channels(input_shape)
         return tuple(shape)
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class BetaAbs(_ChannelActivation):
+    """|x| for a share β of the channels, the first ones, and x for the others: β-Abs (Hu, Hu and Fredrikson 2026).
+
+    Of n channels, the first ⌊βn⌋ are replaced by their magnitudes. All slopes are −1 or 1, also at 0, where the slope
+    is −1. So the Jacobian is a diagonal matrix of signs, and the norms of gradients are kept, times k. With β = 1/2,
+    and rotations of pairs of channels by 45° before and behind it, it sorts pairs: max and min of (a, b) are
+    (a + b)/2 ± |a − b|/2. Orthogonal layers around it contain such rotations.
+
+    What is exact: all of it. Nothing is rounded for k = 1.
+
+    Args:
+        beta: Share β of the channels, from 0 to 1.
+        data_format: "channels_last" or "channels_first".
+        k_coef_lip: Factor that multiplies the output.
+        **kwargs: `name`, `dtype` of every Keras layer.
+
+    Input shape: any with at least two axes. Output shape: the same.
+
+    Raises:
+        ValueError: If an argument is out of range, or the number of channels is not known (at build).
+
+    Reference: Hu, Hu and Fredrikson (2026), LipNeXt: Scaling up Lipschitz-based certified robustness to
+    billion-parameter models, arXiv 2601.18513.
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.5,
+        data_format: Literal["channels_last", "channels_first"] = "channels_last",
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data_format, k_coef_lip, **kwargs)
+        self.beta = nm.as_number(beta)
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"`beta` must be a number from 0 to 1. Received: beta={beta!r}")
+
+    def slopes(self, shape: Shape) -> Array:
+        """The slopes of negative entries for an input shape: −k or k for each channel, of shape (channels,)."""
+        channels = self.channels(shape)
+        count = math.floor(self.beta * channels + 1e-9)  # 0.29 · 100 is a little less than 29 in floating point
+        return np.where(np.arange(channels) < count, -self.k_coef_lip, self.k_coef_lip)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        inputs = in_floats(self, inputs)
+        shape = [1] * len(inputs.shape)
+        shape[self.channel_axis] = -1
+        slopes = ops.convert_to_tensor(self.slopes(inputs.shape).reshape(shape), inputs.dtype)
+        if may_compile(self, inputs):
+            return compiled_fixed_slopes(self.k_coef_lip)(inputs, slopes)
+        return two_slopes(inputs, slopes, self.k_coef_lip)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "beta": self.beta}
 
 
 @keras.saving.register_keras_serializable("lipviz")

@@ -240,12 +240,16 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
             kwargs["autocast"] = False
             kwargs["initializer"] = kernel_initializer(kwargs.get("initializer"))
             if type(self).raw_shape is not ConstrainedKernel.raw_shape:
-                self.parametrization.wbar_shape = tuple(kwargs["shape"])
+                self.parametrization.wbar_shape = self.constrained_shape(tuple(kwargs["shape"]))
                 kwargs["shape"] = self.raw_shape(kwargs["shape"])
         return super().add_weight(*args, name=name, **kwargs)
 
     def raw_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the raw kernel, for a constrained kernel of a shape; the same unless overridden."""
+        return shape
+
+    def constrained_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the constrained kernel, for a kernel that Keras asks for; the same unless overridden."""
         return shape
 
     def _factor_dtypes(self):
@@ -360,7 +364,7 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
         """
         self.refresh()
         input_shape = self.get_build_config()["input_shape"]
-        config = self._plain_class().get_config(self)
+        config = self._plain_config()
         for what in ("initializer", "regularizer", "constraint"):  # of the raw kernel, which the export does not have
             config.pop(f"{self.kernel_prefix}_{what}", None)
         follows = self.compute_output_shape(input_shape) != tuple(super().compute_output_shape(input_shape))
@@ -381,6 +385,10 @@ class ConstrainedKernel(LipschitzLayer, Condensable):
                 layer.activation.build(super().compute_output_shape(input_shape))
             layer.activation.set_weights(self.activation.get_weights())
         return layer
+
+    def _plain_config(self):
+        """The configuration of the export."""
+        return self._plain_class().get_config(self)
 
     def _plain_class(self):
         """The class of the export, which may depend on an argument."""

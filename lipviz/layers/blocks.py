@@ -91,7 +91,7 @@ class ResidualBlock(ConstrainedKernel):
     def vanilla_export(self) -> keras.Model:
         """Return a plain Keras model with the same name and the same predictions: two layers and an `Add`.
 
-        `certify` bounds an `Add` by the sum of its terms, here by up to 3 k. So certify the block, not its export.
+        It is k·(x − 2V σ(Vᵀx + b)), with V = W̄/k. `certify` recognizes such a block, and proves k.
 
         Raises:
             ValueError: If the layer is not built, or its kernel holds NaN or Inf.
@@ -100,11 +100,13 @@ class ResidualBlock(ConstrainedKernel):
         shape = tuple(self.get_build_config()["input_shape"])
         there, back = self.exported()
         x = keras.Input(shape[1:], dtype=self.compute_dtype)
-        scaled = x if self.k_coef_lip == 1 else keras.layers.Rescaling(self.k_coef_lip, dtype=self.dtype_policy)(x)
-        model = keras.Model(x, keras.layers.Add(dtype=self.dtype_policy)([scaled, back(there(x))]), name=self.name)
-        wbar = copied(self.wbar)
-        there.kernel.assign(wbar / self.k_coef_lip)
-        back.kernel.assign(-2 * np.reshape(wbar.T if wbar.ndim == 2 else wbar, back.kernel.shape))
+        block = keras.layers.Add(dtype=self.dtype_policy)([x, back(there(x))])
+        if self.k_coef_lip != 1:
+            block = keras.layers.Rescaling(self.k_coef_lip, dtype=self.dtype_policy)(block)
+        model = keras.Model(x, block, name=self.name)
+        kernel = copied(self.wbar) / self.k_coef_lip
+        there.kernel.assign(kernel)
+        back.kernel.assign(-2 * np.reshape(kernel.T if kernel.ndim == 2 else kernel, back.kernel.shape))
         if self.bias is not None:
             there.bias.assign(copied(self.bias))
         return model

@@ -42,6 +42,7 @@ class LipschitzConv(ConstrainedKernel):
     transposed = False
     _paddings: tuple[str, ...] = ("same", "valid")
     _dilates = False  # whether there is a bound for patches with gaps
+    _has_groups = False  # whether there is one for groups of channels
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -54,7 +55,8 @@ class LipschitzConv(ConstrainedKernel):
         self._refuse("padding", self.padding, self._paddings)
         if not self._dilates:
             self._refuse("dilation_rate", self.dilation_rate, ((1,) * self.rank,))
-        self._refuse("groups", getattr(self, "groups", 1), (1,))
+        if not self._has_groups:
+            self._refuse("groups", getattr(self, "groups", 1), (1,))
         self._refuse("output_padding", getattr(self, "output_padding", None), (None,))
 
     def _refuse(self, name, value, allowed):

@@ -1,4 +1,4 @@
-"""A convolution that is orthogonal by construction, with strides: norms and gradients are kept."""
+"""Convolutions that are orthogonal by construction, with strides, and their adjoints: gradients keep their norms."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,8 +15,25 @@ from lipviz.parametrizations import OrthogonalConvParametrization
 from lipviz.types import Shape, Tensor
 
 
+class OrthogonalConv(AOLConv):
+    """Mixin of convolutions whose kernel is that of `lipviz.normalizers.orthogonal_convolution`."""
+
+    parametrization_class = OrthogonalConvParametrization
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if any(taps < stride for taps, stride in zip(self.kernel_size, self.strides, strict=True)):
+            raise ValueError(
+                f"{type(self).__name__} expects a kernel at least as large as its strides. Received: "
+                f"kernel_size={self.kernel_size}, strides={self.strides}"
+            )
+
+    def raw_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return nm.orthogonal_parameters(shape, self.strides, getattr(self, "groups", 1))
+
+
 @keras.saving.register_keras_serializable("lipviz")
-class AOCConv2D(AOLConv, PadConv2D):
+class AOCConv2D(OrthogonalConv, PadConv2D):
     """2-D convolution that is k times an orthogonal one, with strides: an adaptive orthogonal convolution (AOC).
 
     The kernel is the block convolution of an orthogonal matrix on patches that do not overlap (the stride), and of
@@ -27,7 +44,8 @@ class AOCConv2D(AOLConv, PadConv2D):
     * With "circular" padding, all singular values are k, up to rounding. With "valid" padding they are, if the filters
       are at most strides² times the input's channels: then every row of the matrix is complete.
     * With "same" padding (zeros) the norm is at most k, but the layer is not orthogonal: at the border, rows are cut,
-      and some singular values are smaller. The share of the border in the image is what that costs.
+      and some singular values are smaller. With n entries of the image and N of a circle that is larger by half the
+      kernel, at least 2n − N of the n are k: 93 % for 3×3 on 28×28.
 
     Proof: the symbol P + (I − P) e^(iω) of a factor is unitary, and the matrix of the stride has orthonormal rows or
     columns; so their product on ℤ² keeps norms, or is the adjoint of one that does. A circle of n pixels has the
@@ -36,7 +54,7 @@ class AOCConv2D(AOLConv, PadConv2D):
 
     What it cannot be: all orthogonal convolutions, of which there are more than such sequences (Li et al. 2019). With a
     stride, the factors act on the input's channels, before the stride: a single channel is only moved by them.
-    `condense` leaves the raw kernel as it is.
+    Each group of channels has a kernel of its own. `condense` leaves the raw kernel as it is.
 
     Args:
         filters: Number of output channels.
@@ -45,7 +63,8 @@ class AOCConv2D(AOLConv, PadConv2D):
         padding: "same" (zeros), "valid" or "circular".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
         dilation_rate: Must be 1.
-        groups: Must be 1.
+        groups: Number of groups of channels. It divides the input's channels and the filters. On a CPU, TensorFlow
+            takes many times as long for groups as for one, here as in `keras.layers.Conv2D`.
         activation: Name, function or layer, such as `GroupSort2()`.
         use_bias: Whether a bias is added.
         kernel_initializer: Initializer of the raw kernel, of the shape `lipviz.normalizers.orthogonal_parameters`.
@@ -71,7 +90,7 @@ class AOCConv2D(AOLConv, PadConv2D):
     """
 
     vanilla_class = PadConv2D
-    parametrization_class = OrthogonalConvParametrization
+    _has_groups = True
     _paddings = ("same", "valid", "circular")
 
     def __init__(
@@ -96,18 +115,10 @@ class AOCConv2D(AOLConv, PadConv2D):
         **kwargs: Any,
     ) -> None:
         super().__init__(**given(locals()))
-        if any(taps < stride for taps, stride in zip(self.kernel_size, self.strides, strict=True)):
-            raise ValueError(
-                f"AOCConv2D expects a kernel at least as large as its strides. Received: "
-                f"kernel_size={self.kernel_size}, strides={self.strides}"
-            )
         if self.padding == "circular" and any(taps % 2 == 0 for taps in self.kernel_size):
             raise ValueError(
                 f"AOCConv2D with padding='circular' expects an odd kernel. Received: kernel_size={self.kernel_size}"
             )
-
-    def raw_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return nm.orthogonal_parameters(shape, self.strides)
 
     def check_input_shape(self, input_shape: Shape) -> None:
         super().check_input_shape(input_shape)
@@ -130,3 +141,81 @@ class AOCConv2D(AOLConv, PadConv2D):
 
     def _plain_class(self):
         return PadConv2D if self.padding == "circular" else keras.layers.Conv2D
+
+
+@keras.saving.register_keras_serializable("lipviz")
+class AOCConv2DTranspose(OrthogonalConv, keras.layers.Conv2DTranspose):
+    """Transposed 2-D convolution that is k times an orthogonal one: the adjoint of an `AOCConv2D` (AOC).
+
+    It reads images of the size that the adjoint returns, and returns those that it reads. With a stride, it makes
+    images larger without a loss.
+
+    What is exact, for every finite raw kernel:
+
+    * Where patches do not overlap (strides = kernel_size), all singular values are k, up to rounding.
+    * With "valid" padding they are, if the input's channels are at most strides² times the filters: the matrix is the
+      transpose of one whose rows are complete. So every input keeps its norm, times k.
+    * With "same" padding, what lies outside of the image is cut off: the norm is at most k, and an input whose patches
+      lie inside keeps its norm. Inputs at the border lose what is cut.
+
+    Proof: a matrix and its transpose have the same singular values; see `AOCConv2D` for that of the convolution.
+
+    There is no circular padding, and there are no groups: Keras has no plain layer for them. `condense` leaves the raw
+    kernel as it is.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One or two positive integers, at least the strides.
+        strides: One or two positive integers.
+        padding: "same" or "valid".
+        output_padding: Must be None.
+        data_format: "channels_last" or "channels_first"; None takes Keras's.
+        dilation_rate: Must be 1.
+        activation: Name, function or layer, such as `GroupSort2()`.
+        use_bias: Whether a bias is added.
+        kernel_initializer: Initializer of the raw kernel, of the shape `lipviz.normalizers.orthogonal_parameters`.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the raw kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the output.
+        kernel_constraint: Constraint on the raw kernel, which Keras applies after each step.
+        bias_constraint: Constraint on the bias.
+        k_coef_lip: Lipschitz constant of the layer in the l2 norm.
+        **kwargs: `name`, `dtype`, `trainable` of every Keras layer.
+
+    Input shape: (batch, height, width, in). Output shape: (batch, height · stride, width · stride, filters) with "same"
+    padding; with "valid", kernel_size − stride more along each axis. Channels come second with "channels_first".
+
+    Raises:
+        ValueError: If an argument is out of range, or the initial kernel holds NaN or Inf.
+
+    The export is a `keras.layers.Conv2DTranspose`.
+
+    References: see `lipviz.normalizers.orthogonal`.
+    """
+
+    vanilla_class = keras.layers.Conv2DTranspose
+    transposed = True
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: Literal["same", "valid"] = "same",
+        output_padding: None = None,
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = SpectralInitializer(),  # noqa: B008 - stateless, and the reference's default
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        activity_regularizer: Regularizer = None,
+        kernel_constraint: Constraint = None,
+        bias_constraint: Constraint = None,
+        k_coef_lip: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**given(locals()))

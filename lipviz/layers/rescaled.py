@@ -82,7 +82,7 @@ class AOLConv(LipschitzConv):
 
     def build(self, input_shape: Shape) -> None:
         self.check_input_shape(input_shape)
-        self.parametrization.operator_norm = nm.AlmostOrthogonal(tuple(self.strides))
+        self.parametrization.operator_norm = nm.AlmostOrthogonal(tuple(self.strides), getattr(self, "groups", 1))
         super().build(input_shape)
 
 

@@ -17,6 +17,7 @@ from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest
 from lipviz.measure.convolution_motion import ConvolutionPower, PowerMoment, convolution_power
 from lipviz.measure.depths import DepthBounds, depth_bounds
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
+from lipviz.measure.fooled import FooledImage, FoolingMeasurement, NetworkUnderAttack
 from lipviz.measure.gradients import (
     GradientFlow,
     GradientHistory,
@@ -28,11 +29,14 @@ from lipviz.measure.gradients import (
     gradient_passage,
     input_gradient_norms,
 )
+from lipviz.measure.layer_kinds import CONVOLUTION_KINDS, DENSE_KINDS, LAYER_KINDS, LayerKind, layer_kind
 from lipviz.measure.layer_measurement import LayerMeasurement, float64_layer, measure_layer
+from lipviz.measure.layer_stacks import KindSpectra, kind_spectra
 from lipviz.measure.network_spectra import JacobianSpectra, jacobian_singular_values, operator_spectra
 from lipviz.measure.random_networks import DEPTH_ACTIVATIONS, GradientDepth, gradient_depth, random_gradient_flows
 from lipviz.measure.saliency_maps import AdversarialPairs, Saliency, adversarial_pairs, saliency
 from lipviz.measure.spectra import LayerSpectrum, NetworkSpectrum, singular_values
+from lipviz.measure.step_costs import StepCost, step_cost
 from lipviz.measure.training_log import TrainingLog, hkr_terms, used_extremes
 from lipviz.measure.transport import (
     PotentialField,
@@ -44,7 +48,10 @@ from lipviz.measure.transport import (
 )
 
 __all__ = [
+    "CONVOLUTION_KINDS",
+    "DENSE_KINDS",
     "DEPTH_ACTIVATIONS",
+    "LAYER_KINDS",
     "ActivationPlane",
     "ActivationProbe",
     "ActivationShape",
@@ -58,6 +65,8 @@ __all__ = [
     "ConvolutionPower",
     "DecisionField",
     "DepthBounds",
+    "FooledImage",
+    "FoolingMeasurement",
     "GradientDepth",
     "GradientFlow",
     "GradientHistory",
@@ -66,13 +75,17 @@ __all__ = [
     "GradientPassage",
     "ImageCertifier",
     "JacobianSpectra",
+    "KindSpectra",
+    "LayerKind",
     "LayerMeasurement",
     "LayerSpectrum",
     "LinearRegions",
     "NetworkSpectrum",
+    "NetworkUnderAttack",
     "PotentialField",
     "PowerMoment",
     "Saliency",
+    "StepCost",
     "TrainingLog",
     "Transport",
     "TransportMoment",
@@ -95,7 +108,9 @@ __all__ = [
     "hkr_terms",
     "input_gradient_norms",
     "jacobian_singular_values",
+    "kind_spectra",
     "largest_singular_value",
+    "layer_kind",
     "linear_regions",
     "measure_layer",
     "operator_spectra",
@@ -104,6 +119,7 @@ __all__ = [
     "saliency",
     "sample_kernel",
     "singular_values",
+    "step_cost",
     "transport_moment",
     "used_extremes",
     "wasserstein_distance",

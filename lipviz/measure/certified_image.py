@@ -10,8 +10,9 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.attacks import Attack
-from lipviz.certification.radii import certified_radius, checked, class_numbers, logits
+from lipviz.certification.radii import certified_radius
 from lipviz.certification.results import CertifiedAccuracy, CertifiedRadii, StretchBound, check_epsilons
+from lipviz.certification.scores import checked, class_numbers, logits
 from lipviz.certification.upper_bounds import certify
 from lipviz.measure.saliency_maps import saliency
 from lipviz.types import Array, ArrayLike

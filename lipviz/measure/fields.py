@@ -10,8 +10,9 @@ import numpy as np
 from lipviz import normalizers as nm
 from lipviz.certification.certificate import Certificate
 from lipviz.certification.classifiers import LOOKED_THROUGH, logits_model
-from lipviz.certification.radii import certified_radius, class_numbers, decisions, logits
+from lipviz.certification.radii import certified_radius
 from lipviz.certification.results import CertifiedRadii
+from lipviz.certification.scores import class_numbers, decisions, logits
 from lipviz.measure.saliency_maps import input_gradients
 from lipviz.operators.precision import check_varies
 from lipviz.rules.used import as_float64

@@ -7,8 +7,8 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.certification.attacks import Attack
-from lipviz.certification.radii import checked, decisions, logits
 from lipviz.certification.results import CertifiedRadii
+from lipviz.certification.scores import checked, decisions, logits
 from lipviz.operators.autodiff import GRADIENTS, Pullback
 from lipviz.operators.precision import check_varies, float64_scope
 from lipviz.rules.used import as_float64, to_numpy

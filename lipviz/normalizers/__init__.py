@@ -35,10 +35,12 @@ from lipviz.normalizers.checks import (
     check_beta,
     check_count,
     check_factor,
+    check_flag,
     check_orthogonalization,
     check_positive,
     check_seed,
 )
+from lipviz.normalizers.circular import Circle, circular_reflector
 from lipviz.normalizers.convolution import get_conv_operators, spectral_normalization_conv
 from lipviz.normalizers.depthwise import channel_matrices, channelwise_orthogonalization
 from lipviz.normalizers.eigenvalues import decomposing_pays, without_eigenvalues
@@ -74,6 +76,7 @@ __all__ = [
     "DEFAULT_MAXITER_BJORCK",
     "DEFAULT_MAXITER_SPECTRAL",
     "AlmostOrthogonal",
+    "Circle",
     "GramIteration",
     "almost_orthogonal",
     "as_matrix",
@@ -93,9 +96,11 @@ __all__ = [
     "check_beta",
     "check_count",
     "check_factor",
+    "check_flag",
     "check_orthogonalization",
     "check_positive",
     "check_seed",
+    "circular_reflector",
     "decomposing_pays",
     "deflated_bound",
     "floating",

@@ -86,6 +86,13 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool if it is one, else raise TypeError: a string such as "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return bool(value)
+
+
 def check_beta(value: Any) -> float | None:
     """Return β as a float if it lies in ]0, 0.5] (or None, which skips Björck), else raise ValueError.
 

@@ -21,7 +21,9 @@ Rounding. The first two end with one step of Björck's iteration, Q ← 3/2 Q �
 [0, √3] into [0, 1], and 1 + e to 1 − 3/2 e². So what rounding did to the solution leaves a norm of at most 1, apart
 from the rounding of the step itself, for which there is a margin. Of a reflector, rounding changes VᵀV by some matrix
 E. If ε is at least ‖E‖, then VᵀV + E + εI ⪰ VᵀV, and the proof holds for the rounded matrix. So ε grows with ‖VᵀV‖ and
-the precision: without that, columns that are nearly parallel gave norms far above 1.
+the precision: without that, columns that are nearly parallel gave norms far above 1. How large ‖E‖ is in the worst case
+is not proved. `refresh` checks the exact norm in float64, so what is stored, exported and certified does not depend on
+that, and one step of a training has an error that later steps do not keep.
 
 References:
     Trockman and Kolter (2021), Orthogonalizing convolutional layers with the Cayley transform.
@@ -38,13 +40,13 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from lipviz.normalizers.bounds import rounding_margin, unit_scaled
-from lipviz.normalizers.iterations import bjorck_step, frobenius_norm
 from lipviz.types import Tensor
 
 _LENGTH = 20.0  # of W's columns, in the mean of squares, above which it is shrunk: I + A is then well conditioned
-_ROUNDING = (
-    0.25  # share of the margin for rounding: norms before the step of Björck then stay below 1.0001, far from √3
-)
+# Share of the margin for rounding. A fifth of it was enough for the most singular V that were tried, of up to 256
+# columns: random, nearly parallel, of half rank, with singular values down to 1e-6. With none, norms of 1e5 were
+# measured.
+_ROUNDING = 0.25
 
 
 def cayley(w: Tensor) -> Tensor:
@@ -59,28 +61,41 @@ def cayley(w: Tensor) -> Tensor:
     Returns:
         A matrix of the same shape. Zero is mapped to the identity, whose further rows or columns are 0.
     """
-    return _shrunk(_transformed(w))
+    return shrunk(_transformed(w))
 
 
 def _transformed(w):
-    """`cayley` without the margin of rounding."""
-    if w.shape[0] < w.shape[1]:
-        return ops.transpose(_transformed(ops.transpose(w)))
-    n = w.shape[1]
-    w, factor = unit_scaled(w)
-    w = w * ops.minimum(factor, _LENGTH * math.sqrt(n) / frobenius_norm(w))
-    upper, lower = w[:n], w[n:]
-    skew = upper - ops.transpose(upper) + ops.matmul(ops.transpose(lower), lower)
+    """`cayley` of one or more matrices, of shape (..., rows, columns), without the margin of rounding."""
+    if w.shape[-2] < w.shape[-1]:
+        return turned(_transformed(turned(w)))
+    n = w.shape[-1]
+    w, factor = unit_scaled(w, axis=(-2, -1))
+    length = ops.sqrt(ops.sum(ops.square(w), axis=(-2, -1), keepdims=True) + 1e-30)
+    w = w * ops.minimum(factor, _LENGTH * math.sqrt(n) / length)
+    upper, lower = w[..., :n, :], w[..., n:, :]
+    skew = upper - turned(upper) + ops.matmul(turned(lower), lower)
     unit = ops.eye(n, dtype=w.dtype)
     # Q (I + A) = [I − A; −2V], as a system for Qᵀ.
-    right = ops.concatenate([unit - skew, -2.0 * lower], axis=0)
-    return bjorck_step(ops.transpose(_solved(ops.transpose(unit + skew), ops.transpose(right))))
+    right = ops.concatenate([unit - skew, -2.0 * lower], axis=-2)
+    return corrected(turned(solved(turned(unit + skew), turned(right))))
 
 
-def _solved(matrix, right):
-    """The solution of a linear system; NaN for a matrix that is not finite, for which TensorFlow raises an error."""
+def turned(w: Tensor) -> Tensor:
+    """The transposes of matrices of shape (..., rows, columns)."""
+    return ops.swapaxes(w, -2, -1)
+
+
+def corrected(q: Tensor) -> Tensor:
+    """One step of Björck's iteration for matrices of shape (..., rows, columns): 3/2 Q − 1/2 QQᵀQ."""
+    is_wide = q.shape[-2] < q.shape[-1]
+    cubed = ops.matmul(ops.matmul(q, turned(q)), q) if is_wide else ops.matmul(q, ops.matmul(turned(q), q))
+    return 1.5 * q - 0.5 * cubed
+
+
+def solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """The solutions of linear systems; NaN if a matrix is not finite, for which TensorFlow raises an error."""
     is_finite = ops.all(ops.isfinite(matrix))
-    found = ops.solve(ops.where(is_finite, matrix, ops.eye(matrix.shape[0], dtype=matrix.dtype)), right)
+    found = ops.solve(ops.where(is_finite, matrix, ops.eye(matrix.shape[-1], dtype=matrix.dtype)), right)
     return ops.where(is_finite, found, ops.full_like(found, math.nan))
 
 
@@ -101,69 +116,87 @@ def block_reflector(v: Tensor, rows: int, columns: int, eps: float = 1e-6) -> Te
     v, _ = unit_scaled(v)
     gram = ops.matmul(ops.transpose(v), v)
     count = v.shape[1]
-    least = _ROUNDING * rounding_margin(v.shape, standardize_dtype(v.dtype)) * frobenius_norm(gram)
-    epsilon = ops.maximum(ops.maximum(eps * ops.trace(gram) / count, least), 1e-20)
-    inner = _solved(gram + epsilon * ops.eye(count, dtype=v.dtype), ops.transpose(v[:columns]))
+    epsilon = reflector_epsilon(gram, eps * ops.trace(gram) / count)
+    inner = solved(gram + epsilon * ops.eye(count, dtype=v.dtype), ops.transpose(v[:columns]))
     result = ops.eye(rows, columns, dtype=v.dtype) - 2.0 * ops.matmul(v[:rows], inner)
-    return _shrunk(bjorck_step(result))
+    return shrunk(corrected(result))
 
 
-def orthogonal_convolution(parameters: Tensor, shape: Sequence[int], strides: Sequence[int]) -> Tensor:
+def reflector_epsilon(gram: Tensor, wanted: Tensor) -> Tensor:
+    """ε of reflectors, at least what the rounding of VᵀV needs (see the module), and never 0.
+
+    Args:
+        gram: VᵀV, of shape (..., r, r), as it was computed.
+        wanted: ε without rounding, a scalar.
+
+    Returns:
+        A tensor of shape (..., 1, 1).
+    """
+    size = ops.sqrt(ops.sum(ops.square(gram), axis=(-2, -1), keepdims=True) + 1e-30)
+    least = _ROUNDING * rounding_margin(gram.shape[-2:], standardize_dtype(gram.dtype)) * size
+    return ops.maximum(ops.maximum(wanted, least), 1e-20)
+
+
+def orthogonal_convolution(parameters: Tensor, shape: Sequence[int], strides: Sequence[int], groups: int = 1) -> Tensor:
     """The kernel of a convolution that is orthogonal on ℤ²: of the stride, after or before factors of two taps each.
 
     All matrices are Cayley transforms of parts of the parameters. The projections have half of the channels as rank,
     and every second factor has its taps in the other order, so that the kernel's weight is in its middle.
 
     Args:
-        parameters: Tensor of the shape `orthogonal_parameters(shape, strides)`.
-        shape: Shape of the kernel, (height, width, in, out).
+        parameters: Tensor of the shape `orthogonal_parameters(shape, strides, groups)`.
+        shape: Shape of the kernel, (height, width, in / groups, out).
         strides: Strides, none larger than the kernel.
+        groups: Number of groups of channels, each with a kernel of its own.
 
     Returns:
         A tensor of that shape. Rows or columns of the convolution's matrix are orthonormal, whichever are fewer.
     """
-    height, width, inputs, outputs = shape
+    height, width, inputs, outputs = shape[0], shape[1], shape[2], shape[3] // groups
+    parameters = ops.reshape(parameters, (groups, -1, *parameters.shape[1:]))
     patch = strides[0] * strides[1] * inputs
-    first = _transformed(parameters[0, :patch, :outputs])
-    kernel = ops.reshape(first, (*strides, inputs, outputs))
-    after = _factors_follow(shape, strides)
-    axes = [0] * (height - strides[0]) + [1] * (width - strides[1])
+    first = _transformed(parameters[:, 0, :patch, :outputs])
+    kernel = ops.reshape(first, (groups, *strides, inputs, outputs))
+    after = _factors_follow(inputs, outputs, strides)
+    channels = outputs if after else inputs
+    axes = [1] * (height - strides[0]) + [2] * (width - strides[1])
     for number, axis in enumerate(axes):
-        half, place = (outputs if after else inputs) // 2, number % 2
-        part = parameters[1 + number // 2, : outputs if after else inputs, place * half : (place + 1) * half]
+        half, place = channels // 2, number % 2
+        part = parameters[:, 1 + number // 2, :channels, place * half : (place + 1) * half]
         kernel = _with_factor(kernel, part, axis, after, number % 2 == 0)
-    return kernel
+    return ops.reshape(ops.moveaxis(kernel, 0, -2), tuple(shape))
 
 
-def orthogonal_parameters(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int, int]:
+def orthogonal_parameters(shape: Sequence[int], strides: Sequence[int], groups: int = 1) -> tuple[int, int, int]:
     """Shape of the parameters of `orthogonal_convolution`: matrices of the stride, and of two factors each.
 
     Args:
-        shape: Shape of the kernel, (height, width, in, out).
+        shape: Shape of the kernel, (height, width, in / groups, out).
         strides: Strides, none larger than the kernel.
+        groups: Number of groups of channels.
 
     Returns:
-        The tuple (number of matrices, rows, columns).
+        The tuple (number of matrices, rows, columns). Those of the first group come first.
     """
-    height, width, inputs, outputs = shape
-    channels = outputs if _factors_follow(shape, strides) else inputs
+    height, width, inputs, outputs = shape[0], shape[1], shape[2], shape[3] // groups
+    channels = outputs if _factors_follow(inputs, outputs, strides) else inputs
     factors = height - strides[0] + width - strides[1]
     rows = max(strides[0] * strides[1] * inputs, channels)
-    return 1 + -(-factors // 2), rows, max(outputs, channels)
+    return groups * (1 + -(-factors // 2)), rows, max(outputs, channels)
 
 
-def _factors_follow(shape, strides):
+def _factors_follow(inputs, outputs, strides):
     """Whether the factors act on the output's channels: on the more numerous ones, but before a stride."""
-    return max(strides) == 1 and shape[-1] > shape[-2]
+    return max(strides) == 1 and outputs > inputs
 
 
 def _with_factor(kernel, part, axis, after, is_first):
-    """The block convolution of a kernel with [P, I − P] along an axis, or with [I − P, P]."""
-    if part.shape[1] == 0:  # a single channel has no projection but 0
+    """Kernels (groups, height, width, in, out) after or before a factor [P, I − P], or [I − P, P], along an axis."""
+    if part.shape[-1] == 0:  # a single channel has no projection but 0
         projected = ops.zeros_like(kernel)
     else:
-        basis = _transformed(part)
-        steps = (basis, ops.transpose(basis))
+        basis = _transformed(part)[:, None, None]
+        steps = (basis, turned(basis))
         if after:
             projected = ops.matmul(ops.matmul(kernel, steps[0]), steps[1])
         else:
@@ -174,5 +207,6 @@ def _with_factor(kernel, part, axis, after, is_first):
     return ops.concatenate([first, none], axis=axis) + ops.concatenate([none, second], axis=axis)
 
 
-def _shrunk(q):
-    return q * (1 - rounding_margin(q.shape, standardize_dtype(q.dtype)))
+def shrunk(q: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    """Multiply by 1 less the margin for the rounding of a product of a shape, by default that of the matrix itself."""
+    return q * (1 - rounding_margin(q.shape if shape is None else shape, standardize_dtype(q.dtype)))

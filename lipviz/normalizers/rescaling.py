@@ -29,6 +29,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops as backend
@@ -70,12 +71,17 @@ class AlmostOrthogonal:
 
     Args:
         strides: Strides of the convolution, one per axis.
+        groups: Number of groups of channels. Between two groups, the autocorrelation is 0.
     """
 
     strides: tuple[int, ...]
+    groups: int = 1
 
     def unit(self, kernel: Tensor) -> Tensor:
-        """The kernel, of shape (``*taps``, in, out), with channels rescaled: the convolution's norm is at most 1."""
+        """The kernel, (``*taps``, in / groups, out), with channels rescaled: the convolution's norm is at most 1."""
+        if self.groups > 1:
+            blocks = AlmostOrthogonal(self.strides).unit(ungrouped(kernel, self.groups, backend))
+            return _grouped(blocks, self.groups, kernel.shape)
         kernel, _ = unit_scaled(kernel)
         shape = (math.prod(kernel.shape[:-1]), kernel.shape[-1])
         if not self.rescales_inputs(kernel.shape):
@@ -89,7 +95,7 @@ class AlmostOrthogonal:
         The eigenvector of λ1 has no negative entry (Perron). With its entries as weights q, the proof of this module
         gives λ1 as a bound. It is 1 for the result of `unit`, whose weights are √t.
         """
-        kernel, strides = np.asarray(wbar, np.float64), self.strides
+        kernel, strides = ungrouped(np.asarray(wbar, np.float64), self.groups, np), self.strides
         if self.rescales_inputs(kernel.shape):
             kernel, strides = self._adjoint(kernel, np), (1,) * len(strides)
         return math.sqrt(max(np.linalg.eigvalsh(autocorrelation_sums(kernel, strides))[-1], 0.0))
@@ -125,6 +131,33 @@ def _sums(kernel, strides):
     images = backend.pad(backend.moveaxis(kernel, -1, 0), [(0, 0), *((r, r) for r in reach), (0, 0)])
     products = backend.conv(images, kernel, strides=list(strides), padding="valid", data_format="channels_last")
     return backend.sum(backend.abs(products), axis=tuple(range(1, len(strides) + 2)))
+
+
+def ungrouped(kernel: Tensor, groups: int, xp: Any) -> Tensor:
+    """The kernel (``*taps``, in, out) of a convolution in groups, with zeros between the groups.
+
+    Args:
+        kernel: Kernel of shape (``*taps``, in / groups, out).
+        groups: Number of groups.
+        xp: `keras.ops` or `numpy`.
+    """
+    if groups == 1:
+        return kernel
+    *taps, inputs, outputs = kernel.shape
+    parts = xp.reshape(kernel, (*taps, 1, inputs, groups, outputs // groups))
+    blocks = parts * _same_group(groups, kernel.dtype, xp)
+    return xp.reshape(blocks, (*taps, groups * inputs, outputs))
+
+
+def _grouped(blocks, groups, shape):
+    """The blocks of groups in a kernel of `ungrouped`, in its former shape."""
+    *taps, inputs, outputs = shape
+    parts = backend.reshape(blocks, (*taps, groups, inputs, groups, outputs // groups))
+    return backend.reshape(backend.sum(parts * _same_group(groups, blocks.dtype, backend), axis=-4), tuple(shape))
+
+
+def _same_group(groups, dtype, xp):
+    return xp.reshape(xp.eye(groups, dtype=dtype), (groups, 1, groups, 1))
 
 
 def autocorrelation_sums(kernel: ArrayLike, strides: tuple[int, ...]) -> Array:

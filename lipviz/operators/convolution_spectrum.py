@@ -2,6 +2,7 @@
 
 import collections
 import math
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from lipviz.layers.unconstrained import PadConv2D
 from lipviz.normalizers.polyphase import polyphase
 from lipviz.normalizers.symbols import symbols_on
 from lipviz.operators.convolution import Convolution, untransposed
-from lipviz.operators.linear import input_shape, linear_operator
+from lipviz.operators.linear import input_shape, is_plain, linear_operator
 from lipviz.operators.singular_values import EXPLICIT_SIDE, explicit_matrix
 from lipviz.operators.used_weights import used_kernel
 from lipviz.types import Array
@@ -38,8 +39,8 @@ def conv_singular_values(layer: keras.layers.Layer | sla.LinearOperator) -> Arra
     """
     if isinstance(layer, sla.LinearOperator):
         operator = layer
-    elif _is_circular(layer):
-        return _circular_values(layer)
+    elif is_plain(layer, (PadConv2D,)) and is_circular(layer, _spatial_sizes(layer)):
+        return _circular_values(layer, _spatial_sizes(layer))
     else:
         operator = linear_operator(layer)
     parts = _parts(operator)
@@ -49,13 +50,43 @@ def conv_singular_values(layer: keras.layers.Layer | sla.LinearOperator) -> Arra
     return np.sort(values)[::-1][: min(operator.shape)]
 
 
-def _is_circular(layer):
-    """Whether a layer is block circulant in polyphase form."""
-    if type(layer) is not PadConv2D or layer.padding != "circular":
+def is_circular(layer: keras.layers.Layer, sizes: Sequence[int | None] | None = None) -> bool:
+    """Whether a layer is a convolution on a circle: circular padding by an odd kernel, and strides that divide it.
+
+    Args:
+        layer: Built Keras layer.
+        sizes: Sizes of the image, which the strides must divide; None leaves them out.
+    """
+    if not is_plain(layer, (PadConv2D,)) or layer.padding != "circular":
         return False
-    spatial = _spatial_sizes(layer)
-    odd = all((k - 1) * d % 2 == 0 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True))
-    return odd and all(n % s == 0 for n, s in zip(spatial, layer.strides, strict=True))
+    taps = used_kernel(layer).shape[:2]
+    odd = all((k - 1) * d % 2 == 0 for k, d in zip(taps, layer.dilation_rate, strict=True))
+    fits = sizes is None or all(n is not None and n % s == 0 for n, s in zip(sizes, layer.strides, strict=True))
+    return odd and fits
+
+
+def circular_symbols(layer: keras.layers.Layer, sizes: Sequence[int]) -> Iterator[Array]:
+    """Yield the matrices of a convolution on a circle at its frequencies, of shape (n, rows, columns), by groups.
+
+    Their singular values are those of the convolution, beside zeros of inputs that no patch reads.
+
+    Args:
+        layer: A layer that `is_circular` for these sizes.
+        sizes: Sizes of the image.
+    """
+    kernel, axes, grids = used_kernel(layer), [], []
+    for k, s, d, n in zip(kernel.shape, layer.strides, layer.dilation_rate, sizes, strict=False):
+        axes.append(polyphase(k, s, d))
+        grids.append(2 * np.pi * np.arange(n // s) / (n // s))
+    for part in np.split(kernel, getattr(layer, "groups", 1), axis=-1):
+        for _, symbols in symbols_on(part, axes, grids):
+            yield symbols
+
+
+def gram_of(symbols: Array) -> Array:
+    """The smaller Gram matrices of matrices of shape (n, rows, columns)."""
+    tall = symbols if symbols.shape[1] >= symbols.shape[2] else symbols.swapaxes(1, 2)
+    return tall.conj().swapaxes(1, 2) @ tall
 
 
 def _spatial_sizes(layer):
@@ -63,18 +94,10 @@ def _spatial_sizes(layer):
     return shape[1:] if layer.data_format == "channels_first" else shape[:-1]
 
 
-def _circular_values(layer):
+def _circular_values(layer, sizes):
+    values = np.concatenate([np.linalg.svd(each, compute_uv=False).ravel() for each in circular_symbols(layer, sizes)])
     kernel, groups = used_kernel(layer), getattr(layer, "groups", 1)
-    axes, grids = [], []
-    for k, s, d, n in zip(layer.kernel_size, layer.strides, layer.dilation_rate, _spatial_sizes(layer), strict=True):
-        axes.append(polyphase(k, s, d))
-        grids.append(2 * np.pi * np.arange(n // s) / (n // s))
-    found = []
-    for part in np.split(kernel, groups, axis=-1):
-        for _, symbols in symbols_on(part, axes, grids):
-            found.append(np.linalg.svd(symbols, compute_uv=False).ravel())
-    values = np.concatenate(found)
-    places = math.prod(len(grid) for grid in grids)
+    places = math.prod(n // s for n, s in zip(sizes, layer.strides, strict=True))
     inputs = places * math.prod(layer.strides) * kernel.shape[-2] * groups
     full = min(inputs, places * kernel.shape[-1])
     values = np.concatenate([values, np.zeros(max(0, full - len(values)))])

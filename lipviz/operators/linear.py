@@ -260,6 +260,25 @@ def _flatten(layer, shape):
     return sla.aslinearoperator(scipy.sparse.csr_array((np.ones(len(order)), (places, order))))
 
 
+def moving_operator(layer: keras.layers.Layer, shape: Sequence[int]) -> sla.LinearOperator:
+    """The operator of a layer that moves or drops entries, without its factor k: a matrix of ones.
+
+    A copy of the layer in float64 is run on the numbers of the entries.
+
+    Args:
+        layer: `InvertibleDownSampling`, `InvertibleUpSampling` or `SpatialShift`.
+        shape: Shape of its input, without the batch.
+    """
+    count = math.prod(shape)
+    config = layer.get_config() | {"dtype": "float64", "k_coef_lip": 1.0}
+    with float64_scope():
+        numbers = np.arange(1.0, count + 1).reshape(1, *shape)  # 0 marks entries that the layer adds
+        places = np.asarray(type(layer).from_config(config)(ops.convert_to_tensor(numbers))).reshape(-1).astype(int)
+    (rows,) = np.nonzero(places)
+    matrix = scipy.sparse.csr_array((np.ones(len(rows)), (rows, places[rows] - 1)), shape=(len(places), count))
+    return sla.aslinearoperator(matrix)
+
+
 def probed(layer: keras.layers.Layer, shape: Sequence[int]) -> sla.LinearOperator:
     """The matrix of a constrained layer that lipviz does not know, from its `linear` of every unit vector."""
     size = math.prod(shape)

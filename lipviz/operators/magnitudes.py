@@ -13,6 +13,7 @@ from lipviz.operators.linear import Diagonal
 
 _MARGIN = 1 + 1e-9  # far above the rounding of float64
 _STEPS = 5
+_UNDERFLOW = 1e-280  # sums of a product below which its entries may lose digits
 _LEAST = 1e-30  # so that all entries of a vector stay positive
 _one = sla.aslinearoperator(np.eye(1))
 PRODUCT, SUM, SCALED = type(_one @ _one), type(_one + _one), type(2.0 * _one)
@@ -26,11 +27,11 @@ class UnknownEntriesError(ValueError):
 def magnitudes(operator: sla.LinearOperator) -> sla.LinearOperator:
     """An operator of the same shape, with entries that are at least the magnitudes of those of another.
 
-    They are the magnitudes, except for a product of operators: it has the product of their magnitudes.
+    They are the magnitudes, except for a product or a sum of operators: it has the product or the sum of theirs.
 
     Args:
-        operator: A convolution or its transpose, a `Diagonal`, an operator of a matrix, or a product or multiple of
-            such.
+        operator: A convolution or its transpose, a `Diagonal`, an operator of a matrix, or a product, sum or multiple
+            of such.
 
     Raises:
         UnknownEntriesError: If it is another one.
@@ -44,6 +45,9 @@ def magnitudes(operator: sla.LinearOperator) -> sla.LinearOperator:
     if isinstance(operator, PRODUCT):
         first, second = operator.args
         return magnitudes(first) @ magnitudes(second)
+    if isinstance(operator, SUM):
+        first, second = operator.args
+        return magnitudes(first) + magnitudes(second)
     if isinstance(operator, SCALED):
         part, factor = operator.args
         return abs(factor) * magnitudes(part)
@@ -63,11 +67,14 @@ def largest_sums(operator: sla.LinearOperator) -> tuple[float, float]:
         The tuple (of a row, of a column).
 
     Raises:
-        UnknownEntriesError: See `magnitudes`.
+        UnknownEntriesError: See `magnitudes`; or if entries of a product may underflow.
     """
     if isinstance(operator, PRODUCT | SUM):
         join: Callable[[Iterable[float]], float] = math.prod if isinstance(operator, PRODUCT) else sum
-        rows, columns = map(join, zip(*map(largest_sums, operator.args), strict=True))
+        parts = list(zip(*map(largest_sums, operator.args), strict=True))
+        rows, columns = map(join, parts)
+        if any(min(part) > 0 and total < _UNDERFLOW for part, total in zip(parts, (rows, columns), strict=True)):
+            raise UnknownEntriesError("The entries of a product are too small for float64.")
     elif isinstance(operator, SCALED):
         rows, columns = (abs(float(operator.args[1])) * size for size in largest_sums(operator.args[0]))
     elif isinstance(operator, TRANSPOSED):
@@ -109,6 +116,10 @@ def norm_of_small(operator: sla.LinearOperator, below: float) -> float:
         return norm_of_positive(operator.with_kernel(kernel)) if kernel.any() else 0.0
     if isinstance(operator, TransposedConvolution):
         return norm_of_small(operator.T, below)
+    if isinstance(operator, Diagonal):
+        return float(_small(operator.values, below).max(initial=0.0))
+    if isinstance(operator, SUM):
+        return sum(norm_of_small(part, below) for part in operator.args)
     if isinstance(operator, PRODUCT):
         first, second = operator.args
         changes = norm_of_small(first, below), norm_of_small(second, below)

@@ -12,6 +12,7 @@ from lipviz.parametrizations.frobenius import DisjointFrobeniusParametrization, 
 from lipviz.parametrizations.orthogonal import (
     BlockReflectorParametrization,
     CayleyParametrization,
+    CircularReflectorParametrization,
     OrthogonalConvParametrization,
 )
 from lipviz.parametrizations.rescaled import AOLParametrization
@@ -23,6 +24,7 @@ __all__ = [
     "BlockReflectorParametrization",
     "CayleyParametrization",
     "ChannelwiseSpectralParametrization",
+    "CircularReflectorParametrization",
     "DisjointFrobeniusParametrization",
     "FrobeniusParametrization",
     "OrthogonalConvParametrization",

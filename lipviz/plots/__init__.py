@@ -24,6 +24,7 @@ from lipviz.plots.certified_image import plot_certified_curve, plot_certified_im
 from lipviz.plots.convolution_motion import plot_convolution_power, plot_worst_image
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.fields import plot_decision_field, plot_decision_fields, plot_linear_regions
+from lipviz.plots.fooled import plot_fooled_image
 from lipviz.plots.function_fits import plot_function_fit
 from lipviz.plots.gradient_histograms import plot_log_norms
 from lipviz.plots.gradient_motion import plot_gradient_passage, plot_gradient_passage_norms
@@ -33,6 +34,7 @@ from lipviz.plots.gradients import (
     plot_gradient_history,
     plot_gradient_norms,
 )
+from lipviz.plots.layer_kinds import plot_kind_accuracy, plot_kind_costs, plot_kind_spectra
 from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.rendering import LiveFigure, Picture, picture
@@ -79,6 +81,7 @@ __all__ = [
     "plot_decision_field",
     "plot_decision_fields",
     "plot_depth_bounds",
+    "plot_fooled_image",
     "plot_function_fit",
     "plot_gradient_depth",
     "plot_gradient_flow",
@@ -87,6 +90,9 @@ __all__ = [
     "plot_gradient_passage",
     "plot_gradient_passage_norms",
     "plot_jacobian_spectra",
+    "plot_kind_accuracy",
+    "plot_kind_costs",
+    "plot_kind_spectra",
     "plot_layer_gains",
     "plot_layer_spectrum",
     "plot_linear_regions",

@@ -1,6 +1,7 @@
 """Plots of images with their saliency maps, and with their adversarial examples."""
 
 import contextlib
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -50,7 +51,12 @@ def plot_saliency(data: Saliency, *, ax: Axes | None = None, most: int = _MOST, 
 
 @without_update
 def plot_adversarial_pairs(
-    data: AdversarialPairs, *, ax: Axes | None = None, most: int = _MOST, title: str | None = None
+    data: AdversarialPairs,
+    *,
+    ax: Axes | None = None,
+    most: int = _MOST,
+    title: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Axes:
     """Draw images, the attacked images and the changes, with the size of each change below it.
 
@@ -59,6 +65,7 @@ def plot_adversarial_pairs(
         ax: Axes to draw on; None makes a figure that is wide enough for the images.
         most: Number of images to show, the first ones.
         title: Title, such as the network's name; by default it says what is drawn.
+        class_names: Names of the classes, to be shown in place of their numbers.
 
     Returns:
         The Axes.
@@ -68,7 +75,7 @@ def plot_adversarial_pairs(
     """
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
     changes = changes if changes.ndim == 3 else changes.sum(axis=-1)
-    captions = [_pair_caption(data, place) for place in range(len(images))]
+    captions = [_pair_caption(data, place, class_names) for place in range(len(images))]
     title = title or "Images and adversarial examples"
     limits = float(images.min()), float(images.max())
     with _tiles(ax, title, ("image", "attacked", "change"), captions, images) as ax:
@@ -83,10 +90,11 @@ def _saliency_caption(data, place):
     return f"class {data.classes[place]}{rival}\nnorm {style.number(data.norms[place])}"
 
 
-def _pair_caption(data, place):
-    change = (
-        f"{data.before[place]} → {data.after[place]}" if data.success[place] else f"{data.before[place]}, withstood"
-    )
+def _pair_caption(data, place, class_names):
+    before, after = (data.before[place], data.after[place])
+    if class_names is not None:
+        before, after = class_names[before], f"\n{class_names[after]}"
+    change = f"{before} → {after}" if data.success[place] else f"{before}, withstood"
     certified = "" if data.radii is None else f"certified {style.number(data.radii[place])}\n"
     verb = "attack" if data.success[place] else "tried"
     return f"{change}\n{certified}{verb} {style.number(data.distances[place])}"

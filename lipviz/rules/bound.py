@@ -48,8 +48,16 @@ class Bound:
 
     def after(self, other: "Bound", method: str | None = None) -> "Bound":
         """Bound of this map after a map with the bound `other`. Nothing is known from below: its `lower` is 0."""
-        product = 0.0 if 0 in (self.upper, other.upper) else self.upper * other.upper
-        return Bound(0.0, product, method or f"{other.method} · {self.method}")
+        product = 0.0 if 0 in (self.upper, other.upper) else not_rounded_to_0(self.upper * other.upper)
+        return Bound(0.0, float(product), method or f"{other.method} · {self.method}")
+
+
+def not_rounded_to_0(result: float | Array) -> Array:
+    """Products or quotients of positive numbers, rounded up where they are too small for all of their digits."""
+    return np.where(result < _NORMAL, result + _LEAST, result)
+
+
+_NORMAL, _LEAST = float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).smallest_subnormal)
 
 
 def exactly(value: float, method: str, singular_values: tuple[float, float] | None = None) -> Bound:

@@ -18,8 +18,10 @@ from lipviz.rules.used import (
     is_positive,
     largest_rounding,
     rounded,
+    roundings,
     to_numpy,
     used_factor,
+    with_margin,
 )
 from lipviz.types import Array, Shape
 
@@ -47,11 +49,16 @@ def factors_of(layer: keras.layers.Layer) -> Factors | None:
 
 
 def _of_rescaling(layer):
+    scale = _scale(layer)
+    used = np.abs(rounded(scale, layer.compute_dtype))
+    return Factors(largest_rounding(scale, layer.compute_dtype), (used,), (np.shape(layer.offset),))
+
+
+def _scale(layer):
     scale = as_float64(layer.scale, f"The scale of '{layer.name}'")
     if scale.ndim and keras.config.image_data_format() == "channels_first":  # as Keras does
         scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
-    used = np.abs(rounded(scale, layer.compute_dtype))
-    return Factors(largest_rounding(scale, layer.compute_dtype), (used,), (np.shape(layer.offset),))
+    return scale
 
 
 def _of_normalization(layer):
@@ -60,6 +67,34 @@ def _of_normalization(layer):
         deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
     factors = deviation if layer.invert else 1 / deviation
     return Factors(factors, (factors,), (np.shape(layer.mean),))
+
+
+class Scaling(NamedTuple):
+    """What a layer multiplies its input by, and what it adds. Arrays are aligned with the last axes of the input.
+
+    Attributes:
+        factors: The factors, float64. None is smaller in magnitude than the one that is used.
+        offset: The numbers that are added, float64.
+        off: How far the numbers that are used are from these at most, relative to them.
+    """
+
+    factors: Array
+    offset: Array
+    off: float
+
+
+def scaling_of(layer: keras.layers.Rescaling | keras.layers.Normalization) -> Scaling:
+    """The `Scaling` of a layer that scales and shifts its input."""
+    if isinstance(layer, keras.layers.Rescaling):
+        factors, off = with_margin(roundings(_scale(layer), layer.compute_dtype))
+        offset, too = with_margin(roundings(as_float64(layer.offset, "The offset"), layer.compute_dtype))
+        return Scaling(factors, offset, max(off, too))
+    factors = _of_normalization(layer).largest
+    mean = as_float64(layer.mean, f"The mean of '{layer.name}'")
+    return Scaling(factors * (1 + _ROUNDED), mean if layer.invert else -mean * factors, 2 * _ROUNDED)
+
+
+_ROUNDED = 1e-6  # more than float32 rounds the numbers of a normalization by
 
 
 def _of_prelu(layer):
@@ -206,6 +241,12 @@ def _sorting(layer, shape, norm, exact):
     return exactly(k, "permutation", (k, k))
 
 
+@rule(lip.BetaAbs, whole=True, fixed=True)
+def _beta_abs(layer, shape, norm, exact):
+    k = used_factor(layer)
+    return exactly(k, "signs", (k, k))
+
+
 @rule(lip.Householder, whole=True)
 def _householder(layer, shape, norm, exact):
     k = used_factor(layer)
@@ -250,7 +291,7 @@ def _layer_normalization(layer, shape, norm, exact):
 @rule(keras.layers.Normalization, whole=True)
 def _normalization(layer, shape, norm, exact):
     bound = _diagonal(layer, shape, norm, "largest factor of a feature")
-    return dataclasses.replace(bound, upper=bound.upper * (1 + 1e-6))  # its numbers are rounded to float32
+    return dataclasses.replace(bound, upper=bound.upper * (1 + _ROUNDED))
 
 
 @rule(keras.layers.Rescaling, whole=True, fixed=True)

@@ -136,6 +136,15 @@ def _resampling(layer, shape, norm, exact):
     return exactly(k, "permutation", (k, k))
 
 
+@rule(lip.SpatialShift, whole=True, fixed=True)
+def _shift(layer, shape, norm, exact):
+    """A permutation; with zeros, a part of one, in which some entry stays unless the image is as small as the shift."""
+    k = used_factor(layer)
+    if layer.padding == "circular":
+        return exactly(k, "permutation", (k, k))
+    return Bound(0.0, k, "movement of entries")
+
+
 # --- wrappers ---
 
 

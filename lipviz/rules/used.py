@@ -66,16 +66,39 @@ def used_factor(layer: keras.layers.Layer) -> float:
     return float(rounded(layer.k_coef_lip, layer.compute_dtype))
 
 
-def largest_rounding(value: ArrayLike, dtype: DType) -> Array:
-    """The largest magnitude that a number of a layer's configuration may have when it is used, in float64.
+def roundings(value: ArrayLike, dtype: DType) -> Array:
+    """A number of a layer's configuration in all ways in which it may be rounded before it is used, in float64.
 
     TensorFlow converts a Python number to float32, even where a layer computes in float64. Half precision rounds it
     again.
+
+    Returns:
+        An array of shape (3, *shape of the value).
     """
     value = np.asarray(value, np.float64)
     with np.errstate(over="ignore"):
-        roundings = (value, value.astype(np.float32).astype(np.float64), rounded(value, dtype))
-    return np.max(np.abs(roundings), axis=0)
+        return np.stack([value, value.astype(np.float32).astype(np.float64), rounded(value, dtype)])
+
+
+def largest_rounding(value: ArrayLike, dtype: DType) -> Array:
+    """The largest magnitude of the `roundings` of a number, in float64."""
+    return np.abs(roundings(value, dtype)).max(axis=0)
+
+
+def with_margin(values: Array) -> tuple[Array, float]:
+    """One of several roundings of each number, which stands for all of them.
+
+    Args:
+        values: Array of shape (roundings, ...), see `roundings`.
+
+    Returns:
+        The tuple (the rounding of the largest magnitude, of shape (...); how far others are from it at most, relative
+        to it).
+    """
+    largest = np.take_along_axis(values, np.abs(values).argmax(axis=0)[None], axis=0)[0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.where(largest == 0, 0.0, np.abs(values - largest) / np.abs(largest))
+    return largest, float(off.max(initial=0.0) * (1 + 1e-12))
 
 
 def batch_normalization_factors(layer: keras.layers.Layer) -> Array:

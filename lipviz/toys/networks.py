@@ -9,7 +9,7 @@ import numpy as np
 import lipviz.model
 from lipviz import _moved, layers
 from lipviz import normalizers as nm
-from lipviz.certification.radii import class_numbers
+from lipviz.certification.scores import class_numbers
 from lipviz.initializers import SpectralInitializer
 from lipviz.losses import TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64

@@ -7,7 +7,6 @@ small ones favour large margins, and so large certified radii (Béthune et al. 2
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,12 +21,12 @@ from lipviz.certification.results import check_epsilons
 from lipviz.losses import HKR, MulticlassHKR, TauBinaryCrossentropy, TauCategoricalCrossentropy
 from lipviz.rules.used import as_float64
 from lipviz.toys.networks import class_targets, toy_network, training
+from lipviz.toys.run_files import read_rows, write_rows
 from lipviz.types import Array, ArrayLike
 
 LOSSES = {"crossentropy": "τ", "hkr": "α"}
 EPSILONS = tuple(np.round(np.linspace(0, 1.5, 31), 3).tolist())
 TABLE = Path(__file__).with_name("tradeoff_digits.json")
-_ARRAYS = ("epsilons", "certified")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -282,8 +281,7 @@ def write_runs(runs: Iterable[TradeoffRun], path: str | os.PathLike[str] = TABLE
         runs: `TradeoffRun`s.
         path: File to write; by default the table that comes with lipviz.
     """
-    lines = [json.dumps(_plain(run), ensure_ascii=False) for run in runs]
-    Path(path).write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    write_rows(map(vars, runs), path)
 
 
 def read_runs(path: str | os.PathLike[str]) -> tuple[TradeoffRun, ...]:
@@ -295,19 +293,8 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[TradeoffRun, ...]:
     Returns:
         A tuple of `TradeoffRun`.
     """
-    rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    rows = read_rows(path)
     for row in rows:
         if "dial" in row:  # as the last release wrote it
             row["loss_parameter"] = row.pop("dial")
-    return tuple(TradeoffRun(**{**row, **{name: np.array(row[name], float) for name in _ARRAYS}}) for row in rows)
-
-
-def _plain(run):
-    values = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
-    return {name: _rounded(value) for name, value in values.items()}
-
-
-def _rounded(value):
-    if isinstance(value, np.ndarray):
-        return [_rounded(entry) for entry in value.tolist()]
-    return round(value, 5) if isinstance(value, float) else value
+    return tuple(TradeoffRun(**row) for row in rows)

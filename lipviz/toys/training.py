@@ -10,7 +10,7 @@ from keras import ops
 
 import lipviz.model
 from lipviz import normalizers as nm
-from lipviz.certification.radii import class_numbers, decisions
+from lipviz.certification.scores import class_numbers, decisions
 from lipviz.certification.upper_bounds import upper_bound
 from lipviz.measure.fields import DecisionField, decision_field, planar, predicted_outputs
 from lipviz.measure.transport import PotentialField, potential_field

@@ -8,6 +8,7 @@ with serve(folder) as server, LabSession.open(server.address, chromium) as lab:
 
 import contextlib
 import dataclasses
+import http.client
 import os
 import re
 import shutil
@@ -53,6 +54,27 @@ def clean_environment(home: Path) -> dict[str, str]:
     """Returns this process's environment for a reader who lives in `home`, without any Jupyter variable."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "XDG_"))}
     return kept | {"HOME": str(home)}
+
+
+def knock(address: str, path: str, *, cookies: str = "", origin: str | None = None, method: str = "GET") -> int:
+    """Asks the server at an address as a web page of another origin would, and returns the status of its answer.
+
+    Args:
+        address: any address of the server; the token in it is not sent.
+        path: what is asked for; as a websocket, if it ends with "channels" or "subscribe".
+        cookies: those of a reader who is logged in.
+        origin: of the page that asks; None is a page of the server itself.
+        method: of the request.
+    """
+    parts = urlsplit(address)
+    headers = {"Cookie": cookies, "Origin": origin or f"{parts.scheme}://{parts.netloc}"}
+    if path.endswith(("channels", "subscribe")):
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
+        headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers=headers)
+        return connection.getresponse().status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,6 +320,10 @@ class LabSession:
     def save(self) -> None:
         """Saves the current notebook and waits until that is done."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    def looks_changed(self) -> bool:
+        """Says whether JupyterLab marks the current notebook as changed since it was saved."""
+        return self.page.evaluate(f"() => {_PANEL}.context.model.dirty")
 
     def comms_over_subshells(self) -> str:
         """Returns how the current notebook's kernel treats widget messages, `disabled` for no subshells."""

@@ -1,5 +1,6 @@
 """`lipviz app` in a real browser: the cards, one explorer, both themes, and addresses that lead nowhere."""
 
+import re
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
@@ -8,7 +9,7 @@ import pytest
 
 from lipviz import explorers
 from tests.browser.explorer_page import ExplorerPage, distance
-from tests.browser.lab import LIPVIZ, PATIENCE, SECOND, clean_environment, expect, free_port, started
+from tests.browser.lab import LIPVIZ, PATIENCE, SECOND, clean_environment, expect, free_port, knock, started
 
 pytestmark = pytest.mark.browser
 
@@ -151,6 +152,20 @@ def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
     assert page.get_by_role("link", name="All explorers").evaluate("link => link.href") == bare
     assert page.outside == []
     assert page.errors == []
+
+
+def test_no_other_page_reaches_the_kernel(page, home):
+    # The page of the test before is still open, with its kernel; its reader is logged in.
+    cookies = "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in page.context.cookies())
+    kernel = re.search(r'"kernelId": *"([-0-9a-f]{36})"', page.content()).group(1)
+    channels = f"/api/kernels/{kernel}/channels"
+    assert knock(home, f"{channels}?", cookies=cookies) == 400  # let in, but it wants a websocket
+    assert knock(home, channels, cookies=cookies, origin="http://other.example") == 403
+    assert knock(home, channels) == 403
+    assert knock(home, "/api/kernels", cookies=cookies, method="POST") == 403  # without the secret of the page
+    assert knock(home, f"/voila/api/shutdown/{kernel}", cookies=cookies, origin="http://a.b", method="POST") == 404
+    for file in ("bjorck.ipynb", "../bjorck.ipynb", "etc/passwd"):
+        assert knock(home, f"/voila/files/{file}", cookies=cookies) == 403
 
 
 def test_a_reader_drags_while_another_closes_the_page_with_a_slider_in_the_hand(browser, app_server):

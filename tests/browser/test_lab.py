@@ -105,10 +105,11 @@ def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(
     assert contents(contrary_reader / ".jupyter") == settings
 
 
-def test_the_first_lesson_opens_by_itself_and_no_error_on_the_page_escapes_us(browser, server, tmp_path):
+def test_the_map_opens_by_itself_and_no_error_on_the_page_escapes_us(browser, server, tmp_path):
     with LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab:
         lab.go()
-        lab.wait_for_notebook("00_broken.py")
+        lab.wait_for_notebook("index.py")
+        lab.open_by_click("00_broken.py")
         lab.run_all()
         errors = lab.errors()
         assert any("ValueError: in a cell" in error for error in errors)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lipviz.command import playground
-from tests.browser.lab import PATIENCE, SECOND, expect
+from tests.browser.lab import PATIENCE, SECOND, expect, knock
 
 pytestmark = pytest.mark.browser
 
@@ -44,6 +44,19 @@ def visit(browser, address):
     for page in pages:
         page.close()
     assert (outside, errors) == ([], [])
+
+
+def test_the_server_hands_out_nothing_but_the_page(address):
+    assert knock(address, "/index.html") == 200
+    for path in (
+        "/../__init__.py",
+        "/..%2f__init__.py",
+        "/%2e%2e/__init__.py",
+        "//etc/passwd",
+        "/page.js/../../__init__.py",
+    ):
+        assert knock(address, path) == 404
+    assert knock(address, "/index.html", method="POST") == 501
 
 
 def points(page):

@@ -19,7 +19,9 @@ from lipviz import certification
 from lipviz import layers as lip
 from lipviz.certification.arithmetic import Arithmetic, numbers_of
 from lipviz.certification.deployed import Deployed
-from lipviz.certification.running_errors import _FUNCTIONS, UnknownRoundingError, terms_of
+from lipviz.certification.running import UnknownRoundingError
+from lipviz.certification.running_functions import _FUNCTIONS
+from lipviz.certification.running_sums import terms_of
 from lipviz.operators.convolution import Convolution
 from lipviz.operators.linear import linear_operator
 from lipviz.operators.magnitudes import magnitudes, norm_of_positive, norm_of_small
@@ -208,7 +210,20 @@ def _whole_images(pooling):
     return chain((5, 4, 3), lip.BatchCentering(k_coef_lip=1.5), conv, lip.BatchLipNorm(), pooling, kl.Dense(3))
 
 
+def _numbers():
+    """Layers and operations that scale, shift, centre, move and average."""
+    inputs = keras.Input((6, 4, 2))
+    y = kl.Rescaling([0.1, 3.0], offset=[0.2, -0.7])(0.3 - inputs / 1.7)
+    y = kl.Normalization(mean=[0.3, -2.0], variance=[0.2, 3.0])(kl.UpSampling2D((1, 2))(y))
+    y = lip.InvertibleDownSampling(2, k_coef_lip=0.3)(lip.LayerCentering(k_coef_lip=1.1)(y))
+    theta = keras.initializers.RandomUniform(-3, 3, seed=1)
+    y = lip.Householder(theta_initializer=theta, k_coef_lip=1.2)(kl.SpectralNormalization(kl.Conv2D(6, 2))(y))
+    y = ops.sum(-y, axis=1)
+    return keras.Model(inputs, kl.Dense(3)(ops.mean(kl.TimeDistributed(kl.Dense(4, "relu"))(y), axis=1)))
+
+
 MODELS = {
+    "numbers": _numbers,
     "images": lambda: chain(
         (10, 10, 2),
         kl.Rescaling(1 / 3, 0.25),
@@ -433,6 +448,21 @@ def test_layers_whose_rounding_is_not_known_are_refused_by_name():
     model = chain((4,), kl.Dense(3, "exponential", name="first"), kl.LayerNormalization(name="second"), kl.Dense(2))
     with pytest.raises(UnknownRoundingError, match=r"'first' \(Dense.*'second' \(LayerNormalization"):
         certification.certified_radius(model, np.ones((1, 4)), arithmetic="float32")
+
+
+def test_a_mean_whose_sum_may_overflow_is_found():
+    pooling = chain((8, 8, 1), kl.AveragePooling2D(8), kl.Flatten(), kl.Dense(2))
+    deployed = Deployed(pooling, Arithmetic("float16"), (8, 8, 1))
+    for size, overflows in ((100.0, False), (3000.0, True)):  # the mean is far below 65,504, and the sum may be not
+        assert deployed.errors(np.full((1, 8, 8, 1), size), np.zeros((1, 1)), np.array([0]))[1] == overflows
+
+
+def test_interpolations_and_small_statistics_are_refused():
+    image = (3, 3, 1)
+    assert "each backend" in refusal(chain(image, kl.UpSampling2D(interpolation="bilinear"), kl.Flatten()))
+    tiny = chain((2,), kl.Normalization(mean=0.0, variance=1e-6), kl.Dense(2))
+    assert "statistics" in refusal(tiny, "float16")
+    certification.certified_radius(tiny, np.ones((1, 2)), arithmetic="float32")
 
 
 def test_numbers_that_do_not_fit_a_sample_are_refused():

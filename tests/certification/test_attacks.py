@@ -10,6 +10,7 @@ import pytest
 import lipviz
 from lipviz import certification, data, layers, losses
 from lipviz.certification import attacks
+from lipviz.operators.precision import outputs
 
 RNG = np.random.default_rng(0)
 
@@ -71,8 +72,9 @@ def test_attacks_on_a_linear_model_arrive_at_its_radius(outputs):
     kernel, x = rng.standard_normal((5, outputs)).astype("float32"), rng.standard_normal((20, 5))
     model = linear(kernel, 0.3)
     radii = certification.certified_radius(model, x).radii
-    assert not certification.attack(model, x, epsilon=0.999 * radii).success.any()
-    outside = certification.attack(model, x, epsilon=1.001 * radii)
+    limits = np.concatenate([0.999 * radii, 1.001 * radii])
+    found = certification.attack(model, np.concatenate([x, x]), epsilon=limits)
+    assert not found.success[:20].any()
     # Of several other classes it climbs the highest, and need not arrive where another one is nearer.
     if outputs == 1:
         climbs = np.full(20, True)
@@ -84,8 +86,8 @@ def test_attacks_on_a_linear_model_arrive_at_its_radius(outputs):
         scores[rows, best], distances[rows, best] = -np.inf, np.inf
         climbs = scores.argmax(axis=1) == distances.argmin(axis=1)
     assert climbs.sum() >= 10
-    assert outside.success[climbs].all()
-    np.testing.assert_allclose(outside.distances, radii, rtol=2e-3)
+    assert found.success[20:][climbs].all()
+    np.testing.assert_allclose(found.distances[20:], radii, rtol=2e-3)
     smallest = certification.attack(model, x, method="deepfool")
     assert smallest.success.all()
     np.testing.assert_allclose(smallest.distances, radii, rtol=1e-4)
@@ -115,12 +117,31 @@ def test_no_certified_point_is_flipped_inside_of_its_radius(which, starts, reque
     assert len(rows) > 30
     x, y, radii = x[rows], y[rows], certified.radii[rows]
     factors = np.resize([0.5, 0.9, 0.99, 0.999], len(rows))
-    inside = certification.attack(model, x, y, epsilon=factors * radii, steps=15, starts=starts)
-    assert not inside.success.any()
-    # The same attack against radii that are too large breaks them: it could have found a false certificate.
-    outside = certification.attack(model, x, y, epsilon=5 * factors * radii, steps=15)
-    assert outside.success_rate > 0.5
-    assert (outside.found >= radii).all()
+    # Against radii that are too large, the same attack breaks them: it could have found a false certificate. It attacks
+    # both at once, because each attack traces the network.
+    limits = np.concatenate([factors * radii, 5 * factors * radii])
+    found = certification.attack(model, *(np.concatenate([v, v]) for v in (x, y)), limits, steps=15, starts=starts)
+    inside, outside = found.success[: len(rows)], found.success[len(rows) :]
+    assert not inside.any()
+    assert outside.mean() > 0.5
+    assert (found.found >= np.concatenate([radii, radii])).all()
+
+
+@pytest.mark.slow
+def test_no_random_change_inside_of_a_radius_moves_a_decision(ten):
+    model, x, y = ten
+    certified = certification.certified_radius(model, x, y)
+    rows = np.flatnonzero(certified.radii)
+    radii = certified.radii[rows]
+    assert len(rows) > 30
+    assert radii.mean() > 0.05
+    network, rng = certification.logits_model(model), np.random.default_rng(0)
+    for _ in range(20):
+        # Towards another image, plus noise: directions in which a decision does change.
+        ways = rng.permutation(x[rows]) - x[rows] + 0.1 * rng.standard_normal(x[rows].shape)
+        units = ways / np.linalg.norm(ways.reshape(len(rows), -1), axis=1)[:, None, None, None]
+        moved = x[rows] + 0.999 * radii[:, None, None, None] * units
+        np.testing.assert_array_equal(outputs(network, moved).argmax(axis=1), certified.predicted[rows])
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ import pytest
 from keras import layers as kl
 
 from lipviz import layers as lip
-from lipviz.certification.computation import Opaque, UnknownFormError, computation
+from lipviz.certification.computation import UnknownFormError, computation
+from lipviz.certification.forms import Opaque
 from lipviz.operators.precision import at_inference, float64_copy, float64_scope
 
 
@@ -34,6 +35,12 @@ def _padded():
     inputs = keras.Input((3, 2))
     y = kl.Concatenate()([keras.ops.pad(inputs, ((0, 0), (1, 0), (2, 1)), constant_values=c) for c in (0, 1, 2.5)])
     return keras.Model(inputs, kl.Dense(2)(keras.ops.gelu(y[:, 1:])))
+
+
+def _constants():
+    inputs = keras.Input((4, 6, 2))
+    y = keras.ops.mean(2.5 - (inputs / 255.0 - np.array([0.1, 0.7])) * 0.1, axis=2) + keras.ops.sum(-inputs, axis=-2)
+    return keras.Model(inputs, kl.TimeDistributed(kl.Dense(3, "relu"))(y))
 
 
 MODELS = {
@@ -65,6 +72,23 @@ MODELS = {
         lip.SpectralDense(6, activation=lip.MaxMin()),
         lip.FrobeniusDense(2),
     ),
+    "numbers": lambda: _chain(
+        (4, 6, 2),
+        kl.Rescaling(1 / 255, offset=-0.3),
+        kl.Rescaling([0.1, 3.0], offset=[0.2, -0.7]),
+        kl.Normalization(),
+        kl.Normalization(mean=0.3, variance=0.2, invert=True),
+        kl.UpSampling2D((2, 1)),
+        kl.UpSampling2D(2, interpolation="bilinear"),
+        lip.BatchCentering(k_coef_lip=0.1),
+        lip.LayerCentering(k_coef_lip=1.1),
+        lip.BatchLipNorm(),
+        lip.InvertibleDownSampling(2, k_coef_lip=0.3),
+        lip.InvertibleUpSampling(2),
+        kl.SpectralNormalization(kl.Conv2D(3, 3, activation="relu")),
+        kl.Flatten(),
+    ),
+    "constants": _constants,
     "branches": _block,
     "nested": _nested,
     "padded": _padded,
@@ -80,6 +104,9 @@ def test_the_forms_compute_what_the_model_does(name):
     rng = np.random.default_rng(5)
     for weight in model.weights:  # biases, means and variances that are not 0 or 1
         weight.assign(np.abs(rng.normal(0.5, 0.4, weight.shape)))
+    for layer in model.layers:
+        if isinstance(layer, kl.Normalization):
+            layer.finalize_state()
     wide = float64_copy(model)
     x = [rng.normal(size=(3, *t.shape[1:])) for t in keras.tree.flatten(wide.inputs)]
     found = computation(wide)
@@ -87,7 +114,7 @@ def test_the_forms_compute_what_the_model_does(name):
     with float64_scope():
         expected = keras.tree.flatten(at_inference(wide, x if len(x) > 1 else x[0]))
     assert len(found.outputs) == len(expected)
-    room = 16 * 2.0**-24 if name in IN_FLOAT32 else 1e-9
+    room = max(16 * 2.0**-24 if name in IN_FLOAT32 else 1e-9, 2 * max(getattr(n.form, "off", 0.0) for n in found.nodes))
     for number, tensor in zip(found.outputs, expected, strict=True):
         np.testing.assert_allclose(values[number], np.asarray(tensor).reshape(3, -1), rtol=room, atol=room)
 
@@ -95,6 +122,11 @@ def test_the_forms_compute_what_the_model_does(name):
 def test_only_steps_without_a_form_are_opaque():
     opaque = {node.name for node in computation(MODELS["branches"]()).nodes if isinstance(node.form, Opaque)}
     assert [name.rstrip("_0123456789") for name in opaque] == ["maximum"]
+
+
+@pytest.mark.parametrize("name", ["numbers", "constants", "padded"])
+def test_scales_shifts_and_moves_have_forms(name):
+    assert not [node.name for node in computation(MODELS[name]()).nodes if isinstance(node.form, Opaque)]
 
 
 def test_an_opaque_step_keeps_its_bound():

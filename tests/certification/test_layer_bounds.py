@@ -231,6 +231,7 @@ NONLINEAR = {
     "full sort": (lambda: f64(lip.FullSort), 1.0),
     "max min": (lambda: f64(lip.MaxMin), 1.0),
     "householder": (lambda: f64(lip.Householder, theta_initializer=keras.initializers.Constant(0.7)), 1.0),
+    "beta abs": (lambda: f64(lip.BetaAbs, 0.6, k_coef_lip=2.0), 2.0),
     "softmax": (lambda: f64(K.Softmax), 0.5),
     "activation": (lambda: f64(K.Activation, "tanh"), 1.0),
     "global max": (lambda: f64(K.GlobalMaxPooling1D), 1.0),

@@ -16,7 +16,8 @@ from lipviz import certify
 from lipviz import layers as lip
 from lipviz.certification import Certificate, ellipsoids
 from lipviz.certification.bends import local_form
-from lipviz.certification.computation import Affine, Computation, Entry, Node, Pointwise, Sorting, of_trace
+from lipviz.certification.computation import Computation, Node, of_trace
+from lipviz.certification.forms import Affine, Entry, Pointwise, Sorting
 from lipviz.certification.graph import Trace, input_flows
 from lipviz.certification.local import LocalBounds
 from lipviz.certification.slopes import slope_range

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import lipviz
-from lipviz import certification, data, layers, losses, operators
+from lipviz import certification, layers, operators
 from lipviz.certification import matrices as bounds_of_linear
 from lipviz.certification.classifiers import pairwise_bounds_and_errors
 from lipviz.operators.precision import outputs
@@ -68,14 +68,15 @@ def test_several_outputs_of_a_linear_model_have_the_distance_to_the_nearest_of_t
     found = certification.certified_radius(model, x)
     scores = x @ kernel.astype(float)
     best = scores.argmax(axis=1)
+    moves = np.zeros((50, 4))
     for row, i in enumerate(best):
         differences = kernel[:, [i]].astype(float) - np.delete(kernel, i, axis=1)
         distances = (scores[row, i] - np.delete(scores[row], i)) / np.linalg.norm(differences, axis=0)
         assert found.radii[row] == pytest.approx(distances.min(), rel=TIGHT)
         nearest = differences[:, distances.argmin()]
-        move = -found.radii[row] * nearest / np.linalg.norm(nearest)
-        assert decide(model, x[[row]] + 0.999 * move) == i
-        assert decide(model, x[[row]] + 1.001 * move) != i
+        moves[row] = -found.radii[row] * nearest / np.linalg.norm(nearest)
+    np.testing.assert_array_equal(decide(model, x + 0.999 * moves), best)
+    assert (decide(model, x + 1.001 * moves) != best).all()
     second = np.sort(scores, axis=1)
     np.testing.assert_allclose(found.margins, second[:, -1] - second[:, -2], rtol=TIGHT)
 
@@ -553,36 +554,6 @@ def test_measuring_leaves_the_model_alone():
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(model(x, training=False), y)
-
-
-# --- trained networks under random and worst changes ---
-
-
-@pytest.mark.slow
-def test_no_change_of_a_trained_network_inside_the_radius_moves_its_decision():
-    (x_train, y_train), (x, y) = data.digits(n_test=120)
-    model = lipviz.Sequential(
-        [
-            keras.layers.Input((8, 8, 1)),
-            layers.SpectralConv2D(8, 3, activation=layers.GroupSort2()),
-            keras.layers.Flatten(),
-            layers.SpectralDense(32, activation=layers.GroupSort2()),
-            layers.FrobeniusDense(10),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(5e-3), losses.MulticlassHKR(alpha=20.0, min_margin=0.5))
-    model.fit(x_train, np.eye(10)[y_train], epochs=3, batch_size=64, verbose=0)
-    found = certification.certified_radius(model, x, y)
-    assert found.accuracy > 0.75
-    assert found.mean_radius > 0.05
-    rows = np.flatnonzero(found.radii)
-    network = certification.logits_model(model)
-    for _ in range(10):
-        # Towards another image, plus noise: directions in which a decision does change.
-        noise = RNG.permutation(x[rows]) - x[rows] + 0.1 * RNG.standard_normal(x[rows].shape)
-        unit = noise / np.linalg.norm(noise.reshape(len(rows), -1), axis=1)[:, None, None, None]
-        moved = x[rows] + 0.999 * found.radii[rows, None, None, None] * unit
-        np.testing.assert_array_equal(outputs(network, moved).argmax(axis=1), found.predicted[rows])
 
 
 # --- what is refused ---

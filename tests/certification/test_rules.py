@@ -219,10 +219,23 @@ def _padded(draw, cls):
 
 @recipe(lip.AOCConv2D)
 def _orthogonal(draw, cls):
-    size = draw(ints(1, 3))
+    size, groups = draw(ints(1, 3)), draw(ints(1, 2))
     padding = draw(st.sampled_from(["valid", "same", *(["circular"] if size % 2 else [])]))
     strides = 1 if padding == "circular" else draw(ints(1, size))
-    return cls(draw(ints(1, 4)), size, strides, padding, k_coef_lip=draw(factors)), _image(draw, 2)
+    image = (*_image(draw, 2)[:-1], groups * draw(ints(1, 2)))
+    return cls(groups * draw(ints(1, 2)), size, strides, padding, groups=groups, k_coef_lip=draw(factors)), image
+
+
+@recipe(lip.AOCConv2DTranspose)
+def _orthogonal_transposed(draw, cls):
+    size = draw(ints(1, 3))
+    arguments = {"padding": draw(st.sampled_from(["valid", "same"])), "k_coef_lip": draw(factors)}
+    return cls(draw(ints(1, 3)), size, draw(ints(1, size)), **arguments), _image(draw, 2)
+
+
+@recipe(lip.BROConv2D)
+def _reflecting(draw, cls):
+    return cls(draw(ints(1, 3)), draw(windows(2, 3)), k_coef_lip=draw(factors)), _image(draw, 2)
 
 
 @recipe(lip.SLLDense, lip.SLLConv2D)
@@ -404,9 +417,16 @@ def _softmax(draw, cls):
     return cls([1, 2] if several else axis), shape
 
 
-@recipe(lip.GroupSort, lip.MaxMin, lip.Householder)
+@recipe(lip.SpatialShift)
+def _shift(draw, cls):
+    arguments = {"padding": draw(st.sampled_from(["circular", "same"])), "k_coef_lip": draw(factors)}
+    return cls(draw(ints(1, 2)), draw(st.sampled_from([0.25, 0.1, 0.0])), **arguments), _image(draw, 2, 6)
+
+
+@recipe(lip.GroupSort, lip.MaxMin, lip.BetaAbs, lip.Householder)
 def _sorting(draw, cls):
     more = {"n": draw(st.sampled_from([None, 2]))} if cls is lip.GroupSort else {}
+    more |= {"beta": draw(st.sampled_from([0.0, 0.3, 1.0]))} if cls is lip.BetaAbs else {}
     return cls(k_coef_lip=draw(factors), **more), (*draw(shapes(0, 2)), 4)
 
 

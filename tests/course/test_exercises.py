@@ -141,6 +141,41 @@ def test_the_tolerance_is_kept(name):
         assert not course.check(name, one.solution + sign * (1.1 * one.kind.tolerance or 1e-6))
 
 
+@pytest.mark.parametrize(
+    ("solution", "answer", "is_right"),
+    [
+        (0.6875, 0.69, True),
+        (0.6875, np.float32(0.69), False),  # 0.6899999976: more digits, and other ones
+        (0.6875, 0.688, True),
+        (0.6875, 0.7, False),  # one digit
+        (0.6875, 0.68, False),
+        (0.6875, 0.687, False),
+        (-0.6875, -0.69, True),
+        (1234.4, 1200, True),
+        (1234.4, 1000, False),
+        (0.98995, 1.0, False),  # the 0 behind the point says nothing
+        (0.98995, 0.99, True),
+        (2.0, 2.04, False),
+    ],
+)
+def test_a_rounded_number_is_right_and_gets_more_digits(solution, answer, is_right, registered):
+    name = registered(course.Number(1e-6, {0.5: "Half of it."}), solution)
+    result = course.check(name, answer)
+    assert result.correct == is_right
+    assert result.message.startswith("Right idea, and right to the digits") == is_right
+    if is_right:
+        assert f"With more digits: {solution:.6g}." in result.message
+
+
+def test_a_number_that_a_known_mistake_rounds_to_is_not_taken(registered):
+    name = registered(course.Number(1e-4, {0.6912: "You forgot a term."}), 0.6875)
+    assert not course.check(name, 0.69)
+    assert course.check(name, 0.688)
+    assert course.check(name, 0.6912).message.startswith("You forgot a term.")
+    counted = registered(course.Number(0, {1: "One."}), 123, name="test.two")
+    assert not course.check(counted, 120)
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_known_mistakes_are_told_apart_from_the_solution(name):
     one = course.exercise(name)
@@ -342,7 +377,7 @@ def test_a_shown_function_has_no_annotations_that_readers_would_not_write():
 
     shown = [one.kind.show(one.solution) for one in course.exercises() if isinstance(one.kind, course.Function)]
     headers = [text.splitlines()[0] for text in shown]
-    assert len(headers) == 13
+    assert len(headers) == 14
     assert all(header.startswith("def ") and ": " not in header for header in headers)
     kind = course.Function("solved(*x)", (), str)
     assert kind.show(solved) == "def solved(*x, axis=0):\n    # One comment.\n    return sum(x) + axis"

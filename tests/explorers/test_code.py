@@ -95,10 +95,16 @@ CASES = [
             {"kernel": "random", "image": 5, "view": "motion", "step": 7},
         ],
     ),
+    ("fooled", {}, [{}, {"image": 3, "strength": 2.0}]),
     (
         "tradeoff",
         {},
         [{}, {"loss": "hkr", "alpha": 100.0, "margin": 0.3, "by_radius": False, "epsilon": 1.0}],
+    ),
+    (
+        "kinds",
+        {},
+        [{}, {"family": "convolutions", "depth": 2, "padding": "valid", "seed": 3, "aol_conv2d": False}],
     ),
     (
         "certificates",
@@ -152,9 +158,10 @@ def assert_same(made, shown):
 def assert_makes_what_is_shown(explorer, given):
     made = run(explorer, given)
     assert explorer.error is None
-    assert_same(made["result"], getattr(explorer.data, "way", explorer.data))
-    if "moment" in made:
-        assert_same(made["moment"], explorer.data.moment)
+    parts = [name for name in ("way", "spectra") if hasattr(explorer.data, name)]
+    assert_same(made["result"], getattr(explorer.data, parts[0]) if parts else explorer.data)
+    for name in {"moment", "networks"} & made.keys():
+        assert_same(made[name], getattr(explorer.data, name))
     titles = [[ax.get_title() for ax in figure.axes] for figure in (made["figure"], explorer.figure)]
     assert titles[0] == titles[1]
 
@@ -192,6 +199,21 @@ def test_the_code_trains_what_was_trained_here(monkeypatch):
     explorer.start()
     explorer.wait()
     assert len(explorer.data) == 1
+    assert_makes_what_is_shown(explorer, given)
+    explorer.close()
+
+
+@pytest.mark.slow
+def test_the_code_trains_the_kinds_that_were_trained_here():
+    given = {"train": (IMAGES.reshape(20, 4, 4, 1), np.arange(20) % 3)}
+    given["test"] = given["train"]
+    explorer = explorers.find("kinds").load()(**given)
+    explorer.controls["steps"].min = 2
+    boxes = {name: name == "aol_dense" for name, value in explorer.state.items() if isinstance(value, bool)}
+    explorer.state = {"steps": 2, **boxes}
+    explorer.start()
+    explorer.wait()
+    assert explorer.data.live == ("AOLDense",)
     assert_makes_what_is_shown(explorer, given)
     explorer.close()
 

@@ -8,7 +8,15 @@ from lipviz.plots.style import NARROW_PANEL, PANEL
 
 NARROWEST = 290  # CSS pixels of a panel, see the style sheet of explorers
 LEGIBLE = 10  # CSS pixels
-NAMES = ("activations", "bjorck", "convolutions", "gradients", "layers", "tradeoff")  # those that train take long
+NAMES = (
+    "activations",
+    "bjorck",
+    "convolutions",
+    "gradients",
+    "kinds",
+    "layers",
+    "tradeoff",
+)  # those that train take long
 
 
 @pytest.fixture(params=NAMES)

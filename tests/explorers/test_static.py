@@ -68,7 +68,7 @@ def test_a_picture_is_written_without_the_page(tmp_path):
 
 
 def test_an_unknown_name_is_told(tmp_path):
-    with pytest.raises(ValueError, match="Expected one of bjorck"):
+    with pytest.raises(ValueError, match="Expected one of fooled"):
         static.write(tmp_path, ["sliders"])
 
 

@@ -24,17 +24,28 @@ WITH_KERNEL = {
     "FrobeniusConv2D": (CONVOLUTION, IMAGE),
     "SpectralDepthwiseConv2D": ({"kernel_size": 3, "depth_multiplier": 2, "maxiter_bjorck": 2}, IMAGE),
 }
-# Other constraints. They share the code above, so that few combinations are left to try.
+# Others, added later. They share the code above and below, so that few combinations are left to try, and the cases of
+# the first ones, which are pinned, stay.
 OTHERS = {
     "AOLDense": (DENSE, VECTOR),
     "AOLConv2D": (CONVOLUTION, IMAGE),
     "CayleyDense": (DENSE, VECTOR),
     "BRODense": (DENSE, VECTOR),
     "AOCConv2D": (CONVOLUTION, IMAGE),
+    "AOCConv2DTranspose": (CONVOLUTION, IMAGE),
+    "BROConv2D": (CONVOLUTION, IMAGE),
     "SLLDense": (DENSE, VECTOR),
     "SLLConv2D": (CONVOLUTION, IMAGE),
+    "BetaAbs": ({}, IMAGE),
+    "SpatialShift": ({}, (4, 3, 5)),
 }
 BLOCKS = ("SLLDense", "SLLConv2D")
+# Of those that have others than zeros and none, or fewer.
+PADDINGS = {
+    "AOCConv2D": ("same", "valid", "circular"),
+    "BROConv2D": ("circular",),
+    "SpatialShift": ("same", "circular"),
+}
 WITHOUT = {
     "GroupSort": ({}, IMAGE),
     "GroupSort2": ({}, IMAGE),
@@ -82,7 +93,7 @@ SETTINGS_OF_OTHERS = {
     "use_bias": [True, False],
     "kernel_regularizer": [None, "l2"],
     "strides": [2, 1],
-    "padding": ["same", "valid"],
+    "padding": ["same", "valid", "circular"],
 }
 SETTINGS_WITHOUT = {
     "name": list(WITHOUT),
@@ -111,10 +122,17 @@ def cases_of_others():
 
 
 def is_possible(values):
-    """Keras itself cannot add a regularizer in float64 to a loss in float32; residual blocks keep the input's shape."""
-    is_block = any(value in BLOCKS for value in values if isinstance(value, str))
-    is_other = MaxMin in values or "valid" in values or 2 in values
-    return not ("float64" in values and "l2" in values) and not (is_block and is_other)
+    """Keras itself cannot add a regularizer in float64 to a loss in float32; some layers have one padding only."""
+    words = [value for value in values if isinstance(value, str)]
+    name = next((word for word in words if word in OTHERS), None)
+    known = PADDINGS.get(name, ("same", "valid"))
+    pads_otherwise = name is not None and any(
+        word in ("same", "valid", "circular") and word not in known for word in words
+    )
+    is_block = name in BLOCKS and (MaxMin in values or "valid" in values)
+    return not ("float64" in values and "l2" in values) and not (
+        pads_otherwise or is_block or (2 in values and name in (*BLOCKS, "BROConv2D"))
+    )
 
 
 def case_id(case):
@@ -151,7 +169,7 @@ def network(name, **settings):
         shape = (shape[-1], *shape[:-1])
     layer = cls(**arguments)
     chain = [keras.Input(shape), layer, keras.layers.Flatten(dtype=layer.dtype_policy)]
-    if name in WITH_KERNEL | OTHERS:
+    if isinstance(layer, layers.ConstrainedKernel):
         return Sequential(chain, k_coef_lip=layer.k_coef_lip), layer, shape
     # With something to train.
     return keras.Sequential([*chain, keras.layers.Dense(2, dtype=layer.dtype_policy)]), layer, shape

@@ -11,7 +11,7 @@ from keras import ops
 
 from lipviz import activations
 from lipviz.layers import FullSort, GroupSort, GroupSort2, MaxMin
-from lipviz.layers.activations import Householder, PReLUlip
+from lipviz.layers.activations import BetaAbs, Householder, PReLUlip
 from lipviz.layers.base_layer import LipschitzLayer
 from tests.layers.test_pooling import check_round_trips, jacobian
 from tests.support import examples, gradient, tensor
@@ -377,3 +377,40 @@ def test_pairs_are_sorted_without_rounding(leading, channels, dtype):
     first, second = x.reshape(pairs)[..., 0], x.reshape(pairs)[..., 1]
     routed = np.where((first > second)[..., None], weights.reshape(pairs)[..., ::-1], weights.reshape(pairs))
     np.testing.assert_array_equal(pulled.reshape(pairs), routed.astype(dtype))
+
+
+# --- β-Abs ---
+
+
+@pytest.mark.parametrize(
+    ("beta", "channels", "count"), [(0.5, 5, 2), (0.29, 100, 29), (0, 3, 0), (1, 3, 3), (0.3, 1, 0)]
+)
+def test_magnitudes_of_the_first_channels(beta, channels, count):
+    x = RNG.standard_normal((3, 2, channels)).astype("float32")
+    want = np.concatenate([np.abs(x[..., :count]), x[..., count:]], axis=-1)
+    np.testing.assert_array_equal(np.array(BetaAbs(beta)(x)), want)
+    first = BetaAbs(beta, "channels_first")(np.moveaxis(x, -1, 1))
+    np.testing.assert_array_equal(np.moveaxis(np.array(first), 1, -1), want)
+    np.testing.assert_allclose(np.array(BetaAbs(beta, k_coef_lip=0.3)(x)), 0.3 * want, rtol=2e-7)
+
+
+def test_signs_keep_the_norm_of_gradients_also_at_0_and_nan_stays_nan():
+    x = np.array([[0.0, -1.0, 2.0, 0.0, -3.0, 1.0]])
+    matrix = jacobian(BetaAbs(dtype="float64"), x)
+    np.testing.assert_array_equal(np.abs(matrix), np.eye(6))
+    np.testing.assert_array_equal(np.diagonal(matrix), [-1, -1, 1, 1, 1, 1])
+    assert np.isnan(np.array(BetaAbs()(np.array([[np.nan, np.nan]], "float32")))).all()
+
+
+def test_signs_between_rotations_sort_pairs():
+    x = RNG.standard_normal((20, 2))
+    turn = np.array([[1.0, 1.0], [-1.0, 1.0]]) / np.sqrt(2)  # from (a, b) to their difference and their sum
+    found = np.array(BetaAbs(0.5, dtype="float64")(x @ turn)) @ turn.T
+    np.testing.assert_allclose(np.sort(found, axis=1), np.sort(x, axis=1), atol=1e-12)
+    np.testing.assert_allclose(found[:, 0], x.max(axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.1, float("nan"), True, "half", None])
+def test_a_share_that_is_none_is_refused(beta):
+    with pytest.raises(ValueError, match="`beta` must be a number from 0 to 1"):
+        BetaAbs(beta)

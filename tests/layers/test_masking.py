@@ -17,6 +17,7 @@ LIKE = {
     "FullSort": (lambda: lip.FullSort(), lambda: K.ReLU()),
     "MaxMin": (lambda: lip.MaxMin(), lambda: K.ReLU()),
     "Householder": (lambda: lip.Householder(), lambda: K.ReLU()),
+    "BetaAbs": (lambda: lip.BetaAbs(), lambda: K.ReLU()),
     "PReLUlip": (lambda: lip.PReLUlip(), lambda: K.PReLU()),
 }
 

@@ -9,6 +9,7 @@ from keras import ops
 from lipviz import certify
 from lipviz import normalizers as nm
 from lipviz.layers import AOCConv2D, BRODense, CayleyDense
+from lipviz.normalizers import orthogonal
 from lipviz.operators.precision import float64_scope
 from tests.support import (
     examples,
@@ -102,6 +103,23 @@ def test_columns_that_are_nearly_parallel_give_no_norm_above_1(rank, distance):
         assert singular_values(np.array(nm.block_reflector(tensor(v), 64, 64)))[0] <= 1
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (128, 32)])
+def test_the_least_epsilon_is_five_times_what_rounding_needed(monkeypatch, shape):
+    """Without it, norms of 1e5 were measured; so worst cases are given a reserve. See `normalizers.orthogonal`."""
+    monkeypatch.setattr(orthogonal, "_ROUNDING", orthogonal._ROUNDING / 5)
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((shape[0], shape[1] // 2)) @ rng.standard_normal((shape[1] // 2, shape[1]))
+    for v in (
+        rng.standard_normal(shape),
+        np.ones(shape) + 1e-3 * rng.standard_normal(shape),
+        np.ones(shape) + 1e-5 * rng.standard_normal(shape),
+        rng.standard_normal((shape[0], 1)) * rng.standard_normal((1, shape[1])),
+        half,
+        with_spectrum(shape, np.logspace(0, -6, shape[1])),
+    ):
+        assert singular_values(np.array(nm.block_reflector(tensor(v), shape[0], shape[0])))[0] <= 1
+
+
 def test_a_singular_value_of_a_tenth_leaves_a_reflector_orthogonal():
     v = with_spectrum((256, 64), np.array([0.1, *np.ones(63)]))
     assert singular_values(np.array(nm.block_reflector(tensor(v), 256, 256)))[-1] >= 1 - 1e-5
@@ -153,20 +171,20 @@ def test_a_layer_is_orthogonal_after_a_step_and_condensing_changes_nothing(cls, 
     ("inputs", "units", "rank", "expected"), [(8, 4, None, (8, 2)), (2, 3, None, (3, 1)), (2, 6, 6, (6, 6))]
 )
 def test_the_raw_kernel_of_a_reflector_has_the_shape_of_v(inputs, units, rank, expected):
-    layer = BRODense(units, rank=rank)
+    layer = BRODense(units, rank_reflector=rank)
     layer.build((None, inputs))
     assert layer.kernel.shape == expected
-    assert layer.get_config()["rank"] == rank
+    assert layer.get_config()["rank_reflector"] == rank
     if rank == 6:
         np.testing.assert_allclose(np.array(layer.wbar), -np.eye(inputs, units), atol=1e-5)
 
 
 def test_what_a_reflector_cannot_take_is_said():
     for rank in (0, -1, 1.5, True):
-        with pytest.raises(ValueError, match="rank"):
-            BRODense(3, rank=rank)
+        with pytest.raises(ValueError, match="rank_reflector"):
+            BRODense(3, rank_reflector=rank)
     with pytest.raises(ValueError, match="at most 4, the larger number of inputs and outputs"):
-        BRODense(3, rank=5).build((None, 4))
+        BRODense(3, rank_reflector=5).build((None, 4))
     with pytest.raises(ValueError, match="eps_reflector"):
         BRODense(3, eps_reflector=0.0)
 

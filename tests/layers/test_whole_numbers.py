@@ -36,9 +36,11 @@ def test_whole_numbers_are_mixed_as_floats():
 
 
 @pytest.mark.parametrize("norm", [1, 2, "inf"])
-@pytest.mark.parametrize("name", ["GroupSort", "MaxMin", "Householder", "LayerCentering", "BatchCentering"])
+@pytest.mark.parametrize(
+    "name", ["GroupSort", "MaxMin", "BetaAbs", "Householder", "SpatialShift", "LayerCentering", "BatchCentering"]
+)
 def test_a_certificate_holds_for_whole_numbers(name, norm):
-    arguments, shape = WITHOUT[name]
+    arguments, shape = (WITHOUT | OTHERS)[name]
     inputs = keras.Input(shape, dtype="uint8")
     model = keras.Model(inputs, getattr(layers, name)(k_coef_lip=2.5, **arguments)(inputs))
     bound = lipviz.certify(model, norm=norm, search=False).upper_bound

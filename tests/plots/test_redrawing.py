@@ -23,6 +23,7 @@ from tests.plots import test_convolutions as convolutions
 from tests.plots import test_fields as fields
 from tests.plots import test_function_fits as function_fits
 from tests.plots import test_gradients as gradients
+from tests.plots import test_layer_kinds as kinds
 from tests.plots import test_layer_measurement as measurements
 from tests.plots import test_network_spectra as network_spectra
 from tests.plots import test_plots as spectra
@@ -30,6 +31,7 @@ from tests.plots import test_robustness as robustness
 from tests.plots import test_saliency as saliency
 from tests.plots import test_training as trainings
 from tests.plots import test_transport as transport
+from tests.plots.fooled_images import fooled
 from tests.plots.pictures import described
 
 LOSS = type("Losses", (), {"losses": np.geomspace(2, 0.1, 30), "steps": 50})
@@ -134,6 +136,13 @@ CASES = {
         (fields.regions(1), {}),
         (fields.regions(), {"by": "slope"}),
     ],
+    plots.plot_fooled_image: [
+        (fooled(), {}),
+        (fooled(), {"place": 0}),
+        (fooled(), {"place": 1}),
+        (fooled(2.0, predicted=(0, 2), seed=1), {"place": 1}),
+        (fooled(names=("a", "b"), index=3), {"place": 0}),
+    ],
     plots.plot_function_fit: [
         (function_fits.fit(), {}),
         (function_fits.fit("groupsort2", 0.9), {}),
@@ -170,6 +179,20 @@ CASES = {
     ],
     layer_measurement.plot_layer_gains: [
         (data, {}) for data in (measurements.DENSE, measurements.POOLING, measurements.PLAIN)
+    ],
+    plots.plot_kind_spectra: [
+        (kinds.spectra(), {}),
+        (kinds.spectra(kinds.CONVOLUTION_KINDS, depth=1, low=0.01, count=20), {}),
+        (kinds.spectra(kinds.DENSE_KINDS[:1]), {}),
+    ],
+    plots.plot_kind_accuracy: [
+        (kinds.networks(), {}),
+        (kinds.networks(kinds.CONVOLUTION_KINDS[:2], missing=(0,), depth=1, epsilons=(0.3,)), {}),
+        (kinds.networks(missing=(0, 1, 2)), {}),
+    ],
+    plots.plot_kind_costs: [
+        (kinds.networks(), {}),
+        (kinds.networks(kinds.CONVOLUTION_KINDS[:2], costs=(np.nan, 9.0)), {}),
     ],
     plots.plot_saliency: [
         (saliency.saliency(), {}),
@@ -231,11 +254,15 @@ STEPS = [
     (plots.plot_convolution_spectrum, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_claims, convolutions.LYING, convolutions.HOLDING),
     (plots.plot_depth_bounds, certification.depths(), certification.depths((1, 9, 9, 20), (1, 9, 6, 7))),
+    (plots.plot_fooled_image, fooled(), fooled(0.7, seed=1)),
     (plots.plot_function_fit, function_fits.fit(), function_fits.fit(shrink=0.9)),
     (plots.plot_gradient_depth, gradients.DEPTH, gradient_depth(gradients.DEPTH.activations, (2, 12), 6, 30)),
     (plots.plot_gradient_flow, gradients.flow(), gradients.flow("a", 7, 1e-5)),
     (plots.plot_gradient_history, gradients.history(), gradients.history("a", 12)),
     (plots.plot_jacobian_spectra, network_spectra.spectra(), network_spectra.spectra(30, 4, 7.0)),
+    (plots.plot_kind_spectra, kinds.spectra(), kinds.spectra(depth=5, low=0.01)),
+    (plots.plot_kind_accuracy, kinds.networks(), kinds.networks(depth=5)),
+    (plots.plot_kind_costs, kinds.networks(), kinds.networks(costs=(3.0, 1.0, 7.0))),
     (plots.plot_log_norms, measurements.NORMS, [measurements.norms("a", 0.1), measurements.norms("b", 1e-3)]),
     (layer_measurement.plot_layer_gains, measurements.DENSE, measurements.POOLING),
     (layer_measurement.plot_layer_spectrum, measurements.DENSE, measurements.measured(layers.SpectralDense(3), 5)),

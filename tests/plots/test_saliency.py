@@ -97,6 +97,11 @@ def test_pairs_say_how_far_and_what_is_certified():
     assert words[0] == "0 → 1\ncertified 0.25\nattack 0.5"
     assert words[1] == "1, withstood\ncertified 0.25\ntried 0.5"
     assert "certified" not in plot_adversarial_pairs(pairs(radii=False)).get_xticklabels()[0].get_text()
+    names = [f"class no. {number}" for number in range(10)]
+    named = [label.get_text() for label in plot_adversarial_pairs(data, class_names=names).get_xticklabels()]
+    for place, text in enumerate(named):
+        assert text.startswith(names[data.before[place]])
+        assert (names[data.after[place]] in text) == bool(data.success[place])
 
 
 @pytest.mark.parametrize(("plot", "make"), [(plot_saliency, saliency), (plot_adversarial_pairs, pairs)])

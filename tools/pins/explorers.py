@@ -25,7 +25,7 @@ from tools.pins import draws, rounding
 
 FILE = "explorers.json"
 STATES = 24
-_AT_ENDS = {"": 8, "certificates": 2}  # of the states; more of few controls would be the same
+_AT_ENDS = {"": 8, "certificates": 2, "kinds": 4}  # of the states; more of few controls would be the same
 # Choices that are left out, since a training comes before them.
 _LEFT_OUT = {
     "layers": {"layer": ("AO", "Cayley", "BRO", "SLL")},  # later ones, so that the states stay
@@ -175,8 +175,10 @@ def _at(control, share):
 
 # Dtype of the computation, matrix products, and length of their sums.
 COMPUTED = {
+    "fooled": ("float64", 4, 784),
     "bjorck": ("float32", 4, 128),
     "layers": ("float32", 12, 100),
+    "kinds": ("float32", 28, 144),
     "activations": ("float32", 4, 8),
     "gradients": ("float64", 50, 128),
     "boundaries": ("float32", 16, 64),

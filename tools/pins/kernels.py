@@ -36,13 +36,18 @@ _SHAPES = {
     "AOLDense": {"tall": ((24,), 8), "wide": ((8,), 24)},
     "AOLConv2D": {"tall": ((6, 6, 2), 5), "wide": ((6, 6, 1), 12)},
     "AOCConv2D": {"tall": ((6, 6, 2), 3)},
+    "AOCConv2DTranspose": {"tall": ((4, 4, 2), 3)},
+    "BROConv2D": {"tall": ((3, 4, 2), 3)},
     "CayleyDense": {"tall": ((12,), 8)},
     "BRODense": {"tall": ((12,), 8)},
     "SLLDense": {"tall": ((8,), 6)},
     "SLLConv2D": {"tall": ((6, 6, 2), 3)},
     "SpectralDepthwiseConv2D": {"tall": ((6, 6, 3), 2), "wide": ((6, 6, 2), 12), "column": ((6, 6, 3), 1)},
 }
-_ONCE = ("AOLDense", "AOLConv2D", "AOCConv2D", "CayleyDense", "BRODense", "SLLDense", "SLLConv2D")
+_ONCE = (
+    *("AOLDense", "AOLConv2D", "AOCConv2D", "AOCConv2DTranspose"),
+    *("CayleyDense", "BRODense", "BROConv2D", "SLLDense", "SLLConv2D"),
+)
 _UNITS = {
     **{name: "units" for name in _SHAPES if name.endswith("Dense")},
     "SpectralDepthwiseConv2D": "depth_multiplier",

@@ -186,14 +186,39 @@ def constrained_convolution(draw, shape, name):
 
 @recipe("lip.AOCConv2D", ranks=(3,))
 def orthogonal(draw, shape, name):
+    groups = 2 if shape[-1] is not None and shape[-1] % 2 == 0 and yes(draw) else 1
     given = arguments(
+        groups=groups,
         strides=some(draw, 2),
         padding=repr(pick(draw, "same", "valid", "circular")),
         k_coef_lip=factor(draw),
         activation=activation(draw, name),
         use_bias=bias(draw),
     )
+    return f"{name}({groups * some(draw, 2)}, {some(draw)}, {given})"
+
+
+@recipe("lip.AOCConv2DTranspose", ranks=(3,))
+def orthogonal_transposed(draw, shape, name):
+    given = arguments(
+        strides=some(draw, 2),
+        padding=repr(pick(draw, "same", "valid")),
+        k_coef_lip=factor(draw),
+        activation=activation(draw, name),
+        use_bias=bias(draw),
+    )
     return f"{name}({some(draw)}, {some(draw)}, {given})"
+
+
+@recipe("lip.BROConv2D", ranks=(3,))
+def reflecting(draw, shape, name):
+    given = arguments(
+        rank_reflector=pick(draw, None, 1),
+        k_coef_lip=factor(draw),
+        activation=activation(draw, name),
+        use_bias=bias(draw),
+    )
+    return f"{name}({some(draw)}, {several(draw, 2)}, {given})"
 
 
 @recipe("lip.SLLDense")
@@ -233,6 +258,19 @@ def scaled_pooling(draw, shape, name):
 @recipe("lip.BatchLipNorm", "lip.BatchCentering", "lip.LayerCentering", ranks=(1, 2, 3))
 def of_one_factor(draw, shape, name):
     return f"{name}({arguments(k_coef_lip=factor(draw), data_format=pick(draw, None, repr('channels_first')))})"
+
+
+@recipe("lip.BetaAbs")
+def beta_abs(draw, shape, name):
+    return f"{name}({arguments(beta=pick(draw, 0.5, 0.3, 1.0), k_coef_lip=factor(draw))})"
+
+
+@recipe("lip.SpatialShift", ranks=(3,))
+def shift(draw, shape, name):
+    given = arguments(
+        share=pick(draw, 0.25, 0.2), padding=repr(pick(draw, "circular", "same")), k_coef_lip=factor(draw)
+    )
+    return f"{name}({some(draw, 2)}, {given})"
 
 
 @recipe("lip.GroupSort")

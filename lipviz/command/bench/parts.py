@@ -21,6 +21,7 @@ ACTIVATIONS: dict[str, Callable[[], Callable[[Any], Any]]] = {
     "FullSort": own.FullSort,
     "MaxMin": own.MaxMin,
     "Householder": own.Householder,
+    "BetaAbs": own.BetaAbs,
     "PReLUlip": own.PReLUlip,
 }
 POOLINGS = {

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from lipviz._version import __version__
-from lipviz.command.bench import floor, networks, parts, processes
+from lipviz.command.bench import floor, kinds, networks, parts, processes
 from lipviz.command.bench.peers import find_peer
 from lipviz.command.bench.report import Report, Row, Section
 from lipviz.command.bench.timing import take_turns
@@ -166,6 +166,17 @@ def _kernels(repeats, batch, jit_compile, peer):
     )
 
 
+def _layers(repeats, batch, jit_compile, peer):
+    rows = []
+    for found in kinds.timings(repeats, batch, jit_compile):
+        plain, *layers = found
+        for name in layers:
+            values = {"plain": found[plain], "lipviz": found[name]}
+            rows.append(Row(name, values, {"lipviz / plain": found[name].ratio}))
+    title = f"Processor time of a training step of one layer, beside the plain one (dense 256 → 256, batch {batch}; 3×3"
+    return Section(f"{title}, 32 → 32 on 16×16, batch {max(batch // 8, 1)})", "ms", tuple(rows))
+
+
 def _convergence(repeats, batch, jit_compile, peer):
     rows = []
     for name, iterations, timings in parts.convergence(repeats=max(3, repeats // 4)):
@@ -201,6 +212,7 @@ SECTIONS = {
     "batches": _batches,
     "activations": _activations,
     "poolings": _poolings,
+    "layers": _layers,
     "kernels": _kernels,
     "convergence": _convergence,
     "memory": _memory,

@@ -84,6 +84,8 @@ class Explorer(abc.ABC):
     `essentials` names the controls that stay beside the picture, two to four of which have an effect at a time; those
     that have none are hidden there. The first four are the default. The others wait behind a button, "More settings".
 
+    `shows_photographs` says that readers compare pixels of images, so that pictures keep all their colours.
+
     A computation that makes the reader wait may keep its results, by `shell.result_cache.ResultCache`.
 
     Long work, such as training, runs in a thread. A subclass with long work sets `has_work = True` and defines
@@ -115,6 +117,7 @@ class Explorer(abc.ABC):
     panels = 1
     essentials: tuple[str, ...] = ()
     has_work = False
+    shows_photographs = False
     works_at_once = False
     restarts: frozenset[str] = frozenset()
     # Old names of controls, which the state accepts for one release, and the new names.
@@ -435,7 +438,7 @@ class Explorer(abc.ABC):
 
     def _make_figure(self, size):
         self.figure = new_figure(self.panels, round(_SHARPNESS * 100), size)
-        self._live = ExplorerFigure(self.figure, all_colours=self.has_work)
+        self._live = ExplorerFigure(self.figure, all_colours=self.has_work or self.shows_photographs)
 
     def _fit(self, size):
         """Draw what is shown again, in panels of another size."""

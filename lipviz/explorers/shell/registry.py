@@ -55,6 +55,14 @@ class Entry:
 
 _ENTRIES = (
     Entry(
+        "fooled",
+        "FooledExplorer",
+        "Fooled",
+        "Change an image so little that you hardly see it, and watch an ordinary network err.",
+        "The image of a piece of clothing, slightly changed, and a wrong decision below it.",
+        panel=1,
+    ),
+    Entry(
         "bjorck",
         "BjorckExplorer",
         "Björck",
@@ -69,6 +77,13 @@ _ENTRIES = (
         "A histogram of the gains of random inputs, left of the line of the certified bound.",
         panel=1,
         part=(0.3, 0, 0.8, 0.4),
+    ),
+    Entry(
+        "kinds",
+        "LayerKindExplorer",
+        "Kinds of layers",
+        "Choose a kind of layer by what it keeps, what networks of it reach, and what a step costs.",
+        "Rows of points, one for each kind of layer: singular values at 1, or spread out below it.",
     ),
     Entry(
         "activations",

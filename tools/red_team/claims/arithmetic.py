@@ -10,7 +10,7 @@ from tools.red_team.recipes import LAYERS, pick
 
 NAME = "arithmetic"
 # Steps whose rounding is mostly not known, which would make most models refusals.
-_REFUSED = ("Normalization", "Masking", "Householder", "LayerCentering", "Invertible", "Distributed", "Softmax")
+_REFUSED = ("Normalization", "Masking", "Householder", "LayerCentering", "BROConv", "Distributed", "Softmax")
 USABLE = [name for name in LAYERS if not any(part in name for part in _REFUSED)] + ["K.BatchNormalization"]
 SHARE = 1 - 1e-9  # of a radius, at which points are
 

@@ -1,0 +1,152 @@
+"""The form of a prediction: a control for the guess, a button that commits it, the reply, and what it opens.
+
+The form knows nothing of the course. Whoever asks gives it the kind of guess, and functions that reply.
+"""
+
+import html
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import ipywidgets as widgets
+
+from lipviz.explorers.shell import page
+
+_LABEL = {"description_width": "auto"}
+_PLACES = 100  # positions of a slider of a curve
+
+
+class Asking(Protocol):
+    """What asks: `lipviz.course` has it."""
+
+    prediction: Any
+    reveal: tuple[Any, ...]
+
+    @property
+    def guess(self) -> Any:
+        """The guess that was committed; None before that."""
+
+    def commit(self, guess: Any) -> Any:
+        """Keeps a guess, and returns the reply, which has `to_html`."""
+
+    def reply(self, guess: Any) -> Any:
+        """The reply to a guess that was kept."""
+
+
+class Form:
+    """The widgets of one prediction.
+
+    Args:
+        asking: What asks.
+
+    Attributes:
+        control: Box of the controls of the guess.
+        button: Commits the guess.
+        answer: HTML of the reply.
+        opened: Box of what the guess opens.
+        widget: Box of all of them, which a notebook shows.
+    """
+
+    def __init__(self, asking: Asking):
+        self._asking = asking
+        kind = asking.prediction.kind
+        self._inputs, self._value = _MAKERS[kind.form](kind)
+        wraps = widgets.Layout(flex_flow="row wrap", overflow="visible", width="auto")
+        self.control = widgets.Box(self._inputs, layout=wraps)
+        self.button = page.button("Commit my guess", "lock", "Keep the guess, and see what is true", self.commit)
+        self.answer, self.opened = widgets.HTML(), widgets.Output()
+        self.button.layout.align_self = "flex-start"
+        self._heading = widgets.HTML(f"<strong>Predict</strong>: {html.escape(_words(kind))}")
+        children = [self._heading, self.control, self.button, self.answer, self.opened]
+        self.widget = widgets.VBox(children, layout=widgets.Layout(overflow="visible")).add_class("lipviz-prediction")
+        if asking.guess is not None:
+            self._open(asking.reply(asking.guess))
+
+    def commit(self) -> None:
+        """Commit the guess that the controls hold."""
+        try:
+            reply = self._asking.commit(self._value())
+        except ValueError as error:  # of what was typed
+            self.answer.value = page.notice(str(error))
+            return
+        if self._asking.guess is None:  # nothing was chosen
+            self.answer.value = reply.to_html()
+            return
+        self._open(reply)
+
+    def _open(self, reply):
+        self.answer.value = reply.to_html()
+        for widget in (self._heading, self.control, self.button):
+            widget.layout.display = "none"
+        for shown in self._asking.reveal:
+            if isinstance(shown, str):
+                self.opened.append_stdout(shown.rstrip("\n") + "\n")
+            else:
+                self.opened.append_display_data(shown)
+
+
+def _words(kind):
+    """What to do, in words."""
+    if kind.form == "choice":
+        return "choose one."
+    if kind.form == "curve":
+        return f"move each slider to your value. The sliders stand for {kind.x}: {', '.join(kind.places)}."
+    return f"{kind.expects}."
+
+
+def form(asking: Asking) -> widgets.Widget:
+    """The widget of a prediction."""
+    return Form(asking).widget
+
+
+def _number(kind) -> tuple[list[widgets.Widget], Callable[[], Any]]:
+    field = widgets.Text(
+        description="My guess",
+        placeholder=f"{kind.lowest:g} to {kind.highest:g}{kind.unit}",
+        style=_LABEL,
+        layout=widgets.Layout(width="260px"),
+    )
+    return [field], lambda: _as_number(field.value)
+
+
+def _as_number(text):
+    """The number that was typed, with a point or a comma before its decimals; None if nothing was.
+
+    Raises:
+        ValueError: If it is no number.
+    """
+    typed = text.strip().removesuffix("%").strip()
+    try:
+        return float(typed.replace(",", ".")) if typed else None
+    except ValueError:
+        raise ValueError(f"Type a number, such as 0.5 or 1e-3. Received: {text}") from None
+
+
+def _choice(kind):
+    choice = widgets.RadioButtons(
+        options=[(text, key) for key, text in kind.options.items()],
+        value=None,
+        layout=widgets.Layout(width="auto"),
+    )
+    return [choice], lambda: choice.value
+
+
+def _curve(kind):
+    step = (kind.highest - kind.lowest) / _PLACES
+    middle = kind.lowest + round(_PLACES / 2) * step
+    sliders = [
+        widgets.FloatSlider(
+            value=middle,
+            min=kind.lowest,
+            max=kind.highest,
+            step=step,
+            orientation="vertical",
+            description=place,
+            readout_format=".2f" if kind.highest - kind.lowest < 20 else ".0f",
+            layout=widgets.Layout(height="180px", width="76px"),
+        )
+        for place in kind.places
+    ]
+    return sliders, lambda: [min(max(slider.value, kind.lowest), kind.highest) for slider in sliders]
+
+
+_MAKERS = {"number": _number, "choice": _choice, "curve": _curve}

@@ -1,0 +1,104 @@
+"""The network of a recipe: convolutions with poolings by l2 norms for images, dense layers, and one unit per class."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from lipviz import layers
+from lipviz.layers.blocks import ResidualBlock
+from lipviz.model import Sequential
+
+FILTERS, MOST_FILTERS, UNITS = 16, 128, 128
+LOGITS = "logits"  # name of the last layer
+LAST = ("FrobeniusDense", "SpectralDense")
+# What a hidden layer is told beside its size: to bound its outputs together.
+_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"FrobeniusDense": {"disjoint_neurons": False}}
+
+
+def _constrained(base):
+    kinds = {name: getattr(layers, name) for name in layers.__all__}
+    return tuple(
+        name for name, kind in kinds.items() if issubclass(kind, layers.ConstrainedKernel) and issubclass(kind, base)
+    )
+
+
+CONVOLUTIONS = _constrained(keras.layers.Conv2D)
+"""Names of the convolutions in `lipviz.layers` that a network can be built of."""
+DENSE = _constrained(keras.layers.Dense)
+"""Names of the dense layers in `lipviz.layers` that a network can be built of."""
+
+
+def layers_of_kind(layer: str) -> tuple[str, str]:
+    """Names of the convolutions and of the hidden dense layers of a network that one name stands for.
+
+    The name of a convolution stands for dense layers of the same kind too, where there are any, and for `SpectralDense`
+    otherwise. With the name of a dense layer, convolutions are `SpectralConv2D`.
+    """
+    if layer in DENSE:
+        return "SpectralConv2D", layer
+    partner = layer.removesuffix("Conv2D") + "Dense"
+    return layer, partner if partner in DENSE else "SpectralDense"
+
+
+def poolings(shape: tuple[int, ...]) -> int:
+    """Number of poolings that halve an image until its smaller side is 8 or less; 2 from 8×8 on, 1 from 4×4 on."""
+    side = min(shape[:2])
+    fewest = (side >= 4) + (side >= 8)
+    return max(fewest, sum(side >> count > 8 for count in range(side.bit_length())))
+
+
+def filters(shape: tuple[int, ...], width: int) -> list[int]:
+    """Number of filters of each convolution: twice as many after each pooling."""
+    return [width * min(FILTERS * 2**stage, MOST_FILTERS) for stage in range(poolings(shape))]
+
+
+def build_network(
+    shape: tuple[int, ...],
+    classes: int,
+    layer: str,
+    layer_arguments: Mapping[str, Any],
+    last: str,
+    width: int,
+) -> Sequential:
+    """A network that is 1-Lipschitz up to its last layer, not compiled.
+
+    Args:
+        shape: Shape of one sample: (features,) or (height, width, channels).
+        classes: Number of outputs.
+        layer: One of `CONVOLUTIONS` or `DENSE`, see `layers_of_kind`.
+        layer_arguments: Further arguments of this layer.
+        last: "FrobeniusDense", each of whose outputs is 1-Lipschitz, or "SpectralDense", all of whose outputs are
+            1-Lipschitz together.
+        width: Factor of the numbers of filters and units.
+    """
+
+    def made(name, **sizes):
+        further = layer_arguments if name == layer else {}
+        return getattr(layers, name)(**sizes, **{**_ARGUMENTS.get(name, {}), **further})
+
+    def block(name, plain, **sizes):
+        """A layer with its activation. A residual block keeps its size, so a layer before it changes that."""
+        if issubclass(getattr(layers, name), ResidualBlock):
+            return [made(plain, **sizes), made(name, **sizes)]
+        return [made(name, **sizes, activation=layers.GroupSort2())]
+
+    convolution, dense = layers_of_kind(layer)
+    parts: list[keras.Layer] = []
+    for count in filters(shape, width) if len(shape) == 3 else ():
+        parts += block(convolution, "SpectralConv2D", filters=count, kernel_size=3, padding="same")
+        parts.append(layers.ScaledL2NormPooling2D(2))
+    if len(shape) == 3:
+        parts.append(keras.layers.Flatten())
+    for _ in range(1 if len(shape) == 3 else 2):
+        parts += block(dense, "SpectralDense", units=UNITS * width)
+    return Sequential([keras.Input(shape), *parts, getattr(layers, last)(classes, name=LOGITS)])
+
+
+def words(shape: tuple[int, ...], classes: int, layer: str, last: str, width: int) -> dict[str, str]:
+    """The layers of `build_network`, in words."""
+    convolution, dense = layers_of_kind(layer)
+    units = [UNITS * width] * (1 if len(shape) == 3 else 2)
+    counts = filters(shape, width) if len(shape) == 3 else []
+    found = {"convolutions": f"{convolution} {' - '.join(map(str, counts))}, l2 pooling after each"} if counts else {}
+    return {**found, "dense layers": f"{dense} {' - '.join(map(str, units))}, {last} {classes}"}
