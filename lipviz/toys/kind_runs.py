@@ -107,7 +107,8 @@ def kind_network(
 ) -> keras.Model:
     """Build a 1-Lipschitz network whose hidden layers are of one kind; all else is the same for every kind.
 
-    Dense: `depth` layers of 64 units. Convolutional: a 1×1 convolution to 8 channels, and `depth` convolutions of 3×3.
+    Dense: `depth` layers of 64 units. Convolutional: a 1×1 convolution to 8 channels, and `depth` convolutions of 3×3,
+    with the padding of the kind.
     Behind each follows `GroupSort2`, but for residual blocks, which have their activation inside. The last layer is a
     `SpectralDense`.
 
