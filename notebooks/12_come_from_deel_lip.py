@@ -55,7 +55,7 @@ if importlib.util.find_spec("lipviz") is None:
     subprocess.run([*install, *packages.split()], check=True)
 
 # %% [markdown] tags=["way"]
-# ← [11 Train for real](11_train_for_real.py) · [All lessons](index.py)
+# ← [11 Train for real](11_train_for_real.py) · [All lessons](index.py) · [13 Choose a layer](13_choose_a_layer.py) →
 
 # %%
 import inspect
@@ -630,4 +630,4 @@ course.check("migration.coverage", coverage)
 #   bounds from above.
 
 # %% [markdown] tags=["way"]
-# ← [11 Train for real](11_train_for_real.py) · [All lessons](index.py)
+# ← [11 Train for real](11_train_for_real.py) · [All lessons](index.py) · [13 Choose a layer](13_choose_a_layer.py) →

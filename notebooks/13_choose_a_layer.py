@@ -15,6 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 2
+#     needs: 02 and 08; 04 helps
 #     title: 'Choose a layer: what constraints make of one kernel'
 # ---
 
@@ -51,6 +52,9 @@ if importlib.util.find_spec("lipviz") is None:
         "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
     )
     subprocess.run([*install, *packages.split()], check=True)
+
+# %% [markdown] tags=["way"]
+# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py)
 
 # %%
 import keras
@@ -90,21 +94,24 @@ COMPARED = len(measure.DENSE_KINDS)  # kinds to time and to train: all of them
 #   $V$ is the kernel that `AOLDense` makes.
 #
 # For each of them there is a proof that the layer is 1-Lipschitz, for every raw kernel. The docstrings contain the
-# proofs. We now give the same raw kernel to all seven: 64 × 64, with singular values between 1 and 0.1.
-#
-# **Predict**: which kinds bring all singular values to 1? Whose values are the smallest?
+# proofs. We now give the same raw kernel to all of them: 64 × 64, with singular values between 1 and 0.1. (Only
+# `BRODense` gets another one, which is narrow, and whose largest and smallest singular values are the same.)
+
+# %% [markdown] question="choice.spectra"
+# **Predict.** For which of the seven kinds are all singular values of the layer 1, to three digits?
 
 # %%
 one = measure.kind_spectra(measure.DENSE_KINDS, smallest=0.1)
-for kind, values in zip(one.kinds, one.values, strict=True):
-    print(f"{kind.title:40s} {values[-1]:.4f} to {values[0]:.4f}, median {np.median(values):.4f}")
-
-# %%
-plots.picture(
+rows = [
+    f"{kind.title:40s} {values[-1]:.4f} to {values[0]:.4f}, median {np.median(values):.4f}"
+    for kind, values in zip(one.kinds, one.values, strict=True)
+]
+picture = plots.picture(
     plots.plot_kind_spectra(one),
     plots.alt_text(one),
     caption="Each point is one of the 64 singular values of a layer. In each row, the largest lies on top.",
 )
+course.predict("choice.spectra", reveal=["\n".join(rows), picture])
 
 # %% [markdown]
 # Three kinds are orthogonal. Björck's iteration stops when it is near enough: lipviz promises 0.001 for such a raw
@@ -123,10 +130,16 @@ assert min(spectrum["CayleyDense"][-1], spectrum["BRODense"][-1]) > 1 - 1e-5
 #
 # ### Exercise 1: predict
 
-# %%
-course.exercise("choice.frobenius")
+# %% [markdown] question="choice.frobenius"
+# Predict: the raw kernel of a `FrobeniusDense` is an orthogonal matrix of 64 × 64. The layer divides it by its
+# Frobenius norm, the root of the sum of all squared entries. All singular values of the result are the same. What are
+# they?
+#
+# Expected: a number, exact to ±0.001.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("choice.frobenius", answer)
@@ -138,22 +151,24 @@ course.check("choice.frobenius", answer)
 # numbers and keep all lengths. `kind_spectra` with a `depth` multiplies the kernel with itself, and exchanges the
 # numbers at random in between. The **gain** is the length that is left of a random change of length 1 (as the root of
 # the mean of its squares).
-#
-# **Predict**: one layer of `AOLDense` has a gain of about 0.4. What is the gain of eight?
+
+# %% [markdown] question="choice.gain"
+# **Predict.** One layer of `AOLDense` has a gain of about 0.4: so much is left of the length of a random change. What
+# is the gain of eight such layers?
 
 # %%
 stacks = {depth: measure.kind_spectra(measure.DENSE_KINDS, smallest=0.1, depth=depth) for depth in (1, 2, 4, 8)}
-print(f"{'gain after':40s} {' '.join(f'{depth:9d}' for depth in stacks)} layers")
+gains = [f"{'gain after':40s} {' '.join(f'{depth:9d}' for depth in stacks)} layers"]
 for place, kind in enumerate(measure.DENSE_KINDS):
-    print(f"{kind.title:40s} {' '.join(f'{stack.gain[place]:9.2g}' for stack in stacks.values())}")
-
-# %%
-plots.picture(
+    gains.append(f"{kind.title:40s} {' '.join(f'{stack.gain[place]:9.2g}' for stack in stacks.values())}")
+picture = plots.picture(
     plots.plot_kind_spectra(stacks[8]),
     plots.alt_text(stacks[8]),
-    caption="After eight layers, the orthogonal kinds are as before. Of the others, hardly anything is left of most "
-    "directions.",
+    caption="After eight layers, the orthogonal kinds are as before. The kinds that only divide leave hardly "
+    "anything of any direction. The residual block loses less.",
 )
+aol = measure.DENSE_KINDS.index(measure.layer_kind("AOLDense"))
+course.predict("choice.gain", truth=stacks[8].gain[aol], reveal=["\n".join(gains), picture])
 
 # %% [markdown]
 # For a stack of linear layers we know more: the product of all singular values is the determinant, up to its sign, and
@@ -182,55 +197,18 @@ assert np.all(stacks[8].gain[np.invert(orthogonal)] < 0.5)
 #
 # ### Exercise 2: predict
 
-# %%
-course.exercise("choice.layers")
+# %% [markdown] question="choice.layers"
+# Predict: every layer of a network multiplies the length of each change by 0.8. After how many layers is less than a
+# tenth of the length left for the first time?
+#
+# Expected: a whole number.
 
 # %%
+from lipviz import course
+
 answer = ...
 
 course.check("choice.layers", answer)
-
-# %% [markdown]
-# ## Try other kernels and convolutions
-#
-# The explorer shows the spectra, and on the right what networks of each kind reach on handwritten digits, and what a
-# step costs. The networks come with lipviz. Which kinds still pass on changes after 16 layers? What if the smallest
-# singular value of the raw kernel is 0.001? *Start* trains networks with your settings, which takes a minute or more.
-
-# %%
-explorer = LayerKindExplorer()
-explorer
-
-# %%
-explorer.state = {"depth": 8, "smallest": 0.01}
-print(explorer.statement(explorer.data))
-assert explorer.error is None
-assert explorer.data.spectra.depth == 8
-
-# %% [markdown]
-# ### Exercise 3: find the orthogonal convolution
-
-# %%
-course.exercise("choice.padding")
-
-# %%
-answer = ...
-
-course.check("choice.padding", answer)
-
-# %% [markdown]
-# Convolutions have the same problem, and a second one: the kernel is a small part of a large matrix. A kernel whose
-# own matrix is orthogonal does not make an orthogonal convolution (lesson 04). `AOCConv2D` does. What is lost at the
-# border depends on the **padding**, the numbers that are put around the image: none ("valid"), zeros ("same"), or the
-# opposite side of the image ("circular").
-
-# %%
-aoc = [measure.layer_kind("AOCConv2D")]
-for padding in ("circular", "valid", "same"):
-    (values,) = measure.kind_spectra(aoc, padding=padding).values
-    print(f"{padding:9s} {len(values):3d} singular values from {values[-1]:.4f} to {values[0]:.4f}")
-    assert values[0] <= 1 + 1e-12
-    assert (values[-1] > 1 - 1e-4) == (padding != "same")
 
 # %% [markdown]
 # ## What does a step cost?
@@ -254,8 +232,11 @@ for title, cost in costs.items():
 # cross-entropy that asks for a lead: `OffsetCategoricalCrossentropy`. Then we compute the **accuracy** on the test
 # images, and the **certified accuracy** at ε: the share of images that are right, and stay right under every change of
 # a length up to ε.
-#
-# **Predict** the order of the seven.
+
+# %% [markdown] question="choice.deeper"
+# **Predict.** With one hidden layer, the network of `SpectralDense(eps_bjorck=None)` has a certified accuracy of 93 %
+# at ε = 0.1; with Björck's iteration it is 95 %. Now both have four hidden layers. What is the certified accuracy of
+# the one without Björck's iteration?
 
 # %%
 train, test = data.digits(n_train=TRAIN)
@@ -263,17 +244,18 @@ runs = []
 for kind in tqdm(measure.DENSE_KINDS[:COMPARED]):
     runs.append(toys.kind_run(train, test, kind, depth=DEPTH, steps=STEPS, dataset="digits"))
 networks = toys.compare_kinds([run.kind for run in runs], DEPTH, runs=runs, costs=costs)
+reached = []
 for kind, accuracy, certified in zip(networks.kinds, networks.accuracy, networks.certified, strict=True):
     shares = ", ".join(f"{100 * share:.0f} % at {eps}" for share, eps in zip(certified, networks.epsilons, strict=True))
-    print(f"{kind.title:40s} accuracy {100 * accuracy:.0f} %, certified {shares}")
-
-# %%
-plots.picture(
+    reached.append(f"{kind.title:40s} accuracy {100 * accuracy:.0f} %, certified {shares}")
+picture = plots.picture(
     plots.plot_kind_accuracy(networks),
     plots.alt_text(networks),
-    caption="The same network with hidden layers of seven kinds, after the same training. The networks that keep "
-    "lengths are far ahead.",
+    caption="The same network with hidden layers of seven kinds, after the same training. The orthogonal "
+    "and the residual ones are far ahead.",
 )
+divided = networks.kinds.index(measure.layer_kind("SpectralDense(eps_bjorck=None)"))
+course.predict("choice.deeper", truth=100 * networks.certified[divided, 0], reveal=["\n".join(reached), picture])
 
 # %%
 plots.picture(
@@ -296,17 +278,69 @@ for title in at_small.keys() & {"SpectralDense", "CayleyDense", "BRODense", "SLL
 
 # %% [markdown]
 # Read the figures again. The difference between the orthogonal kinds is small, a few images: here the cost decides.
-# `SLLDense` is not orthogonal, but its residual connection lets most of a change pass, at every depth. The layers that
-# only divide do not learn in time, although their single layers looked harmless. With *one* hidden layer, they are
-# nearly as good as the others. You can see that in the explorer: move *Layers* to 1.
+# `SLLDense` is not orthogonal, but its residual connection lets much of a change pass. The networks of layers that only
+# divide learn too slowly, although a single layer looked harmless. With *one* hidden layer, they are nearly as good as
+# the others. You can see that in the explorer below: move *Layers* to 1.
 #
 # (If a network is nearly constant, its certified accuracy hardly depends on ε. A network that always says "3" is right
 # for a tenth of the digits, under every change. Never look at certified accuracy without the accuracy.)
+
+# %% [markdown]
+# ## Try other kernels and convolutions
 #
-# ## And convolutions?
+# The explorer shows the spectra, and on the right what networks of each kind reach on handwritten digits, and what a
+# step costs. The networks come with lipviz. Which kinds still pass on changes after 16 layers? What if the smallest
+# singular value of the raw kernel is 0.001? *Start* trains networks with your settings, which takes a minute or more.
+
+# %%
+explorer = LayerKindExplorer()
+explorer
+
+# %%
+explorer.state = {"depth": 8, "smallest": 0.01}
+print(explorer.statement(explorer.data))
+assert explorer.error is None
+assert explorer.data.spectra.depth == 8
+
+# %% [markdown]
+# ### Exercise 3: find the orthogonal convolution
+
+# %% [markdown] question="choice.padding"
+# Find out with the explorer: choose the convolutions and the padding "valid" (none), with 2 layers. Which kind keeps
+# all singular values at 1? And is that still so with the padding "same" (zeros)?
+#
+# Expected: one of "a" (AOCConv2D, and also with zeros), "b" (AOCConv2D, but not with zeros), "c" (SpectralConv2D, and
+# also with zeros), "d" (SpectralConv2D(bound='tight'), but not with zeros).
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("choice.padding", answer)
+
+# %% [markdown]
+# Convolutions have the same problem, and a second one: the kernel is a small part of a large matrix. A kernel whose
+# own matrix is orthogonal does not make an orthogonal convolution (lesson 04). `AOCConv2D` does. What is lost at the
+# border depends on the **padding**, the numbers that are put around the image: none ("valid"), zeros ("same"), or the
+# opposite side of the image ("circular"). `BROConv2D`, a block reflector at every frequency of the image, is always
+# circular, and orthogonal too.
+
+# %%
+aoc = [measure.layer_kind("AOCConv2D")]
+for padding in ("circular", "valid", "same"):
+    (values,) = measure.kind_spectra(aoc, padding=padding).values
+    print(f"{padding:9s} {len(values):3d} singular values from {values[-1]:.4f} to {values[0]:.4f}")
+    assert values[0] <= 1 + 1e-12
+    assert (values[-1] > 1 - 1e-4) == (padding != "same")
+(reflector,) = measure.kind_spectra([measure.layer_kind("BROConv2D")], padding="circular").values
+assert 1 - 1e-4 < reflector[-1] <= reflector[0] <= 1 + 1e-12
+
+# %% [markdown]
+# ## And networks of convolutions?
 #
 # Networks of convolutions take longer to train. lipviz comes with some: a layer that makes 8 channels of the image,
-# two hidden convolutions of 3 × 3, and the same last layer.
+# two hidden convolutions of 3 × 3, and the same last layer. The padding is zeros, but for `BROConv2D`.
 
 # %%
 convolutions = toys.compare_kinds(measure.CONVOLUTION_KINDS, 2)
@@ -321,9 +355,10 @@ plots.picture(
 #
 # There is no best layer. Questions that decide:
 #
-# * **How deep?** One or two hidden layers: every kind works, so take a cheap one. Deeper: orthogonal, or residual.
+# * **How deep?** One hidden layer: every kind works, so take a cheap one. Two: all but the Frobenius norm. Deeper:
+#   orthogonal, or residual.
 # * **Dense or convolutional?** The default is `SpectralDense`; `BRODense` costs less. For images, `AOCConv2D` keeps
-#   gradients, and `SpectralConv2D` is the cheapest.
+#   gradients, and `SpectralConv2D` costs hardly more than a plain layer. `BROConv2D` costs most.
 # * **What else must the network do?** A rotation cannot become a reflection: one `CayleyDense` cannot learn every
 #   orthogonal matrix. `SLLDense` keeps the number of channels, so it cannot change the width.
 # * **What does the training cost in total?** In a large network, products with the data cost more than the constraint.
@@ -332,11 +367,19 @@ plots.picture(
 #
 # ### Exercise 4: build a choice
 
+# %% [markdown] question="choice.cheapest"
+# Build a choice: write a function `cheapest(smallest, cost, least)`. The array `smallest` holds the smallest singular
+# value of each kind of layer, the array `cost` the cost of a step. The function returns the place of the cheapest kind
+# whose smallest singular value is at least `least`, and -1 if there is none.
+#
+# Expected: a function that is called as `cheapest(smallest, cost, least)`.
+
 # %%
-course.exercise("choice.cheapest")
+import numpy as np
+
+from lipviz import course
 
 
-# %%
 def cheapest(smallest, cost, least):
     return ...
 
@@ -354,3 +397,6 @@ course.check("choice.cheapest", cheapest)
 # * T. Boissin et al.: *An adaptive orthogonal convolution scheme for efficient and flexible CNN architectures*, 2025.
 # * B.-H. Lai et al.: *Enhancing certified robustness via block reflector orthogonal layers and logit annealing loss*,
 #   2025: BRO.
+
+# %% [markdown] tags=["way"]
+# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py)

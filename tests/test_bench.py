@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from lipviz import layers
+from lipviz import measure
 from lipviz.command import bench, cli
-from lipviz.command.bench import floor, kinds, networks, parts, processes, timing
+from lipviz.command.bench import floor, networks, parts, processes, timing
 from lipviz.command.bench.peers import find_peer
 from tests.browser.lab import LIPVIZ
 
@@ -143,30 +143,21 @@ def test_sections_measure_each_part():
     assert report.setting["backend"] == keras.backend.backend()
 
 
-@pytest.mark.slow
-def test_kinds_of_layers_take_turns_with_a_plain_one(monkeypatch):
-    small = {"Dense": ((("AOLDense", {}), ("FrobeniusDense", {"disjoint_neurons": False})), (4,))}
-    monkeypatch.setattr(kinds, "GROUPS", small)
-    monkeypatch.setattr(kinds.timings, "__defaults__", (small,))
-    (section,) = bench.run(["layers"], repeats=1, batch=8).sections
-    assert [row.name for row in section.rows] == ["AOLDense", "FrobeniusDense(disjoint_neurons=False)"]
-    assert all(set(row.values) == {"plain", "lipviz"} and row.ratios["lipviz / plain"] > 0 for row in section.rows)
+def test_every_kind_of_layer_has_a_row(monkeypatch):
+    wanted = []
 
+    def step_cost(kind, turns, **options):
+        wanted.append((kind, turns, options))
+        return measure.StepCost(kind, np.array([0.006, 0.008, 0.010]), np.array([0.001, 0.002, 0.004]))
 
-@pytest.mark.lists
-def test_every_kind_of_layer_is_timed_and_in_the_table():
-    from tools import layer_table
-
-    names = {name for group, _ in kinds.GROUPS.values() for name, _ in group}
-    expected = {name for name in layers.__all__ if name.endswith(("Dense", "Conv2D", "Conv2DTranspose"))}
-    others = {"PadConv2D", "SpectralDepthwiseConv2D"}  # without a constraint; with fewer products
-    assert names == expected - others, "say in lipviz/command/bench/kinds.py what is timed"
-    titles = {kinds.title(*kind) for group, _ in kinds.GROUPS.values() for kind in group}
-    assert titles == set(layer_table.WORDS)
-    made = [
-        (shape, kinds.made(name, shape[-1], given)) for group, shape in kinds.GROUPS.values() for name, given in group
-    ]
-    assert all(layer.compute_output_shape((2, *shape)) == (2, *shape) for shape, layer in made)
+    monkeypatch.setattr(measure, "step_cost", step_cost)
+    (section,) = bench.run(["layers"], repeats=3, batch=8).sections
+    jit = networks.chosen_jit(False)
+    assert wanted == [(kind, 3, {"batch": 8, "jit_compile": jit}) for kind in measure.LAYER_KINDS]
+    assert [row.name for row in section.rows] == [kind.title for kind in measure.LAYER_KINDS]
+    row = section.rows[0]
+    assert (row.values["plain"].seconds, row.values["lipviz"].seconds) == (0.002, 0.008)
+    assert row.ratios == {"lipviz / plain": 4.0}
 
 
 @pytest.mark.slow

@@ -80,7 +80,18 @@ APART = {
     "command.bench": (
         "measures lipviz, plain Keras and other libraries: the time of parts, and the accuracy of certified networks",
         {
-            *("", "_version", "certification", "command.cli", "compiled", "data", "layers", "model", "normalizers"),
+            *(
+                "",
+                "_version",
+                "certification",
+                "command.cli",
+                "compiled",
+                "data",
+                "layers",
+                "measure",
+                "model",
+                "normalizers",
+            ),
             "recipes",
         },
     ),

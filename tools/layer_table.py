@@ -25,6 +25,7 @@ HEAD = (
     "| layer | construction | singular values: smallest, median, largest | cost of a step | when |\n" + 5 * "|---" + "|"
 )
 DEPTHS = {True: (1, 2, 4, 8), False: (1, 2, 4)}  # of dense networks, and of convolutional ones
+COMPARED = (*measure.DENSE_KINDS, *measure.CONVOLUTION_KINDS)  # in networks
 SHOWN = (1, 4)  # of these depths
 EPSILONS = (0.1, 0.25)
 
@@ -52,12 +53,12 @@ def train(again):
     """Complete the file of runs, after each of them."""
     train_set, test_set = data.digits()
     runs = {} if again else {(run.kind, run.depth): run for run in toys.kind_table()}
-    for kind in measure.LAYER_KINDS:
+    for kind in COMPARED:
         for depth in DEPTHS[kind.is_dense]:
             if (kind, depth) not in runs:
                 run = runs[kind, depth] = toys.kind_run(train_set, test_set, kind, depth=depth, dataset="digits")
                 print(f"{kind.title}, {depth}: {run.accuracy:.3f}, {run.mean_radius:.3f}", flush=True)
-                order = [key for other in measure.LAYER_KINDS for key in runs if key[0] == other]
+                order = [key for other in COMPARED for key in runs if key[0] == other]
                 write_kind_table([runs[key] for key in order])
 
 
@@ -75,8 +76,8 @@ def networks():
     """The rows of the second table."""
     columns = [f"{what}, {depth} hidden" for depth in SHOWN for what in ("accuracy", *(f"at {e}" for e in EPSILONS))]
     rows = [f"| layer | {' | '.join(columns)} |", (len(columns) + 1) * "|---" + "|"]
-    found = [toys.compare_kinds(measure.LAYER_KINDS, depth, epsilons=EPSILONS) for depth in SHOWN]
-    for place, kind in enumerate(measure.LAYER_KINDS):
+    found = [toys.compare_kinds(COMPARED, depth, epsilons=EPSILONS) for depth in SHOWN]
+    for place, kind in enumerate(COMPARED):
         cells = [f"`{kind.title}`", *(cell for one in found for cell in _shares(one, place))]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -92,8 +93,9 @@ def _shares(compared, place):
 
 def write_page():
     """Replace both tables of the page."""
+    tables = {"": table(), ": networks": networks()}
     text = PAGE.read_text(encoding="utf-8")
-    for suffix, made in (("", table()), (": networks", networks())):
+    for suffix, made in tables.items():
         before, begin, rest = text.partition(BEGIN.format(suffix))
         _, end, after = rest.partition(END.format(suffix))
         if not (begin and end):

@@ -26,6 +26,7 @@ from lipviz.certification.forms import Affine, Pointwise
 from lipviz.certification.joint import ENTRIES, is_move, sums_of
 from lipviz.certification.matrices import matrix_bound, operator_bound
 from lipviz.operators.convolution import Convolution
+from lipviz.operators.linear import Diagonal
 from lipviz.operators.magnitudes import SCALED, norm_of_positive
 from lipviz.operators.singular_values import explicit_matrix
 
@@ -88,7 +89,18 @@ def _branch(nodes, start, end, last):
     if not isinstance(function, Pointwise) or len(nodes[end].sources) != 1:
         return None
     there, first, before = _walked(nodes, nodes[end].sources[0], None, start)
-    return (there, back, function, (*before, end, *behind)) if first == start and there is not None else None
+    if first != start or there is None or not all(_scales_as_one(nodes[number].form) for number in (*before, *behind)):
+        return None
+    return there, back, function, (*before, end, *behind)
+
+
+def _scales_as_one(form):
+    """Whether the numbers that are used are those of an affine map, or all smaller by one factor, see `Affine.off`.
+
+    A smaller factor leaves the block a block, with a smaller M. Several factors would not.
+    """
+    (part,) = form.parts
+    return not form.off or isinstance(part, SCALED) or (isinstance(part, Diagonal) and np.ptp(part.values) == 0)
 
 
 def _walked(nodes, number, operator, until=-1):

@@ -1,10 +1,11 @@
-"""Exercises of lesson 13: what a constraint leaves of a kernel, what depth makes of it, and which layer to choose."""
+"""Questions of lesson 13: what a constraint leaves of a kernel, what depth makes of it, and which layer to choose."""
 
 import math
 
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
+from lipviz.course.guesses import Amount, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _WIDTH = 64
@@ -153,3 +154,74 @@ CHEAPEST = Exercise(
 )
 
 EXERCISES = (FROBENIUS, LAYERS, PADDING, CHEAPEST)
+
+SPECTRA = Prediction(
+    id="choice.spectra",
+    question="For which of the seven kinds are all singular values of the layer 1, to three digits?",
+    kind=Option(
+        options={
+            "spectral": "only for SpectralDense with Björck's iteration",
+            "three": "for SpectralDense with Björck's iteration, CayleyDense and BRODense",
+            "residual": "for these three, and for SLLDense",
+            "all": "for all of them: each is 1-Lipschitz",
+        },
+        replies={
+            "spectral": "There are other ways to an orthogonal matrix than an iteration.",
+            "residual": "Where a neuron of SLLDense is off, a change passes as it is. Where it is on, it loses a part.",
+            "all": "The constant bounds the largest singular value only. It says nothing about the others.",
+        },
+    ),
+    explanation=(
+        "A constant of 1 is a promise about the *largest* singular value. Three kinds make all of them 1. The kinds "
+        "that only divide leave the largest about ten times as large as the smallest, as in the raw kernel. "
+        "`FrobeniusDense` is the worst: none of its values reaches a quarter."
+    ),
+    truth="three",
+)
+
+GAIN = Prediction(
+    id="choice.gain",
+    question=(
+        "One layer of `AOLDense` has a gain of about 0.4: so much is left of the length of a random change. What is "
+        "the gain of eight such layers?"
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=1,
+        within=0.001,
+        ratio=2,
+        replies=(
+            (0.3, 1, "You expected that the first layer takes away what there is to take. Each layer takes its share."),
+            (0.03, 0.3, "Factors multiply: two layers have about 0.4 · 0.4 = 0.16 already."),
+        ),
+    ),
+    explanation=(
+        "The activations mix the directions, so that each layer shortens a change by about the same factor. The gain "
+        "of eight layers is near 0.4 to the power of 8."
+    ),
+)
+
+DEEPER = Prediction(
+    id="choice.deeper",
+    question=(
+        "With one hidden layer, the network of `SpectralDense(eps_bjorck=None)` has a certified accuracy of 93 % at "
+        "ε = 0.1; with Björck's iteration it is 95 %. Now both have four hidden layers. What is the certified accuracy "
+        "of the one without Björck's iteration?"
+    ),
+    kind=Amount(
+        lowest=0,
+        highest=100,
+        within=10,
+        unit=" %",
+        replies=(
+            (80, 100, "You expected that more layers hardly change it. It was so for the orthogonal kinds only."),
+            (10, 80, "It is worse: each of the four layers takes its share, and no lead is left."),
+        ),
+    ),
+    explanation=(
+        "Its proof is as good as that of the others, but there is nothing to prove: the leads of its scores are too "
+        "small. Four orthogonal layers reach more than one layer does."
+    ),
+)
+
+PREDICTIONS = (SPECTRA, GAIN, DEEPER)

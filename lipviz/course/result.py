@@ -19,7 +19,7 @@ class Status(enum.Enum):
     UNREADABLE = ("?", "No answer yet", "#0072B2")
     HINT = ("→", "Hint", "#0072B2")
     SOLUTION = ("=", "Solution", "#0072B2")
-    CLOSE = ("✓", "Close", "#009E73")
+    CLOSE = ("≈", "Close", "#009E73")
     FAR = ("≠", "Compare", "#0072B2")
 
     def __init__(self, symbol: str, words: str, color: str) -> None:

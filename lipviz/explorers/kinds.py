@@ -11,7 +11,7 @@ from lipviz.explorers.shell.base import Explorer
 from lipviz.explorers.shell.code import Raw, call, literal, picture_of
 from lipviz.explorers.shell.controls import choice, log_slider, slider, toggle
 from lipviz.explorers.shell.result_cache import ResultCache
-from lipviz.measure.layer_kinds import LAYER_KINDS, LayerKind
+from lipviz.measure.layer_kinds import CONVOLUTION_KINDS, DENSE_KINDS, LayerKind
 from lipviz.measure.layer_stacks import KindSpectra, kind_spectra
 from lipviz.plots import alt_text
 from lipviz.plots.layer_kinds import plot_kind_accuracy, plot_kind_costs, plot_kind_spectra
@@ -52,7 +52,7 @@ def _name(kind):
     return kind.label.replace("\n", " ").replace(kind.label.partition(",")[0], kind.layer, 1)
 
 
-_KINDS = {_key(kind): kind for kind in LAYER_KINDS}  # by the name of the control
+_KINDS = {_key(kind): kind for kind in (*DENSE_KINDS, *CONVOLUTION_KINDS)}  # by the name of the control
 
 
 class LayerKindExplorer(Explorer):
@@ -100,7 +100,9 @@ class LayerKindExplorer(Explorer):
                 "smallest": log_slider(
                     "Smallest singular value", 0.1, -3, 0, "Of the raw kernel, whose largest singular value is 1"
                 ),
-                "padding": choice("Padding", paddings, "At the border of images; the networks have zeros (padding)"),
+                "padding": choice(
+                    "Padding", paddings, "At the border of images, for the singular values only (padding)"
+                ),
             },
             **groups,
             "Training (Start)": {

@@ -204,12 +204,12 @@ class MaxMin(_ChannelActivation):
 
 @keras.saving.register_keras_serializable("lipviz")
 class BetaAbs(_ChannelActivation):
-    """|x| for a share β of the channels, the first ones, and x for the others: β-Abs (Hu, Hu and Fredrikson 2026).
+    """``|x|`` for a share β of the channels, the first ones, and x for the others: β-Abs (Hu, Hu and Fredrikson 2026).
 
     Of n channels, the first ⌊βn⌋ are replaced by their magnitudes. All slopes are −1 or 1, also at 0, where the slope
     is −1. So the Jacobian is a diagonal matrix of signs, and the norms of gradients are kept, times k. With β = 1/2,
     and rotations of pairs of channels by 45° before and behind it, it sorts pairs: max and min of (a, b) are
-    (a + b)/2 ± |a − b|/2. Orthogonal layers around it contain such rotations.
+    ``(a + b)/2 ± |a − b|/2``. Orthogonal layers around it contain such rotations.
 
     What is exact: all of it. Nothing is rounded for k = 1.
 

@@ -63,8 +63,10 @@ class AOCConv2D(OrthogonalConv, PadConv2D):
         padding: "same" (zeros), "valid" or "circular".
         data_format: "channels_last" or "channels_first"; None takes Keras's.
         dilation_rate: Must be 1.
-        groups: Number of groups of channels. It divides the input's channels and the filters. On a CPU, TensorFlow
-            takes many times as long for groups as for one, here as in `keras.layers.Conv2D`.
+        groups: Number of groups of channels. It divides the input's channels and the filters. On a CPU, a
+            training step in TensorFlow takes tens of times as long with groups as without, here as in
+            `keras.layers.Conv2D`: the gradients of grouped convolutions are slow. A prediction takes one to eight
+            times as long.
         activation: Name, function or layer, such as `GroupSort2()`.
         use_bias: Whether a bias is added.
         kernel_initializer: Initializer of the raw kernel, of the shape `lipviz.normalizers.orthogonal_parameters`.

@@ -55,7 +55,7 @@ class KindSpectra:
 
     @property
     def largest(self) -> Array:
-        """Largest singular value of each stack, of shape (n,): its Lipschitz constant, where it is linear."""
+        """Largest singular value of each stack, of shape (n,). It is the Lipschitz constant of a linear stack."""
         return np.array([values[0] for values in self.values])
 
     @property
@@ -87,7 +87,7 @@ def kind_spectra(
     the constant k = 1. A kind whose raw kernel has another shape takes one of its shape, with the same extremes.
 
     Args:
-        kinds: `LayerKind`s, all dense or all convolutions.
+        kinds: Items of `LayerKind`, all dense or all convolutions.
         depth: Number of layers of a stack, at least 1.
         smallest: Smallest singular value of the raw kernel as a matrix, in [0, 1]. The others lie evenly up to 1.
         padding: Of convolutions: "same", "valid" or "circular". Kinds that do not take it are left out.

@@ -88,9 +88,7 @@ class Report:
 class Result(NamedTuple):
     """A trained model and what is proved about it: `model, report = result`.
 
-    Attributes:
-        model: The trained `lipviz.Sequential`, with logits as outputs.
-        report: A `Report`.
+    `model` is the trained `lipviz.Sequential`, with logits as outputs, and `report` a `Report`.
     """
 
     model: keras.Model

@@ -69,7 +69,7 @@ class KindComparison:
     """Networks with hidden layers of n kinds, side by side.
 
     Attributes:
-        kinds: The n `LayerKind`s.
+        kinds: The n kinds, each a `LayerKind`.
         runs: The `KindRun` of each; None where there is none.
         costs: CPU time of a training step of the layer alone, as a multiple of the plain layer's, of shape (n,); NaN
             where it is not known.
@@ -107,7 +107,8 @@ def kind_network(
 ) -> keras.Model:
     """Build a 1-Lipschitz network whose hidden layers are of one kind; all else is the same for every kind.
 
-    Dense: `depth` layers of 64 units. Convolutional: a 1×1 convolution to 8 channels, and `depth` convolutions of 3×3.
+    Dense: `depth` layers of 64 units. Convolutional: a 1×1 convolution to 8 channels, and `depth` convolutions of 3×3,
+    with the padding of the kind.
     Behind each follows `GroupSort2`, but for residual blocks, which have their activation inside. The last layer is a
     `SpectralDense`.
 
@@ -263,10 +264,10 @@ def compare_kinds(
     """Put the networks of several kinds side by side.
 
     Args:
-        kinds: `LayerKind`s.
+        kinds: The kinds, each a `LayerKind`.
         depth: Number of hidden layers. Of each kind, the run with the nearest number is taken, by ratio; of several
             such runs the last one.
-        runs: `KindRun`s to choose from; by default `kind_table`.
+        runs: The `KindRun` of each network to choose from; by default those of `kind_table`.
         costs: Costs of a step by the title of the kind; by default `kind_costs`.
         epsilons: Sizes of changes to compare at.
 
@@ -305,7 +306,7 @@ def write_kind_table(runs: Iterable[KindRun], path: str | os.PathLike[str] = RUN
     """Write runs as JSON, one a line.
 
     Args:
-        runs: `KindRun`s.
+        runs: The `KindRun` of each network.
         path: File to write; by default the table that comes with lipviz.
     """
     write_rows([{**vars(run), "kind": run.kind.title} for run in runs], path)

@@ -124,3 +124,20 @@ def test_multiples_of_the_identity():
     assert multiple_of_identity(swapped) is None
     assert multiple_of_identity(Diagonal(np.array([1.0, 2.0]))) is None
     assert np.array_equal(explicit_matrix(swapped), np.eye(3)[::-1])
+
+
+@pytest.mark.parametrize(("factors", "is_block"), [([0.1] * 4, True), ([0.1, 0.1, 0.1, 0.1001], False)])
+def test_factors_that_a_backend_rounds_one_by_one_make_no_block(factors, is_block):
+    """Used factors may be smaller than those of the form: by one share in all entries, or by several."""
+    w = RNG.standard_normal((4, 5)).astype("float32").astype(float)
+    x = keras.Input((4,))
+    there, behind = K.Dense(5, "relu"), K.Dense(4)
+    model = keras.Model(x, x + K.Rescaling(factors)(behind(there(x))))
+    there.kernel.assign(w)
+    behind.kernel.assign(-w.T)
+    read = computation(model)
+    block = block_before(read.nodes, read.outputs[0])
+    assert (block is not None) == is_block
+    if block is not None:
+        for used in (0.1, float(np.float32(0.1))):
+            assert largest_jacobian(w, -used * w, 0, 1) <= block.bound

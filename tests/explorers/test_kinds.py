@@ -9,10 +9,11 @@ import pytest
 
 from lipviz import data
 from lipviz.explorers.kinds import LayerKindExplorer
-from lipviz.measure import CONVOLUTION_KINDS, DENSE_KINDS, LAYER_KINDS
+from lipviz.measure import CONVOLUTION_KINDS, DENSE_KINDS
 from lipviz.toys import kind_costs, kind_table
 
 EXPLORER = LayerKindExplorer
+ALL = (*DENSE_KINDS, *CONVOLUTION_KINDS)
 TRAIN, TEST = data.digits(120, 60)
 
 
@@ -36,8 +37,8 @@ def test_it_opens_with_all_dense_kinds_and_the_networks_that_come_with_lipviz(ex
 
 def test_each_kind_has_a_box_that_can_be_reached_by_keys(explorer):
     described = [explorer.controls[name].description for name in boxes(explorer)]
-    assert [words.partition(",")[0] for words in described] == [kind.layer for kind in LAYER_KINDS]
-    assert len(set(described)) == len(LAYER_KINDS)
+    assert [words.partition(",")[0] for words in described] == [kind.layer for kind in ALL]
+    assert len(set(described)) == len(ALL)
     name = boxes(explorer)[0]
     explorer.controls[name].value = False
     assert explorer.data.spectra.kinds == DENSE_KINDS[1:]
@@ -68,12 +69,12 @@ def test_a_padding_leaves_out_the_kinds_that_do_not_have_it(explorer):
     assert explorer.controls["padding"].disabled
     explorer.state = {"family": "convolutions", "padding": "circular"}
     assert not explorer.controls["padding"].disabled
-    assert [kind.layer for kind in explorer.data.spectra.kinds] == ["AOCConv2D"]
+    assert [kind.layer for kind in explorer.data.spectra.kinds] == ["AOCConv2D", "BROConv2D"]
     assert "SLLConv2D cannot have this padding" in words(explorer)
     explorer.state = {"padding": "valid", "depth": 3}
     assert "no room for 3 convolutions" in str(explorer.error)
     explorer.state = {"padding": "same", "depth": 1}
-    assert explorer.data.spectra.kinds == CONVOLUTION_KINDS
+    assert [*explorer.data.spectra.kinds] == [kind for kind in CONVOLUTION_KINDS if kind.padding == "same"]
 
 
 def test_the_table_has_a_row_for_each_kind(explorer):

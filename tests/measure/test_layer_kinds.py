@@ -5,28 +5,30 @@ import numpy as np
 import pytest
 
 from lipviz import layers
-from lipviz.measure import CONVOLUTION_KINDS, DENSE_KINDS, LAYER_KINDS, LayerKind, layer_kind, step_cost
+from lipviz.measure import CONVOLUTION_KINDS, DENSE_KINDS, LAYER_KINDS, LayerKind, layer_kind, step_cost, step_costs
+from lipviz.measure.layer_kinds import ENDS
 
 # Depthwise convolutions do not mix channels, so they take no other layer's place.
 OTHERS = {"SpectralDepthwiseConv2D"}
 
 
 @pytest.mark.lists
-def test_every_layer_that_can_take_the_place_of_another_is_a_kind():
+def test_every_layer_that_mixes_channels_is_a_kind():
     constrained = {
         name
         for name in layers.__all__
-        if name.endswith(("Dense", "Conv2D")) and issubclass(getattr(layers, name), layers.ConstrainedKernel)
+        if name.endswith(ENDS) and issubclass(getattr(layers, name), layers.ConstrainedKernel)
     }
     assert constrained - OTHERS == {kind.layer for kind in LAYER_KINDS}, "enter it in measure/layer_kinds.py"
 
 
-def test_kinds_have_titles_that_differ():
-    assert len({kind.title for kind in LAYER_KINDS}) == len({kind.label for kind in DENSE_KINDS}) + len(
-        {kind.label for kind in CONVOLUTION_KINDS}
-    )
+def test_kinds_have_titles_and_labels_that_differ():
+    convolutions = [kind for kind in LAYER_KINDS if not kind.is_dense]
+    assert len({kind.title for kind in LAYER_KINDS}) == len(LAYER_KINDS)
+    assert len({kind.label for kind in DENSE_KINDS}) == len(DENSE_KINDS)
+    assert len({kind.label for kind in convolutions}) == len(convolutions)
     assert all(layer_kind(kind.title) is kind for kind in LAYER_KINDS)
-    assert (*DENSE_KINDS, *CONVOLUTION_KINDS) == LAYER_KINDS
+    assert (*DENSE_KINDS, *CONVOLUTION_KINDS) == tuple(kind for kind in LAYER_KINDS if not kind.is_transposed)
     with pytest.raises(ValueError, match=r"`title` must be one of SpectralDense, .*Received: 'Dense'"):
         layer_kind("Dense")
 
@@ -37,8 +39,20 @@ def test_a_kind_makes_its_layer_and_the_plain_one(kind):
     assert type(layer) is getattr(layers, kind.layer)
     assert layer.name == "mine"
     assert layer.get_config() | dict(kind.arguments) == layer.get_config()
-    assert type(plain) is (keras.layers.Dense if kind.is_dense else keras.layers.Conv2D)
+    assert isinstance(layer, keras.layers.Conv2DTranspose) == isinstance(plain, keras.layers.Conv2DTranspose)
+    assert isinstance(layer, keras.layers.Dense) == isinstance(plain, keras.layers.Dense)
     assert kind.is_block == kind.layer.startswith("SLL")
+    shape = (2, 4) if kind.is_dense else (2, 6, 6, 4)  # kinds that keep it can be put in a sequence, and compared
+    assert tuple(layer.compute_output_shape(shape)) == tuple(plain.compute_output_shape(shape)) == shape
+
+
+def test_a_kind_has_the_padding_that_it_can_have():
+    reflector = layer_kind("BROConv2D")
+    assert reflector.make(4).padding == "circular"
+    assert layer_kind("AOCConv2D").make(4).padding == "same"
+    assert layer_kind("AOCConv2D").make(4, padding="circular").padding == "circular"
+    with pytest.raises(ValueError, match="padding"):
+        reflector.make(4, padding="same")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +68,30 @@ def test_the_cost_of_a_step_is_measured_in_turns():
     cost = step_cost(layer_kind("AOLDense"), turns=3, steps=1)
     assert cost.seconds.shape == cost.plain_seconds.shape == (3,)
     assert (cost.seconds > 0).all()
-    assert cost.ratio == np.median(cost.seconds) / np.median(cost.plain_seconds)
-    with pytest.raises(ValueError, match=r"`turns` must be at least 1\. Received: turns=0"):
-        step_cost(layer_kind("AOLDense"), turns=0)
+    assert cost.ratio == np.median(cost.seconds / cost.plain_seconds)
+
+
+@pytest.mark.parametrize("name", ["turns", "steps", "batch"])
+def test_counts_of_a_measurement_are_positive(name):
+    with pytest.raises(ValueError, match=rf"`{name}` must be at least 1\. Received: {name}=0"):
+        step_cost(layer_kind("AOLDense"), **{name: 0})
+
+
+def test_steps_take_turns_in_both_orders(monkeypatch):
+    calls = []
+
+    class Step:
+        def __init__(self, kind, make, batch, jit_compile):
+            self.settings = (make.__name__, batch, jit_compile)
+
+        def seconds(self, steps):
+            calls.append((*self.settings, steps))
+            return len(calls)
+
+    monkeypatch.setattr(step_costs, "_Step", Step)
+    cost = step_cost(layer_kind("AOLDense"), turns=2, steps=3, batch=5, jit_compile=False)
+    assert [call[0] for call in calls] == ["make", "make_plain", "make_plain", "make"]
+    assert {call[1:] for call in calls} == {(5, False, 3)}
+    np.testing.assert_array_equal(cost.seconds, [1, 4])
+    np.testing.assert_array_equal(cost.plain_seconds, [2, 3])
+    assert cost.ratio == np.median([1 / 2, 4 / 3])

@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 
+from lipviz import measure
 from lipviz._version import __version__
-from lipviz.command.bench import floor, kinds, networks, parts, processes
+from lipviz.command.bench import floor, networks, parts, processes
 from lipviz.command.bench.peers import find_peer
 from lipviz.command.bench.report import Report, Row, Section
-from lipviz.command.bench.timing import take_turns
+from lipviz.command.bench.timing import compared, take_turns
 
 
 def run(
@@ -168,11 +169,10 @@ def _kernels(repeats, batch, jit_compile, peer):
 
 def _layers(repeats, batch, jit_compile, peer):
     rows = []
-    for found in kinds.timings(repeats, batch, jit_compile):
-        plain, *layers = found
-        for name in layers:
-            values = {"plain": found[plain], "lipviz": found[name]}
-            rows.append(Row(name, values, {"lipviz / plain": found[name].ratio}))
+    for kind in measure.LAYER_KINDS:
+        cost = measure.step_cost(kind, repeats, batch=batch, jit_compile=networks.chosen_jit(jit_compile))
+        timings = compared({"plain": cost.plain_seconds, "lipviz": cost.seconds})
+        rows.append(Row(kind.title, timings, {"lipviz / plain": timings["lipviz"].ratio}))
     title = f"Processor time of a training step of one layer, beside the plain one (dense 256 → 256, batch {batch}; 3×3"
     return Section(f"{title}, 32 → 32 on 16×16, batch {max(batch // 8, 1)})", "ms", tuple(rows))
 

@@ -58,6 +58,18 @@ def take_turns(
         names = list(contenders) if turn % 2 == 0 else list(contenders)[::-1]
         for name in names:
             seconds[name][turn] = _time(contenders[name], counts[name], clock)
+    return compared(seconds)
+
+
+def compared(seconds: Mapping[str, np.ndarray]) -> dict[str, Timing]:
+    """Summarize the times of contenders that took turns.
+
+    Args:
+        seconds: Dict from a name to the seconds in each round. The others are compared with the first.
+
+    Returns:
+        A dict from the names to `Timing`.
+    """
     first = next(iter(seconds.values()))
     return {name: _summary(values, values / first) for name, values in seconds.items()}
 

@@ -103,6 +103,7 @@ def _number(kind) -> tuple[list[widgets.Widget], Callable[[], Any]]:
         description="My guess",
         placeholder=f"{kind.lowest:g} to {kind.highest:g}{kind.unit}",
         style=_LABEL,
+        continuous_update=False,  # see _curve
         layout=widgets.Layout(width="260px"),
     )
     return [field], lambda: _as_number(field.value)
@@ -140,6 +141,9 @@ def _curve(kind):
             max=kind.highest,
             step=step,
             orientation="vertical",
+            # While a kernel is busy, values that follow each other wait in the browser, and the click on the button
+            # overtakes them. One value alone does not wait.
+            continuous_update=False,
             description=place,
             readout_format=".2f" if kind.highest - kind.lowest < 20 else ".0f",
             layout=widgets.Layout(height="180px", width="76px"),
