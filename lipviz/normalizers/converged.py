@@ -1,8 +1,9 @@
 """Björck's iteration in TensorFlow on a CPU, with as few operations as a kernel needs.
 
 Where the iteration converges, its result is the polar factor W(WᵀW)^(-1/2) up to 1.5 eps², which is about as much as
-rounding. So a well-conditioned kernel needs no recursion on its eigenvalues, and no separation of the small ones. For
-any other kernel, `Spectrum` computes the iteration, as one operation of a graph.
+rounding. If all singular values are within a factor of 2.8, `PolarFactor` computes it by products. If they are within a
+factor of 30, a decomposition does, without a recursion on the eigenvalues or a separation of the small ones. For any
+other kernel, `Spectrum` computes the iteration, as one operation of a graph.
 
 Factors are multiplied into matrices of the size of WᵀW. The kernel may be much larger.
 """
@@ -18,6 +19,7 @@ from lipviz.normalizers._operations import ops
 from lipviz.normalizers.backends import as_one_call, builds_graph
 from lipviz.normalizers.bounds import rounding_margin, unit, unit_scaled
 from lipviz.normalizers.eigenvalues import SMALL, Spectrum, most_together, shrinkage, usable
+from lipviz.normalizers.polar import LEAST_SIDE, PolarFactor, is_likely, largest
 from lipviz.normalizers.settings import present
 from lipviz.types import Tensor
 
@@ -53,18 +55,19 @@ def orthogonalized(w: Tensor, u: Tensor, factor: Tensor, eps: float, maxiter: in
 
     Args:
         w: Matrix of shape (rows, columns), tall or wide, float32.
-        u: Vector of shape (1, columns); of the two signs, the result's has the one that is nearer to it.
+        u: Vector of shape (1, columns), where the power iteration goes on. Of the two signs, the result's vector has
+            the one that is nearer to it.
         factor: Positive number or scalar tensor.
         eps: Tolerance of Björck.
         maxiter: Largest number of iterations.
 
     Returns:
         The tuple (matrix with singular values in [0, factor]; the first right singular vector, of shape (1, columns);
-        σ1 of `w`, of shape (1, 1)).
+        σ1 of `w`, of shape (1, 1)). The last two are estimates where `PolarFactor` computes the matrix.
     """
 
     def function(w, factor):
-        step = _Step(w, factor, eps, maxiter)
+        step = (_Step if min(w.shape) < LEAST_SIDE else _QuickStep)(w, u, factor, eps, maxiter)
         return (step.result, step.vector, step.sigma), lambda upstream, *_: step.gradient(upstream)
 
     out, v, sigma = ops.custom_gradient(function)(w, ops.convert_to_tensor(factor, "float32"))
@@ -104,64 +107,114 @@ class _Found(NamedTuple):
 
 
 class _Step:
-    """The constraint of one matrix."""
+    """The constraint of one matrix, by a decomposition."""
 
-    def __init__(self, w: Tensor, factor: Tensor, eps: float, maxiter: int) -> None:
-        self._is_wide = w.shape[0] < w.shape[1]
+    def __init__(self, w: Tensor, u: Tensor, factor: Tensor, eps: float, maxiter: int) -> None:
         self._given_factor = factor
         self._factor = factor * (1 - rounding_margin(w.shape, "float32"))
-        self._scale = self._decompose(w, eps, maxiter)
-        self.sigma = ops.reshape(ops.sqrt(self._found.top) * self._scale, (1, 1))
-        self.vector = self._found.vectors[:, -1][None, :]
-        self.result = self._last_step()
-
-    def _decompose(self, w, eps, maxiter):
-        gram = self._inner(w, w)
+        gram = _inner(w, w)
         size = ops.sum(ops.diagonal(gram))
         is_in_range = ops.logical_and(size > _IN_RANGE[0], size < _IN_RANGE[1])  # not if there is NaN
-        w, gram, scale = ops.cond(is_in_range, lambda: (w, gram, ops.ones_like(size)), lambda: _rescaled()(w))
-        values, vectors = ops.eigh(gram)
-        self._found = _Found(
-            *ops.cond(
-                values[0] > SMALL * values[-1],
-                lambda: self._polar(w, values, vectors),
-                lambda: _iterated(eps, maxiter)(w, values, vectors),
-            )
-        )
-        return scale
+        w, gram, self._scale = ops.cond(is_in_range, lambda: (w, gram, ops.ones_like(size)), lambda: _rescaled()(w))
+        self.result, self.vector, top = self._compute(w, gram, u, eps, maxiter)
+        self.sigma = ops.reshape(ops.sqrt(top) * self._scale, (1, 1))
 
-    def _polar(self, w, values, vectors):
-        """The polar factor. The divided differences of 1/√x are −1/√(xy)/(√x + √y)."""
-        roots = ops.sqrt(values)
-        scaled = vectors / roots
-        straight = ops.matmul(scaled, ops.transpose(vectors))
-        differences = -1 / (ops.expand_dims(roots, 1) + roots)
-        before = self._times(w, straight)
-        return before, _eye(vectors), values[-1], w, straight, vectors, vectors, scaled, scaled, differences
-
-    def _last_step(self):
-        before, want = self._found.before, self._found.want
-        gram = self._inner(before, before)
-        shrink = shrinkage(gram, want)
-        factor = 0.5 * self._factor * ops.sqrt(shrink)
-        return self._times(before, 3 * factor * _eye(gram) - (factor * shrink) * gram)
+    def _compute(self, w, gram, u, eps, maxiter):
+        """The tuple (result, first eigenvector of the Gram matrix, its largest eigenvalue)."""
+        self._found = _Found(*_decomposed(w, gram, eps, maxiter))
+        return _last_step(self._found, self._factor), self._found.vectors[:, -1][None, :], self._found.top
 
     def gradient(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of <upstream, result> with respect to the matrix and the factor."""
-        found, factor = self._found, self._factor / self._scale
-        half = ops.matmul(self._inner(found.x, upstream), found.vectors)
-        inner = (factor * found.differences) * _symmetric_product(found.basis, half)
-        through_gram = ops.matmul(ops.matmul(found.left, inner), ops.transpose(found.right))
-        gradient = self._times(upstream, factor * found.straight) + self._times(found.x, through_gram)
+        factor = self._factor / self._scale
+        straight, through_gram = self._pulled_back(upstream)
+        gradient = _times(upstream, factor * straight) + _times(self._found.x, factor * through_gram)
         return gradient, ops.sum(upstream * self.result) / self._given_factor
 
-    def _inner(self, x, y):
-        """XᵀY; of wide matrices XYᵀ."""
-        return ops.matmul(x, ops.transpose(y)) if self._is_wide else ops.matmul(ops.transpose(x), y)
+    def _pulled_back(self, upstream):
+        return _pulled_back(self._found, upstream)
 
-    def _times(self, x, small):
-        """X times a small matrix, on the side where it fits."""
-        return ops.matmul(ops.transpose(small), x) if self._is_wide else ops.matmul(x, small)
+
+class _QuickStep(_Step):
+    """The constraint of one matrix, by products where the singular values are close together."""
+
+    def _compute(self, w, gram, u, eps, maxiter):
+        vector, top = largest(gram, ops.matmul(u, ops.transpose(w)) if _is_wide(w) else u)
+        self._polar = polar = PolarFactor(
+            *ops.cond(
+                is_likely(ops.sum(ops.diagonal(gram)), top, gram.shape[0]),
+                lambda: tuple(PolarFactor.of(w, gram, top)),
+                lambda: tuple(PolarFactor.unlikely(w, gram, top)),
+            )
+        )
+
+        def by_products():
+            unused = [gram] * 6  # what only a decomposition gives
+            found = _Found(polar.before, polar.gram, top, w, *unused)
+            return _times(polar.before, polar.step(self._factor)), vector, *found
+
+        def by_decomposition():
+            found = _Found(*_decomposed(w, gram, eps, maxiter))
+            return _last_step(found, self._factor), found.vectors[:, -1][None, :], *found
+
+        result, first, *found = ops.cond(polar.is_near, by_products, by_decomposition)
+        self._found = _Found(*found)
+        return result, first, self._found.top
+
+    def _pulled_back(self, upstream):
+        def by_products():
+            root = self._polar.root()
+            inner = _inner(self._found.x, upstream)
+            return root, self._polar.pulled_back(root, inner + ops.transpose(inner))
+
+        return ops.cond(self._polar.is_near, by_products, lambda: _pulled_back(self._found, upstream))
+
+
+def _decomposed(w, gram, eps, maxiter):
+    values, vectors = ops.eigh(gram)
+    return ops.cond(
+        values[0] > SMALL * values[-1],
+        lambda: tuple(_by_roots(w, values, vectors)),
+        lambda: _iterated(eps, maxiter)(w, values, vectors),
+    )
+
+
+def _by_roots(w, values, vectors):
+    """The polar factor. The divided differences of 1/√x are −1/√(xy)/(√x + √y)."""
+    roots = ops.sqrt(values)
+    scaled = vectors / roots
+    straight = ops.matmul(scaled, ops.transpose(vectors))
+    differences = -1 / (ops.expand_dims(roots, 1) + roots)
+    before = _times(w, straight)
+    return _Found(before, _eye(vectors), values[-1], w, straight, vectors, vectors, scaled, scaled, differences)
+
+
+def _last_step(found, factor):
+    gram = _inner(found.before, found.before)
+    shrink = shrinkage(gram, found.want)
+    factor = 0.5 * factor * ops.sqrt(shrink)
+    return _times(found.before, 3 * factor * _eye(gram) - (factor * shrink) * gram)
+
+
+def _pulled_back(found, upstream):
+    """S and L (K ∘ (Y + Yᵀ)) Rᵀ, see `_Found`."""
+    half = ops.matmul(_inner(found.x, upstream), found.vectors)
+    inner = found.differences * _symmetric_product(found.basis, half)
+    return found.straight, ops.matmul(ops.matmul(found.left, inner), ops.transpose(found.right))
+
+
+def _is_wide(w):
+    return w.shape[0] < w.shape[1]
+
+
+def _inner(x, y):
+    """XᵀY; of wide matrices XYᵀ."""
+    return ops.matmul(x, ops.transpose(y)) if _is_wide(x) else ops.matmul(ops.transpose(x), y)
+
+
+def _times(x, small):
+    """X times a small matrix, on the side where it fits."""
+    return ops.matmul(ops.transpose(small), x) if _is_wide(x) else ops.matmul(x, small)
 
 
 def _symmetric_product(x, y):
@@ -207,7 +260,6 @@ def _rescaled():
 
     def run(w):
         w, scale = unit_scaled(w)
-        gram = ops.matmul(w, ops.transpose(w)) if w.shape[0] < w.shape[1] else ops.matmul(ops.transpose(w), w)
-        return w, usable(gram), ops.reshape(scale, ())
+        return w, usable(_inner(w, w)), ops.reshape(scale, ())
 
     return _in_graphs(run)

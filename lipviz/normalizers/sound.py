@@ -91,10 +91,13 @@ def sound_orthogonalization(
 
     On a CPU, with β = 0.5, TensorFlow and JAX compute σ1 and all iterations but the last from the eigenvalues of WᵀW.
     On TensorFlow, in float32, a kernel for which the iterations converge gets their limit, the polar factor of W. It
-    differs from their result by at most 1.5 eps_bjorck². Otherwise, and where XLA compiles TensorFlow, a power
-    iteration on WᵀW starts from `u` (at most `maxiter_spectral` steps, until one is < eps_spectral), `deflated_bound`
-    bounds σ1, and the iterations are products with W. The results of the two ways differ by rounding, and by about one
-    iteration where that bound is not tight.
+    differs from their result by at most 1.5e-6. If min(rows, columns) is at least 96, and σ1 at most about 2.8 times
+    the smallest singular value, polynomials in WᵀW compute it. One step of a power iteration then gives `u` and an
+    estimate of σ1 from below.
+
+    Otherwise, and where XLA compiles TensorFlow, a power iteration on WᵀW starts from `u` (at most `maxiter_spectral`
+    steps, until one is < eps_spectral), `deflated_bound` bounds σ1, and the iterations are products with W. The results
+    of the two ways differ by rounding, and by about one iteration where that bound is not tight.
 
     With Björck, the gradient is that of its iterations, where the divisor and the number of iterations are constant.
     After convergence, this is the gradient of the polar factor of W, which does not depend on the divisor. Without

@@ -2,8 +2,8 @@
 
 An exact constraint of a kernel W with the gradient G of its result multiplies by W or G, at their full size, five
 times: WᵀW, the result W·S with S = f(WᵀW), and for the gradient WᵀG, G·S and W·T. Between them it needs S and T, and
-so at least as much work as a Cholesky factorization of WᵀW. What lipviz does there is its decomposition into
-eigenvectors, and products of that size.
+so at least as much work as a Cholesky factorization of WᵀW. What lipviz does there is a decomposition into eigenvectors
+and six products of that size, or fourteen products (`lipviz.normalizers.polar`).
 
 Processor time adds up the cores. Unlike the time of a step, it does not depend on what runs side by side.
 """
@@ -21,7 +21,7 @@ from lipviz.compiled import compiled_where_traced
 
 KERNELS = ((2, 256), (256, 128), (128, 64), (64, 1))  # of `networks.mlp`
 STEPS = ("plain", "lipviz", "sorting")
-_SMALL_PRODUCTS = 6  # of the size of WᵀW, see `lipviz.normalizers.converged`
+_SMALL_PRODUCTS = 14  # of the size of WᵀW, see `lipviz.normalizers.polar`
 
 
 def timings(repeats: int, batch: int = 256) -> dict[str, Timing]:
