@@ -69,7 +69,7 @@ class Computation:
     flows: tuple[Flow, ...] = dataclasses.field(default=(), repr=False)
 
     def values(self, *inputs: Array) -> list[Array]:
-        """The values of all nodes for n samples, in float64.
+        """The values of all nodes for n samples, in float64; steps without a form compute in the dtype of their layer.
 
         Args:
             *inputs: An array of shape (n, ...) for each input of the model.
