@@ -20,6 +20,7 @@ LAYERS = (
         "_moved": "import paths of the last release, which warn of the new ones",
         "types": "names of types for signatures",
         "keras_internals": "private names of Keras that lipviz needs: one function for each",
+        "_lessons": "the lessons of a folder: their headers, exercises and predictions",
         "_extras": "which part needs which package of an extra, and the error for a missing one",
     },
     {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
@@ -68,7 +69,7 @@ APART = {
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
-    "command.lab": ("opens the course in JupyterLab", {"_version", "command.grammars", "course"}),
+    "command.lab": ("opens the course in JupyterLab", {"_version", "_lessons", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
     "command.app": (

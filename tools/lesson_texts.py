@@ -15,7 +15,7 @@ import textwrap
 from pathlib import Path
 
 from lipviz import course
-from lipviz.course.lessons import lessons_in
+from lipviz._lessons import lessons_in
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 INDEX = NOTEBOOKS / "index.py"

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+from lipviz._lessons import PRIVATE, Lesson, lesson_files, lessons_in
+from lipviz._lessons import read_header as read_header  # its place in the last release
 from lipviz.command import grammars
-from lipviz.course.lessons import Lesson, lesson_files, lessons_in
-from lipviz.course.lessons import read_header as read_header  # its place in the last release
-from lipviz.course.progress import PRIVATE
 
 HOST = "127.0.0.1"
 INDEX = "index.py"  # the map of the course, which opens first

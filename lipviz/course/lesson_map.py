@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lipviz._lessons import Lesson, lessons_in
 from lipviz.course import progress
-from lipviz.course.lessons import Lesson, lessons_in
 
 _DONE, _OPEN = "✓", "○"
 

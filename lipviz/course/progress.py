@@ -19,8 +19,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lipviz._lessons import PRIVATE
+
 FOLDER_VARIABLE = "LIPVIZ_COURSE_DIR"
-PRIVATE = ".lipviz"
 _VERSION = 1
 _FILE, _LOCK, _DAMAGED = "progress.json", "progress.lock", "progress.damaged.json"
 

@@ -12,8 +12,11 @@ from lipviz.model import Sequential
 FILTERS, MOST_FILTERS, UNITS = 16, 128, 128
 LOGITS = "logits"  # name of the last layer
 LAST = ("FrobeniusDense", "SpectralDense")
-# What a hidden layer is told beside its size: to bound its outputs together.
-_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"FrobeniusDense": {"disjoint_neurons": False}}
+# What a hidden layer is told beside its size: to bound its outputs together, or the only padding that it has.
+_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "FrobeniusDense": {"disjoint_neurons": False},
+    "BROConv2D": {"padding": "circular"},
+}
 
 
 def _constrained(base):
@@ -75,7 +78,7 @@ def build_network(
 
     def made(name, **sizes):
         further = layer_arguments if name == layer else {}
-        return getattr(layers, name)(**sizes, **{**_ARGUMENTS.get(name, {}), **further})
+        return getattr(layers, name)(**{**sizes, **_ARGUMENTS.get(name, {}), **further})
 
     def block(name, plain, **sizes):
         """A layer with its activation. A residual block keeps its size, so a layer before it changes that."""

@@ -11,6 +11,7 @@ from lipviz import layers as lip
 from lipviz.toys import training as toy_training
 
 LABELLED = [(np.eye(4), np.arange(4) % 2)] * 2
+CLASSES = [(np.eye(4), np.arange(4) % 3)] * 2
 X = np.random.default_rng(0).standard_normal((8, 2))
 
 
@@ -48,12 +49,18 @@ DRAWS = {
     "fit_steps": lambda seed: toys.fit_steps(np.sin, width=4, depth=1, steps=1, seed=seed),
     "kr_steps": lambda seed: toys.kr_steps(X, -X, width=4, depth=1, steps=1, seed=seed),
     "kr_steps of a model": lambda seed: toys.kr_steps(X, -X, network(), steps=1, seed=seed),
+    "kind_spectra": lambda seed: measure.kind_spectra(measure.DENSE_KINDS[:1], seed=seed),
+    "kind_network": lambda seed: toys.kind_network(measure.DENSE_KINDS[0], seed=seed),
+    "kind_steps": lambda seed: toys.kind_steps(*CLASSES, measure.DENSE_KINDS[0], steps=1, seed=seed),
     "tradeoff_steps": lambda seed: toys.tradeoff_steps(*LABELLED, width=4, depth=1, steps=1, seed=seed),
     "ToyTrainer.restart": lambda seed: toy_training.ToyTrainer.restart(None, seed),
     "ActivationProbe.measure": lambda seed: measure.ActivationProbe(lip.GroupSort2(), 2, 5).measure(seed=seed),
     "evaluate_lip_const_gen": lambda seed: utils.evaluate_lip_const_gen(network(), iter([(X, X)]), seed=seed),
 }
-LIMITED = {"attack", "toy_network", "toy_classifier", "fit_steps", "kr_steps", "tradeoff_steps"}
+LIMITED = {"attack", "toy_network", "toy_classifier", "fit_steps", "kr_steps", "tradeoff_steps"} | {
+    "kind_network",
+    "kind_steps",
+}
 
 
 @pytest.mark.parametrize("name", list(DRAWS))

@@ -25,7 +25,7 @@ from tools.pins import draws, rounding
 
 FILE = "explorers.json"
 STATES = 24
-_AT_ENDS = {"": 8, "certificates": 2, "kinds": 4}  # of the states; more of few controls would be the same
+_AT_ENDS = {"": 8, "certificates": 2, "fooled": 2, "kinds": 4}  # of the states; more of few controls would be the same
 # Choices that are left out, since a training comes before them.
 _LEFT_OUT = {
     "layers": {"layer": ("AO", "Cayley", "BRO", "SLL")},  # later ones, so that the states stay

@@ -1,9 +1,13 @@
-"""The lessons of a folder: what their headers say, and which exercises and predictions they have."""
+"""The lessons of a folder: what their headers say, and which exercises and predictions they have.
+
+`lipviz notebooks` reads them, and answers at once: nothing here imports NumPy, as `lipviz.course` does.
+"""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+PRIVATE = ".lipviz"  # hidden folder in that of the course, for what is no lesson
 _ASKED = re.compile(r'^course\.(check|predict)\(\s*"([\w.]+)"', re.MULTILINE)
 
 
