@@ -42,6 +42,7 @@ from lipviz.certification.running_sums import (
     scaled,
     without_means,
 )
+from lipviz.certification.step_forms import COPYING
 from lipviz.operators.linear import (
     AVERAGES,
     CONVOLUTIONS,
@@ -164,25 +165,7 @@ def _builder(op):
 
 
 _COPYING = (
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.Identity,
-    keras.layers.ActivityRegularization,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.ZeroPadding3D,
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Cropping3D,
-    keras.layers.RepeatVector,
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
+    *COPYING,
     keras.layers.Concatenate,
     keras.layers.UpSampling1D,
     keras.layers.UpSampling2D,

@@ -140,6 +140,28 @@ _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 
 
 _CONVERTING = (keras.layers.Rescaling, keras.layers.Normalization)  # whole numbers, before they compute
+# Layers of one input that copy, drop or move entries, or add zeros, and round nothing.
+COPYING = (
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Permute,
+    keras.layers.Identity,
+    keras.layers.ActivityRegularization,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+    keras.layers.RepeatVector,
+    keras.layers.Dropout,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
 _LAYERS = {
     keras.layers.BatchNormalization: affine_forms.normalized,
     **dict.fromkeys(_CONVERTING, affine_forms.scaled),
@@ -148,30 +170,7 @@ _LAYERS = {
     **dict.fromkeys(
         (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D), affine_forms.interpolated
     ),
-    **dict.fromkeys(
-        (
-            keras.layers.Flatten,
-            keras.layers.Reshape,
-            keras.layers.Permute,
-            keras.layers.Identity,
-            keras.layers.ActivityRegularization,
-            keras.layers.ZeroPadding1D,
-            keras.layers.ZeroPadding2D,
-            keras.layers.ZeroPadding3D,
-            keras.layers.Cropping1D,
-            keras.layers.Cropping2D,
-            keras.layers.Cropping3D,
-            keras.layers.RepeatVector,
-            keras.layers.Dropout,
-            keras.layers.AlphaDropout,
-            keras.layers.GaussianDropout,
-            keras.layers.GaussianNoise,
-            keras.layers.SpatialDropout1D,
-            keras.layers.SpatialDropout2D,
-            keras.layers.SpatialDropout3D,
-        ),
-        affine_forms.selected,
-    ),
+    **dict.fromkeys(COPYING, affine_forms.selected),
     **dict.fromkeys((lip.InvertibleDownSampling, lip.InvertibleUpSampling, lip.SpatialShift), affine_forms.moved),
     lip.GroupSort: function_forms.sorting,
     lip.MaxMin: function_forms.splitting,

@@ -9,8 +9,8 @@ from keras import ops
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers._arguments import Activation, Constraint, Initializer, Regularizer
+from lipviz.layers.base_convolution import LipschitzConv
 from lipviz.layers.base_layer import given, with_channels_last
-from lipviz.layers.convolutional import LipschitzConv
 from lipviz.layers.pooling import accumulation_dtype
 from lipviz.layers.unconstrained import PadConv2D
 from lipviz.parametrizations import CircularReflectorParametrization

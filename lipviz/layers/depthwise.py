@@ -23,8 +23,8 @@ import keras
 from keras import ops
 
 from lipviz import normalizers as nm
+from lipviz.layers.base_convolution import BOUNDS, ConstrainedConv
 from lipviz.layers.base_layer import given
-from lipviz.layers.convolutional import BOUNDS, ConstrainedConv
 from lipviz.normalizers.depthwise import DepthwiseFourierBound
 from lipviz.parametrizations import ChannelwiseSpectralParametrization
 

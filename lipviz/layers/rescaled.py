@@ -8,8 +8,8 @@ import keras
 from lipviz import normalizers as nm
 from lipviz.initializers import SpectralInitializer
 from lipviz.layers._arguments import Activation, Constraint, Initializer, Regularizer
+from lipviz.layers.base_convolution import LipschitzConv
 from lipviz.layers.base_layer import given
-from lipviz.layers.convolutional import LipschitzConv
 from lipviz.layers.dense import ConstrainedDense
 from lipviz.parametrizations import AOLParametrization
 from lipviz.types import Shape

@@ -14,7 +14,7 @@ import scipy.sparse.linalg as sla
 
 from lipviz import _moved
 from lipviz import normalizers as nm
-from lipviz.layers.convolutional import averaged_factor, coverage_factor
+from lipviz.layers.base_convolution import averaged_factor, coverage_factor
 from lipviz.normalizers.fourier import FourierBound
 from lipviz.normalizers.polyphase import polyphase
 from lipviz.normalizers.symbols import symbols_on
