@@ -350,19 +350,9 @@ for tau, one in zip(TAUS, frontier, strict=True):
     rows.append(f"{tau:4g} {one.accuracy:9.3f} {one.mean_radius:12.3f} {known}")
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
-figure = plots.new_figure()
-ax = plots.style.prepared(
-    figure.axes[0],
-    title="Several inverse temperatures",
-    xlabel="size ε of the change (l2 norm, units of the input)",
-    ylabel="certified accuracy (share, no unit)",
-)
-for tau, one, color, dashes in zip(TAUS, frontier, plots.PALETTE, ("-", "--", ":"), strict=False):
-    ax.plot(epsilons, one.accuracy_at(epsilons).certified, dashes, color=color, label=f"τ = {tau}")
-ax.set_ylim(0, 1)
-plots.style.legend(ax)
+certified = {f"τ = {tau}": one.accuracy_at(epsilons) for tau, one in zip(TAUS, frontier, strict=True)}
 picture = plots.picture(
-    figure,
+    plots.plot_certified_accuracies(certified),
     f"Certified accuracy against the size of a change for τ = {', '.join(map(str, TAUS))}. The larger τ, the higher "
     "the line begins and the sooner it falls: the lines cross.",
     caption="The lines cross: the best network depends on the size of the changes that it has to resist.",

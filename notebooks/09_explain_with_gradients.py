@@ -173,7 +173,7 @@ norms = [measure.input_gradient_norms(model, x_test) for model in (lipschitz, or
 picture = plots.picture(
     plots.plot_gradient_norms(norms, constant=1.0),
     plots.alt_text(norms[0]) + " " + plots.alt_text(norms[1]),
-    caption="The norms of all gradients of the 1-Lipschitz network are in one bar at 1.",
+    caption="One histogram for each network. The dashed line is the Lipschitz constant that is proved for one of them.",
 )
 rows = [
     f"{one.name:12s} norms from {one.norms.min():8.5f} to {one.norms.max():8.5f}, median {one.median:.5f}"
@@ -407,7 +407,7 @@ scattered = plots.picture(
 drawn = plots.picture(
     plots.plot_adversarial_pairs(pairs["1-Lipschitz"], title="1-Lipschitz network, attacked"),
     "The 1-Lipschitz network. " + plots.alt_text(pairs["1-Lipschitz"]),
-    caption="The 1-Lipschitz network: the change removes shafts and soles from boots, and adds them to sneakers.",
+    caption="The 1-Lipschitz network, with the same images and the same rule.",
 )
 course.predict("explanations.drawing", reveal=[scattered, drawn])
 

@@ -167,13 +167,15 @@ for place, kind in enumerate(measure.DENSE_KINDS):
 picture = plots.picture(
     plots.plot_kind_spectra(stacks[8]),
     plots.alt_text(stacks[8]),
-    caption="After eight layers, the orthogonal kinds are as before. The kinds that only divide leave hardly "
-    "anything of any direction. The residual block loses less.",
+    caption="Each point is one of the 64 singular values of eight layers.",
 )
 aol = measure.DENSE_KINDS.index(measure.layer_kind("AOLDense"))
 course.predict("choice.gain", truth=stacks[8].gain[aol], reveal=["\n".join(gains), picture])
 
 # %% [markdown]
+# After eight layers, the orthogonal kinds are as before. The kinds that only divide leave hardly anything of any
+# direction. The residual block loses less.
+#
 # For a stack of linear layers we know more: the product of all singular values is the determinant, up to its sign, and
 # determinants multiply. So the *mean of the logarithms* of the singular values of four layers is four times that of
 # one. No exchange of numbers can change that. Rounding can: a number in float64 has 16 digits, and the smallest
@@ -255,8 +257,7 @@ for kind, accuracy, certified in zip(networks.kinds, networks.accuracy, networks
 picture = plots.picture(
     plots.plot_kind_accuracy(networks),
     plots.alt_text(networks),
-    caption="The same network with hidden layers of seven kinds, after the same training. The orthogonal "
-    "and the residual ones are far ahead.",
+    caption="The same network with hidden layers of seven kinds, after the same training.",
 )
 divided = networks.kinds.index(measure.layer_kind("SpectralDense(eps_bjorck=None)"))
 course.predict("choice.deeper", truth=100 * networks.certified[divided, 0], reveal=["\n".join(reached), picture])
