@@ -432,10 +432,10 @@ assert (way / certified).max() < 1.5
 # %% [markdown]
 # ## Look at any image
 #
-# Look at the test images of your network. The left panel shows the image and the gradient of the margin. The middle
-# panel shows the certified distance to each other class. The right panel shows the certified accuracy for each
-# distance. Order the images by radius and look at the first ones: would you have known their class? (The button *Start*
-# attacks the image.)
+# Look at the test images of your network. Class 0 and class 1 are the two kinds of shoes. The left panel shows the
+# image and the gradient of the margin. The middle panel shows the certified distance to each other class. The right
+# panel shows the certified accuracy for each distance. Order the images by radius and look at the first ones: would you
+# have known their class? (The button *Start* attacks the image.)
 
 # %%
 explorer = CertificateExplorer(lipschitz, x_test, y_test)

@@ -70,6 +70,7 @@ if importlib.util.find_spec("lipviz") is None:
 # %%
 import contextlib
 import io
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -83,6 +84,7 @@ from lipviz.explorers import LayerExplorer
 from lipviz.layers import GroupSort2, ScaledL2NormPooling2D, SpectralConv2D, SpectralDense
 
 keras.utils.set_random_seed(0)
+logging.getLogger("tensorflow").setLevel("ERROR")  # it says where it writes its files
 
 # %% nbmake={"mock": {"EPOCHS": 5, "ROUNDS": 5}}
 EPOCHS = 15
