@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.covering import covering, values
 from tests.jax_run import FOLDER, JaxRun
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +140,20 @@ def _keep(config, items, kept):
     items[:] = [item for item in items if item in kept]
 
 
+def _places(cases):
+    return covering([values(case) for case in cases])
+
+
+def _by_day(items):
+    """What runs without `--nightly`: nothing that is marked `nightly`, and some cases of what is `covered_by_day`."""
+    tests = {}
+    for item in items:
+        if item.get_closest_marker("nightly") is None:
+            covered = item.get_closest_marker("covered_by_day") is not None
+            tests.setdefault((item.path, item.originalname) if covered else item, []).append(item)
+    return {cases[i] for cases in tests.values() for i in (_places(cases) if len(cases) > 1 else [0])}
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """What is imported and collected stays to the end: no search for garbage looks at it, then or later.
@@ -157,7 +172,7 @@ def pytest_collection():
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     if not config.option.nightly:
-        _keep(config, items, {item for item in items if item.get_closest_marker("nightly") is None})
+        _keep(config, items, _by_day(items))
     if config.option.cases is not None:
         tests = {}
         for item in items:
