@@ -45,6 +45,7 @@ NEEDS = {
     "lipviz.data.two_moons": ("sklearn",),
     "lipviz.data.circles": ("sklearn",),
     "lipviz.data.digits": ("sklearn",),
+    "lipviz.data.load": ("matplotlib",),  # of a folder: its images are read by Pillow, which matplotlib brings
     "lipviz lab": (*_EXPLORERS, "art", "sklearn", "tqdm", "jupyterlab", "jupytext"),
     "lipviz app": (*_EXPLORERS, "art", "sklearn", "voila"),
     "lipviz notebooks": ("yaml",),

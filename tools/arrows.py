@@ -62,7 +62,7 @@ HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 _COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
-    "data": ("data sets", {"_version", "_extras"}),
+    "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
     "course": (
         "the exercises and predictions of the lessons, the checks of their answers, and what a reader has done",
         {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]} | {"explorers"},
