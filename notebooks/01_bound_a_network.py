@@ -379,12 +379,12 @@ explorer
 
 # %%
 explorer.state = {"layer": "Dense", "inputs": 64, "units": 64}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert explorer.data.gains.max() < 0.8 * explorer.data.largest  # random inputs see little of a plain layer
 
 explorer.state = {"layer": "SpectralDense"}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert explorer.data.gains.min() > 0.9  # here all inputs see nearly all of it
 

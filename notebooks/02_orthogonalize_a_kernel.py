@@ -263,7 +263,7 @@ explorer
 
 # %%
 explorer.state = {"smallest": 1e-3, "maxiter_bjorck": 30}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert explorer.data.converged
 

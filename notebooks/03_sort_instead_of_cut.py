@@ -312,7 +312,7 @@ explorer
 # %%
 for activation in ("relu", "tanh", "householder"):
     explorer.state = {"activation": activation, "view": "plane"}
-    print(f"{activation}:\n{explorer.statement(explorer.data)}\n")
+    course.say(f"{activation}: {explorer.statement(explorer.data)}")
     assert explorer.error is None
     assert explorer.data.values.max() <= 1 + 1e-6  # all are 1-Lipschitz
     assert explorer.data.is_isometry.all() == (activation == "householder")  # one keeps lengths
@@ -328,11 +328,12 @@ for activation in ("relu", "tanh", "householder"):
 # Expected: a number, exact to ±1e-06.
 
 # %%
+from lipviz import course
 from lipviz.explorers import ActivationExplorer
 
 explorer = ActivationExplorer()
 explorer.state = {"activation": "prelulip", "view": "line", "slope": 0.25}  # change the slope here
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 
 # %%
 from lipviz import course

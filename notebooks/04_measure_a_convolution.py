@@ -304,7 +304,7 @@ explorer
 
 # %%
 explorer.state = {"kernel": "random", "image": 4}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert not explorer.data.is_below_norm[explorer.data.is_proved].any()
 explorer.reset()

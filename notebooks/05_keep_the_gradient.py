@@ -372,10 +372,10 @@ explorer = GradientDepthExplorer(keeping, x_test[:50])
 explorer
 
 # %%
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 explorer.state = {"network": "random", "first": "tanh", "second": "abs", "depth": 50}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert np.allclose(explorer.data.way.norms[1], 1)  # the absolute value keeps it as well
 

@@ -229,7 +229,7 @@ explorer.state = {"clouds": "shifted", "distance": 2.0, "steps": EXPLORED}
 explorer.start()
 explorer.wait(300)
 explorer.stop()
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 explorer.static()
 

@@ -59,10 +59,10 @@ LAYERS = (
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Packages outside of this order: what each is for, and what it may import beside its own modules.
-_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground")
+_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "lecturers")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
-    "data": ("data sets", {"_version", "_extras"}),
+    "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
     "course": (
         "the exercises and predictions of the lessons, the checks of their answers, and what a reader has done",
         {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]} | {"explorers"},
@@ -77,6 +77,14 @@ APART = {
         {"explorers", "command.grammars", "command.lab", "command.app_server"},
     ),
     "command.app_server": ("the server of these pages", {"explorers"}),
+    "command.teaching": (
+        "for lecturers: slides, the key to the exercises, assignments, teaching plans",
+        {"_lessons", "course", "command.lab"},
+    ),
+    "command.lecturers": (
+        "reads the arguments of the commands for lecturers",
+        {"_extras", "command.import_messages", "command.lab", "command.teaching"},
+    ),
     "command.playground": ("serves the playground", {"command.lab"}),
     "command.bench": (
         "measures lipviz, plain Keras and other libraries: the time of parts, and the accuracy of certified networks",

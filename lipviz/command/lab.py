@@ -17,6 +17,7 @@ import shutil
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -82,6 +83,34 @@ def course_files(source: Path) -> list[Path]:
 def lessons(folder: Path | None = None) -> list[Lesson]:
     """Lists the lessons in order, with the data in their headers; None takes the course that comes with lipviz."""
     return lessons_in(course_folder() if folder is None else folder)
+
+
+def find_lessons(names: Sequence[str]) -> list[Lesson]:
+    """Finds lessons of the course by their names.
+
+    Args:
+        names: Each is a number (``8`` or ``08``), a file (``08_certify_fashion.py``, with or without its ending), or
+            the first part of the ids of its exercises (``certificates``). No name at all stands for all lessons.
+
+    Returns:
+        The lessons in the order of the names, each once.
+
+    Raises:
+        LabError: A name belongs to no lesson.
+    """
+    known = lessons()
+    found = [_named(name, known) for name in names] or known
+    return list(dict.fromkeys(found))
+
+
+def _named(name, known):
+    wanted = Path(name).name.removesuffix(".py").removesuffix(".ipynb").lower()
+    for lesson in known:
+        is_number = wanted.isdecimal() and int(wanted) == int(lesson.number)
+        if is_number or wanted in (lesson.path.stem, *(one.partition(".")[0] for one in lesson.exercises)):
+            return lesson
+    numbers = ", ".join(lesson.number for lesson in known)
+    raise LabError(f"there is no lesson {name!r}; there are {numbers} (`lipviz notebooks` lists them)")
 
 
 # --- Copying the course ---

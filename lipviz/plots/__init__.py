@@ -39,7 +39,7 @@ from lipviz.plots.layer_kinds import plot_kind_accuracy, plot_kind_costs, plot_k
 from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.rendering import LiveFigure, Picture, picture
-from lipviz.plots.robustness import plot_certified_accuracy, plot_radii
+from lipviz.plots.robustness import plot_certified_accuracies, plot_certified_accuracy, plot_radii
 from lipviz.plots.saliency import plot_adversarial_pairs, plot_saliency
 from lipviz.plots.spectra import plot_singular_values
 from lipviz.plots.style import PALETTE, new_figure
@@ -71,6 +71,7 @@ __all__ = [
     "plot_bjorck_map",
     "plot_bjorck_paths",
     "plot_certificate",
+    "plot_certified_accuracies",
     "plot_certified_accuracy",
     "plot_certified_curve",
     "plot_certified_image",

@@ -98,6 +98,10 @@ CASES = {
         (certification.depths(product=(1, 500), together=(1, 300), found=(1, 0)), {}),
     ],
     plots.plot_certified_accuracy: [(robustness.accuracy(), {}), (robustness.accuracy(empirical=False, count=4), {})],
+    plots.plot_certified_accuracies: [
+        ({"τ = 1": robustness.accuracy(), "τ = 3": robustness.accuracy(empirical=False, count=4)}, {}),
+        ({"τ = 3": robustness.accuracy(count=4)}, {}),
+    ],
     plots.plot_radii: [
         (robustness.radii(), {}),
         (robustness.radii([0.5, 0.1, np.inf, 0.0]), {}),
