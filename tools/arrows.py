@@ -69,6 +69,7 @@ APART = {
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
+    "command.language": ("tells JupyterLab the language of a lesson", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version", "_lessons", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
