@@ -47,6 +47,7 @@ NEEDS = {
     "lipviz.data.two_moons": ("sklearn",),
     "lipviz.data.circles": ("sklearn",),
     "lipviz.data.digits": ("sklearn",),
+    "lipviz.data.load": ("matplotlib",),  # of a folder: its images are read by Pillow, which matplotlib brings
     "lipviz lab": _LESSONS,
     "lipviz app": (*_EXPLORERS, "art", "sklearn", "voila"),
     "lipviz notebooks": ("yaml",),

@@ -48,7 +48,7 @@ def write_idx(path, array, magic=None):
 @pytest.fixture
 def no_fashion(monkeypatch, tmp_path):
     """A machine without Fashion-MNIST, whatever this one has; returns the empty Keras home."""
-    monkeypatch.setattr(data, "_DEBIAN_FASHION", tmp_path / "nowhere")
+    monkeypatch.setattr(data.real_images, "_DEBIAN_FASHION", tmp_path / "nowhere")
     monkeypatch.delenv("LIPVIZ_DATA_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     return tmp_path / "keras"
@@ -161,7 +161,7 @@ def test_the_seed_decides_and_the_global_state_stays(load):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80), seeds)
 def test_every_prefix_holds_the_classes_in_their_proportions(labels, seed):
     y = np.array(labels)
-    order = data._stratified_order(y, np.random.default_rng(seed))
+    order = data.splits.stratified_order(y, np.random.default_rng(seed))
     assert sorted(order) == list(range(len(y)))
     counts = np.array([y == c for c in np.unique(y)], float)
     due = counts.sum(axis=1, keepdims=True) * np.arange(1, len(y) + 1) / len(y)
@@ -217,12 +217,12 @@ def test_fashion_mnist_from_a_named_folder(small_fashion):
 def test_fashion_mnist_subsets_are_balanced_seeded_and_nested(fashion_pool, n_train, n_test, seed):
     train, test = fashion_pool
     rng = np.random.default_rng
-    x, y = data._images(*train, n_train, "n_train", rng(seed))
+    x, y = data.real_images.images_of_bytes(*train, n_train, "n_train", rng(seed))
     assert x.shape == (n_train, 28, 28, 1)
     assert np.ptp(np.bincount(y, minlength=10)) <= 1
-    x_all, _ = data._images(*train, 60, "n_train", rng(seed))
+    x_all, _ = data.real_images.images_of_bytes(*train, 60, "n_train", rng(seed))
     np.testing.assert_array_equal(x, x_all[:n_train])
-    _, y_test = data._images(*test, n_test, "n_test", rng(seed))
+    _, y_test = data.real_images.images_of_bytes(*test, n_test, "n_test", rng(seed))
     assert np.ptp(np.bincount(y_test, minlength=10)) <= 1
 
 

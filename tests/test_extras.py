@@ -188,6 +188,8 @@ def enter(part, monkeypatch):
     if part in WHEN_IMPORTED:
         monkeypatch.delitem(sys.modules, part, raising=False)
         importlib.import_module(part)
+    elif part == "lipviz.data.load":
+        lipviz.data.load(ROOT / "tests")
     elif part.startswith("lipviz.data."):
         getattr(lipviz.data, part.rpartition(".")[2])()
     else:

@@ -62,13 +62,14 @@ HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 _COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "lecturers")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
-    "data": ("data sets", {"_version", "_extras"}),
+    "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
     "course": (
         "the exercises and predictions of the lessons, the checks of their answers, and what a reader has done",
         {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]} | {"explorers"},
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
+    "command.language": ("tells JupyterLab the language of a lesson", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version", "_lessons", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),

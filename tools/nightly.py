@@ -150,7 +150,9 @@ PARTS = (
         "all lessons in JupyterLab and a browser, every exercise answered",
         (python("tools.read_lessons"),),
     ),
-    Part("cases", "the cases of tests that have the mark nightly", (pytest("--nightly", "-m", "nightly"),)),
+    Part(
+        "cases", "the cases of tests that run at night only", (pytest("--nightly", "-m", "nightly or covered_by_day"),)
+    ),
     Part("jax", "the core on JAX, all cases", (pytest("--nightly", *jax_run.AGAIN),), jax_run.ENVIRONMENT),
     Part(
         "searches",
