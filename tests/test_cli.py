@@ -122,7 +122,16 @@ def test_wrong_arguments(arguments, complaint, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["lab", "--help"], ["playground", "--help"], ["notebooks"]]
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["lab", "--help"],
+        ["playground", "--help"],
+        ["slides", "--help"],
+        ["assignment", "--help"],
+        ["notebooks", "8"],
+    ],
 )
 def test_answers_without_heavy_imports(arguments):
     program = (
