@@ -37,6 +37,15 @@ atexit.register(gc.freeze)
 # Without it JAX computes in float32 what tests ask for in float64.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 
+# The processes of `-n` keep the cores busy. Threads that wait for each other there take longer, those of LAPACK many
+# times as long. `python -m tools.nightly arithmetic` computes in one thread and in two.
+if "PYTEST_XDIST_WORKER" in os.environ and "numpy" not in sys.modules:
+    for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, "1")
+    # What XLA compiles runs a few times only. Its older emitters take a third less, see `tests.jax_run`; a run in one
+    # process has the newer ones.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start, and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -183,14 +192,6 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_configure(config):
     config.stash[FOLDER] = Path(config.workerinput["jax"] if _is_worker(config) else tempfile.mkdtemp(prefix="lipviz-"))
-    if _is_worker(config) and "numpy" not in sys.modules:
-        # The processes of `-n` keep the cores busy. Threads that wait for each other there take longer, those of LAPACK
-        # many times as long. `python -m tools.nightly arithmetic` computes in one thread and in two.
-        for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            os.environ.setdefault(name, "1")
-        # What XLA compiles runs a few times only. Its older emitters take a third less, see `tests.jax_run`; a run in
-        # one process has the newer ones.
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 
 def pytest_collection_finish(session):
