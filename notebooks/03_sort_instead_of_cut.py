@@ -217,7 +217,7 @@ course.check("activations.backward", answer)
 # that only the activations can shorten a gradient. The lines are the singular values of the *whole* network's Jacobian,
 # for 50 random inputs.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 x = np.random.default_rng(0).standard_normal((50, 16)).astype("float32")
 spectra = []
 figure = plots.new_figure(2)

@@ -478,8 +478,8 @@ course.check("certificates.share", share)
 #   networks*, CVPR 2016.
 # * A. Madry et al.: *Towards deep learning models resistant to adversarial attacks*, ICLR 2018: projected gradient
 #   descent.
-# * H. Xiao, K. Rasul, R. Vollgraf: *Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms*,
-#   2017.
+# * H. Xiao, K. Rasul, R. Vollgraf: *Fashion-MNIST: a novel image dataset for benchmarking machine learning
+#   algorithms*, 2017.
 
 # %% [markdown] tags=["way"]
 # ← [07 Separate with margins](07_separate_with_margins.py) · [All lessons](index.py) · [09 Explain with

@@ -297,8 +297,6 @@ assert abs(right - one_device) < 1e-6 < abs(naive - one_device)
 
 # %% [markdown]
 # ### Exercise 2: change
-#
-# Go back to the cell above that begins with `DEVICES = 4`.
 
 # %% [markdown] question="training.devices"
 # Change `DEVICES = 4` in the lesson to 3 and run that cell again. What does it print as KR for 3 devices, where the
@@ -314,7 +312,7 @@ answer = ...
 course.check("training.devices", answer)
 
 # %% [markdown]
-# On TensorFlow the program is as follows. (The layers keep `u` and `wbar` the same on all devices.)
+# On TensorFlow the program is as follows. (The layers keep their constrained kernels the same on all devices.)
 #
 # ```python
 # strategy = tf.distribute.MirroredStrategy()
@@ -365,7 +363,8 @@ assert not 0.01 < median["ordinary", 1.0] < 10  # dead or wild; a few images may
 assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
 
 # %% [markdown]
-# Of the Lipschitz network, only its *raw* kernels have grown, which the constraint normalizes:
+# A constrained layer has two kernels. The optimizer changes the **raw kernel**. The network uses the constrained one,
+# `wbar`, which the layer computes from it. Of the Lipschitz network, only the raw kernels have grown:
 
 # %%
 raw = [layer.raw.max() for layer in measure.singular_values(model)]
@@ -374,7 +373,7 @@ print("largest singular values, raw:", np.round(raw, 1), "  used:", np.round(use
 assert max(used) <= 1 < min(raw)
 
 # %% [markdown]
-# The size of a raw kernel does not matter for the predictions: ten times the kernel gives the same `wbar`. But it
+# The size of a raw kernel does not matter for the predictions. Ten times the kernel gives the same `wbar`. But it
 # matters for learning. A step of Adam has a length that does not depend on the size of the kernel, so it changes the
 # direction of a large kernel less than that of a small one. A network with large raw kernels learns slowly, as if its
 # learning rate had been divided. `model.condense()` overwrites the raw kernels with `wbar`, which makes them small

@@ -106,7 +106,7 @@ own_arguments = {
     for name, parameter in inspect.signature(SpectralDense).parameters.items()
     if name not in plain_arguments
 }
-print(own_arguments)
+course.say(str(own_arguments))
 assert own_arguments == {
     "k_coef_lip": 1.0,
     "eps_spectral": 1e-3,

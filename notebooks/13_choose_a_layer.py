@@ -106,7 +106,7 @@ COMPARED = len(measure.DENSE_KINDS)  # kinds to time and to train: all of them
 # %%
 one = measure.kind_spectra(measure.DENSE_KINDS, smallest=0.1)
 rows = [
-    f"{kind.title:40s} {values[-1]:.4f} to {values[0]:.4f}, median {np.median(values):.4f}"
+    f"{kind.title:31s} {values[-1]:.4f} to {values[0]:.4f}, median {np.median(values):.4f}"
     for kind, values in zip(one.kinds, one.values, strict=True)
 ]
 picture = plots.picture(
@@ -161,9 +161,9 @@ course.check("choice.frobenius", answer)
 
 # %%
 stacks = {depth: measure.kind_spectra(measure.DENSE_KINDS, smallest=0.1, depth=depth) for depth in (1, 2, 4, 8)}
-gains = [f"{'gain after':40s} {' '.join(f'{depth:9d}' for depth in stacks)} layers"]
+gains = [f"{'gain after':31s} {' '.join(f'{depth:9d}' for depth in stacks)} layers"]
 for place, kind in enumerate(measure.DENSE_KINDS):
-    gains.append(f"{kind.title:40s} {' '.join(f'{stack.gain[place]:9.2g}' for stack in stacks.values())}")
+    gains.append(f"{kind.title:31s} {' '.join(f'{stack.gain[place]:9.2g}' for stack in stacks.values())}")
 picture = plots.picture(
     plots.plot_kind_spectra(stacks[8]),
     plots.alt_text(stacks[8]),
@@ -228,7 +228,7 @@ costs = {}
 for kind in tqdm(measure.DENSE_KINDS[:COMPARED]):
     costs[kind.title] = measure.step_cost(kind, turns=TURNS).ratio
 for title, cost in costs.items():
-    print(f"{title:40s} {cost:5.1f}")
+    print(f"{title:31s} {cost:5.1f}")
 
 # %% [markdown]
 # ## The same network, seven times
@@ -253,7 +253,7 @@ networks = toys.compare_kinds([run.kind for run in runs], DEPTH, runs=runs, cost
 reached = []
 for kind, accuracy, certified in zip(networks.kinds, networks.accuracy, networks.certified, strict=True):
     shares = ", ".join(f"{100 * share:.0f} % at {eps}" for share, eps in zip(certified, networks.epsilons, strict=True))
-    reached.append(f"{kind.title:40s} accuracy {100 * accuracy:.0f} %, certified {shares}")
+    reached.append(f"{kind.title:31s} accuracy {100 * accuracy:.0f} %, certified {shares}")
 picture = plots.picture(
     plots.plot_kind_accuracy(networks),
     plots.alt_text(networks),

@@ -11,7 +11,7 @@ from lipviz import data
 from tests.support import examples
 
 TOY = (data.two_moons, data.circles, data.gaussians, data.squares)
-SEEDED = (*TOY, data.digits)
+SEEDED = (*TOY, data.cylinder_bell_funnel, data.digits)
 FASHION_FILES = {
     "train-images-idx3-ubyte.gz": "train-labels-idx1-ubyte.gz",
     "t10k-images-idx3-ubyte.gz": "t10k-labels-idx1-ubyte.gz",
@@ -139,6 +139,25 @@ def test_squares_stand_in_the_center_or_anywhere():
 
     assert positions() == {(2, 2, 0)}
     assert len(positions(random_position=True)) == 25
+
+
+def test_series_have_their_shapes_and_places():
+    split = data.cylinder_bell_funnel(300, noise=0)
+    check_split(split, shape=(128, 1), n=300, classes=3)
+    x, y = (np.concatenate(parts) for parts in zip(*split, strict=True))
+    for series, label in zip(x[..., 0].astype(np.float64), y, strict=True):
+        (inside,) = np.nonzero(series)
+        # A bell is 0 at its first step, and a funnel at its last one.
+        begin, end = inside[0] + 1 - (label == 1), inside[-1] + 1 + (label == 2)
+        assert 16 <= begin <= 32
+        assert min(end - begin, 127 - begin) <= 96
+        steps = np.diff(series[inside])
+        assert {0: np.abs(steps).max() < 1e-6, 1: steps.min() > 0, 2: steps.max() < 0}[int(label)]
+    heights = np.abs(x[..., 0]).max(axis=1)
+    assert heights.mean() == pytest.approx(6, abs=0.4)
+    noisy = data.cylinder_bell_funnel(300, noise=2.0)[0][0]
+    assert noisy[:, :15].std() == pytest.approx(2, rel=0.05)
+    assert data.cylinder_bell_funnel(30, length=40)[0][0].shape == (24, 40, 1)
 
 
 # Seeds, order, overlap
@@ -393,6 +412,8 @@ def test_neither_data_nor_course_imports_anything_heavy():
         (data.gaussians, {"dimension": 0}, ValueError, "dimension: .* received 0"),
         (data.gaussians, {"distance": 0}, ValueError, "distance: expected a number > 0, received 0"),
         (data.gaussians, {"std": -1}, ValueError, "std: .* received -1"),
+        (data.cylinder_bell_funnel, {"length": 15}, ValueError, "length: .* >= 16, received 15"),
+        (data.cylinder_bell_funnel, {"noise": -1}, ValueError, "noise: .* received -1"),
         (data.squares, {"side": 65}, ValueError, "side: expected an integer from 1 to 64, received 65"),
         (data.squares, {"value": 1.5}, ValueError, r"value: .* \]0, 1\], received 1.5"),
         (data.squares, {"size": 0}, ValueError, "size: .* received 0"),

@@ -53,13 +53,14 @@ LAYERS = (
         "compute_layer_sv": "the singular values of layers, with the functions of deel-lip",
     },
     {"plots": "plots of what `measure` and `toys` return; compute nothing, import no Keras"},
+    {"reports": "what is proved about a classifier, as a page and as a file of figures"},
     {"monitor": "a Keras callback that shows a training while `fit` runs: in a notebook, a terminal, or files"},
     {"explorers": "widgets with controls for a measurement and its plot; no other package imports ipywidgets"},
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Packages outside of this order: what each is for, and what it may import beside its own modules.
-_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "lecturers")
+_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "lecturers", "report")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
@@ -69,6 +70,7 @@ APART = {
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
+    "command.language": ("tells JupyterLab the language of a lesson", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version", "_lessons", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
@@ -84,6 +86,10 @@ APART = {
     "command.lecturers": (
         "reads the arguments of the commands for lecturers",
         {"_extras", "command.import_messages", "command.lab", "command.teaching"},
+    ),
+    "command.report": (
+        "reads a model and data, and writes a report about them",
+        {"certification", "data", "recipes", "reports"},
     ),
     "command.playground": ("serves the playground", {"command.lab"}),
     "command.bench": (
@@ -109,9 +115,10 @@ APART = {
         {"_version", "_extras", "certification", *(f"command.{name}" for name in _COMMANDS)},
     ),
 }
-# Of the packages in this order, only `explorers` imports one from outside of it.
+# `data` imports nothing of this order, so what trains on data sets and what shows them may import it.
 MAY_IMPORT = {name: {*allowed, "types"} for name, (_, allowed) in APART.items()} | {
-    name: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[name]} | ({"data"} if name == "explorers" else set())
+    name: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[name]}
+    | ({"data"} if name in ("explorers", "recipes") else set())
     for name in HEIGHT
 }
 # What lipviz/__init__.py hands out, and the package that it is of.

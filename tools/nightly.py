@@ -189,6 +189,12 @@ PARTS = (
         (pytest("-m", "hypothesis", "--hypothesis-seed={seed}", *SCIENCE),),
         {"LIPVIZ_EXAMPLES_FACTOR": "10"},
     ),
+    Part(
+        "grading",
+        "nbgrader and otter-grader grade sample submissions",
+        (pytest("--nightly", "tests/teaching/test_grading.py"),),
+        {"LIPVIZ_REQUIRE_GRADERS": "1"},
+    ),
     Part("binder", "what Binder does, without Docker", (python("tools.binder_session"),)),
     *arithmetic(),
 )

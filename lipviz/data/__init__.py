@@ -16,7 +16,7 @@ from lipviz.data.dataset import Dataset, Scaling
 from lipviz.data.loading import load
 from lipviz.data.real_images import DatasetNotFoundError, digits, fashion_mnist
 from lipviz.data.splits import Samples, Split  # noqa: F401 - names of types
-from lipviz.data.toy_sets import circles, gaussians, squares, two_moons
+from lipviz.data.toy_sets import circles, cylinder_bell_funnel, gaussians, squares, two_moons
 
 __all__ = [
     "Availability",
@@ -26,6 +26,7 @@ __all__ = [
     "availability",
     "circles",
     "class_names",
+    "cylinder_bell_funnel",
     "digits",
     "fashion_mnist",
     "gaussians",

@@ -10,6 +10,7 @@ _CLASS_NAMES = {
     "two_moons": ("upper moon", "lower moon"),
     "circles": ("outer circle", "inner circle"),
     "squares": ("black", "white square"),
+    "cylinder_bell_funnel": ("cylinder", "bell", "funnel"),
     "digits": tuple("0123456789"),
     "fashion_mnist": (
         "T-shirt/top",
@@ -54,6 +55,7 @@ def availability() -> tuple[Availability, ...]:
         Availability("circles", sklearn, "scikit-learn", hint),
         Availability("gaussians", True, "generated"),
         Availability("squares", True, "generated"),
+        Availability("cylinder_bell_funnel", True, "generated"),
         Availability("digits", sklearn, "scikit-learn", hint),
         fashion_availability(),
     )

@@ -1,4 +1,4 @@
-"""Toy sets whose geometry is known."""
+"""Toy sets whose geometry is known, and time series that a formula describes."""
 
 import math
 
@@ -163,6 +163,52 @@ def squares(
         top, left = rng.integers(free + 1, size=2) if random_position else (free // 2, free // 2)
         image[top : top + side, left : left + side] = value
     return split(x, y, n_test, rng)
+
+
+def cylinder_bell_funnel(
+    n: int = 900, length: int = 128, noise: float = 1.0, test_fraction: float = 0.2, seed: int = 0
+) -> Split:
+    """Time series of three shapes in noise: a plateau (cylinder), a rise (bell) and a fall (funnel), by Saito (1994).
+
+    With χ = 1 for a ≤ t ≤ b and 0 elsewhere, and t = 1 … length, the series are::
+
+        cylinder: (6 + η) χ(t) + ε(t)
+        bell:     (6 + η) χ(t) (t - a) / (b - a) + ε(t)
+        funnel:   (6 + η) χ(t) (b - t) / (b - a) + ε(t)
+
+    η and all ε(t) are standard Gaussians, ε times `noise`. At the length 128, a is a whole number from 16 to 32, and
+    b - a one from 32 to 96, each with the same probability; at other lengths, these are in proportion.
+
+    Reference: Saito (1994), Local feature extraction and its applications using a library of bases, section 5.3.
+
+    Args:
+        n: Number of series, training and test together; class sizes differ by at most one.
+        length: Number of steps, at least 16.
+        noise: Standard deviation of the noise at each step.
+        test_fraction: Share of the series that is held back for testing, between 0 and 1.
+        seed: Seed of the series and of the split.
+
+    Returns:
+        ``(x_train, y_train), (x_test, y_test)`` with ``x`` of shape (n, length, 1), labels 0 (cylinder), 1 (bell) and
+        2 (funnel).
+
+    Raises:
+        TypeError: If a count or ``seed`` is not an integer, or another argument is not a number.
+        ValueError: If an argument is out of range, or ``n`` is too small for both parts to have every class.
+    """
+    check_integer("length", length, at_least=16)
+    check_real("noise", noise, lambda v: v >= 0, "a number >= 0")
+    n_test = size_of_test(n, test_fraction, classes=3)
+    rng = generator(seed)
+    y = np.arange(n) % 3
+    begin = rng.integers(length // 8, length // 4, size=(n, 1), endpoint=True)
+    width = rng.integers(length // 4, 3 * length // 4, size=(n, 1), endpoint=True)
+    height = 6 + rng.standard_normal((n, 1))
+    steps = np.arange(1, length + 1)
+    share = (steps - begin) / width  # from 0 to 1 within the shape
+    shapes = np.select([y[:, None] == 0, y[:, None] == 1], [np.ones_like(share), share], 1 - share)
+    x = height * np.where((share >= 0) & (share <= 1), shapes, 0.0) + noise * rng.standard_normal((n, length))
+    return split(x[..., np.newaxis], y, n_test, rng)
 
 
 def _centers(classes: int, distance: float, dimension: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jupytext
-from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from lipviz._lessons import Lesson
 from lipviz.command.lab import LabError
@@ -70,7 +70,7 @@ def _page(lesson, outputs, key, tell):
         tell(f"running lesson {heading(lesson)} ({minutes}) …")
         try:
             running.run(notebook, quick=outputs == "quick")
-        except (CellExecutionError, CellTimeoutError) as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             last = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[-1]
             raise LabError(f"lesson {lesson.number} failed: {last}") from error
     slides = slides_of(notebook, plans.notes(lesson), key=key)

@@ -1,6 +1,7 @@
 """Runs a lesson, as a reader does, and returns it with its outputs."""
 
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def run(notebook: NotebookNode, *, quick: bool = False) -> None:
 
     Raises:
         nbclient.exceptions.CellExecutionError: A cell failed.
+        nbclient.exceptions.CellTimeoutError: A cell took longer than the lesson allows.
+        nbclient.exceptions.DeadKernelError: The kernel ended.
     """
     sources = [cell.source for cell in notebook.cells]
     for cell in notebook.cells if quick else ():
@@ -35,7 +38,7 @@ def run(notebook: NotebookNode, *, quick: bool = False) -> None:
             resources={"metadata": {"path": scratch}},
         )
         client.create_kernel_manager().kernel_spec_manager.kernel_dirs.insert(0, f"{scratch}/jupyter/kernels")
-        client.execute()
+        client.execute(stderr=subprocess.DEVNULL)  # of the process, where TensorFlow writes; not that of the cells
     finally:
         shutil.rmtree(scratch)
         for cell, source in zip(notebook.cells, sources, strict=True):

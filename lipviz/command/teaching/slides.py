@@ -28,6 +28,8 @@ _LESSON_LINK = re.compile(r"\[([^\]]+)\]\((?:index|\d\d_\w+)\.py\)")
 _FORMULA = re.compile(r"(```.*?```|`[^`]*`)|\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$]+?)(?<!\s)\$", re.DOTALL)
 _ASKED = re.compile(r"<details><summary>.*?</summary>(.*)</details>", re.DOTALL)
 _FOLDED = "<details><summary>Code</summary>"
+_ANSWER = '<div class="answer">'
+_FIGURES = re.compile(r"<figure\b.*?</figure>", re.DOTALL)
 _PICTURE = re.compile(r"<img [^>]*>")
 
 
@@ -124,15 +126,16 @@ def _add_markdown(deck, cell, key):
 
 
 def _add_question(deck, text, name, key):
-    """A question has a slide for itself; the answer is not on it."""
+    """A prediction has a slide for itself, an exercise the one of its heading. The answer is on neither."""
     prediction = text.startswith("**Predict.**")
-    slide = deck.begin("Predict" if prediction or not deck.slides else deck.slides[-1].title)
     text = text.removeprefix("**Predict.**").strip()
-    if prediction:  # a form asks for the guess in the lesson
-        text += f"\n\n{_guess(course.prediction(name).kind)}"
+    if prediction:
+        deck.begin("Predict")
+        text += f"\n\n{_guess(course.prediction(name).kind)}"  # in the lesson, a form asks for it
     deck.add(f'<div class="question">{rendered(text)}</div>', _height(text))
     deck.is_closed = True
     if key and not prediction:
+        slide = deck.slides[-1]
         slide.notes = "\n".join(filter(None, (slide.notes, f"Answer: {answer_code(course.exercise(name))}")))
 
 
@@ -192,14 +195,16 @@ def rendered(text: str) -> str:
 
 def _add_code(deck, cell):
     code = f"{_FOLDED}{highlight.Highlight2HTML()(cell.source)}</details>"
-    for kind, block, lines in filter(None, map(_shown, joined(cell.outputs))):
-        if kind == "answer":
-            deck.begin("Answer")
+    shown = [block for output in joined(cell.outputs) for block in _shown(output)]
+    is_answer = any(block.startswith(_ANSWER) for block, _ in shown)
+    if is_answer:
+        deck.begin("Answer")
+    for block, lines in shown:
         deck.add(block + code, lines + bool(code))
-        deck.is_closed = kind == "answer"
         code = ""
     if code:
         deck.fold(code)
+    deck.is_closed = deck.is_closed or is_answer
 
 
 def joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
@@ -216,33 +221,36 @@ def joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
 
 
 def _shown(output):
-    """What a slide shows of an output: its kind, HTML, and lines; None if nothing."""
+    """What slides show of an output: pairs of HTML, and the lines that it takes."""
     if output.output_type == "stream":
         return _printed(output.text)
     data = output.get("data", {})
     page = data.get("text/html", "")
     asked = _ASKED.search(page)
-    if asked:
-        return "answer", f'<div class="answer">{asked[1]}</div>', _lines_of_html(asked[1])
-    picture = _PICTURE.search(page)
-    if picture:
-        caption = re.search(r"<figcaption>.*?</figcaption>", page, re.DOTALL)
-        block = f"<figure>{picture[0]}{caption[0] if caption else ''}</figure>"
-        return "figure", re.sub(r' style="[^"]*"', "", block), _FIGURE + bool(caption)
+    if asked:  # its figures have slides of their own
+        words = _FIGURES.sub("", asked[1])
+        return [(f"{_ANSWER}{words}</div>", _lines_of_html(words)), *map(_figure, _FIGURES.findall(asked[1]))]
+    if _PICTURE.search(page):
+        return [_figure(page)]
     if page.strip():
-        return "table", f'<div class="output">{page}</div>', _lines_of_html(page)
+        return [(f'<div class="output">{page}</div>', _lines_of_html(page))]
     widget = "application/vnd.jupyter.widget-view+json" in data
-    return None if widget else _printed(data.get("text/plain", ""))
+    return [] if widget else _printed(data.get("text/plain", ""))
+
+
+def _figure(page):
+    """A picture with its words, in the size of a slide."""
+    caption = re.search(r"<figcaption>.*?</figcaption>", page, re.DOTALL)
+    picture = re.sub(r' style="[^"]*"', "", _PICTURE.search(page)[0])
+    return f"<figure>{picture}{caption[0] if caption else ''}</figure>", _FIGURE + bool(caption)
 
 
 def _printed(text):
-    if not text.strip():
-        return None
-    return "text", f"<pre>{html.escape(text.rstrip())}</pre>", 0.75 * len(text.splitlines()) + 0.5
+    lines = len(text.splitlines())
+    return [(f"<pre>{html.escape(text.rstrip())}</pre>", 0.75 * lines + 0.5)] if text.strip() else []
 
 
 def _lines_of_html(page):
     """How many lines a piece of HTML takes, about."""
-    figures = len(_PICTURE.findall(page))
     rows = len(re.findall(r"<tr|<p>|<li|<br", page)) + page.count("\n") * ("<pre" in page)
-    return _FIGURE * figures + rows + len(re.sub(r"<[^>]*>", "", page)) / CHARACTERS
+    return rows + len(re.sub(r"<[^>]*>", "", page)) / CHARACTERS
