@@ -176,19 +176,6 @@ course.check("bjorck.step", answer)
 
 # %% [markdown]
 # ## Watch it converge
-#
-# Take a kernel of 64 × 64, and a circle in the plane of the direction that it stretches most and the one that it
-# stretches least. The kernel maps the circle to an ellipse, whose half-axes are these two singular values. Press Play,
-# or drag the slider "Step": first the kernel flattens the circle, and then each step of Björck makes the ellipse
-# rounder. In the right panel, the smallest singular value climbs by the curve that you have just seen.
-
-# %%
-explorer = BjorckExplorer()
-explorer.state = {"view": "motion", "step": 0.0}
-explorer
-
-# %% [markdown]
-# Here is how far the kernel is from an orthogonal one after each step:
 
 # %%
 moderate = measure.bjorck_convergence(operators.random_kernel(64, 64, smallest=0.1))
@@ -253,9 +240,14 @@ assert rank_one.constrained[1:].max() < 1e-3
 # %% [markdown]
 # ## Try the settings yourself
 #
-# Try to answer these questions. How many iterations does a smallest singular value of 0.0001 need? How many more does
-# β = 0.05 need? The explorer also has kernels of a network that was trained on digits: how large are their singular
-# values?
+# First choose the picture "motion", and press Play. It shows a circle in the plane of the direction that the kernel
+# stretches most and the one that it stretches least. The kernel flattens the circle to an ellipse, whose half-axes are
+# these two singular values. Then each step of Björck makes the ellipse rounder, and in the right panel the smallest
+# singular value climbs by the curve that you know.
+#
+# Then go back to the first picture, and try to answer these questions. How many iterations does a smallest singular
+# value of 0.0001 need? How many more does β = 0.05 need? The explorer also has kernels of a network that was trained on
+# digits: how large are their singular values?
 
 # %%
 explorer = BjorckExplorer()
