@@ -28,6 +28,7 @@ from lipviz.course import (
     export,
     margins,
     migration,
+    own_data,
     tour,
     training,
     wasserstein,
@@ -97,5 +98,6 @@ for _lesson in (
     training,
     migration,
     choice,
+    own_data,
 ):
     register(*_lesson.EXERCISES, *getattr(_lesson, "PREDICTIONS", ()))
