@@ -137,7 +137,7 @@ assert training.certified_at([0.5])[0] <= training.accuracy
 # Predict: all features were standardized. A sample has the certified radius 0.5. The standard deviation of proline is
 # 310 mg/l. By how many mg/l may proline change, if nothing else changes, before the decision can change?
 #
-# Expected: a number, exact to ±0.5.
+# Expected: a number, exact to ±0.1.
 
 # %%
 from lipviz import course

@@ -14,6 +14,7 @@ from lipviz.command.bench.certified import measuring, page, plan, rows
 from lipviz.recipes import LOSSES
 from lipviz.recipes.networks import CONVOLUTIONS
 from lipviz.recipes.results import Report
+from tests.support import predicted
 from tools import arrows
 
 
@@ -259,10 +260,11 @@ def test_a_row_holds_what_the_report_and_the_attacks_say(monkeypatch):
     monkeypatch.setattr(measuring, "ATTACKED", 12)
     monkeypatch.setattr(measuring, "PGD_STEPS", 3)
     (run,) = plan.runs(seeds=[0], only=["emma"])
+    run = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, input_shape=(8, 8, 1)))
     model = run.recipe.build()
     rng = np.random.default_rng(0)
-    x = rng.uniform(size=(30, 28, 28, 1)).astype("float32")
-    y = model.predict(x, verbose=0).argmax(axis=1)
+    x = rng.uniform(size=(30, 8, 8, 1)).astype("float32")
+    y = predicted(model, x).argmax(axis=1)
     y[:3] = (y[:3] + 1) % 10
     report = Report(
         recipe=run.recipe,

@@ -4,6 +4,7 @@ The sources are parsed, not imported, so that an import inside a function counts
 """
 
 import ast
+import functools
 import itertools
 from pathlib import Path
 
@@ -117,11 +118,18 @@ SOURCES = {
 }
 
 
+@functools.cache
+def nodes_of(source):
+    """The imports of a module, inside functions too, and the attributes of names in it."""
+    kept = (ast.Import, ast.ImportFrom, ast.Attribute)
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, kept)]
+
+
 def imports_of(module, modules):
     """Yields (module of lipviz, name in it or None for itself, name here) of all imports, inside functions too."""
     is_package, source = modules[module]
     here = tuple(module.split(".")) + (("__init__",) if is_package else ())
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None, alias.asname) for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):
@@ -135,13 +143,9 @@ def imports_of(module, modules):
 def cycles(modules):
     """Sets of modules that import each other in a circle."""
     reached = {module: {found for found, _, _ in imports_of(module, modules)} - {module} for module in modules}
-    waiting = list(modules)
-    while waiting:  # whatever is reached by way of what is reached
-        module = waiting.pop()
-        further = reached[module].union(*(reached[other] for other in reached[module]))
-        if further != reached[module]:
-            reached[module] = further
-            waiting += [other for other in modules if module in reached[other]]
+    for middle, module in itertools.product(modules, modules):  # Warshall's algorithm: paths by way of `middle`
+        if middle in reached[module]:
+            reached[module] |= reached[middle]
     groups = [{other for other in reached[module] if module in reached[other]} for module in modules]
     return [group for i, group in enumerate(groups) if group and group not in groups[:i]]
 
@@ -158,7 +162,7 @@ def private_names(modules):
                 own[alias] = other
             elif name is not None and _is_private(name) and home != package:
                 found.append(f"{module} imports {other}.{name}")
-        for node in ast.walk(ast.parse(source)):
+        for node in nodes_of(source):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and _is_private(node.attr):
                 found += [f"{module} uses {own[name]}.{node.attr}" for name in [node.value.id] if name in own]
     return found

@@ -13,6 +13,7 @@ from lipviz import losses
 from lipviz.recipes import Cost, DeepRecipe, LiResNet
 from lipviz.recipes.fitting import ShiftedBatches
 from lipviz.recipes.samples import Samples
+from tests.support import predicted
 
 RNG = np.random.default_rng(0)
 CIFAR = (32, 32, 3)
@@ -25,35 +26,28 @@ def kernels(model):
 
 @pytest.fixture(scope="module")
 def trained():
-    """The tiny network after two steps with EMMA, the kernels that it had before, and what it learned from."""
-    keras.utils.set_random_seed(0)
-    model = TINY.build(CIFAR, 10)
-    before = [ops.convert_to_numpy(layer.kernel) for layer in kernels(model)]
-    x = RNG.uniform(size=(16, 32, 32, 3)).astype("float32")
-    y = np.eye(10, dtype="float32")[np.arange(16) % 10]
-    model.compile(keras.optimizers.Adam(1e-2), losses.EMMACategoricalCrossentropy(10.0, math.sqrt(2) * 36 / 255))
-    history = model.fit(x, y, batch_size=8, epochs=1, verbose=0)
-    return model, before, x, history
+    """A recipe with the tiny network, what it has trained in three steps with EMMA, and its report."""
+    recipe = deep()
+    return recipe, *recipe.train(IMAGES, LABELS, (IMAGES, LABELS), verbose=0)
 
 
 @pytest.mark.slow
 def test_it_trains_and_stays_1_lipschitz(trained):
-    model, before, x, history = trained
-    assert np.isfinite(history.history["loss"]).all()
-    for layer, old in zip(kernels(model), before, strict=True):
-        assert np.abs(ops.convert_to_numpy(layer.kernel) - old).max() > 1e-4, layer.name
-    body = lipviz.Sequential([keras.Input(CIFAR), *model.layers[:-1]])
+    recipe, model, _ = trained
+    assert np.isfinite(model.history.history["loss"]).all()
+    for layer, old in zip(kernels(model), kernels(recipe.build()), strict=True):
+        assert np.abs(ops.convert_to_numpy(layer.kernel) - ops.convert_to_numpy(old.kernel)).max() > 1e-4, layer.name
+    body = lipviz.Sequential([keras.Input(IMAGES.shape[1:]), *model.layers[:-1]])
     assert lipviz.certify(body, search=False).upper_bound <= 1 + 1e-6
-    moved = x + 0.1 * RNG.normal(size=x.shape).astype("float32")
-    far = np.linalg.norm((moved - x).reshape(len(x), -1), axis=1)
-    apart = np.abs(model.predict(moved, verbose=0) - model.predict(x, verbose=0))  # each output is 1-Lipschitz
+    moved = IMAGES + 0.1 * RNG.normal(size=IMAGES.shape).astype("float32")
+    far = np.linalg.norm((moved - IMAGES).reshape(len(IMAGES), -1), axis=1)
+    apart = np.abs(predicted(model, moved) - predicted(model, IMAGES))  # each output is 1-Lipschitz
     assert (apart <= (1 + 1e-5) * far[:, None]).all()
 
 
 @pytest.mark.slow
-def test_what_is_counted_on_paper_is_what_is_built(trained):
-    model, *_ = trained
-    cost = TINY.estimate()
+def test_what_is_counted_on_paper_is_what_is_built():
+    model, cost = TINY.build(CIFAR, 10), TINY.estimate()
     counts = [(layer.kernel.shape, layer.output.shape[1:-1]) for layer in kernels(model)]
     assert cost.parameters == sum(math.prod(kernel) for kernel, _ in counts)
     assert cost.multiply_adds == sum(math.prod(kernel) * math.prod(places) for kernel, places in counts)
@@ -154,11 +148,10 @@ def deep(**changes):
 
 
 @pytest.mark.slow
-def test_its_recipe_trains_and_reports():
-    recipe = deep()
+def test_its_recipe_trains_and_reports(trained):
+    recipe, model, report = trained
     assert "LiResNet(width=4" in str(recipe)
     assert "every second image" in str(recipe)
-    model, report = recipe.train(IMAGES, LABELS, (IMAGES, LABELS), verbose=0)
     assert report.recipe is recipe
     assert report.trained == 24
     assert report.constant < 2  # of three outputs that are 1-Lipschitz each: at most √3

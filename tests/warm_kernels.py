@@ -198,7 +198,9 @@ class Fork:
 def serve(listener):
     """Imports, then answers questions until stdin is closed. A fork returns the question that it is for."""
     end = os.fdopen(os.dup(0))
-    select.select([end, listener], [], [])  # where nobody connects, nothing is imported
+    ready, _, _ = select.select([end, listener], [], [])
+    if listener not in ready:  # nobody has connected, and nobody will: nothing is imported
+        return None
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)

@@ -60,7 +60,7 @@ LAYERS = (
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Packages outside of this order: what each is for, and what it may import beside its own modules.
-_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "report")
+_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "lecturers", "report")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
@@ -70,6 +70,7 @@ APART = {
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
+    "command.language": ("tells JupyterLab the language of a lesson", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version", "_lessons", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
@@ -78,6 +79,14 @@ APART = {
         {"explorers", "command.grammars", "command.lab", "command.app_server"},
     ),
     "command.app_server": ("the server of these pages", {"explorers"}),
+    "command.teaching": (
+        "for lecturers: slides, the key to the exercises, assignments, teaching plans",
+        {"_lessons", "course", "command.lab"},
+    ),
+    "command.lecturers": (
+        "reads the arguments of the commands for lecturers",
+        {"_extras", "command.import_messages", "command.lab", "command.teaching"},
+    ),
     "command.report": (
         "reads a model and data, and writes a report about them",
         {"certification", "data", "recipes", "reports"},

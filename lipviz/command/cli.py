@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lipviz import _extras
 from lipviz._version import __version__
+from lipviz.command import lecturers
 
 # This command in a new process. Its name tells lipviz/__init__.py not to import Keras yet.
 _AGAIN = 'import sys; sys.argv[0] = "lipviz"; from lipviz.command.cli import main; sys.exit(main())'
@@ -121,7 +122,10 @@ def _build_parser():
     playground.set_defaults(run=_playground)
 
     notebooks = commands.add_parser("notebooks", help="list the lessons and their running times", allow_abbrev=False)
+    notebooks.add_argument("lessons", metavar="LESSON", nargs="*", help=lecturers.LESSON)
+    notebooks.add_argument("--key", action="store_true", help="for lecturers: print the answers to the exercises")
     notebooks.set_defaults(run=_notebooks)
+    lecturers.add_commands(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -378,8 +382,15 @@ def _notebooks(arguments):
     _extras.need("lipviz notebooks")
     from lipviz.command import lab
 
+    try:
+        if arguments.key:
+            return lecturers.print_key(arguments.lessons)
+        lessons = lab.find_lessons(arguments.lessons)
+    except lab.LabError as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
     rows = [("file", "title", "minutes on 2 cores")]
-    rows += [(lesson.path.name, lesson.title, f"{lesson.minutes:g}") for lesson in lab.lessons()]
+    rows += [(lesson.path.name, lesson.title, f"{lesson.minutes:g}") for lesson in lessons]
     _print_table(rows)
     return 0
 

@@ -66,56 +66,61 @@ def server(contrary_reader, course, settings):
         yield server
 
 
+@pytest.fixture(scope="module")
+def lab(browser, server, tmp_path_factory):
+    """The course as it opens: with its map."""
+    failure = tmp_path_factory.mktemp("course") / "failure.png"
+    with LabSession.visit(server.address, browser, on_failure=failure) as lab:
+        lab.go()
+        lab.wait_for_notebook("index.py")
+        yield lab
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_click_opens_a_lesson_whose_slider_moves_its_figure(
-    browser, server, contrary_reader, course, settings, tmp_path
+def test_the_map_opens_by_itself_and_a_click_opens_a_lesson_whose_slider_moves_its_figure(
+    lab, contrary_reader, course, settings
 ):
-    with LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab:
-        lab.go("/lab")
-        lab.open_by_click("50_slider.py")
-        lab.run_all()
-        assert lab.errors() == []
-        expect(lab.notebook.get_by_text(sys.prefix, exact=True)).to_be_visible()
+    lab.open_by_click("50_slider.py")
+    lab.run_all()
+    assert lab.errors() == []
+    expect(lab.notebook.get_by_text(sys.prefix, exact=True)).to_be_visible()
 
-        before = lab.figures()
-        assert len(before) == 1
-        slider = lab.slider("height")
-        slider.press("ArrowRight", times=3)
-        expect(slider.readout).to_have_text("0.80")
-        expect(lab.notebook.get_by_text("The height is 0.8.", exact=True)).to_be_visible()
-        lab.wait_for_new_figure(before)
+    before = lab.figures()
+    assert len(before) == 1
+    slider = lab.slider("height")
+    slider.press("ArrowRight", times=3)
+    expect(slider.readout).to_have_text("0.80")
+    expect(lab.notebook.get_by_text("The height is 0.8.", exact=True)).to_be_visible()
+    lab.wait_for_new_figure(before)
 
-        before = lab.figures()
-        slider.press("End")
-        expect(slider.readout).to_have_text("1.00")
-        expect(lab.notebook.get_by_text("The height is 1.0.", exact=True)).to_be_visible()
-        lab.wait_for_new_figure(before)
+    before = lab.figures()
+    slider.press("End")
+    expect(slider.readout).to_have_text("1.00")
+    expect(lab.notebook.get_by_text("The height is 1.0.", exact=True)).to_be_visible()
+    lab.wait_for_new_figure(before)
 
-        lab.save()
-        assert lab.errors() == []
-        assert lab.dialogs() == []
-        assert lab.comms_over_subshells() == "disabled"
-        assert lab.page.evaluate("document.body.dataset.jpThemeName") == "JupyterLab Dark"
+    lab.save()
+    assert lab.errors() == []
+    assert lab.dialogs() == []
+    assert lab.comms_over_subshells() == "disabled"
+    assert lab.page.evaluate("document.body.dataset.jpThemeName") == "JupyterLab Dark"
 
     # Running and saving leaves the lesson as it was, so that the next version of the course can replace it.
     assert (course / "50_slider.py").read_bytes() == SCRATCH.read_bytes()
     assert contents(contrary_reader / ".jupyter") == settings
 
 
-def test_the_map_opens_by_itself_and_no_error_on_the_page_escapes_us(browser, server, tmp_path):
-    with LabSession.visit(server.address, browser, on_failure=tmp_path / "failure.png") as lab:
-        lab.go()
-        lab.wait_for_notebook("index.py")
-        lab.open_by_click("00_broken.py")
-        lab.run_all()
-        errors = lab.errors()
-        assert any("ValueError: in a cell" in error for error in errors)
-        assert any("ValueError: in a widget" in error for error in errors)
-        # Our own watch for dialogs sees one, too.
-        assert lab.dialogs() == []
-        lab.page.evaluate("() => { window.jupyterapp.commands.execute('kernelmenu:restart'); }")
-        lab.page.locator(".jp-Dialog").wait_for()
-        assert len(lab.dialogs()) == 1
+def test_no_error_on_the_page_escapes_us(lab):
+    lab.open_by_click("00_broken.py")
+    lab.run_all()
+    errors = lab.errors()
+    assert any("ValueError: in a cell" in error for error in errors)
+    assert any("ValueError: in a widget" in error for error in errors)
+    # Our own watch for dialogs sees one, too.
+    assert lab.dialogs() == []
+    lab.page.evaluate("() => { window.jupyterapp.commands.execute('kernelmenu:restart'); }")
+    lab.page.locator(".jp-Dialog").wait_for()
+    assert len(lab.dialogs()) == 1

@@ -93,6 +93,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("name", IDS)
 @pytest.mark.parametrize("answer", MALFORMED, ids=lambda a: f"{type(a).__name__}")
 def test_a_malformed_answer_is_met_with_what_is_expected_and_costs_no_hint(name, answer):
