@@ -57,7 +57,8 @@ if importlib.util.find_spec("lipviz") is None:
     subprocess.run([*install, *packages.split()], check=True)
 
 # %% [markdown] tags=["way"]
-# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py)
+# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py) · [14 Bring your own
+# data](14_bring_your_own_data.py) →
 
 # %%
 import keras
@@ -414,4 +415,5 @@ course.check("choice.cheapest", cheapest)
 #   2025: BRO.
 
 # %% [markdown] tags=["way"]
-# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py)
+# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py) · [14 Bring your own
+# data](14_bring_your_own_data.py) →

@@ -39,6 +39,7 @@
 # | [11 Train for real: monitor, schedules, half precision, several devices](11_train_for_real.py) | 1 | 00; 06 and 07 help | 4 |
 # | [12 Come from deel-lip: change one import, and check what was promised](12_come_from_deel_lip.py) | 1 | 00, or experience with deel-lip | 4 |
 # | [13 Choose a layer: what constraints make of one kernel](13_choose_a_layer.py) | 2 | 02 and 08; 04 helps | 4 |
+# | [14 Bring your own data: from a file to a report](14_bring_your_own_data.py) | 2 | 08; 07 and 11 help | 3 |
 
 # %% [markdown]
 # ## What you have done

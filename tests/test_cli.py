@@ -967,7 +967,8 @@ def test_certify_says_in_one_line_what_is_wrong(saved, tmp_path, capsys):
 # --- TensorFlow's import messages ---
 
 
-@pytest.mark.slow
+# By day, `certify` and `bench` as commands say it: all three import Keras within `without_import_messages`.
+@pytest.mark.nightly
 def test_no_import_message_interrupts_the_doctor(tmp_path):
     environment = clean_environment(tmp_path)
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)

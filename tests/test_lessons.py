@@ -40,7 +40,7 @@ def cells():
 
 
 def test_the_course_is_complete():
-    assert [path.name[:2] for path in LESSONS] == [f"{number:02d}" for number in range(14)]
+    assert [path.name[:2] for path in LESSONS] == [f"{number:02d}" for number in range(15)]
 
 
 @each

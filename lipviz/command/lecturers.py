@@ -84,6 +84,8 @@ def _assignment(arguments):
 
     try:
         lessons = lab.find_lessons(arguments.lessons)
+        if str(arguments.folder).isdecimal():
+            raise lab.LabError(f"expected a folder after the lessons, received {str(arguments.folder)!r}")
         with without_import_messages():
             from lipviz.command.teaching import assignment
         paths = assignment.write(arguments.tool, lessons, arguments.folder)

@@ -29,6 +29,7 @@ from lipviz.course import (
     export,
     margins,
     migration,
+    own_data,
     tour,
     training,
     wasserstein,
@@ -100,5 +101,6 @@ for _lesson in (
     training,
     migration,
     choice,
+    own_data,
 ):
     register(*_lesson.EXERCISES, *getattr(_lesson, "PREDICTIONS", ()))

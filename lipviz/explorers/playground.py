@@ -131,6 +131,12 @@ class Playground(CanvasExplorer):
 
     # --- what is computed ---
 
+    def reset(self) -> None:
+        """Return to the initial state, without what a page has moved and not let go."""
+        self.stop()
+        self._source = None
+        super().reset()
+
     def forget(self) -> None:
         self._pair = None
 

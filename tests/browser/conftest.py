@@ -57,10 +57,20 @@ def lab_server(course, forks):
         yield server
 
 
+# All explorers, of which that of certificates would train for 150 steps first. What a page shows needs none of them.
+_GALLERY = """
+from lipviz import explorers
+from lipviz.explorers import certificates
+
+certificates._STEPS = 2
+explorers.gallery()
+"""
+
+
 @pytest.fixture(scope="package")
 def lab(browser, course, lab_server, tmp_path_factory):
     """JupyterLab with the gallery in a notebook, one page and one kernel for all tests that leave both as they are."""
-    write_lesson(course, "from lipviz import explorers\n\ngallery = explorers.gallery()\ngallery")
+    write_lesson(course, _GALLERY.strip())
     failure = tmp_path_factory.mktemp("gallery") / "failure.png"
     with LabSession.visit(lab_server.address, browser, on_failure=failure) as lab:
         lab.go("/lab")
@@ -75,8 +85,7 @@ import sys
 from lipviz.command import app
 
 code = app.page_code
-gallery = "from lipviz import explorers\\n\\nexplorers.gallery()"
-app.page_code = lambda name: gallery if name == {gallery!r} else code(name)
+app.page_code = lambda name: {code!r} if name == {gallery!r} else code(name)
 app.open_app({opened!r}, port={port}, browser=False)
 """
 GALLERY, OPENED = "layers", "bjorck"
@@ -86,7 +95,7 @@ GALLERY, OPENED = "layers", "bjorck"
 def app_server(forks, tmp_path_factory):
     """One `lipviz app bjorck`, for tests that need many pages or kernels; the page GALLERY is the gallery."""
     home = tmp_path_factory.mktemp("app")
-    program = _APP.format(gallery=GALLERY, opened=OPENED, port=free_port())
+    program = _APP.format(gallery=GALLERY, code=_GALLERY.strip(), opened=OPENED, port=free_port())
     options = {
         "announces": r" is at (\S+)\n",
         "output": home / "app.log",

@@ -537,6 +537,9 @@ def test_of_messages_that_wait_the_newest_counts_with_the_last_points(explorer, 
     assert len(explorer.points[1]) == 8
     assert explorer._canvas.answer["place"] == [0.0, 1.0]
     assert explorer._canvas.answer["answered"]["one"] == 3
+    monkeypatch.setattr(explorer, "_defaults", explorer.state)
+    explorer.reset()  # takes back also what a page has not let go
+    np.testing.assert_array_equal(np.column_stack(explorer.points), points)
 
 
 def test_a_kept_picture_is_the_present_one(explorer):

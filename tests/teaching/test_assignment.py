@@ -86,6 +86,13 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path, capsys):
     assert "exists already" in second
 
 
+def test_a_lesson_in_the_place_of_the_folder_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["assignment", "--for", "otter", "0", "8"]) == 1
+    assert capsys.readouterr() == ("", "lipviz: expected a folder after the lessons, received '8'\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     tmp_path.chmod(0o500)

@@ -105,3 +105,4 @@ def test_otter(lesson, tmp_path):
         command("otter", "run", "-a", str(autograder), "-o", str(submission.parent), str(submission), cwd=tmp_path)
         results = json.loads((submission.parent / "results.json").read_text())
         assert sum(test["score"] for test in results["tests"] if "score" in test) == points, student
+        assert ("That is the sum." in json.dumps(results)) == (student == "wrong")  # what the checker replied

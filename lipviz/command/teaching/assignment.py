@@ -137,7 +137,7 @@ def _for_nbgrader(exercise, question):
     name = exercise.id.replace(".", "-")
     test = (
         f'reply = course.check("{exercise.id}", {given(exercise)})\n'
-        "print(reply)\nassert reply.correct  # no points otherwise"
+        "print(reply)\nassert reply.correct  # without it, there are no points"
     )
     graded = _marked(f"{name}-test", locked=True, grade=True, points=points(exercise))
     return [
@@ -175,7 +175,7 @@ def for_otter(lesson: Lesson) -> NotebookNode:
 
 def _for_otter(exercise, question):
     name = exercise.id.replace(".", "_")
-    test = f'assert course.check("{exercise.id}", {given(exercise)}).correct'
+    test = f'reply = course.check("{exercise.id}", {given(exercise)})\nassert reply.correct, reply'
     return [
         new_raw_cell(f"# BEGIN QUESTION\nname: {name}\npoints: {points(exercise)}"),
         question,
