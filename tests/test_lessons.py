@@ -80,16 +80,6 @@ def test_it_says_where_readers_are_and_at_its_end_what_they_have_seen(lesson, ce
 
 
 @each
-def test_no_code_tells_before_the_guess_what_is_to_be_predicted(lesson, cells):
-    """An assertion states the answer. It stands in the cell after the prediction, or its cell is folded."""
-    for cell in cells(lesson)[2].cells:
-        if re.search(r"^course\.predict\(", cell.source, flags=re.MULTILINE) and "hide-input" not in cell.metadata.get(
-            "tags", []
-        ):
-            assert not re.search(r"^ *assert ", cell.source, flags=re.MULTILINE), cell.source
-
-
-@each
 def test_half_of_the_exercises_stand_beside_their_idea(lesson, cells):
     _, _, notebook = cells(lesson)
     sources = [cell.source for cell in notebook.cells]
