@@ -15,7 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 2
-#     needs: '08; 07 and 11 help'
+#     needs: 08; 07 and 11 help
 #     title: 'Bring your own data: from a file to a report'
 # ---
 
@@ -29,6 +29,9 @@
 # with a column of classes, a folder of images, or time series.
 #
 # **It takes** about two minutes of computing on two CPU cores, and an hour of your time.
+#
+# **Where you are.** The lessons before certified networks on data that were prepared for you; this one starts from a
+# file.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -210,9 +213,11 @@ right, wrong = (
     100 * np.mean(model.predict(x.astype("float32"), verbose=0).argmax(axis=1) == barolo)
     for x in (wine.scaling.scaled(new), own)
 )
-assert right > wrong
 words = f"With the scaling of the training {right:.0f} % are right, with their own scaling {wrong:.0f} %."
 course.predict("own.alien", truth=wrong, reveal=words)
+
+# %%
+assert right > wrong
 
 # %% [markdown]
 # So we make the scaling the first layer of the model, and save both as one. This model takes raw numbers, as they are
@@ -232,10 +237,12 @@ assert np.array_equal(whole.predict(raw_test, verbose=0).argmax(axis=1), before)
 # %%
 inner, outer = (certification.certify(each, search=False).upper_bound for each in (model, whole))
 smallest = wine.scaling.scale.min()
-assert outer > 2 * inner
-assert outer <= 1.01 * inner / smallest
 words = f"behind the scaling {inner:.4g}, for raw numbers {outer:.4g}; the smallest scale is {smallest:.3g}"
 course.predict("own.raw", truth=outer, reveal=words)
+
+# %%
+assert outer > 2 * inner
+assert outer <= 1.01 * inner / smallest
 
 # %% [markdown]
 # ## A report
@@ -351,7 +358,7 @@ assert explorer.error is None
 # | **claims** | "robust" | what is proved, for which samples and changes | and what is not |
 # | **repeatable** | a notebook | seeds, versions, hashes of the report | others get the same by one command |
 #
-# ## Recap
+# ## What you have seen
 #
 # * `data.load` reads, checks, splits and scales, and remembers how.
 # * A certified radius is a length of what the network sees. `scaling.alone` translates it for a single feature.
