@@ -15,7 +15,7 @@
 #     name: python3
 #   lipviz:
 #     minutes: 2
-#     needs: '08; 07 and 11 help'
+#     needs: 08; 07 and 11 help
 #     title: 'Bring your own data: from a file to a report'
 # ---
 
@@ -30,7 +30,8 @@
 #
 # **It takes** about two minutes of computing on two CPU cores, and an hour of your time.
 #
-# **Where you are.** The other lessons brought their data with them: this one begins with a file of yours.
+# **Where you are.** The lessons before certified networks on data that were prepared for you; this one starts from a
+# file.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.

@@ -241,7 +241,7 @@ def _shown(output):
 def _figure(page):
     """A picture with its words, in the size of a slide."""
     caption = re.search(r"<figcaption>.*?</figcaption>", page, re.DOTALL)
-    picture = re.sub(r' style="[^"]*"', "", _PICTURE.search(page)[0])
+    (picture,) = (re.sub(r' style="[^"]*"', "", each) for each in _PICTURE.findall(page)[:1])
     return f"<figure>{picture}{caption[0] if caption else ''}</figure>", _FIGURE + bool(caption)
 
 
