@@ -29,6 +29,7 @@ _SUBMODULES = (
     "parametrizations",
     "plots",
     "recipes",
+    "reports",
     "rules",
     "toys",
     "utils",

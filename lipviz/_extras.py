@@ -1,7 +1,7 @@
 """Packages that only parts of lipviz need: which part needs which, and the one error that says what to type.
 
 ``pip install lipviz`` brings what layers, losses, certificates and measurements need, ``lipviz[lab]`` what is needed
-to see and to play: plots, explorers, attacks and the course.
+to see and to play: plots, explorers, attacks and the course. ``lipviz[lab,teach]`` makes slides, too.
 """
 
 import importlib.util
@@ -30,11 +30,13 @@ LAB = {
     "pyyaml": "yaml",
 }
 TRANSPORT = {"POT": "ot"}
-EXTRAS = {"lab": LAB, "transport": TRANSPORT}
+TEACH = {"sphinx-revealjs": "sphinx_revealjs", "latex2mathml": "latex2mathml"}  # the first one brings reveal.js
+EXTRAS = {"lab": LAB, "transport": TRANSPORT, "teach": TEACH}
 # What Keras computes with, and imports where KERAS_BACKEND or its settings ask for it.
 BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 
 _EXPLORERS = ("matplotlib", "ipykernel", "ipywidgets", "anywidget")
+_LESSONS = (*_EXPLORERS, "art", "sklearn", "tqdm", "jupyterlab", "jupytext")
 # What does not work without them, by the name that the reader knows it by. The commands need all that a lesson or an
 # explorer may come to need, so that none begins and then stops.
 NEEDS = {
@@ -45,9 +47,12 @@ NEEDS = {
     "lipviz.data.two_moons": ("sklearn",),
     "lipviz.data.circles": ("sklearn",),
     "lipviz.data.digits": ("sklearn",),
-    "lipviz lab": (*_EXPLORERS, "art", "sklearn", "tqdm", "jupyterlab", "jupytext"),
+    "lipviz.data.load": ("matplotlib",),  # of a folder: its images are read by Pillow, which matplotlib brings
+    "lipviz lab": _LESSONS,
     "lipviz app": (*_EXPLORERS, "art", "sklearn", "voila"),
     "lipviz notebooks": ("yaml",),
+    "lipviz slides": (*_LESSONS, "yaml", "sphinx_revealjs", "latex2mathml"),
+    "lipviz assignment": ("jupyterlab", "yaml"),
 }
 
 
@@ -96,5 +101,6 @@ def need(part: str) -> None:
     if absent:
         words = " and ".join(filter(None, (", ".join(absent[:-1]), absent[-1])))
         are = "is" if len(absent) == 1 else "are"
-        message = f"{part} needs {words}, which {are} not installed. Type: {command('lab')}"
+        extras = "lab,teach" if set(absent) & set(TEACH) else "lab"
+        message = f"{part} needs {words}, which {are} not installed. Type: {command(extras)}"
         raise MissingExtraError(message, name=part)

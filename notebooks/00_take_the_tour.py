@@ -28,6 +28,8 @@
 # **You need** a little Keras (`Sequential`, `compile`, `fit`) and the idea of a matrix. No GPU.
 #
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** This is the first lesson: it shows a little of everything, and later lessons explain each part.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -61,8 +63,9 @@ if importlib.util.find_spec("lipviz") is None:
 # Run the next cell: click on it, and press Shift+Enter. (The first run takes some seconds. Red lines about CUDA or
 # oneDNN may appear. They are messages of TensorFlow, and do no harm.)
 #
-# On the left is an image that two networks recognize. For each network, an attack has changed the image, by the same
-# amount. Compare the pictures: what has changed? Then move the **strength**, and choose other images.
+# On the left is an image that two networks recognize. An **attack** searches for a small change of the image that makes
+# a network err. Each network has been attacked, with changes of the same strength. Compare the pictures: what has
+# changed? Then move the **strength** up.
 
 # %%
 from lipviz.explorers import FooledExplorer
@@ -76,21 +79,21 @@ explorer
 # strengths, and for some the difference is small.
 
 # %% [markdown] question="tour.fooled"
-# **Predict.** Choose the second image, the trousers. From which strength on will the 1-Lipschitz network err? Guess
-# before you move the strength up to its end.
+# **Predict.** You have seen what the attacks make of the bag. Now take the second image, the trousers. From which
+# strength on will the 1-Lipschitz network err? Guess before you choose that image.
 
 # %%
 from lipviz import course
 
 explorer.state = {"image": 1}
-trousers = explorer.data.networks[1]
-course.predict("tour.fooled", truth=trousers.fooled_at)
+_, constrained = explorer.data.networks
+course.predict("tour.fooled", truth=constrained.fooled_at)
 
 # %% [markdown]
 # ## Why it holds
 #
-# Here is what is known about all five images. "Fooled from" is where *this* attack succeeds. Another attack may need
-# less. "Proved" is where *every* attack must fail. We come back to how that can be proved.
+# Choose the other images as well. Here is what is known about all five. "Fooled from" is where *this* attack succeeds.
+# Another attack may need less. "Proved" is where *every* attack must fail. We come back to how that can be proved.
 
 # %%
 for image in range(5):
@@ -112,8 +115,9 @@ explorer.reset()
 #
 # $$\|f(x) - f(y)\| \le k\,\|x - y\| \quad\text{for all } x, y.$$
 #
-# With $k = 1$, a change of the image by a distance of 0.3 changes the output by at most 0.3, for every image and in
-# every direction. So whoever wants to change the decision must change the image visibly. Let us build such a network.
+# The smallest such $k$ is the **Lipschitz constant** of $f$. With $k = 1$, a change of the image by a distance of 0.3
+# changes the output by at most 0.3, for every image and in every direction. So whoever wants to change the decision
+# must change the image visibly. Let us build such a network.
 
 # %%
 import keras
@@ -148,9 +152,10 @@ print(f"mean distance, different digits: {distances[~same].mean():.2f}")
 # %% [markdown]
 # ## A network that cannot break the promise
 #
-# We make three changes to an ordinary network:
+# The matrix of a layer is its **kernel**. It stretches an input by at most its largest **singular value**, and by at
+# least its smallest. The numbers between two layers are **channels**. We make three changes to an ordinary network:
 #
-# * `SpectralDense` in place of `Dense`. It brings all singular values of its matrix up to 1, and none above 1. Such a
+# * `SpectralDense` in place of `Dense`. It brings all singular values of its kernel up to 1, and none above 1. Such a
 #   matrix rotates and reflects its input, and never stretches it.
 # * `GroupSort2` in place of ReLU. It sorts pairs of neighbouring channels. A sort only changes the order of the
 #   numbers, so it keeps the length of every gradient. A ReLU loses a part of it.
@@ -191,9 +196,10 @@ answer = ...
 course.check("tour.compose", answer)
 
 # %% [markdown]
-# The logits of such a network are small, because they change by no more than the image does. So the loss multiplies
-# them by a factor $\tau$ before it takes the cross-entropy. With a large $\tau$ the training favours accuracy. With a
-# small $\tau$ it favours wide margins.
+# The ten outputs of the network, one for each digit, are its **logits**. The largest one is the decision. Here they are
+# small, because they change by no more than the image does. So the loss multiplies them by a factor $\tau$ before it
+# takes the cross-entropy. With a large $\tau$ the training favours accuracy. With a small $\tau$ it favours a
+# largest logit that is far above all others.
 
 # %%
 TAU = 20.0
@@ -218,9 +224,9 @@ assert accuracy >= 0.9
 # %% [markdown]
 # ## Look inside
 #
-# A matrix stretches an input by at most its largest **singular value**, and by at least its smallest. Dotted lines
-# belong to the raw kernels, which the optimizer changes without any constraint. Solid lines belong to the kernels that
-# the network uses. Training has changed the singular values of the raw kernels. Those in use have stayed at 1.
+# Each layer has two kernels. The optimizer changes the **raw kernel**, without any constraint: dotted lines. The
+# network computes with a kernel that is made of it: solid lines. Training has changed the singular values of the raw
+# kernels. Those in use have stayed at 1.
 
 # %%
 spectra = measure.singular_values(model)
@@ -278,7 +284,6 @@ plain.compile(
 plain.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[TqdmCallback(verbose=0)])
 wild = certification.gradient_ascent_ratio(plain, x_test, steps=STEPS)
 print(f"test accuracy: {plain.evaluate(x_test, y_test, verbose=0)[1]:.3f}")
-assert wild.largest > 10
 
 # %% [markdown] question="tour.wild"
 # **Predict.** The constrained network stretches no change by more than 1. The ordinary one has about the same accuracy.
@@ -288,12 +293,15 @@ assert wild.largest > 10
 found = f"largest ratio that the search found: {wild.largest:.1f}"
 course.predict("tour.wild", truth=wild.largest, reveal=found)
 
+# %%
+assert wild.largest > 10 * ascent.largest
+
 # %% [markdown]
 # ## What the promise buys
 #
-# Suppose that the largest logit is larger than the second largest by a margin $m$. Then no change of the image smaller
-# than $m/\sqrt{2}$ can alter the class. That is a **certificate**: no attack, known or unknown, can break it. (Why
-# $\sqrt 2$? That is exercise 2.)
+# Suppose that the largest logit is larger than the second largest by a **margin** $m$. Then no change of the image
+# smaller than $m/\sqrt{2}$, the **certified radius**, can alter the class. No attack, known or unknown, can break that.
+# (Why $\sqrt 2$? That is exercise 2.)
 
 # %%
 logits = np.sort(model.predict(x_test, verbose=0), axis=1)
@@ -342,7 +350,7 @@ print([type(layer).__name__ for layer in export.layers], f"largest difference: {
 assert difference < 1e-5
 
 # %% [markdown]
-# ## More exercises
+# ## One more exercise
 #
 # ### Exercise 3: build
 
@@ -367,9 +375,17 @@ def scale(w, k):
 course.check("tour.scale", scale)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * An ordinary network can be fooled by a change that nobody sees. A 1-Lipschitz one needs a visible change.
+# * A k-Lipschitz function stretches no distance by more than k. That holds for every pair of inputs.
+# * If no layer stretches a distance, the network does not. `SpectralDense` and `GroupSort2` are such layers.
+# * A search finds lower bounds of a Lipschitz constant. Only a proof gives an upper bound.
+# * The margin divided by √2 is a radius within which no attack on a 1-Lipschitz network can succeed.
+#
 # ## Where to go next
 #
-# * Lesson 02 explains the orthogonalization step by step.
+# * Lesson 01 is about the Lipschitz constant, lesson 02 about how a layer brings its singular values to 1.
 # * C. Anil, J. Lucas, R. Grosse: *Sorting out Lipschitz function approximation*, ICML 2019: GroupSort, and why ReLU
 #   is not enough.
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training*, NeurIPS 2018: the certificate.

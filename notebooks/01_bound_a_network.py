@@ -28,6 +28,8 @@
 # **You need** a little Keras and the idea of a matrix. Lesson 00 is a good start, but not needed.
 #
 # **It takes** about two minutes of computing on two CPU cores, and 40 minutes of your time.
+#
+# **Where you are.** The tour used a network with a Lipschitz constant of 1: this lesson says what that number is.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -62,7 +64,7 @@ import numpy as np
 
 import lipviz
 from lipviz import certification, course, data, measure, plots
-from lipviz.explorers import LayerExplorer
+from lipviz.explorers import ConeExplorer, LayerExplorer
 from lipviz.layers import GroupSort2, SpectralDense
 from lipviz.losses import TauSparseCategoricalCrossentropy
 
@@ -100,31 +102,33 @@ for count in (5, 20, 100, 1000):
 # An upper bound is useful because it confines the graph. Choose any point of the graph. The rest of the graph stays
 # outside of a double cone at this point, whose sides have the slopes $\pm L$.
 
-# %%
-x = np.linspace(-2, 2, 401)
+# %% [markdown] question="constants.cone"
+# **Predict.** The constant of f(x) = x + ½ sin 3x is 2.5. Give the sides of the cone a smaller slope, 2. At which of
+# its points does the graph enter the cone?
 
-# %% jupyter={"source_hidden": true} tags=["hide-input"]
-ax = plots.style.prepared(None, title="A graph outside of its cone", xlabel="x (no unit)", ylabel="f(x) (no unit)")
-at = 0.5
-top = at + np.sin(3 * at) / 2
-for side in (-1, 1):
-    edge = top + side * 2.5 * np.abs(x - at)
-    ax.fill_between(x, edge, side * 9, color="0.88", label="forbidden" if side == 1 else None)
-ax.plot(x, x + np.sin(3 * x) / 2, color=plots.PALETTE[0], label="f")
-ax.plot(at, top, "o", color=plots.PALETTE[1], label="the point")
-ax.set_xlim(-2, 2)
-ax.set_ylim(-4, 4)
-plots.style.legend(ax)
-plots.picture(
-    ax,
-    "The curve x + ½ sin 3x rises in waves from −1.9 to 1.9. A grey double cone with sides of slope ±2.5 opens upwards "
-    "and downwards at the point x = 0.5 of the curve. The curve lies outside of the cone everywhere.",
-    caption="The curve stays outside of the grey double cone, and so it does for the cone at every other point of it.",
-)
+# %%
+course.predict("constants.cone")
+
+# %% [markdown]
+# Now try it. Drag the cone along the graph: by the mouse on the picture, or by the arrow keys on the slider "Point x".
+# Then make the slope k of its sides smaller. Which is the smallest slope for which the graph stays outside wherever the
+# cone stands? Find it for the other functions as well.
+
+# %%
+explorer = ConeExplorer()
+explorer
+
+# %%
+places = np.linspace(-2, 2, 41)
+for k in (2.5, 2.0):
+    cones = [measure.lipschitz_cone(lambda x: x + np.sin(3 * x) / 2, place, k) for place in places]
+    entered = [cone.place for cone in cones if not cone.is_outside]
+    print(f"slope {k}: the graph enters {len(entered)} of {len(cones)} cones")
+    assert (len(entered) == 0) == (k == 2.5)
 
 # %% [markdown]
 # Some functions have no Lipschitz constant at all. The graph of $\sqrt x$ is vertical at 0: the smaller the step from
-# 0, the steeper the secant.
+# 0, the steeper the secant. (In the explorer, put the cone of $\sqrt{|x|}$ at 0. No slope is enough.)
 
 # %%
 for step in (1e-2, 1e-4, 1e-6):
@@ -171,8 +175,6 @@ for dimension in (2, 8, 64, 512):
     pairs = rng.standard_normal((10_000, dimension)) - rng.standard_normal((10_000, dimension))
     stretch = np.linalg.norm(pairs @ matrix, axis=1) / np.linalg.norm(pairs, axis=1)
     best[dimension] = np.maximum.accumulate(stretch) / np.linalg.norm(matrix, 2)
-assert best[2][-1] > 0.99
-assert best[512][-1] < 0.65
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 ax = plots.style.prepared(
@@ -191,8 +193,12 @@ picture = plots.picture(
 )
 course.predict("constants.pairs", truth=[found[-1] for found in best.values()], reveal=picture)
 
+# %%
+assert best[2][-1] > 0.99
+assert best[512][-1] < 0.65
+
 # %% [markdown]
-# An image has hundreds of dimensions or more. So *a constant that was "measured" on random pairs tells almost nothing*.
+# An image has hundreds of dimensions or more. What does a constant tell that was "measured" on random pairs of images?
 #
 # A search does better than a sample: it changes the direction so that the stretch grows. We will compare three kinds of
 # lower bounds below:
@@ -244,9 +250,6 @@ lower = np.maximum(np.maximum(secants, jacobians), ascents)  # each is true, so 
 gap = products / lower
 rows.append("the product is above the best lower bound by a factor of " + " · ".join(f"{factor:.1f}" for factor in gap))
 assert (lower <= products).all()  # nothing found contradicts what is proved
-assert (np.diff(gap) > 0).all()
-assert gap[0] < 1.5
-assert gap[-1] > 5
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 ax = plots.style.prepared(
@@ -267,6 +270,11 @@ picture = plots.picture(
     caption="The true constant lies somewhere in the grey area. The area grows with depth.",
 )
 course.predict("constants.gap", truth=gap[-1], reveal=["\n".join(rows), picture])
+
+# %%
+assert (np.diff(gap) > 0).all()
+assert gap[0] < 1.5
+assert gap[-1] > 5
 
 # %% [markdown]
 # **Surprise**: for two layers the two bounds nearly meet, and then they part.
@@ -309,8 +317,8 @@ proved = [found.upper_bound for found in certificates.values()]
 assert lower[-1] <= proved[2] <= proved[1] < proved[0] / 2
 
 # %% [markdown]
-# That gains a lot, and the two sides are still apart. (There is no general way around that: to compute the constant of
-# a ReLU network is NP-hard, even for two layers.)
+# That gains a lot, and the two sides are still apart. (There is no general way around that. To compute the constant of
+# a ReLU network is **NP-hard**, even for two layers: nobody knows a method that is fast for all networks.)
 
 # %% [markdown]
 # ### Exercise 2: what follows?
@@ -371,18 +379,16 @@ explorer
 
 # %%
 explorer.state = {"layer": "Dense", "inputs": 64, "units": 64}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert explorer.data.gains.max() < 0.8 * explorer.data.largest  # random inputs see little of a plain layer
 
 explorer.state = {"layer": "SpectralDense"}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert explorer.data.gains.min() > 0.9  # here all inputs see nearly all of it
 
 # %% [markdown]
-# ## More exercises
-#
 # ### Exercise 3: change
 
 # %% [markdown] question="constants.narrow"
@@ -408,6 +414,8 @@ answer = ...
 course.check("constants.narrow", answer)
 
 # %% [markdown]
+# ## One more exercise
+#
 # ### Exercise 4: build
 
 # %% [markdown] question="constants.steepest"
@@ -430,6 +438,15 @@ def steepest(x, y):
 course.check("constants.steepest", steepest)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * The Lipschitz constant is the smallest number that the steepness of no secant exceeds. For a matrix it is
+#   $\sigma_1$.
+# * What is tried gives a lower bound. In high dimensions, random pairs give a poor one.
+# * What is proved gives an upper bound. The product of all $\sigma_1$ is one, and it is poor for deep networks.
+# * `certify` proves better bounds of small networks, from several layers together.
+# * If each layer stretches every direction by 1, lower and upper bound meet, at any depth.
+#
 # ## Where to go next
 #
 # * Lesson 02 shows how a layer gets its singular values, lesson 03 why GroupSort takes the place of ReLU.

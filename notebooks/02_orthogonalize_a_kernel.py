@@ -28,6 +28,9 @@
 # **You need** lesson 00, matrices and their singular value decomposition.
 #
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** Lesson 01 built a network of layers whose singular values are all 1: this lesson makes such a
+# layer.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -70,9 +73,10 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## Step 1: divide by the largest singular value
 #
-# A kernel $W$ stretches by at most $\sigma_1$, so $W/\sigma_1$ is 1-Lipschitz. But a singular value decomposition at
-# every training step is slow. The classic method is the **power iteration**: multiply a vector by $W^\top W$ again and
-# again, and it turns towards the direction that is stretched most. `spectral_normalization` is exactly this method.
+# The **kernel** $W$ of a dense layer is its matrix. Its largest singular value $\sigma_1$, the **spectral norm**, is
+# the most that it stretches, so $W/\sigma_1$ is 1-Lipschitz. But a singular value decomposition at every training step
+# is slow. The classic method is the **power iteration**: multiply a vector by $W^\top W$ again and again, and it turns
+# towards the direction that is stretched most. `spectral_normalization` is exactly this method.
 
 # %% [markdown] question="bjorck.estimate"
 # **Predict.** Ten steps of the power iteration estimate σ₁ of a random 64 × 64 kernel, and the kernel is divided by the
@@ -90,13 +94,14 @@ for steps in (1, 3, 10, 100):
 course.predict("bjorck.estimate", reveal="\n".join(rows))
 
 # %% [markdown]
-# A layer cannot do a hundred steps at every training step. With fewer, the estimate is too small. A network of ten
-# layers that exceed 1 is not proved to be 1-Lipschitz, and its certificates can be false.
+# A layer cannot do a hundred steps at every training step. Its norm must be at most 1 after any number of steps, even
+# after none. Otherwise, the network is not proved to be 1-Lipschitz, and certificates that assume it can be false.
 #
-# lipviz divides by a bound from *above* instead. Split the space into the direction $v$ that the iteration has found,
-# and all directions orthogonal to it. Let $B$ be $W^\top W$ restricted to the latter. Along $v$ the stretch is known.
-# On the rest it is bounded by repeated squaring, $\lambda_1(B)^q \le \|B^q\|_F$. Both together give an upper bound of
-# $\sigma_1$ for every $v$. The bound equals $\sigma_1$ once the iteration has converged.
+# So lipviz does not divide by the estimate, but by a bound that is never too small. Split the space into the direction
+# $v$ that the iteration has found, and all directions orthogonal to it. Let $B$ be $W^\top W$ restricted to the latter.
+# Along $v$ the stretch is known. On the rest it is bounded by repeated squaring, $\lambda_1(B)^q \le \|B^q\|_F$. Both
+# together give an upper bound of $\sigma_1$ for every $v$. The bound equals $\sigma_1$ once the iteration has
+# converged.
 
 # %%
 for steps in (0, 1, 10, 100):
@@ -110,7 +115,8 @@ for steps in (0, 1, 10, 100):
 # ## Step 2: bring the others up
 #
 # After the division one singular value is 1, and the other sixty-three are smaller. Such a layer loses a large part of
-# its input and of the gradient. A step of Björck's iteration makes them larger without any decomposition:
+# its input and of the gradient. A kernel whose singular values are all 1 loses nothing: it is **orthogonal**. A step of
+# **Björck's iteration** makes the singular values larger, without any decomposition:
 #
 # $$W \leftarrow (1+\beta)\,W - \beta\,W W^\top W.$$
 #
@@ -170,6 +176,19 @@ course.check("bjorck.step", answer)
 
 # %% [markdown]
 # ## Watch it converge
+#
+# Take a kernel of 64 × 64, and a circle in the plane of the direction that it stretches most and the one that it
+# stretches least. The kernel maps the circle to an ellipse, whose half-axes are these two singular values. Press Play,
+# or drag the slider "Step": first the kernel flattens the circle, and then each step of Björck makes the ellipse
+# rounder. In the right panel, the smallest singular value climbs by the curve that you have just seen.
+
+# %%
+explorer = BjorckExplorer()
+explorer.state = {"view": "motion", "step": 0.0}
+explorer
+
+# %% [markdown]
+# Here is how far the kernel is from an orthogonal one after each step:
 
 # %%
 moderate = measure.bjorck_convergence(operators.random_kernel(64, 64, smallest=0.1))
@@ -217,15 +236,15 @@ course.check("bjorck.iterations", answer)
 
 # %%
 stubborn = measure.bjorck_convergence(np.diag([1.0, 0.0005]), eps_bjorck=1e-3)
-assert stubborn.converged
-assert stubborn.orthogonality_error > 0.9
 found = f"stopped after {stubborn.iterations} iterations, converged: {stubborn.converged}"
 course.predict("bjorck.short", truth=stubborn.orthogonality_error, reveal=found)
 
 # %% [markdown]
-# **Surprise**: "converged" only says that the last step was short. And a singular value of exactly 0 never grows:
+# So "converged" only says that the last step was short. And a singular value of exactly 0 never grows:
 
 # %%
+assert stubborn.converged
+assert stubborn.orthogonality_error > 0.9
 rank_one = measure.bjorck_convergence(np.ones((8, 8)), eps_bjorck=1e-6, maxiter_bjorck=50)
 print(np.round(rank_one.constrained, 6))
 assert rank_one.constrained.max() <= 1
@@ -244,13 +263,11 @@ explorer
 
 # %%
 explorer.state = {"smallest": 1e-3, "maxiter_bjorck": 30}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert explorer.data.converged
 
 # %% [markdown]
-# ## More exercises
-#
 # ### Exercise 3: find the edge
 
 # %% [markdown] question="bjorck.diverge"
@@ -267,6 +284,8 @@ answer = ...
 course.check("bjorck.diverge", answer)
 
 # %% [markdown]
+# ## One more exercise
+#
 # ### Exercise 4: build
 
 # %% [markdown] question="bjorck.write"
@@ -290,6 +309,13 @@ def bjorck(w, beta, iterations):
 course.check("bjorck.write", bjorck)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * A power iteration estimates the largest singular value from below, so a kernel divided by the estimate exceeds 1.
+# * lipviz divides by a bound from above. So the norm is at most 1 after any number of steps: that is a guarantee.
+# * Björck's iteration brings singular values up to 1, small ones slowly at first. None of them ever exceeds 1.
+# * That all of them reach 1 is no guarantee: a short last step does not prove it, and a value of 0 stays 0.
+#
 # ## Where to go next
 #
 # Björck's iteration is one of several ways to make a kernel orthogonal. Lesson 13 compares it with others: what they

@@ -29,6 +29,8 @@
 # further apart than their inputs are: lesson 01 makes that precise.
 #
 # **It takes** about two minutes of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** Lesson 02 was about the matrices of a network: this lesson is about what stands between them.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -80,7 +82,9 @@ RIVAL_STEPS = 600
 #
 # The function $|x|$ is 1-Lipschitz: its slope is $-1$ or $+1$. It is also one of the simplest functions whose graph is
 # not a straight line. We fit it with networks of a few dense layers whose matrices do not stretch (`SpectralDense`).
-# One network has ReLU between them, the other **GroupSort2**, which sorts neighbouring channels in pairs.
+# Between the layers stands an **activation**, a simple function of the numbers there, which are called **channels**.
+# One network has **ReLU**, which replaces negative numbers by 0, the other **GroupSort2**, which sorts neighbouring
+# channels in pairs.
 
 # %% [markdown] question="activations.error"
 # **Predict.** Which of the two networks will fit `|x|` better, and by how much? Guess the error with ReLU, divided by
@@ -89,17 +93,18 @@ RIVAL_STEPS = 600
 # %%
 relu = toys.fit_function("abs", "relu", width=16, depth=DEPTH, steps=STEPS)
 sort = toys.fit_function("abs", "groupsort2", width=16, depth=DEPTH, steps=STEPS)
-for fit in (relu, sort):
-    assert fit.slope <= 1 + 1e-6  # both keep the promise
-assert relu.error > 3 * sort.error
-assert relu.slope < 0.75
 rows = [f"{fit.activation:10s} error {fit.error:.3f}, steepest slope {fit.slope:.2f}" for fit in (relu, sort)]
 picture = plots.picture(
     plots.plot_function_fit([relu, sort]),
     f"{plots.alt_text(relu)} {plots.alt_text(sort)}",
-    caption="The network with GroupSort2 follows the dashed |x|. The one with ReLU is much flatter.",
+    caption="The dashed line is |x|. Compare the slopes of both networks with its slopes.",
 )
 course.predict("activations.error", truth=relu.error / sort.error, reveal=["\n".join(rows), picture])
+
+# %%
+assert max(relu.slope, sort.slope) <= 1 + 1e-6  # both keep the promise
+assert relu.error > 3 * sort.error
+assert relu.slope < 0.75
 
 # %% [markdown]
 # ReLU alone is not the cause. Without the constraint, with plain `Dense` layers, a network with ReLU learns $|x|$
@@ -121,19 +126,20 @@ assert free.error < 0.3 * relu.error
 # that GroupSort2 has with width 16 and 3 hidden layers?
 
 # %%
-rows = []
+rows, larger_fits = [], []
 for width, depth in SIZES:
     larger = toys.fit_function("abs", "relu", width=width, depth=depth, steps=STEPS)
     slopes = np.diff(larger.prediction) / np.diff(larger.x)
     found = f"error {larger.error:.3f}, slopes {slopes.min():.2f} to {slopes.max():.2f}"
     rows.append(f"width {width:2d}, {depth} hidden layers: {found}")
-    assert larger.error > 3 * sort.error
-    if depth == 1:
-        assert np.ptp(slopes) <= 1 + 1e-6  # never both −1 and +1: exercise 1
+    larger_fits.append((larger, np.ptp(slopes)))
 course.predict("activations.size", reveal="\n".join(rows))
 
-# %% [markdown]
-# **Surprise**: what limits these networks is the activation.
+# %%
+for larger, difference in larger_fits:
+    assert larger.error > 3 * sort.error
+    if larger.depth == 1:
+        assert difference <= 1 + 1e-6  # exercise 1 is about this
 
 # %% [markdown]
 # ### Exercise 1: prove
@@ -162,7 +168,7 @@ course.check("activations.steepness", answer)
 # %% [markdown] question="activations.letter"
 # **Predict.** What does a sort of the two coordinates do to the letter F?
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 cut = measure.activation_shape(keras.layers.ReLU(), channels=2, name="ReLU")
 sorted_pair = measure.activation_shape(GroupSort2(), channels=2, name="GroupSort2")
 figure = plots.new_figure(2)
@@ -211,7 +217,7 @@ course.check("activations.backward", answer)
 # that only the activations can shorten a gradient. The lines are the singular values of the *whole* network's Jacobian,
 # for 50 random inputs.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 x = np.random.default_rng(0).standard_normal((50, 16)).astype("float32")
 spectra = []
 figure = plots.new_figure(2)
@@ -306,14 +312,12 @@ explorer
 # %%
 for activation in ("relu", "tanh", "householder"):
     explorer.state = {"activation": activation, "view": "plane"}
-    print(f"{activation}: {explorer.statement(explorer.data)}\n")
+    course.say(f"{activation}: {explorer.statement(explorer.data)}")
     assert explorer.error is None
     assert explorer.data.values.max() <= 1 + 1e-6  # all are 1-Lipschitz
     assert explorer.data.is_isometry.all() == (activation == "householder")  # one keeps lengths
 
 # %% [markdown]
-# ## More exercises
-#
 # ### Exercise 3: change
 
 # %% [markdown] question="activations.slope"
@@ -324,11 +328,12 @@ for activation in ("relu", "tanh", "householder"):
 # Expected: a number, exact to ±1e-06.
 
 # %%
+from lipviz import course
 from lipviz.explorers import ActivationExplorer
 
 explorer = ActivationExplorer()
 explorer.state = {"activation": "prelulip", "view": "line", "slope": 0.25}  # change the slope here
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 
 # %%
 from lipviz import course
@@ -338,6 +343,8 @@ answer = ...
 course.check("activations.slope", answer)
 
 # %% [markdown]
+# ## One more exercise
+#
 # ### Exercise 4: build
 
 # %% [markdown] question="activations.fold"
@@ -361,6 +368,13 @@ def fold(s):
 course.check("activations.fold", fold)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * A 1-Lipschitz network with ReLU cannot fit $|x|$, at any width and depth that you tried.
+# * ReLU loses the part of a gradient in the channels that it cuts off. A sort only reorders a gradient.
+# * With orthogonal matrices and sorts, all singular values of a network's Jacobian are 1, at any depth.
+# * A sort can express ReLU. So nothing is lost by sorting.
+#
 # ## Where to go next
 #
 # * Lesson 02 explains the layers that keep lengths. Lesson 05 puts fifty of them on top of each other.

@@ -29,6 +29,8 @@
 # stretches any input: its largest singular value. A layer is 1-Lipschitz if its norm is at most 1.
 #
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** So far each layer was a small matrix: this lesson finds the matrix of a convolution, and its norm.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -71,7 +73,8 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## A convolution is a matrix
 #
-# The matrix of a convolution is large, and contains few different numbers. Take images of 5 × 5 pixels and a kernel of
+# A **convolution** moves a small window, a **patch**, over the image, and multiplies its pixels by the numbers of the
+# **kernel**. Its matrix is large, and contains few different numbers. Take images of 5 × 5 pixels and a kernel of
 # 3 × 3, with zeros around the border (`padding="same"`). `explicit_matrix` computes the matrix that maps input pixels
 # to output pixels:
 
@@ -92,17 +95,17 @@ print(f"convolution: a matrix {matrix.shape}, with {np.count_nonzero(matrix)} en
 
 # %%
 singular_values = np.linalg.svd(matrix, compute_uv=False)
-assert singular_values[0] > 2
 course.predict("convolutions.whole", reveal=f"norm of the convolution: {singular_values[0]:.4f}")
 
 # %% [markdown]
-# ## Why is it so much larger?
+# ## How often is a pixel read?
 #
-# The reason is that patches overlap. *Every* patch that contains a pixel reads it, so a change of the pixel counts once
-# for each of them. How many patches contain which pixel? The adjoint of the convolution with a kernel of ones counts
-# them:
+# Patches overlap. *Every* patch that contains a pixel reads it, so a change of the pixel counts once for each of them.
+# How many patches contain which pixel? The **adjoint** of a convolution, the transpose of its matrix, counts them, if
+# the kernel consists of ones:
 
 # %%
+assert singular_values[0] > 2
 ones = operators.Convolution(np.ones((3, 3, 1, 1)), (5, 5), padding="same")
 patches = (ones.T @ np.ones(25)).reshape(5, 5).astype(int)
 print(patches)
@@ -147,20 +150,23 @@ course.check("convolutions.patches", answer)
 # After the division by the root of the *average* number of patches, what is the norm of the convolution?
 
 # %%
-rows = []
+rows, norms = [], {}
 for size in (4, 8, 28):
     layer = SpectralConv2D(16, 3, padding="same", bound="unsound_average")
     layer.build((None, size, size, 1))
     norm = measure.largest_singular_value(operators.linear_operator(layer))
     average = (3 - 2 / size) ** 2
     rows.append(f"{size:2d} × {size:<2d} divided by √{average:.3f}: norm {norm:.4f}    is_sound: {layer.is_sound}")
-    assert norm > 1.02
-    assert abs(norm - 3 / np.sqrt(average)) < 1e-3
+    norms[size] = norm, 3 / np.sqrt(average)
 course.predict("convolutions.factor", reveal="\n".join(rows))
 
+# %%
+for norm, expected in norms.values():
+    assert norm > 1.02
+    assert abs(norm - expected) < 1e-3
+
 # %% [markdown]
-# **Surprise**: the usual factor does not give the norm 1. In a network of many layers such factors multiply. A
-# certificate that assumes the norm 1 can be false.
+# In a network of many layers such norms multiply. A certificate that assumes the norm 1 is right only if it *is* 1.
 
 # %% [markdown] question="convolutions.pixel"
 # **Predict.** An image of 4 × 4 pixels has a single white pixel, so its length is 1. How long is the output of the
@@ -175,8 +181,10 @@ for _, row, column in (("corner", 0, 0), ("edge", 0, 1), ("middle", 1, 1)):
     image = np.zeros((1, 4, 4, 1), "float32")
     image[0, row, column] = 1
     lengths.append(float(np.linalg.norm(layer(image))))
-assert abs(lengths[-1] - 1.2) < 1e-3
 course.predict("convolutions.pixel", truth=lengths)
+
+# %%
+assert abs(lengths[-1] - 1.2) < 1e-3
 
 # %% [markdown]
 # ### Exercise 2: change
@@ -231,7 +239,7 @@ for channels in (1, 16):
 # **Predict.** The kernel is a checkerboard, the image has 5 × 5 pixels with zeros around it. Compared with the norm of
 # the convolution, is the largest gain of the FFT of size 5 too large, right, or too small?
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 board = measure.sample_kernel("checkerboard", size=3)
 claims = measure.convolution_claims(board, image=5)
 bars = plots.picture(
@@ -287,8 +295,8 @@ assert proved.lower <= free
 # %% [markdown]
 # ## Compare claims with the true norm
 #
-# Choose a kernel, the size of the image, and the other settings of the convolution. Which methods claim less than the
-# true norm? Which methods never do?
+# Choose a kernel, and the size of the image. Which methods claim less than the true norm? Which methods never do? Then
+# choose the picture "motion", and press Play: a search turns an image into the one that the convolution stretches most.
 
 # %%
 explorer = ConvolutionExplorer()
@@ -296,13 +304,13 @@ explorer
 
 # %%
 explorer.state = {"kernel": "random", "image": 4}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert not explorer.data.is_below_norm[explorer.data.is_proved].any()
 explorer.reset()
 
 # %% [markdown]
-# ## More exercises
+# ## One more exercise
 #
 # ### Exercise 3: build
 
@@ -327,6 +335,13 @@ def convolution_matrix(kernel, n):
 course.check("convolutions.matrix", convolution_matrix)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * A convolution is a matrix. Its norm is not that of its kernel, because patches overlap.
+# * The norm is at most that of the kernel's matrix, times the root of the *largest* number of patches at a pixel.
+# * The *average* number, the usual factor, is no bound: a single white pixel shows that.
+# * A plain FFT is no bound either, where zeros surround the image. A larger circular image gives one.
+#
 # ## Where to go next
 #
 # * Lesson 05 stacks many layers, and shows what this does to the gradient.

@@ -29,6 +29,9 @@
 # inputs are. Lesson 03 explains why its activations sort.
 #
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** You know orthogonal matrices, sorts, and the norm of a convolution: this lesson stacks fifty of
+# them.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -101,17 +104,19 @@ rows = [
     for name, median in zip(depth.activations, depth.median, strict=True)
 ]
 relu_median, sort_median = depth.median
-assert relu_median[-1] < 1e-6
-assert np.allclose(sort_median, 1, rtol=0, atol=1e-9)
 picture = plots.picture(
     plots.plot_gradient_depth(depth),
     plots.alt_text(depth),
-    caption="The axis is logarithmic: a straight line downwards is a constant factor per layer. GroupSort2 stays at 1.",
+    caption="The axis is logarithmic: a straight line downwards is a constant factor per layer.",
 )
 course.predict("depth.fifty", truth=relu_median[-1], reveal=["\n".join(rows), picture])
 
+# %%
+assert relu_median[-1] < 1e-6
+assert np.allclose(sort_median, 1, rtol=0, atol=1e-9)
+
 # %% [markdown]
-# **Surprise**: all matrices are orthogonal, and still the two networks differ by many orders of magnitude.
+# All matrices are orthogonal, in both networks. What differs is the activation alone.
 #
 # (The usual remedy is to multiply the matrices by $\sqrt2$. Then gradients keep their length *on average*, but the
 # network may stretch by up to $\sqrt2^{50} \approx 3 \cdot 10^7$. Lesson 01 shows how little such a bound says.)
@@ -176,8 +181,8 @@ plots.picture(
 # %% [markdown]
 # ## What does a pooling do?
 #
-# Networks for images reduce the size of the image: they replace windows of 2 × 2 pixels by one pixel. There are five
-# ways to do that:
+# Networks for images reduce the size of the image by a **pooling**: it replaces a window of 2 × 2 pixels by one pixel.
+# There are five ways to do that:
 #
 # * the **average** of a window. It stretches by at most 1/2, so it halves every gradient;
 # * the **scaled average**: the average times 2 (√4 for 4 pixels). Its Lipschitz constant is exactly 1;
@@ -217,8 +222,8 @@ assert np.allclose(distance["invertible"], 1)
 assert all(distance[name].min() < 0.5 for name in poolings if name != "invertible")
 
 # %% [markdown]
-# To keep a gradient and to keep distances are two different properties. An average loses all differences *within* a
-# window:
+# Look at differences *within* a window. Add a pattern of lighter and darker pixels to an image. Which poolings notice
+# it?
 
 # %%
 image = x_test[:1]
@@ -359,23 +364,22 @@ for place, passed in zip(flows[0].places[1:], share, strict=True):
 # ## Compare activations at every depth
 #
 # The explorer starts with the network that you have just trained. Then choose "random, orthogonal layers", and compare
-# activations. Which ones keep the gradient at depth 50? Which lose it fastest?
+# activations. Which ones keep the gradient at depth 50? Which lose it fastest? In the picture "motion", press Play: you
+# see a gradient on its way back, layer by layer.
 
 # %%
 explorer = GradientDepthExplorer(keeping, x_test[:50])
 explorer
 
 # %%
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 explorer.state = {"network": "random", "first": "tanh", "second": "abs", "depth": 50}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert np.allclose(explorer.data.way.norms[1], 1)  # the absolute value keeps it as well
 
 # %% [markdown]
-# ## More exercises
-#
 # ### Exercise 3: change
 
 # %% [markdown] question="depth.leaky"
@@ -400,6 +404,8 @@ answer = ...
 course.check("depth.leaky", answer)
 
 # %% [markdown]
+# ## One more exercise
+#
 # ### Exercise 4: build
 
 # %% [markdown] question="depth.downsample"
@@ -423,6 +429,13 @@ def downsample(x, p):
 course.check("depth.downsample", downsample)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * With ReLU, a gradient loses a part at each layer, and after fifty layers nearly all. With a sort it loses nothing.
+# * To keep gradients and to keep distances are two properties. Of the five poolings, one keeps both.
+# * Convolutions that overlap are made smaller for the sake of the worst image, and lose gradients of the others.
+# * A network of square orthogonal steps keeps every gradient, and certifies larger radii. It costs some accuracy.
+#
 # ## Where to go next
 #
 # * Lesson 04 is about convolutions and their bounds, lesson 08 about certificates.

@@ -29,6 +29,8 @@
 # more than its input does: $|f(x) - f(y)| \le \|x - y\|$ for all $x$ and $y$. Lesson 00 builds one.
 #
 # **It takes** about a minute of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** The lessons before built 1-Lipschitz networks: this one uses them as a measuring tool.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -80,8 +82,9 @@ EXPLORED = 80
 # The cost is the mean distance that the sand travels, and it depends on which heap goes into which hole. The cheapest
 # choice is the **optimal transport**. Its cost is the **Wasserstein-1 distance**, $W_1$ for short.
 #
-# For a few hundred points it can be computed exactly: to match heaps with holes is a classic problem, which a linear
-# program solves.
+# For a few hundred points it can be computed exactly: to match heaps with holes is a classic problem, the *assignment
+# problem*, and there are fast methods for it. Below, $x$ stands for heaps and has squares in all pictures, $y$ stands
+# for holes and has circles.
 
 # %%
 rng = np.random.default_rng(1)
@@ -130,17 +133,19 @@ plots.picture(
 # **Predict.** Which of these three 1-Lipschitz functions comes closest to W₁?
 
 # %%
-rows = []
+rows, found = [], []
 guesses = {
     "f = distance from the origin": lambda p: np.linalg.norm(p, axis=1),
     "f = minus the second coordinate": lambda p: -p[:, 1],
     "f = minus the first coordinate": lambda p: -p[:, 0],
 }
 for name, f in guesses.items():
-    estimate = f(heaps).mean() - f(holes).mean()
-    rows.append(f"{name:32s} {estimate:6.3f} of {exact.distance:.3f}")
-    assert estimate <= exact.distance
+    found.append(f(heaps).mean() - f(holes).mean())
+    rows.append(f"{name:32s} {found[-1]:6.3f} of {exact.distance:.3f}")
 course.predict("wasserstein.potential", reveal="\n".join(rows))
+
+# %%
+assert max(found) <= exact.distance
 
 # %% [markdown]
 # Where a guess gives a negative number, that is a useless bound, and it shows that $-f$ is a better guess.
@@ -209,6 +214,7 @@ course.check("wasserstein.squares", answer)
 # it costs exactly $\|v\|$ to move all of it by $v$: here 2.
 #
 # The explorer trains a network on two clouds while you watch. Choose "a cloud, and the same moved", and press Start.
+# Then choose the picture "motion": it moves the sand, and compares what that costs with what $f$ says.
 
 # %%
 explorer = WassersteinExplorer()
@@ -223,7 +229,7 @@ explorer.state = {"clouds": "shifted", "distance": 2.0, "steps": EXPLORED}
 explorer.start()
 explorer.wait(300)
 explorer.stop()
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 explorer.static()
 
@@ -273,11 +279,19 @@ assert moons.estimates[-1] <= moons.exact * (1 + 1e-6)
 # ### Exercise 2: change
 
 # %% [markdown] question="wasserstein.steep"
-# Change the experiment with the moons: allow the network a slope of 5/2, by `steep = toys.kr_training(upper, lower, k=5
-# / 2, steps=STEPS, learning_rate=0.02)`. By which factor is its last estimate, `steep.estimates[-1]`, larger than
-# `moons.estimates[-1]`? Predict it before you run it, then answer with the quotient that you get.
+# Change the experiment with the moons: allow the network a slope of 5/2, by another `k` in the second line of the cell.
+# By which factor does that make its last estimate larger? Predict it before you run it, then answer with the quotient
+# that you get.
 #
 # Expected: a number, exact to ±0.15.
+
+# %%
+from lipviz import data, toys
+
+(x, y), _ = data.two_moons(500)
+flat = toys.kr_training(x[y == 0], x[y == 1], k=1, steps=100, learning_rate=0.02)
+steep = toys.kr_training(x[y == 0], x[y == 1], k=1, steps=100, learning_rate=0.02)  # change k here
+print(f"the second estimate divided by the first: {steep.estimates[-1] / flat.estimates[-1]:.3f}")
 
 # %%
 from lipviz import course
@@ -305,36 +319,38 @@ rows = [
     f"reckless, but 1-Lipschitz:     {reckless.estimates[-1]:.3f}, at no step above {reckless.estimates.max():.3f}",
     f"sensible, but unconstrained:   {unconstrained.estimates[-1]:.0f}",
 ]
-assert reckless.estimates.max() <= moons.exact * (1 + 1e-5)
-assert unconstrained.estimates[-1] > 10 * moons.exact
 course.predict("wasserstein.reckless", reveal="\n".join(rows))
 
-# %% [markdown]
-# So each estimate of a 1-Lipschitz network is a guaranteed **lower bound**. Of two estimates the larger one is always
-# better, and you may stop the training at any time.
+# %%
+assert reckless.estimates.max() <= moons.exact * (1 + 1e-5)
+assert unconstrained.estimates[-1] > 10 * moons.exact
 
 # %% [markdown]
-# ## More exercises
-#
+# Each estimate of a 1-Lipschitz network is a guaranteed **lower bound**. Of two estimates the larger one is always
+# better, and you may stop the training at any time. But how close it comes depends on the network:
+
+# %% [markdown]
 # ### Exercise 3: change
 
 # %% [markdown] question="wasserstein.relu"
 # Change the clouds and the network: two circles, the outer one high and the inner one low, and ReLU in place of
 # GroupSort2. `(x, y), _ = data.circles(400)`, then `toys.kr_training(x[y == 0], x[y == 1], activation="relu",
-# steps=STEPS)`, and the same with `activation="groupsort2"`. Which share of the exact distance, `.reached`, does the
-# network with ReLU reach?
+# steps=300).reached`, and the same with `activation="groupsort2"`. Which share of the exact distance does the network
+# with ReLU reach?
 #
 # Expected: one of "a" (95 % or more, as GroupSort2 does), "b" (about half), "c" (almost nothing), "d" (more than 100
 # %).
 
 # %%
-from lipviz import course
+from lipviz import course, data, toys
 
 answer = ...
 
 course.check("wasserstein.relu", answer)
 
 # %% [markdown]
+# ## More exercises
+#
 # ### Exercise 4: find out
 
 # %% [markdown] question="wasserstein.sample"
@@ -346,7 +362,9 @@ course.check("wasserstein.relu", answer)
 # becomes smaller with n), "c" (about the same positive number for each n), "d" (a positive number that grows with n).
 
 # %%
-from lipviz import course
+import numpy as np
+
+from lipviz import course, measure
 
 answer = ...
 
@@ -375,6 +393,13 @@ def distance_on_a_line(x, y):
 course.check("wasserstein.line", distance_on_a_line)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * The Wasserstein distance $W_1$ is the cost of the cheapest way to move one cloud of points to the other.
+# * Each 1-Lipschitz function gives a lower bound of it, and the best one reaches it: that is a theorem.
+# * A 1-Lipschitz network searches for the best function. Its estimate is never too large, however badly it is trained.
+# * Without the constraint, the estimate grows without limit, and measures nothing.
+#
 # ## Where to go next
 #
 # * Lesson 07 uses such an $f$ as a classifier, and shows that the distance alone makes a poor one.

@@ -23,13 +23,15 @@
 # # Separate with margins: a classifier that keeps its distance
 #
 # **You will learn** how to train a classifier whose output is a certified *distance* to the other class for each single
-# point, which two goals the loss HKR balances, and why the largest distance between the classes makes a poor
-# classifier.
+# point, which two goals the loss HKR balances, and what each of them does alone.
 #
 # **You need** a little Keras. A network is **1-Lipschitz** when its output never changes by more than its input does:
 # $|f(x) - f(y)| \le \|x - y\|$ for all $x$ and $y$. Lesson 00 builds one, lesson 06 estimates a distance with one.
 #
 # **It takes** about a minute of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** The lessons before this one built 1-Lipschitz networks and measured with them; from now on these
+# networks decide.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -84,7 +86,7 @@ EXPLORED = 80
 # than a score. A change of class needs an output that reaches 0. For that the *input* has to move by at least $|f(x)|$.
 # So $|f(x)|$ is a **certified radius**: no change of $x$ that is shorter alters the decision.
 #
-# The loss HKR asks for two things at once. With labels $\pm 1$:
+# The loss **HKR** asks for two things at once. With labels $\pm 1$:
 #
 # $$\text{HKR} \;=\; -\underbrace{\bigl(\operatorname{mean}_{+} f - \operatorname{mean}_{-} f\bigr)}_{\text{KR}}
 # \;+\; \alpha\,\underbrace{\operatorname{mean}\,\max\bigl(0,\; \tfrac{m}{2} \mp f\bigr)}_{\text{hinge}}$$
@@ -94,8 +96,9 @@ EXPLORED = 80
 # * The **hinge** adds a penalty for each point whose output is not at least $m/2$ on the correct side of 0. $m$ is the
 #   margin that we ask for, `min_margin`.
 #
-# $\alpha$ is the weight of the hinge. The data are two moons with a thousand points. A quarter of them are kept for
-# testing.
+# $\alpha$ is the weight of the hinge. HKR stands for hinge-regularized Kantorovich-Rubinstein.
+#
+# The data are two moons with a thousand points. A quarter of them are kept for testing.
 
 # %%
 (x, y), (x_test, y_test) = data.two_moons(1000, test_fraction=0.25, seed=0)
@@ -107,17 +110,14 @@ print(f"test accuracy: {accuracy:.3f}")
 assert accuracy >= 0.93
 
 # %% [markdown]
-# (The number of test points at the tips of the moons is random. Over ten draws, seeds 0 to 9, this network reached
-# accuracies from .952 to .992, with a mean of .969, and .96 or more on nine of the ten draws. A share of .969 among 250
-# points has a standard deviation of .011 from the draw alone. So the cell asks for the mean minus three standard
-# deviations. A network of half the width with one layer less reached .944 to .984. It reached .96 or more on six draws
-# after 300 steps, and on five after 1,000.)
-
-# %% [markdown]
+# (The accuracy depends on the points that are drawn. With ten draws it was .969 on average, and .952 at least. A share
+# of .969 among 250 points has a standard deviation of .011, so the cell allows for three of these below the mean.)
+#
 # ## See the margins
 #
-# `certify` proves an upper bound of the network's Lipschitz constant. With it, `decision_field` certifies a disc around
-# each of fifty test points. Look at the black line, where $f = 0$. Does any disc cross it?
+# `certify` proves an upper bound of the network's **Lipschitz constant**, the largest factor by which it stretches a
+# distance. With it, `decision_field` certifies a disc around each of fifty test points. Look at the black line, where
+# $f = 0$. Does any disc cross it?
 
 # %%
 certificate = lipviz.certify(model, search=False)
@@ -132,8 +132,8 @@ plots.picture(
 )
 
 # %% [markdown]
-# No disc crosses it. To test this with numbers, move every one of these points in 500 random directions, by 99.9 % of
-# its radius.
+# In the picture no disc crosses it. A picture shows only what can be seen, so test it with numbers: move each of these
+# points in 500 random directions, by 99.9 % of its radius.
 
 # %% [markdown] question="margins.moves"
 # **Predict.** Now 500 moves in random directions, each just shorter than the certified radius, try to change the
@@ -147,15 +147,15 @@ pushed = few[:, None] + 0.999 * field.radii[:, None, None] * directions
 signs = np.asarray(model(pushed.reshape(-1, 2)))[:, 0].reshape(len(few), -1) > 0
 certified = field.radii > 1e-6
 altered = signs[certified] != (few_classes[certified] == 1)[:, None]
-assert not altered.any()
 found = f"{certified.sum()} of {len(few)} points have a disc; median radius {np.median(field.radii):.3f}"
 course.predict("margins.moves", truth=100 * altered.mean(), reveal=found)
 
-# %% [markdown]
-# (A point that is classified wrongly has no disc, because there is
-# nothing to certify about a wrong answer.)
+# %%
+assert not altered.any()  # no move inside of a disc changes the decision
 
 # %% [markdown]
+# (A point that is classified wrongly has no disc, because there is nothing to certify about a wrong answer.)
+#
 # ### Exercise 1: predict
 #
 # Replace the `...` and run the cell. After a wrong answer you get a hint, and can try again.
@@ -184,7 +184,7 @@ course.check("margins.radius", answer)
 # alone), or the one that does not use this distance at all (the hinge alone)?
 
 # %%
-accuracies, distances, fields, rows = [], [], [], []
+accuracies, distances, medians, fields, rows = [], [], [], [], []
 for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.inf}.items():
     trained = model
     if alpha != 10:
@@ -194,8 +194,8 @@ for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.i
     right = (outputs > 0) == (y_test == 1)
     accuracies.append(right.mean())
     distances.append(outputs[y_test == 1].mean() - outputs[y_test == 0].mean())
-    radius = np.median(np.abs(outputs) * right)  # 0 for what is wrong
-    rows.append(f"{name:12s} test accuracy {accuracies[-1]:.3f}   KR {distances[-1]:.3f}   median radius {radius:.3f}")
+    medians.append(np.median(np.abs(outputs) * right))  # a wrong decision has the radius 0
+    rows.append(f"{name:11s} accuracy {accuracies[-1]:.3f}   KR {distances[-1]:.3f}   median radius {medians[-1]:.3f}")
     bound = lipviz.certify(trained, search=False).upper_bound
     fields.append(measure.decision_field(trained, x=few, y=few_classes, constant=bound, name=name))
     if alpha == 0:
@@ -204,7 +204,7 @@ for name, alpha in {"KR alone": 0.0, "HKR, α = 10": 10.0, "hinge alone": math.i
 picture = plots.picture(
     plots.plot_decision_fields(fields),
     " ".join(map(plots.alt_text, fields)),
-    caption="From left to right, the boundary bends more and more, and the discs become smaller.",
+    caption="From left to right, the boundary bends more and more. The hinge alone leaves small discs.",
 )
 rows.append(f"KR alone, with the best threshold: {best:.3f}")
 course.predict("margins.extremes", reveal=["\n".join(rows), picture])
@@ -213,6 +213,7 @@ course.predict("margins.extremes", reveal=["\n".join(rows), picture])
 assert accuracies[0] < best + 1e-9 < 0.92
 assert accuracies[0] < accuracies[1] <= accuracies[2] + 0.01
 assert distances[0] > distances[1] > distances[2]
+assert medians[1] > max(medians[0], medians[2])
 
 # %% [markdown]
 # Why? KR is a mean. Suppose that an output far on the correct side moves further by 0.1. This counts as much as an
@@ -222,8 +223,9 @@ assert distances[0] > distances[1] > distances[2]
 # KR as $f$. So nothing puts the boundary at 0.)
 #
 # The hinge alone has the opposite fault. It has no penalty for an output beyond $m/2$, so the training does not make
-# the discs any larger. HKR has nearly the accuracy of the hinge and nearly the radius of KR. With $\alpha$ you choose
-# between the two: the larger $\alpha$, the more the points at the tips count.
+# the discs any larger. HKR has nearly the accuracy of the hinge, and the largest median radius of the three. (KR alone
+# has larger discs, but only where it is right.) With $\alpha$ you choose between the two: the larger $\alpha$, the more
+# the points at the tips count.
 
 # %% [markdown]
 # ### Exercise 2: predict
@@ -242,52 +244,6 @@ answer = ...
 course.check("margins.loss", answer)
 
 # %% [markdown]
-# ## Circles
-#
-# The explorer below uses a second data set: an inner circle, which should be positive, and an outer circle, which
-# should be negative. The gap between them is $0.5$. Press Start, then move α and the margin. Watch the last number
-# below the picture, the share of points on the correct side of 0. What happens when the margin is wider than the gap?
-
-# %%
-(inner_and_outer, ring), _ = data.circles(250)
-explorer = WassersteinExplorer(inner_and_outer[ring == 1], inner_and_outer[ring == 0])
-explorer
-
-# %% [markdown]
-# The next cell does the same by code: HKR with $\alpha = 10$ and a margin of 0.3.
-
-# %%
-explorer.state = {"alpha": 10.0, "min_margin": 0.3, "steps": EXPLORED, "arrows": False}
-explorer.start()
-explorer.wait(300)
-explorer.stop()
-print(explorer.statement(explorer.data))
-print(f"points on their side of 0: {explorer.data.accuracy:.1%}")
-assert explorer.error is None
-assert explorer.data.accuracy >= 0.95
-explorer.static()
-
-# %% [markdown]
-# The boundary surrounds the inner circle. On circles the best $f$ for KR is a function of the distance to the center,
-# so its level lines are circles, and one of them separates the classes. So the two goals agree here, and $\alpha$
-# changes little. Moons are the harder case.
-#
-# ## Make the smallest disc larger
-#
-# In the playground, an ordinary and a constrained network learn the same points, and their discs move while they learn.
-# It runs in your browser without the internet. In JupyterLab, open a terminal (File, New, Terminal) and type
-# `lipviz playground`. On Binder or Colab, open the page "Playground" of the documentation instead.
-#
-# Choose the challenge "1. Larger discs" and press Play. The loss is a crossentropy with $\tau = 1$. Soon every point is
-# on the correct side. But the smallest disc stays at a radius of about 0.11. Make it at least 0.15 without losing a
-# point. Think before you try: which of $\tau$, the Lipschitz constant $k$ and the loss HKR helps, and why?
-#
-# Then drag a point towards the other class. Its disc shrinks in both networks. In which one is the disc nearly as large
-# as the step that the attacker needs?
-
-# %% [markdown]
-# ## More exercises
-#
 # ### Exercise 3: change
 
 # %% [markdown] question="margins.alpha"
@@ -305,6 +261,57 @@ answer = ...
 course.check("margins.alpha", answer)
 
 # %% [markdown]
+# ## Circles
+#
+# The explorer below uses a second data set: an inner circle, which should be positive, and an outer circle, which
+# should be negative. The gap between them is $0.5$. Press Start, and move α up from 0. Watch the last number below the
+# picture, the share of points on the correct side of 0. Then open "More settings", and make the margin wider than the
+# gap. What happens?
+
+# %%
+(inner_and_outer, ring), _ = data.circles(250)
+explorer = WassersteinExplorer(inner_and_outer[ring == 1], inner_and_outer[ring == 0])
+explorer
+
+# %% [markdown]
+# The next cell does the same by code: HKR with $\alpha = 10$ and a margin of 0.3.
+
+# %%
+explorer.state = {"alpha": 10.0, "min_margin": 0.3, "steps": EXPLORED, "arrows": False}
+explorer.start()
+explorer.wait(300)
+explorer.stop()
+course.say(explorer.statement(explorer.data))
+print(f"points on their side of 0: {explorer.data.accuracy:.1%}")
+assert explorer.error is None
+assert explorer.data.accuracy >= 0.95
+explorer.static()
+
+# %% [markdown]
+# The boundary surrounds the inner circle. On circles the best $f$ for KR is a function of the distance to the center,
+# so its level lines are circles, and one of them separates the classes. The two goals agree here. A small $\alpha$ is
+# enough, which only has to put the boundary at 0. Moons are the harder case.
+#
+# A margin of 2 asks for too much. All outputs are between ±1 then, so every point has a penalty, and the mean hinge is
+# a constant minus half of KR. So the loss is KR alone again, and nothing puts the boundary at 0.
+#
+# ## Make the smallest disc larger
+#
+# In the playground, an ordinary and a constrained network learn the same points, and their discs move while they learn.
+# It runs in your browser without the internet. In JupyterLab, open a terminal (File, New, Terminal) and type
+# `lipviz playground`. On Binder or Colab, open the page "Playground" of the documentation instead.
+#
+# Choose the challenge "1. Larger discs" and press Play. The loss is a cross-entropy of the output times $\tau$, with
+# $\tau = 1$. (Lesson 08 explains this **inverse temperature**.) Soon every point is on the correct side. But the
+# smallest disc stays at a radius of about 0.11. Make it at least 0.15 without losing a point. Think before you try:
+# which of $\tau$, the Lipschitz constant $k$ and the loss HKR helps, and why?
+#
+# Then drag a point towards the other class. Its disc shrinks in both networks. In which one is the disc nearly as large
+# as the step that the attacker needs?
+
+# %% [markdown]
+# ## Write the loss yourself
+#
 # ### Exercise 4: build
 
 # %% [markdown] question="margins.hkr"
@@ -325,6 +332,15 @@ def hkr(outputs, labels, alpha, min_margin):
 
 
 course.check("margins.hkr", hkr)
+
+# %% [markdown]
+# ## What you have seen
+#
+# * If $f$ is 1-Lipschitz and its sign decides, then $|f(x)|$ is a certified radius. It speaks of *all* moves, so that
+#   no number of attempts can break it.
+# * KR moves the classes apart on average. Alone, it gives up the points at the tips of the moons.
+# * The hinge puts the points on their side of 0. Alone, it leaves small discs.
+# * HKR has both terms, and its weight $\alpha$ chooses between accuracy and radius.
 
 # %% [markdown]
 # ## Where to go next

@@ -29,6 +29,9 @@
 # **You need** lesson 00, and an idea of the loss HKR, which is recalled below (lessons 06 and 07 are about it). No GPU.
 #
 # **It takes** about a minute of computing on two CPU cores, and an hour of your time.
+#
+# **Where you are.** The trainings so far were short and ran by themselves; this lesson prepares you for those that take
+# hours.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -112,9 +115,10 @@ print(f"{len(x_train)} images to train on, {len(x_test)} to test, {x_train.shape
 # %% [markdown]
 # ## Which loss, and when?
 #
-# The loss **HKR** has two terms. KR is the mean score of one class minus that of the other. A large KR means that the
-# scores of the classes are far apart, on whichever side of zero they are. The hinge is a penalty for scores on the
-# wrong side of zero, or too close to it. $\alpha$ is its weight: $-\mathrm{KR} + \alpha \cdot \mathrm{hinge}$.
+# The network has one output, the **score**, whose sign decides. The loss **HKR** has two terms. **KR** is the mean
+# score of one class minus that of the other. A large KR means that the scores of the classes are far apart, on
+# whichever side of zero they are. The **hinge** is a penalty for scores on the wrong side of zero, or too close to it.
+# $\alpha$ is its weight: $-\mathrm{KR} + \alpha \cdot \mathrm{hinge}$.
 #
 # $\alpha$ is a variable, so a callback can change it during the training. In the first third we use KR alone, which
 # moves the scores of the classes apart. Then the weight of the hinge grows, which moves the scores to the correct side
@@ -207,7 +211,7 @@ chosen = []
 for alpha in (1.0, 10.0, 100.0):
     explorer.state = {"loss": "hkr", "alpha": alpha, "margin": 0.3}
     chosen.append(explorer.data.runs[explorer.data.chosen])
-    print(explorer.statement(explorer.data))
+    course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert chosen[0].accuracy < chosen[-1].accuracy
 assert chosen[0].mean_radius > chosen[-1].mean_radius
@@ -233,14 +237,14 @@ for size in (2, 4, 16, 64):
     draws = rng.integers(0, len(scores), (size, 10_000))  # 10,000 batches, one in each column
     means[size] = np.mean(losses.kr(y_test[draws, 0], scores[draws, 0]))
     rows.append(f"batches of {size:3d}: mean {means[size]:.3f} ({means[size] / whole:.0%})")
-assert 0.6 < means[2] / whole < 0.9
-assert 0.9 < means[64] / whole < 1.1
 course.predict("training.means", truth=100 * means[2] / whole, reveal="\n".join(rows))
 
+# %%
+assert 0.6 < means[2] / whole < 0.9
+assert 0.9 < means[64] / whole < 1.1
+
 # %% [markdown]
-# **Surprise**: small batches do not only add noise.
-#
-# The remedy is to give each label a weight, by the size of its class, *before* the data are split into batches:
+# There is a remedy. Give each label a weight, by the size of its class, *before* the data are split into batches:
 # `process_labels_for_multi_gpu` turns 0 and 1 into weights, and a loss with `multi_gpu=True` uses them.
 
 # %%
@@ -248,9 +252,9 @@ weights = np.asarray(process_labels_for_multi_gpu(y_test))
 print("two classes, two weights:", np.unique(weights).round(4))
 rng = np.random.default_rng(0)
 draws = rng.integers(0, len(scores), (2, 10_000))
-weighed = np.mean(losses.kr(weights[draws, 0], scores[draws, 0], multi_gpu=True))
-print(f"batches of 2, weighted: mean {weighed:.3f} ({weighed / whole:.0%})")
-assert abs(weighed / whole - 1) < 0.1
+weighted = np.mean(losses.kr(weights[draws, 0], scores[draws, 0], multi_gpu=True))
+print(f"batches of 2, weighted: mean {weighted:.3f} ({weighted / whole:.0%})")
+assert abs(weighted / whole - 1) < 0.1
 
 # %% [markdown]
 # ### Exercise 1: predict
@@ -292,7 +296,23 @@ print(f"one device: {one_device:.4f}    {DEVICES} devices: {naive:.4f}    labels
 assert abs(right - one_device) < 1e-6 < abs(naive - one_device)
 
 # %% [markdown]
-# On TensorFlow the program is as follows. (The layers keep `u` and `wbar` the same on all devices.)
+# ### Exercise 2: change
+
+# %% [markdown] question="training.devices"
+# Change `DEVICES = 4` in the lesson to 3 and run that cell again. What does it print as KR for 3 devices, where the
+# labels are not weighted first?
+#
+# Expected: a number, exact to ±0.002.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("training.devices", answer)
+
+# %% [markdown]
+# On TensorFlow the program is as follows. (The layers keep their constrained kernels the same on all devices.)
 #
 # ```python
 # strategy = tf.distribute.MirroredStrategy()
@@ -336,12 +356,15 @@ for name, net in (("ordinary", plain), ("Lipschitz", model)):
         largest[name, rate], median[name, rate] = gradients.largest, gradients.median
         words = f"gradient norm {gradients.median:.3g} (median), {gradients.largest:.3g} at most"
         rows.append(f"{name:9s} rate {rate:5g}: accuracy {accuracy:.3f}, {words}")
-assert not 0.01 < median["ordinary", 1.0] < 10  # dead or wild; a few images may still find a slope
-assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
 course.predict("training.rate", reveal="\n".join(rows))
 
+# %%
+assert not 0.01 < median["ordinary", 1.0] < 10  # dead or wild; a few images may still find a slope
+assert 0.9 < largest["Lipschitz", 1.0] <= 1 + 1e-5
+
 # %% [markdown]
-# Of the Lipschitz network, only its *raw* kernels have grown, which the constraint normalizes:
+# A constrained layer has two kernels. The optimizer changes the **raw kernel**. The network uses the constrained one,
+# `wbar`, which the layer computes from it. Of the Lipschitz network, only the raw kernels have grown:
 
 # %%
 raw = [layer.raw.max() for layer in measure.singular_values(model)]
@@ -350,7 +373,7 @@ print("largest singular values, raw:", np.round(raw, 1), "  used:", np.round(use
 assert max(used) <= 1 < min(raw)
 
 # %% [markdown]
-# The size of a raw kernel does not matter for the predictions: ten times the kernel gives the same `wbar`. But it
+# The size of a raw kernel does not matter for the predictions. Ten times the kernel gives the same `wbar`. But it
 # matters for learning. A step of Adam has a length that does not depend on the size of the kernel, so it changes the
 # direction of a large kernel less than that of a small one. A network with large raw kernels learns slowly, as if its
 # learning rate had been divided. `model.condense()` overwrites the raw kernels with `wbar`, which makes them small
@@ -418,11 +441,8 @@ assert constants["float32"] <= 1 < constants["mixed_bfloat16"]
 #
 # So train in half precision where it is faster. Then serve and certify a float32 copy of the weights, which
 # `network("float32")` and `set_weights` give you.
-
-# %% [markdown]
-# ## More exercises
 #
-# ### Exercise 2: predict
+# ### Exercise 3: predict
 
 # %% [markdown] question="training.rounding"
 # A 1-Lipschitz network (l2 norm, all outputs together) with several classes is served in bfloat16. For an image, exact
@@ -439,24 +459,8 @@ answer = ...
 course.check("training.rounding", answer)
 
 # %% [markdown]
-# ### Exercise 3: change
+# ## Write the weights yourself
 #
-# Go back to the cell that begins with `DEVICES = 4`.
-
-# %% [markdown] question="training.devices"
-# Change `DEVICES = 4` in the lesson to 3 and run that cell again. What does it print as KR for 3 devices, where the
-# labels are not weighed first?
-#
-# Expected: a number, exact to ±0.002.
-
-# %%
-from lipviz import course
-
-answer = ...
-
-course.check("training.devices", answer)
-
-# %% [markdown]
 # ### Exercise 4: build
 
 # %% [markdown] question="training.weigh"
@@ -479,6 +483,16 @@ def weigh(labels):
 
 
 course.check("training.weigh", weigh)
+
+# %% [markdown]
+# ## What you have seen
+#
+# * A schedule changes a loss while the network trains. Then watch the terms of the loss and the accuracy, not the loss.
+# * KR is a difference of two means. Small batches, and batches that are split among devices, make it too small; labels
+#   that were weighted before the split do not.
+# * No learning rate breaks a constraint. Large raw kernels only make a network learn slowly.
+# * In half precision, train as you like. Subtract the rounding from the margin before you certify, or serve a float32
+#   copy.
 
 # %% [markdown]
 # ## Where to go next

@@ -30,6 +30,8 @@
 # text recalls each of them where it is used.
 #
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
+#
+# **Where you are.** You know what lipviz promises; this lesson holds the promises of an older library against it.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -104,7 +106,7 @@ own_arguments = {
     for name, parameter in inspect.signature(SpectralDense).parameters.items()
     if name not in plain_arguments
 }
-print(own_arguments)
+course.say(str(own_arguments))
 assert own_arguments == {
     "k_coef_lip": 1.0,
     "eps_spectral": 1e-3,
@@ -146,9 +148,10 @@ assert accuracy > 0.85
 # %% [markdown]
 # ## Why should I change the library?
 #
-# "Certified" in the line above is a promise about changes that nobody has tried. It relies on the Lipschitz constant: a
-# radius is a margin (the lead of the largest score) divided by that constant. If the constant is wrong, there is no
-# error and no warning. There is only a number that is not true.
+# "Certified" in the line above is a promise about changes that nobody has tried. It relies on the **Lipschitz
+# constant**, the largest factor by which a network stretches a distance. The **certified radius** of an image is its
+# **margin**, the lead of the largest score, divided by a multiple of that constant. If the constant is wrong, there is
+# no error and no warning. There is only a number that is not true.
 #
 # In the rest of this lesson, each cell shows one fault of deel-lip, which we call the reference. The cell computes two
 # values and puts them into a table: **there** (the formula of the reference, written out, because deel-lip is not
@@ -180,8 +183,8 @@ assert min(there) > 1 >= here
 
 # %% [markdown]
 # The error is larger when a kernel changes *suddenly*, by a large step or a loaded file, while the iteration still
-# starts from the old direction. Björck's iteration, which follows, needs singular values below √5 to stay finite. Here
-# it gets 10, and its result is NaN:
+# starts from the old direction. Next comes Björck's iteration, which makes the kernel orthogonal (lesson 02). It needs
+# singular values below √5 to stay finite. Here it gets 10, and its result is NaN:
 
 # %%
 jumped = np.diag([10.0] + [1.0] * 7).astype("float32")
@@ -222,7 +225,7 @@ for image in (4, 8, 28):
     after = dict(zip(explorer.data.methods, explorer.data.after, strict=True))
     there, here = after["reference's average"], after["lipviz's Fourier bound"]
     table.append((f"convolution 1 → 16 on {image} × {image}, norm", 1.0, there, here))
-    print(explorer.statement(explorer.data))
+    course.say(explorer.statement(explorer.data))
     assert there > 1.02
     assert here <= 1 + 1e-9
 
@@ -257,6 +260,25 @@ answer = ...
 course.check("migration.average", answer)
 
 # %% [markdown]
+# ### Exercise 2: change
+#
+# Move the sliders of the explorer above, or its `state` by code.
+
+# %% [markdown] question="migration.harmless"
+# "On larger images the border hardly counts, so the average will do." Take the kernel "random" in the explorer, 3 × 3,
+# from 1 to 16 channels, its matrix orthogonal, stride 1, padding same. Change the image size. What is the smallest size
+# at which the norm after division by the reference's average is below 1.03?
+#
+# Expected: a whole number.
+
+# %%
+from lipviz import course
+
+answer = ...
+
+course.check("migration.harmless", answer)
+
+# %% [markdown]
 # ## And of a transposed convolution with strides?
 #
 # Take a stride of 2, a kernel of 2 × 2, one input channel and four output channels. The patches do not overlap. Each
@@ -275,9 +297,11 @@ for layer in (up_there, up_here):
 up_there.kernel.assign(orthogonal.reshape(up_there.kernel.shape))
 there, here = (measure.largest_singular_value(operators.linear_operator(layer)) for layer in (up_there, up_here))
 table.append(("transposed convolution, stride 2, norm", 1.0, there, here))
+course.predict("migration.entries", reveal=f"norm there: {there:.4f}    here: {here:.6f}")
+
+# %%
 assert abs(there - 2) < 1e-6
 assert here <= 1
-course.predict("migration.entries", reveal=f"norm there: {there:.4f}    here: {here:.6f}")
 
 # %% [markdown]
 # The norm is twice the promised one, for *any* such kernel, before and after training. lipviz reshapes the kernel in
@@ -361,15 +385,11 @@ turns = np.interp(0, -scores, sizes)
 radius = certification.certified_radius(victim, black).radii[0]
 table.append(("certified radius of f = 1.0141", turns, 1.0141, radius))
 turned = float(exact(black + 0.9999 * change, training=False)[0, 0])
-assert turned < 0
-assert radius <= turns < 1
 rows = [
     f"the sign turns at {turns:.4f}",
     f"lipviz, which measures the constant of the weights: certain up to {radius:.4f}",
     f"score after a change of length 0.9999: {turned:.6f}",
 ]
-course.predict("migration.sign", truth=turns, reveal="\n".join(rows))
-
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 figure = plots.new_figure()
 ax = plots.style.prepared(
@@ -378,20 +398,27 @@ ax = plots.style.prepared(
     xlabel="length of the change (l2 norm, pixel values 0 to 1)",
     ylabel="score f (no unit)",
 )
-ax.plot(sizes, scores, color=plots.PALETTE[0], label="score")
-ax.plot([0.9, score, 1.1], score - np.array([0.9, score, 1.1]), "--o", color=plots.PALETTE[1], label="promised there")
-ax.plot([radius], [0], "s", color=plots.PALETTE[0], label="certain here")
+ends = np.array([0.9, score, 1.1])
+ax.plot(sizes, scores, **plots.style.role("constrained", marker="", label="score"))
+ax.plot(ends, score - ends, **plots.style.role("attack", label="promised there"))
+ax.plot([radius], [0], **plots.style.role("certified", linestyle="", label="certain here"))
 ax.axhline(0, color="0.6", linewidth=1, zorder=1)
-ax.set_xlim(0.95, 1.05)
-ax.set_ylim(-0.06, 0.08)
+ax.set(xlim=(0.95, 1.05), ylim=(-0.06, 0.08))
 plots.style.legend(ax)
-plots.picture(
+picture = plots.picture(
     figure,
     f"Score against the length of the change, near 1. The score crosses zero at {turns:.4f}, up to where lipviz "
     "certifies. The least score that a 1-Lipschitz network could have crosses it at 1.0141, up to where the reference "
     "certifies.",
     caption="Dashed: the least score of a 1-Lipschitz network. Between the two marks its certificate is false.",
 )
+
+# %%
+course.predict("migration.sign", truth=turns, reveal=["\n".join(rows), picture])
+
+# %%
+assert turned < 0
+assert radius <= turns < 1
 
 # %% [markdown]
 # **Surprise**: the network changes its decision within its certified radius. A constant that is 1.4 % above 1 is
@@ -428,7 +455,7 @@ assert moved.argmax() != scores.argmax()  # a change of 0.51 is enough
 assert abs(here - 0.5) < 1e-5
 
 # %% [markdown]
-# ### Exercise 2: predict
+# ### Exercise 3: predict
 
 # %% [markdown] question="migration.disjoint"
 # A network ends with `FrobeniusDense(10, disjoint_neurons=True)`, so that each of its ten outputs is 1-Lipschitz by
@@ -523,7 +550,7 @@ for what, attempt in attempts.items():
         attempt()
         raise AssertionError(f"{what} was accepted")
     except ValueError as error:
-        print(f"{what}: {error}\n")
+        course.say(f"• {what}: {error}")
 
 # %% [markdown]
 # ## How do I reuse my weights?
@@ -572,27 +599,8 @@ assert certificate.upper_bound > 1.05
 # The radii of lipviz are true for this network too, because the margins are divided by its actual constant.
 
 # %% [markdown]
-# ## More exercises
+# ## Count the patches
 #
-# ### Exercise 3: change
-#
-# Move the sliders of the explorer above, or its `state` by code.
-
-# %% [markdown] question="migration.harmless"
-# "On larger images the border hardly counts, so the average will do." Take the kernel "random" in the explorer, 3 × 3,
-# from 1 to 16 channels, its matrix orthogonal, stride 1, padding same. Change the image size. What is the smallest size
-# at which the norm after division by the reference's average is below 1.03?
-#
-# Expected: a whole number.
-
-# %%
-from lipviz import course
-
-answer = ...
-
-course.check("migration.harmless", answer)
-
-# %% [markdown]
 # ### Exercise 4: build
 
 # %% [markdown] question="migration.coverage"
@@ -616,6 +624,15 @@ def coverage(n, k, s):
 
 
 course.check("migration.coverage", coverage)
+
+# %% [markdown]
+# ## What you have seen
+#
+# * Programs move by a change of imports. Names, arguments and defaults are the same.
+# * The reference divides by estimates and averages: its layers may stretch by more than they promise. lipviz divides by
+#   bounds.
+# * An excess of 1.4 % is enough for a false certificate, and nothing in the certificate shows it.
+# * `certify` and `certified_radius` compute the constant of the weights as they are, also of a network from elsewhere.
 
 # %% [markdown]
 # ## Where to go next

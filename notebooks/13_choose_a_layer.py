@@ -22,13 +22,16 @@
 # %% [markdown]
 # # Choose a layer: what constraints make of one kernel
 #
-# **You will learn** what seven kinds of 1-Lipschitz layers make of the same kernel, why small singular values cost
-# certified accuracy in deep networks, what a training step of each kind costs, and how to choose between them.
+# **You will learn** what seven kinds of 1-Lipschitz layers make of the same kernel, what that means for deep networks
+# and their certificates, what a training step of each kind costs, and how to choose between them.
 #
 # **You need** lesson 02: singular values, and Björck's iteration. The second half trains networks and certifies them;
 # lesson 08 explains certified accuracy in more detail.
 #
 # **It takes** about two minutes of computing on two CPU cores, and an hour of your time.
+#
+# **Where you are.** Nearly all networks so far had `SpectralDense` and `SpectralConv2D`; now we compare these layers
+# with others.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.
@@ -54,7 +57,8 @@ if importlib.util.find_spec("lipviz") is None:
     subprocess.run([*install, *packages.split()], check=True)
 
 # %% [markdown] tags=["way"]
-# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py)
+# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py) · [14 Bring your own
+# data](14_bring_your_own_data.py) →
 
 # %%
 import keras
@@ -103,7 +107,7 @@ COMPARED = len(measure.DENSE_KINDS)  # kinds to time and to train: all of them
 # %%
 one = measure.kind_spectra(measure.DENSE_KINDS, smallest=0.1)
 rows = [
-    f"{kind.title:40s} {values[-1]:.4f} to {values[0]:.4f}, median {np.median(values):.4f}"
+    f"{kind.title:31s} {values[-1]:.4f} to {values[0]:.4f}, median {np.median(values):.4f}"
     for kind, values in zip(one.kinds, one.values, strict=True)
 ]
 picture = plots.picture(
@@ -158,19 +162,21 @@ course.check("choice.frobenius", answer)
 
 # %%
 stacks = {depth: measure.kind_spectra(measure.DENSE_KINDS, smallest=0.1, depth=depth) for depth in (1, 2, 4, 8)}
-gains = [f"{'gain after':40s} {' '.join(f'{depth:9d}' for depth in stacks)} layers"]
+gains = [f"{'gain after':31s} {' '.join(f'{depth:9d}' for depth in stacks)} layers"]
 for place, kind in enumerate(measure.DENSE_KINDS):
-    gains.append(f"{kind.title:40s} {' '.join(f'{stack.gain[place]:9.2g}' for stack in stacks.values())}")
+    gains.append(f"{kind.title:31s} {' '.join(f'{stack.gain[place]:9.2g}' for stack in stacks.values())}")
 picture = plots.picture(
     plots.plot_kind_spectra(stacks[8]),
     plots.alt_text(stacks[8]),
-    caption="After eight layers, the orthogonal kinds are as before. The kinds that only divide leave hardly "
-    "anything of any direction. The residual block loses less.",
+    caption="Each point is one of the 64 singular values of eight layers.",
 )
 aol = measure.DENSE_KINDS.index(measure.layer_kind("AOLDense"))
 course.predict("choice.gain", truth=stacks[8].gain[aol], reveal=["\n".join(gains), picture])
 
 # %% [markdown]
+# After eight layers, the orthogonal kinds are as before. The kinds that only divide leave hardly anything of any
+# direction. The residual block loses less.
+#
 # For a stack of linear layers we know more: the product of all singular values is the determinant, up to its sign, and
 # determinants multiply. So the *mean of the logarithms* of the singular values of four layers is four times that of
 # one. No exchange of numbers can change that. Rounding can: a number in float64 has 16 digits, and the smallest
@@ -187,10 +193,11 @@ assert np.all(stacks[8].gain[np.invert(orthogonal)] < 0.5)
 
 # %% [markdown]
 # **Surprise**: all of these stacks are 1-Lipschitz, and every certificate of such a network is true. But a certificate
-# needs a **lead**: the output of the true class minus the next one. A change of the input by $\varepsilon$ can change
-# the lead by at most $\sqrt2\,\varepsilon$ times the constant that is proved. If the stack passes on a thousandth of
-# most changes, two images of different classes have nearly the same output. No lead is left to be certified. The loss
-# asks for a lead of a fixed size, and the gradient that should produce it is lost on its way back as well (lesson 05).
+# needs a **margin**: the output of the true class minus the next largest one. A change of the input by $\varepsilon$
+# can change the margin by at most $\sqrt2\,\varepsilon$ times the constant that is proved. If the stack passes on a
+# thousandth of most changes, two images of different classes have nearly the same output. No margin is left to be
+# certified. The loss asks for a margin of a fixed size, and the gradient that should produce it is lost on its way back
+# as well (lesson 05).
 #
 # Training changes the raw kernel, and with it the spectrum. So the question is how far training gets. We will measure
 # that below.
@@ -222,14 +229,14 @@ costs = {}
 for kind in tqdm(measure.DENSE_KINDS[:COMPARED]):
     costs[kind.title] = measure.step_cost(kind, turns=TURNS).ratio
 for title, cost in costs.items():
-    print(f"{title:40s} {cost:5.1f}")
+    print(f"{title:31s} {cost:5.1f}")
 
 # %% [markdown]
 # ## The same network, seven times
 #
 # Now a network learns to read scikit-learn's digits (8 × 8 pixels between 0 and 1). It has four hidden layers of one
 # kind with 64 neurons, and a last layer which is the same for all. All are trained in the same way. The loss is a
-# cross-entropy that asks for a lead: `OffsetCategoricalCrossentropy`. Then we compute the **accuracy** on the test
+# cross-entropy that asks for a margin: `OffsetCategoricalCrossentropy`. Then we compute the **accuracy** on the test
 # images, and the **certified accuracy** at ε: the share of images that are right, and stay right under every change of
 # a length up to ε.
 
@@ -247,12 +254,11 @@ networks = toys.compare_kinds([run.kind for run in runs], DEPTH, runs=runs, cost
 reached = []
 for kind, accuracy, certified in zip(networks.kinds, networks.accuracy, networks.certified, strict=True):
     shares = ", ".join(f"{100 * share:.0f} % at {eps}" for share, eps in zip(certified, networks.epsilons, strict=True))
-    reached.append(f"{kind.title:40s} accuracy {100 * accuracy:.0f} %, certified {shares}")
+    reached.append(f"{kind.title:31s} accuracy {100 * accuracy:.0f} %, certified {shares}")
 picture = plots.picture(
     plots.plot_kind_accuracy(networks),
     plots.alt_text(networks),
-    caption="The same network with hidden layers of seven kinds, after the same training. The orthogonal "
-    "and the residual ones are far ahead.",
+    caption="The same network with hidden layers of seven kinds, after the same training.",
 )
 divided = networks.kinds.index(measure.layer_kind("SpectralDense(eps_bjorck=None)"))
 course.predict("choice.deeper", truth=100 * networks.certified[divided, 0], reveal=["\n".join(reached), picture])
@@ -298,7 +304,7 @@ explorer
 
 # %%
 explorer.state = {"depth": 8, "smallest": 0.01}
-print(explorer.statement(explorer.data))
+course.say(explorer.statement(explorer.data))
 assert explorer.error is None
 assert explorer.data.spectra.depth == 8
 
@@ -387,6 +393,16 @@ def cheapest(smallest, cost, least):
 course.check("choice.cheapest", cheapest)
 
 # %% [markdown]
+# ## What you have seen
+#
+# * A constant of 1 bounds the largest singular value. Orthogonal layers have no other values; layers that only divide
+#   have many small ones.
+# * Singular values multiply. In a deep network, small ones leave hardly any margin, and without a margin there is
+#   nothing to certify.
+# * A residual block passes on what the others would lose, without being orthogonal.
+# * Layers that reach the same differ in cost, and the cost of a constraint ends with the training.
+
+# %% [markdown]
 # ## References
 #
 # * A. Trockman, J. Z. Kolter: *Orthogonalizing convolutional layers with the Cayley transform*, ICLR 2021.
@@ -399,4 +415,5 @@ course.check("choice.cheapest", cheapest)
 #   2025: BRO.
 
 # %% [markdown] tags=["way"]
-# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py)
+# ← [12 Come from deel-lip](12_come_from_deel_lip.py) · [All lessons](index.py) · [14 Bring your own
+# data](14_bring_your_own_data.py) →

@@ -33,12 +33,13 @@
 # | [05 Keep the gradient: through fifty layers, and through a pooling](05_keep_the_gradient.py) | 1 | a little Keras; 03 helps | 4 |
 # | [06 Estimate a distance: how far apart are two clouds?](06_estimate_a_distance.py) | 1 | a little Keras; 00 helps | 5 |
 # | [07 Separate with margins: a classifier that keeps its distance](07_separate_with_margins.py) | 1 | a little Keras; 00 and 06 help | 4 |
-# | [08 Certify Fashion-MNIST: accuracy that no attack can take away](08_certify_fashion.py) | 6 | Keras; 00 or 01 | 4 |
+# | [08 Certify Fashion-MNIST: accuracy that no attack can take away](08_certify_fashion.py) | 3 | Keras; 00 or 01 | 4 |
 # | [09 Explain with gradients: what would have to change?](09_explain_with_gradients.py) | 1 | 00; gradients | 4 |
 # | [10 Export and serve: take the promise along](10_export_and_serve.py) | 1 | lesson 00 | 4 |
 # | [11 Train for real: monitor, schedules, half precision, several devices](11_train_for_real.py) | 1 | 00; 06 and 07 help | 4 |
 # | [12 Come from deel-lip: change one import, and check what was promised](12_come_from_deel_lip.py) | 1 | 00, or experience with deel-lip | 4 |
 # | [13 Choose a layer: what constraints make of one kernel](13_choose_a_layer.py) | 2 | 02 and 08; 04 helps | 4 |
+# | [14 Bring your own data: from a file to a report](14_bring_your_own_data.py) | 2 | 08; 07 and 11 help | 3 |
 
 # %% [markdown]
 # ## What you have done

@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.covering import covering, values
 from tests.jax_run import FOLDER, JaxRun
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,15 @@ atexit.register(gc.freeze)
 
 # Without it JAX computes in float32 what tests ask for in float64.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+# The processes of `-n` keep the cores busy. Threads that wait for each other there take longer, those of LAPACK many
+# times as long. `python -m tools.nightly arithmetic` computes in one thread and in two.
+if "PYTEST_XDIST_WORKER" in os.environ and "numpy" not in sys.modules:
+    for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, "1")
+    # What XLA compiles runs a few times only. Its older emitters take a third less, see `tests.jax_run`; a run in one
+    # process has the newer ones.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start, and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -139,6 +149,20 @@ def _keep(config, items, kept):
     items[:] = [item for item in items if item in kept]
 
 
+def _places(cases):
+    return covering([values(case) for case in cases])
+
+
+def _by_day(items):
+    """What runs without `--nightly`: nothing that is marked `nightly`, and some cases of what is `covered_by_day`."""
+    tests = {}
+    for item in items:
+        if item.get_closest_marker("nightly") is None:
+            covered = item.get_closest_marker("covered_by_day") is not None
+            tests.setdefault((item.path, item.originalname) if covered else item, []).append(item)
+    return {cases[i] for cases in tests.values() for i in (_places(cases) if len(cases) > 1 else [0])}
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """What is imported and collected stays to the end: no search for garbage looks at it, then or later.
@@ -157,7 +181,7 @@ def pytest_collection():
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     if not config.option.nightly:
-        _keep(config, items, {item for item in items if item.get_closest_marker("nightly") is None})
+        _keep(config, items, _by_day(items))
     if config.option.cases is not None:
         tests = {}
         for item in items:
@@ -168,14 +192,6 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_configure(config):
     config.stash[FOLDER] = Path(config.workerinput["jax"] if _is_worker(config) else tempfile.mkdtemp(prefix="lipviz-"))
-    if _is_worker(config) and "numpy" not in sys.modules:
-        # The processes of `-n` keep the cores busy. Threads that wait for each other there take longer, those of LAPACK
-        # many times as long. `python -m tools.nightly arithmetic` computes in one thread and in two.
-        for name in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            os.environ.setdefault(name, "1")
-        # What XLA compiles runs a few times only. Its older emitters take a third less, see `tests.jax_run`; a run in
-        # one process has the newer ones.
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 
 def pytest_collection_finish(session):

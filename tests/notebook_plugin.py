@@ -4,7 +4,8 @@ nbmake runs `.ipynb` files. The lessons are percent-format `.py` files, so each 
 which is also its working directory, and run there by nbmake: mocks and timeouts in the metadata work as usual.
 
 nbmake looks at the cells only. An exception inside a widget's callback ends up in the state of an `Output` widget,
-one in a thread on stderr, and the notebook passes. Here both fail it.
+one in a thread on stderr, and the notebook passes. Here both fail it, and so does a printed line that is so long that
+JupyterLab breaks it, which it does in the middle of words.
 
 A kernel is a fork of a process that has imported TensorFlow, where the system can fork (`tests.warm_kernels`). With
 `--cold-kernels` each is started from nothing, as a reader's.
@@ -15,6 +16,7 @@ A lesson that passed is kept with its outputs, and the documentation shows them 
 `--repeat-lessons` each lesson runs a second time, in a cold kernel, and all numbers that it prints must be the same.
 """
 
+import html
 import json
 import math
 import os
@@ -41,6 +43,7 @@ KEPT = Path("docs", "_build", "lessons")
 SHIFTED_SEEDS = Path(__file__).with_name("shifted_seeds.py")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 TIMES = re.compile(r"\d\s*(?:seconds?|min|ms|s)\b|\bms\b|seconds|0x[0-9a-f]{6}")
+PREFORMATTED = re.compile(r"<pre>(.*?)</pre>", flags=re.DOTALL)
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WARM = pytest.StashKey[Forks]()
 SHARED = pytest.StashKey[ForkServer]()
@@ -111,6 +114,8 @@ class LessonItem(NotebookItem):
 
     def runtest(self):
         notebook = self.outcome(warm=can_fork(self.config))
+        wide = too_wide(notebook)
+        assert not wide, "JupyterLab would break these lines; `course.say` breaks sentences:\n" + "\n".join(wide)
         if self.config.option.repeat_lessons:
             differences = differing(printed(notebook), printed(self.outcome(warm=False)))
             assert not differences, "A second run printed something else:\n" + "\n".join(differences)
@@ -218,6 +223,19 @@ def printed(notebook) -> list[str]:
         if output["output_type"] == "execute_result" or output.get("name") == "stdout"
     ]
     return [line for line in "".join(texts).splitlines() if line.strip() and not TIMES.search(line)]
+
+
+def too_wide(notebook) -> list[str]:
+    """Returns the printed and the revealed lines of a notebook which ran that are wider than those of `course.say`."""
+    from lipviz.course.sentences import WIDTH
+
+    texts = []
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", ())
+        texts.append("".join(output["text"] for output in outputs if output.get("name") == "stdout"))
+        pages = [output.get("data", {}).get("text/html", "") for output in outputs]
+        texts += [html.unescape(part) for page in pages for part in PREFORMATTED.findall("".join(page))]
+    return [line for text in texts for line in text.splitlines() if len(line) > WIDTH]
 
 
 def differing(once: list[str], again: list[str], tolerance: float = 1e-5) -> list[str]:

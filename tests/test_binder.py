@@ -3,6 +3,7 @@
 Nothing is installed here. `python -m tools.binder_session` tries the configuration out.
 """
 
+import importlib
 import json
 import os
 import re
@@ -205,5 +206,12 @@ def test_a_kernel_that_other_environments_are_linked_to_is_replaced_in_this_one_
 
 def test_jupyterlab_takes_our_settings_from_a_folder_of_its_configuration(tmp_path):
     lab.write_settings(tmp_path)
-    (written,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert json.loads(written.read_text()) == lab.LAB_OVERRIDES
+    written = {path.relative_to(tmp_path).as_posix(): json.loads(path.read_text()) for path in tmp_path.rglob("*.json")}
+    assert written == {
+        "labconfig/default_setting_overrides.json": lab.LAB_OVERRIDES,
+        "jupyter_server_config.d/lipviz.json": lab.LANGUAGE,
+    }
+    # The extension that the second names is one of Jupyter's server.
+    (name,) = lab.LANGUAGE["ServerApp"]["jpserver_extensions"]
+    extension = importlib.import_module(name)
+    assert extension._jupyter_server_extension_points() == [{"module": name}]

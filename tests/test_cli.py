@@ -25,7 +25,7 @@ import jupytext
 import pytest
 
 from lipviz import __version__
-from lipviz.command import cli, doctor, grammars, lab, playground
+from lipviz.command import cli, doctor, grammars, lab, language, playground
 from tests.browser.lab import LIPVIZ, clean_environment, free_port, knock, serve
 
 PATIENCE = 300  # seconds that a process of its own may take on a busy machine
@@ -122,7 +122,16 @@ def test_wrong_arguments(arguments, complaint, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["lab", "--help"], ["playground", "--help"], ["notebooks"]]
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["lab", "--help"],
+        ["playground", "--help"],
+        ["slides", "--help"],
+        ["assignment", "--help"],
+        ["notebooks", "8"],
+    ],
 )
 def test_answers_without_heavy_imports(arguments):
     program = (
@@ -265,7 +274,7 @@ def test_a_lesson_has_the_language_of_its_kernel_so_that_it_does_not_look_change
         return models[path]
 
     manager = SimpleNamespace(get=get_later if is_async else get)
-    lab.tell_language(manager)
+    language.tell_language(manager)
     read = {name: asyncio.run(manager.get(name)) if is_async else manager.get(name, content=True) for name in models}
     assert read["lesson.py"]["content"]["metadata"]["language_info"] == IPythonKernel.language_info
     assert read["other.ipynb"]["content"]["metadata"]["language_info"] == {"name": "R"}

@@ -80,6 +80,7 @@ def test_it_is_the_result_of_the_iterations(shape, condition):
         np.testing.assert_allclose(out, 0.5 * polar(w), rtol=0, atol=5e-6)
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 @pytest.mark.parametrize("kind", ["gaussian", "spectrum", "rank_one", "zero", "single", "repeated"])
 @pytest.mark.parametrize("shape", [*SHAPES, (7, 1)])
@@ -98,6 +99,7 @@ def test_what_is_not_finite_stays_visible_and_raises_nothing(bad):
     assert np.isnan(in_graph(w)[0]).any()
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("condition", [1.0, 3.0, 25.0, 40.0, 1e3])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_gradient_is_that_of_the_iterations(shape, condition):
@@ -127,6 +129,7 @@ def second_derivatives():
     return along
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", [3.0, 100.0])
 def test_second_derivatives_are_those_of_the_iterations(condition):

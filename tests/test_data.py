@@ -11,7 +11,7 @@ from lipviz import data
 from tests.support import examples
 
 TOY = (data.two_moons, data.circles, data.gaussians, data.squares)
-SEEDED = (*TOY, data.digits)
+SEEDED = (*TOY, data.cylinder_bell_funnel, data.digits)
 FASHION_FILES = {
     "train-images-idx3-ubyte.gz": "train-labels-idx1-ubyte.gz",
     "t10k-images-idx3-ubyte.gz": "t10k-labels-idx1-ubyte.gz",
@@ -48,7 +48,7 @@ def write_idx(path, array, magic=None):
 @pytest.fixture
 def no_fashion(monkeypatch, tmp_path):
     """A machine without Fashion-MNIST, whatever this one has; returns the empty Keras home."""
-    monkeypatch.setattr(data, "_DEBIAN_FASHION", tmp_path / "nowhere")
+    monkeypatch.setattr(data.real_images, "_DEBIAN_FASHION", tmp_path / "nowhere")
     monkeypatch.delenv("LIPVIZ_DATA_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     return tmp_path / "keras"
@@ -141,6 +141,25 @@ def test_squares_stand_in_the_center_or_anywhere():
     assert len(positions(random_position=True)) == 25
 
 
+def test_series_have_their_shapes_and_places():
+    split = data.cylinder_bell_funnel(300, noise=0)
+    check_split(split, shape=(128, 1), n=300, classes=3)
+    x, y = (np.concatenate(parts) for parts in zip(*split, strict=True))
+    for series, label in zip(x[..., 0].astype(np.float64), y, strict=True):
+        (inside,) = np.nonzero(series)
+        # A bell is 0 at its first step, and a funnel at its last one.
+        begin, end = inside[0] + 1 - (label == 1), inside[-1] + 1 + (label == 2)
+        assert 16 <= begin <= 32
+        assert min(end - begin, 127 - begin) <= 96
+        steps = np.diff(series[inside])
+        assert {0: np.abs(steps).max() < 1e-6, 1: steps.min() > 0, 2: steps.max() < 0}[int(label)]
+    heights = np.abs(x[..., 0]).max(axis=1)
+    assert heights.mean() == pytest.approx(6, abs=0.4)
+    noisy = data.cylinder_bell_funnel(300, noise=2.0)[0][0]
+    assert noisy[:, :15].std() == pytest.approx(2, rel=0.05)
+    assert data.cylinder_bell_funnel(30, length=40)[0][0].shape == (24, 40, 1)
+
+
 # Seeds, order, overlap
 
 
@@ -161,7 +180,7 @@ def test_the_seed_decides_and_the_global_state_stays(load):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80), seeds)
 def test_every_prefix_holds_the_classes_in_their_proportions(labels, seed):
     y = np.array(labels)
-    order = data._stratified_order(y, np.random.default_rng(seed))
+    order = data.splits.stratified_order(y, np.random.default_rng(seed))
     assert sorted(order) == list(range(len(y)))
     counts = np.array([y == c for c in np.unique(y)], float)
     due = counts.sum(axis=1, keepdims=True) * np.arange(1, len(y) + 1) / len(y)
@@ -217,12 +236,12 @@ def test_fashion_mnist_from_a_named_folder(small_fashion):
 def test_fashion_mnist_subsets_are_balanced_seeded_and_nested(fashion_pool, n_train, n_test, seed):
     train, test = fashion_pool
     rng = np.random.default_rng
-    x, y = data._images(*train, n_train, "n_train", rng(seed))
+    x, y = data.real_images.images_of_bytes(*train, n_train, "n_train", rng(seed))
     assert x.shape == (n_train, 28, 28, 1)
     assert np.ptp(np.bincount(y, minlength=10)) <= 1
-    x_all, _ = data._images(*train, 60, "n_train", rng(seed))
+    x_all, _ = data.real_images.images_of_bytes(*train, 60, "n_train", rng(seed))
     np.testing.assert_array_equal(x, x_all[:n_train])
-    _, y_test = data._images(*test, n_test, "n_test", rng(seed))
+    _, y_test = data.real_images.images_of_bytes(*test, n_test, "n_test", rng(seed))
     assert np.ptp(np.bincount(y_test, minlength=10)) <= 1
 
 
@@ -393,6 +412,8 @@ def test_neither_data_nor_course_imports_anything_heavy():
         (data.gaussians, {"dimension": 0}, ValueError, "dimension: .* received 0"),
         (data.gaussians, {"distance": 0}, ValueError, "distance: expected a number > 0, received 0"),
         (data.gaussians, {"std": -1}, ValueError, "std: .* received -1"),
+        (data.cylinder_bell_funnel, {"length": 15}, ValueError, "length: .* >= 16, received 15"),
+        (data.cylinder_bell_funnel, {"noise": -1}, ValueError, "noise: .* received -1"),
         (data.squares, {"side": 65}, ValueError, "side: expected an integer from 1 to 64, received 65"),
         (data.squares, {"value": 1.5}, ValueError, r"value: .* \]0, 1\], received 1.5"),
         (data.squares, {"size": 0}, ValueError, "size: .* received 0"),

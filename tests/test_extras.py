@@ -33,6 +33,10 @@ COMES_WITH = {
     "jupyter_client": "ipykernel",
     "tornado": "ipykernel",
     "jupyter_server": "jupyterlab",
+    "nbclient": "jupyterlab",
+    "nbconvert": "jupyterlab",
+    "nbformat": "jupyterlab",
+    "pygments": "jupyterlab",
     "coverage": "pytest_cov",
 }
 # Other libraries that `lipviz bench` and Keras's backends use where the reader has installed them.
@@ -58,11 +62,13 @@ BY_NAME = {
     "hatchling": ("pyproject.toml", 'build-backend = "hatchling.build"'),
     "jupyter-repo2docker": ("tests/test_binder.py", '"repo2docker"'),
 }
+# What a command needs to be complete.
+ALSO = {"lipviz assignment": ("--for", "otter", "0", "folder")}
 # Parts that ask for their packages when they are imported.
 WHEN_IMPORTED = ("lipviz.plots", "lipviz.monitor", "lipviz.explorers")
 
 # What a command imports after it has asked for its packages.
-AFTER_A_COMMAND_ASKED = {("lipviz", "command", "app_server")}
+AFTER_A_COMMAND_ASKED = {("lipviz", "command", "app_server"), ("lipviz", "command", "teaching")}
 
 
 def names(*groups):
@@ -111,7 +117,7 @@ def test_the_code_and_pyproject_have_the_same_lists():
 
 def test_developers_get_everything():
     (own,) = [Requirement(text) for text in LISTED["dev"] if text.startswith("lipviz[")]
-    assert own.extras == {"lab", "transport", "docs"}
+    assert own.extras == {"lab", "transport", "docs", "teach"}
 
 
 def test_all_that_lipviz_imports_is_listed():
@@ -122,7 +128,7 @@ def test_all_that_lipviz_imports_is_listed():
 def test_all_that_is_listed_for_readers_is_used():
     used = imported_by(sources("lipviz", "notebooks"))
     tables = (_extras.CORE, *_extras.EXTRAS.values())
-    assert {n for table in tables for n, module in table.items() if module not in used} == {"jupytext"}
+    assert {n for table in tables for n, module in table.items() if module not in used} == set()
 
 
 def test_all_that_is_listed_for_developers_is_used():
@@ -140,7 +146,7 @@ def test_what_is_used_without_an_import_is_named_where_it_is_used(name):
 def test_what_needs_no_extra_imports_nothing_of_one():
     extras = {module for table in _extras.EXTRAS.values() for module in table.values()}
     for module, path in arrows.sources().items():
-        if not is_of_extras(module[1]) and module not in AFTER_A_COMMAND_ASKED:
+        if not is_of_extras(module[1]) and module[:3] not in AFTER_A_COMMAND_ASKED:
             assert not imported_by([path], at_import=True) & extras, path
 
 
@@ -187,6 +193,8 @@ def enter(part, monkeypatch):
     if part in WHEN_IMPORTED:
         monkeypatch.delitem(sys.modules, part, raising=False)
         importlib.import_module(part)
+    elif part == "lipviz.data.load":
+        lipviz.data.load(ROOT / "tests")
     elif part.startswith("lipviz.data."):
         getattr(lipviz.data, part.rpartition(".")[2])()
     else:
@@ -200,10 +208,11 @@ def enter(part, monkeypatch):
 )
 def test_each_part_says_in_one_line_what_to_type(part, module, hide, monkeypatch, capsys):
     hide(module)
-    (name,) = [name for name, brings in _extras.LAB.items() if brings == module]
-    line = f'{part} needs {name}, which is not installed. Type: {sys.executable} -m pip install "lipviz[lab]"'
+    (name,) = [name for table in _extras.EXTRAS.values() for name, brings in table.items() if brings == module]
+    extras = "lab,teach" if module in _extras.TEACH.values() else "lab"
+    line = f'{part} needs {name}, which is not installed. Type: {sys.executable} -m pip install "lipviz[{extras}]"'
     if part.startswith("lipviz "):
-        assert cli.main(part.split()[1:]) == 1
+        assert cli.main([*part.split()[1:], *ALSO.get(part, ())]) == 1
         assert capsys.readouterr() == ("", f"{line}\n")
     else:
         with pytest.raises(_extras.MissingExtraError) as caught:

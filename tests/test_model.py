@@ -51,8 +51,8 @@ def assert_fresh(model):
     ("optimizer", "k", "arguments"),
     [
         (keras.optimizers.Adam(1e-1), 1.0, {}),
-        (keras.optimizers.SGD(10.0), 1.0, {}),
-        (keras.optimizers.Adam(1e-1), 1e-3, {"eps_bjorck": None}),
+        pytest.param(keras.optimizers.SGD(10.0), 1.0, {}, marks=pytest.mark.nightly),
+        pytest.param(keras.optimizers.Adam(1e-1), 1e-3, {"eps_bjorck": None}, marks=pytest.mark.nightly),
         (keras.optimizers.SGD(10.0), 1e3, {"beta_bjorck": 0.05, "maxiter_bjorck": 2, "maxiter_spectral": 0}),
     ],
 )
@@ -386,6 +386,7 @@ def test_signatures_are_those_of_keras_with_types(name):
 Y_ONE_HOT = np.eye(2)[[0, 1, 1, 0]]
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("kind", [Sequential, keras.Sequential])
 @pytest.mark.parametrize(
     ("targets", "metric"),

@@ -151,6 +151,7 @@ def test_eps_of_bjorck_bounds_the_last_increment_only():
     assert singular_values(got)[-1] < 0.01
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("shape", [(9, 5), (5, 9), (1, 3), (3, 1)])
 @pytest.mark.parametrize("maxiter", [0, 1, 10, 500])
 def test_spectral_normalization_follows_its_formula(shape, maxiter):
@@ -284,7 +285,7 @@ SETTINGS = st.fixed_dictionaries(
 
 @pytest.mark.slow
 @WAYS
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(w=kernels(), arguments=SETTINGS)
 def test_no_kernel_and_no_setting_exceeds_one(way, w, arguments):
     out, u, _ = orthogonalize(w, way=way, **arguments)
@@ -293,6 +294,7 @@ def test_no_kernel_and_no_setting_exceeds_one(way, w, arguments):
     assert singular_values(out)[0] <= 1
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("shape", [(784, 64), (1568, 128), (256, 256), (64, 784)])
 @pytest.mark.parametrize("kind", ["gaussian", "spectrum", "ones", "twins"])
 @WAYS
@@ -370,6 +372,7 @@ def converged_vector(w):
     return tensor(np.linalg.svd(w)[2][:1], "float64")
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("shape", [(4, 3), (3, 4), (3, 3), (4, 1), (1, 4)])
@@ -383,6 +386,7 @@ def test_gradient_where_bjorck_has_converged(shape, way):
 HARD = pytest.mark.parametrize("values", [[1, 0.3, 1e-3], [1, 0.999, 1e-3], [1, 0.5, 0.0]])
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -19,6 +19,7 @@ import zmq.asyncio
 from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.session import Session
 
+from lipviz.course.sentences import WIDTH
 from tests import notebook_plugin
 from tests.warm_kernels import Forks
 
@@ -225,6 +226,18 @@ def test_named_lesson_is_run_not_imported(tmp_path):
     done = run_pytest(tmp_path, "--collect-only", "-q", "-m", "notebook", "notebooks/00_one.py")
     assert done.stdout.splitlines()[0] == "notebooks/00_one.py::00_one.py"
     assert "1 test collected" in done.stdout
+
+
+def test_lines_that_jupyterlab_would_break_are_found():
+    fits, wide = "x" * WIDTH, "y" * (WIDTH + 1)
+    outputs = [
+        nbf.new_output("stream", name="stdout", text=f"{fits}\n{wide[:50]}"),  # a stream comes in pieces
+        nbf.new_output("stream", name="stdout", text=f"{wide[50:]}\n"),
+        nbf.new_output("stream", name="stderr", text=wide),
+        nbf.new_output("display_data", data={"text/html": f"<pre>{'&lt;' * WIDTH}\n1{fits}</pre>"}),
+    ]
+    notebook = nbf.new_notebook(cells=[nbf.new_code_cell("", outputs=outputs), nbf.new_markdown_cell(wide)])
+    assert notebook_plugin.too_wide(notebook) == [wide, f"1{fits}"]
 
 
 def test_expected_errors_are_not_hidden_ones():

@@ -130,6 +130,7 @@ def traced(request):
     return shape, lambda *arrays: [np.asarray(x, np.float64) for x in run(*map(tensor, arrays))]
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize(("ratio", "scale"), [(2.0, 1.0), (2.7, 1e-20), (8.0, 1.0), (8.0, 1e20), (200.0, 1.0)])
 def test_the_constraint_and_its_gradient(traced, ratio, scale):
     shape, run = traced

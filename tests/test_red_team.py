@@ -203,6 +203,7 @@ def test_a_planted_fault_is_found_and_its_program_shows_it(case, monkeypatch):
     assert not shows(fault)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer .* is not known to be 1-Lipschitz")
 def test_a_hunt_finds_a_planted_fault_and_makes_it_small(monkeypatch):
@@ -227,6 +228,7 @@ def drawn(seed, monkeypatch):
     return Hunt(seed, 3600, models=2).run().drawn
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_same_seed_draws_the_same_models(monkeypatch):
     first = drawn(1, monkeypatch)

@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+import lipviz
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PAGE = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
@@ -92,3 +94,10 @@ def test_the_security_contact_is_found_from_where_one_looks():
     assert "Report a vulnerability" in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     assert "(SECURITY.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`SECURITY.md`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_the_citation_names_this_version_and_this_repository():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == lipviz.__version__
+    assert citation["repository-code"] == PROJECT["urls"]["Repository"]
+    assert citation["license"] == PROJECT["license"]

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lipviz.normalizers import gram_symbols
@@ -15,6 +15,7 @@ from lipviz.normalizers.gram_symbols import GramSymbol
 from lipviz.normalizers.largest_eigenvalue import is_below, largest_eigenvalue, proved_eigenvalue
 from lipviz.normalizers.polyphase import polyphase
 from lipviz.normalizers.symbols import largest_symbol, smallest_circulant
+from tests.support import examples
 
 RNG = np.random.default_rng(0)
 
@@ -74,6 +75,7 @@ def test_the_bound_over_a_grid_is_the_largest_of_all(seed):
 
 
 @pytest.mark.slow
+@settings(max_examples=examples(30))
 @given(st.integers(0, 10**6), st.booleans(), st.booleans())
 @example(28, True, False)  # the largest values are not near each other
 @example(40, True, False)

@@ -53,22 +53,24 @@ LAYERS = (
         "compute_layer_sv": "the singular values of layers, with the functions of deel-lip",
     },
     {"plots": "plots of what `measure` and `toys` return; compute nothing, import no Keras"},
+    {"reports": "what is proved about a classifier, as a page and as a file of figures"},
     {"monitor": "a Keras callback that shows a training while `fit` runs: in a notebook, a terminal, or files"},
     {"explorers": "widgets with controls for a measurement and its plot; no other package imports ipywidgets"},
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Packages outside of this order: what each is for, and what it may import beside its own modules.
-_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground")
+_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "lecturers", "report")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
-    "data": ("data sets", {"_version", "_extras"}),
+    "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
     "course": (
         "the exercises and predictions of the lessons, the checks of their answers, and what a reader has done",
         {n for n in HEIGHT if HEIGHT[n] <= HEIGHT["toys"]} | {"explorers"},
     ),
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
+    "command.language": ("tells JupyterLab the language of a lesson", set()),
     "command.lab": ("opens the course in JupyterLab", {"_version", "_lessons", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
@@ -77,6 +79,18 @@ APART = {
         {"explorers", "command.grammars", "command.lab", "command.app_server"},
     ),
     "command.app_server": ("the server of these pages", {"explorers"}),
+    "command.teaching": (
+        "for lecturers: slides, the key to the exercises, assignments, teaching plans",
+        {"_lessons", "course", "command.lab"},
+    ),
+    "command.lecturers": (
+        "reads the arguments of the commands for lecturers",
+        {"_extras", "command.import_messages", "command.lab", "command.teaching"},
+    ),
+    "command.report": (
+        "reads a model and data, and writes a report about them",
+        {"certification", "data", "recipes", "reports"},
+    ),
     "command.playground": ("serves the playground", {"command.lab"}),
     "command.bench": (
         "measures lipviz, plain Keras and other libraries: the time of parts, and the accuracy of certified networks",
@@ -101,9 +115,10 @@ APART = {
         {"_version", "_extras", "certification", *(f"command.{name}" for name in _COMMANDS)},
     ),
 }
-# Of the packages in this order, only `explorers` imports one from outside of it.
+# `data` imports nothing of this order, so what trains on data sets and what shows them may import it.
 MAY_IMPORT = {name: {*allowed, "types"} for name, (_, allowed) in APART.items()} | {
-    name: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[name]} | ({"data"} if name == "explorers" else set())
+    name: {lower for lower in HEIGHT if HEIGHT[lower] < HEIGHT[name]}
+    | ({"data"} if name in ("explorers", "recipes") else set())
     for name in HEIGHT
 }
 # What lipviz/__init__.py hands out, and the package that it is of.

@@ -166,6 +166,7 @@ def open_lesson(folder: Path, repository: Path, variables: dict[str, str], chrom
         if not lab.notebook.is_visible():
             raise AssertionError(f"{LESSON} opened as text, not as a notebook")
         lab.wait_for_notebook(LESSON)
+        assert not lab.looks_changed(), f"{LESSON} looks changed as soon as it is opened"
         lab.screenshot(folder / "opened.png")
         lab.run_all(timeout=600)
         # The widgets' part in the browser has versions of its own.

@@ -40,7 +40,7 @@ RATE, PERIOD = 60, 1.5  # mouse moves a second; seconds of a way up and down
 # The control of each explorer that is dragged. Each of its values must give another picture, or too few are counted.
 CONTROLS = {name: control for name, (control, _) in MOVES.items()} | {"certificates": "epsilon"}
 BOXES = {"tradeoff": "by_radius"}  # a box that is clicked first, since the slider is greyed out else
-LIMITS = dict.fromkeys(("bjorck", "layers", "activations", "gradients"), 20) | dict.fromkeys(
+LIMITS = dict.fromkeys(("cone", "bjorck", "layers", "activations", "gradients"), 20) | dict.fromkeys(
     ("convolutions", "certificates", "tradeoff"), 12
 )
 

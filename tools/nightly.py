@@ -150,7 +150,9 @@ PARTS = (
         "all lessons in JupyterLab and a browser, every exercise answered",
         (python("tools.read_lessons"),),
     ),
-    Part("cases", "the cases of tests that have the mark nightly", (pytest("--nightly", "-m", "nightly"),)),
+    Part(
+        "cases", "the cases of tests that run at night only", (pytest("--nightly", "-m", "nightly or covered_by_day"),)
+    ),
     Part("jax", "the core on JAX, all cases", (pytest("--nightly", *jax_run.AGAIN),), jax_run.ENVIRONMENT),
     Part(
         "searches",
@@ -186,6 +188,12 @@ PARTS = (
         "ten times the examples of each property of the numerics, other ones every night",
         (pytest("-m", "hypothesis", "--hypothesis-seed={seed}", *SCIENCE),),
         {"LIPVIZ_EXAMPLES_FACTOR": "10"},
+    ),
+    Part(
+        "grading",
+        "nbgrader and otter-grader grade sample submissions",
+        (pytest("--nightly", "tests/teaching/test_grading.py"),),
+        {"LIPVIZ_REQUIRE_GRADERS": "1"},
     ),
     Part("binder", "what Binder does, without Docker", (python("tools.binder_session"),)),
     *arithmetic(),

@@ -15,26 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from lipviz.command.teaching.key import answered
 from tests.browser.lab import LabSession, find_chromium, serve
 
 LESSONS = Path(__file__).parents[1] / "notebooks"
 MINUTES = 15
 SCREEN = 820  # CSS pixels of the notebook that are on the page at a time
-
-
-def answered(text):
-    """A lesson with the solution in the place of each answer."""
-    text = re.sub(
-        r'answer = \.\.\.\n(\n*)course\.check\("([\w.]+)", answer\)',
-        r'answer = course.exercise("\2").solution\n\1course.check("\2", answer)',
-        text,
-    )
-    return re.sub(
-        r'^course\.check\("([\w.]+)", (?!answer)(\w+)\)',
-        r'\2 = course.exercise("\1").solution\ncourse.check("\1", \2)',
-        text,
-        flags=re.MULTILINE,
-    )
 
 
 def pictures(lab, folder, name):

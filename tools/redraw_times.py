@@ -18,6 +18,7 @@ from tools.pins.explorers import _digits_classifier
 # For each explorer the control that moves, and its values.
 MOVES = {
     "fooled": ("strength", [round(0.1 * i, 2) for i in range(30)]),
+    "cone": ("place", [round(-2 + 0.1 * i, 2) for i in range(41)]),
     "bjorck": ("beta_bjorck", [round(0.2 + 0.01 * i, 2) for i in range(30)]),
     "layers": ("k", [10 ** (0.1 * i) for i in range(-5, 6)]),
     "activations": ("place", [round(-1.5 + 0.1 * i, 2) for i in range(30)]),

@@ -8,19 +8,17 @@ out, and what they carry along for pages without a kernel is shown in their plac
 import base64
 import io
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
 import frames
 import jupytext
 import nbformat
-from nbclient import NotebookClient
 from PIL import Image
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
-from lipviz.command.lab import lesson_files, write_kernelspec
+from lipviz.command.lab import lesson_files
+from lipviz.command.teaching.running import run as run_lesson
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SITE = re.compile(r"^# \[glossary\]: (\S+/)glossary\.html$", re.MULTILINE)  # as lessons link to it
@@ -75,7 +73,7 @@ def executed(lesson, kept, *, run):
     if not run:
         raise ExtensionError(f"{lesson.name} has not been run as it is now: python -m pytest notebooks/{lesson.name}")
     logger.info("running %s", lesson.name)
-    _execute(source)
+    run_lesson(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(source, path)
     return source
@@ -83,23 +81,6 @@ def executed(lesson, kept, *, run):
 
 def _cells(notebook):
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
-
-
-def _execute(notebook):
-    """Runs a notebook in place, in a folder of its own and with the settings that readers get."""
-    scratch = tempfile.mkdtemp(prefix="lipviz-")
-    try:
-        write_kernelspec(Path(scratch, "jupyter"))
-        client = NotebookClient(
-            notebook,
-            timeout=notebook.metadata.get("execution", {}).get("timeout", 600),
-            kernel_name="python3",
-            resources={"metadata": {"path": scratch}},
-        )
-        client.create_kernel_manager().kernel_spec_manager.kernel_dirs.insert(0, f"{scratch}/jupyter/kernels")
-        client.execute()
-    finally:
-        shutil.rmtree(scratch)
 
 
 def _lead_to(notebook, index, lesson):

@@ -153,19 +153,19 @@ class Certificate:
     @property
     def summary(self) -> str:
         """What is proved, in one sentence."""
-        upper = "no bound is known" if self.upper_bound == math.inf else f"at most {_up(self.upper_bound)}"
-        found = f", at least {_down(self.lower_bound)} by search" if self.lower_bound else ""
+        upper = "no bound is known" if self.upper_bound == math.inf else f"at most {rounded_up(self.upper_bound)}"
+        found = f", at least {rounded_down(self.lower_bound)} by search" if self.lower_bound else ""
         where = "" if self.around is None else self.around.words
         return f"Lipschitz constant of '{self.model}' in the {_NAMES[self.norm]} norm{where}: {upper}{found}."
 
     def _rows(self):
         for layer in self.layers:
             attained = "yes" if layer.attained else ""
-            upper = "∞" if layer.upper == math.inf else _up(layer.upper)
+            upper = "∞" if layer.upper == math.inf else rounded_up(layer.upper)
             yield (
                 layer.name,
                 layer.kind,
-                _down(layer.lower),
+                rounded_down(layer.lower),
                 upper,
                 attained,
                 layer.method,
@@ -174,7 +174,7 @@ class Certificate:
 
     def _stretch_rows(self):
         for stretch in self.stretches:
-            product, upper = ("∞" if v == math.inf else _up(v) for v in (stretch.product, stretch.upper))
+            product, upper = ("∞" if v == math.inf else rounded_up(v) for v in (stretch.product, stretch.upper))
             yield stretch.name, product, upper, stretch.method, f"{stretch.milliseconds:.1f}"
 
     def __str__(self):
@@ -182,7 +182,8 @@ class Certificate:
         together = _text_table(_STRETCH_HEADER, self._stretch_rows(), _STRETCH_ALIGN) if self.stretches else []
         return "\n".join([self.summary, *_with_gap(layers), *_with_gap(together), *_with_gap(self.notes)])
 
-    def _repr_html_(self):
+    def to_html(self) -> str:
+        """The tables and notes as HTML."""
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         caption = f'<caption style="text-align:left">{html.escape(self.summary)}</caption>'
         table = _html_table(_HEADER, self._rows(), _ALIGN, caption)
@@ -190,6 +191,9 @@ class Certificate:
             table += _html_table(_STRETCH_HEADER, self._stretch_rows(), _STRETCH_ALIGN)
         # On a narrow screen the table scrolls, not the page.
         return f'<div style="overflow-x:auto">{table}</div>' + (f"<ul>{notes}</ul>" if notes else "")
+
+    def _repr_html_(self):
+        return self.to_html()
 
 
 _HEADER = ("layer", "kind", "at least", "at most", "attained", "method", "ms")
@@ -233,12 +237,13 @@ def _with_gap(notes):
     return ["", *notes] if notes else []
 
 
-def _up(value):
+def rounded_up(value: float) -> str:
     """The value in six digits, rounded up."""
     return _rounded(value, 1)
 
 
-def _down(value):
+def rounded_down(value: float) -> str:
+    """The value in six digits, rounded down."""
     return _rounded(value, -1)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lipviz import _extras
 from lipviz._version import __version__
+from lipviz.command import lecturers
 
 # This command in a new process. Its name tells lipviz/__init__.py not to import Keras yet.
 _AGAIN = 'import sys; sys.argv[0] = "lipviz"; from lipviz.command.cli import main; sys.exit(main())'
@@ -121,7 +122,10 @@ def _build_parser():
     playground.set_defaults(run=_playground)
 
     notebooks = commands.add_parser("notebooks", help="list the lessons and their running times", allow_abbrev=False)
+    notebooks.add_argument("lessons", metavar="LESSON", nargs="*", help=lecturers.LESSON)
+    notebooks.add_argument("--key", action="store_true", help="for lecturers: print the answers to the exercises")
     notebooks.set_defaults(run=_notebooks)
+    lecturers.add_commands(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -186,6 +190,8 @@ def _build_parser():
     )
     certify.set_defaults(run=_certify, error=certify.error)
 
+    _add_report(commands)
+
     bench = commands.add_parser(
         "bench",
         help="measure the time of lipviz and of plain Keras, or what certified networks reach",
@@ -217,6 +223,57 @@ def _build_parser():
     _add_certified(bench.add_argument_group("options of the section 'certified'"))
     bench.set_defaults(run=_bench, error=bench.error)
     return parser
+
+
+def _add_report(commands):
+    report = commands.add_parser(
+        "report",
+        help="measure a saved classifier on data of your own: what is proved, and what attacks find",
+        description="Measure a saved Keras classifier on a table, a folder of images with one subfolder for each "
+        "class, or an .npz file: accuracy, certified accuracy and radii, attacks, and the Lipschitz constant. If the "
+        "first layer of the model scales its input, DATA are raw numbers. Otherwise rows are taken as they are, and "
+        "grey levels from 0 to 255 are divided by 255.",
+        allow_abbrev=False,
+    )
+    report.add_argument("model", metavar="MODEL.keras", type=Path, help="file of the model; it is loaded in safe mode")
+    report.add_argument("data", metavar="DATA", type=Path, help="file or folder of the data")
+    report.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="write the report to FILE, which ends in .html or .json; may be given twice; default: print it",
+    )
+    report.add_argument("--json", action="store_true", help="print JSON")
+    report.add_argument("--label", metavar="NAME", help="tables: column of the labels; default: the last one")
+    report.add_argument("--drop", metavar="NAME", nargs="*", help="tables: columns to leave out")
+    report.add_argument("--drop-missing", action="store_true", help="leave out samples with missing values")
+    report.add_argument("--classes", metavar="NAME", nargs="+", help="the class of each output of the model, in order")
+    report.add_argument("--size", metavar="H,W", type=_shape, help="folders: size that all images get")
+    report.add_argument("--color", choices=("grey", "rgb"), help="folders: default: what the model takes")
+    report.add_argument(
+        "--part",
+        choices=("all", "train", "test"),
+        help="part of the data that `lipviz.data.load` makes with --seed and --test-fraction; default: the test set "
+        "of the data, if they have their own, and all otherwise",
+    )
+    report.add_argument("--seed", metavar="N", type=_whole, default=0, help="of that split; default: %(default)s")
+    report.add_argument("--test-fraction", metavar="F", type=float, default=0.2, help="default: %(default)s")
+    report.add_argument("--epsilon", metavar="E", type=float, nargs="+", help="sizes of changes to report")
+    report.add_argument(
+        "--compared", metavar="N", type=_whole, default=200, help="samples to attack; default: %(default)s; 0: none"
+    )
+    report.add_argument("--no-attack", dest="attack", action="store_false", help="do not attack")
+    report.add_argument("--no-local", dest="local", action="store_false", help="no bounds near each sample")
+    report.add_argument("--no-tight", dest="tight", action="store_false", help="no bound by the method 'tight'")
+    report.add_argument(
+        "--arithmetic",
+        choices=("auto", "float64", "float32", "float16", "bfloat16"),
+        default="auto",
+        help="arithmetic that radii hold in; default: float32, where the rounding of the network is known",
+    )
+    report.set_defaults(run=_report)
 
 
 # Options of `lipviz bench certified`, and those of the other sections that it has no use for.
@@ -325,8 +382,15 @@ def _notebooks(arguments):
     _extras.need("lipviz notebooks")
     from lipviz.command import lab
 
+    try:
+        if arguments.key:
+            return lecturers.print_key(arguments.lessons)
+        lessons = lab.find_lessons(arguments.lessons)
+    except lab.LabError as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
     rows = [("file", "title", "minutes on 2 cores")]
-    rows += [(lesson.path.name, lesson.title, f"{lesson.minutes:g}") for lesson in lab.lessons()]
+    rows += [(lesson.path.name, lesson.title, f"{lesson.minutes:g}") for lesson in lessons]
     _print_table(rows)
     return 0
 
@@ -396,6 +460,23 @@ def _make_certificate(arguments):
     if arguments.save is not None:
         certificate.save(arguments.save)
     print(certificate.to_json() if arguments.json else certificate)
+    return 0
+
+
+def _report(arguments):
+    from lipviz.command.import_messages import without_import_messages
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with without_import_messages():
+        from lipviz.command import report
+
+    try:
+        report.report(arguments)
+    except _extras.MissingExtraError:
+        raise
+    except (OSError, TypeError, ValueError) as error:
+        print(f"lipviz: {report.as_options(' '.join(str(error).split()))}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -8,7 +8,6 @@ cannot break a lesson.
 import contextlib
 import dataclasses
 import hashlib
-import inspect
 import json
 import os
 import queue
@@ -17,6 +16,7 @@ import shutil
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -38,6 +38,8 @@ LAB_OVERRIDES = {
     # No question about news and no look-up of new releases.
     "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
 }
+# The extension of the server that tells a notebook's language, without which lessons look changed when they are opened.
+LANGUAGE = {"ServerApp": {"jpserver_extensions": {"lipviz.command.language": True}}}
 # The extension that passes on settings of the old notebook server reads all options, also deprecated ones that warn
 # (ServerApp.token). `lipviz lab` has no such settings.
 SERVER_SETTINGS = {"ServerApp": {"jpserver_extensions": {"notebook_shim": False}}}
@@ -82,6 +84,34 @@ def course_files(source: Path) -> list[Path]:
 def lessons(folder: Path | None = None) -> list[Lesson]:
     """Lists the lessons in order, with the data in their headers; None takes the course that comes with lipviz."""
     return lessons_in(course_folder() if folder is None else folder)
+
+
+def find_lessons(names: Sequence[str]) -> list[Lesson]:
+    """Finds lessons of the course by their names.
+
+    Args:
+        names: Each is a number (``8`` or ``08``), a file (``08_certify_fashion.py``, with or without its ending), or
+            the first part of the ids of its exercises (``certificates``). No name at all stands for all lessons.
+
+    Returns:
+        The lessons in the order of the names, each once.
+
+    Raises:
+        LabError: A name belongs to no lesson.
+    """
+    known = lessons()
+    found = [_named(name, known) for name in names] or known
+    return list(dict.fromkeys(found))
+
+
+def _named(name, known):
+    wanted = Path(name).name.removesuffix(".py").removesuffix(".ipynb").lower()
+    for lesson in known:
+        is_number = wanted.isdecimal() and int(wanted) == int(lesson.number)
+        if is_number or wanted in (lesson.path.stem, *(one.partition(".")[0] for one in lesson.exercises)):
+            return lesson
+    numbers = ", ".join(lesson.number for lesson in known)
+    raise LabError(f"there is no lesson {name!r}; there are {numbers} (`lipviz notebooks` lists them)")
 
 
 # --- Copying the course ---
@@ -167,6 +197,7 @@ def write_settings(config: Path) -> None:
     They replace JupyterLab's defaults; the reader's own settings have priority over them.
     """
     _write_json(config / "labconfig" / "default_setting_overrides.json", LAB_OVERRIDES)
+    _write_json(config / "jupyter_server_config.d" / "lipviz.json", LANGUAGE)
 
 
 def write_kernelspec(data: Path) -> None:
@@ -298,37 +329,11 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
     # Without it, a lesson on float64 shows a hundred lines of TensorFlow's graph optimizer. Kernels inherit it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
-    tell_language(server.contents_manager)
     server.io_loop.add_callback(_announce, server)  # after the callback that makes it listen
     try:
         server.start()
     finally:
         end_idle_workers()
-
-
-def tell_language(contents_manager: Any) -> None:
-    """Adds the kernel's language to each notebook that a contents manager reads, where its file does not tell it.
-
-    JupyterLab writes it into the notebook when a kernel starts. So a lesson, whose file leaves it out, would look
-    changed as soon as it is opened.
-    """
-    read = contents_manager.get
-
-    def get(*arguments, **options):
-        return _with_language(read(*arguments, **options))
-
-    async def get_later(*arguments, **options):
-        return _with_language(await read(*arguments, **options))
-
-    contents_manager.get = get_later if inspect.iscoroutinefunction(read) else get
-
-
-def _with_language(model):
-    from ipykernel.ipkernel import IPythonKernel
-
-    if model["type"] == "notebook" and model.get("content"):
-        model["content"]["metadata"].setdefault("language_info", dict(IPythonKernel.language_info))
-    return model
 
 
 def _announce(server):

@@ -10,6 +10,7 @@ In a notebook::
     course.solution("tour.compose")         # after the last hint, or a right answer
     course.predict("tour.fooled")           # a guess opens the answer
     course.home()                           # the map of the lessons, with what you have done
+    course.say("Long sentences.")           # prints them in lines of whole words
 
 What was answered is kept in the folder of the course, see `lipviz.course.progress`. Every call returns an
 object that shows itself in a notebook and in a terminal. No answer raises an error, whatever it is. Each lesson has a
@@ -28,6 +29,7 @@ from lipviz.course import (
     export,
     margins,
     migration,
+    own_data,
     tour,
     training,
     wasserstein,
@@ -51,6 +53,7 @@ from lipviz.course.registry import (
     solution,
 )
 from lipviz.course.result import Result, Status
+from lipviz.course.sentences import say
 
 __all__ = [
     "Amount",
@@ -78,6 +81,7 @@ __all__ = [
     "register",
     "reset",
     "save_progress",
+    "say",
     "solution",
 ]
 
@@ -97,5 +101,6 @@ for _lesson in (
     training,
     migration,
     choice,
+    own_data,
 ):
     register(*_lesson.EXERCISES, *getattr(_lesson, "PREDICTIONS", ()))

@@ -215,11 +215,11 @@ DEEPER = Prediction(
         unit=" %",
         replies=(
             (80, 100, "You expected that more layers hardly change it. It was so for the orthogonal kinds only."),
-            (10, 80, "It is worse: each of the four layers takes its share, and no lead is left."),
+            (10, 80, "It is worse: each of the four layers takes its share, and no margin is left."),
         ),
     ),
     explanation=(
-        "Its proof is as good as that of the others, but there is nothing to prove: the leads of its scores are too "
+        "Its proof is as good as that of the others, but there is nothing to prove: its margins are too "
         "small. Four orthogonal layers reach more than one layer does."
     ),
 )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from lipviz.course.answers import Case, Choice, Function, Number
-from lipviz.course.guesses import Amount, Curve, Prediction
+from lipviz.course.guesses import Amount, Curve, Option, Prediction
 from lipviz.course.registry import Exercise
 
 _HIDDEN = (1.0, -2.0)  # x is multiplied by these, cut off by ReLU,
@@ -185,6 +185,30 @@ STEEPEST = Exercise(
 
 EXERCISES = (KINK, FOLLOWS, NARROW, STEEPEST)
 
+CONE = Prediction(
+    id="constants.cone",
+    question=(
+        "The constant of f(x) = x + ½ sin 3x is 2.5. Give the sides of the cone a smaller slope, 2. At which of its "
+        "points does the graph enter the cone?"
+    ),
+    kind=Option(
+        options={
+            "all": "at every point",
+            "some": "at points near which the graph is steep",
+            "none": "at no point, since 2 is nearly 2.5",
+        },
+        replies={
+            "all": "Near its hills and valleys the graph is flat, and a cone of slope 2 is wide enough there.",
+            "none": "Where the slope of the graph is 2.5, it rises faster than the sides of that cone.",
+        },
+    ),
+    explanation=(
+        "Only where a secant through the point is steeper than 2. So one point at which the graph enters the cone "
+        "refutes a constant. Points at which it does not enter prove nothing."
+    ),
+    truth="some",
+)
+
 PAIRS = Prediction(
     id="constants.pairs",
     question=(
@@ -231,4 +255,4 @@ GAP = Prediction(
     ),
 )
 
-PREDICTIONS = (PAIRS, GAP)
+PREDICTIONS = (CONE, PAIRS, GAP)

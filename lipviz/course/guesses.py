@@ -40,6 +40,11 @@ class Guess(Protocol):
         """A guess, or the truth, as text."""
 
 
+def between(lowest: float, highest: float) -> str:
+    """Both ends of a range as people write them: "1 to 1,000,000"."""
+    return f"{lowest:,.10g} to {highest:,.10g}"
+
+
 @dataclass(frozen=True)
 class Amount:
     """A number to guess.
@@ -66,7 +71,7 @@ class Amount:
     @property
     def expects(self) -> str:
         """The word "number" and its range."""
-        return f"a number from {self.lowest:g} to {self.highest:g}"
+        return f"a number from {between(self.lowest, self.highest)}"
 
     def read(self, guess: Any) -> float:
         """The guess as a float."""
@@ -152,7 +157,7 @@ class Curve:
     @property
     def expects(self) -> str:
         """How many values, and their range."""
-        return f"{len(self.places)} numbers from {self.lowest:g} to {self.highest:g}, at {', '.join(self.places)}"
+        return f"{len(self.places)} numbers from {between(self.lowest, self.highest)}, at {', '.join(self.places)}"
 
     def read(self, guess: Any) -> list[float]:
         """The guess as a list of floats."""

@@ -198,7 +198,7 @@ COVERAGE = Exercise(
     ),
 )
 
-EXERCISES = (AVERAGE, DISJOINT, HARMLESS, COVERAGE)
+EXERCISES = (AVERAGE, HARMLESS, DISJOINT, COVERAGE)
 
 ENTRIES = Prediction(
     id="migration.entries",

@@ -151,8 +151,8 @@ EXERCISES = (COMPOSE, RADIUS, SCALE)
 FOOLED = Prediction(
     id="tour.fooled",
     question=(
-        "Choose the second image, the trousers. From which strength on will the 1-Lipschitz network err? Guess before "
-        "you move the strength up to its end."
+        "You have seen what the attacks make of the bag. Now take the second image, the trousers. From which strength "
+        "on will the 1-Lipschitz network err? Guess before you choose that image."
     ),
     kind=Amount(
         lowest=0,

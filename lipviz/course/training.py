@@ -111,7 +111,7 @@ DEVICES = Exercise(
     id="training.devices",
     question=(
         f"Change `DEVICES = 4` in the lesson to {_DEVICES} and run that cell again. What does it print as KR for "
-        f"{_DEVICES} devices, where the labels are not weighed first?"
+        f"{_DEVICES} devices, where the labels are not weighted first?"
     ),
     kind=Number(
         tolerance=0.002,
@@ -132,7 +132,7 @@ DEVICES = Exercise(
         f"(3 + 1 + 1) / 3 = {split_kr(_LABELS, _OUTPUTS, _DEVICES):.4f}, where the whole batch has 3. Devices without "
         "a positive sample count its mean as 0, and their losses have the same weight as the others'.\n\n"
         "The result depends on how the batch happens to be split: 2 for two devices, 1.25 for four. With labels "
-        "weighed before the split, KR is a plain mean over samples, and a mean does not care where its parts are "
+        "weighted before the split, KR is a plain mean over samples, and a mean does not care where its parts are "
         "computed."
     ),
 )
@@ -195,7 +195,7 @@ WEIGH = Exercise(
     ),
 )
 
-EXERCISES = (PAIRS, ROUNDING, DEVICES, WEIGH)
+EXERCISES = (PAIRS, DEVICES, ROUNDING, WEIGH)
 
 MEANS = Prediction(
     id="training.means",

@@ -47,15 +47,14 @@ SQUARES = Exercise(
 STEEP = Exercise(
     id="wasserstein.steep",
     question=(
-        "Change the experiment with the moons: allow the network a slope of "
-        "5/2, by `steep = toys.kr_training(upper, lower, k=5 / 2, steps=STEPS, learning_rate=0.02)`. By which "
-        "factor is its last estimate, `steep.estimates[-1]`, larger than `moons.estimates[-1]`? Predict it before you "
-        "run it, then answer with the quotient that you get."
+        "Change the experiment with the moons: allow the network a slope of 5/2, by another `k` in the second line of "
+        "the cell. By which factor does that make its last estimate larger? Predict it before you run it, then answer "
+        "with the quotient that you get."
     ),
     kind=Number(
         tolerance=0.15,
         mistakes={
-            1: "Then nothing changed. Is `k=5 / 2` in the call, and did you divide by the estimate of the lesson?",
+            1: "Then nothing changed. Is `k=5 / 2` in the second call, and in that one only?",
             1 / _K: "The other way round: divide the new estimate by the old one.",
             _K**2: "That is the square. The estimate is a difference of two means of f; how does f itself change?",
         },
@@ -71,7 +70,7 @@ STEEP = Exercise(
         "It follows that an estimate says nothing unless you know k. A critic with an unknown constant, as from "
         "clipped weights, can order distances at best, and does not measure them.\n\n"
         "It also means that an estimate divided by a *proved* k stays a lower bound of W1. That is what "
-        "`steep.reached` shows: the share of k · W1."
+        "`.reached` shows: the share of k · W1."
     ),
 )
 
@@ -80,8 +79,8 @@ RELU = Exercise(
     question=(
         "Change the clouds and the network: two circles, the outer one high and the inner one low, and ReLU in place "
         "of GroupSort2. `(x, y), _ = data.circles(400)`, then "
-        '`toys.kr_training(x[y == 0], x[y == 1], activation="relu", steps=STEPS)`, and the same with '
-        '`activation="groupsort2"`. Which share of the exact distance, `.reached`, does the network with ReLU reach?'
+        '`toys.kr_training(x[y == 0], x[y == 1], activation="relu", steps=300).reached`, and the same with '
+        '`activation="groupsort2"`. Which share of the exact distance does the network with ReLU reach?'
     ),
     kind=Choice(
         options={

@@ -64,12 +64,12 @@ class FooledExplorer(Explorer):
 
     def numbers(self, data: FooledImage) -> list[tuple[str, str]]:
         rows = [("length of the image", number(data.norm, 3))]
-        for network in data.networks:
+        for place, network in enumerate(data.networks):
             change = float(np.abs(network.image - data.image).max())
             rows += [
                 (f"{network.name}: length of the change", number(network.length, 3)),
                 (f"{network.name}: largest change of a grey level", number(change, 2)),
-                (f"{network.name}: fooled from length", number(network.fooled_at, 3)),
+                (f"{network.name}: fooled from length", _fooled_from(data, place)),
                 (f"{network.name}: certified radius", number(network.radius, 3)),
             ]
         return rows
@@ -91,6 +91,12 @@ class FooledExplorer(Explorer):
         ]
 
 
+def _fooled_from(data, place):
+    """The length from which an attack succeeds. Before that it is not told: readers are to find it."""
+    network = data.networks[place]
+    return number(network.fooled_at, 3) if data.is_fooled(place) else f"more than {number(network.length, 3)}"
+
+
 @functools.cache
 def _measurement():
     """Both networks and the images, with the certificates, once per process."""
@@ -103,7 +109,7 @@ def _ordinary_in_words(data):
     network = data.networks[0]
     change = number(float(np.abs(network.image - data.image).max()), 2)
     if not data.is_fooled(0):
-        return f"The ordinary network still decides rightly. It errs from length {number(network.fooled_at, 3)} on."
+        return "The ordinary network still decides rightly."
     return (
         f"The ordinary network takes the {data.name(data.label)} for a {data.name(network.predicted)}, and no grey "
         f"level has changed by more than {change}."

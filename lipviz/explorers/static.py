@@ -20,7 +20,22 @@ if typing.TYPE_CHECKING:
     from lipviz.explorers.shell.base import Explorer
 
 _WORK_TIMEOUT = 600  # seconds for the work of an explorer
-_COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
+_COUNTS = (
+    "No",
+    "One",
+    "Two",
+    "Three",
+    "Four",
+    "Five",
+    "Six",
+    "Seven",
+    "Eight",
+    "Nine",
+    "Ten",
+    "Eleven",
+    "Twelve",
+    "Thirteen",
+)
 
 _PAGE = """\
 # Explorers

@@ -14,6 +14,7 @@ from lipviz.measure.bjorck_map import (
 )
 from lipviz.measure.certified_image import CertifiedImage, ImageCertifier
 from lipviz.measure.claims import ConvolutionClaims, convolution_claims, largest_singular_value, sample_kernel
+from lipviz.measure.cones import LipschitzCone, lipschitz_cone
 from lipviz.measure.convolution_motion import ConvolutionPower, PowerMoment, convolution_power
 from lipviz.measure.depths import DepthBounds, depth_bounds
 from lipviz.measure.fields import DecisionField, LinearRegions, decision_field, linear_regions
@@ -80,6 +81,7 @@ __all__ = [
     "LayerMeasurement",
     "LayerSpectrum",
     "LinearRegions",
+    "LipschitzCone",
     "NetworkSpectrum",
     "NetworkUnderAttack",
     "PotentialField",
@@ -112,6 +114,7 @@ __all__ = [
     "largest_singular_value",
     "layer_kind",
     "linear_regions",
+    "lipschitz_cone",
     "measure_layer",
     "operator_spectra",
     "potential_field",

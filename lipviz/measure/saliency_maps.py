@@ -1,6 +1,7 @@
 """Gradients of a network's logits with respect to its inputs (saliency maps), and adversarial examples."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ class Saliency:
         norms: l2 norm of each gradient, of shape (n,). It is at most the Lipschitz constant of the score.
         classes: Class of the score, of shape (n,).
         rivals: Class whose score is subtracted, of shape (n,); None for the gradient of one logit by itself.
+        class_names: Name of each class; None where they have numbers only.
     """
 
     inputs: np.ndarray = dataclasses.field(repr=False)
@@ -38,9 +40,14 @@ class Saliency:
     norms: np.ndarray
     classes: np.ndarray
     rivals: np.ndarray | None
+    class_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def name(self, number: int) -> str:
+        """The name of a class, or its number where it has none."""
+        return _name(self.class_names, number)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,6 +63,7 @@ class AdversarialPairs:
         success: Whether the prediction for the changed sample is wrong, of shape (m,).
         distances: l2 norm of each change, of shape (m,), in the units of the input.
         radii: Certified radius of each sample, of shape (m,): no attack succeeds within it. None where not known.
+        class_names: Name of each class; None where they have numbers only.
     """
 
     indices: np.ndarray
@@ -66,9 +74,14 @@ class AdversarialPairs:
     success: np.ndarray
     distances: np.ndarray
     radii: np.ndarray | None
+    class_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def name(self, number: int) -> str:
+        """The name of a class, or its number where it has none."""
+        return _name(self.class_names, number)
 
     @property
     def changes(self) -> Array:
@@ -79,7 +92,12 @@ class AdversarialPairs:
 # --- measurements ---
 
 
-def saliency(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None) -> Saliency:
+def saliency(
+    model: keras.Model,
+    x: ArrayLike,
+    output: ArrayLike | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Saliency:
     """Gradient of a network's score with respect to its inputs, by automatic differentiation in float64.
 
     The gradient of a 1-Lipschitz network whose layers keep norms is the direction of the shortest change of the
@@ -92,12 +110,13 @@ def saliency(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None) 
         x: Samples of shape (n, ...), at least one, in the model's units.
         output: Number of the logit, or one for each sample, (n,). By default the margin of the decision: the logit of
             the predicted class minus that of the runner-up, or the magnitude of a single logit.
+        class_names: Names of the classes, in the order of their numbers.
 
     Returns:
         A `Saliency`.
 
     Raises:
-        TypeError: If `model` is no Keras model, or `x` does not hold real numbers.
+        TypeError: If `model` is no Keras model, `x` does not hold real numbers, or `class_names` no strings.
         ValueError: If the model is not built or its input is of whole numbers, `x` is empty, not finite or of another
             shape than the model's input, or there is no such logit.
     """
@@ -122,7 +141,8 @@ def saliency(model: keras.Model, x: ArrayLike, output: ArrayLike | None = None) 
         rivals = others.argmax(axis=1)
         covectors[rows, classes], covectors[rows, rivals] = 1.0, -1.0
     maps = input_gradients(network, samples, covectors)
-    return Saliency(samples, maps, np.linalg.norm(maps.reshape(len(maps), -1), axis=1), classes, rivals)
+    norms = np.linalg.norm(maps.reshape(len(maps), -1), axis=1)
+    return Saliency(samples, maps, norms, classes, rivals, _names(class_names))
 
 
 def input_gradients(network: keras.Model, points: Array, covectors: Array) -> Array:
@@ -148,7 +168,11 @@ def input_gradients(network: keras.Model, points: Array, covectors: Array) -> Ar
 
 
 def adversarial_pairs(
-    attack: Attack, x: ArrayLike, radii: CertifiedRadii | None = None, indices: ArrayLike | None = None
+    attack: Attack,
+    x: ArrayLike,
+    radii: CertifiedRadii | None = None,
+    indices: ArrayLike | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> AdversarialPairs:
     """Pair samples with their adversarial examples, certified radii and the distances that the attack found.
 
@@ -158,12 +182,13 @@ def adversarial_pairs(
         radii: `CertifiedRadii` of the same samples, optional.
         indices: Which samples, whole numbers of shape (m,). By default the first six whose decision the attack
             changed, or the first six of all where it changed none.
+        class_names: Names of the classes, in the order of their numbers.
 
     Returns:
         An `AdversarialPairs`.
 
     Raises:
-        TypeError: If `x` does not hold real numbers.
+        TypeError: If `x` does not hold real numbers, or `class_names` no strings.
         ValueError: If the samples do not belong to the attack or to the radii, or an index is out of range.
     """
     x = as_float64(x, "The samples")
@@ -185,7 +210,25 @@ def adversarial_pairs(
         success=attack.success[chosen],
         distances=attack.distances[chosen],
         radii=None if radii is None else radii.radii[chosen],
+        class_names=_names(class_names),
     )
+
+
+# --- names of classes ---
+
+
+def _names(class_names):
+    """Names as a tuple of strings."""
+    if class_names is None:
+        return None
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise TypeError(f"`class_names` must be a sequence of strings. Received: {class_names!r}")
+    return tuple(class_names)
+
+
+def _name(class_names, number):
+    has_name = class_names is not None and 0 <= number < len(class_names)
+    return class_names[number] if has_name else str(number)
 
 
 # --- checks ---

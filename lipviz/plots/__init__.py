@@ -21,6 +21,7 @@ from lipviz.plots.bjorck_map import plot_bjorck_map, plot_bjorck_paths
 from lipviz.plots.bjorck_motion import plot_bjorck_circle, plot_bjorck_cobweb
 from lipviz.plots.certification import plot_certificate, plot_depth_bounds
 from lipviz.plots.certified_image import plot_certified_curve, plot_certified_image, plot_class_distances
+from lipviz.plots.cones import plot_lipschitz_cone
 from lipviz.plots.convolution_motion import plot_convolution_power, plot_worst_image
 from lipviz.plots.convolutions import plot_convolution_claims, plot_convolution_gains, plot_convolution_spectrum
 from lipviz.plots.fields import plot_decision_field, plot_decision_fields, plot_linear_regions
@@ -38,7 +39,7 @@ from lipviz.plots.layer_kinds import plot_kind_accuracy, plot_kind_costs, plot_k
 from lipviz.plots.layer_measurement import plot_layer_gains, plot_layer_spectrum
 from lipviz.plots.network_spectra import plot_jacobian_spectra
 from lipviz.plots.rendering import LiveFigure, Picture, picture
-from lipviz.plots.robustness import plot_certified_accuracy, plot_radii
+from lipviz.plots.robustness import plot_certified_accuracies, plot_certified_accuracy, plot_radii
 from lipviz.plots.saliency import plot_adversarial_pairs, plot_saliency
 from lipviz.plots.spectra import plot_singular_values
 from lipviz.plots.style import PALETTE, new_figure
@@ -70,6 +71,7 @@ __all__ = [
     "plot_bjorck_map",
     "plot_bjorck_paths",
     "plot_certificate",
+    "plot_certified_accuracies",
     "plot_certified_accuracy",
     "plot_certified_curve",
     "plot_certified_image",
@@ -96,6 +98,7 @@ __all__ = [
     "plot_layer_gains",
     "plot_layer_spectrum",
     "plot_linear_regions",
+    "plot_lipschitz_cone",
     "plot_log_norms",
     "plot_potential",
     "plot_radii",

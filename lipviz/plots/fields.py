@@ -27,6 +27,8 @@ _SMALL_PANEL = 2.5  # inches, the side of one field among several
 _ROOM = 0.8  # inches, for a scale of colours
 _MOST_LABELLED = 10
 _MOST_OUTLINED = 40
+_OPACITY = 0.1  # of a disc that overlaps few others
+_LOOKED_AT = 200  # points at which discs are counted
 _POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 4.5, "markeredgewidth": 0.6, "zorder": 4}
 
 
@@ -187,21 +189,30 @@ def _discs(ax, data):
     widths = 2 * data.radii[shown]
     colour = to_rgb(style.ROLES["certified"]["color"])
     # Of many discs, one in a few has an outline; all are filled, and darker where they overlap.
+    points = data.points[shown]
     outlined = np.arange(len(widths)) % max(1, math.ceil(len(widths) / _MOST_OUTLINED)) == 0
     discs = EllipseCollection(
         widths,
         widths,
         np.zeros(len(widths)),
         units="xy",
-        offsets=data.points[shown],
+        offsets=points,
         offset_transform=ax.transData,
-        facecolors=[(*colour, 0.1 if len(widths) <= _MOST_OUTLINED else 0.03)],
+        facecolors=[(*colour, _opacity(points, data.radii[shown]))],
         edgecolors=[(*colour, 1.0 if has_line else 0.0) for has_line in outlined],
         linewidths=1.1,
         zorder=3,
         gid="discs",
     )
     artist(ax, None, lambda: ax.add_collection(discs, autolim=False))
+
+
+def _opacity(points, radii):
+    """Opacity of each disc, such that all discs which lie over one point hide about half of what is below, at most."""
+    some = points[:: max(1, math.ceil(len(points) / _LOOKED_AT))]
+    apart = np.linalg.norm(some[:, None] - points, axis=-1)
+    most = np.sum(apart < radii, axis=1).max(initial=1)
+    return min(_OPACITY, 1 - 0.5 ** (1 / most))
 
 
 def _samples(ax, data):

@@ -1,5 +1,6 @@
 """Plots of certified radii, and of the accuracy under changes of each size."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ _CERTIFIED: dict[str, Any] = style.role("certified")
 _EMPIRICAL: dict[str, Any] = style.role("attack")
 _MEDIAN: dict[str, Any] = style.role("limit", linestyle="--", linewidth=1.6)
 _BINS = 30
+_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def plot_certified_accuracy(data: CertifiedAccuracy, *, ax: Axes | None = None) -> Axes:
@@ -50,6 +52,44 @@ def plot_certified_accuracy(data: CertifiedAccuracy, *, ax: Axes | None = None) 
             marks = style.spread_markers(len(epsilons), place)
             look = {"label": label, "linewidth": 1.6, "markersize": 4.5, **look}
             style.line(ax, gid, epsilons, values[order], markevery=marks, **look)
+        style.x_limits(ax, -0.02 * largest, 1.02 * largest)
+        style.y_limits(ax, -0.02, 1.02)
+        style.legend(ax)
+    return ax
+
+
+def plot_certified_accuracies(data: Mapping[str, CertifiedAccuracy], *, ax: Axes | None = None) -> Axes:
+    """Draw the certified accuracy of several networks against the size ε of a change.
+
+    Where two lines cross, the better network changes.
+
+    Args:
+        data: `CertifiedAccuracy` of `lipviz.certification` by the name of its network, of up to five networks; the ε of
+            each in any order. Accuracies under attack are not drawn.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is no network, or more than five.
+    """
+    if not 1 <= len(data) <= len(style.PALETTE):
+        raise ValueError(f"Expected one to {len(style.PALETTE)} networks. Received: {len(data)}")
+    largest = max(float(one.epsilons.max()) for one in data.values()) or 1.0
+    with style.drawing(
+        ax,
+        title="Certified accuracy",
+        xlabel="size ε of the change (l2 norm, units of the input)",
+        ylabel="share of samples (no unit)",
+    ) as ax:
+        looks = zip(style.PALETTE, style.MARKERS, _DASHES, strict=False)
+        for place, ((name, one), (color, marker, dash)) in enumerate(zip(data.items(), looks, strict=False)):
+            order = np.argsort(one.epsilons)
+            look: dict[str, Any] = {"label": name, "color": color, "marker": marker, "linestyle": dash}
+            marks = style.spread_markers(len(order), place)
+            values = one.epsilons[order], one.certified[order]
+            style.line(ax, f"certified {place}", *values, markevery=marks, linewidth=1.6, markersize=4.5, **look)
         style.x_limits(ax, -0.02 * largest, 1.02 * largest)
         style.y_limits(ax, -0.02, 1.02)
         style.legend(ax)

@@ -1,7 +1,6 @@
 """Plots of images with their saliency maps, and with their adversarial examples."""
 
 import contextlib
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,7 +55,6 @@ def plot_adversarial_pairs(
     ax: Axes | None = None,
     most: int = _MOST,
     title: str | None = None,
-    class_names: Sequence[str] | None = None,
 ) -> Axes:
     """Draw images, the attacked images and the changes, with the size of each change below it.
 
@@ -65,7 +63,6 @@ def plot_adversarial_pairs(
         ax: Axes to draw on; None makes a figure that is wide enough for the images.
         most: Number of images to show, the first ones.
         title: Title, such as the network's name; by default it says what is drawn.
-        class_names: Names of the classes, to be shown in place of their numbers.
 
     Returns:
         The Axes.
@@ -75,7 +72,7 @@ def plot_adversarial_pairs(
     """
     images, attacked, changes = (_images(part[:most]) for part in (data.inputs, data.attacked, data.changes))
     changes = changes if changes.ndim == 3 else changes.sum(axis=-1)
-    captions = [_pair_caption(data, place, class_names) for place in range(len(images))]
+    captions = [_pair_caption(data, place) for place in range(len(images))]
     title = title or "Images and adversarial examples"
     limits = float(images.min()), float(images.max())
     with _tiles(ax, title, ("image", "attacked", "change"), captions, images) as ax:
@@ -86,14 +83,19 @@ def plot_adversarial_pairs(
 
 
 def _saliency_caption(data, place):
-    rival = "" if data.rivals is None else f" − {data.rivals[place]}"
-    return f"class {data.classes[place]}{rival}\nnorm {style.number(data.norms[place])}"
+    minus = " − " if data.class_names is None else "\n− "  # names may be long
+    rival = "" if data.rivals is None else f"{minus}{data.name(data.rivals[place])}"
+    return f"{_class(data, data.classes[place])}{rival}\nnorm {style.number(data.norms[place])}"
 
 
-def _pair_caption(data, place, class_names):
-    before, after = (data.before[place], data.after[place])
-    if class_names is not None:
-        before, after = class_names[before], f"\n{class_names[after]}"
+def _class(data, number):
+    return f"class {number}" if data.class_names is None else data.name(number)
+
+
+def _pair_caption(data, place):
+    before, after = data.name(data.before[place]), data.name(data.after[place])
+    if data.class_names is not None:  # names may be long
+        after = f"\n{after}"
     change = f"{before} → {after}" if data.success[place] else f"{before}, withstood"
     certified = "" if data.radii is None else f"certified {style.number(data.radii[place])}\n"
     verb = "attack" if data.success[place] else "tried"
@@ -180,10 +182,11 @@ def _(data: Saliency):
 def _(data: AdversarialPairs):
     words = []
     for place in range(len(data)):
+        before = _class(data, data.before[place])
         result = (
-            f"class {data.before[place]} becomes {data.after[place]} by a change of norm"
+            f"{before} becomes {data.name(data.after[place])} by a change of norm"
             if data.success[place]
-            else f"class {data.before[place]} withstood a change of norm"
+            else f"{before} withstood a change of norm"
         )
         certified = "" if data.radii is None else f", certified up to {style.number(float(data.radii[place]))}"
         words.append(f"sample {data.indices[place]}: {result} {style.number(float(data.distances[place]))}{certified}")

@@ -33,8 +33,8 @@ def choose(
     """Chooses network, loss, schedule, augmentation and certificate for a data set and a budget. Trains nothing.
 
     Args:
-        x: Training samples: rows of shape (n, features), or images of shape (n, height, width, channels) with values
-            of about 0 to 1. At least 10.
+        x: Training samples: rows of shape (n, features), series of shape (n, length, channels), or images of shape
+            (n, height, width, channels) with values of about 0 to 1. At least 10.
         y: Class numbers of shape (n,) or (n, 1), or one-hot labels of shape (n, C).
         epochs: Number of epochs. With None, as many as make about 1,200 steps, at least 5.
         minutes: In the place of `epochs`: how long the training may take on this machine. Some steps of a network that
@@ -57,13 +57,12 @@ def choose(
         raise ValueError(f"Expected `epochs` or `minutes`, not both. Received: epochs={epochs!r}, minutes={minutes!r}")
     if minutes is not None:
         nm.check_positive("minutes", minutes)
-    is_of_images = len(samples.shape) == 3
     batch = min(256, max(8, 2 ** int(math.log2(max(1, len(samples) / 20)))))
     steps = -(-len(samples) // batch)
     usual = max(_FEWEST_EPOCHS, round(_STEPS / steps))
     chosen: dict[str, tuple[Any, str]] = {
         "radius": _radius(samples, radius, seed),
-        "layer": _layer(layer, is_of_images),
+        "layer": _layer(layer, len(samples.shape)),
         "loss": ("offset", "") if loss is None else (loss, _GIVEN),
         "epochs": (usual, f"about {usual * steps:,} steps") if epochs is None else (epochs, _GIVEN),
         "batch_size": (batch, f"{steps:,} steps in an epoch of {len(samples):,} samples"),
@@ -83,10 +82,12 @@ def _radius(samples, radius, seed):
     return tenth, f"a tenth of the distance to the nearest sample of another class, {distance:.3g} in the median"
 
 
-def _layer(layer, is_of_images):
+def _layer(layer, axes):
     if layer is not None:
         return layer, _GIVEN
-    if is_of_images:
+    if axes == 2:
+        return "SpectralConv1D", "orthogonal kernels, for series of any length"
+    if axes == 3:
         return "SpectralConv2D", "orthogonal kernels, for images of any size"
     return "SpectralDense", "orthogonal: keeps the norms of gradients"
 

@@ -30,7 +30,7 @@ class Recipe:
     of the loss are those for the radius, except for `loss_arguments`.
 
     Attributes:
-        input_shape: Shape of one sample: (features,) or (height, width, channels).
+        input_shape: Shape of one sample: (features,), (length, channels) or (height, width, channels).
         classes: Number of classes, at least 2.
         radius: l2 norm of the changes that decisions should withstand, in the units of the input.
         epochs: Number of passes through the training samples.
@@ -79,8 +79,11 @@ class Recipe:
     def __post_init__(self):
         shape = self.input_shape
         is_sizes = isinstance(shape, tuple) and all(isinstance(size, int) and size > 0 for size in shape)
-        if not is_sizes or len(shape) not in (1, 3):
-            raise ValueError(f"`input_shape` must be (features,) or (height, width, channels). Received: {shape!r}")
+        if not is_sizes or len(shape) not in (1, 2, 3):
+            raise ValueError(
+                "`input_shape` must be (features,), (length, channels) or (height, width, channels). "
+                f"Received: {shape!r}"
+            )
         least = {"classes": 2, "epochs": 1, "batch_size": 1, "width": 1, "shift": 0}
         for name, smallest in least.items():
             if nm.check_count(name, getattr(self, name)) < smallest:
@@ -88,9 +91,10 @@ class Recipe:
         for name in ("radius", "learning_rate"):
             nm.check_positive(name, getattr(self, name))
         if self.shift and (not self.is_of_images or self.shift >= min(shape[:2])):
-            raise ValueError(f"`shift` must be 0 for rows, and smaller than an image. Received: shift={self.shift}")
-        possible = networks.DENSE + (networks.CONVOLUTIONS if self.is_of_images else ())
-        objectives.check_name("layer", self.layer, possible)
+            raise ValueError(
+                f"`shift` must be 0 for rows and series, and smaller than an image. Received: shift={self.shift}"
+            )
+        objectives.check_name("layer", self.layer, networks.possible(shape))
         objectives.check_name("last", self.last, networks.LAST)
         objectives.check_name("loss", self.loss, objectives.LOSSES)
         objectives.check_name("optimizer", self.optimizer, OPTIMIZERS)
@@ -101,7 +105,7 @@ class Recipe:
 
     @property
     def is_of_images(self) -> bool:
-        """Whether samples are images, and not rows."""
+        """Whether samples are images, and not rows or series."""
         return len(self.input_shape) == 3
 
     @property
@@ -221,7 +225,7 @@ class Recipe:
         """All choices, one in a line, each with its reason."""
         rows = [(name, value, self._why(name)) for name, value in self._values().items()]
         wide = max(len(name) for name, _, _ in rows), max(len(value) for _, value, _ in rows)
-        kind = "images" if self.is_of_images else "rows"
+        kind = {1: "rows", 2: "series", 3: "images"}[len(self.input_shape)]
         head = f"Recipe for {kind} of {'×'.join(map(str, self.input_shape))} in {self.classes} classes"
         return "\n".join([head, *(f"  {a:<{wide[0]}}  {b:<{wide[1]}}  {why}".rstrip() for a, b, why in rows)])
 

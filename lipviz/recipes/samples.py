@@ -21,7 +21,7 @@ class Samples:
     """Samples of several classes.
 
     Attributes:
-        x: Of shape (n, features) or (n, height, width, channels), float32, finite.
+        x: Of shape (n, features), (n, length, channels) or (n, height, width, channels), float32, finite.
         labels: Class numbers from 0 on, of shape (n,), int64.
         classes: Number of classes: one more than the largest label, or the length of one-hot labels.
     """
@@ -38,7 +38,8 @@ class Samples:
         """Checks arrays as a user has them.
 
         Args:
-            x: Rows of shape (n, features), or images of shape (n, height, width, channels) with values of about 0 to 1.
+            x: Rows of shape (n, features), series of shape (n, length, channels), or images of shape (n, height, width,
+                channels) with values of about 0 to 1.
             y: Class numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, C), in {0, 1} or {-1, 1}.
 
         Raises:
@@ -91,14 +92,15 @@ def _advice(name, array):
 
 def _checked_inputs(x):
     x = _as_numbers("x", x)
-    if x.ndim == 3:
+    if x.ndim == 3 and (x.shape[2] > _MOST_CHANNELS or x.shape[1] == x.shape[2]):
         raise ValueError(
-            f"Expected rows (n, features) or images (n, height, width, channels). Received: shape {x.shape}. Images "
-            "without channels get one by `x[..., None]`"
+            "Expected rows (n, features), series (n, length, channels) or images (n, height, width, channels). "
+            f"Received: shape {x.shape}. Images without channels get one by `x[..., None]`"
         )
-    if x.ndim not in (2, 4) or 0 in x.shape[1:] or len(x) < FEWEST:
+    if x.ndim not in (2, 3, 4) or 0 in x.shape[1:] or len(x) < FEWEST:
         raise ValueError(
-            f"Expected at least {FEWEST} rows (n, features) or images (n, height, width, channels). "
+            f"Expected at least {FEWEST} rows (n, features), series (n, length, channels) or images (n, height, width, "
+            "channels). "
             f"Received: shape {x.shape}"
         )
     if x.ndim == 4 and x.shape[-1] > _MOST_CHANNELS >= x.shape[1]:

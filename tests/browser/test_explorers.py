@@ -42,9 +42,33 @@ def test_each_explorer_opens_fits_into_a_small_window_and_answers_to_a_key(lab, 
             for seconds in (*times, PATIENCE / 5)
             for label in explorer.sliders()
         ), f"no slider of {explorer.sliders()} moves the picture"
+    for panel, name in entry.load().grips.items():
+        assert_a_panel_is_the_handle_of_a_slider(lab, explorer, panel, name)
     assert explorer.alerts() == []
     assert lab.errors() == []
     assert lab.dialogs() == []
+
+
+def assert_a_panel_is_the_handle_of_a_slider(lab, explorer, panel, name):
+    """The picture follows the mouse, and where it is let go the slider keeps its place, and goes on by keys."""
+    image = explorer.box.locator(".lipviz-picture img").nth(panel)
+    box, mouse = image.bounding_box(), lab.page.mouse
+    readout = explorer.box.locator(f".lipviz-control-{name} .widget-readout")
+    values = []
+    for place in (0.4, 0.8):
+        mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+        before = explorer.sources()
+        mouse.down()
+        mouse.move(box["x"] + place * box["width"], box["y"] + 0.5 * box["height"], steps=3)
+        explorer.wait_for_picture(before)
+        mouse.up()
+        expect(explorer.box.locator(f".lipviz-control-{name} .noUi-handle")).to_be_focused()
+        lab.page.wait_for_timeout(500)
+        lab.wait_idle()
+        values.append(float(readout.inner_text().replace("−", "-")))
+    assert values[0] < values[1]
+    assert explorer.move("ArrowLeft") is not None
+    assert values[0] < float(readout.inner_text().replace("−", "-")) < values[1]
 
 
 def test_many_fast_moves_leave_no_corrupt_frame(lab):

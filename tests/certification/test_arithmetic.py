@@ -256,6 +256,7 @@ MODELS = {
 }
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", MODELS)
 def test_each_kind_of_layer_is_within_its_bound_on_this_backend(name, dtype):

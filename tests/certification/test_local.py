@@ -139,6 +139,7 @@ def _within(rng, count, entries, norm):
     return x / sizes * rng.choice([1.0, 1.0, 0.5], (count, 1))
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("norm", [1, 2, np.inf])
 @pytest.mark.parametrize("name", MODELS)
 def test_no_pair_of_a_ball_is_stretched_more_than_its_bound(name, norm):

@@ -55,6 +55,7 @@ def test_no_attack_gets_inside_a_local_radius(name):
         assert not _flipped(lambda points: found.values(points)[output], row, radius * 0.999999, decision, rng)
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("arithmetic", ["float32", "float16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_no_attack_on_the_deployed_network_gets_inside_its_local_radius(name, arithmetic):
@@ -147,6 +148,7 @@ def test_a_network_that_is_too_large_keeps_its_radii():
     assert (near >= everywhere).all()
 
 
+@pytest.mark.nightly
 def test_what_is_before_a_large_image_is_bounded_together():
     """Only what is behind `Flatten` is small enough; before it, the bound of the chain takes the product's place."""
     rng = np.random.default_rng(4)

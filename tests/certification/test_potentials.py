@@ -42,6 +42,7 @@ def largest_jacobian(w, back, low, high, draws=200):
     return max(found)
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("subtracts", [False, True])
 @pytest.mark.parametrize(
     ("activation", "low", "high"), [("relu", 0, 1), ("leaky_relu", 0.2, 1), ("gelu", -0.129, 1.129)]

@@ -93,6 +93,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("name", IDS)
 @pytest.mark.parametrize("answer", MALFORMED, ids=lambda a: f"{type(a).__name__}")
 def test_a_malformed_answer_is_met_with_what_is_expected_and_costs_no_hint(name, answer):
@@ -377,7 +378,7 @@ def test_a_shown_function_has_no_annotations_that_readers_would_not_write():
 
     shown = [one.kind.show(one.solution) for one in course.exercises() if isinstance(one.kind, course.Function)]
     headers = [text.splitlines()[0] for text in shown]
-    assert len(headers) == 14
+    assert len(headers) == 15
     assert all(header.startswith("def ") and ": " not in header for header in headers)
     kind = course.Function("solved(*x)", (), str)
     assert kind.show(solved) == "def solved(*x, axis=0):\n    # One comment.\n    return sum(x) + axis"

@@ -33,6 +33,11 @@ def test_a_prediction_is_complete(name):
         assert set(one.kind.replies) == set(one.kind.options) - {one.truth}, "each wrong choice gets an answer"
 
 
+def test_a_range_is_said_as_people_write_numbers():
+    assert course.Amount(0.001, 1e6).expects == "a number from 0.001 to 1,000,000"
+    assert CURVE.expects == "2 numbers from 0 to 1, at 2, 64"
+
+
 @pytest.mark.parametrize(
     ("kind", "truth", "guess", "status", "words"),
     [

@@ -42,6 +42,7 @@ def test_every_case_is_that_of_the_library():
         assert margins.hkr(*case.arguments) == pytest.approx(library_loss(*case.arguments), rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_larger_alpha_buys_accuracy_with_distance():
     from lipviz import data

@@ -9,7 +9,7 @@ from lipviz import course, losses
 from lipviz.course import training
 from lipviz.utils import process_labels_for_multi_gpu
 
-NUMBERS = {"training.pairs": 3, "training.rounding": 0.240416, "training.devices": 5 / 3}
+NUMBERS = {"training.pairs": 3, "training.devices": 5 / 3, "training.rounding": 0.240416}
 
 
 def kr(labels, outputs):

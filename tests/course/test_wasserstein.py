@@ -34,6 +34,7 @@ def test_a_steeper_potential_has_a_steeper_estimate():
     assert stats.wasserstein_distance(k * x, k * y) == pytest.approx(k * exact)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_trained_network_answers_the_exercise_within_its_tolerance():
     from lipviz.toys import kr_training
@@ -43,6 +44,7 @@ def test_a_trained_network_answers_the_exercise_within_its_tolerance():
     assert course.check("wasserstein.steep", steep.estimates[-1] / steep.exact)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_relu_reaches_about_half_on_circles():
     from lipviz.toys import kr_training

@@ -97,6 +97,7 @@ CASES = [
             {"kernel": "random", "image": 5, "view": "motion", "step": 7},
         ],
     ),
+    ("cone", {}, [{}, {"function": "root", "place": -0.3, "k": 1.2}]),
     ("fooled", {}, [{}, {"image": 3, "strength": 2.0}]),
     (
         "tradeoff",

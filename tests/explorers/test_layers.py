@@ -32,6 +32,7 @@ def test_it_starts_with_an_orthogonal_layer(explorer):
     assert f"{data.largest:.7f}" in statement(explorer)
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("beta", [0.5, 0.4, 0.05])
 @pytest.mark.parametrize("maxiter", [0, 5])
 @pytest.mark.parametrize(
@@ -106,6 +107,7 @@ def test_every_layer_and_what_is_said_of_it(explorer, name):
         assert len(rows[0]) == len(columns)
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("bound", ["coverage", "unsound_average"])

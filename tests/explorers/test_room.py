@@ -11,6 +11,7 @@ LEGIBLE = 10  # CSS pixels
 NAMES = (
     "activations",
     "bjorck",
+    "cone",
     "convolutions",
     "gradients",
     "kinds",

@@ -55,6 +55,7 @@ def test_formula(kind, k):
     np.testing.assert_allclose(np.array(layer(x)).reshape(3, -1), expected, atol=tolerance)
 
 
+@pytest.mark.covered_by_day
 @blocks
 @pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu"])
 def test_no_jacobian_beats_k_and_certify_states_it(kind, activation):

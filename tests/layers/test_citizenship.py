@@ -89,6 +89,7 @@ def all_parameters():
     return [*parameters(all_cases()), *parameters(by_day), *late]
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.slow
 # Where TensorFlow has no oneDNN, it convolves no channels first on a CPU, see `runs_as_plain`.
 @pytest.mark.filterwarnings("ignore:The plain copy could not be compared")

@@ -61,6 +61,7 @@ def norm(layer, sizes):
 # --- the operator ---
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(("kernel_size", "strides"), [(3, 1), (2, 2), ((2, 3), (3, 1)), (4, 3), (1, 2)])
 @two_d
@@ -102,7 +103,7 @@ settings_of_spectral = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(30))
+@settings(max_examples=examples(20))
 @given(
     st.sampled_from(TWO_D),
     st.tuples(st.integers(1, 7), st.integers(1, 7)),
@@ -179,7 +180,7 @@ def set_kernel(layer, kind, scale=1.0, seed=0):
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(10))
 @given(
     st.sampled_from(TWO_D),
     st.tuples(st.integers(1, 8), st.integers(1, 8)),
@@ -269,7 +270,7 @@ def test_the_tight_bound_needs_a_size_and_holds_up_to_it(cls):
     [
         pytest.param({}, "float32", {"jit_compile": True}, marks=pytest.mark.nightly),  # XLA takes seconds
         ({"eps_bjorck": None}, "float64", {}),
-        ({"strides": 2, "kernel_size": 4}, "float32", {"run_eagerly": True}),
+        pytest.param({"strides": 2, "kernel_size": 4}, "float32", {"run_eagerly": True}, marks=pytest.mark.nightly),
     ],
 )
 def test_the_tight_bound_survives_training(arguments, dtype, how):
@@ -313,6 +314,7 @@ def test_a_kernel_of_nan_leaves_the_tight_kernel_as_it_was():
         layer.refresh()
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize(
     ("kernel_shape", "sizes", "strides", "transposed"),
     [
@@ -443,7 +445,8 @@ def assert_bound(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("optimizer", "arguments", "eager"), [("adam", {}, False), ("sgd", {"eps_bjorck": None}, True)]
+    ("optimizer", "arguments", "eager"),
+    [("adam", {}, False), pytest.param("sgd", {"eps_bjorck": None}, True, marks=pytest.mark.nightly)],
 )
 def test_the_bound_survives_training_saving_and_export(optimizer, arguments, eager, tmp_path):
     model = network(**arguments)

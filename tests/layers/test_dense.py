@@ -182,7 +182,10 @@ def test_bad_weights_are_refused_eagerly(bad):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arguments", "jit_compile"), [({}, False), ({"eps_bjorck": None}, True)])
+@pytest.mark.parametrize(
+    ("arguments", "jit_compile"),
+    [({}, False), pytest.param({"eps_bjorck": None}, True, marks=pytest.mark.nightly)],
+)
 def test_a_compiled_step_keeps_the_last_finite_state_and_recovers(arguments, jit_compile):
     layer = SpectralDense(5, use_bias=False, **arguments)
     model = keras.Sequential([keras.Input((8,)), layer])

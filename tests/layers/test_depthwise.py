@@ -221,6 +221,7 @@ def test_how_tight_the_tight_bound_is(sizes, arguments, least):
     assert found.min() >= least  # of every channel, and not of the largest alone
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("multiplier", [2, 3])
 @pytest.mark.parametrize("sizes", [(6, 7), (14, 15)])  # for which there are sections, and circulants
 @pytest.mark.parametrize("geometry", [*GEOMETRIES, {"kernel_size": 3, "strides": 2}])

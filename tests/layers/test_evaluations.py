@@ -301,7 +301,7 @@ def alike():
 @in_graphs
 @pytest.mark.slow
 @pytest.mark.usefixtures("nothing_traced")
-@pytest.mark.parametrize("way", ["graph", "XLA", "distributed"])
+@pytest.mark.parametrize("way", ["graph", pytest.param("XLA", marks=pytest.mark.nightly), "distributed"])
 def test_a_shared_step_is_the_one_that_each_layer_would_make(way):
     import tensorflow as tf
 

@@ -262,6 +262,7 @@ def test_round_trips(cls, tmp_path):
     assert (config["k_coef_lip"], config["name"], config["data_format"]) == (0.7, "here", "channels_last")
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("data_format", FORMATS)
 @every
 def test_unknown_sizes(cls, data_format):

@@ -124,6 +124,7 @@ def test_the_sums_are_those_of_the_explicit_matrix(taps, strides, inputs, output
         np.testing.assert_allclose(found[tap], kernel[tap] / np.sqrt(t[phase].max(axis=(0, 1)))[:, None], rtol=1e-12)
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize(("taps", "strides", "inputs", "outputs"), GEOMETRIES)
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_no_convolution_has_a_norm_above_k(taps, strides, inputs, outputs, padding):

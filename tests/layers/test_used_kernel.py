@@ -100,7 +100,11 @@ WAYS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    # "XLA's predict" is by XLA as well.
+    [pytest.param(way, marks=pytest.mark.nightly if way == "XLA" else ()) for way in WAYS],
+)
 def test_inference_constrains_the_kernel_that_is_there_and_stores_nothing(way):
     model = moved(network(convolution=way != "XLA's predict"))  # which XLA compiles already
     before = state(model)
@@ -245,6 +249,7 @@ def fitted(kind=keras.Sequential, callbacks=(), optimizer=None, **arguments):
     return model
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [keras.Sequential, lipviz.Sequential])
 @pytest.mark.parametrize("way", ["fit", "EMA", "EarlyStopping", "train_on_batch"])

@@ -96,6 +96,7 @@ def test_zero_and_extreme_kernels():
     np.testing.assert_array_equal(data.after, 0)
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.parametrize("image", [5, 20])  # by an explicit matrix, and by Lanczos' method
 @pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e-10, 1e170, 1e300])
 def test_scale_changes_nothing_else(scale, image):

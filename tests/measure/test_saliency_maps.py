@@ -148,6 +148,9 @@ def test_pairs_are_those_that_were_found(images):
     np.testing.assert_array_equal(pairs.after, [1, 1, 1])
     assert len(pairs) == 3
     assert sal.adversarial_pairs(found, images).radii is None
+    assert sal.adversarial_pairs(found, images, class_names=["a", "b"]).name(1) == "b"
+    with pytest.raises(TypeError, match="sequence of strings"):
+        sal.adversarial_pairs(found, images, class_names="ab")
     chosen = sal.adversarial_pairs(found, images, indices=[4, 0])
     np.testing.assert_array_equal(chosen.success, [True, False])
     none = sal.adversarial_pairs(attacked([False] * 5, images), images)

@@ -150,6 +150,7 @@ def linear(*kernel):
     return model
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["groupsort2", "householder"])
 @pytest.mark.parametrize("seed", range(2))

@@ -1,5 +1,6 @@
 """Plots of fields on the plane, by the data in their artists."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -101,6 +102,20 @@ def test_one_logit_is_a_field_with_its_boundary_and_discs():
     (scale,) = ax.child_axes
     assert scale.get_ylim() == (-2, 2)
     assert "logit" in scale.get_ylabel()
+
+
+def test_what_lies_below_many_discs_can_be_seen():
+    count = 300
+    y, radii = np.ones(count, int), np.ones(count)
+    crowd = dataclasses.replace(
+        decision(),
+        points=np.tile([0.5, 0.0], (count, 1)),
+        labels=y,
+        certified=certification.CertifiedRadii(radii, y, radii, y, np.ones((2, 2))),
+    )
+    few, many = (artists(pf.plot_decision_field(data))["discs"].get_facecolor() for data in (decision(), crowd))
+    assert (1 - many[0, 3]) ** count >= 0.5 - 1e-9
+    assert few[0, 3] == 0.1
 
 
 def test_pixels_are_centred_at_the_grid_points():

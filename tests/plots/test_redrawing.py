@@ -19,6 +19,7 @@ from lipviz.plots import layer_measurement, style, toy_training
 from tests.plots import test_activation_shapes as shapes
 from tests.plots import test_bjorck_map as maps
 from tests.plots import test_certification as certification
+from tests.plots import test_cones as cones
 from tests.plots import test_convolutions as convolutions
 from tests.plots import test_fields as fields
 from tests.plots import test_function_fits as function_fits
@@ -77,6 +78,7 @@ CASES = {
         (bjorck_iterations_map(np.linspace(0.1, 0.5, 5), np.linspace(0.2, 1, 6), tol=1e-2, maxiter=100), {}),
         (bjorck_iterations_map([0.1, 0.2], [0.0, 0.5]), {}),
     ],
+    plots.plot_lipschitz_cone: [(cones.STEEP, {}), (cones.WIDE, {}), (cones.FLAT, {})],
     plots.plot_bjorck_circle: [(maps.START, {}), (maps.KERNEL, {}), (maps.LATER, {})],
     plots.plot_bjorck_cobweb: [(maps.START, {}), (maps.KERNEL, {}), (maps.LATER, {})],
     plots.plot_activation_outputs: [
@@ -96,6 +98,10 @@ CASES = {
         (certification.depths(product=(1, 500), together=(1, 300), found=(1, 0)), {}),
     ],
     plots.plot_certified_accuracy: [(robustness.accuracy(), {}), (robustness.accuracy(empirical=False, count=4), {})],
+    plots.plot_certified_accuracies: [
+        ({"τ = 1": robustness.accuracy(), "τ = 3": robustness.accuracy(empirical=False, count=4)}, {}),
+        ({"τ = 3": robustness.accuracy(count=4)}, {}),
+    ],
     plots.plot_radii: [
         (robustness.radii(), {}),
         (robustness.radii([0.5, 0.1, np.inf, 0.0]), {}),
@@ -250,6 +256,7 @@ STEPS = [
     (plots.plot_class_distances, trainings.image(), trainings.image(epsilon=2.0)),
     (plots.plot_certified_image, trainings.image(), trainings.image(index=9)),
     (plots.plot_certified_curve, trainings.image(), trainings.image(attacked=False, epsilon=2.0)),
+    (plots.plot_lipschitz_cone, cones.STEEP, cones.WIDE),
     (plots.plot_convolution_gains, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_spectrum, convolutions.LYING, convolutions.ZERO),
     (plots.plot_convolution_claims, convolutions.LYING, convolutions.HOLDING),

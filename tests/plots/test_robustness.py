@@ -1,5 +1,6 @@
 """Plots of certified radii and accuracies, by the data in their artists."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -32,6 +33,7 @@ def drawn(ax):
 PLOTS = [
     (plots.plot_certified_accuracy, accuracy()),
     (plots.plot_certified_accuracy, accuracy(empirical=False)),
+    (plots.plot_certified_accuracies, {"τ = 1": accuracy(), "τ = 10": accuracy(empirical=False, count=4)}),
     (plots.plot_radii, radii()),
     (plots.plot_radii, radii([0.5, 0.1, np.inf, 0.0])),
 ]
@@ -129,3 +131,19 @@ def test_words_for_both():
     assert "under attack" not in plots.alt_text(accuracy(empirical=False))
     words = plots.alt_text(radii([0.5, 0.1, np.inf, 0.0, 0.0]))
     assert "5 samples: from 0 to inf, median 0.1, 2 of them 0" in words
+
+
+def test_networks_are_told_apart_by_colour_marker_and_dash_and_their_epsilons_are_sorted():
+    networks = {f"τ = {number}": accuracy(count=5 + number) for number in range(5)}
+    first = networks["τ = 0"]
+    networks["τ = 0"] = dataclasses.replace(first, epsilons=first.epsilons[::-1], certified=first.certified[::-1])
+    ax = plots.plot_certified_accuracies(networks)
+    lines = list(drawn(ax).values())
+    np.testing.assert_array_equal(lines[0].get_xydata(), np.transpose([first.epsilons, first.certified]))
+    for look in ("get_color", "get_marker", "_dash_pattern"):
+        seen = [getattr(line, look) for line in lines]
+        assert len({str(one() if callable(one) else one) for one in seen}) == 5
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(networks)
+    for wrong in ({}, {**networks, "τ = 5": first}):
+        with pytest.raises(ValueError, match="one to 5 networks"):
+            plots.plot_certified_accuracies(wrong)

@@ -1,5 +1,6 @@
 """Plots of images and what attacks or gradients say of them, by the data in their artists."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -97,11 +98,22 @@ def test_pairs_say_how_far_and_what_is_certified():
     assert words[0] == "0 → 1\ncertified 0.25\nattack 0.5"
     assert words[1] == "1, withstood\ncertified 0.25\ntried 0.5"
     assert "certified" not in plot_adversarial_pairs(pairs(radii=False)).get_xticklabels()[0].get_text()
-    names = [f"class no. {number}" for number in range(10)]
-    named = [label.get_text() for label in plot_adversarial_pairs(data, class_names=names).get_xticklabels()]
-    for place, text in enumerate(named):
-        assert text.startswith(names[data.before[place]])
-        assert (names[data.after[place]] in text) == bool(data.success[place])
+
+
+def test_names_of_classes_are_in_the_picture_and_in_its_words():
+    names = ("sneaker", "boot", "coat")  # and a class without a name
+    named = dataclasses.replace(pairs(), class_names=names)
+    words = plots.alt_text(named)
+    assert "sample 0: sneaker becomes boot by" in words
+    assert "sample 1: boot withstood" in words
+    assert "sample 2: coat becomes 3 by" in words
+    assert "class 0 becomes 1 by" in plots.alt_text(pairs())
+    assert plot_adversarial_pairs(named).get_xticklabels()[0].get_text().startswith("sneaker → \nboot\n")
+    captions = [
+        plot_saliency(data).get_xticklabels()[2].get_text()
+        for data in (saliency(), dataclasses.replace(saliency(), class_names=names))
+    ]
+    assert captions == ["class 2 − 3\nnorm 1", "coat\n− 3\nnorm 1"]
 
 
 @pytest.mark.parametrize(("plot", "make"), [(plot_saliency, saliency), (plot_adversarial_pairs, pairs)])

@@ -88,6 +88,7 @@ def test_a_loss_of_ones_own():
 # --- functions ---
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_sorting_fits_what_relu_cannot(abs_fits):
     relu, sorting = abs_fits["relu"], abs_fits["groupsort2"]

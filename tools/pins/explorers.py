@@ -176,6 +176,7 @@ def _at(control, share):
 # Dtype of the computation, matrix products, and length of their sums.
 COMPUTED = {
     "fooled": ("float64", 4, 784),
+    "cone": ("float64", 1, 1),
     "bjorck": ("float32", 4, 128),
     "layers": ("float32", 12, 100),
     "kinds": ("float32", 28, 144),

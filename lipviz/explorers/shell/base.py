@@ -26,7 +26,7 @@ from lipviz.explorers.shell.controls import (
 )
 from lipviz.explorers.shell.disclosure import Disclosure
 from lipviz.explorers.shell.live import ExplorerFigure
-from lipviz.explorers.shell.pictures import PictureWidget
+from lipviz.explorers.shell.pictures import PictureWidget, grips_of
 from lipviz.explorers.shell.room import Room
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
@@ -84,6 +84,8 @@ class Explorer(abc.ABC):
     `essentials` names the controls that stay beside the picture, two to four of which have an effect at a time; those
     that have none are hidden there. The first four are the default. The others wait behind a button, "More settings".
 
+    `grips` names, for panels whose x-axis is that of a slider, the control that moves when this panel is dragged.
+
     `shows_photographs` says that readers compare pixels of images, so that pictures keep all their colours.
 
     A computation that makes the reader wait may keep its results, by `shell.result_cache.ResultCache`.
@@ -120,6 +122,7 @@ class Explorer(abc.ABC):
     shows_photographs = False
     works_at_once = False
     restarts: frozenset[str] = frozenset()
+    grips: Mapping[int, str] = MappingProxyType({})
     # Old names of controls, which the state accepts for one release, and the new names.
     _renamed: Mapping[str, str] = MappingProxyType({})
 
@@ -408,8 +411,10 @@ class Explorer(abc.ABC):
         if data is not None:
             self._drawn(data, state)()
 
-    def _end_drag(self):
-        if self._is_dragged:
+    def _end_drag(self, name=None, position=0.0):
+        if name is not None and not self.controls[name].disabled:
+            self.controls[name].value = value_at(self.controls[name], position)
+        if self._is_dragged:  # else its new value has been answered
             self.refresh()
 
     def _respond(self, state):
@@ -434,7 +439,8 @@ class Explorer(abc.ABC):
     def _drawn(self, data, state):
         """Draw, and return a function of no arguments that shows the picture on the page."""
         self.draw(data, state)
-        return functools.partial(self._image.show, self._live.panels(self.alt_text(data)))
+        panels = self._live.panels(self.alt_text(data))
+        return functools.partial(self._image.show, panels, grips_of(self.figure, self.grips))
 
     def _make_figure(self, size):
         self.figure = new_figure(self.panels, round(_SHARPNESS * 100), size)

@@ -1,5 +1,5 @@
 // The picture of an explorer: PNG images in, pixels out. Beside that, it tells the kernel where a slider is that is being
-// dragged, and gives the sliders names and values for screen readers.
+// dragged, itself or by a panel that is its handle, and gives the sliders names and values for screen readers.
 
 const CHUNK = 0x8000; // bytes: a function takes only so many arguments
 
@@ -29,6 +29,10 @@ function show(model, el) {
             image.alt = i ? '' : model.get('alt');
             if (image.src !== source) image.src = source;
         });
+        for (const [i, image] of images.entries()) {
+            const isHandle = model.get('grips').some(grip => grip.panel === i);
+            Object.assign(image.style, isHandle ? {cursor: 'ew-resize', touchAction: 'pan-y'} : {cursor: '', touchAction: ''});
+        }
     };
 }
 
@@ -51,32 +55,85 @@ function nameSlider(slider) {
 // must wait only the newest is sent. The value at the end is not sent here: the slider itself sends it.
 const AHEAD = 3;
 
-function watchDrags(model, box) {
-    let sent = 0, waiting = null;
-    const send = () => {
-        if (!waiting || sent - model.get('answered') >= AHEAD) return;
-        model.send({...waiting, number: ++sent});
-        waiting = null;
-    };
-    model.on('change:answered', send);
+class Drags {
+    sent = 0;
+    waiting = null;
+
+    constructor(model) {
+        this.model = model;
+        this.send = this.send.bind(this);
+        model.on('change:answered', this.send);
+    }
+
+    send() {
+        if (!this.waiting || this.sent - this.model.get('answered') >= AHEAD) return;
+        this.model.send({...this.waiting, number: ++this.sent});
+        this.waiting = null;
+    }
+
+    begin() {
+        this.sent = this.model.get('answered');
+    }
+
+    tell(name, position) {
+        this.waiting = {name, position};
+        this.send();
+    }
+
+    end(last = {}) {
+        this.waiting = null;
+        this.model.send(last);
+    }
+
+    forget() {
+        this.model.off('change:answered', this.send);
+    }
+}
+
+function watchSliders(drags, box) {
     box.addEventListener('pointerdown', event => {
         const slider = event.target.closest('.noUi-handle') && event.target.closest('.noUi-target').noUiSlider;
         const name = event.target.closest('.widget-slider')?.className.match(/lipviz-control-(\S+)/)?.[1];
         if (!slider || !name) return;
-        sent = model.get('answered');
-        slider.on('slide.lipviz', (_values, handle, positions) => {
-            waiting = {name, position: positions[handle]};
-            send();
-        });
+        drags.begin();
+        slider.on('slide.lipviz', (_values, handle, positions) => drags.tell(name, positions[handle]));
         // The slider says so, too, where the mouse has left the window.
         slider.on('end.lipviz', () => {
             slider.off('.lipviz');
-            waiting = null;
-            model.send({});
+            drags.end();
         });
     }, {capture: true});
-    model.send({}); // a page that was closed in the middle of a drag could not say so
-    return () => model.off('change:answered', send);
+}
+
+// A panel that is the handle of a slider moves it along its axis. The slider gets the focus: arrow keys go on from there.
+function watchPanels(model, drags, box, el) {
+    const gripOf = image => model.get('grips').find(grip => grip.panel === [...el.children].indexOf(image));
+    el.addEventListener('dragstart', event => event.preventDefault());
+    el.addEventListener('pointerdown', event => {
+        const image = event.target, grip = gripOf(image);
+        const target = grip && box.querySelector(`.lipviz-control-${grip.name} .noUi-target`);
+        if (!target || target.hasAttribute('disabled') || event.button !== 0) return;
+        const {name, left, right, low, high} = grip, slider = target.noUiSlider;
+        let position = slider.get(true); // kept here: the answer to an older drag may still move the slider
+        const follow = ({clientX}) => {
+            const bounds = image.getBoundingClientRect();
+            const share = ((clientX - bounds.left) / bounds.width - left) / (right - left);
+            slider.set(low + share * (high - low)); // it stays between its ends, at one of its steps
+            position = slider.get(true);
+            drags.tell(name, position);
+        };
+        const end = () => {
+            for (const kind of ['pointermove', 'pointerup', 'pointercancel']) image.removeEventListener(kind, onPointer);
+            slider.set(position);
+            drags.end({name, position});
+            target.querySelector('.noUi-handle').focus({preventScroll: true});
+        };
+        const onPointer = moved => (moved.type === 'pointermove' ? follow(moved) : end());
+        for (const kind of ['pointermove', 'pointerup', 'pointercancel']) image.addEventListener(kind, onPointer);
+        image.setPointerCapture(event.pointerId);
+        drags.begin();
+        follow(event);
+    });
 }
 
 function whenInPage(el, action) {
@@ -98,7 +155,11 @@ function render({model, el}) {
         nameAll();
         // At the first drag all controls are there: the texts that change from then on need not be looked at.
         box.addEventListener('pointerdown', () => observer.disconnect(), {capture: true, once: true});
-        forget = watchDrags(model, box);
+        const drags = new Drags(model);
+        watchSliders(drags, box);
+        watchPanels(model, drags, box, el);
+        drags.end(); // a page that was closed in the middle of a drag could not say so
+        forget = () => drags.forget();
     });
     return () => {
         model.off('change', update);

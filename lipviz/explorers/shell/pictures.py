@@ -1,12 +1,13 @@
-"""The picture of an explorer on a page: a widget that gets PNG images as bytes, and tells where a slider is dragged."""
+"""The picture of an explorer on a page: a widget that gets PNG images as bytes, and tells what is dragged there."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+from matplotlib.figure import Figure
 
 from lipviz.plots import Picture
 
@@ -23,11 +24,15 @@ class PictureWidget(anywidget.AnyWidget):
     newest one that has arrived is answered; one answer stands for all older ones. The value of the slider stays as it
     is until the end, which the slider itself sends.
 
+    Some panels are handles of a slider, see `grips_of`: a place on the panel is a position of the slider. Where such a
+    drag ends, the page says its last position.
+
     Attributes:
         panels: List of PNG images.
         widths: List of their widths on the page, in CSS pixels.
         alt: What they show, in words.
         answered: Number of the last position that is answered.
+        grips: What `grips_of` returns.
     """
 
     _esm = Path(__file__).with_name("pictures.js")
@@ -35,27 +40,35 @@ class PictureWidget(anywidget.AnyWidget):
     widths = traitlets.List(traitlets.Int()).tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)
     answered = traitlets.Int(0).tag(sync=True)
+    grips = traitlets.List(traitlets.Dict()).tag(sync=True)
     _newest: dict[str, Any] | None = None
 
-    def show(self, pictures: Sequence[Picture]) -> None:
-        """Show pictures, in one message to the page; the alternative text is that of the first one."""
+    def show(self, pictures: Sequence[Picture], grips: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Show pictures, in one message to the page; the alternative text is that of the first one.
+
+        Args:
+            pictures: The panels.
+            grips: What `grips_of` returns for them.
+        """
         with self.hold_sync():
             self.panels = [picture.png for picture in pictures]
             self.widths = [picture.width for picture in pictures]
             self.alt = pictures[0].alt
+            self.grips = [dict(grip) for grip in grips]
 
-    def on_drag(self, answer: Callable[[str, float], object], end: Callable[[], object]) -> None:
+    def on_drag(self, answer: Callable[[str, float], object], end: Callable[..., object]) -> None:
         """Call functions while a slider is dragged.
 
         Args:
             answer: Called with the name of a control and its position, the newest one. What it shows is one message.
-            end: Called at the end, and when a page opens.
+            end: Called at the end, and when a page opens; after a drag on a panel with the name of the control and its
+                last position, else with no arguments.
         """
 
         def told(_widget, content, _buffers):
-            if "name" not in content:
+            if "number" not in content:
                 self.forget_drag()
-                end()
+                end(*([content["name"], content["position"]] if "name" in content else []))
                 return
             is_first, self._newest = self._newest is None, content
             if is_first:
@@ -73,6 +86,26 @@ class PictureWidget(anywidget.AnyWidget):
     def forget_drag(self) -> None:
         """Answer no position that has come: a newer value is there."""
         self._newest = None
+
+
+def grips_of(figure: Figure, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Where a page takes a place on a panel for a position of a slider: along the x-axis of the panel.
+
+    Args:
+        figure: Figure of `plots.new_figure`, as it is drawn.
+        names: Name of the control by the index of its panel.
+
+    Returns:
+        A dict for each of these panels: its index "panel", the "name" of the control, the "left" and "right" end of the
+        axis as shares of the width of the panel, and the positions "low" and "high" there.
+    """
+    grips = []
+    for panel, name in names.items():
+        ax = figure.axes[panel]
+        left, right = (edge * len(figure.axes) - panel for edge in ax.get_position().intervalx)
+        low, high = ax.get_xlim()
+        grips.append({"panel": panel, "name": name, "left": left, "right": right, "low": low, "high": high})
+    return grips
 
 
 def soon(call: Callable[[], object]) -> None:

@@ -101,7 +101,7 @@ def form(asking: Asking) -> widgets.Widget:
 def _number(kind) -> tuple[list[widgets.Widget], Callable[[], Any]]:
     field = widgets.Text(
         description="My guess",
-        placeholder=f"{kind.lowest:g} to {kind.highest:g}{kind.unit}",
+        placeholder=f"{kind.lowest:,.10g} to {kind.highest:,.10g}{kind.unit}",
         style=_LABEL,
         continuous_update=False,  # see _curve
         layout=widgets.Layout(width="260px"),

@@ -63,6 +63,13 @@ _ENTRIES = (
         panel=1,
     ),
     Entry(
+        "cone",
+        "ConeExplorer",
+        "Cone",
+        "Drag a cone along a graph, and find the Lipschitz constant that keeps the graph outside of it.",
+        "A wavy graph, and a grey double cone at one of its points, into which it does not reach.",
+    ),
+    Entry(
         "bjorck",
         "BjorckExplorer",
         "Björck",
