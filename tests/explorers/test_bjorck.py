@@ -13,7 +13,7 @@ EXPLORER = BjorckExplorer
 
 
 @pytest.fixture
-def trainings(monkeypatch):
+def trainings(monkeypatch, uncompiled):
     """Short trainings on few digits, none remembered; a list with an item for each."""
     done, all_digits = [], data.digits
     monkeypatch.setattr(data, "digits", lambda: done.append(1) or all_digits(n_train=128))

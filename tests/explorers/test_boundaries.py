@@ -9,6 +9,7 @@ from lipviz.explorers.shell import toys
 from lipviz.explorers.shell.toys import labelled_points
 
 EXPLORER = BoundaryExplorer
+ONE_IMAGE = True  # the tests look at data, words and artists
 UNTRAINED = {"width": 4, "depth": 1, "steps": 50}
 
 

@@ -210,6 +210,7 @@ def test_a_model_that_cannot_be_certified_is_explained():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("uncompiled")
 def test_without_a_model_it_trains_one_once_for_a_process(monkeypatch):
     monkeypatch.setattr(certificates, "_TRAINED", {})
     monkeypatch.setattr(certificates, "_STEPS", 4)

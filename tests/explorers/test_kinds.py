@@ -1,9 +1,7 @@
 """The explorer of kinds of layers."""
 
-import functools
 import re
 
-import keras
 import numpy as np
 import pytest
 
@@ -13,6 +11,7 @@ from lipviz.measure import CONVOLUTION_KINDS, DENSE_KINDS
 from lipviz.toys import kind_costs, kind_table
 
 EXPLORER = LayerKindExplorer
+ONE_IMAGE = True  # the tests look at data, words and artists
 ALL = (*DENSE_KINDS, *CONVOLUTION_KINDS)
 TRAIN, TEST = data.digits(120, 60)
 
@@ -85,9 +84,8 @@ def test_the_table_has_a_row_for_each_kind(explorer):
 
 
 @pytest.mark.slow
-def test_networks_are_trained_here_and_dropped_by_a_reset(monkeypatch):
-    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
-    monkeypatch.setattr(keras.Model, "compile", eager)  # a few steps need no compilation
+@pytest.mark.usefixtures("uncompiled")
+def test_networks_are_trained_here_and_dropped_by_a_reset():
     explorer = LayerKindExplorer(TRAIN, TEST)
     assert "No network is trained yet: press Start" in words(explorer)
     explorer.controls["steps"].min = 2

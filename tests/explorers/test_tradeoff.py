@@ -12,6 +12,7 @@ TRAIN, TEST = data.digits(80, 40)
 
 
 EXPLORER = TradeoffExplorer
+ONE_IMAGE = True  # the tests look at data, words and artists
 
 
 def words(explorer):
@@ -64,6 +65,7 @@ def test_robustness_is_compared_at_an_epsilon(explorer):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("uncompiled")
 def test_a_live_run_is_added_and_dropped_by_a_reset():
     explorer = TradeoffExplorer(TRAIN, TEST)
     assert len(explorer.data) == 0
@@ -95,6 +97,7 @@ def test_data_that_cannot_be_used_are_explained():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("uncompiled")
 def test_the_table_is_made_by_a_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(table_module, "LOSSES", (("crossentropy", 3.0, 1.0),))
     monkeypatch.setattr(table_module, "SEEDS", (5,))

@@ -9,6 +9,7 @@ from lipviz.explorers import WassersteinExplorer
 from lipviz.explorers.shell.toys import clouds
 
 EXPLORER = WassersteinExplorer
+ONE_IMAGE = True  # the tests look at data, words and artists
 UNTRAINED = {"width": 4, "depth": 1, "steps": 50}
 
 
