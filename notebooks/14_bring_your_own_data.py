@@ -94,7 +94,7 @@ grapes = np.array(["Barolo", "Grignolino", "Barbera"])[wines.target]
 rows = [",".join(map(str, (*row, grape))) for row, grape in zip(wines.data.tolist(), grapes, strict=True)]
 path.write_text("\n".join([",".join([*wines.feature_names, "grape"]), *rows]))
 wine = data.load(path, label="grape")
-print(wine)
+course.say(str(wine))
 
 # %% [markdown]
 # `load` refuses what would silently go wrong: missing values, text in a column of numbers, a column that numbers the
@@ -121,8 +121,8 @@ assert set(y_train) == set(y_test) == {0, 1, 2}
 model, training = recipes.train_classifier(
     x_train, y_train, (x_test, y_test), epochs=EPOCHS, radius=0.5, seed=0, verbose=0
 )
-print(training.recipe)
-print(training)
+course.say(str(training.recipe))
+course.say(str(training))
 
 # %%
 assert training.accuracy > 0.85
@@ -260,7 +260,7 @@ report = recipes.evaluate(
     feature_names=wine.feature_names,
     source=wine.source,
 )
-print(report)
+course.say(str(report))
 
 # %%
 curve = report.first(report.compared).accuracy_at(np.linspace(0, 3, 31)).beside(report.attacks[0])

@@ -201,8 +201,8 @@ class Evaluation:
         lines = [f"  correct                                      {self.accuracy:.4f}"]
         for place, (size, share) in enumerate(zip(self.epsilons, self.certified_at(self.epsilons), strict=True)):
             line = f"  and no change up to {size:<7.4g} alters the class  {share:.4f}"
-            line += f", with bounds near each sample {near[place]:.4f}" if near else ""
-            lines.append(line + (f", under attack {left[place]:.4f}" if left else ""))
+            line += f", near each sample {near[place]:.4f}" if near else ""
+            lines.append(line + (f", attacked {left[place]:.4f}" if left else ""))
         lines.append(f"  certified radius in the mean                 {self.radii.mean_radius:.4g}")
         return lines
 
