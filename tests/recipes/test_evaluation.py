@@ -147,7 +147,7 @@ def test_the_figures_are_whole_in_json(found):
     assert (figures["measured"], figures["compared"], figures["contradictions"]) == (30, 12, 0)
     assert set(figures["fingerprint"]) == {"configuration", "weights", "constrained"}
     assert figures["constant_found"] <= figures["constant_tight"] <= figures["constant"]
-    for words in ("on 30 samples of points", "first 12", "under attack", "standard deviation"):
+    for words in ("on 30 samples of points", "first 12", "attacked", "standard deviation"):
         assert words in str(found)
 
 

@@ -240,8 +240,11 @@ def _shown(output):
 
 def _figure(page):
     """A picture with its words, in the size of a slide."""
+    found = _PICTURE.search(page)
+    if found is None:
+        return page, _lines_of_html(page)
     caption = re.search(r"<figcaption>.*?</figcaption>", page, re.DOTALL)
-    (picture,) = (re.sub(r' style="[^"]*"', "", each) for each in _PICTURE.findall(page)[:1])
+    picture = re.sub(r' style="[^"]*"', "", found[0])
     return f"<figure>{picture}{caption[0] if caption else ''}</figure>", _FIGURE + bool(caption)
 
 
