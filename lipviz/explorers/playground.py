@@ -133,8 +133,9 @@ class Playground(CanvasExplorer):
 
     def reset(self) -> None:
         """Return to the initial state, without what a page has moved and not let go."""
-        self.stop()
-        self._source = None
+        if not np.array_equal(self._points, self._settled):  # else a page keeps the point that was chosen
+            self.stop()
+            self._source = None
         super().reset()
 
     def forget(self) -> None:
