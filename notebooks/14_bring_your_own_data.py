@@ -72,7 +72,7 @@ from lipviz.explorers import TradeoffExplorer
 
 keras.utils.set_random_seed(0)
 
-# %% nbmake={"mock": {"EPOCHS": 12, "SERIES": 150, "SERIES_EPOCHS": 2, "COMPARED": 12}}
+# %% nbmake={"mock": {"EPOCHS": 12, "SERIES": 90, "SERIES_EPOCHS": 1, "COMPARED": 6}}
 EPOCHS = 40  # of the training on the table
 SERIES = 600  # number of time series
 SERIES_EPOCHS = 5
