@@ -134,12 +134,13 @@ class BROConv2D(LipschitzConv, PadConv2D):
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         self._check_circle(inputs.shape)
-        dtype = accumulation_dtype(self.compute_dtype)
+        given = keras.backend.standardize_dtype(inputs.dtype)  # float64 where the norm of a layer in half is measured
+        dtype = accumulation_dtype(given)
         kernel = ops.cast(kernel, dtype)
         outputs = with_channels_last(
             lambda x: self.circle.convolved(ops.cast(x, dtype), kernel), inputs, self.data_format
         )
-        return ops.cast(outputs, self.compute_dtype)
+        return ops.cast(outputs, given)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         self._check_circle(input_shape)

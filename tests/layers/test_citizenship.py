@@ -16,6 +16,7 @@ import pytest
 
 from lipviz import layers, vanillaModel
 from lipviz.model import refresh
+from lipviz.operators.precision import float64_scope
 from tests.layers.citizenship import OTHERS, WITH_KERNEL, WITHOUT, all_cases, case_id, cases_of_others, network
 
 # In training they use the statistics of the batch: a bare call is no prediction.
@@ -121,6 +122,21 @@ def test_every_copy_predicts_the_same(case, tmp_path):
 
     if case["name"] not in OF_THE_BATCH:
         close(model(x), want, layer.compute_dtype)
+
+
+@pytest.mark.parametrize("name", [*WITH_KERNEL, *OTHERS])
+def test_the_linear_map_of_a_layer_in_half_precision_can_be_measured_in_float64(name):
+    _, layer, shape = network(name, dtype="mixed_bfloat16", padding="circular" if name == "BROConv2D" else "same")
+    if not hasattr(layer, "linear"):
+        assert not isinstance(layer, layers.ConstrainedKernel)
+        return
+    x = np.random.default_rng(0).standard_normal((2, *shape))
+    with float64_scope():
+        kernel = keras.ops.convert_to_tensor(np.asarray(layer.used_kernel(), np.float64))
+        found = layer.linear(keras.ops.convert_to_tensor(x), kernel)
+        assert keras.backend.standardize_dtype(found.dtype) == "float64"
+        double = layer.linear(keras.ops.convert_to_tensor(2 * x), kernel)
+    np.testing.assert_array_equal(double, 2 * np.asarray(found))  # a rounded input or output may differ, too
 
 
 @pytest.mark.lists
