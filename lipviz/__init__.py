@@ -64,6 +64,8 @@ def __dir__():
 
 
 # The `lipviz` command does not import Keras here, so that `--version` is fast. Subcommands import it if they need it.
-if Path(sys.argv[0] if sys.argv else "").stem != "lipviz":
+# A notebook server loads an extension of lipviz, and no layers. Keras would take 400 MiB there.
+_LIGHT = ("lipviz", "jupyter-lab", "jupyter-labhub", "jupyter-notebook", "jupyter-server", "jupyterhub-singleuser")
+if Path(sys.argv[0] if sys.argv else "").stem not in _LIGHT:
     for _name in _REGISTERED:
         importlib.import_module(f"lipviz.{_name}")

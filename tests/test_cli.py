@@ -146,6 +146,18 @@ def test_answers_without_heavy_imports(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_server_that_loads_the_extension_does_not_load_keras():
+    program = (
+        "import sys\nsys.argv = ['/some/bin/jupyter-lab']\n"
+        "from lipviz.command import language\n"
+        "assert language._jupyter_server_extension_points()\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'numpy', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = run_command([sys.executable, "-c", program])
+    assert done.returncode == 0, done.stderr
+
+
 def test_installed_command_states_its_version():
     done = run_command([LIPVIZ, "--version"])
     assert (done.returncode, done.stdout) == (0, f"lipviz {__version__}\n")
