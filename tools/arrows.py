@@ -60,7 +60,18 @@ LAYERS = (
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Packages outside of this order: what each is for, and what it may import beside its own modules.
-_COMMANDS = ("app", "bench", "grammars", "import_messages", "lab", "doctor", "playground", "lecturers", "report")
+_COMMANDS = (
+    "app",
+    "bench",
+    "grammars",
+    "import_messages",
+    "lab",
+    "doctor",
+    "playground",
+    "lecturers",
+    "reporting",
+    "values",
+)
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
@@ -86,6 +97,11 @@ APART = {
     "command.lecturers": (
         "reads the arguments of the commands for lecturers",
         {"_extras", "command.import_messages", "command.lab", "command.teaching"},
+    ),
+    "command.values": ("reads the values of arguments", set()),
+    "command.reporting": (
+        "reads the arguments of the command that reports",
+        {"_extras", "command.import_messages", "command.report", "command.values"},
     ),
     "command.report": (
         "reads a model and data, and writes a report about them",

@@ -14,6 +14,7 @@ from lipviz.certification.graph import Step, reason_and_flows
 from lipviz.certification.merging import Flow
 from lipviz.certification.step_values import linear_shape, offset_of, on_rows, run, sizes_of, taken
 from lipviz.operators.linear import NotLinearError, linear_operator
+from lipviz.rules import rearranging
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.functions import named_slopes
 from lipviz.rules.registry import activation_bound, find_rule, layer_bounds, why_unknown
@@ -142,25 +143,12 @@ _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 _CONVERTING = (keras.layers.Rescaling, keras.layers.Normalization)  # whole numbers, before they compute
 # Layers of one input that copy, drop or move entries, or add zeros, and round nothing.
 COPYING = (
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.Identity,
-    keras.layers.ActivityRegularization,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.ZeroPadding3D,
+    *rearranging.SAME_ENTRIES,
+    *rearranging.ONLY_IN_TRAINING,
     keras.layers.Cropping1D,
     keras.layers.Cropping2D,
     keras.layers.Cropping3D,
     keras.layers.RepeatVector,
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
 )
 _LAYERS = {
     keras.layers.BatchNormalization: affine_forms.normalized,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lipviz import _extras
 from lipviz._version import __version__
-from lipviz.command import lecturers
+from lipviz.command import lecturers, reporting, values
 
 # This command in a new process. Its name tells lipviz/__init__.py not to import Keras yet.
 _AGAIN = 'import sys; sys.argv[0] = "lipviz"; from lipviz.command.cli import main; sys.exit(main())'
@@ -44,6 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except _lab_error() as error:
+        print(f"lipviz: {error}", file=sys.stderr)
+        return 1
+
+
+def _lab_error():
+    """The class of errors of the course's folder and of servers; Python asks for it where an error arrives only."""
+    from lipviz.command.lab import LabError
+
+    return LabError
 
 
 def _parse(argv):
@@ -150,7 +160,7 @@ def _build_parser():
     )
     certify.add_argument("model", metavar="MODEL.keras", type=Path, help="file of the model")
     certify.add_argument(
-        "--input-shape", metavar="N,N,…", type=_shape, help="shape of an input without the batch, such as 28,28,1"
+        "--input-shape", metavar="N,N,…", type=values.shape, help="shape of an input without the batch, such as 28,28,1"
     )
     certify.add_argument(
         "--norm", choices=("1", "2", "inf"), default="2", help="norm of inputs and outputs; default: %(default)s"
@@ -190,7 +200,7 @@ def _build_parser():
     )
     certify.set_defaults(run=_certify, error=certify.error)
 
-    _add_report(commands)
+    reporting.add_command(commands)
 
     bench = commands.add_parser(
         "bench",
@@ -216,64 +226,17 @@ def _build_parser():
         help="another library to compare with: deel-torchlip, deel-lip, or a module; "
         "with certified: deel-torchlip or orthogonium",
     )
-    bench.add_argument("--repeats", metavar="N", type=_count, default=20, help="number of rounds; default: %(default)s")
-    bench.add_argument("--batch", metavar="N", type=_count, default=256, help="size of a batch; default: %(default)s")
+    bench.add_argument(
+        "--repeats", metavar="N", type=values.count, default=20, help="number of rounds; default: %(default)s"
+    )
+    bench.add_argument(
+        "--batch", metavar="N", type=values.count, default=256, help="size of a batch; default: %(default)s"
+    )
     bench.add_argument("--json", metavar="FILE", type=Path, help="also write the results to FILE, as JSON")
     bench.add_argument("--markdown", metavar="FILE", type=Path, help="also write them to FILE, as tables with spreads")
     _add_certified(bench.add_argument_group("options of the section 'certified'"))
     bench.set_defaults(run=_bench, error=bench.error)
     return parser
-
-
-def _add_report(commands):
-    report = commands.add_parser(
-        "report",
-        help="measure a saved classifier on data of your own: what is proved, and what attacks find",
-        description="Measure a saved Keras classifier on a table, a folder of images with one subfolder for each "
-        "class, or an .npz file: accuracy, certified accuracy and radii, attacks, and the Lipschitz constant. If the "
-        "first layer of the model scales its input, DATA are raw numbers. Otherwise rows are taken as they are, and "
-        "grey levels from 0 to 255 are divided by 255.",
-        allow_abbrev=False,
-    )
-    report.add_argument("model", metavar="MODEL.keras", type=Path, help="file of the model; it is loaded in safe mode")
-    report.add_argument("data", metavar="DATA", type=Path, help="file or folder of the data")
-    report.add_argument(
-        "--output",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="write the report to FILE, which ends in .html or .json; may be given twice; default: print it",
-    )
-    report.add_argument("--json", action="store_true", help="print JSON")
-    report.add_argument("--label", metavar="NAME", help="tables: column of the labels; default: the last one")
-    report.add_argument("--drop", metavar="NAME", nargs="*", help="tables: columns to leave out")
-    report.add_argument("--drop-missing", action="store_true", help="leave out samples with missing values")
-    report.add_argument("--classes", metavar="NAME", nargs="+", help="the class of each output of the model, in order")
-    report.add_argument("--size", metavar="H,W", type=_shape, help="folders: size that all images get")
-    report.add_argument("--color", choices=("grey", "rgb"), help="folders: default: what the model takes")
-    report.add_argument(
-        "--part",
-        choices=("all", "train", "test"),
-        help="part of the data that `lipviz.data.load` makes with --seed and --test-fraction; default: the test set "
-        "of the data, if they have their own, and all otherwise",
-    )
-    report.add_argument("--seed", metavar="N", type=_whole, default=0, help="of that split; default: %(default)s")
-    report.add_argument("--test-fraction", metavar="F", type=float, default=0.2, help="default: %(default)s")
-    report.add_argument("--epsilon", metavar="E", type=float, nargs="+", help="sizes of changes to report")
-    report.add_argument(
-        "--compared", metavar="N", type=_whole, default=200, help="samples to attack; default: %(default)s; 0: none"
-    )
-    report.add_argument("--no-attack", dest="attack", action="store_false", help="do not attack")
-    report.add_argument("--no-local", dest="local", action="store_false", help="no bounds near each sample")
-    report.add_argument("--no-tight", dest="tight", action="store_false", help="no bound by the method 'tight'")
-    report.add_argument(
-        "--arithmetic",
-        choices=("auto", "float64", "float32", "float16", "bfloat16"),
-        default="auto",
-        help="arithmetic that radii hold in; default: float32, where the rounding of the network is known",
-    )
-    report.set_defaults(run=_report)
 
 
 # Options of `lipviz bench certified`, and those of the other sections that it has no use for.
@@ -287,7 +250,9 @@ def _add_certified(group):
     group.add_argument(
         "--epochs", metavar="N", nargs="+", default=["5"], help="length of the trainings: 5, 20 or hour; default: 5"
     )
-    group.add_argument("--seeds", metavar="N", nargs="+", type=_whole, default=[0, 1, 2], help="seeds; default: 0 1 2")
+    group.add_argument(
+        "--seeds", metavar="N", nargs="+", type=values.whole, default=[0, 1, 2], help="seeds; default: 0 1 2"
+    )
     group.add_argument(
         "--validate",
         action="store_true",
@@ -302,25 +267,6 @@ class _Once(argparse.Action):
         if getattr(namespace, self.dest) is not None:
             parser.error(f"argument {option_string}: given twice")
         setattr(namespace, self.dest, values)
-
-
-def _shape(text):
-    sizes = [part.strip() for part in text.strip("()[]").rstrip(",").split(",")]
-    if not all(size == "None" or (size.isdecimal() and int(size) > 0) for size in sizes):
-        raise argparse.ArgumentTypeError(f"expected positive numbers between commas, such as 28,28,1, got {text!r}")
-    return tuple(None if size == "None" else int(size) for size in sizes)
-
-
-def _count(text):
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return int(text)
-
-
-def _whole(text):
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number from 0 on, got {text!r}")
-    return int(text)
 
 
 def _state(text):
@@ -347,34 +293,22 @@ def _lab(arguments):
     _extras.need("lipviz lab")
     from lipviz.command import lab
 
-    try:
-        lab.open_lab(arguments.dir, port=arguments.port, browser=arguments.browser, further=arguments.further)
-    except lab.LabError as error:
-        print(f"lipviz: {error}", file=sys.stderr)
-        return 1
+    lab.open_lab(arguments.dir, port=arguments.port, browser=arguments.browser, further=arguments.further)
     return 0
 
 
 def _app(arguments):
     _extras.need("lipviz app")
-    from lipviz.command import app, lab
+    from lipviz.command import app
 
-    try:
-        app.open_app(arguments.name, port=arguments.port, browser=arguments.browser, state=arguments.state)
-    except lab.LabError as error:
-        print(f"lipviz: {error}", file=sys.stderr)
-        return 1
+    app.open_app(arguments.name, port=arguments.port, browser=arguments.browser, state=arguments.state)
     return 0
 
 
 def _playground(arguments):
-    from lipviz.command import lab, playground
+    from lipviz.command import playground
 
-    try:
-        playground.open_playground(port=arguments.port, browser=arguments.browser)
-    except lab.LabError as error:
-        print(f"lipviz: {error}", file=sys.stderr)
-        return 1
+    playground.open_playground(port=arguments.port, browser=arguments.browser)
     return 0
 
 
@@ -382,13 +316,9 @@ def _notebooks(arguments):
     _extras.need("lipviz notebooks")
     from lipviz.command import lab
 
-    try:
-        if arguments.key:
-            return lecturers.print_key(arguments.lessons)
-        lessons = lab.find_lessons(arguments.lessons)
-    except lab.LabError as error:
-        print(f"lipviz: {error}", file=sys.stderr)
-        return 1
+    if arguments.key:
+        return lecturers.print_key(arguments.lessons)
+    lessons = lab.find_lessons(arguments.lessons)
     rows = [("file", "title", "minutes on 2 cores")]
     rows += [(lesson.path.name, lesson.title, f"{lesson.minutes:g}") for lesson in lessons]
     _print_table(rows)
@@ -460,23 +390,6 @@ def _make_certificate(arguments):
     if arguments.save is not None:
         certificate.save(arguments.save)
     print(certificate.to_json() if arguments.json else certificate)
-    return 0
-
-
-def _report(arguments):
-    from lipviz.command.import_messages import without_import_messages
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with without_import_messages():
-        from lipviz.command import report
-
-    try:
-        report.report(arguments)
-    except _extras.MissingExtraError:
-        raise
-    except (OSError, TypeError, ValueError) as error:
-        print(f"lipviz: {report.as_options(' '.join(str(error).split()))}", file=sys.stderr)
-        return 1
     return 0
 
 

@@ -4,7 +4,6 @@ This module imports only the standard library, so that the command answers at on
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,14 +65,10 @@ def _slides(arguments):
     from lipviz.command.import_messages import without_import_messages
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        lessons = lab.find_lessons(arguments.lessons)  # before the imports, which take seconds
-        with without_import_messages():
-            from lipviz.command.teaching import making_slides
-        making_slides.write(lessons, arguments.folder, outputs=arguments.outputs, key=arguments.key, tell=_tell)
-    except lab.LabError as error:
-        print(f"lipviz: {error}", file=sys.stderr)
-        return 1
+    lessons = lab.find_lessons(arguments.lessons)  # before the imports, which take seconds
+    with without_import_messages():
+        from lipviz.command.teaching import making_slides
+    making_slides.write(lessons, arguments.folder, outputs=arguments.outputs, key=arguments.key, tell=_tell)
     return 0
 
 
@@ -82,16 +77,12 @@ def _assignment(arguments):
     from lipviz.command import lab
     from lipviz.command.import_messages import without_import_messages
 
-    try:
-        lessons = lab.find_lessons(arguments.lessons)
-        if str(arguments.folder).isdecimal():
-            raise lab.LabError(f"expected a folder after the lessons, received {str(arguments.folder)!r}")
-        with without_import_messages():
-            from lipviz.command.teaching import assignment
-        paths = assignment.write(arguments.tool, lessons, arguments.folder)
-    except lab.LabError as error:
-        print(f"lipviz: {error}", file=sys.stderr)
-        return 1
+    lessons = lab.find_lessons(arguments.lessons)
+    if str(arguments.folder).isdecimal():
+        raise lab.LabError(f"expected a folder after the lessons, received {str(arguments.folder)!r}")
+    with without_import_messages():
+        from lipviz.command.teaching import assignment
+    paths = assignment.write(arguments.tool, lessons, arguments.folder)
     print(*(f"{path} is written" for path in paths), *assignment.next_steps(arguments.tool, paths), sep="\n")
     return 0
 

@@ -16,7 +16,7 @@ def report(arguments: Any) -> None:
     """Makes the report that the arguments of the command ask for, prints it or writes it.
 
     Args:
-        arguments: The namespace of `lipviz report`, see `lipviz.command.cli`.
+        arguments: The namespace of `lipviz report`, see `lipviz.command.reporting`.
 
     Raises:
         OSError: If a file is missing, or cannot be written.

@@ -12,9 +12,8 @@ from lipviz.rules.registry import layer_bound, rule
 from lipviz.rules.used import used_factor
 from lipviz.types import Shape
 
-
-@rule(
-    keras.layers.InputLayer,
+# Layers of one input that keep all entries, maybe in another shape or with zeros around them.
+SAME_ENTRIES = (
     keras.layers.Flatten,
     keras.layers.Reshape,
     keras.layers.Permute,
@@ -23,15 +22,9 @@ from lipviz.types import Shape
     keras.layers.ZeroPadding1D,
     keras.layers.ZeroPadding2D,
     keras.layers.ZeroPadding3D,
-    whole=True,
-    keeps_dtype=True,
-    fixed=True,
 )
-def _same_entries(layer, shape, norm, exact):
-    return exactly(1.0, "same entries", ISOMETRY)
-
-
-@rule(
+# Layers that are the identity at inference.
+ONLY_IN_TRAINING = (
     keras.layers.Dropout,
     keras.layers.AlphaDropout,
     keras.layers.GaussianDropout,
@@ -39,10 +32,15 @@ def _same_entries(layer, shape, norm, exact):
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
-    whole=True,
-    keeps_dtype=True,
-    fixed=True,
 )
+
+
+@rule(keras.layers.InputLayer, *SAME_ENTRIES, whole=True, keeps_dtype=True, fixed=True)
+def _same_entries(layer, shape, norm, exact):
+    return exactly(1.0, "same entries", ISOMETRY)
+
+
+@rule(*ONLY_IN_TRAINING, whole=True, keeps_dtype=True, fixed=True)
 def _only_in_training(layer, shape, norm, exact):
     return exactly(1.0, "identity at inference", ISOMETRY)
 
