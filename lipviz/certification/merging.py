@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
+from lipviz.certification.constants import why_not_finite
 from lipviz.certification.sizes import Shapes, are_one_together
 from lipviz.operators.used_weights import residual_shares
 from lipviz.rules.algebra import computes_as
@@ -258,12 +259,15 @@ def operate(
 
     Returns:
         A `Merged`, infinite where the operation or its use is not known.
+
+    Raises:
+        ValueError: If a constant that it takes is NaN or infinite.
     """
     flows = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Flow)]
-    return _or_infinite(_operate, operation, flows, args, keras.tree.flatten(output)[0], norm, flows=flows)
+    return _or_infinite(_operate, operation, flows, args, kwargs, keras.tree.flatten(output)[0], norm, flows=flows)
 
 
-def _operate(operation, flows, args, output, norm):
+def _operate(operation, flows, args, kwargs, output, norm):
     name = type(operation).__name__
     rule = OPERATIONS.get(name)
     if not type(operation).__module__.startswith("keras.") or rule is None:
@@ -272,6 +276,10 @@ def _operate(operation, flows, args, output, norm):
         converts = name in _CONVERTING and keras.backend.is_float_dtype(output.dtype)
         if name not in _WHOLE and not converts:
             raise UnboundedError("it computes with whole numbers, which wrap around: convert them before")
+    constants = [leaf for leaf in keras.tree.flatten((args, kwargs)) if not isinstance(leaf, Flow)]
+    why = why_not_finite(operation, constants, keras.backend.standardize_dtype(output.dtype))
+    if why is not None:
+        raise UnboundedError(why)
     return rule(operation, flows, args, output, norm)
 
 
