@@ -16,6 +16,7 @@ from lipviz import layers as lip
 from lipviz.certification.constants import why_not_finite
 from lipviz.certification.sizes import Shapes, are_one_together
 from lipviz.operators.used_weights import residual_shares
+from lipviz.rules import activations
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.bound import ISOMETRY, Bound, exactly, not_rounded_to_0, root_of_squares, unknown
 from lipviz.rules.functions import largest_slope, named_function, softmax_bound
@@ -217,23 +218,6 @@ _SAME_ENTRIES = (
     "Roll",
     "Copy",
 )
-SLOPED = {
-    "Relu": "relu",
-    "Relu6": "relu6",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "Silu": "silu",
-    "Gelu": "gelu",
-    "Mish": "mish",
-    "Selu": "selu",
-    "HardSigmoid": "hard_sigmoid",
-    "HardSilu": "hard_silu",
-    "HardTanh": "hard_tanh",
-    "LogSigmoid": "log_sigmoid",
-    "TanhShrink": "tanh_shrink",
-}
 _ONE_LIPSCHITZ = (
     "Absolute",
     "Abs",
@@ -258,10 +242,7 @@ def operate(
         norm: 1, 2 or `math.inf`.
 
     Returns:
-        A `Merged`, infinite where the operation or its use is not known.
-
-    Raises:
-        ValueError: If a constant that it takes is NaN or infinite.
+        A `Merged`, infinite where the operation or its use is not known, or a constant is not finite.
     """
     flows = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Flow)]
     return _or_infinite(_operate, operation, flows, args, kwargs, keras.tree.flatten(output)[0], norm, flows=flows)
@@ -331,7 +312,7 @@ def _size(tensor):
 
 def _slope(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, named_function(SLOPED[type(operation).__name__], flow.shape[1:], norm))
+    return _scaled(flow, named_function(activations.OPERATIONS[type(operation).__name__], flow.shape[1:], norm))
 
 
 def _one_lipschitz(operation, flows, args, output, norm):
@@ -480,7 +461,7 @@ _CONVERTING = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean"}
 
 OPERATIONS = {
     **dict.fromkeys(_SAME_ENTRIES, _rearranged),
-    **dict.fromkeys(SLOPED, _slope),
+    **dict.fromkeys(activations.OPERATIONS, _slope),
     **dict.fromkeys(_ONE_LIPSCHITZ, _one_lipschitz),
     **dict.fromkeys(("Add", "Subtract"), _added),
     **dict.fromkeys(("Multiply", "Divide", "TrueDivide"), _multiplied),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipviz.certification import semidefinite
+from lipviz.normalizers import positive
 from tests.support import examples
 from tools.lipsdp import lipsdp
 from tools.rational import exceeds
@@ -80,6 +81,18 @@ def test_improved_bounds_are_near_those_of_lipsdp(name):
         of = chain((5, 8, 7, 9, 3), SLOPES[name], seed)
         reference = lipsdp(of.matrices, *SLOPES[name])
         assert reference * (1 - 1e-5) <= bound(of, 150) <= reference * 1.02
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_a_matrix_is_proved_to_be_positive_only_where_it_is(scale):
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    for least in (1e-6, 0.0, -1e-15, -1e-3):
+        values = np.append(rng.uniform(1, 2, 29), least)
+        matrix = scale * (turn * values) @ turn.T
+        assert positive.is_above((matrix + matrix.T) / 2, 0.0) == (least == 1e-6)
+        assert not positive.is_above((matrix + matrix.T) / 2, 0.0, off=2e-6 * scale)
+    assert not positive.is_above(np.full((2, 2), np.nan), 0.0)
 
 
 def test_bounds_hold_in_rational_arithmetic_for_all_patterns_of_neurons():
