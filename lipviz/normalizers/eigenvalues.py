@@ -86,7 +86,7 @@ def usable(gram: Tensor) -> Tensor:
 
     Eigen raises an error on NaN. If the kernel has NaN, the result gets them from the product with the kernel.
     """
-    return ops.where(ops.isfinite(ops.sum(gram)), gram, ops.eye(gram.shape[0], dtype=gram.dtype))
+    return ops.where(ops.isfinite(ops.sum(gram)), gram, ops.eye(ops.shape(gram)[0], dtype=gram.dtype))
 
 
 def shrinkage(gram: Tensor, want: Tensor) -> Tensor:
@@ -146,7 +146,9 @@ class Spectrum:
         values = ops.diagonal(gram)
         gaps = values - _column(values)
         is_safe = ops.abs(gram) < 0.03 * ops.abs(gaps)
-        turn = ops.eye(gram.shape[0], dtype=gram.dtype) + ops.where(is_safe, gram, 0.0) / ops.where(is_safe, gaps, 1.0)
+        turn = ops.eye(ops.shape(gram)[0], dtype=gram.dtype) + ops.where(is_safe, gram, 0.0) / ops.where(
+            is_safe, gaps, 1.0
+        )
         turn = 1.5 * turn - 0.5 * ops.matmul(turn, _gram(turn))  # orthogonal up to the fourth power of its angles
         return ops.matmul(self.vectors, turn), ops.matmul(self.columns, turn)
 
