@@ -15,6 +15,7 @@ from typing import NamedTuple
 import keras
 from keras.backend import standardize_dtype
 
+from lipviz.keras_internals import released_with_graph
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.backends import as_one_call, builds_graph
 from lipviz.normalizers.bounds import rounding_margin, unit, unit_scaled
@@ -70,7 +71,7 @@ def orthogonalized(w: Tensor, u: Tensor, factor: Tensor, eps: float, maxiter: in
         step = (_Step if min(w.shape) < LEAST_SIDE else _QuickStep)(w, u, factor, eps, maxiter)
         return (step.result, step.vector, step.sigma), lambda upstream, *_: step.gradient(upstream)
 
-    out, v, sigma = ops.custom_gradient(function)(w, ops.convert_to_tensor(factor, "float32"))
+    out, v, sigma = released_with_graph(ops.custom_gradient(function)(w, ops.convert_to_tensor(factor, "float32")))
     v = unit(ops.matmul(v, out)) if w.shape[0] < w.shape[1] else v
     v = ops.where(ops.sum(v * u) < 0, -v, v)
     return out, ops.stop_gradient(v), ops.stop_gradient(sigma)
