@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from lipviz.keras_internals import with_noted_graph
 from lipviz.types import Tensor
 
 
@@ -34,7 +35,7 @@ def with_gradient_of(function: Callable[[Tensor], Tensor], x: Tensor, value: Ten
 
         return value, gradient
 
-    return ops.custom_gradient(function_with_gradient)(x)
+    return with_noted_graph(ops.custom_gradient(function_with_gradient)(x))
 
 
 def _by_tensorflow(function, x, upstream):

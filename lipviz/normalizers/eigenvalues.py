@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras.backend import standardize_dtype
 
+from lipviz.keras_internals import with_noted_graph
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.settings import present, within
 from lipviz.types import DType, Tensor
@@ -78,7 +79,7 @@ def _differentiable(w, eps, maxiter, is_scaled):
 
         return (spectrum.result(), spectrum.vectors[:, -1][None, :], spectrum.sigma), gradient
 
-    return ops.custom_gradient(function)(w)
+    return with_noted_graph(ops.custom_gradient(function)(w))
 
 
 def usable(gram: Tensor) -> Tensor:
