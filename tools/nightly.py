@@ -196,6 +196,11 @@ PARTS = (
         (pytest("--nightly", "tests/teaching/test_grading.py"),),
         {"LIPVIZ_REQUIRE_GRADERS": "1"},
     ),
+    Part(
+        "versions",
+        "the fast tests on each Python, with the newest and with the oldest releases; twine on both archives",
+        (python("tools.versions"),),
+    ),
     Part("binder", "what Binder does, without Docker", (python("tools.binder_session"),)),
     *arithmetic(),
 )
