@@ -1,4 +1,5 @@
 import gzip
+import socket
 import subprocess
 import sys
 
@@ -288,6 +289,16 @@ def test_offline_without_fashion_mnist_the_error_says_what_to_install(no_fashion
         data.fashion_mnist()
     assert isinstance(caught.value, data.DatasetNotFoundError)
     assert "Name or service not known" in str(caught.value)
+
+
+def test_a_proxy_that_does_not_answer_is_an_error_and_no_wait_for_ever(no_fashion, monkeypatch):
+    monkeypatch.setattr(data.real_images, "_PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(data.DatasetNotFoundError, match="timed out"):
+            data.fashion_mnist()
+    assert socket.getdefaulttimeout() is None
 
 
 def test_an_incomplete_named_folder_is_an_error(small_fashion):

@@ -3,6 +3,7 @@
 import gzip
 import math
 import os
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -24,6 +25,7 @@ from lipviz.data.splits import (
 )
 
 _DATA_DIR_VARIABLE = "LIPVIZ_DATA_DIR"
+_PATIENCE = 30  # seconds for an answer from the internet
 _DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 _FASHION_FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -149,12 +151,16 @@ def fashion_availability() -> Availability:
 def _download_fashion() -> Split:
     import keras
 
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(before or _PATIENCE)  # Keras would wait for ever for a proxy that does not answer
     try:
         return keras.datasets.fashion_mnist.load_data()
     except Exception as error:  # Keras raises a bare Exception when there is no network.
         raise DatasetNotFoundError(
             f"Fashion-MNIST is not on this machine and could not be downloaded ({error}). {_FASHION_HINT}"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _read_fashion(folder: Path) -> Split:

@@ -11,11 +11,13 @@ class Stop:
         element: its name, classes, and first words.
         is_seen: whether it, or a part of it, is in the window, and nothing covers it.
         is_marked: whether it, or what it is in, looks different while it has the focus.
+        is_own: whether it is in an element of lipviz, and not of the page around.
     """
 
     element: str
     is_seen: bool
     is_marked: bool
+    is_own: bool
 
 
 def walk(page, most: int = 500, key: str = "Tab") -> list[Stop]:
@@ -40,7 +42,7 @@ def walk(page, most: int = 500, key: str = "Tab") -> list[Stop]:
         if found is None:
             return stops
         assert not found.pop("isLast"), f"the focus is trapped in {found['element']}"
-        stops.append(Stop(found["element"], found["isSeen"], found["isMarked"]))
+        stops.append(Stop(found["element"], found["isSeen"], found["isMarked"], found["isOwn"]))
     raise AssertionError(f"after {most} presses of {key}, the focus is still on the page: {stops[-3:]}")
 
 
@@ -76,7 +78,8 @@ _LOOK = """async () => {
     element.blur();
     const unmarked = look();
     element.focus({preventScroll: true});
+    const isOwn = element.closest('[class*=lipviz]') !== null;
     const words = (element.ariaLabel || element.textContent || element.title || '').trim().slice(0, 40);
-    return {isLast, isSeen, isMarked: element.tagName === 'IFRAME' || look().some((one, i) => one !== unmarked[i])
+    return {isLast, isSeen, isOwn, isMarked: element.tagName === 'IFRAME'
         || marked.some((one, i) => one !== unmarked[i]), element: `${element.tagName} ${element.className} ${words}`};
 }"""

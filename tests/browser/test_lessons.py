@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.browser import axe, keyboard
 from tests.browser.lab import LabSession, expect
 
 pytestmark = pytest.mark.browser
@@ -36,6 +37,7 @@ def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, course, lab_
             expect(slider.readout).to_have_text(final)
             lab.wait_for_new_figure(before)
         expect(explorer).to_contain_text("of 50 iterations because the last step moved the kernel by")
+        assert axe.findings(lab.page, ".lipviz-explorer") == {}
         explorer.scroll_into_view_if_needed()
 
         lab.screenshot(tmp_path / "lesson.png")
@@ -43,6 +45,19 @@ def test_the_bjorck_explorer_of_a_lesson_moves_by_keyboard(browser, course, lab_
         assert lab.errors() == []
         assert lab.dialogs() == []
     assert (course / LESSON).read_bytes() == laid_out
+
+
+@pytest.mark.nightly
+def test_the_tab_key_leads_through_the_lesson_and_out_again(browser, course, lab_server, tmp_path):
+    with LabSession.visit(lab_server.address, browser, on_failure=tmp_path / "failure.png") as lab:
+        lab.go("/lab/workspaces/walk")
+        lab.open_by_click(LESSON)
+        lab.run_all()
+        lab.page.keyboard.press("Escape")
+        keyboard.walk(lab.page)  # from the last cell to the end of the page
+        stops = [stop for stop in keyboard.walk(lab.page) if stop.is_own]
+        assert len(stops) >= 11  # the explorer, and predictions to which no guess was committed before
+        assert keyboard.lost(stops) == []
 
 
 def _predict_by_keyboard(lab, course):

@@ -51,6 +51,19 @@ function nameSlider(slider) {
     tell();
 }
 
+// The headings of an explorer are below the last heading before it, which may be of any level.
+function levelHeadings(box) {
+    const page = box.closest('.jp-Notebook') ?? document;
+    const isBefore = heading => heading.offsetParent && !box.contains(heading) &&
+        heading.compareDocumentPosition(box) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const last = [...page.querySelectorAll('h1, h2, h3, h4, h5, h6')].filter(isBefore).at(-1);
+    const level = last ? Number(last.ariaLevel ?? last.tagName[1]) : 3;
+    for (const [name, below] of [['h4', 1], ['h5', 2]])
+        box.querySelectorAll(`${name}:not([aria-level])`).forEach(heading => {
+            heading.ariaLevel = Math.min(level + below, 6);
+        });
+}
+
 // While a slider is dragged, its positions go to the kernel, a few ahead of the pictures that answer them. Of those that
 // must wait only the newest is sent. The value at the end is not sent here: the slider itself sends it.
 const AHEAD = 3;
@@ -149,7 +162,10 @@ function render({model, el}) {
     model.on('change', update); // once for all that one message changes
     update();
     whenInPage(el, box => {
-        const nameAll = () => box.querySelectorAll('.widget-slider').forEach(nameSlider);
+        const nameAll = () => {
+            box.querySelectorAll('.widget-slider').forEach(nameSlider);
+            if (box.querySelector(':is(h4, h5):not([aria-level])')) levelHeadings(box);
+        };
         const observer = new MutationObserver(nameAll);
         observer.observe(box, {subtree: true, childList: true});
         nameAll();
