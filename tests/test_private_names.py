@@ -382,7 +382,7 @@ def test_tensorflow_lets_the_gradients_of_a_graph_go_with_it():
     def slope(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = cube(internals.released_with_graph(cube(x)))  # what is registered later goes with it
+            y = cube(internals.with_noted_graph(cube(x)))  # what is registered later goes with it
         return tape.gradient(y, x), tf.gradients(y, x)[0]
 
     with advice(
@@ -497,7 +497,7 @@ def test_the_architecture_lists_what_keras_does_not_promise():
     assert named == {name for name in functions if not name.startswith("_")} - {
         "Call",
         "run_graph",
-        "released_with_graph",
+        "with_noted_graph",
     } | {"KerasFunctional"}
 
 
