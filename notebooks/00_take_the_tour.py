@@ -386,6 +386,8 @@ course.check("tour.scale", scale)
 # ## Where to go next
 #
 # * Lesson 01 is about the Lipschitz constant, lesson 02 about how a layer brings its singular values to 1.
+# * In the playground, an ordinary and a 1-Lipschitz network learn points that you can drag. Type `lipviz playground` in
+#   a terminal; it needs no internet. On Binder or Colab, open the page "Playground" of the documentation.
 # * C. Anil, J. Lucas, R. Grosse: *Sorting out Lipschitz function approximation*, ICML 2019: GroupSort, and why ReLU
 #   is not enough.
 # * Y. Tsuzuku, I. Sato, M. Sugiyama: *Lipschitz-margin training*, NeurIPS 2018: the certificate.

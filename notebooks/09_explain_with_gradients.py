@@ -438,7 +438,7 @@ assert (way / certified).max() < 1.5
 # have known their class? (The button *Start* attacks the image.)
 
 # %%
-explorer = CertificateExplorer(lipschitz, x_test, y_test)
+explorer = CertificateExplorer(lipschitz, x_test, y_test, class_names=names)
 explorer
 
 # %%

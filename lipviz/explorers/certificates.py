@@ -1,7 +1,7 @@
 """Certificates: pick an image, read off how far its decision is certified, and attack it."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -42,6 +42,11 @@ class CertificateExplorer(Explorer):
         model: Your own Keras classifier, built, see `lipviz.certification.certified_radius`.
         x: Its images: of shape (n, height, width), with 1 or 3 channels last, or flat (n, d). The first 500 are used.
         y: Their labels, of shape (n,); without labels there is no accuracy.
+        class_names: A text for each class, since a model does not know the names of its classes; None says "class 3".
+
+    Raises:
+        TypeError: If `class_names` are no texts.
+        ValueError: If one of `model` and `x` is missing, or if there is not one name for each class of a model.
 
     What cannot be used (a layer without a bound, images of another shape) gives a message in the explorer.
     """
@@ -55,9 +60,16 @@ class CertificateExplorer(Explorer):
     essentials = ("image", "epsilon", "bound", "method")
     has_work = True
 
-    def __init__(self, model: keras.Model | None = None, x: Array | None = None, y: Array | None = None):
+    def __init__(
+        self,
+        model: keras.Model | None = None,
+        x: Array | None = None,
+        y: Array | None = None,
+        class_names: Sequence[str] | None = None,
+    ):
         if (model is None) != (x is None):
             raise ValueError("Expected a model together with images `x`. Received one of them.")
+        self._names = _checked_names(class_names, model)
         self._own = None if model is None or x is None else (model, x[:_MOST], None if y is None else y[:_MOST])
         self._certifier = _TRAINED.get("digits") if model is None else None
         self._attacks: dict[tuple, certification.Attack] = {}
@@ -66,6 +78,12 @@ class CertificateExplorer(Explorer):
         super().__init__()
         if not self._is_ready:
             self.start()
+
+    def _named(self, number, with_word=True):
+        """A class as text: its name, or its number."""
+        if self._names and 0 <= number < len(self._names):
+            return self._names[number]
+        return f"class {number}" if with_word else str(number)
 
     @property
     def _is_ready(self):
@@ -193,20 +211,26 @@ class CertificateExplorer(Explorer):
 
     def statement(self, data: CertifiedImage) -> str:
         words = "" if data.steps in (None, data.step) else f"After {data.step} of {data.steps} steps of training: "
-        words += f"no change shorter than {number(data.radius, 4)} can alter the decision for class {data.predicted}"
+        words += (
+            f"no change shorter than {number(data.radius, 4)} can alter the decision for {self._named(data.predicted)}"
+        )
         words = words[:1].upper() + words[1:]
-        words += "." if data.is_right is not False else f", which is wrong: the label is {data.label}."
+        words += "." if data.is_right is not False else f", which is wrong: the label is {self._named(data.label)}."
         if data.is_certified:
             words += f" So ε = {number(data.epsilon)} is certified: no attack of that size can succeed."
         else:
             words += f" Beyond that, and so at ε = {number(data.epsilon)}, the certificate says nothing."
-        return words + _bound_in_words(data) + _attack_in_words(data)
+        return words + _bound_in_words(data) + _attack_in_words(data, self._named)
 
     def numbers(self, data: CertifiedImage) -> list[tuple[str, str]]:
         rows = [
-            ("decision", f"class {data.predicted}" + ("" if data.label is None else f" (label {data.label})")),
+            (
+                "decision",
+                self._named(data.predicted)
+                + ("" if data.label is None else f" (label {self._named(data.label, with_word=False)})"),
+            ),
             ("certified radius", number(data.radius, 5)),
-            ("nearest other class", str(data.rival)),
+            ("nearest other class", self._named(data.rival, with_word=False)),
         ]
         if data.by_product is not None and data.together is not None:
             rows.append(("radius by several steps together", number(data.together, 5)))
@@ -279,6 +303,19 @@ def _attack_code(epsilon, method, **_state):
     )
 
 
+def _checked_names(names, model):
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"class_names: expected a text for each class, received {names!r}.")
+    if model is None:
+        raise ValueError("class_names: expected them together with a model, received them without one.")
+    classes = max(2, model.output_shape[-1])  # a single output has two classes
+    if len(names) != classes:
+        raise ValueError(f"class_names: expected one for each of {classes} classes, received {len(names)}.")
+    return tuple(names)
+
+
 def _bound_in_words(data):
     """How much the product of single steps loses, and at which steps; and what a bound near the image gains."""
     if data.by_product is None:
@@ -306,13 +343,13 @@ def _times(larger, smaller):
     return number(larger / smaller) if smaller > 0 and np.isfinite(larger) else "infinitely many"
 
 
-def _attack_in_words(data):
+def _attack_in_words(data, named):
     if data.attack is None:
         return ""
     if not data.attack.success[0]:
         return f" The attack ({data.attack.method}) found no change that alters it, which proves nothing."
     where = "outside" if data.found >= data.radius else "INSIDE, which contradicts,"
     return (
-        f" The attack ({data.attack.method}) altered it to class {data.attack.after[0]} by a change of norm "
+        f" The attack ({data.attack.method}) altered it to {named(int(data.attack.after[0]))} by a change of norm "
         f"{number(data.found, 4)}, {where} the certified radius."
     )

@@ -13,12 +13,26 @@ from lipviz.toys.networks import toy_classifier
 
 X, Y = data.digits(100, 40)[1]
 FLAT = X.reshape(40, -1)
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @pytest.fixture(scope="module")
 def model():
     (x, y), _ = data.digits(100, 40)
     return toy_classifier(x.reshape(100, -1), y, width=8, depth=1, steps=30)
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "words"),
+    [
+        (DIGITS[:9], ValueError, "one for each of 10 classes, received 9"),
+        ("digits", TypeError, "a text for each class, received 'digits'"),
+        (range(10), TypeError, "a text for each class"),
+    ],
+)
+def test_wrong_class_names_are_refused(model, names, kind, words):
+    with pytest.raises(kind, match=words):
+        CertificateExplorer(model, FLAT, Y, class_names=names)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +204,10 @@ def test_an_attack_without_the_toolbox_is_explained(explorer, monkeypatch):
 
 
 def test_labels_are_optional(model):
-    explorer = CertificateExplorer(model, FLAT[:5])
+    explorer = CertificateExplorer(model, FLAT[:5], class_names=DIGITS)
+    decision, rival = (DIGITS[number] for number in (explorer.data.predicted, explorer.data.rival))
+    assert f"alter the decision for {decision}." in words(explorer)
+    assert ("nearest other class", rival) in explorer.numbers(explorer.data)
     assert explorer.error is None
     assert (explorer.data.label, explorer.data.curve) == (None, None)
     assert explorer.controls["image"].max == 4
