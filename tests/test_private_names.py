@@ -42,6 +42,7 @@ KNOWN = {
     (KERAS, "_distribute_strategy"),
     (KERAS, "_direction"),
     ("_moved.py", "_getframe"),  # Python's
+    ("distributed/engines.py", "_exit"),  # Python's, and documented: ends a process at once
     ("course/asking.py", "_repr_html_"),  # IPython documents it: how an object shows itself as HTML
     # lipviz's own, of another module, and on layers.
     ("model.py", "_factor_dtypes"),

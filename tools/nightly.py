@@ -195,6 +195,11 @@ PARTS = (
         (pytest("--nightly", "tests/teaching/test_grading.py"),),
         {"LIPVIZ_REQUIRE_GRADERS": "1"},
     ),
+    Part(
+        "distributed",
+        "several workers on TensorFlow and JAX, workers that are killed, and what a step costs with more of them",
+        (pytest("--nightly", "tests/distributed"), python("tools.distributed_cost")),
+    ),
     Part("binder", "what Binder does, without Docker", (python("tools.binder_session"),)),
     *arithmetic(),
 )
