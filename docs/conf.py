@@ -71,6 +71,7 @@ html_extra_path = ["_build/downloads"]
 html_favicon = "_static/favicon.svg"
 html_domain_indices = False
 html_css_files = ["lipviz.css"]
+html_js_files = [("readable.js", {"defer": "defer"})]
 html_show_sphinx = False
 # Furo's links to a page's source would lead nowhere: the source of a lesson is not below docs/.
 html_theme_options = {"top_of_page_buttons": []}

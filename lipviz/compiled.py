@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from lipviz.keras_internals import is_graph_of_step, is_training
+from lipviz.keras_internals import is_graph_of_step, is_training, with_noted_graph
 from lipviz.types import Tensor
 
 # With fewer entries per example, a compiled call takes longer than the operations.
@@ -133,7 +133,7 @@ class Compiled:
             output = self._run(self.function, (0,), *inputs)
             return output, lambda upstream: self._gradients(upstream, output, *inputs)
 
-        output = value(*map(tf.convert_to_tensor, inputs))
+        output = with_noted_graph(value(*map(tf.convert_to_tensor, inputs)))
         output.set_shape((inputs[0].shape[0], *output.shape[1:]))
         return output
 
@@ -145,7 +145,7 @@ class Compiled:
             gradients = self._run(self._pull_back, (0, 1, 2), upstream, output, *inputs)
             return gradients, lambda *upstreams: self._second_gradients(upstreams, upstream, *inputs)
 
-        return value(tf.convert_to_tensor(upstream), *inputs)
+        return with_noted_graph(value(tf.convert_to_tensor(upstream), *inputs))
 
     def _second_gradients(self, upstreams, *arguments):
         """The gradient of the gradient, by differentiating the function twice, operation by operation."""

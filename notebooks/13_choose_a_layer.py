@@ -254,7 +254,7 @@ networks = toys.compare_kinds([run.kind for run in runs], DEPTH, runs=runs, cost
 reached = []
 for kind, accuracy, certified in zip(networks.kinds, networks.accuracy, networks.certified, strict=True):
     shares = ", ".join(f"{100 * share:.0f} % at {eps}" for share, eps in zip(certified, networks.epsilons, strict=True))
-    reached.append(f"{kind.title:31s} accuracy {100 * accuracy:.0f} %, certified {shares}")
+    reached.append(f"{kind.title}:\n    accuracy {100 * accuracy:.0f} %, certified {shares}")
 picture = plots.picture(
     plots.plot_kind_accuracy(networks),
     plots.alt_text(networks),

@@ -2,7 +2,9 @@
 
 import asyncio
 import difflib
+import errno
 import importlib.util
+import io
 import json
 import math
 import os
@@ -25,6 +27,7 @@ import jupytext
 import pytest
 
 from lipviz import __version__
+from lipviz._files import write_whole
 from lipviz.command import cli, doctor, grammars, lab, language, playground
 from tests.browser.lab import LIPVIZ, clean_environment, free_port, knock, serve
 
@@ -339,6 +342,40 @@ def test_deleted_lesson_comes_back_and_undone_change_is_updated(course, tmp_path
     assert lab.lay_out(course, target).updated == ("00_tour.py",)
 
 
+def test_a_disk_that_is_full_leaves_no_lesson_that_counts_as_the_readers(course, tmp_path, monkeypatch):
+    target = tmp_path / "mine"
+    lab.lay_out(course, target)
+    for name in ("00_tour.py", "01_next.py"):
+        (course / name).write_text("version 2")
+
+    def write_if_first(path, content):
+        if path.name == "01_next.py":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab, "write_whole", write_if_first)
+        with pytest.raises(OSError, match="No space"):
+            lab.lay_out(course, target)
+    for name in ("00_tour.py", "01_next.py"):
+        (course / name).write_text("version 3")
+    assert lab.lay_out(course, target).updated == ("00_tour.py", "01_next.py")
+
+
+def test_a_file_is_written_as_a_whole_or_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "name"
+    write_whole(path, b"one")
+
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+            write_whole(path, b"another")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("name", b"one")]
+
+
 @pytest.mark.parametrize("record", [None, "{ spoilt", "[]"])
 def test_without_its_record_what_differs_is_the_readers(record, course, tmp_path):
     target = tmp_path / "mine"
@@ -522,6 +559,45 @@ def test_read_only_folder(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith(f"lipviz: cannot lay out the course in {target}: Permission denied")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["lab", "app"])
+def test_without_docstrings_one_line_says_what_to_do(command, monkeypatch, capsys):
+    monkeypatch.setattr(lab, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=2)))
+    assert "start without `python -OO`" in refused([command], capsys)
+
+
+def test_a_home_that_cannot_be_written_is_not_needed(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "file" / "runtime"))
+    with lab._runtime_folder():
+        private = Path(os.environ["JUPYTER_RUNTIME_DIR"])
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert not private.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "lipviz: No space left on device\n"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "lipviz: Read-only file system (x)\n"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error, said, monkeypatch, capsys):
+    def run(_):
+        raise error
+
+    monkeypatch.setattr(cli, "_notebooks", run)
+    assert cli.main(["notebooks"]) == 1
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_terminal_without_a_character_gets_another_one(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    monkeypatch.setattr(cli, "_notebooks", lambda _: print("─ ≤ ü"))
+    cli.main(["notebooks"])
+    assert written.getvalue() == "? ? ü\n".encode("cp1252")
 
 
 def test_absent_jupyterlab(course, tmp_path, monkeypatch, capsys):

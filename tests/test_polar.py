@@ -27,7 +27,9 @@ def computed(w, start=None):
         start = (u.T if is_wide else vt)[:1].astype("float32")
     with nm.in_numpy():
         gram = w @ w.T if is_wide else w.T @ w
-        return polar.PolarFactor.of(w, gram, polar.largest(gram, start)[1])
+        return polar.PolarFactor.of(
+            w, gram, polar.largest(gram, start)[1], polar.Form.of(w), np.eye(N, dtype="float32")
+        )
 
 
 def spectrum(ratio, shape=SHAPES[0], scale=1.0):

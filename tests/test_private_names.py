@@ -7,10 +7,12 @@ Where a release of the other package breaks one, the test of that name says what
 import ast
 import contextlib
 import functools
+import gc
 import importlib
 import inspect
 import re
 import textwrap
+import weakref
 from pathlib import Path
 
 import keras
@@ -41,6 +43,9 @@ KNOWN = {
     (KERAS, "_compile_metrics"),
     (KERAS, "_distribute_strategy"),
     (KERAS, "_direction"),
+    (KERAS, "tensorflow.python"),
+    (KERAS, "_registry"),
+    (KERAS, "_gradient_op_type"),
     ("_moved.py", "_getframe"),  # Python's
     ("distributed/engines.py", "_exit"),  # Python's, and documented: ends a process at once
     ("course/asking.py", "_repr_html_"),  # IPython documents it: how an object shows itself as HTML
@@ -50,7 +55,9 @@ KNOWN = {
 }
 # (module, class, name): what a class overrides of a base of another package.
 OVERRIDDEN = {("keras_internals", "RestoredVariable", "_restore_from_tensors")}
-OF_KERAS = {name for file, name in KNOWN if file == KERAS} | {name for _, _, name in OVERRIDDEN}
+OF_KERAS = {name for file, name in KNOWN if file == KERAS and name.startswith("_")} | {
+    name for _, _, name in OVERRIDDEN
+}
 # Its metaclass writes them into each class that has traits.
 OF_TRAITLETS = {
     "_all_trait_default_generators",
@@ -363,6 +370,40 @@ def test_tensorflow_tells_a_variable_that_it_restores_it(tmp_path):
         assert float(variable.value) == 6.0
 
 
+@pytest.mark.skipif(not IS_TENSORFLOW, reason="the registry is TensorFlow's")
+def test_tensorflow_lets_the_gradients_of_a_graph_go_with_it():
+    import tensorflow as tf
+    from tensorflow.python.framework import ops as framework
+
+    @ops.custom_gradient
+    def cube(x):
+        return x**3, lambda *upstream: 3 * x**2 * upstream[-1]
+
+    @tf.function
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = cube(internals.with_noted_graph(cube(x)))  # what is registered later goes with it
+        return tape.gradient(y, x), tf.gradients(y, x)[0]
+
+    with advice(
+        """
+        TensorFlow registers a custom gradient in another way, so that graphs of models are never freed. See what
+        `_graph_mode_decorator` in tensorflow/python/ops/custom_gradient.py does with `RegisterGradient`, and change
+        lipviz.keras_internals.release_gradients.
+        """
+    ):
+        before = set(framework.gradient_registry.list())
+        np.testing.assert_allclose(slope(tf.constant(2.0)), (9 * 2**8, 9 * 2**8))
+        graph = weakref.ref(slope.get_concrete_function(tf.constant(2.0)).graph)
+        assert len(set(framework.gradient_registry.list()) - before) == 2
+        internals.release_gradients()
+        del slope
+        gc.collect()
+        assert graph() is None
+        assert set(framework.gradient_registry.list()) == before
+
+
 # --- Matplotlib ---
 
 
@@ -454,9 +495,11 @@ def test_the_architecture_lists_what_keras_does_not_promise():
         name for name, thing in vars(internals).items() if getattr(thing, "__module__", "") == internals.__name__
     }
     named = {re.match(r"\| `(\w+)`", row)[1] for row in rows}
-    assert named == {name for name in functions if not name.startswith("_")} - {"Call", "run_graph"} | {
-        "KerasFunctional"
-    }
+    assert named == {name for name in functions if not name.startswith("_")} - {
+        "Call",
+        "run_graph",
+        "with_noted_graph",
+    } | {"KerasFunctional"}
 
 
 def _parsed(path):

@@ -22,6 +22,7 @@ LAYERS = (
         "keras_internals": "private names of Keras that lipviz needs: one function for each",
         "_lessons": "the lessons of a folder: their headers, exercises and predictions",
         "_extras": "which part needs which package of an extra, and the error for a missing one",
+        "_files": "write a file that is whole or not there",
     },
     {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
     {"compiled": "functions that XLA compiles, each by itself, in steps that TensorFlow runs on a CPU"},
@@ -84,7 +85,7 @@ APART = {
     "command": ("the parts of the `lipviz` command", set()),
     "command.grammars": ("lets JupyterLab and Voilà start sooner", set()),
     "command.language": ("tells JupyterLab the language of a lesson", set()),
-    "command.lab": ("opens the course in JupyterLab", {"_version", "_lessons", "command.grammars"}),
+    "command.lab": ("opens the course in JupyterLab", {"_files", "_version", "_lessons", "command.grammars"}),
     "command.import_messages": ("hides the messages that TensorFlow prints when it is imported", set()),
     "command.doctor": ("examines an installation", {"_version", "_extras", "command.grammars", "data"}),
     "command.app": (

@@ -161,6 +161,7 @@ PARTS = (
             python("tools.conv_bounds", "2000"),
             python("tools.norm_search"),
             python("tools.tight_norms"),
+            python("tools.bound_figures"),
             python("tools.attack_search"),
             python("tools.same_accuracy"),
             python("tools.fashion_frontier", "--taus", "6", "--seeds", "0"),

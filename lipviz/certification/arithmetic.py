@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from lipviz.rules.activations import ULPS
+
 _DTYPES = ("float32", "float16", "bfloat16")
-ULPS = 16  # errors of tanh, exp, erf and the like that are allowed for, in units of 2u
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,9 +103,39 @@ def bounds_around(
             math.inf, 0.0, (_only_global("its last steps are too large, or have no form that is known"),)
         )
     with one_blas_thread(), np.errstate(all="ignore"):  # what is not finite proves nothing, and is not counted
-        constants = [near.constants(radius) for near in bounds.near(x)]
+        nears = list(bounds.near(x))
+        constants = [near.constants(radius) for near in nears]
+        uppers = [each.bound for each in constants]
+        upper = _upper(uppers, nears, x, radius) if norm == 2 else max(uppers)
         lower = max(_searched(found, each, radius, norm) for each in x) if search else 0.0
-    return FoundAround(max(each.bound for each in constants), lower, tuple(_notes(bounds, constants)))
+    return FoundAround(upper, lower, tuple(_notes(bounds, constants)))
+
+
+def _upper(constants, nears, x, radius):
+    """The bound of all balls in l2, from those of each. Larger balls are tried of those that decide it.
+
+    By their rules, balls that hold others have larger bounds in l1 and l∞. In l2 the multipliers are searched for, and
+    a larger ball may get better ones.
+    """
+    left = set(range(len(x)))
+    while (worst := int(np.argmax(constants))) in left:
+        left.remove(worst)
+        constants[worst] = min(constants[worst], _of_larger(nears[worst], x[worst], radius))
+    return constants[worst]
+
+
+def _of_larger(near, x, radius):
+    """The least bound of balls of radius 4^k that hold the one of a radius around x, and of one that is huge."""
+    last = math.ceil(math.log(1 + float(np.abs(x).max(initial=0.0)) * math.sqrt(x.size), _GRID)) + 1
+    first = max(math.floor(math.log(radius, _GRID)), last - _BALLS)
+    larger = [*(math.ldexp(1.0, 2 * k) for k in range(first, min(last, _LAST) + 1)), _EVERYWHERE]
+    return min((near.restarted().constants(each).bound for each in larger if each > radius), default=math.inf)
+
+
+_GRID = 4  # factor between the radii of larger balls
+_LAST = 500  # a larger power of it would overflow
+_BALLS = 12  # most of them
+_EVERYWHERE = 1e30  # a radius at which hardly a slope is known
 
 
 def _read(model, x, norm, method):

@@ -9,12 +9,12 @@ import hashlib
 import json
 import math
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lipviz._files import write_whole
 from lipviz._version import __version__
 from lipviz.certification.fingerprint import Fingerprint
 from lipviz.certification.provenance import Ball, Data, Origin, RadiiOrigin, why_unhashed
@@ -39,7 +39,7 @@ def write(path: str | os.PathLike[str], certificate: Any, radii: CertifiedRadii 
     content = _content(certificate, _checked_radii(certificate, radii))
     version = FORMAT_VERSION if certificate.around is None else _IN_BALLS
     content = {"format": FORMAT, "format_version": version, "checksum": _checksum(content), **content}
-    _write_at_once(path, (_text(content) + "\n").encode("utf-8", "backslashreplace"))
+    write_whole(path, (_text(content) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
@@ -152,22 +152,6 @@ def _text(value, indent=""):
 def _checksum(content):
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_at_once(path, content):
-    """Write a file under another name, and rename it then: there is never half of it."""
-    place = Path(os.path.realpath(path))  # if it is a link, the file that it points to
-    beside = place.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, place)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 # --- reading ---

@@ -27,6 +27,7 @@ import numpy as np
 import scipy.linalg
 
 from lipviz.certification.placed import Placed
+from lipviz.normalizers import positive
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -217,10 +218,8 @@ def _added(rows, inner, size, bend, theta):
     shifted = np.diag(theta) - inner
     largest = float(np.abs(shifted).max())
     room = _ROOM * largest
-    backward = 2 * (len(theta) + 4) * _EPS * float(np.abs(np.diagonal(shifted)).sum())
-    proof = shifted - np.diag(np.full(len(theta), room + off + backward))
-    (_, refuted), (lower, failed) = (scipy.linalg.lapack.dpotrf(each, lower=1) for each in (proof, shifted))
-    if refuted or failed or not np.isfinite(lower).all():
+    lower = positive.cholesky(shifted) if positive.is_above(shifted, room, off) else None
+    if lower is None:
         return None, 0.0
     y = scipy.linalg.lapack.dpotrs(lower, rows, lower=1)[0]
     y_norm, magnitudes = float(np.linalg.norm(y)), float(np.linalg.norm(rows)) + math.sqrt(reach) * size

@@ -11,7 +11,7 @@ from lipviz.certification.forms import NoFormError, Pointwise, Sorting, Splittin
 from lipviz.certification.graph import Step
 from lipviz.certification.merging import Flow
 from lipviz.certification.step_values import on_rows, sizes_of
-from lipviz.rules.functions import named_slopes
+from lipviz.rules import activations
 from lipviz.rules.pointwise import broadcast_shape
 from lipviz.rules.registry import layer_bound
 from lipviz.rules.used import as_computed, as_float64, used_factor
@@ -98,11 +98,11 @@ def _sides(layer, shape):
 
 def function_of_ops(step: Step, output: int) -> Pointwise:
     """A function of `keras.ops` with its default arguments."""
-    name = merging.SLOPED[type(step.op).__name__]
+    name = activations.OPERATIONS[type(step.op).__name__]
     (flow,) = step.flows
     if any(getattr(step.op, argument, None) for argument in ("negative_slope", "max_value", "threshold")):
         raise NoFormError("its arguments are not the default ones")
-    values, slopes = on_rows(step.op, flow.shape[1:]), named_slopes(name) or (-math.inf, math.inf)
+    values, slopes = on_rows(step.op, flow.shape[1:]), activations.ELEMENTWISE[name].slopes
     if getattr(step.op, "approximate", False):  # the gelu by tanh has the same bounds, and other slopes in between
         name = ""
     return Pointwise(name, values, merging.operate(step.op, step.args, step.kwargs, step.spec, 2).bound, slopes)

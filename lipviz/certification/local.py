@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from lipviz.certification import bends, ellipsoids, jacobians, multipliers
@@ -20,14 +19,15 @@ from lipviz.certification.forms import Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.regions import regions, stacked
 from lipviz.certification.tight import Method, bounded_before
 from lipviz.normalizers.largest_eigenvalue import lanczos_eigenvalue, proved_above
+from lipviz.rules.activations import ELEMENTWISE
 from lipviz.rules.bound import root_of_squares
 from lipviz.types import Array
 
 _EPS = float(np.finfo(np.float64).eps)
 _UP = 1 + 1e-12  # covers a few roundings of numbers of one sign
-# Error of a function in float64, relative to the sizes of its values. On JAX, Keras computes a few in float32.
-_FUNCTIONS = {"jax": 4e-6}
-_OPAQUE = 4e-6  # the same for steps whose form is not known: TensorFlow computes some in float32
+# Errors in float64, relative to the sizes of values: of functions, and of what a backend may compute in float32.
+_FUNCTION = 1e-13
+_FLOAT32 = 4e-6
 _ROUNDS = 12  # improvements of θ for one constant
 
 
@@ -142,6 +142,10 @@ class Near:
         self._boxes = {number: np.zeros(len(centre)) for number, centre in centres.items()}
         self._ratios: dict[int, Array] = {}
         self.open = self.entries = 0
+
+    def restarted(self) -> "Near":
+        """The same values, with no ball so far."""
+        return Near(self._bounds, self._centres, self._errors)
 
     # --- boxes ---
 
@@ -370,12 +374,12 @@ def _of_function(form, result, taken):
         bound = form.bound(2, False).upper
         off = np.sqrt(sum(np.square(error).sum(axis=1, keepdims=True) for _, error in taken))
         size = np.sqrt(sum(np.square(x).sum(axis=1, keepdims=True) for x, _ in taken))
-        own = _OPAQUE * (1 + bound * size + np.abs(result).max(axis=1, keepdims=True))
+        own = _FLOAT32 * (1 + bound * size + np.abs(result).max(axis=1, keepdims=True))
         return np.broadcast_to((bound * off + own) * _UP, result.shape)
     ((x, error),) = taken
     if isinstance(form, Pointwise):
-        exact = form.name == "relu" or form.sides is not None
-        unit = 4 * _EPS if exact else _FUNCTIONS.get(keras.backend.backend(), 1e-13)
+        exact, entry = form.name == "relu" or form.sides is not None, ELEMENTWISE.get(form.name)
+        unit = 4 * _EPS if exact else _FUNCTION if entry is not None and entry.is_in_float64 else _FLOAT32
         steepest = form.bound.upper
         return (steepest * error + unit * (np.abs(result) + steepest * np.abs(x) + (not exact))) * _UP
     off = np.empty(result.shape)

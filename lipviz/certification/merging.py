@@ -13,8 +13,10 @@ import keras
 import numpy as np
 
 from lipviz import layers as lip
+from lipviz.certification.constants import why_not_finite
 from lipviz.certification.sizes import Shapes, are_one_together
 from lipviz.operators.used_weights import residual_shares
+from lipviz.rules import activations
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.bound import ISOMETRY, Bound, exactly, not_rounded_to_0, root_of_squares, unknown
 from lipviz.rules.functions import largest_slope, named_function, softmax_bound
@@ -216,23 +218,6 @@ _SAME_ENTRIES = (
     "Roll",
     "Copy",
 )
-SLOPED = {
-    "Relu": "relu",
-    "Relu6": "relu6",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "Silu": "silu",
-    "Gelu": "gelu",
-    "Mish": "mish",
-    "Selu": "selu",
-    "HardSigmoid": "hard_sigmoid",
-    "HardSilu": "hard_silu",
-    "HardTanh": "hard_tanh",
-    "LogSigmoid": "log_sigmoid",
-    "TanhShrink": "tanh_shrink",
-}
 _ONE_LIPSCHITZ = (
     "Absolute",
     "Abs",
@@ -257,13 +242,13 @@ def operate(
         norm: 1, 2 or `math.inf`.
 
     Returns:
-        A `Merged`, infinite where the operation or its use is not known.
+        A `Merged`, infinite where the operation or its use is not known, or a constant is not finite.
     """
     flows = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Flow)]
-    return _or_infinite(_operate, operation, flows, args, keras.tree.flatten(output)[0], norm, flows=flows)
+    return _or_infinite(_operate, operation, flows, args, kwargs, keras.tree.flatten(output)[0], norm, flows=flows)
 
 
-def _operate(operation, flows, args, output, norm):
+def _operate(operation, flows, args, kwargs, output, norm):
     name = type(operation).__name__
     rule = OPERATIONS.get(name)
     if not type(operation).__module__.startswith("keras.") or rule is None:
@@ -272,6 +257,10 @@ def _operate(operation, flows, args, output, norm):
         converts = name in _CONVERTING and keras.backend.is_float_dtype(output.dtype)
         if name not in _WHOLE and not converts:
             raise UnboundedError("it computes with whole numbers, which wrap around: convert them before")
+    constants = [leaf for leaf in keras.tree.flatten((args, kwargs)) if not isinstance(leaf, Flow)]
+    why = why_not_finite(operation, constants, keras.backend.standardize_dtype(output.dtype))
+    if why is not None:
+        raise UnboundedError(why)
     return rule(operation, flows, args, output, norm)
 
 
@@ -323,7 +312,7 @@ def _size(tensor):
 
 def _slope(operation, flows, args, output, norm):
     (flow,) = flows
-    return _scaled(flow, named_function(SLOPED[type(operation).__name__], flow.shape[1:], norm))
+    return _scaled(flow, named_function(activations.OPERATIONS[type(operation).__name__], flow.shape[1:], norm))
 
 
 def _one_lipschitz(operation, flows, args, output, norm):
@@ -472,7 +461,7 @@ _CONVERTING = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean"}
 
 OPERATIONS = {
     **dict.fromkeys(_SAME_ENTRIES, _rearranged),
-    **dict.fromkeys(SLOPED, _slope),
+    **dict.fromkeys(activations.OPERATIONS, _slope),
     **dict.fromkeys(_ONE_LIPSCHITZ, _one_lipschitz),
     **dict.fromkeys(("Add", "Subtract"), _added),
     **dict.fromkeys(("Multiply", "Divide", "TrueDivide"), _multiplied),

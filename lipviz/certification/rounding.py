@@ -25,6 +25,7 @@ from lipviz.layers import ConstrainedKernel, PadConv2D
 from lipviz.layers.blocks import ResidualBlock
 from lipviz.operators.precision import NotInFloat64Error, float64_scope
 from lipviz.operators.used_weights import used_kernel
+from lipviz.rules import activations
 from lipviz.rules.algebra import constrained_class
 from lipviz.rules.bound import root_of_squares
 from lipviz.rules.registry import find_rule
@@ -32,9 +33,9 @@ from lipviz.types import Array, Tensor
 
 _UNIT = 2.0**-53
 _FUNCTION = 16  # roundings that a function such as tanh is allowed
-# On JAX, Keras computes a few functions (tanh, means, batch and layer normalization) in float32. What is known to be
-# computed in float64 there is listed below. TensorFlow interpolates images in float32, and on every backend Keras makes
-# float32 of whole numbers that it normalizes or takes a mean of.
+# On JAX, Keras computes a few layers (means, batch and layer normalization) in float32. What is known to be computed in
+# float64 there is listed below; `rules.activations` says it of activations. TensorFlow interpolates images in float32,
+# and on every backend Keras makes float32 of whole numbers that it normalizes or takes a mean of.
 _OF_FLOAT32 = 2e-6
 _EXACT_ON_JAX = (
     keras.layers.ReLU,
@@ -62,7 +63,6 @@ _EXACT_ON_JAX = (
     lip.SpatialShift,
     lip.PReLUlip,
 )
-_EXACT_FUNCTIONS_ON_JAX = (keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu)
 # Each output entry of these is computed from one input entry.
 _OF_ONE_ENTRY = (
     keras.layers.Activation,
@@ -83,8 +83,6 @@ _OF_ONE_ENTRY = (
 )
 # For inputs of whole numbers they compute in float32, and return the result in the dtype of the layer.
 _NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
-# They compute exp(x) − 1, where exp(x) is near 1 for small x, times this factor: α, if the layer or operation has one.
-_LESS_ONE = {"elu": 1.0, "celu": 1.0, "selu": 1.7580993408473766}
 _MIXING = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax)
 
 
@@ -136,14 +134,14 @@ def of_operation(
     sizes = [max(math.prod(flow.at_zero.shape), 1) for flow in flows]
     entries = max(math.prod(result.shape) for result in results)
     reduces = type(operation).__name__ in ("Sum", "Mean", "Softmax")
-    in_float64 = _is_listed(type(operation).__name__, _EXACT_OPERATIONS) and not any(map(_is_less, results))
+    in_float64 = _operates_in_float64(operation) and not any(map(_is_less, results))
     unit = _unit(max(sizes) if reduces else len(flows), in_float64)
     factor = max(upper, 1.0) * math.sqrt(max(entries / min(sizes), 1.0))
     hidden = _hidden(operation, entries)
     return lambda taken, returned, adds: unit * (_product(factor, taken) + returned + (hidden if adds else 0.0))
 
 
-_EXACT_OPERATIONS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Relu", "Maximum", "Minimum")
+_EXACT_OPERATIONS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Maximum", "Minimum")
 
 
 def of_layer(
@@ -173,7 +171,7 @@ def of_layer(
     activation = getattr(layer, "activation", None) if len(uppers) > 1 else None
     hidden = _hidden(activation or _inner(layer), after)
     offsets = _offsets(layer, first, after) + (hidden if activation is None else 0.0)
-    behind = _unit(after if activation in _MIXING else _FUNCTION, _is_listed(activation, _EXACT_FUNCTIONS_ON_JAX))
+    behind = _unit(after if activation in _MIXING else _FUNCTION, _applies_in_float64(activation))
 
     def errors(taken, returned, adds):
         between = _product(factor, taken) + (offsets if adds else 0.0)
@@ -195,7 +193,7 @@ def _of_block(layer, results):
     if layer.bias is not None:
         added += float(root_of_squares(np.asarray(layer.bias, np.float64))) * math.sqrt(pixels)
     taps = math.prod(kernel.shape[:-2])
-    in_float64 = _is_listed(layer.activation, _EXACT_FUNCTIONS_ON_JAX) and not any(map(_is_less, results))
+    in_float64 = _applies_in_float64(layer.activation) and not any(map(_is_less, results))
     unit = _unit(2 + taps * sum(kernel.shape[-2:]), in_float64)
 
     def errors(taken, returned, adds):
@@ -209,9 +207,10 @@ def _hidden(function, entries):
     """Size of the intermediate values of a function that do not vanish with its input and output."""
     function = getattr(function, "activation", function)  # of a layer `Activation`
     name = getattr(function, "__name__", type(function).__name__).lower()
-    if name not in _LESS_ONE:
+    entry = activations.ELEMENTWISE.get(name)
+    if entry is None or not entry.hidden:
         return 0.0
-    return abs(getattr(function, "alpha", _LESS_ONE[name])) * math.sqrt(entries)
+    return abs(getattr(function, "alpha", entry.hidden)) * math.sqrt(entries)  # α of a layer or an operation
 
 
 def _inner(layer):
@@ -235,7 +234,7 @@ def _is_in_float64(layer):
     if isinstance(inner, keras.layers.UpSampling2D) and inner.interpolation != "nearest":
         return False
     if isinstance(layer, keras.layers.Activation):
-        return _is_listed(layer.activation, _EXACT_FUNCTIONS_ON_JAX)
+        return _applies_in_float64(layer.activation)
     return keras.backend.backend() != "jax" or isinstance(layer, _EXACT_ON_JAX)
 
 
@@ -249,9 +248,18 @@ def _is_whole(tensor):
     return not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
 
 
-def _is_listed(what, exact_on_jax):
-    """Whether the backend computes a function or an operation in float64."""
-    return keras.backend.backend() != "jax" or what in exact_on_jax
+def _operates_in_float64(operation):
+    """Whether the backend computes an operation in float64."""
+    name = type(operation).__name__
+    if name in activations.OPERATIONS:
+        return activations.ELEMENTWISE[activations.OPERATIONS[name]].is_in_float64
+    return keras.backend.backend() != "jax" or name in _EXACT_OPERATIONS
+
+
+def _applies_in_float64(function):
+    """Whether the backend computes an activation in float64."""
+    entry = activations.elementwise(function)
+    return keras.backend.backend() != "jax" if entry is None else entry.is_in_float64
 
 
 def _has_kernels(layer):

@@ -7,10 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import erf, expit
 
 from lipviz import layers as lip
-from lipviz.certification.arithmetic import ULPS, Arithmetic, numbers_of
+from lipviz.certification.arithmetic import Arithmetic, numbers_of
 from lipviz.certification.computation import Node
 from lipviz.certification.forms import Sorting
 from lipviz.certification.running import (
@@ -24,6 +23,8 @@ from lipviz.certification.running import (
     sloped,
     without_small,
 )
+from lipviz.rules import activations
+from lipviz.rules.activations import ULPS, Rounding
 from lipviz.rules.algebra import computes_as
 from lipviz.rules.used import as_computed, as_float64, roundings, with_margin
 from lipviz.types import Array
@@ -128,59 +129,10 @@ def _pairs(layer, source):
 
 @dataclasses.dataclass(frozen=True)
 class _Function:
-    """An elementwise function φ, whose error is at most u·(output·|φ(x)| + input·|x| + constant).
-
-    Attributes:
-        values: φ of a float64 array of shape (n, entries).
-        output: See above.
-        input: See above.
-        constant: See above.
-    """
+    """An elementwise function: its values in float64, and its `Rounding`."""
 
     values: Callable[[Array], Array]
-    output: float = 0.0
-    input: float = 0.0
-    constant: float = 0.0
-
-
-def _softplus(x):
-    return np.logaddexp(0.0, x)
-
-
-def _elu(alpha, scale=1.0):
-    return lambda x: scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
-
-
-def _leaky(slope):
-    return lambda x: np.where(x > 0, x, slope * x)
-
-
-# Errors of functions that exp or tanh computes are those of numbers of at most 1, or relative: 2u for each ULP.
-_F = 2.0 * ULPS
-
-
-_SELU = (1.6732632423543772, 1.0507009873554805)
-
-
-_FUNCTIONS = {
-    "linear": _Function(lambda x: x),
-    "relu": _Function(lambda x: np.maximum(x, 0.0)),
-    "relu6": _Function(lambda x: np.clip(x, 0.0, 6.0)),
-    "hard_tanh": _Function(lambda x: np.clip(x, -1.0, 1.0)),
-    "leaky_relu": _Function(_leaky(0.2), output=4),
-    "elu": _Function(_elu(1.0), output=4, constant=_F + 4),
-    "celu": _Function(_elu(1.0), output=4, constant=_F + 8),
-    "selu": _Function(_elu(*_SELU), output=8, constant=2 * (_F + 8)),
-    "sigmoid": _Function(expit, constant=_F),
-    "hard_sigmoid": _Function(lambda x: np.clip(x / 6 + 0.5, 0.0, 1.0), constant=8, input=1),
-    "tanh": _Function(np.tanh, constant=_F),
-    "softplus": _Function(_softplus, output=8, constant=_F + 8),
-    "log_sigmoid": _Function(lambda x: -_softplus(-x), output=8, constant=_F + 8),
-    "softsign": _Function(lambda x: x / (1 + np.abs(x)), output=8),
-    "silu": _Function(lambda x: x * expit(x), output=4, input=_F),
-    "gelu": _Function(lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))), output=8, input=_F + 8),
-    "mish": _Function(lambda x: x * np.tanh(_softplus(x)), output=8, input=2 * _F + 16),
-}
+    rounding: Rounding = activations.EXACT
 
 
 def _function(node):
@@ -191,25 +143,25 @@ def _function(node):
         if read is None:
             raise UnknownRoundingError("no bound of its rounding")
         return read(op, node)
-    name = next((name for name in _FUNCTIONS if getattr(keras.activations, name) is op), None)
-    if name is None:
+    entry = activations.elementwise(op)
+    if entry is None or entry.rounding is None:
         raise UnknownRoundingError(f"no bound of the rounding of {getattr(op, '__name__', op)}")
-    return _FUNCTIONS[name]
+    return _Function(entry.values, entry.rounding)
 
 
 def _of_relu(layer, node):
     slope, largest = layer.negative_slope or 0.0, layer.max_value
     top = math.inf if largest is None else largest
-    found = _Function(lambda x: np.clip(x, 0.0, top) - slope * np.maximum(-x, 0.0))
     if not slope and largest is None:
-        return found
-    constant = 0.0 if largest is None else 8 * abs(largest)
-    return dataclasses.replace(found, output=8, input=_lost_slopes(slope, node), constant=constant)
+        return _Function(activations.between(0.0, top))
+    constant = 0.0 if top == math.inf else 8 * abs(top)
+    rounding = Rounding(output=8, input=_lost_slopes(slope, node), constant=constant)
+    return _Function(lambda x: np.clip(x, 0.0, top) - slope * np.maximum(-x, 0.0), rounding)
 
 
 def _of_leaky_relu(layer, node):
     slope = layer.negative_slope
-    return _Function(_leaky(slope), output=4, input=_lost_slopes(slope, node))
+    return _Function(activations.leaky(slope), Rounding(output=4, input=_lost_slopes(slope, node)))
 
 
 def _lost_slopes(slopes, node):
@@ -219,7 +171,7 @@ def _lost_slopes(slopes, node):
 
 
 def _of_elu(layer, node):
-    return _Function(_elu(layer.alpha), output=8, constant=abs(layer.alpha) * (_F + 8))
+    return _Function(activations.elu(layer.alpha), activations.elu_rounding(layer.alpha))
 
 
 def _of_prelu(layer, node):
@@ -229,15 +181,16 @@ def _of_prelu(layer, node):
         k = layer.k_coef_lip
         positive, negative = min(1.0, k), np.clip(negative, -k, k)
     negative = np.broadcast_to(negative, node.shape).reshape(-1)
-    lost = _lost_slopes(negative, node)
-    return _Function(lambda x: np.where(x > 0, positive * x, negative * x), output=4, input=lost)
+    rounding = Rounding(output=4, input=_lost_slopes(negative, node))
+    return _Function(activations.leaky(negative, positive), rounding)
 
 
 def _of_beta_abs(layer, node):
     k = layer.k_coef_lip
     if k == 1:
         return _Function(lambda x: _of_signs(layer, node, x))
-    return _Function(lambda x: k * _of_signs(layer, node, x), output=4, input=_lost_slopes(np.array([k]), node))
+    rounding = Rounding(output=4, input=_lost_slopes(np.array([k]), node))
+    return _Function(lambda x: k * _of_signs(layer, node, x), rounding)
 
 
 def _of_signs(layer, node, x):
@@ -263,9 +216,9 @@ def pointwise(node: Node) -> Step:
     """An elementwise function."""
     function = _function(node)
     form: Any = node.form
-    slope = form.bound.upper
-    factor = function.output * slope + function.input
-    is_exact = not (function.output or function.input or function.constant)
+    slope, rounding = form.bound.upper, function.rounding
+    factor = rounding.output * slope + rounding.input
+    is_exact = not (rounding.output or rounding.input or rounding.constant)
 
     def step(x):
         numbers = numbers_of(node.dtype)
@@ -276,7 +229,7 @@ def pointwise(node: Node) -> Step:
         moved = sloped(x, values, slope * x.entries, slope)
         if is_exact:
             return dataclasses.replace(moved, dtype=node.dtype)
-        terms = function.output * np.abs(values) + function.input * np.abs(x.values) + function.constant
+        terms = rounding.output * np.abs(values) + rounding.input * np.abs(x.values) + rounding.constant
         sizes = Sizes(terms, factor * x.entries, factor * (x.change + x.rest), factor * (x.change + x.total))
         return rounded(moved, sizes, numbers.unit, (4 + slope) * numbers.tiny, node.dtype)
 

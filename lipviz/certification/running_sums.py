@@ -11,7 +11,7 @@ import scipy.sparse
 import scipy.sparse.linalg as sla
 
 from lipviz import layers as lip
-from lipviz.certification.arithmetic import ULPS, Arithmetic, Numbers, numbers_of
+from lipviz.certification.arithmetic import Arithmetic, Numbers, numbers_of
 from lipviz.certification.computation import Node
 from lipviz.certification.forms import Affine
 from lipviz.certification.running import (
@@ -27,6 +27,7 @@ from lipviz.certification.running import (
 from lipviz.operators.linear import DEPTHWISE, SEPARABLE, TRANSPOSED, is_plain
 from lipviz.operators.magnitudes import magnitudes, norm_of_positive, norm_of_small
 from lipviz.operators.used_weights import used_kernel
+from lipviz.rules.activations import ULPS
 from lipviz.rules.registry import layer_bounds
 from lipviz.rules.used import as_float64
 from lipviz.types import Array

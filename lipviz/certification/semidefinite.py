@@ -30,6 +30,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
+from lipviz.normalizers import positive
 from lipviz.normalizers.threads import one_blas_thread
 from lipviz.types import Array
 
@@ -425,7 +426,7 @@ class _Proof:
         rest = np.diag(self.diagonals[-1]) - update
         if x is None:
             return (rest + rest.T) / 2
-        return _cholesky(rest - x - self.margin * np.eye(len(x)))
+        return positive.cholesky(rest - x - self.margin * np.eye(len(x)))
 
     def _eliminated(self, diagonal, update, below):
         """What the factorization subtracts from the next block."""
@@ -434,7 +435,7 @@ class _Proof:
             half = below / np.sqrt(left) if (left > 0).all() else None
         else:
             block = (np.diag(diagonal) if diagonal.ndim == 1 else diagonal) - update
-            factor = _cholesky(block - self.margin * np.eye(len(block)))
+            factor = positive.cholesky(block - self.margin * np.eye(len(block)))
             half = None if factor is None else _solved(factor, below)
         return None if half is None else half @ half.T
 
@@ -457,23 +458,14 @@ def _root(values):
     return np.ldexp(1.0, -(np.frexp(values)[1] // 2))
 
 
-def _cholesky(block):
-    """The lower factor, or None."""
-    factor, info = scipy.linalg.lapack.dpotrf(block, lower=1, clean=1)
-    return factor if info == 0 else None
-
-
 def _solved(factor, below):
     return scipy.linalg.solve_triangular(factor, below.T, lower=True, check_finite=False).T
 
 
 def _smallest(matrix):
-    """A proved lower bound of the eigenvalues of a symmetric matrix whose entries are at most about 2, or None."""
-    margin = 4 * (len(matrix) + 8) * _EPS * float(np.trace(matrix))
-    for power in _smaller():
-        if power > 4 * margin and _cholesky(matrix - (power + margin) * np.eye(len(matrix))) is not None:
-            return power
-    return None
+    """A proved lower bound of the eigenvalues of a symmetric matrix, or None."""
+    margin = 2 * positive.backward_error(matrix)
+    return next((each for each in _smaller() if each > 4 * margin and positive.is_above(matrix, each, margin)), None)
 
 
 def _smaller() -> Iterator[float]:

@@ -14,9 +14,8 @@ from lipviz.certification.graph import Step, reason_and_flows
 from lipviz.certification.merging import Flow
 from lipviz.certification.step_values import linear_shape, offset_of, on_rows, run, sizes_of, taken
 from lipviz.operators.linear import NotLinearError, linear_operator
-from lipviz.rules import rearranging
+from lipviz.rules import activations, rearranging
 from lipviz.rules.algebra import computes_as
-from lipviz.rules.functions import named_slopes
 from lipviz.rules.registry import activation_bound, find_rule, layer_bounds, why_unknown
 
 
@@ -43,15 +42,16 @@ def of_activation(activation: Callable[..., Any], flow: Flow) -> Form:
     if isinstance(activation, keras.layers.Layer):
         return form_of(Step(activation, (flow,), {}, flow, {}))
     shape = flow.shape[1:]
-    name = getattr(activation, "__name__", "")
-    bound = activation_bound(activation, shape, 2)
-    if name in _NOT_ELEMENTWISE or bound.upper == math.inf:
+    bound, entry = activation_bound(activation, shape, 2), activations.elementwise(activation)
+    if entry is None:
+        name = getattr(activation, "__name__", "its activation")
         return Opaque(
-            f"the form of {name or 'its activation'} is not known",
+            f"the form of {name} is not known",
             lambda norm, exact: activation_bound(activation, shape, norm),
             on_rows(activation, shape),
         )
-    return Pointwise(name, on_rows(activation, shape), bound, named_slopes(name) or (-bound.upper, bound.upper))
+    name = activations.name_of(activation) or ""
+    return Pointwise(name, on_rows(activation, shape), bound, entry.slopes)
 
 
 def _known_form(step, output):
@@ -137,7 +137,6 @@ def _operation_bound(step, norm):
 
 
 _UNKNOWN = "its form is not known"
-_NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 
 
 _CONVERTING = (keras.layers.Rescaling, keras.layers.Normalization)  # whole numbers, before they compute
@@ -196,5 +195,5 @@ _OPERATIONS = {
     **dict.fromkeys(("Multiply", "Divide", "TrueDivide"), affine_forms.multiplied),
     **dict.fromkeys(("Sum", "Mean"), affine_forms.reduced),
     **dict.fromkeys(("Add", "Subtract"), affine_forms.added_values),
-    **dict.fromkeys(merging.SLOPED, function_forms.function_of_ops),
+    **dict.fromkeys(activations.OPERATIONS, function_forms.function_of_ops),
 }

@@ -78,8 +78,9 @@ def certify(
         samples: Inputs of shape (n, ...) that the search starts from; standard normal by default. Not with `around`.
         seed: Seed of the search; None draws anew in every call.
         around: One input, or several of shape (n, ...). The bound then holds for all pairs in the same ball around one
-            of them, and is smaller: neurons whose slope is known in a ball are dead or linear there. The model needs
-            one input of floating-point numbers. What is searched for a lower bound are pairs in the balls.
+            of them, and is smaller: neurons whose slope is known in a ball are dead or linear there. It is no larger
+            than that of a radius 4^k, for a whole number k, whose ball holds it. The model needs one input of
+            floating-point numbers. What is searched for a lower bound are pairs in the balls.
         radius: Radius of the balls, positive, in the units of the input and in the norm.
 
     Returns:

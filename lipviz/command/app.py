@@ -155,6 +155,7 @@ def open_app(name: str | None, *, port: int | None, browser: bool, state: str | 
     Raises:
         LabError: there is no such explorer or file, a state without an explorer, or no port is free.
     """
+    lab.need_docstrings()
     if name is not None and name.endswith(".py"):
         name = registered_by(Path(name))
     page_title(name)

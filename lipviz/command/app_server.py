@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import signal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, authenticated
 from voila.app import Voila
 from voila.handler import BaseVoilaHandler
@@ -29,6 +31,19 @@ class AppServer(Voila):
         self.voila_configuration.prelaunch_hook = _tell_address
         self.template_paths.insert(0, str(_PAGES))
 
+    def listen(self) -> None:
+        """Serves until Ctrl-C, which lets the code of a page come to its end: there, it would be an error."""
+        loop = IOLoop.current()
+        signal.signal(signal.SIGINT, lambda *_: loop.asyncio_loop.call_soon_threadsafe(loop.stop))
+        super().listen()
+
+    def stop(self) -> None:
+        """Ends all kernels. A second Ctrl-C does not wait for them."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # In this loop, where they were started: from another one, nobody can wait for a kernel that is starting.
+        self.ioloop.run_sync(self.kernel_manager.shutdown_all)
+        super().stop()
+
     def init_handlers(self) -> list[Any]:
         """Replaces what Voilà does at every other address: it would show the one notebook, or look for a file."""
         rest = [handler for handler in super().init_handlers() if handler[1] is not TornadoVoilaHandler]
@@ -43,11 +58,18 @@ class SpareKernels(AsyncMappingKernelManager):
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self._spare: asyncio.Task[str] | None = None
+        self._starting: set[asyncio.Task[str]] = set()
 
     def prepare(self) -> None:
         """Starts a kernel for the next explorer, if there is none."""
         if self._spare is None:
-            self._spare = asyncio.ensure_future(super().start_kernel(path="", extra_arguments=[_READY]))
+            self._spare = self._start(path="", extra_arguments=[_READY])
+
+    def _start(self, **options: Any) -> asyncio.Task[str]:
+        task = asyncio.ensure_future(super().start_kernel(**options))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return task
 
     async def start_kernel(self, **options: Any) -> str:
         """Returns the id of the kernel that is ready, else of a new one."""
@@ -55,14 +77,15 @@ class SpareKernels(AsyncMappingKernelManager):
         kernel_id = None if spare is None else await spare
         if kernel_id is not None and kernel_id in self and await self.get_kernel(kernel_id).is_alive():
             return kernel_id
-        return await super().start_kernel(**options)
+        return await self._start(**options)
 
     async def shutdown_all(self, now: bool = False) -> None:
-        """Ends all kernels, and the one that is ready at once: nobody has used it, and it may still be importing."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
+        """Ends all kernels, and at once those that nobody has used yet: they may still be importing."""
+        unused = self._starting | ({self._spare} if self._spare else set())
+        self._spare = None
+        for kernel_id in await asyncio.gather(*unused, return_exceptions=True):
             with contextlib.suppress(Exception):  # it has ended by itself
-                await self.shutdown_kernel(await spare, now=True)
+                await self.shutdown_kernel(kernel_id, now=True)
         with contextlib.suppress(HTTPError):  # one that was starting is listed, and is gone
             await super().shutdown_all(now=now)
 

@@ -5,6 +5,7 @@ needs.
 """
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -30,9 +31,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 after one line on stderr that says what is wrong. For `certify --check`, 0 means that
         the certificate belongs to the model, 1 that it does not, and 2 that something is wrong.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an old terminal, or a file on Windows, lacks some of the characters
     arguments = _parse(list(sys.argv[1:] if argv is None else argv))
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()  # what may fail fails here, and not when Python ends
+        return status
+    except BrokenPipeError:  # `lipviz notebooks | head -1` wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # such as a disk that is full
+        print(f"lipviz: {error.strerror or error}{f' ({error.filename})' if error.filename else ''}", file=sys.stderr)
+        return 1
     except _extras.MissingExtraError as error:  # whose message begins with "lipviz"
         print(error, file=sys.stderr)
         return 1

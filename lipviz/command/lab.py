@@ -15,12 +15,14 @@ import secrets
 import shutil
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+from lipviz._files import write_whole
 from lipviz._lessons import PRIVATE, Lesson, lesson_files, lessons_in
 from lipviz._lessons import read_header as read_header  # its place in the last release
 from lipviz.command import grammars
@@ -134,19 +136,20 @@ def lay_out(source: Path, target: Path) -> Layout:
     record.parent.mkdir(parents=True, exist_ok=True)
     laid = _read_record(record)
     did: dict[str, list[str]] = {"new": [], "updated": [], "kept": []}
-    for path in course_files(source):
-        name = path.relative_to(source).as_posix()
-        content = path.read_bytes()
-        state = _compare(target / name, content, laid.get(name))
-        if state != "same":
-            did[state].append(name)
-        if state == "kept":
-            continue
-        if state != "same":
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(content)
-        laid[name] = _digest(content)
-    record.write_text(json.dumps(laid, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    try:
+        for path in course_files(source):
+            name = path.relative_to(source).as_posix()
+            content = path.read_bytes()
+            state = _compare(target / name, content, laid.get(name))
+            if state in ("new", "updated"):
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                write_whole(target / name, content)  # half a lesson would count as changed by the reader
+            if state != "kept":
+                laid[name] = _digest(content)
+            if state != "same":
+                did[state].append(name)
+    finally:
+        write_whole(record, _as_json(laid))  # also of what was copied before the disk was full
     return Layout(**{state: tuple(names) for state, names in did.items()})
 
 
@@ -236,9 +239,14 @@ def _in_front(folder, paths):
 
 def _write_json(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Installers such as uv link one file into many environments: writing in place would change all of them.
-    path.unlink(missing_ok=True)
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    # Installers such as uv link one file into many environments: following the link would change all of them.
+    if path.is_symlink():
+        path.unlink()
+    write_whole(path, _as_json(value))
+
+
+def _as_json(value):
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 # --- The server ---
@@ -308,6 +316,7 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
         LabError: JupyterLab is missing, no port is free, or `target` cannot be written.
     """
     # What can fail comes first, so that a command that fails has changed nothing.
+    need_docstrings()
     grammars.compile_when_used()
     try:
         from jupyterlab.commands import get_user_settings_dir
@@ -323,17 +332,41 @@ def open_lab(target: Path, *, port: int | None, browser: bool, further: list[str
         environment = prepare_private(target)
         borrow_settings(Path(get_user_settings_dir()), target / PRIVATE / "settings")
     except OSError as error:
-        raise LabError(f"cannot lay out the course in {target}: {error.strerror} ({error.filename})") from error
+        file = f" ({error.filename})" if error.filename else ""
+        raise LabError(f"cannot lay out the course in {target}: {error.strerror}{file}") from error
     print(*describe(layout, target), sep="\n", flush=True)
     os.environ.update(environment)
     # Without it, a lesson on float64 shows a hundred lines of TensorFlow's graph optimizer. Kernels inherit it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
-    server.io_loop.add_callback(_announce, server)  # after the callback that makes it listen
+    with _runtime_folder():
+        server = LabApp.initialize_server(server_arguments(target, port=port, browser=browser, further=further))
+        server.io_loop.add_callback(_announce, server)  # after the callback that makes it listen
+        try:
+            server.start()
+        finally:
+            end_idle_workers()
+
+
+def need_docstrings() -> None:
+    """Raises LabError under `python -OO`: it removes docstrings, which the servers of Jupyter read when they start."""
+    if sys.flags.optimize > 1:
+        raise LabError("JupyterLab and Voilà need docstrings: start without `python -OO`, and unset PYTHONOPTIMIZE")
+
+
+@contextlib.contextmanager
+def _runtime_folder() -> Iterator[None]:
+    """Lets Jupyter keep the files of a running server in a private folder, if the home has no room for them."""
+    from jupyterlab.labapp import LabApp
+
     try:
-        server.start()
-    finally:
-        end_idle_workers()
+        with tempfile.TemporaryFile(dir=LabApp().runtime_dir) as probe:  # asking for the folder makes it
+            probe.write(bytes(4096))
+    except OSError:  # a home that is read-only, or full
+        with tempfile.TemporaryDirectory(prefix="lipviz-lab-", ignore_cleanup_errors=True) as private:
+            os.environ["JUPYTER_RUNTIME_DIR"] = private
+            yield
+    else:
+        yield
 
 
 def _announce(server):

@@ -20,6 +20,7 @@ module here that declares its exercises and predictions.
 from lipviz.course import (
     activations,
     bjorck,
+    cells,
     certificates,
     choice,
     constants,
@@ -104,3 +105,5 @@ for _lesson in (
     own_data,
 ):
     register(*_lesson.EXERCISES, *getattr(_lesson, "PREDICTIONS", ()))
+
+cells.follow()

@@ -277,7 +277,10 @@ def read_number(answer: Any, expects: str) -> float:
         raise AnswerFormatError(f"Expected {expects}; received a function. Call it, with its arguments in parentheses.")
     if isinstance(answer, str):
         raise AnswerFormatError(f"Expected {expects}; received the text {describe(answer)}. Leave out the quotes.")
-    if isinstance(answer, numbers.Real) and not isinstance(answer, bool):
+    if isinstance(answer, tuple) and len(answer) == 2 and all(type(part) is int for part in answer):
+        point = ".".join(map(str, answer))
+        raise AnswerFormatError(f"Expected {expects}; received two numbers. Python writes decimals so: {point}.")
+    if isinstance(answer, numbers.Real | decimal.Decimal) and not isinstance(answer, bool):
         try:
             value = float(answer)
         except OverflowError:

@@ -95,8 +95,8 @@ class Amount:
         return False, f"{words} {reply}".strip()
 
     def show(self, value: float) -> str:
-        """Three significant digits, and the unit."""
-        return f"{float(value):.3g}{self.unit}"
+        """Three significant digits, in figures as people write them, and the unit."""
+        return f"{float(f'{float(value):.3g}'):,.10g}{self.unit}"
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ _NUMPY = types.SimpleNamespace(
     prod=np.prod,
     reshape=np.reshape,
     rsqrt=lambda x: 1 / np.sqrt(x),
+    shape=np.shape,
     sqrt=np.sqrt,
     square=np.square,
     stack=np.stack,

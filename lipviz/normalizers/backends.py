@@ -1,11 +1,12 @@
 """What `keras.ops` cannot express: gradients on demand, and functions that are one operation of a graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from lipviz.keras_internals import with_noted_graph
 from lipviz.types import Tensor
 
 
@@ -34,7 +35,7 @@ def with_gradient_of(function: Callable[[Tensor], Tensor], x: Tensor, value: Ten
 
         return value, gradient
 
-    return ops.custom_gradient(function_with_gradient)(x)
+    return with_noted_graph(ops.custom_gradient(function_with_gradient)(x))
 
 
 def _by_tensorflow(function, x, upstream):
@@ -76,24 +77,41 @@ def as_one_call(function: Callable[..., Any]) -> Callable[..., Any]:
     return _function(function, {"_noinline": True})
 
 
-def as_one_trace(function: Callable[..., Any]) -> Callable[..., Any]:
+def as_one_trace(
+    function: Callable[..., Any], shapes: Sequence[Sequence[int | None]] | None = None
+) -> Callable[..., Any]:
     """Trace a function of tensors and its gradient once, for all graphs of TensorFlow that call it.
 
     At run time, each call has its own operations, as if it had been traced by itself.
 
     Args:
         function: See `as_one_call`.
+        shapes: Shapes of the arguments, which are of float32, with None for each length that differs among calls. None:
+            it is traced for each shape.
 
     Returns:
         See `as_one_call`. It is differentiable.
     """
-    return _function(function, None)
+    return _function(function, None, shapes)
 
 
-def _function(function, attributes):
+def in_graphs(function: Callable[..., Any], way: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """A function of tensors that is traced by itself in the graphs of TensorFlow, and runs as it is elsewhere.
+
+    Args:
+        function: See `as_one_call`.
+        way: `as_one_call` or `as_one_trace`.
+        *arguments: Its further arguments.
+    """
+    call = way(function, *arguments)
+    return lambda *tensors: (call if builds_graph() else function)(*tensors)
+
+
+def _function(function, attributes, shapes=None):
     import tensorflow as tf
 
-    call = tf.function(function, autograph=False, experimental_attributes=attributes)
+    signature = None if shapes is None else [tf.TensorSpec(shape, "float32") for shape in shapes]
+    call = tf.function(function, input_signature=signature, autograph=False, experimental_attributes=attributes)
     return lambda *arguments: call(*map(tf.convert_to_tensor, arguments))
 
 

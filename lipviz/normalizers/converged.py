@@ -16,10 +16,10 @@ import keras
 from keras.backend import standardize_dtype
 
 from lipviz.normalizers._operations import ops
-from lipviz.normalizers.backends import as_one_call, builds_graph
+from lipviz.normalizers.backends import as_one_call, as_one_trace, in_graphs
 from lipviz.normalizers.bounds import rounding_margin, unit, unit_scaled
 from lipviz.normalizers.eigenvalues import SMALL, Spectrum, most_together, shrinkage, usable
-from lipviz.normalizers.polar import LEAST_SIDE, PolarFactor, is_likely, largest
+from lipviz.normalizers.polar import Form, PolarFactor, is_likely, largest
 from lipviz.normalizers.settings import present
 from lipviz.types import Tensor
 
@@ -65,15 +65,38 @@ def orthogonalized(w: Tensor, u: Tensor, factor: Tensor, eps: float, maxiter: in
         The tuple (matrix with singular values in [0, factor]; the first right singular vector, of shape (1, columns);
         σ1 of `w`, of shape (1, 1)). The last two are estimates where `PolarFactor` computes the matrix.
     """
+    factor = ops.convert_to_tensor(factor, "float32") * (1 - rounding_margin(w.shape, "float32"))
+    compute = _computed(Form.of(w), eps, maxiter)
+    out, v, sigma = compute(w, u, factor, ops.eye(min(w.shape), dtype="float32"))
+    return ops.reshape(out, w.shape), ops.stop_gradient(ops.reshape(v, u.shape)), ops.stop_gradient(sigma)
 
-    def function(w, factor):
-        step = (_Step if min(w.shape) < LEAST_SIDE else _QuickStep)(w, u, factor, eps, maxiter)
-        return (step.result, step.vector, step.sigma), lambda upstream, *_: step.gradient(upstream)
 
-    out, v, sigma = ops.custom_gradient(function)(w, ops.convert_to_tensor(factor, "float32"))
-    v = unit(ops.matmul(v, out)) if w.shape[0] < w.shape[1] else v
-    v = ops.where(ops.sum(v * u) < 0, -v, v)
-    return out, ops.stop_gradient(v), ops.stop_gradient(sigma)
+@functools.cache
+def _computed(form, eps, maxiter):
+    """What is computed of (matrix, vector, largest singular value allowed, identity), for all shapes of a form.
+
+    Graphs hold it as a function, which TensorFlow traces once. Its hundreds of operations would take longer to trace
+    than those of all the rest of a layer.
+    """
+
+    def run(w, u, factor, one):
+        def function(w, factor):
+            step = (_QuickStep if form.is_quick else _Step)(w, u, factor, one, _Way(form, eps, maxiter))
+            return (step.result, step.vector, step.sigma), lambda upstream, *_: step.gradient(upstream)
+
+        out, v, sigma = ops.custom_gradient(function)(w, factor)
+        v = unit(ops.matmul(v, out)) if form.is_wide else v
+        return out, ops.where(ops.sum(v * u) < 0, -v, v), sigma
+
+    return in_graphs(run, as_one_trace, [(None, None), (1, None), (), (None, None)])
+
+
+class _Way(NamedTuple):
+    """How a matrix is computed: its form, and the tolerance and the largest number of iterations of Björck."""
+
+    form: Form
+    eps: float
+    maxiter: int
 
 
 class _Found(NamedTuple):
@@ -109,41 +132,77 @@ class _Found(NamedTuple):
 class _Step:
     """The constraint of one matrix, by a decomposition."""
 
-    def __init__(self, w: Tensor, u: Tensor, factor: Tensor, eps: float, maxiter: int) -> None:
-        self._given_factor = factor
-        self._factor = factor * (1 - rounding_margin(w.shape, "float32"))
-        gram = _inner(w, w)
+    def __init__(self, w: Tensor, u: Tensor, factor: Tensor, one: Tensor, way: _Way) -> None:
+        self._factor, self._one, self._way, self._form = factor, one, way, way.form
+        gram = self._form.inner(w, w)
         size = ops.sum(ops.diagonal(gram))
         is_in_range = ops.logical_and(size > _IN_RANGE[0], size < _IN_RANGE[1])  # not if there is NaN
-        w, gram, self._scale = ops.cond(is_in_range, lambda: (w, gram, ops.ones_like(size)), lambda: _rescaled()(w))
-        self.result, self.vector, top = self._compute(w, gram, u, eps, maxiter)
+        w, gram, self._scale = ops.cond(
+            is_in_range, lambda: (w, gram, ops.ones_like(size)), lambda: _rescaled(self._form)(w)
+        )
+        self.result, self.vector, top = self._compute(w, gram, u)
         self.sigma = ops.reshape(ops.sqrt(top) * self._scale, (1, 1))
 
-    def _compute(self, w, gram, u, eps, maxiter):
+    def _compute(self, w, gram, u):
         """The tuple (result, first eigenvector of the Gram matrix, its largest eigenvalue)."""
-        self._found = _Found(*_decomposed(w, gram, eps, maxiter))
-        return _last_step(self._found, self._factor), self._found.vectors[:, -1][None, :], self._found.top
+        self._found = _Found(*self._decomposed(w, gram))
+        return self._last_step(self._found), self._found.vectors[:, -1][None, :], self._found.top
 
     def gradient(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of <upstream, result> with respect to the matrix and the factor."""
         factor = self._factor / self._scale
         straight, through_gram = self._pulled_back(upstream)
-        gradient = _times(upstream, factor * straight) + _times(self._found.x, factor * through_gram)
-        return gradient, ops.sum(upstream * self.result) / self._given_factor
+        times = self._form.times
+        gradient = times(upstream, factor * straight) + times(self._found.x, factor * through_gram)
+        return gradient, ops.sum(upstream * self.result) / self._factor
+
+    def _decomposed(self, w, gram):
+        values, vectors = ops.eigh(gram)
+        return ops.cond(
+            values[0] > SMALL * values[-1],
+            lambda: tuple(self._by_roots(w, values, vectors)),
+            lambda: _iterated(self._way)(w, values, vectors, self._one),
+        )
+
+    def _by_roots(self, w, values, vectors):
+        """The polar factor. The divided differences of 1/√x are −1/√(xy)/(√x + √y)."""
+        roots = ops.sqrt(values)
+        scaled = vectors / roots
+        straight = ops.matmul(scaled, ops.transpose(vectors))
+        differences = -1 / (ops.expand_dims(roots, 1) + roots)
+        before = self._form.times(w, straight)
+        return _Found(before, self._one, values[-1], w, straight, vectors, vectors, scaled, scaled, differences)
+
+    def _last_step(self, found):
+        gram = self._form.inner(found.before, found.before)
+        shrink = shrinkage(gram, found.want)
+        factor = 0.5 * self._factor * ops.sqrt(shrink)
+        return self._form.times(found.before, 3 * factor * self._one - (factor * shrink) * gram)
 
     def _pulled_back(self, upstream):
-        return _pulled_back(self._found, upstream)
+        """S and L (K ∘ (Y + Yᵀ)) Rᵀ, see `_Found`."""
+        found = self._found
+        half = ops.matmul(self._form.inner(found.x, upstream), found.vectors)
+        inner = found.differences * self._symmetric_product(found.basis, half)
+        return found.straight, ops.matmul(ops.matmul(found.left, inner), ops.transpose(found.right))
+
+    def _symmetric_product(self, x, y):
+        """XᵀY + YᵀX of square matrices."""
+        product = ops.matmul(ops.transpose(x), y)
+        other = ops.matmul(ops.transpose(y), x) if self._form.is_small else ops.transpose(product)
+        return product + other
 
 
 class _QuickStep(_Step):
     """The constraint of one matrix, by products where the singular values are close together."""
 
-    def _compute(self, w, gram, u, eps, maxiter):
-        vector, top = largest(gram, ops.matmul(u, ops.transpose(w)) if _is_wide(w) else u)
+    def _compute(self, w, gram, u):
+        vector, top = largest(gram, ops.matmul(u, ops.transpose(w)) if self._form.is_wide else u)
+        columns = ops.sum(ops.diagonal(self._one))
         self._polar = polar = PolarFactor(
             *ops.cond(
-                is_likely(ops.sum(ops.diagonal(gram)), top, gram.shape[0]),
-                lambda: tuple(PolarFactor.of(w, gram, top)),
+                is_likely(ops.sum(ops.diagonal(gram)), top, columns),
+                lambda: tuple(PolarFactor.of(w, gram, top, self._form, self._one)),
                 lambda: tuple(PolarFactor.unlikely(w, gram, top)),
             )
         )
@@ -151,11 +210,11 @@ class _QuickStep(_Step):
         def by_products():
             unused = [gram] * 6  # what only a decomposition gives
             found = _Found(polar.before, polar.gram, top, w, *unused)
-            return _times(polar.before, polar.step(self._factor)), vector, *found
+            return self._form.times(polar.before, polar.step(self._factor)), vector, *found
 
         def by_decomposition():
-            found = _Found(*_decomposed(w, gram, eps, maxiter))
-            return _last_step(found, self._factor), found.vectors[:, -1][None, :], *found
+            found = _Found(*self._decomposed(w, gram))
+            return self._last_step(found), found.vectors[:, -1][None, :], *found
 
         result, first, *found = ops.cond(polar.is_near, by_products, by_decomposition)
         self._found = _Found(*found)
@@ -164,86 +223,21 @@ class _QuickStep(_Step):
     def _pulled_back(self, upstream):
         def by_products():
             root = self._polar.root()
-            inner = _inner(self._found.x, upstream)
+            inner = self._form.inner(self._found.x, upstream)
             return root, self._polar.pulled_back(root, inner + ops.transpose(inner))
 
-        return ops.cond(self._polar.is_near, by_products, lambda: _pulled_back(self._found, upstream))
-
-
-def _decomposed(w, gram, eps, maxiter):
-    values, vectors = ops.eigh(gram)
-    return ops.cond(
-        values[0] > SMALL * values[-1],
-        lambda: tuple(_by_roots(w, values, vectors)),
-        lambda: _iterated(eps, maxiter)(w, values, vectors),
-    )
-
-
-def _by_roots(w, values, vectors):
-    """The polar factor. The divided differences of 1/√x are −1/√(xy)/(√x + √y)."""
-    roots = ops.sqrt(values)
-    scaled = vectors / roots
-    straight = ops.matmul(scaled, ops.transpose(vectors))
-    differences = -1 / (ops.expand_dims(roots, 1) + roots)
-    before = _times(w, straight)
-    return _Found(before, _eye(vectors), values[-1], w, straight, vectors, vectors, scaled, scaled, differences)
-
-
-def _last_step(found, factor):
-    gram = _inner(found.before, found.before)
-    shrink = shrinkage(gram, found.want)
-    factor = 0.5 * factor * ops.sqrt(shrink)
-    return _times(found.before, 3 * factor * _eye(gram) - (factor * shrink) * gram)
-
-
-def _pulled_back(found, upstream):
-    """S and L (K ∘ (Y + Yᵀ)) Rᵀ, see `_Found`."""
-    half = ops.matmul(_inner(found.x, upstream), found.vectors)
-    inner = found.differences * _symmetric_product(found.basis, half)
-    return found.straight, ops.matmul(ops.matmul(found.left, inner), ops.transpose(found.right))
-
-
-def _is_wide(w):
-    return w.shape[0] < w.shape[1]
-
-
-def _inner(x, y):
-    """XᵀY; of wide matrices XYᵀ."""
-    return ops.matmul(x, ops.transpose(y)) if _is_wide(x) else ops.matmul(ops.transpose(x), y)
-
-
-def _times(x, small):
-    """X times a small matrix, on the side where it fits."""
-    return ops.matmul(ops.transpose(small), x) if _is_wide(x) else ops.matmul(x, small)
-
-
-def _symmetric_product(x, y):
-    """XᵀY + YᵀX of square matrices."""
-    product = ops.matmul(ops.transpose(x), y)
-    # In TensorFlow, a product that reads a matrix transposed is faster than a transposition, if the matrix is small.
-    small = x.shape[0] <= 128
-    return product + (ops.matmul(ops.transpose(y), x) if small else ops.transpose(product))
-
-
-def _in_graphs(function):
-    """A function that is one operation in graphs."""
-    call = as_one_call(function)
-    return lambda *arguments: (call if builds_graph() else function)(*arguments)
-
-
-def _eye(like):
-    return ops.eye(like.shape[0], dtype="float32")
+        return ops.cond(self._polar.is_near, by_products, lambda: super(_QuickStep, self)._pulled_back(upstream))
 
 
 @functools.cache
-def _iterated(eps, maxiter):
-    """A function of a matrix and the decomposition of its Gram matrix that returns a `_Found`, as a tuple."""
+def _iterated(way):
+    """From a matrix, the eigenvalues and -vectors of its Gram matrix, and the identity to a `_Found`, as a tuple."""
 
-    def run(w, values, vectors):
-        is_wide = w.shape[0] < w.shape[1]
-        spectrum = Spectrum(ops.transpose(w) if is_wide else w, eps, maxiter, False, (values, vectors))
+    def run(w, values, vectors, one):
+        is_wide = way.form.is_wide
+        spectrum = Spectrum(ops.transpose(w) if is_wide else w, way.eps, way.maxiter, False, (values, vectors))
         before, want = spectrum.before_last()
-        one, v = _eye(vectors), spectrum.vectors
+        v = spectrum.vectors
         x = spectrum.columns
         if is_wide:
             before, x = ops.transpose(before), ops.transpose(x)
@@ -251,15 +245,15 @@ def _iterated(eps, maxiter):
             _Found(before, want, spectrum.top, x, spectrum.polynomial(), v, one, one, v, spectrum.differences())
         )
 
-    return _in_graphs(run)
+    return in_graphs(run, as_one_call)
 
 
 @functools.cache
-def _rescaled():
+def _rescaled(form):
     """A function of a matrix: it over its largest magnitude, its Gram matrix with NaN replaced, and that magnitude."""
 
     def run(w):
         w, scale = unit_scaled(w)
-        return w, usable(_inner(w, w)), ops.reshape(scale, ())
+        return w, usable(form.inner(w, w)), ops.reshape(scale, ())
 
-    return _in_graphs(run)
+    return in_graphs(run, as_one_call)

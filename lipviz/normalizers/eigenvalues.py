@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras.backend import standardize_dtype
 
+from lipviz.keras_internals import with_noted_graph
 from lipviz.normalizers._operations import ops
 from lipviz.normalizers.settings import present, within
 from lipviz.types import DType, Tensor
@@ -78,7 +79,7 @@ def _differentiable(w, eps, maxiter, is_scaled):
 
         return (spectrum.result(), spectrum.vectors[:, -1][None, :], spectrum.sigma), gradient
 
-    return ops.custom_gradient(function)(w)
+    return with_noted_graph(ops.custom_gradient(function)(w))
 
 
 def usable(gram: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ def usable(gram: Tensor) -> Tensor:
 
     Eigen raises an error on NaN. If the kernel has NaN, the result gets them from the product with the kernel.
     """
-    return ops.where(ops.isfinite(ops.sum(gram)), gram, ops.eye(gram.shape[0], dtype=gram.dtype))
+    return ops.where(ops.isfinite(ops.sum(gram)), gram, ops.eye(ops.shape(gram)[0], dtype=gram.dtype))
 
 
 def shrinkage(gram: Tensor, want: Tensor) -> Tensor:
@@ -146,7 +147,9 @@ class Spectrum:
         values = ops.diagonal(gram)
         gaps = values - _column(values)
         is_safe = ops.abs(gram) < 0.03 * ops.abs(gaps)
-        turn = ops.eye(gram.shape[0], dtype=gram.dtype) + ops.where(is_safe, gram, 0.0) / ops.where(is_safe, gaps, 1.0)
+        turn = ops.eye(ops.shape(gram)[0], dtype=gram.dtype) + ops.where(is_safe, gram, 0.0) / ops.where(
+            is_safe, gaps, 1.0
+        )
         turn = 1.5 * turn - 0.5 * ops.matmul(turn, _gram(turn))  # orthogonal up to the fourth power of its angles
         return ops.matmul(self.vectors, turn), ops.matmul(self.columns, turn)
 

@@ -34,9 +34,41 @@ _TOLERANCE = 2e-3
 # Mean of the eigenvalues but the first, over the end of the interval, below which it is unlikely that all lie there.
 _LEAST_MEAN = 0.18
 # With fewer columns, a decomposition takes about as long.
-LEAST_SIDE = 96
+_LEAST_SIDE = 96
+# With more, a product of two small matrices takes longer than a transposition.
+_MOST_READ = 128
 # With more, ``‖B − I‖`` in the Frobenius norm is too large a bound of the spectral norm.
 _MOST_SUMMED = 512
+
+
+class Form(NamedTuple):
+    """Which operations a matrix needs. In graphs, all matrices of one form share them, whatever their sizes.
+
+    Attributes:
+        is_wide: Whether it has fewer rows than columns.
+        is_small: Whether TensorFlow reads WᵀW faster transposed, in a product, than it transposes it.
+        is_quick: Whether polynomials are faster than a decomposition.
+        is_summed: Whether the Frobenius norm of ``B − I`` is a bound that is small enough.
+    """
+
+    is_wide: bool
+    is_small: bool
+    is_quick: bool
+    is_summed: bool
+
+    @classmethod
+    def of(cls, w: Tensor) -> "Form":
+        """The form of a matrix whose shape is known."""
+        side = min(w.shape)
+        return cls(w.shape[0] < w.shape[1], side <= _MOST_READ, side >= _LEAST_SIDE, side <= _MOST_SUMMED)
+
+    def inner(self, x: Tensor, y: Tensor) -> Tensor:
+        """XᵀY; of wide matrices XYᵀ."""
+        return ops.matmul(x, ops.transpose(y)) if self.is_wide else ops.matmul(ops.transpose(x), y)
+
+    def times(self, x: Tensor, small: Tensor) -> Tensor:
+        """X times a small matrix, on the side where it fits."""
+        return ops.matmul(ops.transpose(small), x) if self.is_wide else ops.matmul(x, small)
 
 
 class PolarFactor(NamedTuple):
@@ -50,6 +82,7 @@ class PolarFactor(NamedTuple):
         square: Y².
         scale: Scalar by which singular values are multiplied, so that the interval ends at 1.
         is_near: Scalar of bools: whether W p(A) is nearly the polar factor of W.
+        one: The identity.
     """
 
     before: Tensor
@@ -59,33 +92,35 @@ class PolarFactor(NamedTuple):
     square: Tensor
     scale: Tensor
     is_near: Tensor
+    one: Tensor
 
     @classmethod
-    def of(cls, w: Tensor, gram: Tensor, top: Tensor) -> "PolarFactor":
+    def of(cls, w: Tensor, gram: Tensor, top: Tensor, form: Form, one: Tensor) -> "PolarFactor":
         """Compute it.
 
         Args:
             w: Matrix W of shape (rows, columns), rows ≥ columns, or its transpose; float32.
             gram: A.
             top: Estimate of the largest eigenvalue of A.
+            form: The form of W.
+            one: The identity, of the shape of A.
         """
         scale = ops.rsqrt(_LARGEST_SHARE * top)
-        powers = _powers(gram * (scale * scale))
+        powers = _powers(gram * (scale * scale), one)
         inverse_root = scale * _polynomial(powers)
-        is_wide = w.shape[0] < w.shape[1]
-        before = ops.matmul(inverse_root, w) if is_wide else ops.matmul(w, inverse_root)
-        other = ops.transpose(before)
-        product = ops.matmul(before, other) if is_wide else ops.matmul(other, before)
-        return cls(before, product, inverse_root, powers[1], powers[2], scale, _is_near_identity(product))
+        before = form.times(w, inverse_root)
+        product = form.inner(before, before)
+        is_near = _is_near_identity(product - one, form)
+        return cls(before, product, inverse_root, powers[1], powers[2], scale, is_near, one)
 
     @classmethod
     def unlikely(cls, w: Tensor, gram: Tensor, top: Tensor) -> "PolarFactor":
         """What stands for it where it is not computed: the same shapes, and `is_near` false."""
-        return cls(w, gram, gram, gram, gram, top, ops.zeros_like(top) > 0)
+        return cls(w, gram, gram, gram, gram, top, ops.zeros_like(top) > 0, gram)
 
     def step(self, factor: Tensor) -> Tensor:
         """What a step of Björck multiplies W p(A) by, times a factor."""
-        return 1.5 * factor * _eye(self.gram) - (0.5 * factor) * self.gram
+        return 1.5 * factor * self.one - (0.5 * factor) * self.gram
 
     def root(self) -> Tensor:
         """A^(−1/2), for a matrix W that is near."""
@@ -99,7 +134,7 @@ class PolarFactor(NamedTuple):
             inner: E.
         """
         root = root / self.scale
-        basis = [_eye(self.y), self.y, self.square, root, ops.matmul(root, self.y), ops.matmul(root, root)]
+        basis = [self.one, self.y, self.square, root, ops.matmul(root, self.y), ops.matmul(root, root)]
         factors = [_combined(row, basis) for row in _terms()]
         total = sum(ops.matmul(factor, ops.matmul(inner, factor)) for factor in factors)
         return total * (-self.scale * self.scale * self.scale)
@@ -120,7 +155,7 @@ def largest(gram: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     return ahead * ops.rsqrt(square), ops.sqrt(square / ops.sum(ops.square(start)))
 
 
-def is_likely(size: Tensor, top: Tensor, columns: int) -> Tensor:
+def is_likely(size: Tensor, top: Tensor, columns: float | Tensor) -> Tensor:
     """Whether `PolarFactor.is_near` is likely: if most singular values are in the middle of the interval.
 
     Args:
@@ -131,29 +166,25 @@ def is_likely(size: Tensor, top: Tensor, columns: int) -> Tensor:
     return size - top > (columns - 1) * _LEAST_MEAN * _LARGEST_SHARE * top
 
 
-def _is_near_identity(gram):
-    rest, power = gram - _eye(gram), 2
-    if rest.shape[0] > _MOST_SUMMED:
+def _is_near_identity(rest, form):
+    power = 2
+    if not form.is_summed:
         rest, power = ops.matmul(rest, rest), 4
     return ops.sum(ops.square(rest)) < _TOLERANCE**power  # not if there is NaN
 
 
-def _powers(gram):
+def _powers(gram, one):
     """I, Y, … Y⁴ for a Gram matrix whose interval ends at 1."""
     center, radius = _interval()
-    y = gram * (1 / radius) - (center / radius) * _eye(gram)
+    y = gram * (1 / radius) - (center / radius) * one
     square = ops.matmul(y, y)
-    return [_eye(gram), y, square, ops.matmul(square, y), ops.matmul(square, square)]
+    return [one, y, square, ops.matmul(square, y), ops.matmul(square, square)]
 
 
 def _polynomial(powers):
     """The polynomial p as Q + Y⁴(R + Y⁴S), where Q, R and S are combinations of powers (Paterson, Stockmeyer)."""
     parts = [_combined(row, powers) for row in _coefficients()]
     return parts[0] + ops.matmul(powers[4], parts[1] + ops.matmul(powers[4], parts[2]))
-
-
-def _eye(like):
-    return ops.eye(like.shape[0], dtype="float32")
 
 
 def _combined(coefficients, matrices):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from lipviz import _extras
+from lipviz._files import write_whole
 from lipviz.recipes import Evaluation
 from lipviz.reports.page import html_page
 
@@ -49,4 +50,4 @@ def write(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"`write` expects an `Evaluation`. Received: {type(evaluation).__name__}")
     path = check_target(path)
     text = evaluation.to_json() + "\n" if path.suffix.lower() in _FIGURES else html_page(evaluation)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text.encode("utf-8"))

@@ -1,50 +1,13 @@
-"""Lipschitz constants of the functions of `keras.activations`, from their slopes."""
+"""Lipschitz constants of the functions of `keras.activations`, from what `activations` states of them."""
 
 import math
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 
+from lipviz.rules.activations import ELEMENTWISE, REFUSED, name_of
 from lipviz.rules.bound import Bound, exactly, unknown
 from lipviz.types import Shape, Tensor
-
-# Smallest and largest slope of each elementwise function of Keras whose slopes are at least 0. Where the largest has no
-# closed form, its last digit is rounded up.
-_SLOPES = {
-    "linear": (1.0, 1.0),
-    "relu": (0.0, 1.0),
-    "relu6": (0.0, 1.0),
-    "leaky_relu": (0.2, 1.0),
-    "elu": (0.0, 1.0),
-    "celu": (0.0, 1.0),
-    "selu": (0.0, 1.0507009873554805 * 1.6732632423543772),
-    "sigmoid": (0.0, 0.25),
-    "hard_sigmoid": (0.0, 1 / 6),
-    "log_sigmoid": (0.0, 1.0),
-    "tanh": (0.0, 1.0),
-    "hard_tanh": (0.0, 1.0),
-    "tanh_shrink": (0.0, 1.0),
-    "softplus": (0.0, 1.0),
-    "softsign": (0.0, 1.0),
-    "soft_shrink": (0.0, 1.0),
-    "squareplus": (0.0, 1.0),
-    "sparse_plus": (0.0, 1.0),
-    "sparse_sigmoid": (0.0, 0.5),
-}
-# Smallest and largest slope of functions that also fall. They have slopes of 0 as well.
-_FALLING = {"hard_silu": (-0.5, 1.5)}
-# Bounds of the largest slope from below and from above: the extremum of the derivative has no closed form.
-_SLOPE_RANGES = {"gelu": (1.1289, 1.1291), "silu": (1.0998, 1.0999), "mish": (1.0884, 1.0886)}
-# Bounds from below of their smallest slope.
-_SMALLEST_SLOPES = {"gelu": -0.1291, "silu": -0.0999, "mish": -0.1126}
-# They are not elementwise, or their slope is not bounded.
-_OTHERS = ("softmax", "log_softmax", "sparsemax", "exponential")
-
-
-def _functions():
-    """The names of Keras's functions, by function. Keras has a second name for silu and for hard_silu."""
-    return {getattr(keras.activations, name): name for name in (*_SLOPES, *_FALLING, *_SLOPE_RANGES, *_OTHERS)}
 
 
 def function_bound(function: Callable[..., Tensor], shape: Shape, norm: float) -> Bound:
@@ -58,42 +21,30 @@ def function_bound(function: Callable[..., Tensor], shape: Shape, norm: float) -
     Returns:
         A `Bound`, infinite for a function that is not one of `keras.activations`.
     """
-    return named_function(_functions().get(function), shape, norm, function)
+    return named_function(name_of(function), shape, norm, function)
 
 
 def named_function(name: str | None, shape: Shape, norm: float, function: Callable[..., Tensor] | None = None) -> Bound:
     """Lipschitz constant of a function of `keras.activations`, by its name, with its default arguments."""
     if name in ("softmax", "log_softmax") and not shape:
         return unknown(f"a {name} along the batch")
-    if name in _SLOPES:
-        return exactly(_SLOPES[name][1], "largest slope", _SLOPES[name])
-    if name in _FALLING:
-        largest = max(map(abs, _FALLING[name]))
-        return exactly(largest, "largest slope", (0.0, largest))
-    if name in _SLOPE_RANGES:
-        return Bound(*_SLOPE_RANGES[name], "largest slope")
+    if name in ELEMENTWISE:
+        return _of_slopes(ELEMENTWISE[name])
     if name == "softmax":
         return softmax_bound(shape[-1:])
-    if name == "sparsemax":  # for three or more entries it adds up cumulative sums: no projection, and not continuous
-        return unknown("Keras's sparsemax is not continuous where its support changes")
     if name == "log_softmax":
         return _log_softmax(shape[-1], norm)
     slopes = (0.0, math.inf) if name == "exponential" else None
-    return unknown(f"the activation {getattr(function, '__name__', function)!r} is not known", slopes)
+    return unknown(
+        REFUSED.get(name or "", f"the activation {getattr(function, '__name__', function)!r} is not known"), slopes
+    )
 
 
-def named_slopes(name: str) -> tuple[float, float] | None:
-    """The smallest and the largest slope of an elementwise function of `keras.activations`, with their signs.
-
-    Args:
-        name: Its name.
-
-    Returns:
-        Bounds from below and from above; None for a function that is not known, or not elementwise.
-    """
-    if name in _SLOPE_RANGES:
-        return _SMALLEST_SLOPES[name], _SLOPE_RANGES[name][1]
-    return _SLOPES.get(name) or _FALLING.get(name)
+def _of_slopes(entry):
+    lower, upper = entry.largest
+    if entry.steepest:
+        return Bound(lower, upper, "largest slope")
+    return exactly(upper, "largest slope", (max(entry.slopes[0], 0.0), upper))
 
 
 def softmax_bound(sizes: Sequence[int | None]) -> Bound:

@@ -195,6 +195,8 @@ def _activation(layer, shape, norm, exact):
 def _relu(layer, shape, norm, exact):
     if layer.threshold:
         return unknown("a ReLU with a threshold is not continuous there")
+    if layer.max_value is not None and math.isnan(layer.max_value):
+        return unknown("its max_value is NaN")
     steepest = 0.0 if layer.max_value == 0 else 1.0
     flat = () if layer.max_value is None else (0.0,)
     return _sloped(layer, layer.negative_slope, steepest, *flat)
@@ -290,13 +292,19 @@ def _layer_normalization(layer, shape, norm, exact):
 
 @rule(keras.layers.Normalization, whole=True)
 def _normalization(layer, shape, norm, exact):
-    bound = _diagonal(layer, shape, norm, "largest factor of a feature")
+    bound = _scaling(layer, layer.mean, shape, norm, "largest factor of a feature")
     return dataclasses.replace(bound, upper=bound.upper * (1 + _ROUNDED))
 
 
 @rule(keras.layers.Rescaling, whole=True, fixed=True)
 def _rescaling(layer, shape, norm, exact):
-    return _diagonal(layer, shape, norm, "factor")
+    return _scaling(layer, layer.offset, shape, norm, "factor")
+
+
+def _scaling(layer, added, shape, norm, method):
+    if not np.isfinite(roundings(as_float64(added, f"What '{layer.name}' adds"), layer.compute_dtype)).all():
+        return unknown(f"what it adds is too large for {layer.compute_dtype}")
+    return _diagonal(layer, shape, norm, method)
 
 
 @rule(lip.BatchLipNorm, whole=True)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from lipviz.layers import ConstrainedKernel
 from lipviz.rules.algebra import computes_as, constrained_class, is_linear_otherwise, states_its_shape
 from lipviz.rules.bound import Bound, exactly, unknown
 from lipviz.rules.functions import function_bound
-from lipviz.rules.used import known_input_shape
+from lipviz.rules.used import HALF, known_input_shape, rounded
 from lipviz.types import Shape, Tensor
 
 
@@ -194,6 +195,9 @@ def why_unknown(layer: keras.layers.Layer, found: Rule | None, shape: Shape, who
         return f"it rounds to {layer.compute_dtype}, which is not continuous"
     if known is not ConstrainedKernel and not states_its_shape(layer, known, shape):
         return "its `compute_output_shape` does not give the shape that it computes"
+    bias = getattr(layer, "bias", None) if found.linear and layer.compute_dtype in HALF else None
+    if bias is not None and not np.isfinite(rounded(bias, layer.compute_dtype)).all():
+        return f"its bias is too large for {layer.compute_dtype}"
     if whole and not found.whole:
         return "it computes with whole numbers, which wrap around: convert them, as by Rescaling(1.0)"
     return None

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lipviz import explorers
+from tests.browser import axe
 from tests.browser.explorer_page import ExplorerPage, distance
 from tests.browser.lab import LIPVIZ, PATIENCE, SECOND, clean_environment, expect, free_port, knock, started
 
@@ -76,6 +77,7 @@ def test_a_card_has_a_picture_a_title_and_a_sentence(page):
         assert link.get_attribute("href") == f"./{entry.name}"
     images = page.locator(".lipviz-card img").evaluate_all("images => images.map(i => [i.alt, i.naturalWidth])")
     assert images == [[entry.shows, 480] for entry in explorers.entries()]
+    assert axe.findings(page) == {}
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -132,6 +134,7 @@ def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
     link.evaluate("link => { link.href += '?state={\"seed\":7}'; }")
     link.press("Enter")  # its kernel was started while the cards were shown, and knows the address all the same
     expect(page.locator("#loading")).to_contain_text("Opening Björck")
+    assert axe.findings(page) == {}
     assert page.url.startswith(f"{bare}bjorck?state=")
     assert page.title() == "lipviz: Björck"
     explorer = ExplorerPage(page)
@@ -148,6 +151,8 @@ def test_an_explorer_opens_at_its_own_address(page, home, tmp_path):
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
         assert page.evaluate("document.documentElement.scrollWidth") == width
+    explorer.show_all_controls()
+    assert axe.findings(page) == {}
     page.screenshot(path=tmp_path / "app.png", full_page=True)
     assert page.get_by_role("link", name="All explorers").evaluate("link => link.href") == bare
     assert page.outside == []

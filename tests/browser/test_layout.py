@@ -6,6 +6,7 @@ In the run, `test_explorers` looks at the notebook: there each explorer is open 
 import pytest
 
 from lipviz import explorers
+from tests.browser import axe
 from tests.browser.conftest import GALLERY, OPENED
 from tests.browser.explorer_page import SMALL, opened
 from tests.browser.lab import PATIENCE
@@ -26,7 +27,7 @@ def notebook(lab):
 @pytest.fixture(scope="module")
 def app(browser, app_server):
     """The gallery in a page of `lipviz app`."""
-    with browser.new_context() as context:
+    with browser.new_context(color_scheme="dark") as context:
         page = context.new_page()
         page.set_default_timeout(1000 * PATIENCE)
         page.goto(app_server.address.replace(f"/{OPENED}?", f"/{GALLERY}?"))
@@ -44,4 +45,6 @@ PLACES = [
 @pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
 @pytest.mark.parametrize(("place", "sizes"), PLACES)
 def test_the_control_in_hand_and_the_picture_are_both_in_the_window(request, entry, place, sizes):
-    opened(request.getfixturevalue(place), entry).assert_seen_together(sizes)
+    explorer = opened(request.getfixturevalue(place), entry)
+    explorer.assert_seen_together(sizes)
+    assert axe.findings(explorer.page) == {}

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from lipviz.command import playground
+from tests.browser import axe
 from tests.browser.lab import PATIENCE, SECOND, expect, knock
 
 pytestmark = pytest.mark.browser
@@ -183,6 +184,7 @@ def test_everything_works_by_keyboard_and_is_announced(visit):
 def test_by_touch_on_a_phone(visit):
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert axe.findings(page) == {}
     page.get_by_text("add ●").tap()
     page.touchscreen.tap(*at(page, {"x": -1.7, "y": 1.7}, "ordinary"))
     assert points(page)[-1] == pytest.approx({"x": -1.7, "y": 1.7, "label": 0}, abs=0.03)
@@ -217,9 +219,10 @@ def test_nonsense_in_the_address_is_a_sentence_and_no_script(visit):
 
 
 def test_code_and_embedding_can_be_taken_away(visit):
-    page = visit("#k=2")
+    page = visit("#k=2", color_scheme="dark")
     page.get_by_role("button", name="Copy as code").click()
     assert "k_coef_lip=2" in page.locator("textarea").input_value()
+    assert axe.findings(page) == {}
     page.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Embed").click()
     line = page.locator("textarea").input_value()

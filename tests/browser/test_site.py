@@ -19,6 +19,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util.inventory import InventoryFile
 
 import lipviz
+from tests.browser import axe, keyboard
 from tests.browser.lab import PATIENCE, SECOND
 
 pytestmark = [pytest.mark.site, pytest.mark.notebook]
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 PHONE, DESKTOP = 390, 1280
 LONGEST = 4  # of the pages of modules
+# Pages of each kind: a long lesson, wide tables, a slider over pictures, and what the theme writes. At night, axe looks
+# at all pages, in both themes.
+LOOKED_AT = {"lessons/08_certify_fashion.html", "layers.html", "explorers/index.html", "search.html"}
 # Sliders of the test's site, by the page that shows them. `tools.nightly` makes all of them.
 SLIDERS = {"explorers/index.html": "bjorck", "lessons/02_orthogonalize_a_kernel.html": "02_orthogonalize_a_kernel"}
 
@@ -204,12 +208,16 @@ def visits(request, browser, site, served, pages):
     left_out = set() if request.config.option.nightly else set(modules[:-LONGEST])
     page = browser.new_page()  # one for all: a new one takes Chromium half as long as what it shows
     page.set_default_timeout(PATIENCE * SECOND)
-    seen = {name: _visit(page, served, name) for name in names if name not in left_out}
+    themes = ("light", "dark") if request.config.option.nightly else ("light",)
+    looked_at = set(names) if request.config.option.nightly else LOOKED_AT
+    seen = {
+        name: _visit(page, served, name, themes if name in looked_at else ()) for name in names if name not in left_out
+    }
     page.close()
     return seen
 
 
-def _visit(page, served, name):
+def _visit(page, served, name, themes):
     outside, errors = [], []
     listeners = {
         "request": lambda request: request.url.startswith((f"{served}/", "data:")) or outside.append(request.url),
@@ -230,13 +238,17 @@ def _visit(page, served, name):
             widgets: document.querySelectorAll('script[type*=widget-view]').length,
         })"""
     )
+    faults = {}
+    for theme in themes:
+        page.emulate_media(color_scheme=theme)
+        faults |= {f"{rule}, {theme}": places for rule, places in axe.findings(page).items()}
     widths = {}
     for window in (DESKTOP, PHONE):
         page.set_viewport_size({"width": window, "height": 900})
         widths[window] = page.evaluate("document.documentElement.scrollWidth")
     for event, listener in listeners.items():
         page.remove_listener(event, listener)
-    return SimpleNamespace(outside=outside, errors=errors, widths=widths, **found)
+    return SimpleNamespace(outside=outside, errors=errors, widths=widths, faults=faults, **found)
 
 
 @pytest.mark.browser
@@ -257,6 +269,36 @@ def test_formulas_and_images_are_there(visits):
 def test_no_page_is_wider_than_the_window(visits):
     too_wide = {name: v.widths for name, v in visits.items() if any(w > window for window, w in v.widths.items())}
     assert too_wide == {}
+
+
+@pytest.mark.browser
+def test_no_page_shuts_readers_out(visits):
+    assert {name: visit.faults for name, visit in visits.items() if visit.faults} == {}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "name", ["index.html", pytest.param("lessons/02_orthogonalize_a_kernel.html", marks=pytest.mark.nightly)]
+)
+def test_who_zooms_and_uses_no_mouse_always_sees_the_focus_and_stops_the_film(browser, served, name):
+    page = browser.new_page(viewport={"width": 640, "height": 450}, reduced_motion="reduce")  # zoomed by two
+    page.goto(f"{served}/{name}")
+    stops = keyboard.walk(page)
+    assert len(stops) > 30
+    assert keyboard.lost(stops) == []
+    if name == "index.html":
+        film = page.locator("a.film img")
+        button = page.get_by_role("button", name="film")
+        for words, shown in (
+            ("▶ Play", "playground-still"),
+            ("❚❚ Pause", "playground"),
+            ("▶ Play", "playground-still"),
+        ):
+            assert button.inner_text() == f"{words} the film"
+            assert film.evaluate("film => film.currentSrc").endswith(f"/{shown}.webp")
+            button.press("Enter")
+            page.wait_for_function(f"() => !document.querySelector('a.film img').currentSrc.endsWith('/{shown}.webp')")
+    page.close()
 
 
 @pytest.fixture

@@ -20,12 +20,13 @@ from lipviz import layers as lip
 from lipviz.certification.arithmetic import Arithmetic, numbers_of
 from lipviz.certification.deployed import Deployed
 from lipviz.certification.running import UnknownRoundingError
-from lipviz.certification.running_functions import _FUNCTIONS
 from lipviz.certification.running_sums import terms_of
 from lipviz.operators.convolution import Convolution
 from lipviz.operators.linear import linear_operator
 from lipviz.operators.magnitudes import magnitudes, norm_of_positive, norm_of_small
+from lipviz.rules.activations import ELEMENTWISE
 from tests.support import examples
+from tools.rational import exact_logits
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -64,25 +65,6 @@ def outputs(model, x):
     return np.asarray(ops.convert_to_numpy(ops.cast(model(x, training=False), "float32")), np.float64)
 
 
-def exact(model, x):
-    """The logits of dense layers with ReLU for one sample, as fractions."""
-    values = [Fraction(float(entry)) for entry in x]
-    for layer in model.layers:
-        kernel, bias = (np.asarray(ops.convert_to_numpy(ops.cast(w, "float32"))) for w in layer.weights)
-        half = layer.compute_dtype
-        kernel, bias = (
-            np.asarray(ops.convert_to_numpy(ops.cast(ops.cast(w, half), "float32"))) for w in (kernel, bias)
-        )
-        columns = [[Fraction(float(entry)) for entry in column] for column in kernel.T]
-        values = [
-            sum((a * b for a, b in zip(column, values, strict=True)), Fraction(float(b)))
-            for column, b in zip(columns, bias, strict=True)
-        ]
-        if layer.activation is keras.activations.relu:
-            values = [max(value, Fraction(0)) for value in values]
-    return values
-
-
 def in_ball(x, radius, count, seed=0):
     """Points at distances up to a radius: at random, and at the rim."""
     rng = np.random.default_rng(seed)
@@ -104,7 +86,7 @@ def test_computed_logits_are_within_the_bound_of_exact_rational_ones(dtype, radi
     x = np.random.default_rng(1).standard_normal((1, 9)) * 3
     bound = deployed.errors(x, np.array([[radius]]), np.array([1]))[0][0, :, 0]
     for point in in_ball(x[0], radius, 4):
-        logits, wanted = outputs(model, point[None].astype(np.float32))[0], exact(model, point)
+        logits, wanted = outputs(model, point[None].astype(np.float32))[0], exact_logits(model, point)
         for i in (0, 2):
             error = abs((Fraction(logits[1]) - Fraction(logits[i])) - (wanted[1] - wanted[i]))
             assert float(error) <= bound[i]
@@ -131,7 +113,7 @@ def test_sums_in_every_order_and_with_flushed_numbers_are_within_the_bound(order
     deployed = Deployed(model, Arithmetic("float32"), (30,))
     bound = deployed.errors(x.astype(np.float64), np.zeros((1, 1)), np.array([0]))[0][0, 1, 0]
     logits = [in_order(np.float32(x[0] * column), order, flush=True) for column in kernel.T]
-    wanted = exact(model, x[0])
+    wanted = exact_logits(model, x[0])
     assert abs(float(Fraction(float(logits[0])) - Fraction(float(logits[1])) - wanted[0] + wanted[1])) <= bound
 
 
@@ -199,7 +181,7 @@ def test_networks_of_extreme_scales_are_within_their_bounds_or_may_overflow(scal
     bound, overflows = deployed.errors(x, np.array([[1e-3]]), np.array([0]))
     if not overflows[0, 0]:
         point = in_ball(x[0], 1e-3, 1, seed)
-        logits, wanted = outputs(model, point.astype(np.float32))[0], exact(model, point[0])
+        logits, wanted = outputs(model, point.astype(np.float32))[0], exact_logits(model, point[0])
         error = (Fraction(logits[0]) - Fraction(logits[1])) - (wanted[0] - wanted[1])
         assert abs(float(error)) <= bound[0, 1, 0]
     assert (scale == 1e30) == overflows[0, 0]
@@ -290,7 +272,7 @@ def test_a_graph_of_branches_is_within_its_bound(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", _FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name, entry in ELEMENTWISE.items() if entry.rounding is not None])
 def test_functions_are_as_exact_on_this_backend_as_is_assumed(name, dtype):
     sizes = np.geomspace(1e-30, 1e4, 3000)
     points = np.concatenate([np.linspace(-40, 40, 20001), sizes, -sizes]).astype(np.float32)
@@ -299,8 +281,8 @@ def test_functions_are_as_exact_on_this_backend_as_is_assumed(name, dtype):
         np.asarray(ops.convert_to_numpy(ops.cast(values, "float32")), np.float64)
         for values in (getattr(keras.activations, name)(x), x)
     )
-    function, numbers = _FUNCTIONS[name], numbers_of(dtype)
-    wanted = function.values(taken)
+    function, numbers = ELEMENTWISE[name].rounding, numbers_of(dtype)
+    wanted = ELEMENTWISE[name].values(taken)
     allowed = function.output * np.abs(wanted) + function.input * np.abs(taken) + function.constant
     assert (np.abs(got - wanted) <= numbers.unit * allowed + 4 * numbers.tiny).all()
 

@@ -94,7 +94,7 @@ MODELS = {
     "padded": _padded,
 }
 # Models with means or batch normalizations, which Keras computes in float32 on JAX: 16 roundings to that are allowed.
-IN_FLOAT32 = {"images", "channels first", "branches"} if keras.backend.backend() == "jax" else set()
+IN_FLOAT32 = {"images", "channels first", "branches", "constants"} if keras.backend.backend() == "jax" else set()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,5 +1,7 @@
 """Bounds near an input hold for all pairs of a ball, and tend to the norm of the Jacobian."""
 
+import functools
+import itertools
 import json
 import math
 
@@ -23,15 +25,11 @@ from lipviz.certification.local import LocalBounds
 from lipviz.certification.slopes import slope_range
 from lipviz.certification.tight import bounded_before
 from lipviz.operators.precision import float64_copy, float64_scope
+from lipviz.rules.activations import ELEMENTWISE
 from lipviz.rules.bound import exactly
-from lipviz.rules.functions import function_bound, named_slopes
+from lipviz.rules.functions import function_bound
+from tests.layers import citizenship
 from tests.support import KINDS, examples, make_kernel
-
-FUNCTIONS = (
-    *("linear", "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "sigmoid", "hard_sigmoid", "log_sigmoid"),
-    *("tanh", "hard_tanh", "softplus", "softsign", "gelu", "silu", "mish", "hard_silu", "soft_shrink", "squareplus"),
-)
-
 
 _ROUNDING = 0.0 if keras.backend.backend() == "tensorflow" else 1e-5
 
@@ -44,10 +42,10 @@ def _as_form(name):
             return np.asarray(function(keras.ops.convert_to_tensor(x)))
 
     bound = function_bound(function, (1,), 2)
-    return Pointwise(name, values, bound, named_slopes(name) or (-bound.upper, bound.upper))
+    return Pointwise(name, values, bound, ELEMENTWISE[name].slopes)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_slopes_hold_all_difference_quotients_of_an_interval(name):
     form, rng = _as_form(name), np.random.default_rng(1)
     low = np.concatenate([rng.normal(0, 3, 300), [0.0, -1.0, 2.0, -6.0, -np.sqrt(2), 0.0]])
@@ -61,7 +59,10 @@ def test_slopes_hold_all_difference_quotients_of_an_interval(name):
     assert (quotients.min(axis=0) >= smallest - off)[wide].all()
     assert (quotients.max(axis=0) <= largest + off)[wide].all()
     assert (smallest <= largest).all()
-    assert (np.abs(largest) <= form.bound.upper).all()
+    assert (np.maximum(np.abs(smallest), np.abs(largest)) <= form.bound.upper).all()
+    entry = ELEMENTWISE[name]
+    unit = 1e-14 if entry.is_in_float64 and entry.sides is None else 1e-6  # TensorFlow rounds a slope to float32
+    np.testing.assert_allclose(entry.values(grid), form.values(grid), rtol=unit, atol=20 * unit)
 
 
 @pytest.mark.parametrize("centre", [-2.0, -0.5, 1.75])
@@ -355,3 +356,21 @@ def test_a_ball_needs_inputs_that_vary():
     whole = keras.Sequential([keras.Input((4,), dtype="uint8"), *model.layers])
     with pytest.raises(ValueError, match="uint8"):
         certify(whole, around=np.zeros(4), radius=1.0)
+
+
+@functools.cache
+def _citizens():
+    """The cases of the citizenship test that compute in full precision, and the other models of this file."""
+    cases = (*citizenship.all_cases(), *itertools.chain(*citizenship.cases_of_others()))
+    return [*MODELS, *(case for case in cases if case["dtype"] in (None, "float64"))]
+
+
+@settings(max_examples=examples(3, at_night=400), deadline=None)
+@given(st.integers(0, 10**4), st.integers(-4, 1), st.floats(1e-6, 1))
+def test_no_ball_has_a_larger_bound_than_one_of_radius_4_to_the_k_that_holds_it(place, k, share):
+    case = _citizens()[place % len(_citizens())]
+    model = _made(case) if isinstance(case, str) else citizenship.network(**{**case, "how": None})[0]
+    x = np.random.default_rng(place).standard_normal(model.input_shape[1:])
+    bounds = [certify(model, around=x, radius=r * 4.0**k, search=False).upper_bound for r in (1e-4, share, 1.0, 4.0)]
+    everywhere = certify(model, search=False).upper_bound
+    assert max(bounds[:3]) <= bounds[2] <= bounds[3] <= everywhere

@@ -7,6 +7,8 @@ from fractions import Fraction
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
@@ -434,6 +436,16 @@ def test_images_that_are_interpolated_in_float32_cost_the_radius_what_that_round
     radii = certification.certified_radius(model, x).radii
     assert radii[0] == 0  # float32 does not tell the two from each other
     assert 0.9999 / math.sqrt(2) < radii[1] < 1 / math.sqrt(2)
+
+
+def test_a_gelu_whose_constant_is_rounded_to_float32_costs_the_radius_what_that_rounds():
+    def gelu(x):
+        return x * scipy.special.ndtr(x)
+
+    model = keras.Sequential([keras.Input((2,), dtype="float64"), keras.layers.Activation("gelu", dtype="float64")])
+    other = scipy.optimize.brentq(lambda x: gelu(x) - gelu(-1.2) + 1e-9, -0.7, -0.1, xtol=1e-14)
+    found = certification.certified_radius(model, np.array([[-1.2, other]]))
+    assert found.radii[0] == 0 or found.predicted[0] == 0  # TensorFlow computes the other class
 
 
 @pytest.mark.parametrize("kind", ["BatchNormalization", "divide"])

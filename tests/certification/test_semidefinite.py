@@ -4,12 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipviz.certification import semidefinite
+from lipviz.normalizers import positive
 from tests.support import examples
+from tools.lipsdp import lipsdp
+from tools.rational import exceeds
 
 SLOPES = {"relu": (0.0, 1.0), "leaky": (0.2, 1.0), "gelu": (-0.13, 1.13), "absolute": (-1.0, 1.0), "flat": (0.0, 0.25)}
 
@@ -71,48 +73,37 @@ def test_bounds_lie_between_what_slopes_attain_and_the_product(name):
     assert improved < 0.8 * product(of, slopes)
 
 
-def lipsdp(of, low, high):
-    """The constant of LipSDP-Neuron, by an interior-point method (Clarabel)."""
-    clarabel = pytest.importorskip("clarabel", reason="LipSDP is solved by Clarabel: pip install clarabel")
-    sizes = [w.shape[1] for w in of.matrices]
-    starts = np.cumsum([0, *sizes])
-    total = starts[-1]
-    identity = np.zeros((total, total))
-    identity[: sizes[0], : sizes[0]] = np.eye(sizes[0])
-    matrices = [identity]
-    for number, w in enumerate(of.matrices[:-1]):
-        for row, weights in enumerate(w):
-            z, v = np.zeros(total), np.zeros(total)
-            z[starts[number] : starts[number + 1]] = weights
-            v[starts[number + 1] + row] = 1
-            matrices.append(
-                2 * np.outer(v, v) + 2 * low * high * np.outer(z, z) - (low + high) * (np.outer(v, z) + np.outer(z, v))
-            )
-    rest = np.zeros((total, total))
-    rest[starts[-2] :, starts[-2] :] = -of.matrices[-1].T @ of.matrices[-1]
-    columns, rows = np.tril_indices(total)  # the upper triangle, column by column
-    weights = np.where(rows == columns, 1, np.sqrt(2))
-    linear = np.stack([-matrix[rows, columns] * weights for matrix in matrices], axis=1)
-    linear = scipy.sparse.csc_array(np.concatenate([linear, -np.eye(len(matrices))[1:]]))
-    constant = np.concatenate([rest[rows, columns] * weights, np.zeros(len(matrices) - 1)])
-    cones = [clarabel.PSDTriangleConeT(int(total)), clarabel.NonnegativeConeT(len(matrices) - 1)]
-    settings = clarabel.DefaultSettings()
-    settings.verbose = False
-    zero = scipy.sparse.csc_array((len(matrices), len(matrices)))
-    cost = np.eye(len(matrices))[0]
-    solved = clarabel.DefaultSolver(
-        scipy.sparse.csc_matrix(zero), cost, scipy.sparse.csc_matrix(linear), constant, cones, settings
-    )
-    return np.sqrt(solved.solve().x[0])
-
-
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", SLOPES)
 def test_improved_bounds_are_near_those_of_lipsdp(name):
+    pytest.importorskip("clarabel", reason="LipSDP is solved by Clarabel: pip install clarabel")
     for seed in range(3):
         of = chain((5, 8, 7, 9, 3), SLOPES[name], seed)
-        reference = lipsdp(of, *SLOPES[name])
+        reference = lipsdp(of.matrices, *SLOPES[name])
         assert reference * (1 - 1e-5) <= bound(of, 150) <= reference * 1.02
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_a_matrix_is_proved_to_be_positive_only_where_it_is(scale):
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    for least in (1e-6, 0.0, -1e-15, -1e-3):
+        values = np.append(rng.uniform(1, 2, 29), least)
+        matrix = scale * (turn * values) @ turn.T
+        assert positive.is_above((matrix + matrix.T) / 2, 0.0) == (least == 1e-6)
+        assert not positive.is_above((matrix + matrix.T) / 2, 0.0, off=2e-6 * scale)
+    assert not positive.is_above(np.full((2, 2), np.nan), 0.0)
+
+
+def test_bounds_hold_in_rational_arithmetic_for_all_patterns_of_neurons():
+    of = chain((2, 3, 3, 2))
+    exact = max(
+        np.linalg.norm(of.matrices[2] @ np.diag(d[3:]) @ of.matrices[1] @ np.diag(d[:3]) @ of.matrices[0], 2)
+        for d in itertools.product((0, 1), repeat=6)
+    )
+    assert exceeds(of.matrices, exact * (1 - 1e-12))
+    assert not exceeds(of.matrices, exact * (1 + 1e-12))
+    assert not exceeds(of.matrices, bound(of, 60))
 
 
 def test_a_chain_of_numbers_has_the_constant_of_its_product():

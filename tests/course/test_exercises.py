@@ -1,3 +1,5 @@
+import decimal
+import fractions
 import math
 
 import numpy as np
@@ -131,6 +133,15 @@ def test_every_form_of_a_number_is_read(name):
     value = course.exercise(name).solution
     for answer in (float(value), np.float64(value), np.array(value), np.array([[value]]), [value]):
         assert course.check(name, answer)
+
+
+def test_decimals_are_written_with_a_point(registered):
+    name = registered(course.Number(1e-6), 0.6875)
+    for answer in (decimal.Decimal("0.6875"), fractions.Fraction(11, 16)):
+        assert course.check(name, answer)
+    result = course.check(name, (0, 6875))
+    assert result.status is course.Status.UNREADABLE
+    assert "Python writes decimals so: 0.6875" in result.message
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -35,6 +35,7 @@ def test_a_prediction_is_complete(name):
 
 def test_a_range_is_said_as_people_write_numbers():
     assert course.Amount(0.001, 1e6).expects == "a number from 0.001 to 1,000,000"
+    assert [course.Amount(0, 1e9).show(x) for x in (4512, 3e6, 0.69315, 0)] == ["4,510", "3,000,000", "0.693", "0"]
     assert CURVE.expects == "2 numbers from 0 to 1, at 2, 64"
 
 

@@ -1,8 +1,10 @@
 """The list of explorers, and the gallery that shows them."""
 
+import gc
 import html
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -185,6 +187,11 @@ def test_closing_removes_every_widget(recorder):
     gallery = shell_gallery.gallery()
     gallery.open("bjorck")
     widgets = list(page.all_widgets(gallery.widget))
+    closed = weakref.ref(gallery.explorer)
     gallery.close()
     assert all(widget.comm is None for widget in widgets)
     assert living_widgets() == before  # and their layouts and styles
+    del widgets
+    recorder.clear()
+    gc.collect()
+    assert closed() is None  # its memory is free, of which its pictures take most

@@ -11,6 +11,7 @@ from lipviz.layers import SLLConv2D, SLLDense
 from lipviz.layers.blocks import MONOTONE
 from lipviz.operators.linear import linear_operator
 from lipviz.operators.precision import float64_scope
+from lipviz.rules.activations import ELEMENTWISE
 from lipviz.rules.functions import function_bound
 from lipviz.rules.registry import layer_bound
 from tests.layers.test_pooling import jacobian
@@ -141,7 +142,8 @@ def test_the_error_of_a_block_in_float64_is_within_what_certificates_allow(kind)
     assert 0 < np.linalg.norm((found - exact).astype(np.float64)) <= allowed < 1e-9
 
 
-def test_all_listed_activations_have_slopes_from_0_to_1():
+def test_the_listed_activations_are_those_with_slopes_from_0_to_1():
+    assert {name for name, entry in ELEMENTWISE.items() if entry.slopes[0] >= 0 and entry.slopes[1] <= 1} == {*MONOTONE}
     points = np.linspace(-6, 6, 2001)
     for name in MONOTONE:
         function = getattr(keras.activations, name)

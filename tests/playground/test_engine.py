@@ -11,6 +11,7 @@ from keras import ops
 import lipviz
 from lipviz import layers, losses
 from lipviz.operators.precision import float64_scope
+from tests import npm
 from tests.playground.node import HERE, ROOT, node, printed
 from tests.support import gradient, singular_values
 
@@ -156,7 +157,6 @@ def test_the_engine_by_itself():
 
 
 def test_types():
-    compiler = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
-    if not compiler.exists():
-        pytest.skip("TypeScript is not installed, which checks the types of the playground's JavaScript: npm install")
+    purpose = "checks the types of the playground's JavaScript"
+    compiler = npm.need(npm.MODULES / "typescript" / "bin" / "tsc", purpose)
     printed(node(), compiler, "-p", ROOT / "tsconfig.json")

@@ -118,10 +118,19 @@ def head(draw, draft):
 # --- models ---
 
 
-def graph(draw, draft, names=None, inputs=1, ends=False, steps=4):
+def scaling(draw, draft, value, first):
+    """The value behind a layer that scales the input, in half of the cases where there are such layers."""
+    text = layer_text(draw, draft.shape(value), first) if first and yes(draw) else None
+    return (draft.layer(text, value) if text else None) or value
+
+
+def graph(draw, draft, names=None, inputs=1, ends=False, steps=4, first=()):
     """A functional model of several steps; returns a `Plan`."""
     for _ in range(inputs):
         any_input(draw, draft)
+    scaled = scaling(draw, draft, draft.values[-1], first)
+    if scaled not in draft.inputs and yes(draw):  # as `lipviz.recipes.with_scaling` makes a model
+        inner_stack(draw, draft, scaled, names)
     for _ in range(some(draw, steps)):
         step(draw, draft, names)
     if ends:
@@ -137,10 +146,10 @@ def graph(draw, draft, names=None, inputs=1, ends=False, steps=4):
     return draft.plan(f"{kind}({taken}, {given})")
 
 
-def stack(draw, draft, names=None, ends=False, steps=4, kinds=("lipviz.Sequential", "keras.Sequential")):
+def stack(draw, draft, names=None, ends=False, steps=4, kinds=("lipviz.Sequential", "keras.Sequential"), first=()):
     """A Sequential model; returns a `Plan`."""
     start = any_input(draw, draft)
-    chain(draw, draft, start, some(draw, steps), names)
+    chain(draw, draft, scaling(draw, draft, start, first), some(draw, steps), names)
     if ends:
         head(draw, draft)
     layers = [name for name, _ in draft.layers]
@@ -154,14 +163,14 @@ def stack(draw, draft, names=None, ends=False, steps=4, kinds=("lipviz.Sequentia
     return draft.plan(f"{kind}([keras.Input({shape!r}, dtype={dtype}), {', '.join(layers)}]{k})")
 
 
-def model(draw, refused, names=None, ends=False, one_input=False):
-    """Any model; returns the tuple (plan, model)."""
+def model(draw, refused, names=None, ends=False, one_input=False, first=()):
+    """Any model; returns the tuple (plan, model). If there are layers `first`, half of the models begin with one."""
     draft = Draft(policies(draw), refused)
     if yes(draw):
-        plan = stack(draw, draft, names, ends)
+        plan = stack(draw, draft, names, ends, first=first)
     else:
         inputs = 2 if not one_input and draw(st.integers(0, 4)) == 4 else 1
-        plan = graph(draw, draft, names, inputs, ends)
+        plan = graph(draw, draft, names, inputs, ends, first=first)
     return plan, draft.model
 
 

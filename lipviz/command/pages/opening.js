@@ -5,18 +5,26 @@ window.voila_finish = () => {
     const cells = document.getElementById("rendered_cells");
     cells.style.display = "";
     const look = () => {
-        if (!cells.querySelector(".lipviz-picture img, .lipviz-canvas, .lipviz-alert, .lipviz-cards, pre")) return;
-        observer.disconnect();
-        document.querySelector("main:not(:has(#rendered_cells))")?.remove();
-        document.getElementById("loading")?.remove();
-        document.getElementById("main")?.setAttribute("role", "main");
         // In a notebook, an explorer's headings are below those of its sections; here, they are below that of the page.
-        cells.querySelectorAll("h4").forEach(heading => heading.setAttribute("aria-level", 2));
-        cells.querySelectorAll("h5").forEach(heading => heading.setAttribute("aria-level", 3));
+        cells.querySelectorAll("h4:not([aria-level])").forEach(heading => heading.setAttribute("aria-level", 2));
+        cells.querySelectorAll("h5:not([aria-level])").forEach(heading => heading.setAttribute("aria-level", 3));
+        if (cells.querySelector(".lipviz-picture img, .lipviz-canvas, .lipviz-alert, .lipviz-cards, pre"))
+            document.getElementById("loading")?.remove();
     };
-    const observer = new MutationObserver(look);
-    observer.observe(cells, {childList: true, subtree: true});
+    // Some parts of an explorer are made when they are asked for.
+    new MutationObserver(look).observe(cells, {childList: true, subtree: true});
     look();
+    const follow = () => {
+        const main = document.getElementById("main");
+        if (!main?.contains(cells)) return;
+        observer.disconnect();
+        main.prepend(...document.querySelectorAll("#loading"));
+        document.querySelector("main")?.remove();
+        main.setAttribute("role", "main");
+    };
+    const observer = new MutationObserver(follow);
+    observer.observe(document.body, {childList: true, subtree: true});
+    follow();
 };
 setTimeout(() => {
     const words = document.querySelector("#loading p:last-child");

@@ -1,20 +1,17 @@
 """The base class of all explorers: controls → compute → draw, with one state, one picture and one message."""
 
-import abc
 import contextlib
 import functools
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import ipywidgets as widgets
 
 from lipviz import _moved
-from lipviz.explorers.shell import code, kept, links, motion, page, saving
+from lipviz.explorers.shell import kept, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
     choice,
@@ -25,9 +22,11 @@ from lipviz.explorers.shell.controls import (
     value_at,
 )
 from lipviz.explorers.shell.disclosure import Disclosure
+from lipviz.explorers.shell.hooks import Hooks
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.pictures import PictureWidget, grips_of
 from lipviz.explorers.shell.room import Room
+from lipviz.explorers.shell.sharing import Sharing
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
 from lipviz.plots import Picture, new_figure, picture
@@ -43,7 +42,6 @@ _ESSENTIALS = 4  # controls beside the picture, where an explorer does not name 
 # The buttons beside the essential controls, in their order; the others, which keep what is seen, lie below it.
 _STEERING = ("start", "step", "stop", "previous", "next", "more", "reset")
 _WORK_BUTTONS = {IDLE: ("Start", "play"), RUNNING: ("Pause", "pause"), "paused": ("Continue", "play")}
-_Result = TypeVar("_Result")
 
 
 def _left_out(unknown, refused, controls):
@@ -62,12 +60,7 @@ def _all_but(names, groups):
     return {title: controls for title, controls in rest.items() if controls}
 
 
-def _by_name(method: Callable[..., _Result]) -> Callable[..., _Result]:
-    """Tell type checkers that a method gets a state, of which each subclass may name the entries that it uses."""
-    return method
-
-
-class Explorer(abc.ABC):
+class Explorer(Sharing, Hooks):
     """Base of all explorers.
 
     A subclass defines only what there is to see:
@@ -114,15 +107,6 @@ class Explorer(abc.ABC):
         widget: The ipywidgets box that a notebook displays.
     """
 
-    title = ""
-    help_text = ""
-    panels = 1
-    essentials: tuple[str, ...] = ()
-    has_work = False
-    shows_photographs = False
-    works_at_once = False
-    restarts: frozenset[str] = frozenset()
-    grips: Mapping[int, str] = MappingProxyType({})
     # Old names of controls, which the state accepts for one release, and the new names.
     _renamed: Mapping[str, str] = MappingProxyType({})
 
@@ -160,83 +144,11 @@ class Explorer(abc.ABC):
         self.refresh()
         self._kept.update_bar()
 
-    # --- for subclasses ---
-
-    @abc.abstractmethod
-    def make_controls(self) -> dict[str, dict[str, widgets.Widget]]:
-        """Controls by group, {title: {name: control}}; see `slider`, `log_slider`, `choice` and `toggle`."""
-
-    @abc.abstractmethod
-    @_by_name
-    def compute(self, **state: Any) -> Any:
-        """Measurement for a state. Raises ValueError if a value is bad."""
-
-    @abc.abstractmethod
-    def draw(self, data: Any, state: Mapping[str, Any]) -> None:
-        """Draw on `self.figure` what `compute` returned for a state. The plots find out what has changed."""
-
-    @abc.abstractmethod
-    def alt_text(self, data: Any) -> str:
-        """The picture in words."""
-
-    @abc.abstractmethod
-    def statement(self, data: Any) -> str:
-        """What follows from the data, in one to three sentences."""
-
-    def numbers(self, data: Any) -> list[tuple[str, str]]:
-        """Pairs (name, value) of text, for the table."""
-        return []
-
-    def table(self, data: Any) -> tuple[list[str], list[list[Any]]]:
-        """Names of columns, and a list of rows, for the CSV file."""
-        return ["quantity", "value"], [list(pair) for pair in self.numbers(data)]
-
-    def enabled(self, state: Mapping[str, Any]) -> set[str]:
-        """Names of the controls that have an effect in a state; all by default. The others are greyed out."""
-        return set(self.controls)
-
-    def code_lines(self, data: Any, state: Mapping[str, Any]) -> list[str]:
-        """Lines of lipviz that make what is shown: `result`, and its picture; by default the explorer in this state.
-
-        Imports of `lipviz`, `keras` and `np` are added, see `shell.code.program`. What the reader gave to the explorer
-        has the name of its argument.
-        """
-        kind = type(self)
-        return [
-            f"from {kind.__module__} import {kind.__name__}",
-            f"explorer = {kind.__name__}()",
-            code.call("explorer.state = dict", **state),
-            "explorer",
-        ]
-
-    @_by_name
-    def work(self, **state: Any) -> Iterator[tuple[float, Any]]:
-        """Long work for a state: a generator of pairs (fraction done, data)."""
-        raise TypeError(f"{type(self).__name__} has no long work.")
-
-    def forget(self) -> None:  # noqa: B027 -- nothing to drop, by default
-        """Drop what earlier work produced: called before the picture of new work, and by `reset`."""
-
-    def waits(self, name: str, state: Mapping[str, Any]) -> bool:
-        """Whether only the work shows what a control does in a state, so that a drag draws `preview`."""
-        return name in self.restarts
-
-    def preview(self, data: Any, state: Mapping[str, Any]) -> Any:
-        """Data to draw while a control that restarts the work is dragged; None leaves the picture as it is.
-
-        It is cheap: the work begins when the reader lets go.
-
-        Args:
-            data: What is shown.
-            state: The state that the control passes.
-        """
-        return None
+    # --- state ---
 
     def progress(self, text: str) -> None:
         """Show a text in place of the results, while something takes time."""
         self._results.value = page.results(text)
-
-    # --- state ---
 
     @property
     def state(self) -> dict[str, Any]:
@@ -528,79 +440,6 @@ class Explorer(abc.ABC):
             button = self.buttons["start"]
             button.description, button.icon = _WORK_BUTTONS[state]
             self.buttons["stop"].disabled = state == IDLE
-
-    # --- code ---
-
-    def code(self) -> str:
-        """The lines of lipviz that make what is shown, with the names of the arguments that the controls set.
-
-        Objects that were given to the explorer have the names of its arguments. All others are made by the lines.
-
-        Returns:
-            A program. It keeps the measurement as `result`, and its last line shows the picture.
-
-        Raises:
-            ValueError: If there is no picture, because of an error.
-        """
-        with self._lock:
-            if self.data is None:
-                raise ValueError(f"There is no picture: {self.error}")
-            return code.program(self.code_lines(self.data, self._shown_state))
-
-    def link(self, address: str | None = None) -> str:
-        """The address that opens this explorer in the present state, in a running `lipviz app`.
-
-        Args:
-            address: Address of the page of this explorer, as `lipviz app NAME` prints it. None takes that of the page
-                which shows this explorer.
-
-        Returns:
-            The address, without the token, which is a secret. Whoever has opened that app before can open it.
-
-        Raises:
-            ValueError: If there is no such page, as in a notebook; the message gives the command that opens one.
-        """
-        address = address or links.own_address()
-        if address is None:
-            command = links.command_of(links.name_of(type(self)), self.state)
-            raise ValueError(f"No page of `lipviz app` shows this explorer. Type: {command}")
-        return links.link(address, self.state)
-
-    def _offer_link(self):
-        self._files.value = saving.copyable(self.link())
-
-    def _offer_code(self):
-        try:
-            self._files.value = saving.copyable(self.code())
-        except Exception as error:  # shown in the explorer, as in `refresh`
-            self._show_error(error)
-
-    # --- files ---
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the present picture, or its numbers, to a file.
-
-        Args:
-            path: Path of the file, which ends with .png, .svg or .csv: this decides what is written.
-
-        Raises:
-            ValueError: If the path ends otherwise, or there is no picture because of an error.
-        """
-        kind = saving.suffix_of(path)
-        Path(path).write_bytes(self._encoded(kind))
-
-    def _encoded(self, kind):
-        with self._lock:
-            if self.data is None:
-                raise ValueError(f"There is no picture: {self.error}")
-            return saving.encoded(self, kind)
-
-    def _offer(self, kind):
-        try:
-            name = f"{type(self).__name__.removesuffix('Explorer').lower()}-explorer.{kind}"
-            self._files.value = saving.download(name, kind, self._encoded(kind))
-        except Exception as error:  # shown in the explorer, as in `refresh`
-            self._show_error(error)
 
     # --- display ---
 

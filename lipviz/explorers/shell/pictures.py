@@ -35,7 +35,8 @@ class PictureWidget(anywidget.AnyWidget):
         grips: What `grips_of` returns.
     """
 
-    _esm = Path(__file__).with_name("pictures.js")
+    # The text, and not the path: anywidget would keep each widget of a class that watches a file for ever.
+    _esm = traitlets.Unicode(Path(__file__).with_name("pictures.js").read_text(encoding="utf-8")).tag(sync=True)
     panels = traitlets.List(traitlets.Bytes()).tag(sync=True)
     widths = traitlets.List(traitlets.Int()).tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)

@@ -20,7 +20,8 @@ class Room(anywidget.AnyWidget):
         size: Width and height in inches of a panel that has text of 10 CSS pixels or more there.
     """
 
-    _esm = Path(__file__).with_name("room.js")
+    # The text, and not the path: anywidget would keep each widget of a class that watches a file for ever.
+    _esm = traitlets.Unicode(Path(__file__).with_name("room.js").read_text(encoding="utf-8")).tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
     size = traitlets.Tuple(PANEL)
 

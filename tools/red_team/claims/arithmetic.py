@@ -10,14 +10,25 @@ from tools.red_team.recipes import LAYERS, pick
 
 NAME = "arithmetic"
 # Steps whose rounding is mostly not known, which would make most models refusals.
-_REFUSED = ("Normalization", "Masking", "Householder", "LayerCentering", "BROConv", "Distributed", "Softmax")
-USABLE = [name for name in LAYERS if not any(part in name for part in _REFUSED)] + ["K.BatchNormalization"]
+_REFUSED = (
+    "LayerNorm",
+    "GroupNorm",
+    "RMSNorm",
+    "UnitNorm",
+    "SpectralNorm",
+    "Masking",
+    "BROConv",
+    "Distributed",
+    "Softmax",
+)
+USABLE = [name for name in LAYERS if not any(part in name for part in _REFUSED)]
+SCALING = ("K.Rescaling", "K.Normalization")
 SHARE = 1 - 1e-9  # of a radius, at which points are
 
 
 def draw(data, refused):
     """A case: plan, model, and settings."""
-    plan, model = drawing.model(data, refused, names=USABLE, ends=True, one_input=True)
+    plan, model = drawing.model(data, refused, names=USABLE, ends=True, one_input=True, first=SCALING)
     settings = {
         "weights": drawing.weights(data),
         "dtype": pick(data, "float32", "float32", "float16", "bfloat16"),

@@ -1,0 +1,68 @@
+"""What happens after the cells of a lesson."""
+
+import types
+import weakref
+
+import pytest
+from IPython.core.events import EventManager, available_events
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+
+from lipviz.course import cells
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "helped"),
+    [
+        ('x = 1\nanswer = b\n\ncheck("x", answer)', "b", True),
+        ("answer = both  # I think", "both", True),
+        ("answer = b + 1", "b", False),
+        ("answer = 4", "course", False),
+        ("other = b", "b", False),
+    ],
+)
+def test_an_answer_without_quotes_is_explained(source, name, helped):
+    words = cells.advice(NameError(f"name {name!r} is not defined", name=name), source)
+    assert words == (
+        f'A letter or a word needs quotes. Write answer = "{name}" and run the cell again.' * helped or None
+    )
+
+
+def test_other_errors_are_left_alone():
+    assert cells.advice(None, "answer = b") is None
+    assert cells.advice(ValueError("b"), "answer = b") is None
+
+
+def test_memory_goes_back_after_long_cells_only(monkeypatch):
+    calls, clock = [], iter([0.0, 0.5, 1.0, 3.0, 5.0])
+    monkeypatch.setattr(cells, "give_back", lambda: calls.append(1))
+    monkeypatch.setattr(cells.time, "monotonic", lambda: next(clock))
+    follower = cells.Follower()
+    result = types.SimpleNamespace(error_in_exec=None, info=types.SimpleNamespace(raw_cell="1"))
+    follower.after(result)  # the cell that imported the course: nobody knows when it began
+    for calls_after in (0, 1):
+        follower.before()
+        follower.after(result)
+        assert len(calls) == calls_after
+
+
+def test_a_shell_tells_of_its_cells(capsys):
+    shell = types.SimpleNamespace()
+    shell.events = EventManager(shell, available_events)
+    cells.Follower().register(shell)
+    result = ExecutionResult(ExecutionInfo("answer = b", False, False, False, None))
+    result.error_in_exec = NameError("name 'b' is not defined", name="b")
+    shell.events.trigger("pre_run_cell", result.info)
+    shell.events.trigger("post_run_cell", result)
+    assert capsys.readouterr().out == 'A letter or a word needs quotes. Write answer = "b" and run the cell again.\n'
+
+
+def test_give_back_frees_what_is_in_a_cycle():
+    class Node:
+        pass
+
+    node = Node()
+    node.self = node
+    referred = weakref.ref(node)
+    del node
+    cells.give_back()
+    assert referred() is None
