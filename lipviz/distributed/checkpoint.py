@@ -166,6 +166,6 @@ def _appears(path: Path) -> bool:
 
 def _remove_leftovers(folder: Path) -> None:
     """Removes what a worker that was killed was writing."""
-    for path in (*folder.glob(".step-*.tmp"), *folder.glob(".shared-*")):
+    for path in (*folder.glob(".*.tmp"), *folder.glob(".shared-*")):
         with contextlib.suppress(OSError):
             path.unlink()

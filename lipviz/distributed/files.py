@@ -1,7 +1,7 @@
 """Files that are either whole or refused: written aside, flushed to the disk, renamed, with a checksum inside."""
 
-import contextlib
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from lipviz._files import write_whole
 from lipviz.types import Array
 
 _MAGIC = b"lipviz checkpoint 1\n"
@@ -35,23 +36,14 @@ def write(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> N
     Raises:
         CheckpointError: If it cannot be written, such as on a full disk.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     stored: dict[str, Any] = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays}
+    stream = io.BytesIO()
     try:
-        with open(aside, "w+b") as stream:
-            stream.write(b"\0" * _HEADER)
-            np.savez(stream, **stored)
-            stream.seek(_HEADER)
-            digest, size = _digest(stream)
-            stream.seek(0)
-            stream.write(_header(digest, size))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
+        np.savez(stream, **stored)
+        stream.seek(0)
+        write_whole(path, _header(*_digest(stream)) + stream.getbuffer())
         _flush_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
 
 

@@ -106,7 +106,7 @@ def test_the_one_before_a_broken_checkpoint_is_taken(folder):
 def test_old_checkpoints_are_deleted_and_leftovers_too(folder):
     folder.write(30, ARRAYS, META)
     assert folder.steps() == [30, 20]
-    leftover = folder.folder / ".step-0000000040.ckpt.123.tmp"
+    leftover = folder.folder / ".0123456789abcdef.tmp"
     leftover.touch()
     folder.check_shared(Alone())
     assert not leftover.exists()
