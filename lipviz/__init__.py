@@ -21,6 +21,7 @@ _SUBMODULES = (
     "compute_layer_sv",
     "course",
     "data",
+    "distributed",
     "explorers",
     "measure",
     "monitor",

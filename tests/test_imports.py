@@ -16,8 +16,8 @@ from tools.arrows import FROM_ROOT, MAY_IMPORT, imported, package_of
 # Libraries that only some packages may use: keras.ops stands for every backend, and only the upper packages draw.
 ONLY_IN = {
     # What bench times is compiled and differentiated as each backend does it. keras.ops has no word for "pull back".
-    "tensorflow": {"command.bench", "compiled", "keras_internals", "normalizers"},
-    "jax": {"command.bench", "normalizers", "operators"},  # operators: its switch for float64
+    "tensorflow": {"command.bench", "compiled", "distributed", "keras_internals", "normalizers"},
+    "jax": {"command.bench", "distributed", "normalizers", "operators"},  # operators: its switch for float64
     "torch": {"command.bench"},  # a peer's
     "matplotlib": {"plots", "explorers"},
     "rich": {"monitor"},

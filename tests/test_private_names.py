@@ -47,6 +47,7 @@ KNOWN = {
     (KERAS, "_registry"),
     (KERAS, "_gradient_op_type"),
     ("_moved.py", "_getframe"),  # Python's
+    ("distributed/engines.py", "_exit"),  # Python's, and documented: ends a process at once
     ("course/asking.py", "_repr_html_"),  # IPython documents it: how an object shows itself as HTML
     # lipviz's own, of another module, and on layers.
     ("model.py", "_factor_dtypes"),

@@ -49,6 +49,7 @@ LAYERS = (
     {"toys": "small networks and functions that train them, for lessons and explorers"},
     {"recipes": "choose, train and measure a classifier with certificates, for a data set and a budget"},
     {
+        "distributed": "training on several machines by TensorFlow or JAX; checkpoints that survive a lost worker",
         "callbacks": "the callbacks of deel-lip",
         "utils": "the measurements of deel-lip",
         "compute_layer_sv": "the singular values of layers, with the functions of deel-lip",
@@ -72,6 +73,7 @@ _COMMANDS = (
     "lecturers",
     "reporting",
     "values",
+    "workers",
 )
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
@@ -100,6 +102,7 @@ APART = {
         {"_extras", "command.import_messages", "command.lab", "command.teaching"},
     ),
     "command.values": ("reads the values of arguments", set()),
+    "command.workers": ("starts workers of a training script on this machine", {"command.values"}),
     "command.reporting": (
         "reads the arguments of the command that reports",
         {"_extras", "command.import_messages", "command.report", "command.values"},

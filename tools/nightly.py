@@ -201,6 +201,11 @@ PARTS = (
         "the fast tests on each Python, with the newest and with the oldest releases; twine on both archives",
         (python("tools.versions"),),
     ),
+    Part(
+        "distributed",
+        "several workers on TensorFlow and JAX, workers that are killed, and what a step costs with more of them",
+        (pytest("--nightly", "tests/distributed"), python("tools.distributed_cost")),
+    ),
     Part("binder", "what Binder does, without Docker", (python("tools.binder_session"),)),
     *arithmetic(),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lipviz import _extras
 from lipviz._version import __version__
-from lipviz.command import lecturers, reporting, values
+from lipviz.command import lecturers, reporting, values, workers
 
 # This command in a new process. Its name tells lipviz/__init__.py not to import Keras yet.
 _AGAIN = 'import sys; sys.argv[0] = "lipviz"; from lipviz.command.cli import main; sys.exit(main())'
@@ -75,7 +75,7 @@ def _parse(argv):
     arguments, unknown = parser.parse_known_args(argv)
     arguments.further = unknown + further
     arguments.given = argv[1:]
-    if arguments.further and arguments.run is not _lab:
+    if arguments.further and arguments.run not in (_lab, workers.run):
         parser.error(f"unrecognized arguments: {' '.join(arguments.further)}")
     return arguments
 
@@ -213,6 +213,7 @@ def _build_parser():
     certify.set_defaults(run=_certify, error=certify.error)
 
     reporting.add_command(commands)
+    workers.add_command(commands)
 
     bench = commands.add_parser(
         "bench",
