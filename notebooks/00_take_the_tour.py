@@ -50,7 +50,7 @@ if importlib.util.find_spec("lipviz") is None:
     packages = (
         "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 threadpoolctl>=3.1 "
         "adversarial-robustness-toolbox>=1.20 scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 "
-        "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6"
+        "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6.0.2"
     )
     subprocess.run([*install, *packages.split()], check=True)
 

@@ -379,7 +379,7 @@ def test_tensorflow_lets_the_gradients_of_a_graph_go_with_it():
     def cube(x):
         return x**3, lambda *upstream: 3 * x**2 * upstream[-1]
 
-    @tf.function
+    @tf.function(autograph=False)
     def slope(x):
         with tf.GradientTape() as tape:
             tape.watch(x)

@@ -83,7 +83,7 @@ def tested(version: str, releases: str, folder: Path, cases: int) -> Outcome:
     found = installed(python)
     print(*(f"{name} {found[name]}" for name in sorted(found)), sep=", ", flush=True)
     command = [str(python), "-m", "pytest", "-n", "2", "-q", "-m", "not slow", f"--cases={cases}"]
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     last = ""
     for line in process.stdout or ():

@@ -168,9 +168,8 @@ def open_app(name: str | None, *, port: int | None, browser: bool, state: str | 
 
 def _serve(folder, name, port, browser, state):
     grammars.compile_when_used()
-    from tornado.ioloop import IOLoop
 
-    from lipviz.command.app_server import AppServer
+    from lipviz.command.app_server import AppServer, main_loop
 
     for entry in explorers.entries():
         write_page(folder / f"{entry.name}.ipynb", entry.name)
@@ -187,7 +186,7 @@ def _serve(folder, name, port, browser, state):
         if browser:
             open_browser(folder, where)
 
-    IOLoop.current().add_callback(announce)  # runs when the server listens
+    main_loop().add_callback(announce)  # runs when the server listens
     try:
         server.start()
     finally:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -33,7 +34,7 @@ class AppServer(Voila):
 
     def listen(self) -> None:
         """Serves until Ctrl-C, which lets the code of a page come to its end: there, it would be an error."""
-        loop = IOLoop.current()
+        loop = main_loop()
         signal.signal(signal.SIGINT, lambda *_: loop.asyncio_loop.call_soon_threadsafe(loop.stop))
         super().listen()
 
@@ -50,6 +51,15 @@ class AppServer(Voila):
         pages = {"voila_configuration": self.voila_configuration}
         notebooks = {**pages, "template_paths": self.template_paths, "config": self.config}
         return [*rest, ("/", _GalleryPage, pages), ("/([^/]+)", _ExplorerPage, notebooks), ("/.*", _UnknownPage, pages)]
+
+
+def main_loop() -> IOLoop:
+    """The event loop of this thread, which is made here where there is none yet."""
+    with warnings.catch_warnings():
+        # Python 3.12 and 3.13 warn that there is none, and then make it. Later versions raise an error, which Tornado
+        # answers by making one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return IOLoop.current()
 
 
 class SpareKernels(AsyncMappingKernelManager):

@@ -7,8 +7,6 @@ import sys
 import time
 from typing import Any
 
-from lipviz.keras_internals import release_gradients
-
 LONG = 1.0  # seconds; a cell that takes longer may have trained
 
 
@@ -18,7 +16,10 @@ def give_back() -> None:
     Models are in cycles, which Python's collector frees when it sees fit. glibc keeps what was freed for later use.
     So without this, ten readers on one machine would take more memory than they need.
     """
-    release_gradients()
+    if "keras" in sys.modules:  # otherwise there are no graphs, and an import of Keras takes seconds
+        from lipviz.keras_internals import release_gradients
+
+        release_gradients()
     gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none

@@ -9,12 +9,14 @@ Annotations are left out, as are addresses, so that the lines are those of every
 """
 
 import argparse
+import enum
 import functools
 import importlib
 import inspect
 import math
 import pkgutil
 import types
+import typing
 
 from tools.pins import rounding
 
@@ -76,8 +78,11 @@ def _is_constant(value):
 
 def _described(path, value):
     """Lines of one object, {name: rest}."""
-    if isinstance(value, type):
-        yield path, _arguments(value)
+    if typing.get_origin(value) is not None or type(value).__name__ == "TypeAliasType":
+        yield path, " is a type"
+    elif isinstance(value, type):
+        # The arguments of an Enum are those of its base, which differ among versions of Python.
+        yield path, "(value)" if issubclass(value, enum.Enum) else _arguments(value)
         yield from ((f"{path}.{name}", text) for name, text in _members(value))
     elif callable(value):
         yield path, _arguments(value)
