@@ -2,6 +2,7 @@ import gzip
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -293,6 +294,7 @@ def test_offline_without_fashion_mnist_the_error_says_what_to_install(no_fashion
 
 def test_a_proxy_that_does_not_answer_is_an_error_and_no_wait_for_ever(no_fashion, monkeypatch):
     monkeypatch.setattr(data.real_images, "_PATIENCE", 0.2)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # one that was made before knows no proxy
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for name in ("http_proxy", "https_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -9,7 +9,7 @@ import pytest
 from lipviz.explorers import Explorer, entries
 
 # What is given to the explorer or made once, before its first picture.
-LASTING = {"figure"}
+LASTING = {"figure", "_names"}
 SHOWN = ("draw", "alt_text", "statement", "numbers", "table")
 
 
