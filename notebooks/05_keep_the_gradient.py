@@ -50,8 +50,8 @@ if importlib.util.find_spec("lipviz") is None:
     install = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*install, "--no-deps", "git+https://github.com/lipviz/lipviz"], check=True)
     packages = (
-        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 threadpoolctl>=3.1 "
-        "adversarial-robustness-toolbox>=1.20 scikit-learn>=1.5 matplotlib>=3.11 ipywidgets>=8.1 "
+        "tensorflow>=2.21 keras>=3.15 numpy>=1.26 scipy>=1.13 threadpoolctl>=3.5 "
+        "adversarial-robustness-toolbox>=1.20 scikit-learn>=1.5 matplotlib>=3.11.1 ipywidgets>=8.1.5 "
         "anywidget>=0.9 rich>=13 voila>=0.5 tqdm>=4.66 pyyaml>=6.0.2"
     )
     subprocess.run([*install, *packages.split()], check=True)

@@ -78,7 +78,8 @@ def _is_constant(value):
 
 def _described(path, value):
     """Lines of one object, {name: rest}."""
-    if typing.get_origin(value) is not None or type(value).__name__ == "TypeAliasType":
+    is_alias = typing.get_origin(value) is not None or type(value).__name__ == "TypeAliasType"
+    if is_alias or path == "lipviz.types.Array":  # NumPy's own, whose signature differs among its versions
         yield path, " is a type"
     elif isinstance(value, type):
         # The arguments of an Enum are those of its base, which differ among versions of Python.
