@@ -6,6 +6,7 @@ Prints one table in Markdown for each part, all in one run. Times are those of p
 
 * digits: certified accuracy at ε = .25 of 64-64-10 networks with ReLU, trained without regularization; and a search
   for flips inside of their local radii, by the networks as deployed in float32.
+* tour: the two networks of the first lesson, and how long a local radius takes.
 * random: bounds of random networks of ten layers (He), over the product.
 * cnn: the CNN of the benchmark, plain Keras, without a matrix of a whole layer's map.
 * lipsdp: small random networks, beside LipSDP-Neuron by an interior-point method.
@@ -24,6 +25,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import lipviz
+from lipviz import data, layers, losses
 from lipviz.certification import Arithmetic, certified_radius
 from lipviz.certification.deployed import Deployed
 from lipviz.command.bench.networks import cnn
@@ -118,6 +120,30 @@ def digits(chosen):
     return reached
 
 
+def tour(chosen):
+    """Local radii of the networks of the first lesson."""
+    (x_train, y_train), (x, y) = data.digits()
+    table(
+        "The networks of the first lesson, 128-64-10, on digits", ["network", "radius", "local radius", "ms an image"]
+    )
+    reached = True
+    for name, dense, activation in (
+        ("Dense, ReLU", keras.layers.Dense, keras.layers.ReLU),
+        ("SpectralDense, GroupSort2", layers.SpectralDense, layers.GroupSort2),
+    ):
+        keras.utils.set_random_seed(0)
+        inner = [keras.layers.Flatten(), dense(128), activation(), dense(64), activation(), dense(10)]
+        model = lipviz.Sequential([keras.Input(x.shape[1:]), *inner])
+        model.compile("adam", losses.TauCategoricalCrossentropy(10.0))
+        model.fit(x_train, keras.utils.to_categorical(y_train, 10), batch_size=64, epochs=20, verbose=0)
+        certified_radius(model, x[:2], y[:2], local=True)  # traces the network
+        everywhere = certified_radius(model, x, y)
+        local, seconds = timed(lambda: certified_radius(model, x, y, local=True))  # noqa: B023 - called at once
+        row(name, everywhere.mean_radius, local.mean_radius, 1000 * seconds / len(x))
+        reached &= bool(np.all(local.radii >= everywhere.radii))
+    return reached
+
+
 def random(chosen):
     """Bounds of ten layers over the product."""
     table("Random networks of ten layers", ["seed", "widths", "product", "product / auto", "product / tight", "s", "s"])
@@ -188,6 +214,7 @@ def _errors_of_logits(dtype, seed):
 
 PARTS = {
     "digits": digits,
+    "tour": tour,
     "random": random,
     "cnn": convolutions,
     "lipsdp": beside_lipsdp,

@@ -52,9 +52,31 @@ class Ellipsoid:
     @property
     def widths(self) -> Array:
         """Bounds of ``|z_i|`` of shape (entries,): how far each value moves at most per unit."""
-        squares = np.nan_to_num(np.maximum(np.diagonal(self.matrix), 0.0), nan=np.inf)
+        squares = np.maximum(np.diagonal(self.matrix), 0.0)
+        squares = np.where(np.isnan(squares), np.inf, squares)
         with np.errstate(over="ignore"):
             return np.ldexp(np.sqrt(squares) * (1 + 4 * _EPS), self.exponent)
+
+
+class Linear:
+    """A linear step, with what the proof of its ellipsoid needs: made once, used for many ellipsoids.
+
+    Args:
+        matrix: Its matrix G, a float64 array of shape (outputs, entries).
+        error: Bound in l2 of the error of the matrix.
+
+    Attributes:
+        scaled: G divided by a power of two, so that its largest entry is in [½, 1).
+        exponent: The exponent of that.
+        square: ‖G‖² of the scaled matrix, in the Frobenius norm.
+        off: Bound of ‖(G + E)(G + E)ᵀ − G Gᵀ‖ of the scaled matrix, for an error E.
+    """
+
+    def __init__(self, matrix: Array, error: float = 0.0):
+        self.scaled, self.exponent = scaled(matrix)
+        size, error = _size(self.scaled), math.ldexp(error, -self.exponent)
+        self.square = size**2
+        self.off = (2 * size + error) * error * (1 + 1e-9)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,9 +114,9 @@ def ball(matrix: Array, error: float = 0.0) -> Ellipsoid:
         matrix: The map, a float64 array of shape (outputs, inputs).
         error: Bound in l2 of the error of the matrix.
     """
-    matrix, exponent = scaled(matrix)
-    rounding = _norm_rounding(matrix.shape[1], np.linalg.norm(matrix) ** 2) + _off(matrix, error, exponent)
-    return _ellipsoid(matrix @ matrix.T, rounding, exponent)
+    step = Linear(matrix, error)
+    rounding = _norm_rounding(matrix.shape[1], step.square) + step.off
+    return _ellipsoid(step.scaled @ step.scaled.T, rounding, step.exponent)
 
 
 def enclosing(matrix: Array, error: float, exponent: int) -> Ellipsoid:
@@ -105,7 +127,7 @@ def enclosing(matrix: Array, error: float, exponent: int) -> Ellipsoid:
         error: Bound of the error.
         exponent: An integer.
     """
-    return _ellipsoid(matrix, error + 8 * _EPS * float(np.linalg.norm(matrix)), exponent)
+    return _ellipsoid(matrix, error + 8 * _EPS * _size(matrix), exponent)
 
 
 def times(ellipsoid: Ellipsoid, factor: float) -> Ellipsoid:
@@ -114,29 +136,20 @@ def times(ellipsoid: Ellipsoid, factor: float) -> Ellipsoid:
     return enclosing(ellipsoid.matrix * share**2, 0.0, ellipsoid.exponent + exponent)
 
 
-def mapped(ellipsoid: Ellipsoid, matrix: Array, error: float = 0.0) -> Ellipsoid:
-    """The ellipsoid of G z for a matrix G.
+def mapped(ellipsoid: Ellipsoid, step: Linear) -> Ellipsoid:
+    """The ellipsoid of G z for a linear step.
 
     Args:
         ellipsoid: Of z.
-        matrix: G, a float64 array of shape (outputs, entries).
-        error: Bound in l2 of the error of G.
+        step: The step.
     """
-    matrix, exponent = scaled(matrix)
-    result = matrix @ (matrix @ ellipsoid.matrix).T
-    sizes = np.linalg.norm(matrix) ** 2 * np.linalg.norm(ellipsoid.matrix)
-    rounding = _norm_rounding(2 * matrix.shape[1], sizes)
-    rounding += _off(matrix, error, exponent) * float(np.linalg.norm(ellipsoid.matrix))
-    return _ellipsoid(result, rounding, ellipsoid.exponent + exponent)
+    size = _size(ellipsoid.matrix)
+    result = step.scaled @ (step.scaled @ ellipsoid.matrix).T
+    rounding = _norm_rounding(2 * step.scaled.shape[1], step.square * size) + step.off * size
+    return _ellipsoid(result, rounding, ellipsoid.exponent + step.exponent)
 
 
-def _off(matrix, error, exponent):
-    """Bound of ‖(G + E)(G + E)ᵀ − G Gᵀ‖ for a scaled matrix G and an error E that is not scaled yet."""
-    error = math.ldexp(error, -exponent)
-    return (2 * float(np.linalg.norm(matrix)) + error) * error * (1 + 1e-9)
-
-
-def bent(ellipsoid: Ellipsoid, bend: Bend, ratios: Array) -> tuple[Ellipsoid | None, Array]:
+def bent(ellipsoid: Ellipsoid, bend: Bend, ratios: Array) -> tuple[Ellipsoid | None, Array, Array | None]:
     """The ellipsoid behind a `Bend`.
 
     Args:
@@ -145,16 +158,17 @@ def bent(ellipsoid: Ellipsoid, bend: Bend, ratios: Array) -> tuple[Ellipsoid | N
         ratios: See `theta_of`. Where they do not make Θ − H Q Hᵀ positive, larger ones are tried.
 
     Returns:
-        The tuple (ellipsoid, the ratios that were used). The ellipsoid is None where nothing is proved.
+        The tuple (ellipsoid, the ratios that were used, (Θ − H Q Hᵀ)⁻¹ H Q nearly). The ellipsoid and the last are
+        None where nothing is proved.
     """
     rows, inner = products(ellipsoid.matrix, bend)
     theta, ratios = theta_of(inner, bend, ratios)
     for factor in (1.0, None, 2.0, 16.0):
         factor = max(largest_quotient(inner, theta[bend.groups]), 1.0) if factor is None else factor
-        found = _with_theta(ellipsoid, bend, factor * theta, rows, inner)
+        found, y = _with_theta(ellipsoid, bend, factor * theta, rows, inner)
         if found is not None:
-            return found, factor * ratios
-    return None, ratios
+            return found, factor * ratios, y
+    return None, ratios, None
 
 
 def largest_quotient(inner: Array, theta: Array) -> float:
@@ -195,39 +209,39 @@ def theta_of(inner: Array, bend: Bend, ratios: Array) -> tuple[Array, Array]:
 
 
 def _with_theta(ellipsoid, bend, theta, rows, inner):
-    """The ellipsoid behind a `Bend` for some θ, or None where Θ − H Q Hᵀ is not proved to be positive."""
-    q, size = ellipsoid.matrix, float(np.linalg.norm(ellipsoid.matrix))
-    added, rounding = _added(rows, inner, size, bend, theta[bend.groups]) if bend.count else (0.0, 0.0)
+    """The ellipsoid behind a `Bend` for some θ, and y; None where Θ − H Q Hᵀ is not proved to be positive."""
+    q, size = ellipsoid.matrix, _size(ellipsoid.matrix)
+    added, rounding, y = _added(rows, inner, size, bend, theta[bend.groups]) if bend.count else (0.0, 0.0, rows)
     if added is None:
-        return None
+        return None, None
     total = q + added
-    total.flat[:: len(total) + 1] += rounding + 4 * _EPS * (size + float(np.linalg.norm(total)))
+    total.flat[:: len(total) + 1] += rounding + 4 * _EPS * (size + _size(total))
     result = bend.fixed.congruent(total)
-    off = _norm_rounding(2 * bend.fixed.terms, bend.fixed.square * float(np.linalg.norm(total)))
+    off = _norm_rounding(2 * bend.fixed.terms, bend.fixed.square * _size(total))
     if bend.count:
         spread = theta[bend.owners]
         result += bend.free.spread(spread)
-        off += _norm_rounding(2 * bend.free.terms, bend.free.square * float(np.linalg.norm(spread)))
-    return _ellipsoid(result, off + 4 * _EPS * float(np.linalg.norm(result)), ellipsoid.exponent)
+        off += _norm_rounding(2 * bend.free.terms, bend.free.square * _size(spread))
+    return _ellipsoid(result, off + 4 * _EPS * _size(result), ellipsoid.exponent), y
 
 
 def _added(rows, inner, size, bend, theta):
-    """Q Hᵀ (Θ − H Q Hᵀ)⁻¹ H Q and a bound of its error in norm; (None, 0) without a proof."""
+    """Q Hᵀ y for y = (Θ − H Q Hᵀ)⁻¹ H Q, a bound of its error in norm, and y; (None, 0, None) without a proof."""
     terms, reach = bend.reach.terms, bend.reach.square
-    off = _norm_rounding(2 * terms, reach * size) + 4 * _EPS * float(np.linalg.norm(theta))
+    off = _norm_rounding(2 * terms, reach * size) + 4 * _EPS * _size(theta)
     shifted = np.diag(theta) - inner
     largest = float(np.abs(shifted).max())
     room = _ROOM * largest
     lower = positive.cholesky(shifted) if positive.is_above(shifted, room, off) else None
     if lower is None:
-        return None, 0.0
+        return None, 0.0, None
     y = scipy.linalg.lapack.dpotrs(lower, rows, lower=1)[0]
-    y_norm, magnitudes = float(np.linalg.norm(y)), float(np.linalg.norm(rows)) + math.sqrt(reach) * size
-    residual = float(np.linalg.norm(rows - shifted @ y)) * (1 + 4 * _EPS * len(theta)) + off * y_norm
-    residual += _norm_rounding(len(theta) + 2 * terms, y_norm * float(np.linalg.norm(shifted)) + magnitudes)
+    y_norm, magnitudes = _size(y), _size(rows) + math.sqrt(reach) * size
+    residual = _size(rows - shifted @ y) * (1 + 4 * _EPS * len(theta)) + off * y_norm
+    residual += _norm_rounding(len(theta) + 2 * terms, y_norm * _size(shifted) + magnitudes)
     error = y_norm * residual + residual**2 / room + _norm_rounding(len(theta) + 2 * terms, y_norm * magnitudes)
     product = rows.T @ y
-    return (product + product.T) / 2, error * (1 + 1e-6)
+    return (product + product.T) / 2, error * (1 + 1e-6), y
 
 
 def products(q: Array, bend: Bend) -> tuple[Array, Array]:
@@ -243,13 +257,19 @@ def scaled(matrix: Array) -> tuple[Array, int]:
     return np.ldexp(matrix, -exponent), exponent
 
 
+def _size(array):
+    """The Frobenius norm of an array, as a float. NumPy's own function takes longer than this for small arrays."""
+    return math.sqrt(np.vdot(array, array))
+
+
 def _ellipsoid(matrix, rounding, exponent):
     """An ellipsoid of a computed matrix that is off by at most a rounding in norm, with entries up to about 1."""
-    matrix = (matrix + matrix.T) / 2
-    matrix.flat[:: len(matrix) + 1] += rounding + 2 * _EPS * float(np.linalg.norm(matrix)) + _TINY
+    matrix = matrix + matrix.T
+    matrix *= 0.5
+    matrix.flat[:: len(matrix) + 1] += rounding + 2 * _EPS * _size(matrix) + _TINY
     largest = float(np.abs(matrix).max())
     shift = math.frexp(largest)[1] // 2 if math.isfinite(largest) else 0
-    return Ellipsoid(np.ldexp(matrix, -2 * shift), exponent + shift)
+    return Ellipsoid(np.ldexp(matrix, -2 * shift) if shift else matrix, exponent + shift)
 
 
 def _norm_rounding(terms, sizes):

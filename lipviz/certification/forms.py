@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse.linalg as sla
 
+from lipviz.rules.activations import Derivative
 from lipviz.rules.bound import Bound
 from lipviz.types import Array
 
@@ -49,7 +50,8 @@ class Pointwise:
         bound: Bound of its Lipschitz constant.
         slopes: Its smallest and its largest slope, with their signs: two floats, or arrays of shape (entries,).
         sides: Of a function with one slope for negative and one for positive x: both slopes, each a number or an array
-            of shape (entries,), which may differ from entry to entry; else None.
+            of shape (entries,), which may differ from entry to entry; else None. A backend may round them.
+        derivative: Its derivative, if it is known and not that of `name`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Pointwise:
     bound: Bound
     slopes: tuple[float | Array, float | Array]
     sides: tuple[Any, Any] | None = None
+    derivative: Derivative | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

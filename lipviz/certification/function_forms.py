@@ -60,6 +60,7 @@ def activation_layer(step: Step, flow: Flow) -> Pointwise:
         bound,
         _slopes_of_layer(layer, shape, bound),
         _sides(layer, shape),
+        _derivative(layer, shape),
     )
 
 
@@ -86,14 +87,28 @@ def _wider(low, high, bound):
 
 
 def _sides(layer, shape):
-    """Slopes of a layer for negative and for positive entries; None where they are not known here."""
-    if isinstance(layer, keras.layers.LeakyReLU):
+    """Slopes of a layer for negative and for positive entries; None where these are not all."""
+    is_leaky = isinstance(layer, keras.layers.LeakyReLU)
+    if is_leaky or (isinstance(layer, keras.layers.ReLU) and layer.max_value is None and layer.negative_slope):
         return float(layer.negative_slope), 1.0
     if not isinstance(layer, keras.layers.PReLU) or isinstance(layer, lip.PReLUlip):
         return None
     alpha = as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'")
     fits = np.broadcast_shapes(alpha.shape, shape) == tuple(shape)
     return (np.broadcast_to(alpha, shape).reshape(-1), 1.0) if fits else None
+
+
+def _derivative(layer, shape):
+    """The derivative of a layer whose arguments no backend rounds in float64; else None."""
+    if isinstance(layer, keras.layers.ELU):
+        return activations.elu_derivative(float(layer.alpha))
+    if isinstance(layer, keras.layers.ReLU) and layer.max_value is not None:
+        return activations.relu_derivative(float(layer.negative_slope or 0.0), float(layer.max_value))
+    if isinstance(layer, lip.PReLUlip):
+        k = float(layer.k_coef_lip)
+        falling = np.clip(as_float64(layer.alpha, f"The slopes of '{layer.name}'"), -k, k)
+        return activations.sided_derivative(np.broadcast_to(falling, shape).reshape(-1), min(1.0, k))
+    return None
 
 
 def function_of_ops(step: Step, output: int) -> Pointwise:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lipviz.certification import bends, ellipsoids, jacobians, multipliers
 from lipviz.certification.computation import Computation
-from lipviz.certification.ellipsoids import Bend, Ellipsoid
+from lipviz.certification.ellipsoids import Bend, Ellipsoid, Linear
 from lipviz.certification.forms import Opaque, Pointwise, Sorting, Splitting
 from lipviz.certification.regions import regions, stacked
 from lipviz.certification.tight import Method, bounded_before
@@ -70,15 +70,16 @@ class LocalBounds:
             self.region = None
             return
         self._start: Any = ellipsoids.ball(self.region.start, self.region.error) if norm == 2 else None
-        self._square: Any = None  # the matrix of the first ellipsoid, up to a factor, without its rounding
+        self._square: Any = None  # the matrix of the first ellipsoid over 4^exponent, without its rounding
         if norm == 2:
-            scaled, _ = ellipsoids.scaled(self.region.start)
+            scaled, self._exponent = ellipsoids.scaled(self.region.start)
             self._square = scaled @ scaled.T
         for each in known:
             if _size(each) < _size(self._start):
-                self._start, self._square = each, each.matrix
-        self._matrices = [
-            None if stage.matrix is None else ellipsoids.scaled(stage.matrix)[0] for stage in self.region.stages
+                self._start, self._square, self._exponent = each, each.matrix, each.exponent
+        self._linear = [
+            None if stage.matrix is None else ellipsoids.Linear(stage.matrix, stage.error)
+            for stage in self.region.stages
         ]
 
     def _before(self):
@@ -124,6 +125,29 @@ class LocalBounds:
         for row in range(len(base)):
             centres = {number: values[number][row] for number in errors}
             yield Near(self, centres, {number: error[row] for number, error in errors.items()})
+
+
+@dataclasses.dataclass(eq=False)
+class _Chain:
+    """The steps of a region in a ball.
+
+    Attributes:
+        steps: A `Linear` or a `Bend` for each.
+        ratios: The ratios of each `Bend`; None for a linear step.
+        solved: The y of `ellipsoids.bent` of each `Bend`; None for a linear step.
+        last: The ellipsoid behind all of them, proved.
+    """
+
+    steps: list[Any] = dataclasses.field(default_factory=list)
+    ratios: list[Any] = dataclasses.field(default_factory=list)
+    solved: list[Array | None] = dataclasses.field(default_factory=list)
+    last: Any = None
+
+    def add(self, step: Linear | Bend, ratios: Array | None = None, y: Array | None = None) -> None:
+        """Add a step."""
+        self.steps.append(step)
+        self.ratios.append(ratios)
+        self.solved.append(y)
 
 
 class Near:
@@ -185,35 +209,31 @@ class Near:
     # --- l2 ---
 
     def _followed(self, radius):
-        """The steps of the region in a ball, proved: (the last ellipsoid, its steps, their ratios), or None.
-
-        The boxes become those of the ball.
-        """
+        """The `_Chain` of the region in a ball; the boxes become those of the ball. None where nothing is proved."""
         old, step = dict(self._boxes), (radius - self._inner) * self._bounds._factor * _UP
         ellipsoid: Any = self._bounds._start
-        steps: list[Any] = []
-        ratios: list[Any] = []
+        chain = _Chain()
         self._enter(old, ellipsoid.widths, step, radius)
         self.open = self.entries = 0
-        for stage, matrix in zip(self._region.stages, self._bounds._matrices, strict=True):
-            local = None if stage.matrix is not None else self._local(stage)
-            if local is None:
-                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix, stage.error)
-                steps.append(matrix)
-                ratios.append(None)
+        for stage, linear in zip(self._region.stages, self._bounds._linear, strict=True):
+            local = None
+            if linear is not None:
+                ellipsoid = ellipsoids.mapped(ellipsoid, linear)
+                chain.add(linear)
             else:
+                local = self._local(stage)
                 bend = stacked(stage, local.bend, len(ellipsoid.matrix))
-                ellipsoid, ratio = ellipsoids.bent(ellipsoid, bend, self._known(stage.number, bend))
-                steps.append(bend)
-                ratios.append(ratio)
+                ellipsoid, ratio, y = ellipsoids.bent(ellipsoid, bend, self._known(stage.number, bend))
+                chain.add(bend, ratio, y)
             if ellipsoid is None:
                 self._boxes = old
                 return None
             plain = self._by_intervals(stage, local)
             self._boxes[stage.number] = self._grown(stage.number, old, ellipsoid.widths[stage.places], step, plain)
-        self._keep(steps, ratios)
+        self._keep(chain.steps, chain.ratios)
         self._inner = radius
-        return ellipsoid, steps, ratios
+        chain.last = ellipsoid
+        return chain
 
     def _enter(self, old, widths, step, radius):
         start = 0
@@ -244,16 +264,18 @@ class Near:
                 known[bend.names] = ratio
                 self._ratios[stage.number] = known
 
-    def _settled(self, steps, ratios, goal, rounds):
+    def _settled(self, chain, goal, rounds):
         """The last ellipsoid with better θ, proved; None where that fails."""
-        ratios = multipliers.settled(self._bounds._square, steps, ratios, goal, rounds)
-        self._keep(steps, ratios)
+        exponent = self._bounds._exponent + sum(step.exponent for step in chain.steps if not isinstance(step, Bend))
+        first = np.ldexp(chain.last.matrix, 2 * (chain.last.exponent - exponent)), chain.solved
+        ratios: list[Any] = multipliers.settled(self._bounds._square, chain.steps, chain.ratios, goal, rounds, first)
+        self._keep(chain.steps, ratios)
         ellipsoid: Any = self._bounds._start
-        for stage, step, ratio in zip(self._region.stages, steps, ratios, strict=True):
+        for step, ratio in zip(chain.steps, ratios, strict=True):
             if isinstance(step, Bend):
-                ellipsoid, _ = ellipsoids.bent(ellipsoid, step, ratio)
+                ellipsoid, _, _ = ellipsoids.bent(ellipsoid, step, ratio)
             else:
-                ellipsoid = ellipsoids.mapped(ellipsoid, stage.matrix, stage.error)
+                ellipsoid = ellipsoids.mapped(ellipsoid, step)
             if ellipsoid is None:
                 return None
         return ellipsoid
@@ -270,12 +292,12 @@ class Near:
             A list, empty where nothing could be proved.
         """
         with np.errstate(all="ignore"):  # what is not finite proves nothing
-            followed = self._followed(radius)
-            if followed is None:
+            chain = self._followed(radius)
+            if chain is None:
                 return []
-            first, steps, ratios = followed
-            better = self._settled(steps, ratios, goal, rounds) if any(isinstance(s, Bend) for s in steps) else None
-        return [first] if better is None else [first, better]
+            has_bends = any(isinstance(step, Bend) for step in chain.steps)
+            better = self._settled(chain, goal, rounds) if has_bends else None
+        return [chain.last] if better is None else [chain.last, better]
 
     @property
     def factor(self) -> float:

@@ -26,7 +26,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _UP = 1 + 1e-12  # covers a few roundings of numbers of one sign
 _BATCH = 64
 _SHELLS = 8
-_ROUNDS = 3  # improvements of θ for a shell, which begins with those of the shell before
+_ROUNDS = 2  # improvements of θ for a shell, which begins with those of the shell before
 _SHARE = 0.5  # of the distance that the last constants allow, which the next shell takes
 _LAST = 0.7  # the same for the last shell
 _FURTHER = 4.0  # times the radius so far, at most, for the next shell
@@ -127,9 +127,10 @@ def _radius(near, rows, gaps, growth, known, radius):
     """
     proved, inner, limit = radius, 0.0, math.inf
     reach = max(radius / 2, 1e-9 * float(gaps.min()), 1e-12)
+    step = ellipsoids.Linear(rows)
     for shell in range(_SHELLS):
         before = near.state
-        constants = _of_differences(near, reach, rows, gaps, known) + growth
+        constants = _of_differences(near, reach, step, rows, gaps, known) + growth
         left = gaps * (1 - 4 * _EPS) - constants * (reach - inner) * _UP
         ahead = float(np.divide(gaps, constants, out=np.full(len(gaps), np.inf), where=constants > 0).min())
         if (left > 0).all():
@@ -148,19 +149,19 @@ def _radius(near, rows, gaps, growth, known, radius):
     return proved
 
 
-def _of_differences(near, radius, rows, gaps, known):
+def _of_differences(near, radius, step, rows, gaps, known):
     """Constants of the differences of logits in a ball."""
 
     def goal(q):
-        squares = np.maximum(np.einsum("ij,jk,ik->i", rows, q, rows), 0.0)
+        squares = np.maximum(np.einsum("ij,ij->i", rows @ q, rows), 0.0)
         worst = np.sqrt(squares) / gaps
         shares = (worst / max(worst.max(), 1e-300)) ** _SHARPNESS / np.square(gaps / gaps.min())
         return float(worst.max()), (rows.T * shares) @ rows
 
     best = known
     for ellipsoid in near.ellipsoids(radius, goal, _ROUNDS):
-        widths = ellipsoids.mapped(ellipsoid, rows).widths
-        best = np.minimum(best, np.nan_to_num(widths, nan=np.inf) * near.factor * _UP)
+        widths = ellipsoids.mapped(ellipsoid, step).widths
+        best = np.fmin(best, widths * near.factor * _UP)
     return best
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.linalg
 
-from lipviz.certification.ellipsoids import Bend, largest_quotient, products, theta_of
+from lipviz.certification.ellipsoids import Bend, Linear, largest_quotient, products, theta_of
 from lipviz.types import Array
 
 _STEP = 0.5  # power of the quotient of both derivatives, for √θ; with 1, a single neuron would swing
@@ -20,25 +20,30 @@ _MOST = 10.0  # factor by which θ changes at most in a round
 
 def settled(
     start: Array,
-    steps: Sequence[Array | Bend],
+    steps: Sequence[Linear | Bend],
     ratios: Sequence[Array | None],
     goal: Callable[[Array], tuple[float, Array]],
     rounds: int,
+    first: tuple[Array, Sequence[Array | None]] | None = None,
 ) -> list[Array | None]:
     """Better ratios for the steps of a chain.
 
     Args:
         start: The matrix Q before the first step.
-        steps: A matrix for each linear step, a `Bend` for each other one.
-        ratios: The ratios so far: an array for each `Bend`, None for each matrix.
+        steps: A `Linear` for each linear step, a `Bend` for each other one.
+        ratios: The ratios so far: an array for each `Bend`, None for each `Linear`.
         goal: Function of the last Q that returns (a number that shall be small, its derivative with respect to Q up to
             a factor, a positive semi-definite matrix).
         rounds: How often they are improved.
+        first: The tuple (the last Q, the y of `ellipsoids.bent` for each step) with these ratios, if they are known.
 
     Returns:
         A list like `ratios`, with the smallest goal that was found.
     """
-    last = _Pass(start, steps, ratios)
+    if first is None or any(isinstance(step, Bend) and _is_opaque(step) for step in steps):
+        last = _Pass(start, steps, ratios)
+    else:
+        last = _Pass.known(*first, steps, ratios)
     best, found = np.inf, list(last.ratios)
     for number in range(rounds + 1):
         if not np.isfinite(last.q).all():
@@ -90,9 +95,16 @@ class _Pass:
             if isinstance(step, Bend):
                 self._bend(step, ratio)
             else:
-                self.q = step @ (step @ self.q).T
+                self.q = step.scaled @ (step.scaled @ self.q).T
                 self.ratios.append(None)
                 self._solved.append(None)
+
+    @classmethod
+    def known(cls, q, solved, steps, ratios):
+        """A pass whose results are known."""
+        result = cls(q, (), ())
+        result._steps, result._solved, result.ratios = steps, solved, ratios
+        return result
 
     def _bend(self, bend, ratio):
         rows, inner = products(self.q, bend)
@@ -123,7 +135,7 @@ class _Pass:
                 quotient, weights = _backward(step, solved, weights)
                 found.append(quotient)
             else:
-                weights = step.T @ weights @ step
+                weights = step.scaled.T @ weights @ step.scaled
                 found.append(None)
         return found[::-1]
 

@@ -1,4 +1,7 @@
-"""Matrices of few entries, each given by its place: quick to make and to multiply with, for one use."""
+"""Matrices of few entries, each given by its place: quick to make and to multiply with, for one use.
+
+They are made anew for each ball around each input, so SciPy's sparse matrices would take longer to make than to use.
+"""
 
 import functools
 
@@ -6,6 +9,8 @@ import numpy as np
 import scipy.sparse
 
 from lipviz.types import Array
+
+_SLOTS = 4  # entries of a row up to which products are sums of copied rows
 
 
 class Placed:
@@ -16,51 +21,86 @@ class Placed:
         columns: The column of each entry.
         values: The entries, float64.
         shape: Shape of the matrix.
-        single: Whether no row and no column has two entries. Products are then copies of rows, without SciPy.
+        single: Whether no row and no column has two entries.
+        is_diagonal: Whether the entries are those of the diagonal, all of them, in order.
     """
 
-    def __init__(self, rows: Array, columns: Array, values: Array, shape: tuple[int, int], single: bool = False):
+    def __init__(
+        self,
+        rows: Array,
+        columns: Array,
+        values: Array,
+        shape: tuple[int, int],
+        single: bool = False,
+        is_diagonal: bool = False,
+    ):
         self.rows, self.columns, self.values = rows, columns, values
-        self.shape, self.single = shape, single
+        self.shape, self.single, self.is_diagonal = shape, single, is_diagonal
 
     @functools.cached_property
-    def csr(self) -> scipy.sparse.csr_array:
+    def _csr(self):
         """The matrix for SciPy; entries of the same place are added."""
         return scipy.sparse.csr_array((self.values, (self.rows, self.columns)), shape=self.shape)
 
     @functools.cached_property
+    def _slots(self):
+        """The first entries of all rows, the second ones, ...: (rows, columns, values of shape (rows, 1)) of each."""
+        order = np.argsort(self.rows, kind="stable")
+        rows, columns, values = self.rows[order], self.columns[order], self.values[order, None]
+        places = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        chosen = (places == place for place in range(self.terms))
+        return [(rows[each], columns[each], values[each]) for each in chosen]
+
+    @functools.cached_property
     def T(self) -> "Placed":
         """The transpose."""
-        return Placed(self.columns, self.rows, self.values, self.shape[::-1], self.single)
+        return Placed(self.columns, self.rows, self.values, self.shape[::-1], self.single, self.is_diagonal)
 
     def __matmul__(self, x: Array) -> Array:
         if x.ndim == 1:
             return np.bincount(self.rows, self.values * x[self.columns], self.shape[0])
-        if not self.single:
-            return self.csr @ x
+        if self.is_diagonal:
+            return self.values[:, None] * x
+        if self.single:
+            result = np.zeros((self.shape[0], x.shape[1]))
+            result[self.rows] = self.values[:, None] * x.take(self.columns, axis=0)
+            return result
+        if self.terms > _SLOTS:
+            return self._csr @ x
         result = np.zeros((self.shape[0], x.shape[1]))
-        result[self.rows] = self.values[:, None] * x[self.columns]
+        for place, (rows, columns, values) in enumerate(self._slots):
+            part = x.take(columns, axis=0)
+            part *= values
+            if place == 0 and len(rows) == len(result):  # the first entry of each row, in order
+                result = part
+            else:
+                result[rows] += part
         return result
 
     def congruent(self, x: Array) -> Array:
         """A X Aᵀ for a symmetric X."""
+        if self.is_diagonal:
+            return self.values[:, None] * x * self.values
         return self @ (self @ x).T
 
     def spread(self, diagonal: Array) -> Array:
         """A D Aᵀ for a diagonal matrix D, given by its diagonal."""
-        if not self.single:
-            return (self.csr * diagonal) @ self.csr.T.toarray()
         result = np.zeros((self.shape[0],) * 2)
-        result[self.rows, self.rows] = np.square(self.values) * diagonal[self.columns]
-        return result
+        if self.single:
+            result[self.rows, self.rows] = np.square(self.values) * diagonal[self.columns]
+            return result
+        dense = np.zeros(self.shape[::-1])
+        np.add.at(dense, (self.columns, self.rows), self.values * diagonal[self.columns])
+        return self @ dense
 
     def gathered(self, x: Array) -> Array:
         """The diagonal of Aᵀ X A for a symmetric X."""
-        if not self.single:
-            return np.asarray(self.csr.multiply(x @ self.csr).sum(axis=0)).reshape(-1)
-        result = np.zeros(self.shape[1])
-        result[self.columns] = np.square(self.values) * x[self.rows, self.rows]
-        return result
+        if self.single:
+            result = np.zeros(self.shape[1])
+            result[self.columns] = np.square(self.values) * x[self.rows, self.rows]
+            return result
+        pulled = self.T @ x
+        return np.bincount(self.columns, self.values * pulled[self.columns, self.rows], self.shape[1])
 
     @functools.cached_property
     def square(self) -> float:
@@ -80,7 +120,7 @@ class Placed:
 def diagonal(values: Array) -> Placed:
     """A diagonal matrix."""
     places = np.arange(len(values))
-    return Placed(places, places, values, (len(values), len(values)), single=True)
+    return Placed(places, places, values, (len(values), len(values)), single=True, is_diagonal=True)
 
 
 def stacked(first: Placed, second: Placed) -> Placed:

@@ -30,10 +30,11 @@ def slope_range(form: Pointwise, low: Array, high: Array) -> tuple[Array, Array]
     entry = ELEMENTWISE.get(form.name)
     if entry is not None and entry.sides is not None:
         return _of_sides(*entry.sides, low, high)
+    derivative = form.derivative or (entry and entry.derivative)
     least, most = (np.broadcast_to(np.asarray(slope, np.float64), low.shape) for slope in form.slopes)
-    if entry is None:
+    if derivative is None:
         return least, most
-    smallest, largest = _extremes(entry.derivative, low, high)
+    smallest, largest = _extremes(derivative, low, high)
     return np.maximum(smallest, least), np.minimum(largest, most)
 
 

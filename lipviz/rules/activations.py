@@ -33,7 +33,7 @@ class Derivative:
 
     from_right: Callable[[Array], Array]
     from_left: Callable[[Array], Array]
-    extrema: tuple[tuple[float, float, float], ...] = ()
+    extrema: tuple[tuple[float, float | Array, float | Array], ...] = ()
     is_exact: bool = False
 
 
@@ -132,6 +132,27 @@ def _at_0(negative, positive, beyond):
         lambda x: np.where(x >= 0, positive, beyond(np.minimum(x, 0.0))),
         lambda x: np.where(x > 0, positive, beyond(np.minimum(x, 0.0))),
         ((0.0, *ends),),
+    )
+
+
+def relu_derivative(negative: float, largest: float) -> Derivative:
+    """Of the function with a slope for negative x that is x from 0 to a largest value, and constant beyond that."""
+    return _steps(negative, 0.0, 1.0, largest, 0.0)
+
+
+def elu_derivative(alpha: float) -> Derivative:
+    """Of an ELU of any α."""
+    return _at_0(alpha, 1.0, lambda x: alpha * np.exp(x))
+
+
+def sided_derivative(negative: Array, positive: float) -> Derivative:
+    """Of a function with one slope for negative and one for positive x, which differ from entry to entry."""
+    jump = 0.0, np.minimum(negative, positive), np.maximum(negative, positive)
+    return Derivative(
+        lambda x: np.where(x >= 0, positive, negative),
+        lambda x: np.where(x > 0, positive, negative),
+        (jump,),
+        is_exact=True,
     )
 
 

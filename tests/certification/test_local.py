@@ -65,6 +65,40 @@ def test_slopes_hold_all_difference_quotients_of_an_interval(name):
     np.testing.assert_allclose(entry.values(grid), form.values(grid), rtol=unit, atol=20 * unit)
 
 
+_WITH_ARGUMENTS = {
+    "ELU": lambda: kl.ELU(0.7),
+    "steep ELU": lambda: kl.ELU(2.5),
+    "falling ELU": lambda: kl.ELU(-0.4),
+    "LeakyReLU": lambda: kl.LeakyReLU(0.1),
+    "PReLU": lambda: kl.PReLU(keras.initializers.RandomUniform(-2, 2, 1)),
+    "PReLUlip": lambda: lip.PReLUlip(0.8, keras.initializers.RandomUniform(-2, 2, 1)),
+    "ReLU with a slope": lambda: kl.ReLU(negative_slope=0.1),
+    "ReLU with a limit": lambda: kl.ReLU(max_value=0.3),
+    "ReLU6": lambda: kl.ReLU(max_value=6),
+    "ReLU with both": lambda: kl.ReLU(max_value=0.3, negative_slope=0.1),
+    "ReLU that is 0 above 0": lambda: kl.ReLU(max_value=0.0, negative_slope=0.5),
+}
+
+
+@pytest.mark.parametrize("name", _WITH_ARGUMENTS)
+def test_layers_with_arguments_have_slopes_of_their_own_in_an_interval(name):
+    """In a ball around one sample, each entry is bounded by the slopes that its function has there."""
+    entries = np.array([-2.0, -0.3, -1e-4, 0.0, 1e-4, 0.15, 0.2999, 0.3, 0.3001, 4.0, 5.9999, 6.0, 9.0])
+    layer = _WITH_ARGUMENTS[name]()
+    model = keras.Sequential([keras.Input(entries.shape, dtype="float64"), layer])
+    with float64_scope():
+        copy = float64_copy(model)
+    for radius in (1e-6, 1e-3, 0.25, 3.0):
+        bound = certify(model, around=entries[None], radius=radius, search=False).upper_bound
+        grid = np.linspace(entries - radius, entries + radius, 4001)
+        with float64_scope():
+            values = np.asarray(copy(keras.ops.convert_to_tensor(grid)))
+        steepest = np.abs(np.diff(values, axis=0) / np.diff(grid, axis=0)).max(axis=0)
+        off = 1e-12 / np.diff(grid[:2], axis=0).min() + 1e-6  # of quotients; TensorFlow rounds some slopes to float32
+        assert steepest.max() <= bound + off
+        assert bound <= steepest.max() + max(1e-3, radius) * 2.5 + off  # the slope of an ELU changes by no more
+
+
 @pytest.mark.parametrize("centre", [-2.0, -0.5, 1.75])
 @pytest.mark.parametrize("approximate", [True, False])
 def test_both_kinds_of_gelu_have_their_own_slopes(approximate, centre):
@@ -171,7 +205,7 @@ def test_a_nearly_linear_sorting_step_is_bounded_as_its_permutation():
     assert local.open == 0
     assert local.bend.count == 0
     start = ellipsoids.ball(np.diag([1.0, 2.0, 3.0, 4.0]))
-    behind, _ = ellipsoids.bent(start, local.bend, np.zeros(0))
+    behind, _, _ = ellipsoids.bent(start, local.bend, np.zeros(0))
     np.testing.assert_allclose(behind.widths, 1.5 * np.array([3.0, 2.0, 1.0, 4.0]), rtol=1e-9)
 
 
@@ -258,7 +292,7 @@ def test_an_ellipsoid_holds_all_slopes_of_its_bend():
     form = Pointwise("", _relu, exactly(2.0, "largest slope"), (-2.0, 2.0), sides=(low, high))
     matrix = rng.standard_normal((9, 5))
     bend = local_form(form, 9, np.zeros(9), np.ones(9)).bend
-    behind, ratios = ellipsoids.bent(ellipsoids.ball(matrix), bend, np.full(bend.count, np.nan))
+    behind, ratios, _ = ellipsoids.bent(ellipsoids.ball(matrix), bend, np.full(bend.count, np.nan))
     assert behind is not None
     assert (ratios > 0).all()
     shape = behind.matrix * 4.0**behind.exponent
