@@ -5,6 +5,7 @@ If a name changes, its test says where to look and what to change. If you need a
 and a test for it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import weakref
@@ -298,6 +299,25 @@ def compiled_metrics(model: keras.Model) -> keras.Metric | None:
     `_compile_metrics`.
     """
     return getattr(model, "_compile_metrics", None)
+
+
+def build_metrics(model: keras.Model, targets: Any) -> None:
+    """Creates the variables of the metrics before the first step, if the model has one output of known shape.
+
+    Without them, Keras traces the first step twice. Where a metric cannot take the targets, Keras will raise its own
+    error in the step.
+
+    Args:
+        model: A model that is compiled, or not.
+        targets: What has the shape and the dtype of the targets; anything else changes nothing.
+    """
+    metrics = compiled_metrics(model)
+    outputs: Any = getattr(model, "outputs", None) or ()
+    if metrics is None or metrics.built or len(outputs) != 1:
+        return
+    with contextlib.suppress(Exception):
+        dtype = keras.backend.standardize_dtype(targets.dtype)
+        metrics.build(keras.KerasTensor(tuple(targets.shape), dtype), outputs[0])
 
 
 def is_distributed(model: keras.Model) -> bool:

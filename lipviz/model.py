@@ -17,7 +17,7 @@ import numpy as np
 
 from lipviz import normalizers as nm
 from lipviz.export import vanillaModel
-from lipviz.keras_internals import KerasFunctional, compiled_metrics, inner_layers, is_distributed, replace_base
+from lipviz.keras_internals import KerasFunctional, build_metrics, inner_layers, is_distributed, replace_base
 from lipviz.layers.base_layer import Condensable, ConstrainedKernel, LipschitzLayer
 from lipviz.parametrizations import Parametrization, are_known_current, known_current
 from lipviz.types import ArrayLike
@@ -256,20 +256,16 @@ class _LipschitzModel(_Mixin):
 
     def _build_metrics(self, x, y):
         """Create the metrics' variables before the first step, too, if their targets and outputs are known."""
-        metrics = compiled_metrics(self)
-        outputs: Any = getattr(self, "outputs", None) or ()
         # Keras itself does so on other backends, and within a strategy of TensorFlow.
         if keras.backend.backend() != "tensorflow" or is_distributed(self):
             return
-        if metrics is None or metrics.built or len(outputs) != 1 or not self._has_steps_of_keras():
+        if not self._has_steps_of_keras():
             return
         if y is None:
             targets = _second(getattr(x, "element_spec", None))  # of a tf.data.Dataset
         else:
             targets = y if isinstance(y, np.ndarray) or keras.ops.is_tensor(y) else None
-        with contextlib.suppress(Exception):  # Keras will raise its own error later
-            dtype = keras.backend.standardize_dtype(targets.dtype)
-            metrics.build(keras.KerasTensor(tuple(targets.shape), dtype), outputs[0])
+        build_metrics(self, targets)
 
     def _has_steps_of_keras(self):
         """Whether metrics get the targets of `fit` and the outputs of the graph: no method is overridden."""

@@ -13,12 +13,12 @@ import datetime
 import functools
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lipviz._files import write_whole
 from lipviz._lessons import PRIVATE
 
 FOLDER_VARIABLE = "LIPVIZ_COURSE_DIR"
@@ -140,7 +140,7 @@ def _change(alter):
             with _locked(place.parent / _LOCK):
                 records = _present(place)
                 result = alter(records)
-                _replace(place, records)
+                write_whole(place, _as_json(records).encode(), mode=0o600)
             return result
         except OSError as error:
             _warn_once(place, error)
@@ -156,17 +156,6 @@ def _present(place):
     except ValueError:
         os.replace(place, place.with_name(_DAMAGED))
         return {}
-
-
-def _replace(place, records):
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".progress-", suffix=".json")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(_as_json(records))
-        os.replace(name, place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

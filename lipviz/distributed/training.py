@@ -1,6 +1,5 @@
 """The loop of a training on several workers: one for TensorFlow and for JAX, since Keras's `fit` fails on the first."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from lipviz.distributed.checkpoint import Checkpoint
 from lipviz.distributed.engines import is_loss
 from lipviz.distributed.files import CheckpointError
 from lipviz.distributed.workers import Workers
-from lipviz.keras_internals import compiled_metrics
+from lipviz.keras_internals import build_metrics
 from lipviz.model import refresh
 
 
@@ -229,11 +228,5 @@ def _create_variables(model: keras.Model, batch: Any) -> None:
     """Create the variables of optimizer and metrics before the first step, which would be traced twice otherwise."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    metrics = compiled_metrics(model)
-    if metrics is None or metrics.built:
-        return
-    targets: Any = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
-    outputs: Any = getattr(model, "outputs", None) or ()
-    if len(outputs) == 1 and hasattr(targets, "shape"):
-        with contextlib.suppress(Exception):  # the step will raise Keras's own error
-            metrics.build(keras.KerasTensor(tuple(targets.shape), str(targets.dtype)), outputs[0])
+    if isinstance(batch, tuple | list) and len(batch) > 1:
+        build_metrics(model, batch[1])

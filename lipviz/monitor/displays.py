@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import html
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lipviz import _moved
+from lipviz._files import write_whole
 from lipviz.measure import TrainingLog
 from lipviz.monitor.progress import Progress
 from lipviz.plots import LiveFigure, alt_text
@@ -261,7 +263,7 @@ class Files(Display):
         path = self.folder / "training.csv"
         if columns != self._columns or not path.exists():
             self._columns = columns
-            self._replace(path, lambda target: _write_csv(target, columns, rows))
+            write_whole(path, _as_csv(columns, rows))
             return
         with path.open("a", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerow(rows[-1])
@@ -269,26 +271,20 @@ class Files(Display):
     def draw(self, log: TrainingLog, progress: Progress) -> None:
         self._kept.draw(log)
         points = zip(log.batches.tolist(), log.batch_losses.tolist(), strict=True)
-        path = self.folder / "training_batches.csv"
-        self._replace(path, lambda target: _write_csv(target, ["batch", "loss within the epoch"], points))
+        write_whole(self.folder / "training_batches.csv", _as_csv(["batch", "loss within the epoch"], points))
         words = {"Title": f"Training of {log.name}", "Description": alt_text(log)}
         for kind in ("png", "svg"):
-            path = self.folder / f"training.{kind}"
-            self._replace(
-                path, lambda target, kind=kind: self._kept.figure.savefig(target, format=kind, metadata=words)
-            )
-
-    def _replace(self, path, write):
-        partial = path.with_name(path.name + ".part")
-        write(partial)
-        os.replace(partial, path)
+            picture = io.BytesIO()
+            self._kept.figure.savefig(picture, format=kind, metadata=words)
+            write_whole(self.folder / f"training.{kind}", picture.getvalue())
 
 
-def _write_csv(path, columns, rows):
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        writer.writerows(rows)
+def _as_csv(columns, rows):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def __getattr__(name):

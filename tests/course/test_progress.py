@@ -95,10 +95,10 @@ def test_what_another_version_kept_stays(folder):
 
 
 def test_a_folder_that_takes_nothing_is_told_once(folder, monkeypatch):
-    def refuse(*arguments):
+    def refuse(*arguments, **settings):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(progress, "_replace", refuse)
+    monkeypatch.setattr(progress, "write_whole", refuse)
     monkeypatch.setattr(progress, "_warned", set())
     with pytest.warns(UserWarning, match=r"cannot be kept .*No space left"):
         course.check("tour.compose", 1.5)
@@ -165,3 +165,11 @@ def test_a_folder_without_lessons_has_no_map(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="expected a folder with the lessons"):
         course.home()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_only_the_reader_may_read_what_was_done(folder):
+    course.check("tour.compose", 1.5)
+    place = folder / ".lipviz" / "progress.json"
+    assert place.stat().st_mode & 0o077 == 0
+    assert sorted(each.name for each in place.parent.iterdir() if each.suffix == ".tmp") == []
