@@ -19,6 +19,8 @@ import numpy as np
 
 _MAX_NAMES = 3
 _FEWEST_DIGITS = 2  # of a number that counts as the solution, rounded
+_IN_PER_CENT = "This is a hundred times the answer. Expected a number between 0 and 1; received per cent."
+_AS_A_SHARE = "This is a hundredth of the answer. If per cent are asked for, multiply by 100."
 _MAX_KEPT = 4000  # characters of an answer that is kept
 
 
@@ -70,7 +72,15 @@ class Number:
         comment = next(known, None)
         if comment is None and self._is_rounding(value, solution):
             return None
-        return comment or ""
+        return comment or self._in_other_units(value, solution)
+
+    def _in_other_units(self, value, solution):
+        """What to say of an answer in per cent where a share is expected, or of a share in the place of per cent."""
+        if not self.tolerance or not 0 < solution <= 100:
+            return ""
+        factor, words = (100, _IN_PER_CENT) if solution <= 1 else (0.01, _AS_A_SHARE)
+        own = round(value / factor, 12)
+        return words if abs(own - solution) <= self.tolerance or self._is_rounding(own, solution) else ""
 
     def remark(self, answer: Any, solution: Any) -> str:
         """What to say beside the explanation of a right answer: more digits, if it was rounded; else ""."""

@@ -188,6 +188,30 @@ def test_a_number_that_a_known_mistake_rounds_to_is_not_taken(registered):
     assert not course.check(counted, 120)
 
 
+@pytest.mark.parametrize(
+    ("solution", "answer", "words"),
+    [
+        (0.7071, 70.71, "a hundred times"),
+        (0.7071, 71, "a hundred times"),
+        (0.7071, 72, ""),
+        (1.0, 100, "a hundred times"),
+        (97.3, 0.973, "a hundredth"),
+        (97.3, 0.97, "a hundredth"),
+        (97.3, 0.98, ""),
+        (250.0, 2.5, ""),  # no share
+        (-0.5, -50, ""),
+        (0.0, 0.5, ""),
+    ],
+)
+def test_per_cent_and_shares_are_told_apart(solution, answer, words, registered):
+    result = course.check(registered(course.Number(1e-4), solution), answer)
+    assert not result.correct
+    assert ("hundred" in result.message) == bool(words)
+    assert words in result.message
+    counted = registered(course.Number(0), 1, name="test.two")
+    assert "hundred" not in course.check(counted, 100).message
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_known_mistakes_are_told_apart_from_the_solution(name):
     one = course.exercise(name)
