@@ -28,7 +28,7 @@ import pytest
 
 from lipviz import __version__
 from lipviz._files import write_whole
-from lipviz.command import cli, doctor, grammars, lab, language, playground
+from lipviz.command import cli, doctor, grammars, lab, language, listing, playground
 from tests.browser.lab import LIPVIZ, clean_environment, free_port, knock, serve
 
 PATIENCE = 300  # seconds that a process of its own may take on a busy machine
@@ -588,7 +588,7 @@ def test_what_the_system_refuses_is_one_line(error, said, monkeypatch, capsys):
     def run(_):
         raise error
 
-    monkeypatch.setattr(cli, "_notebooks", run)
+    monkeypatch.setattr(listing, "_notebooks", run)
     assert cli.main(["notebooks"]) == 1
     assert capsys.readouterr() == ("", said)
 
@@ -596,7 +596,7 @@ def test_what_the_system_refuses_is_one_line(error, said, monkeypatch, capsys):
 def test_a_terminal_without_a_character_gets_another_one(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
-    monkeypatch.setattr(cli, "_notebooks", lambda _: print("─ ≤ ü"))
+    monkeypatch.setattr(listing, "_notebooks", lambda _: print("─ ≤ ü"))
     cli.main(["notebooks"])
     assert written.getvalue() == "? ? ü\n".encode("cp1252")
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 import lipviz
 from lipviz import _extras
-from lipviz.command import cli
+from lipviz.command import benching, certifying, cli, listing
 from tools import arrows
 
 ROOT = Path(__file__).parents[1]
@@ -228,12 +228,12 @@ def test_a_module_that_is_run_says_it_without_a_traceback(hide, monkeypatch):
         runpy._run_module_as_main("lipviz.explorers.static")  # what `python -m` calls
 
 
-@pytest.mark.parametrize("arguments", [["bench"], ["certify", "model.keras"]])
-def test_a_missing_backend_is_one_line_too(arguments, monkeypatch, capsys):
+@pytest.mark.parametrize(("part", "arguments"), [(benching, ["bench"]), (certifying, ["certify", "model.keras"])])
+def test_a_missing_backend_is_one_line_too(part, arguments, monkeypatch, capsys):
     def importing(arguments):
         raise ModuleNotFoundError("No module named 'jax'", name="jax")
 
-    monkeypatch.setattr(cli, f"_{arguments[0]}", importing)
+    monkeypatch.setattr(part, f"_{arguments[0]}", importing)
     assert cli.main(arguments) == 1
     line = f"lipviz: Keras's backend jax is not installed. Type: {sys.executable} -m pip install jax\n"
     assert capsys.readouterr() == ("", line)
@@ -243,7 +243,7 @@ def test_another_missing_module_is_a_fault_and_shown_whole(monkeypatch):
     def importing(arguments):
         raise ModuleNotFoundError("No module named 'lipviz.gone'", name="lipviz.gone")
 
-    monkeypatch.setattr(cli, "_doctor", importing)
+    monkeypatch.setattr(listing, "_doctor", importing)
     with pytest.raises(ModuleNotFoundError, match=r"lipviz\.gone"):
         cli.main(["doctor"])
 

@@ -103,7 +103,7 @@ def test_a_wrong_import_is_found(path, source, culprit):
         ("callbacks.py", "from lipviz.measure import singular_values"),
         ("explorers/bjorck.py", "import ipywidgets\nfrom lipviz import data, plots\nfrom lipviz.model import Model"),
         ("plots/spectra.py", "from matplotlib.axes import Axes\nfrom lipviz.measure import Spectrum\nimport numpy"),
-        ("command/cli.py", "from lipviz import __version__\nfrom lipviz.command import lab, doctor"),
+        ("command/cli.py", "from lipviz._version import __version__\nfrom lipviz.command import lab, opening"),
     ],
 )
 def test_a_right_import_is_not(path, source):

@@ -62,19 +62,7 @@ LAYERS = (
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 # Packages outside of this order: what each is for, and what it may import beside its own modules.
-_COMMANDS = (
-    "app",
-    "bench",
-    "grammars",
-    "import_messages",
-    "lab",
-    "doctor",
-    "playground",
-    "lecturers",
-    "reporting",
-    "values",
-    "workers",
-)
+_COMMANDS = ("benching", "certifying", "lab", "lecturers", "listing", "opening", "reporting", "workers")
 APART = {
     "": ("imports a package when it is first used", set(HEIGHT)),
     "data": ("data sets, and data of your own from tables, folders of images and arrays", {"_version", "_extras"}),
@@ -130,9 +118,25 @@ APART = {
             "recipes",
         },
     ),
+    "command.opening": (
+        "reads the arguments of what opens the course, explorers and the playground",
+        {"_extras", "command.app", "command.lab", "command.playground", "command.values"},
+    ),
+    "command.listing": (
+        "reads the arguments of what lists the lessons and the installation",
+        {"_extras", "command.doctor", "command.import_messages", "command.lab", "command.lecturers"},
+    ),
+    "command.certifying": (
+        "reads the arguments of the command that certifies a file",
+        {"certification", "command.import_messages", "command.values"},
+    ),
+    "command.benching": (
+        "reads the arguments of the benchmarks",
+        {"_extras", "command.bench", "command.import_messages", "command.values"},
+    ),
     "command.cli": (
-        "reads the arguments of the command",
-        {"_version", "_extras", "certification", *(f"command.{name}" for name in _COMMANDS)},
+        "runs the command: finds the subcommand, and says what went wrong in one line",
+        {"_version", "_extras", *(f"command.{name}" for name in _COMMANDS)},
     ),
 }
 # `data` imports nothing of this order, so what trains on data sets and what shows them may import it.

@@ -39,7 +39,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("count", metavar="N", type=values.count, help="number of workers")
     parser.add_argument("script", metavar="SCRIPT", type=Path, help="a Python script")
     parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="arguments of SCRIPT")
-    parser.set_defaults(run=run, error=parser.error)
+    parser.set_defaults(run=run, error=parser.error, takes_further=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
