@@ -15,7 +15,7 @@ from lipviz.recipes import LOSSES
 from lipviz.recipes.networks import CONVOLUTIONS
 from lipviz.recipes.results import Report
 from tests.support import predicted
-from tools import arrows
+from tools import arrows, loss_settings
 
 
 def row_of(run, accuracy=0.9, certified_at=0.5):
@@ -310,3 +310,28 @@ def test_the_page_of_the_repository_has_the_figures_of_its_rows():
     text = target.read_text(encoding="utf-8")
     how = "run `lipviz bench certified --file docs/benchmark.jsonl --markdown docs/benchmark.md`"
     assert page.written(text, there) == text, how
+
+
+@pytest.mark.lists
+def test_the_settings_of_losses_are_those_that_were_best_on_validation_images():
+    text = loss_settings.PAGE.read_text(encoding="utf-8")
+    assert loss_settings.table() in text, "run `python -m tools.loss_settings`"
+    assert [loss for loss in LOSSES if not loss_settings.is_used(loss)] == []
+
+
+def test_settings_that_are_accurate_enough_are_chosen_by_what_they_certify(monkeypatch):
+    accuracies = {1: (0.90, 0.5), 2: (0.896, 0.6), 4: (0.894, 0.7)}
+    there = [
+        {
+            "loss": "crossentropy",
+            "seed": 0,
+            "settings": {"loss_settings": {"tau": tau / loss_settings.R}},
+            "accuracy": accuracy,
+            "certified": {"36/255": 0.8, "0.5": certified},
+        }
+        for tau, (accuracy, certified) in accuracies.items()
+    ]
+    monkeypatch.setattr(loss_settings.rows, "read", lambda _: there)
+    assert loss_settings.best("crossentropy") == "tau 4"
+    monkeypatch.setattr(loss_settings, "ENOUGH", 0.95)
+    assert loss_settings.best("crossentropy") == "tau 2"
