@@ -14,7 +14,7 @@ from lipviz.certification.step_values import on_rows, sizes_of
 from lipviz.rules import activations
 from lipviz.rules.pointwise import broadcast_shape
 from lipviz.rules.registry import layer_bound
-from lipviz.rules.used import as_computed, as_float64, used_factor
+from lipviz.rules.used import as_computed, as_float64, roundings, used_factor
 
 
 def sorting(step: Step, flow: Flow) -> Sorting:
@@ -99,14 +99,19 @@ def _sides(layer, shape):
 
 
 def _derivative(layer, shape):
-    """The derivative of a layer whose arguments no backend rounds in float64; else None."""
+    """The derivative of a layer with arguments, if it is not told by `_sides`; else None.
+
+    In float64 no backend rounds the α of an ELU and the k of a PReLUlip, but TensorFlow rounds the largest value of a
+    ReLU to float32.
+    """
     if isinstance(layer, keras.layers.ELU):
         return activations.elu_derivative(float(layer.alpha))
     if isinstance(layer, keras.layers.ReLU) and layer.max_value is not None:
-        return activations.relu_derivative(float(layer.negative_slope or 0.0), float(layer.max_value))
+        largest = roundings(layer.max_value, layer.compute_dtype)
+        return activations.relu_derivative(float(layer.negative_slope or 0.0), largest.min(), largest.max())
     if isinstance(layer, lip.PReLUlip):
         k = float(layer.k_coef_lip)
-        falling = np.clip(as_float64(layer.alpha, f"The slopes of '{layer.name}'"), -k, k)
+        falling = np.clip(as_computed(layer, layer.alpha, f"The slopes of '{layer.name}'"), -k, k)
         return activations.sided_derivative(np.broadcast_to(falling, shape).reshape(-1), min(1.0, k))
     return None
 

@@ -161,7 +161,8 @@ def _of_differences(near, radius, step, rows, gaps, known):
     best = known
     for ellipsoid in near.ellipsoids(radius, goal, _ROUNDS):
         widths = ellipsoids.mapped(ellipsoid, step).widths
-        best = np.fmin(best, widths * near.factor * _UP)
+        with np.errstate(all="ignore"):  # what is not finite proves nothing
+            best = np.fmin(best, widths * near.factor * _UP)
     return best
 
 

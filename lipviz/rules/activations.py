@@ -135,9 +135,17 @@ def _at_0(negative, positive, beyond):
     )
 
 
-def relu_derivative(negative: float, largest: float) -> Derivative:
-    """Of the function with a slope for negative x that is x from 0 to a largest value, and constant beyond that."""
-    return _steps(negative, 0.0, 1.0, largest, 0.0)
+def relu_derivative(negative: float, low: float, high: float) -> Derivative:
+    """Of the function with a slope for negative x that is x from 0 to a largest value, and constant beyond that.
+
+    The largest value is known to be from `low` to `high`: a backend may round it.
+    """
+    return Derivative(
+        lambda x: np.where(x < 0, negative, np.where(x < high, 1.0, 0.0)),
+        lambda x: np.where(x <= 0, negative, np.where(x <= low, 1.0, 0.0)),
+        ((0.0, min(negative, 0.0), max(negative, 1.0)), (low, 0.0, 1.0), (high, 0.0, 1.0)),
+        is_exact=True,
+    )
 
 
 def elu_derivative(alpha: float) -> Derivative:

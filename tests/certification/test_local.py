@@ -99,6 +99,19 @@ def test_layers_with_arguments_have_slopes_of_their_own_in_an_interval(name):
         assert bound <= steepest.max() + max(1e-3, radius) * 2.5 + off  # the slope of an ELU changes by no more
 
 
+@pytest.mark.parametrize("negative_slope", [0.0, 0.1])
+def test_a_limit_that_a_backend_rounds_has_both_slopes_where_it_may_be(negative_slope):
+    """TensorFlow rounds a limit of 0.3 to float32, which is 0.30000001192…, also in float64."""
+    model = keras.Sequential([keras.Input((1,), dtype="float64"), kl.ReLU(0.3, negative_slope)])
+    with float64_scope():
+        pair = keras.ops.convert_to_tensor(np.array([[0.300000004], [0.300000008]]))
+        ends = np.asarray(float64_copy(model)(pair))
+    quotient = float(np.diff(ends[:, 0])[0]) / 4e-9
+    bound = certify(model, around=[[0.300000006]], radius=2e-9, search=False).upper_bound
+    assert quotient == pytest.approx(float(keras.backend.backend() == "tensorflow"), abs=1e-6)
+    assert quotient <= bound + 1e-6
+
+
 @pytest.mark.parametrize("centre", [-2.0, -0.5, 1.75])
 @pytest.mark.parametrize("approximate", [True, False])
 def test_both_kinds_of_gelu_have_their_own_slopes(approximate, centre):
