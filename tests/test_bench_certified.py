@@ -255,7 +255,7 @@ def test_the_command_reports_errors_in_a_line(tmp_path, capsys):
 # --- measuring ---
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_row_holds_what_the_report_and_the_attacks_say(monkeypatch):
     monkeypatch.setattr(measuring, "ATTACKED", 12)
     monkeypatch.setattr(measuring, "PGD_STEPS", 3)
