@@ -4,6 +4,7 @@ The form knows nothing of the course. Whoever asks gives it the kind of guess, a
 """
 
 import html
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -106,20 +107,47 @@ def _number(kind) -> tuple[list[widgets.Widget], Callable[[], Any]]:
         continuous_update=False,  # see _curve
         layout=widgets.Layout(width="260px"),
     )
-    return [field], lambda: _as_number(field.value)
+    return [field], lambda: as_number(field.value, kind)
 
 
-def _as_number(text):
-    """The number that was typed, with a point or a comma before its decimals; None if nothing was.
+def as_number(text: str, kind: Any) -> float | None:
+    """The number that was typed, None if nothing was.
+
+    A comma stands before decimals, as in 0,5, or between thousands, as in 10,000: the range that is asked for tells
+    which. The sign % turns per cent into a share where a share is asked for.
+
+    Args:
+        text: What was typed.
+        kind: An `Amount` of the course, with its range and unit.
 
     Raises:
-        ValueError: If it is no number.
+        ValueError: If it is no number, or could be two.
     """
-    typed = text.strip().removesuffix("%").strip()
+    unit = kind.unit.strip()
+    typed = text.strip().replace("\u2212", "-")
+    per_cent = typed.endswith("%")
+    typed = typed.removesuffix("%").removesuffix(unit).strip()
+    if not typed:
+        return None
+    readings = {typed.replace(",", ".")}
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", typed):
+        readings.add(typed.replace(",", ""))
+    factor = 0.01 if per_cent and unit != "%" else 1
+    numbers = {factor * value for value in map(_float, readings) if value is not None}
+    if not numbers:
+        raise ValueError(f"Type a number, such as 0.5 or 1e-3. Received: {text}")
+    fitting = [value for value in sorted(numbers) if kind.lowest <= value <= kind.highest]
+    if len(fitting) > 1:
+        raise ValueError(f"This could be {fitting[0]:.10g} or {fitting[1]:.10g}. Type it without a comma.")
+    return fitting[0] if fitting else max(numbers)
+
+
+def _float(text):
+    """The number that a text is; None if it is none."""
     try:
-        return float(typed.replace(",", ".")) if typed else None
+        return float(text)
     except ValueError:
-        raise ValueError(f"Type a number, such as 0.5 or 1e-3. Received: {text}") from None
+        return None
 
 
 def _choice(kind):
