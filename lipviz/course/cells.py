@@ -28,21 +28,21 @@ def give_back() -> None:
 
 
 def advice(error: BaseException | None, source: str) -> str | None:
-    """What to do about an answer that Python cannot read, or reads in another way than it is meant.
+    """What to do about a name that is missing, or about an answer that Python reads in another way than it is meant.
 
     Args:
         error: What the cell raised; None for nothing.
         source: The code of the cell.
 
     Returns:
-        A sentence; None for all other errors, and for cells without an answer.
+        A sentence; None for all other errors.
     """
     found = re.search(r"^answer\s*=(.*)$", source, flags=re.MULTILINE)
+    typed = found[1].partition("#")[0].strip() if found else ""
+    if isinstance(error, NameError) and error.name:
+        return _of_a_name(error.name, typed)
     if found is None:
         return None
-    typed = found[1].partition("#")[0].strip()
-    if isinstance(error, NameError):
-        return _of_a_name(error.name or "", typed)
     if isinstance(error, SyntaxError):
         return next((words for pattern, words in _MISTYPED if re.search(pattern, typed)), None)
     if "^" in typed and "'" not in typed and '"' not in typed:
@@ -61,14 +61,17 @@ _MISTYPED = (  # pattern of an answer that is no Python, and what to do
 
 def _of_a_name(name, typed):
     """What to do about a name in an answer that Python does not know."""
-    if name and typed == name:
+    if typed == name:
         return f'A letter or a word needs quotes. Write answer = "{name}" and run the cell again.'
-    if name in ("sqrt", "exp", "log", "pi"):
+    if typed and name in ("sqrt", "exp", "log", "pi"):
         return f"Python has {name} in NumPy. Write import numpy as np above the answer, and np.{name} in it."
-    if name in ("np", "numpy", "math"):
+    if typed and name in ("np", "numpy", "math"):
         line = "import numpy as np" if name == "np" else f"import {name}"
         return f"Write {line} above the answer, and run the cell again."
-    return None
+    return (
+        f"If a cell above makes {name}, run that cell first. After a restart of the kernel, the menu Run has "
+        '"Run All Above Selected Cell".'
+    )
 
 
 class Follower:

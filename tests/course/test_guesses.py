@@ -1,5 +1,6 @@
 """Predictions: each registered one, the kinds of guess, and what a notebook and a page without a kernel show."""
 
+import asyncio
 import html
 import json
 import re
@@ -128,7 +129,7 @@ def test_a_number_opens_the_answer():
     made = form(AMOUNT, 40, reveal="measured: 40 %")
     (field,) = made.control.children
     made.button.click()
-    assert "Put your guess" in made.answer.value
+    assert "Type a number first" in made.answer.value
     for typed, words in (("1/2 <", "Type a number, such as 0.5 or 1e-3. Received: 1/2 &lt;"), ("101", "No answer yet")):
         field.value = typed
         made.button.click()
@@ -142,6 +143,21 @@ def test_a_number_opens_the_answer():
     again = form(AMOUNT, 40, reveal="measured: 40 %")  # in another session
     assert "You said 38.5 %" in again.answer.value
     assert len(again.opened.outputs) == 1
+
+
+def test_enter_commits_the_value_that_follows_it_once():
+    made = form(AMOUNT, 40, reveal="measured: 40 %")
+    (field,) = made.control.children
+
+    async def typed():
+        field._handle_custom_msg({"event": "submit"}, [])
+        field.value = "38"
+        await asyncio.sleep(0.3)
+
+    asyncio.run(typed())
+    assert "You said 38 %" in made.answer.value
+    made.commit()
+    assert len(made.opened.outputs) == 1
 
 
 @pytest.mark.parametrize(
@@ -176,7 +192,7 @@ def test_a_number_is_read_as_it_is_meant(lowest, highest, unit, typed, value):
 def test_a_choice_and_a_curve_open_the_answer():
     made = form(OPTION, "a")
     made.button.click()
-    assert "Put your guess" in made.answer.value
+    assert "Choose one first" in made.answer.value
     made.control.children[0].value = "b"
     made.button.click()
     assert "Look at the sign." in made.answer.value

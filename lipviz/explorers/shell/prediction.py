@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 import ipywidgets as widgets
 
-from lipviz.explorers.shell import page
+from lipviz.explorers.shell import page, pictures
 
 _LABEL = {"description_width": "auto"}
 _PLACES = 100  # positions of a slider of a curve
+_SOON = 0.2  # seconds in which a value follows the key that sends it
+_FIRST = {"number": "Type a number first", "choice": "Choose one first"}  # a curve has values from the start
 
 
 class Asking(Protocol):
@@ -56,6 +58,8 @@ class Form:
         self.button = page.button("Commit my guess", "lock", "Keep the guess, and see what is true", self.commit)
         self.answer, self.opened = widgets.HTML(), widgets.Output()
         self.button.layout.align_self = "flex-start"
+        if kind.form == "number":
+            self._inputs[0].on_msg(self._enter)
         self._heading = widgets.HTML(f"<strong>Predict</strong>: {html.escape(_words(kind))}")
         children = [self._heading, self.control, self.button, self.answer, self.opened]
         self.widget = widgets.VBox(children, layout=widgets.Layout(overflow="visible")).add_class("lipviz-prediction")
@@ -64,15 +68,26 @@ class Form:
 
     def commit(self) -> None:
         """Commit the guess that the controls hold."""
+        if self.button.layout.display == "none":  # committed already
+            return
         try:
-            reply = self._asking.commit(self._value())
+            guess = self._value()
         except ValueError as error:  # of what was typed
             self.answer.value = page.notice(str(error))
             return
-        if self._asking.guess is None:  # nothing was chosen
+        if guess is None:
+            self.answer.value = page.notice(f"{_FIRST[self._asking.prediction.kind.form]}, then commit.")
+            return
+        reply = self._asking.commit(guess)
+        if self._asking.guess is None:
             self.answer.value = reply.to_html()
             return
         self._open(reply)
+
+    def _enter(self, _, content, __):
+        """Commit when Enter is pressed. The browser says so before it sends the value that was typed."""
+        if content.get("event") == "submit":
+            pictures.soon(self.commit, _SOON)
 
     def _open(self, reply):
         self.answer.value = reply.to_html()
