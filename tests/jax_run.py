@@ -86,7 +86,8 @@ class JaxRun:
         empty_if_large(CACHE, MOST_CACHED)
         with open(folder / OUTPUT, "wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *OPTIONS, *UNREADABLE, f"@{SAMPLE}"],
+                # All that it names, also what runs on TensorFlow at night only.
+                [sys.executable, "-m", "pytest", "--nightly", *OPTIONS, *UNREADABLE, f"@{SAMPLE}"],
                 cwd=Path(__file__).parents[1],
                 env={**os.environ, **ENVIRONMENT, **CACHING},
                 stdin=subprocess.DEVNULL,

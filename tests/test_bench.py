@@ -160,7 +160,7 @@ def test_every_kind_of_layer_has_a_row(monkeypatch):
     assert row.ratios == {"lipviz / plain": 4.0}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kernels_and_what_it_takes_to_orthogonality():
     ((name, timings), *_) = parts.kernels(1, False, shapes=[(9, 4)], batch=2)
     assert name == "9×4, forward"
@@ -170,7 +170,7 @@ def test_kernels_and_what_it_takes_to_orthogonality():
     assert 1 <= rows[0][1] <= rows[1][1] < 30
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_rounding_keeps_out_of_reach_is_said(monkeypatch):
     beyond = ("9×4, ‖WᵀW − I‖ ≤ 1e-12", None, {})
     assert list(parts.convergence((1e-12,), shapes=[(9, 4)], repeats=1)) == [beyond]
@@ -230,7 +230,7 @@ def test_a_process_that_fails_says_so():
         processes._run("no_such_thing")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_command_prints_a_table_and_writes_files(tmp_path):
     command = [LIPVIZ, "bench", "poolings", "--repeats=1", "--batch=1", "--backend=tensorflow"]
     environment = {**os.environ, "KERAS_BACKEND": "jax"}  # so that it needs a process of its own, with another backend

@@ -222,7 +222,7 @@ def test_the_page_has_every_figure_and_says_what_is_missing(there, tmp_path):
 def test_a_page_without_a_place_for_tables_is_kept(there, tmp_path):
     target = tmp_path / "page.md"
     target.write_text("Mine.", encoding="utf-8")
-    with pytest.raises(ValueError, match="no place for tables"):
+    with pytest.raises(ValueError, match="page.md: The page has no place"):
         go(there[0], markdown=target)
     assert target.read_text(encoding="utf-8") == "Mine."
 
@@ -255,7 +255,7 @@ def test_the_command_reports_errors_in_a_line(tmp_path, capsys):
 # --- measuring ---
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_row_holds_what_the_report_and_the_attacks_say(monkeypatch):
     monkeypatch.setattr(measuring, "ATTACKED", 12)
     monkeypatch.setattr(measuring, "PGD_STEPS", 3)

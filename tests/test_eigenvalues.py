@@ -81,7 +81,7 @@ def test_float32_comes_as_near_as_products_do(shape, condition):
     assert np.abs(got - want).max() < min(stretched.relative + nm.rounding_margin(shape, "float32"), least)
 
 
-@pytest.mark.covered_by_day
+@pytest.mark.nightly
 @pytest.mark.usefixtures("on_a_cpu")
 @pytest.mark.parametrize("values", [[1, 1, 1, 1], [1, 0.9999, 0.5, 0.1], [1, 0.5, 0.5, 1e-3], [1, 0, 0, 0]])
 @pytest.mark.parametrize("shape", [(7, 4), (4, 4), (4, 7)])
@@ -116,7 +116,7 @@ def test_what_is_not_finite_stays_visible_and_raises_nothing(bad):
     assert np.isnan(orthogonalized(w, "float32")[0]).any()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("on_a_cpu")
 def test_models_that_xla_compiles_run_by_products(monkeypatch):
     if keras.backend.backend() != "tensorflow":

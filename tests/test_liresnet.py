@@ -31,7 +31,7 @@ def trained():
     return recipe, *recipe.train(IMAGES, LABELS, (IMAGES, LABELS), verbose=0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_it_trains_and_stays_1_lipschitz(trained):
     recipe, model, _ = trained
     assert np.isfinite(model.history.history["loss"]).all()
@@ -147,7 +147,7 @@ def deep(**changes):
     return DeepRecipe((8, 8, 3), 3, **{**given, **changes})
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_its_recipe_trains_and_reports(trained):
     recipe, model, report = trained
     assert "LiResNet(width=4" in str(recipe)

@@ -114,7 +114,7 @@ def test_training_that_diverges_warns_and_keeps_the_last_finite_state():
         model.vanilla_export()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fit_learns_what_a_plain_network_learns():
     rotation = np.linalg.qr(RNG.standard_normal((8, 8)))[0][:, :3]
     model = Sequential([keras.Input((8,)), SpectralDense(3, use_bias=False)])

@@ -70,7 +70,11 @@ def monitored(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "make", [lambda: constrained(eager=False), lambda: plain(dropout=0.3)], ids=["constrained", "dropout"]
+    "make",
+    [
+        pytest.param(lambda: constrained(eager=False), id="constrained"),
+        pytest.param(lambda: plain(dropout=0.3), id="dropout", marks=pytest.mark.nightly),
+    ],
 )
 def test_training_is_the_same_with_a_monitor(make):
     weights, draws = [], []

@@ -489,7 +489,7 @@ def test_convolution_operators_are_adjoint(sizes, stride, conv_first, pad_func):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("conv_first", [True, False])
+@pytest.mark.parametrize("conv_first", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_the_power_iteration_finds_the_norm_of_the_convolution(conv_first):
     # Positive, so that the largest singular value stands alone.
     kernel = np.random.default_rng(0).uniform(size=(3, 3, 2, 3)).astype("float32")

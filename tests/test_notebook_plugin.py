@@ -149,7 +149,7 @@ def test_what_passed_is_kept_with_its_outputs_and_settings(project, report):
     assert not any(cell.outputs for cell in quick.cells)  # compiled code's stderr is not the reader's
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_full_lessons_have_the_settings_of_readers_and_a_second_run_prints_the_same(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pytest.ini").write_text(SETTINGS)

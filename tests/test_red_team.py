@@ -248,6 +248,7 @@ def test_a_model_is_drawn_as_its_source_says():
     assert "Conv2D" not in plan.source()
 
 
+@pytest.mark.nightly
 @settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_every_recipe_is_written_for_any_sizes(data):

@@ -120,7 +120,7 @@ def test_config_round_trip(regularizer):
     assert copy.get_config() == regularizer.get_config()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_training_makes_a_network_orthogonal(tmp_path):
     model = keras.Sequential(
         [

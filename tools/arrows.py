@@ -8,6 +8,8 @@ rewrites the table in `docs/architecture.md`. `tests/test_imports.py` compares t
 import ast
 from pathlib import Path
 
+from lipviz.command.marked import filled
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lipviz"
 PAGE = ROOT / "docs" / "architecture.md"
@@ -90,6 +92,7 @@ APART = {
         {"_extras", "command.import_messages", "command.lab", "command.teaching"},
     ),
     "command.values": ("reads the values of arguments", set()),
+    "command.marked": ("fills the place in a page that is kept for a table", set()),
     "command.workers": ("starts workers of a training script on this machine", {"command.values"}),
     "command.reporting": (
         "reads the arguments of the command that reports",
@@ -108,6 +111,7 @@ APART = {
                 "_version",
                 "certification",
                 "command.cli",
+                "command.marked",
                 "compiled",
                 "data",
                 "layers",
@@ -199,8 +203,7 @@ def table():
 
 def page():
     """The page with the table that is true now."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
+    return filled(PAGE.read_text(encoding="utf-8"), BEGIN, END, table())
 
 
 if __name__ == "__main__":

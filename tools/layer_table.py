@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from lipviz import data, measure, toys
+from lipviz.command.marked import filled
 from lipviz.toys.kind_runs import write_kind_costs, write_kind_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "layers.md"
@@ -96,11 +97,7 @@ def write_page():
     tables = {"": table(), ": networks": networks()}
     text = PAGE.read_text(encoding="utf-8")
     for suffix, made in tables.items():
-        before, begin, rest = text.partition(BEGIN.format(suffix))
-        _, end, after = rest.partition(END.format(suffix))
-        if not (begin and end):
-            raise ValueError(f"{PAGE} has no place for the table: {BEGIN.format(suffix)}")
-        text = f"{before}{begin}\n\n{made}\n\n{end}{after}"
+        text = filled(text, BEGIN.format(suffix), END.format(suffix), made)
     PAGE.write_text(text, encoding="utf-8")
 
 

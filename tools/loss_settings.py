@@ -15,6 +15,7 @@ import statistics
 from pathlib import Path
 
 from lipviz.command.bench.certified import measuring, page, plan, rows
+from lipviz.command.marked import filled
 from lipviz.data import fashion_mnist
 from lipviz.recipes import LOSSES
 
@@ -116,10 +117,7 @@ def is_used(loss):
 
 def write():
     """Put the table into the page."""
-    before, found, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    if not found or END not in rest:
-        raise SystemExit(f"{PAGE} has no place for the table. Expected the lines {BEGIN} and {END}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), BEGIN, END, table()), encoding="utf-8")
 
 
 def main():

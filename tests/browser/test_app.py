@@ -172,6 +172,7 @@ def test_no_other_page_reaches_the_kernel(page, home):
         assert knock(home, f"/voila/files/{file}", cookies=cookies) == 403
 
 
+@pytest.mark.nightly
 def test_a_reader_drags_while_another_closes_the_page_with_a_slider_in_the_hand(browser, app_server):
     readers = []
     for _ in range(2):

@@ -109,7 +109,7 @@ def test_an_attack_that_sees_decisions_only_comes_close():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("which", "starts"), [("ten", 1), ("two", 2)])
+@pytest.mark.parametrize(("which", "starts"), [("ten", 1), pytest.param("two", 2, marks=pytest.mark.nightly)])
 def test_no_certified_point_is_flipped_inside_of_its_radius(which, starts, request):
     model, x, y = request.getfixturevalue(which)
     certified = certification.certified_radius(model, x, y)

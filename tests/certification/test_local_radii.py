@@ -141,6 +141,7 @@ def test_samples_that_are_wrong_or_tied_keep_a_radius_of_0():
     assert (certified_radius(model, x, local=True).radii == 0).all()
 
 
+@pytest.mark.nightly
 def test_a_network_that_is_too_large_keeps_its_radii():
     model = _made((3,), kl.Dense(700, "relu"), kl.Reshape((700, 1)), kl.GlobalMaxPooling1D(), kl.Dense(2))
     x = np.random.default_rng(1).standard_normal((2, 3))

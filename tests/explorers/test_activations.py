@@ -44,7 +44,7 @@ def test_every_activation_and_what_is_said_of_it(explorer, activation):
     assert len(columns) == len(rows[0]) == 1 + inputs + outputs + 3
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_corner(explorer):
     values = {"activation": ("groupsort", "householder", "prelulip", "maxmin"), "channels": (2, 8), "group": (1, 2),
               "angle": (0, 360), "slope": (-1.0, 1.0), "place": (-3.0, 3.0), "seed": (0, 20)}  # fmt: skip

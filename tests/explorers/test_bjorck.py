@@ -133,7 +133,7 @@ def test_a_fresh_kernel(explorer):
     assert [name for name, control in explorer.controls.items() if control.disabled] == ["spectrum", "smallest", "step"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kernels_of_a_network_that_learned_digits(explorer, trainings):
     said = []
     explorer._results.observe(lambda change: said.append(change["new"]), names="value")
@@ -153,7 +153,7 @@ def test_kernels_of_a_network_that_learned_digits(explorer, trainings):
     other.close()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_training_leaves_the_global_seeds_alone(trainings):
     kernels, draws = [], []
     for _ in range(2):

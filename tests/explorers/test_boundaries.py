@@ -147,7 +147,7 @@ def test_every_toy_has_two_classes_that_noise_mixes(points):
     assert not np.allclose(labelled_points(points, 0.4, 1)[0][0], x)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_your_own_points_of_three_classes():
     (x, y), _ = data.gaussians(60, classes=3, seed=0)
     explorer = BoundaryExplorer(x, y)

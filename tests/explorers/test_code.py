@@ -36,6 +36,7 @@ def dense():
     return layer
 
 
+STATES_BY_DAY = 3
 # Short name of an explorer, what is given to it, and states.
 CASES = [
     (
@@ -174,9 +175,12 @@ def assert_makes_what_is_shown(explorer, given):
     assert titles[0] == titles[1]
 
 
+@pytest.mark.covered_by_day
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "given", "states"), CASES, ids=[case[0] for case in CASES])
-def test_the_code_makes_what_is_shown_and_closing_leaves_nothing(name, given, states, stop_rendering):
+def test_the_code_makes_what_is_shown_and_closing_leaves_nothing(name, given, states, stop_rendering, pytestconfig):
+    if not pytestconfig.option.nightly:
+        states = states[:STATES_BY_DAY]
     before = living_widgets()
     explorer = explorers.find(name).load()(**given)
     for state in states:
@@ -190,7 +194,7 @@ def test_the_code_makes_what_is_shown_and_closing_leaves_nothing(name, given, st
     assert living_widgets() == before
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_code_trains_what_was_trained_here(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(certificates, "_STEPS", 2)
@@ -212,7 +216,7 @@ def test_the_code_trains_what_was_trained_here(monkeypatch):
     explorer.close()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_code_trains_the_kinds_that_were_trained_here():
     given = {"train": (IMAGES.reshape(20, 4, 4, 1), np.arange(20) % 3)}
     given["test"] = given["train"]

@@ -42,7 +42,7 @@ def test_every_activation_has_a_name():
     assert set(_NAMES) == set(measure.DEPTH_ACTIVATIONS)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_corner(explorer):
     # A new frame for new activations takes time: each pair meets one corner, and each corner one pair or two.
     corners = itertools.cycle(itertools.product((2, 50), (2, 16), (0, 20)))

@@ -116,7 +116,7 @@ def test_words_and_numbers_say_what_is_shown(trained):
 # --- training ---
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_step_is_traced_once_for_all_numbers_of_points_and_rates(explorer):
     """And it takes the means over the points, not over what fills up a batch."""
     pair = toys.side_by_side.Pair(width=2, depth=1, loss="hkr")
@@ -151,7 +151,7 @@ def test_the_crossentropy_is_the_mean_over_the_points(explorer):
         assert learner.trainer.losses[-1] == pytest.approx(loss, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_code_trains_what_is_seen(trained, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "compile", _eagerly(keras.Model.compile))

@@ -35,7 +35,7 @@ def test_it_starts_with_the_exact_distance_and_an_estimate(explorer):
     json.dumps(explorer.state)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_estimate_rises_and_stays_below_the_distance(explorer):
     explorer.start()
     assert explorer.wait(300)

@@ -144,7 +144,7 @@ def test_one_dimension(n, kernel_size, k):
     np.testing.assert_allclose(np.array(layer(x, training=False)).reshape(2, -1), want, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_how_tight():
     ones = built(SpectralConv2D, (28, 28), 1, 1, kernel_initializer="ones")
     assert norm(ones, (28, 28)) > 0.99
@@ -217,6 +217,7 @@ def check_tight(cls, sizes, kernel_size, strides, padding, channels, further, ki
     assert norm(layer, smaller) <= layer.k_coef_lip * (1 + ROUNDING)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("cls", "sizes", "kernel_size", "strides", "channels", "least"),
     [
@@ -264,7 +265,7 @@ def test_the_tight_bound_needs_a_size_and_holds_up_to_it(cls):
         keras.Sequential([keras.Input((*sizes[:-1], None, 2)), layer])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("arguments", "dtype", "how"),
     [

@@ -279,7 +279,7 @@ def test_an_activation_that_changes_the_shape_is_a_layer_of_its_own_in_the_expor
     np.testing.assert_allclose(export(x), layer(x), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("cls", "arguments", "activation"),
     [(SpectralDense, {}, None), (SpectralDense, {"eps_bjorck": None}, MaxMin), (FrobeniusDense, {}, GroupSort2)],

@@ -272,7 +272,7 @@ def test_the_gradient_is_that_of_the_polar_factors(multiplier):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("mixed_float16", marks=pytest.mark.nightly)])
 def test_training_saving_condensing_and_export(dtype, tmp_path):
     layer = SpectralDepthwiseConv2D(
         3, depth_multiplier=2, bound="tight", dtype=dtype, activation=MaxMin(), depthwise_regularizer="l2"

@@ -248,7 +248,7 @@ def test_a_shared_trace_keeps_no_layer_alive():
     assert [kernel() for kernel in kernels] == [None, None]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @in_graphs
 @pytest.mark.usefixtures("nothing_traced")
 def test_only_the_last_traces_are_kept(monkeypatch):
@@ -301,7 +301,9 @@ def alike():
 @in_graphs
 @pytest.mark.slow
 @pytest.mark.usefixtures("nothing_traced")
-@pytest.mark.parametrize("way", ["graph", pytest.param("XLA", marks=pytest.mark.nightly), "distributed"])
+@pytest.mark.parametrize(
+    "way", ["graph", *(pytest.param(way, marks=pytest.mark.nightly) for way in ("XLA", "distributed"))]
+)
 def test_a_shared_step_is_the_one_that_each_layer_would_make(way):
     import tensorflow as tf
 

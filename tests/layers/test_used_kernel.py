@@ -17,6 +17,10 @@ X = RNG.standard_normal((6, 5, 5, 2)).astype("float32")
 Y = RNG.standard_normal((6, 3)).astype("float32")
 # Two orders of operations give the same kernel but for rounding, which a product of this size hands on.
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
+# By day a model of Keras alone: nothing of its training and saving is ours.
+BY_DAY_OF_KERAS = pytest.mark.parametrize(
+    "kind", [keras.Sequential, pytest.param(lipviz.Sequential, marks=pytest.mark.nightly)]
+)
 
 
 def numbers(x):
@@ -103,7 +107,7 @@ WAYS = {
 @pytest.mark.parametrize(
     "way",
     # "XLA's predict" is by XLA as well.
-    [pytest.param(way, marks=pytest.mark.nightly if way == "XLA" else ()) for way in WAYS],
+    [pytest.param(way, marks=pytest.mark.nightly if way in ("XLA", "vectorized_map") else ()) for way in WAYS],
 )
 def test_inference_constrains_the_kernel_that_is_there_and_stores_nothing(way):
     model = moved(network(convolution=way != "XLA's predict"))  # which XLA compiles already
@@ -203,7 +207,7 @@ class _Without(keras.Model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("base", [keras.Model, lipviz.Model])
+@pytest.mark.parametrize("base", [keras.Model, pytest.param(lipviz.Model, marks=pytest.mark.nightly)])
 def test_models_that_are_never_told_of_training_learn(base):
     model = type("Own", (base,), dict(vars(_Without)) | {"__init__": lambda self: base.__init__(self)})()
     model.body = network(convolution=False)
@@ -264,7 +268,7 @@ def test_predictions_are_those_of_the_kernels(kind, way):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [keras.Sequential, lipviz.Sequential])
+@BY_DAY_OF_KERAS
 def test_validation_within_fit_sees_the_kernels_of_that_moment(kind):
     seen = []
 
@@ -283,7 +287,7 @@ def test_validation_within_fit_sees_the_kernels_of_that_moment(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [keras.Sequential, lipviz.Sequential])
+@BY_DAY_OF_KERAS
 def test_a_checkpoint_holds_the_wbar_of_its_kernel(kind, tmp_path):
     path = tmp_path / "{epoch}.keras"
     fitted(kind, [keras.callbacks.ModelCheckpoint(str(path))])
@@ -316,7 +320,7 @@ def test_a_kernel_of_nan_is_saved_and_loaded(tmp_path):
     assert np.isnan(numbers(keras.models.load_model(tmp_path / "m.keras")(np.ones((1, 4))))).all()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_plain_distributed_model_predicts_with_its_kernels():
     if IS_JAX:
         pytest.skip("MirroredStrategy is TensorFlow's")
@@ -331,7 +335,7 @@ def test_a_plain_distributed_model_predicts_with_its_kernels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [keras.Sequential, lipviz.Sequential])
+@BY_DAY_OF_KERAS
 def test_an_export_made_of_a_moved_model_serves_its_kernels(kind, tmp_path):
     if IS_JAX:
         pytest.skip("a SavedModel is written by TensorFlow")
@@ -396,6 +400,7 @@ def test_k_is_exact_in_float64(k):
     assert numbers(layer.parametrization.k) == k / 3
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(IS_JAX, reason="a checkpoint of TensorFlow holds its own variables only")
 def test_a_checkpoint_of_tensorflow_changes_no_k(tmp_path):
     import tensorflow as tf

@@ -71,7 +71,7 @@ def test_each_depth_has_the_bounds_of_the_part_that_ends_there(make, norm, metho
     assert np.prod(found.losses) == pytest.approx(found.excess[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_searches_lie_below_the_bounds_at_each_depth():
     x = keras.Input((4,))
     model = seeded(keras.Model(x, kl.Dense(3)(kl.Dense(5, "relu")(x) * 2.0)))

@@ -89,6 +89,7 @@ def test_a_number_out_of_range_is_refused(index, epsilon, measured):
 # What lipviz ships
 
 
+@pytest.mark.nightly
 def test_the_file_is_small_and_its_claims_are_true():
     assert FILE.stat().st_size <= 300_000
     given = attacked_images()

@@ -333,7 +333,7 @@ def test_on_axes_with_other_data_a_picture_is_that_on_new_axes(plot, ax):
         before = place
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_on_axes_with_another_plot_a_picture_is_that_on_new_axes(ax):
     drawings = [(plot, *case) for plot, cases in CASES.items() for case in cases[:1]]
     before = "nothing"

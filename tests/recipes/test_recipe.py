@@ -268,7 +268,7 @@ def test_a_trained_classifier_comes_with_a_report(trained):
     assert report.constant <= float(str(report).rpartition("at most ")[2]) <= report.constant * (1 + 1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_seed_repeats_a_training_and_another_does_not(trained):
     (model, report), (x, y), test = trained
     same = report.recipe.train(x, np.eye(3)[y], test, verbose=0).model

@@ -55,8 +55,8 @@ def test_a_width_of_one():
     ("labels", "outputs"),
     [
         ([0, 1, 0, 1], 1),
-        ([[-1], [1], [-1], [1]], 1),
-        ([0, 1, 2, 1], 3),
+        pytest.param([[-1], [1], [-1], [1]], 1, marks=pytest.mark.nightly),
+        pytest.param([0, 1, 2, 1], 3, marks=pytest.mark.nightly),
         ([[1, 0], [0, 1], [1, 0], [0, 1]], 2),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_classifier_learns_and_its_wbar_is_fresh():
         np.testing.assert_allclose(np.asarray(layer.wbar), held, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_loss_of_ones_own():
     model = networks.toy_classifier(np.eye(4, 2), [0, 1, 0, 1], **SMALL, steps=1, loss=lipviz.losses.HKR(alpha=1.0))
     assert isinstance(model.loss, lipviz.losses.HKR)
@@ -105,7 +105,7 @@ def test_sorting_fits_what_relu_cannot(abs_fits):
         np.testing.assert_array_equal(fit.target, np.abs(fit.x))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_prediction_is_that_of_the_trained_weights(abs_fits):
     fit = abs_fits["relu"]
     # The rate of the last step is 1e-6, by which Adam moves each of some 180 weights: that is up to 2e-5 of an output,
@@ -193,7 +193,7 @@ def test_bad_samples_are_named(x, y, error, words):
         networks.toy_classifier(x, y, **SMALL)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_training_goes_on_after_its_plain_copy_has_predicted():
     """On JAX, a step and a prediction take the memory of the weights that they are given."""
     trainer = ToyTrainer(losses.TauBinaryCrossentropy(10.0), width=2, depth=1)

@@ -53,7 +53,7 @@ def test_a_run_says_how_it_was_made_and_what_it_reached(made):
     assert last.certified.shape == last.epsilons.shape
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_can_be_repeated(made):
     again = tradeoff_run(TRAIN, TEST, loss="hkr", loss_parameter=10.0, dataset="digits", **SMALL)
     assert again.step == 4
@@ -173,7 +173,7 @@ def certifier(classifier):
     return images.ImageCertifier(classifier, TEST[0].reshape(60, -1), TEST[1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_image_has_what_the_measurements_say(classifier, certifier):
     x = TEST[0].reshape(60, -1)
     radii = certified_radius(classifier, x, TEST[1])

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lipviz.command import marked
 from lipviz.command.bench.certified import plan
 from lipviz.command.bench.certified.plan import BUDGETS, EPSILONS, budget_in_words
 
@@ -20,15 +21,16 @@ SEEDS = (0, 1, 2)
 def text_of(path: Path) -> str:
     """The page as it is; markers alone if there is none."""
     text = path.read_text(encoding="utf-8") if path.exists() else f"{BEGIN}\n{END}\n"
-    if BEGIN not in text or END not in text.partition(BEGIN)[2]:
-        raise ValueError(f"{path} has no place for tables. Expected the lines {BEGIN!r} and {END!r}")
+    try:
+        marked.place(text, BEGIN, END)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return text
 
 
 def written(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """A page with the tables of these rows between its markers."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{tables(rows)}\n\n{END}{rest.partition(END)[2]}"
+    return marked.filled(text, BEGIN, END, tables(rows))
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> str:
