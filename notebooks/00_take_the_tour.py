@@ -80,7 +80,7 @@ explorer
 
 # %% [markdown] question="tour.fooled"
 # **Predict.** You have seen what the attacks make of the bag. Now take the second image, the trousers. From which
-# strength on will the 1-Lipschitz network err? Guess before you choose that image.
+# strength on will the 1-Lipschitz network err? Guess before you look at that image above.
 
 # %%
 from lipviz import course
@@ -252,15 +252,15 @@ for layer in spectra:
 # %%
 secants = certification.secant_ratios(model, x_test, pairs=PAIRS)
 ascent = certification.gradient_ascent_ratio(model, x_test, steps=STEPS)
-print(f"largest ratio of {PAIRS} pairs: {secants.largest:.4f}")
-print(f"largest ratio that the search found: {ascent.largest:.9f}")
+print(f"largest ratio of {PAIRS:,} pairs: {secants.largest:.4f}")
+print(f"largest ratio that the search found: {ascent.largest:.4f}")
 assert secants.largest <= 1 + 1e-6
 assert ascent.largest <= 1 + 1e-6
 
 # %% [markdown]
-# The search comes close to 1 and does not exceed it: the bound holds, and it is tight. The random pairs find a much
-# smaller number. A maximum over samples is only a *lower* bound of the constant. It cannot prove that the constant is
-# at most 1.
+# The search comes close to 1 and does not exceed it: the bound holds, and no much smaller number would be one. The
+# random pairs find less. A maximum over samples is only a *lower* bound of the constant. It cannot prove that the
+# constant is at most 1.
 #
 # ### And an ordinary network?
 #
@@ -326,7 +326,8 @@ course.predict("tour.certain", truth=100 * (radius > 0.25).mean(), reveal="\n".j
 # %% [markdown] question="tour.radius"
 # A classifier maps an image to a vector of logits and is 1-Lipschitz: the Euclidean distance between two vectors of
 # logits is at most that between the two images. For one image the largest logit is 2.1 and the runner-up 0.7. What is
-# the largest radius, in Euclidean distance, within which these facts guarantee that no perturbation changes the class?
+# the largest radius, in Euclidean distance, within which these facts guarantee that no change of the image alters the
+# class?
 #
 # Expected: a number, exact to ±0.005.
 

@@ -99,9 +99,10 @@ course.predict("bjorck.estimate", reveal="\n".join(rows))
 #
 # So lipviz does not divide by the estimate, but by a bound that is never too small. Split the space into the direction
 # $v$ that the iteration has found, and all directions orthogonal to it. Let $B$ be $W^\top W$ restricted to the latter.
-# Along $v$ the stretch is known. On the rest it is bounded by repeated squaring, $\lambda_1(B)^q \le \|B^q\|_F$. Both
-# together give an upper bound of $\sigma_1$ for every $v$. The bound equals $\sigma_1$ once the iteration has
-# converged.
+# Along $v$ the stretch is known. On the rest, the square of the largest stretch is the largest eigenvalue of $B$,
+# $\lambda_1(B)$. Repeated squaring bounds it: $\lambda_1(B)^q \le \|B^q\|_F$, where the **Frobenius norm**
+# $\|\cdot\|_F$ is the root of the sum of the squares of all entries. Both together give an upper bound of $\sigma_1$
+# for every $v$. The bound equals $\sigma_1$ once the iteration has converged.
 
 # %%
 for steps in (0, 1, 10, 100):
@@ -176,6 +177,9 @@ course.check("bjorck.step", answer)
 
 # %% [markdown]
 # ## Watch it converge
+#
+# Here is the whole iteration for a random kernel. It stops when a step is shorter than `eps_bjorck`, or after
+# `maxiter_bjorck` steps: these are the two dash-dotted lines.
 
 # %%
 moderate = measure.bjorck_convergence(operators.random_kernel(64, 64, smallest=0.1))
@@ -214,7 +218,7 @@ course.check("bjorck.iterations", answer)
 # %% [markdown]
 # ## What eps does not promise
 #
-# The iteration stops when a step is shorter than `eps_bjorck`. Now take a kernel that has one tiny singular value.
+# A short step suggests that the iteration has arrived. Does it prove that?
 
 # %% [markdown] question="bjorck.short"
 # **Predict.** The iteration stops when a step is shorter than `eps_bjorck` = 0.001. Take the diagonal matrix with the

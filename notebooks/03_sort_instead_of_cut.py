@@ -244,8 +244,8 @@ assert abs(sort_spectra.values - 1).max() < 1e-3
 # neurons only. For a bend, some neurons must switch off. Anil, Lucas and Grosse (2019) prove it. Take a network of
 # matrices that do not stretch, with ReLU or any other monotone function of single channels. If its gradient has length
 # 1 almost everywhere, the network **is linear**. They also prove that networks with GroupSort2 approximate *every*
-# 1-Lipschitz function on a bounded set as closely as you like. (The second proof bounds the matrices in the norm
-# $\|\cdot\|_\infty$. For the spectral norm, which is used here, we rely on experiments.)
+# 1-Lipschitz function on a bounded set as closely as you like. (The second proof bounds the matrices in another norm,
+# the largest sum of magnitudes in a row. For the spectral norm, which is used here, we rely on experiments.)
 #
 # ## Can a sort express ReLU?
 #

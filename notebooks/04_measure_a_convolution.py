@@ -86,8 +86,7 @@ print(f"kernel: {kernel.shape}, as a matrix of norm {np.linalg.norm(kernel.resha
 print(f"convolution: a matrix {matrix.shape}, with {np.count_nonzero(matrix)} entries that are not 0")
 
 # %% [markdown]
-# The kernel, reshaped to a matrix of 9 rows and as many columns as there are output channels, has the norm 1: it does
-# not stretch a *patch*. Is the convolution 1-Lipschitz for this reason?
+# **The kernel's matrix** is the kernel, reshaped to 9 rows and as many columns as there are output channels.
 
 # %% [markdown] question="convolutions.whole"
 # **Predict.** The kernel of nine equal numbers has the norm 1 as a matrix: it does not stretch a *patch*. What is the
@@ -190,12 +189,19 @@ assert abs(lengths[-1] - 1.2) < 1e-3
 # ### Exercise 2: change
 
 # %% [markdown] question="convolutions.average"
-# Choose the random kernel in the explorer, and an image of 16 × 16, by hand or by `explorer.state = {"kernel":
-# "random", "image": 16}`. Leave the rest as it was: a kernel of 3 × 3, 1 → 16 channels, orthogonal, stride 1, padding
-# "same". Which norm is left once the kernel is divided by the reference's average? It is in the left panel, in the
-# statement, and the last entry of `explorer.data.after`.
+# Change the cell below: an image of 16 × 16 pixels in place of 8 × 8. The kernel has 3 × 3 pixels and leads from 1 to
+# 16 channels, and its matrix keeps the length of each patch. Which norm is left once the kernel is divided by the root
+# of the *average* number of patches? Guess first: is the fault larger or smaller on a larger image? Then run the cell,
+# and answer with the number that it prints.
 #
 # Expected: a number, exact to ±0.002.
+
+# %%
+from lipviz.explorers import ConvolutionExplorer
+
+explorer = ConvolutionExplorer()  # change the line below
+explorer.state = {"kernel": "random", "channels": 1, "filters": 16, "image": 8}
+print(f"norm after the division by the average: {explorer.data.after[-1]:.4f}")
 
 # %%
 from lipviz import course
@@ -260,8 +266,8 @@ course.predict("convolutions.fft", reveal=[found, bars, gains])
 
 # %% [markdown]
 # lipviz uses a larger circular image, so large that no output depends on pixels from the other side. The matrix of the
-# zero-padded convolution is a block of the matrix of this circular convolution, so its norm is at most as large. That
-# is a proof, not a measurement.
+# zero-padded convolution is a block of the matrix of this circular convolution, which is called a **circulant**. So its
+# norm is at most as large. That is a proof, not a measurement.
 #
 # ## Strides
 #

@@ -30,8 +30,8 @@
 #
 # **It takes** less than a minute of computing on two CPU cores, and half an hour of your time.
 #
-# **Where you are.** You know orthogonal matrices, sorts, and the norm of a convolution: this lesson stacks fifty of
-# them.
+# **Where you are.** You know orthogonal matrices, sorts, and the norm of a convolution: this lesson stacks fifty
+# layers.
 
 # %% [markdown] tags=["launch"]
 # Run it in your browser, without installing anything: on [Binder] or on [Colab]. The [glossary] explains the terms.

@@ -479,7 +479,9 @@ def test_kernel_is_this_python_whatever_the_reader_has(tmp_path, monkeypatch):
 
     assert KernelSpecManager().get_kernel_spec("python3").argv[0] == "/other/python"
     monkeypatch.setenv("JUPYTER_PATH", lab.prepare_private(tmp_path / "course")["JUPYTER_PATH"])
-    assert KernelSpecManager().get_kernel_spec("python3").argv[0] == sys.executable
+    spec = KernelSpecManager().get_kernel_spec("python3")
+    assert spec.argv[0] == sys.executable
+    assert spec.env["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] == "1"
 
 
 def test_settings_are_borrowed_once_and_not_what_lessons_need(tmp_path):

@@ -168,6 +168,21 @@ def test_an_exercise_runs_first_in_a_new_kernel(lesson, cells):
     assert source is None
 
 
+@each
+def test_an_exercise_names_no_explorer_that_is_not_there(lesson, cells):
+    """In a lesson from top to bottom, an exercise with "the explorer" comes after one, or brings its own."""
+    _, _, notebook = cells(lesson)
+    asked, is_there, waits = questions(notebook, "check"), False, False
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            is_there = is_there or "Explorer(" in cell.source
+            if "course.check(" in cell.source:
+                assert is_there or not waits, cell.source
+                waits = False
+        elif cell.metadata.get("question") in asked:
+            waits = "explorer" in cell.source
+
+
 def _unknown_names(source):
     """Names that a cell uses before it defines them, beside Python's own; bodies of functions define nothing."""
     table = symtable.symtable(source, "cell", "exec")

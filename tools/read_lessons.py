@@ -2,9 +2,10 @@
 
 python -m tools.read_lessons [--pictures FOLDER] [NN ...]
 
-Runs each lesson from top to bottom, with the solutions in the places of the answers. Prints how long that took, what
-the exercises replied, and every error; with --pictures it writes pictures of all that was on the page. The exit status
-is 1 where a lesson shows an error or a dialog, or a solution is not accepted.
+Runs each lesson from top to bottom, with the solutions in the places of the answers. Prints how long that took, how
+much time of a CPU core its kernel used, what the exercises replied, and every error; with --pictures it writes pictures
+of all that was on the page. The exit status is 1 where a lesson shows an error or a dialog, or a solution is not
+accepted.
 """
 
 import argparse
@@ -38,12 +39,20 @@ def pictures(lab, folder, name):
 
 
 def read(lab, name, folder):
-    """Open and run a lesson; returns seconds, number of right answers, of exercises, and what went wrong."""
+    """Open and run a lesson; returns seconds, those of CPU, the numbers of right answers and exercises, and faults."""
     lab.open_by_click(name)
     exercises = len(re.findall(r"^course\.check\(", (LESSONS / name).read_text(encoding="utf-8"), flags=re.MULTILINE))
     began = time.perf_counter()
     lab.run_all(timeout=60 * MINUTES)
     seconds = time.perf_counter() - began
+    cpu = lab.page.evaluate(
+        """async () => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const asked = { code: '', user_expressions: { cpu: '__import__("time").process_time()' } };
+            const reply = await kernel.requestExecute({ ...asked, store_history: false }).done;
+            return Number(reply.content.user_expressions.cpu.data['text/plain']);
+        }"""
+    )
     right = lab.page.evaluate(
         """() => [...window.jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code'
             && JSON.stringify(cell.outputs.toJSON()).includes('✓ Right')).length"""
@@ -58,7 +67,7 @@ def read(lab, name, folder):
             panel.dispose();
         }"""
     )
-    return seconds, right, exercises, wrong
+    return seconds, cpu, right, exercises, wrong
 
 
 def main():
@@ -79,10 +88,11 @@ def main():
             LabSession.open(server.address, find_chromium(), on_failure=Path("failure.png")) as lab,
         ):
             lab.go("/lab")
-            print(f"{'lesson':<32}{'seconds':>8}   exercises")
+            print(f"{'lesson':<32}{'seconds':>8}{'of CPU':>8}   exercises")
             for name in names:
-                seconds, right, exercises, wrong = read(lab, name, arguments.pictures)
-                print(f"{name:<32}{seconds:8.0f}   {right} of {exercises} right", *wrong, sep="\n" * bool(wrong))
+                seconds, cpu, right, exercises, wrong = read(lab, name, arguments.pictures)
+                row = f"{name:<32}{seconds:8.0f}{cpu:8.0f}   {right} of {exercises} right"
+                print(row, *wrong, sep="\n" * bool(wrong))
                 sys.stdout.flush()
                 faults += bool(wrong) or right < exercises
     return 1 if faults else 0

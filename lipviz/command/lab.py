@@ -203,18 +203,26 @@ def write_settings(config: Path) -> None:
     _write_json(config / "jupyter_server_config.d" / "lipviz.json", LANGUAGE)
 
 
+# TensorFlow's pool for oneDNN never gives memory back: after one `fit` on 30,000 images it keeps two copies of them,
+# 180 MiB, for the life of the kernel.
+_MEMORY = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}
+
+
 def write_kernelspec(data: Path) -> None:
     """Writes a `python3` kernel that runs this Python to `data`, a folder for `JUPYTER_PATH`.
 
     A `python3` kernel in the reader's home may belong to another Python, without lipviz. Messages that compiled code
     writes to the stderr of the process stay in the terminal. TensorFlow writes there that it found no GPU, whatever
     TF_CPP_MIN_LOG_LEVEL is, and in a notebook it would look like an error. Python's own stderr is shown as usual.
+
+    In this kernel, TensorFlow returns the memory of arrays that nothing uses any more.
     """
     from ipykernel.kernelspec import get_kernel_dict
 
     # The display name is that in the headers of the lessons; with another one, saving would change the headers.
     spec = get_kernel_dict() | {"display_name": "Python 3 (ipykernel)"}
     spec["argv"] = [*spec["argv"], "--IPKernelApp.capture_fd_output=False"]
+    spec["env"] = {**spec.get("env", {}), **_MEMORY}
     _write_json(data / "kernels" / "python3" / "kernel.json", spec)
 
 

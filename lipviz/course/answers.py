@@ -21,6 +21,9 @@ _MAX_NAMES = 3
 _FEWEST_DIGITS = 2  # of a number that counts as the solution, rounded
 _IN_PER_CENT = "This is a hundred times the answer. Expected a number between 0 and 1; received per cent."
 _AS_A_SHARE = "This is a hundredth of the answer. If per cent are asked for, multiply by 100."
+_SIGN = "The size is right, and the sign is not."
+_CUT_OFF = "These are the first digits of the answer, cut off. Round the last one, or give more digits."
+_NEAR = (5, 0.01)  # tolerances, and share of the answer, of a number that was probably rounded on the way
 _MAX_KEPT = 4000  # characters of an answer that is kept
 
 
@@ -65,18 +68,44 @@ class Number:
 
     def fault(self, answer: Any, solution: Any) -> str | None:
         """None within the tolerance, else the comment on this mistake, or ""."""
-        value = read_number(answer, self.expects)
+        value = self._read(answer)
         if abs(value - solution) <= self.tolerance:
             return None
         known = (word for wrong, word in self.mistakes.items() if abs(value - wrong) <= self.tolerance)
         comment = next(known, None)
         if comment is None and self._is_rounding(value, solution):
             return None
-        return comment or self._in_other_units(value, solution)
+        rounded = (word for wrong, word in self.mistakes.items() if self._has_digits(value, wrong))
+        return comment or next(rounded, "")
+
+    def nearly(self, answer: Any, solution: Any) -> str:
+        """What to say of an answer that is wrong in its form only: its units, sign or digits; "" for all others.
+
+        Such an answer needs no hint.
+        """
+        value = self._read(answer)
+        if not self.tolerance:
+            return ""
+        if words := self._in_other_units(value, solution):
+            return words
+        if abs(value + solution) <= self.tolerance or self._is_rounding(-value, solution):
+            return _SIGN
+        if self._has_digits(value, solution, cut_off=True):
+            return _CUT_OFF
+        if abs(value - solution) <= min(_NEAR[0] * self.tolerance, _NEAR[1] * abs(solution)):
+            return f"Very near, but not within ±{self.tolerance:g}. Was a number rounded on the way?"
+        return ""
+
+    def _read(self, answer):
+        """The answer as a float, which is whole where a whole number is asked for."""
+        value = read_number(answer, self.expects)
+        if not self.tolerance and not value.is_integer():
+            raise AnswerFormatError(f"Expected {self.expects}; received {describe(answer)}.")
+        return value
 
     def _in_other_units(self, value, solution):
         """What to say of an answer in per cent where a share is expected, or of a share in the place of per cent."""
-        if not self.tolerance or not 0 < solution <= 100:
+        if not 0 < solution <= 100:
             return ""
         factor, words = (100, _IN_PER_CENT) if solution <= 1 else (0.01, _AS_A_SHARE)
         own = round(value / factor, 12)
@@ -90,10 +119,16 @@ class Number:
 
     def _is_rounding(self, value, solution):
         """Whether a number is the solution, rounded to two digits or more, and no known mistake rounded alike."""
+        return self._has_digits(value, solution) and not any(self._has_digits(value, m) for m in self.mistakes)
+
+    def _has_digits(self, value, exact, cut_off=False):
+        """Whether a number is another one, rounded to two digits or more, or cut off after them."""
         digits, exponent = _digits(value)
         if not self.tolerance or len(digits) < _FEWEST_DIGITS:
             return False
-        return round(solution, -exponent) == value and all(round(m, -exponent) != value for m in self.mistakes)
+        unit = decimal.Decimal(1).scaleb(exponent)
+        down = decimal.Decimal(f"{exact:.12g}").quantize(unit, rounding=decimal.ROUND_DOWN)
+        return float(down) == value if cut_off else round(exact, -exponent) == value
 
     def show(self, solution: Any) -> str:
         """Six significant digits."""
@@ -102,7 +137,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several options, given by its key; upper and lower case are the same.
+    """One of several options, given by its key or its text; upper and lower case are the same.
 
     Attributes:
         options: Text of each option by its key, such as ``{"a": "it grows", "b": "it shrinks"}``.
@@ -117,11 +152,22 @@ class Choice:
         """The keys and their texts."""
         return "one of " + ", ".join(f'"{key}" ({text})' for key, text in self.options.items())
 
+    def read(self, answer: Any) -> str:
+        """The key of an answer: as ``"b"``, ``"B"``, ``"b)"`` or ``"(b)."``, or as the text of the option.
+
+        Raises:
+            AnswerFormatError: If it is no key.
+        """
+        typed = answer.strip().strip("().:").strip().casefold() if isinstance(answer, str) else None
+        keys = (key for key, text in self.options.items() if typed in (key, text.strip("().:").casefold()))
+        key = next(keys, None)
+        if key is None:
+            raise AnswerFormatError(f"Expected {self.expects}; received {describe(answer)}.")
+        return key
+
     def fault(self, answer: Any, solution: Any) -> str | None:
         """None for the key of the solution, else the comment on this key, or ""."""
-        key = answer.strip().lower() if isinstance(answer, str) else None
-        if key is None or key not in self.options:
-            raise AnswerFormatError(f"Expected {self.expects}; received {describe(answer)}.")
+        key = self.read(answer)
         return None if key == solution else self.mistakes.get(key, "")
 
     def show(self, solution: Any) -> str:
@@ -301,7 +347,7 @@ def read_number(answer: Any, expects: str) -> float:
     array = read_array(answer, expects)
     if array.size != 1:
         raise AnswerFormatError(f"Expected {expects}; received {array.size} numbers.")
-    return array.item()
+    return float(array.item())
 
 
 def read_array(answer: Any, expects: str) -> np.ndarray:

@@ -125,14 +125,14 @@ DIVERGE = Exercise(
     ),
     solution=_LIMIT,
     explanation=(
-        f"√3 = {_LIMIT:.4f}. For 0 < σ < √3 one step lands in ]0, 1], since the map has its largest value, "
+        f"√3 = {_LIMIT:.4f}. For 0 < σ < √3 one step lands between 0 and 1, since the map has its largest value, "
         "1, at σ = 1; from there the values rise to 1. At √3 the step gives 0, and 0 stays 0: a direction is "
         "lost.\n\n"
         "Between √3 and √5 the step gives a negative value. Just above √3 the values then settle at -1; "
         f"further on, at -1 or +1 in ever finer alternation. At √5 = {_FLIP:.4f} they jump between √5 and "
         "-√5 for ever, and beyond it they diverge.\n\n"
-        "So a kernel must be scaled before Björck's iteration, to a spectral norm of about 1. The power "
-        "iteration finds the number to divide by."
+        "So a kernel must be scaled before Björck's iteration, to a spectral norm of at most 1. "
+        "Step 1 of the lesson does that."
     ),
 )
 

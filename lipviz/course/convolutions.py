@@ -68,11 +68,10 @@ _CHECKERBOARD = _SIXTEEN * ((1 + 2 * math.cos(math.pi / (_IMAGE + 1))) / _TAPS) 
 AVERAGE = Exercise(
     id="convolutions.average",
     question=(
-        f"Choose the random kernel in the explorer, and an image of {_IMAGE} × {_IMAGE}, by hand or by "
-        f'`explorer.state = {{"kernel": "random", "image": {_IMAGE}}}`. Leave the rest as it was: a kernel of 3 × 3, '
-        '1 → 16 channels, orthogonal, stride 1, padding "same". '
-        "Which norm is left once the kernel is divided by the reference's average? It is in the left panel, in the "
-        "statement, and the last entry of `explorer.data.after`."
+        f"Change the cell below: an image of {_IMAGE} × {_IMAGE} pixels in place of 8 × 8. The kernel has 3 × 3 pixels "
+        "and leads from 1 to 16 channels, and its matrix keeps the length of each patch. Which norm is left once the "
+        "kernel is divided by the root of the *average* number of patches? Guess first: is the fault larger or smaller "
+        "on a larger image? Then run the cell, and answer with the number that it prints."
     ),
     kind=Number(
         tolerance=0.002,
@@ -85,8 +84,9 @@ AVERAGE = Exercise(
         },
     ),
     hints=(
-        'Nothing needs computing by hand: move the slider "Image size" and read the bar with the hatching.',
-        "By code: set the state, then print `dict(zip(explorer.data.methods, explorer.data.after))`.",
+        f'Nothing needs computing by hand: set `"image"` to {_IMAGE} in `explorer.state = {{…}}`, and run that cell.',
+        "The explorer shows it as well: write `explorer` into the last line of that cell, and read the bar of the "
+        "reference's average.",
         f"Or compute it: pixels inside are in {_TAPS}² patches. On average along an axis it is {_TAPS} minus 2/n, for "
         "n pixels. Divide the one by the other.",
     ),

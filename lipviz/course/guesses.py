@@ -70,8 +70,8 @@ class Amount:
 
     @property
     def expects(self) -> str:
-        """The word "number" and its range."""
-        return f"a number from {between(self.lowest, self.highest)}"
+        """The word "number", its range and its unit."""
+        return f"a number from {between(self.lowest, self.highest)}{self.unit}"
 
     def read(self, guess: Any) -> float:
         """The guess as a float."""
@@ -119,8 +119,7 @@ class Option:
 
     def read(self, guess: Any) -> str:
         """The key."""
-        Choice(self.options).fault(guess, "")
-        return guess.strip().lower()
+        return Choice(self.options).read(guess)
 
     def compare(self, guess: str, truth: str) -> tuple[bool, str]:
         """Whether it is the key, and the reply to this key."""

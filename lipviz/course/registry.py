@@ -147,7 +147,8 @@ def _found(known, name, kind):
 def check(exercise_id: str, answer: Any) -> Result:
     """Says whether an answer is right, and why; each wrong answer brings the next hint.
 
-    A placeholder (``...`` or None), or an answer of another kind, does not use up a hint.
+    A placeholder (``...`` or None), an answer of another kind, and a number that is wrong only in its units, its sign
+    or its last digits do not use up a hint.
 
     Args:
         exercise_id: Such as ``"tour.compose"``.
@@ -175,6 +176,9 @@ def check(exercise_id: str, answer: Any) -> Result:
         remark = one.kind.remark(answer, one.solution) if isinstance(one.kind, Number) else ""
         return Result(one.id, Status.RIGHT, "\n\n".join(filter(None, (remark, one.explanation))))
     progress.note(one.id, answer=kept)
+    nearly = one.kind.nearly(answer, one.solution) if isinstance(one.kind, Number) and not fault else ""
+    if nearly:
+        return Result(one.id, Status.WRONG, nearly)
     return Result(one.id, Status.WRONG, "\n\n".join(part for part in (fault, _next_hint(one)) if part))
 
 

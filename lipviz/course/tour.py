@@ -50,7 +50,7 @@ RADIUS = Exercise(
         "A classifier maps an image to a vector of logits and is 1-Lipschitz: the Euclidean distance between "
         "two vectors of logits is at most that between the two images. For one image the largest logit is "
         f"{_TOP} and the runner-up {_RUNNER_UP}. What is the largest radius, in Euclidean distance, within "
-        "which these facts guarantee that no perturbation changes the class?"
+        "which these facts guarantee that no change of the image alters the class?"
     ),
     kind=Number(
         tolerance=0.005,
@@ -61,7 +61,7 @@ RADIUS = Exercise(
             ),
             _MARGIN / 2: (
                 "Within that radius the class is safe, but you can promise more. You let each logit move by "
-                "the whole perturbation. The vector moves by no more than that in all, so the two "
+                "the whole change. The vector moves by no more than that in all, so the two "
                 "logits cannot both move that far."
             ),
             _MARGIN
@@ -78,7 +78,7 @@ RADIUS = Exercise(
     solution=_MARGIN / math.sqrt(2),
     explanation=(
         f"({_TOP} - {_RUNNER_UP}) / √2 = {_MARGIN / math.sqrt(2):.4f}. The difference of logits i and j is "
-        "the scalar product of the logits with e_i - e_j, a vector of length √2. So a perturbation of length "
+        "the scalar product of the logits with e_i - e_j, a vector of length √2. So a change of length "
         "r, which moves the logits by at most r, changes the difference by at most √2 · r.\n\n"
         "The worst case takes one logit down by r/√2 and the other up by r/√2. Every other class starts at "
         "or below the runner-up, so it needs at least the same radius."
@@ -152,7 +152,7 @@ FOOLED = Prediction(
     id="tour.fooled",
     question=(
         "You have seen what the attacks make of the bag. Now take the second image, the trousers. From which strength "
-        "on will the 1-Lipschitz network err? Guess before you choose that image."
+        "on will the 1-Lipschitz network err? Guess before you look at that image above."
     ),
     kind=Amount(
         lowest=0,

@@ -8,7 +8,6 @@ from lipviz.plots import style
 from lipviz.plots.activation_shapes import note
 from lipviz.plots.alt import alt_text
 
-_TITLES = {"ordinary": "Ordinary network", "constrained": "1-Lipschitz network"}
 _VERDICTS = {True: ("✗ fooled: ", style.VERMILLION), False: ("✓ still: ", style.BLUE)}
 
 
@@ -24,7 +23,7 @@ def plot_fooled_image(data: FooledImage, place: int | None = None, *, ax: Axes |
         The Axes.
     """
     network = None if place is None else data.networks[place]
-    title = "The image" if network is None else _TITLES.get(network.name, network.name)
+    title = "The image" if network is None else f"{network.name[:1].upper()}{network.name[1:]} network"
     with style.drawing(ax, title=title, xlabel="", ylabel="", setup=(style.bare_tiles, _square)) as ax:
         pixels = data.image if network is None else network.image
         style.image(ax, "image", pixels, (0, 1, 1, 0), cmap="gray", limits=(0.0, 1.0))

@@ -43,12 +43,17 @@ def fashion_pair(path: str | os.PathLike[str] = FILE) -> tuple[keras.Model, kera
     with np.load(path) as file:
         arrays = {name: [file[f"{name}_{i}"].astype("float32") for i in range(6)] for name in _NAMES}
     units = [len(bias) for bias in arrays["ordinary"][1::2]]
-    dense = [keras.layers.Dense(count, "relu") for count in units[:-1]] + [keras.layers.Dense(units[-1])]
+    activations = ["relu"] * (len(units) - 1) + [None]
+    dense = [
+        keras.layers.Dense(*each, name=f"dense_of_pair_{i}")
+        for i, each in enumerate(zip(units, activations, strict=True))
+    ]
     ordinary = keras.Sequential([keras.Input((784,)), *dense], name="ordinary")
     _assign(dense, arrays["ordinary"])
-    spectral = [layers.SpectralDense(count) for count in units]
-    sorted_ones = [layer for one in spectral[:-1] for layer in (one, layers.GroupSort2())]
-    constrained = lipviz.model.Sequential([keras.Input((784,)), *sorted_ones, spectral[-1]], name="constrained")
+    # Layers without a name would take the numbers that a lesson's own layers have without this network.
+    spectral = [layers.SpectralDense(count, name=f"spectral_{i}") for i, count in enumerate(units)]
+    sorted_ones = [layer for one in spectral[:-1] for layer in (one, layers.GroupSort2(name=f"sort_{one.name[-1]}"))]
+    constrained = lipviz.model.Sequential([keras.Input((784,)), *sorted_ones, spectral[-1]], name="1-Lipschitz")
     _assign(spectral, arrays["constrained"])
     lipviz.model.refresh(constrained)
     return ordinary, constrained

@@ -16,6 +16,15 @@ OF_SLIDE = """() => {
             shown: slide.getBoundingClientRect().height > 0};
 }"""
 
+# Of each page the room between its edges and what it shows: left, right and below.
+ON_PAPER = """() => [...document.querySelectorAll('.pdf-page')].map(page => {
+    const edge = page.getBoundingClientRect();
+    const shown = [...page.querySelectorAll('section :is(h2, p, li, pre, figure, summary)')]
+        .filter(one => one.checkVisibility()).map(one => one.getBoundingClientRect()).filter(box => box.width);
+    return [Math.min(...shown.map(box => box.left - edge.left)), Math.min(...shown.map(box => edge.right - box.right)),
+            Math.min(...shown.map(box => edge.bottom - box.bottom))];
+})"""
+
 
 def test_every_slide_fits_and_nothing_is_loaded(browser, tmp_path):
     slides = slides_of(lesson(), {"First": "5 minutes."})
@@ -47,7 +56,15 @@ def test_every_slide_fits_and_nothing_is_loaded(browser, tmp_path):
         folded = tab.locator("section.present section.present details")
         folded.locator("summary").click()
         assert folded.locator(".highlight").is_visible()
+        tab.goto(f"{file.as_uri()}?print-pdf")
+        tab.wait_for_function("() => window.Reveal?.isReady() && document.querySelector('.pdf-page')")
+        printed = tab.evaluate(ON_PAPER)
+        assert len(printed) == len(slides)
+        for left, right, below in printed:
+            assert left >= 50, "text at the edge of the paper"
+            assert right >= 50
+            assert below >= 0
     finally:
         tab.close()
-    assert requests == [file.as_uri()]
+    assert requests == [file.as_uri(), f"{file.as_uri()}?print-pdf"]
     assert errors == []

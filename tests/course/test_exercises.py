@@ -212,6 +212,46 @@ def test_per_cent_and_shares_are_told_apart(solution, answer, words, registered)
     assert "hundred" not in course.check(counted, 100).message
 
 
+@pytest.mark.parametrize(
+    ("solution", "answer", "words"),
+    [
+        (0.98995, -0.98995, "the sign is not"),
+        (0.98995, -0.99, "the sign is not"),
+        (0.98995, 0.98, "cut off"),
+        (-1.3999999999999997, -1.3, ""),  # -1.4, in float64
+        (155.0, 150, "cut off"),
+        (0.6875, 0.69214, "Very near"),
+        (0.6875, 0.6932, ""),
+        (0.0, 0.002, ""),
+    ],
+)
+def test_a_number_of_another_form_costs_no_hint(solution, answer, words, registered):
+    name = registered(course.Number(1e-3, {0.3: "No."}), solution)
+    result = course.check(name, answer)
+    assert result.status is course.Status.WRONG
+    assert words in result.message
+    assert ("Hint" in result.message) == (not words)
+
+
+def test_a_known_mistake_is_known_when_it_is_rounded(registered):
+    name = registered(course.Number(1e-3, {math.sqrt(0.5): "Both rows."}), 0.5)
+    assert course.check(name, 0.71).message.startswith("Both rows.")
+    assert not course.check(name, 0.7).message.startswith("Both rows.")  # one digit
+
+
+def test_a_whole_number_is_asked_for_by_name(registered):
+    name = registered(course.Number(0, {19: "One short."}), 20)
+    assert course.check(name, 19.93).status is course.Status.UNREADABLE
+    assert course.check(name, 20.0)
+
+
+@pytest.mark.parametrize(
+    "answer", ["b", " B ", "b)", "(b)", "b.", "L lies between 0.93 and 1.2", "l lies between 0.93 and 1.2."]
+)
+def test_an_option_is_named_by_its_key_or_its_text(answer):
+    assert course.check("constants.follows", answer)
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_known_mistakes_are_told_apart_from_the_solution(name):
     one = course.exercise(name)

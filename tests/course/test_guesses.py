@@ -1,5 +1,6 @@
 """Predictions: each registered one, the kinds of guess, and what a notebook and a page without a kernel show."""
 
+import asyncio
 import html
 import json
 import re
@@ -35,6 +36,7 @@ def test_a_prediction_is_complete(name):
 
 def test_a_range_is_said_as_people_write_numbers():
     assert course.Amount(0.001, 1e6).expects == "a number from 0.001 to 1,000,000"
+    assert AMOUNT.expects == "a number from 0 to 100 %"
     assert [course.Amount(0, 1e9).show(x) for x in (4512, 3e6, 0.69315, 0)] == ["4,510", "3,000,000", "0.693", "0"]
     assert CURVE.expects == "2 numbers from 0 to 1, at 2, 64"
 
@@ -127,7 +129,7 @@ def test_a_number_opens_the_answer():
     made = form(AMOUNT, 40, reveal="measured: 40 %")
     (field,) = made.control.children
     made.button.click()
-    assert "Put your guess" in made.answer.value
+    assert "Type a number first" in made.answer.value
     for typed, words in (("1/2 <", "Type a number, such as 0.5 or 1e-3. Received: 1/2 &lt;"), ("101", "No answer yet")):
         field.value = typed
         made.button.click()
@@ -143,10 +145,54 @@ def test_a_number_opens_the_answer():
     assert len(again.opened.outputs) == 1
 
 
+def test_enter_commits_the_value_that_follows_it_once():
+    made = form(AMOUNT, 40, reveal="measured: 40 %")
+    (field,) = made.control.children
+
+    async def typed():
+        field._handle_custom_msg({"event": "submit"}, [])
+        field.value = "38"
+        await asyncio.sleep(0.3)
+
+    asyncio.run(typed())
+    assert "You said 38 %" in made.answer.value
+    made.commit()
+    assert len(made.opened.outputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "unit", "typed", "value"),
+    [
+        (0.01, 10_000, "", "1,000", None),  # 1 or 1000
+        (100, 1e6, "", "1,000", 1000),
+        (1, 1e7, "", "2,500,000", 2.5e6),
+        (0, 4, "", "1,250", 1.25),
+        (0, 1, "", "0,125", 0.125),
+        (0, 1, "", "50 %", 0.5),
+        (0, 100, " %", "50%", 50),
+        (0, 100, " %", "50", 50),
+        (-1, 1, "", "\u22120,5", -0.5),
+        (0, 100, " mg", "12 mg", 12),
+        (0, 100, "", " ", "nothing"),
+        (0, 100, "", "1/2", None),
+        (0, 100, "", "1,2,3", None),
+    ],
+)
+def test_a_number_is_read_as_it_is_meant(lowest, highest, unit, typed, value):
+    from lipviz.explorers.shell.prediction import as_number
+
+    kind = course.Amount(lowest, highest, unit=unit)
+    if value is None:
+        with pytest.raises(ValueError, match=r"Type (a number|it without a comma)"):
+            as_number(typed, kind)
+    else:
+        assert as_number(typed, kind) == (None if value == "nothing" else pytest.approx(value))
+
+
 def test_a_choice_and_a_curve_open_the_answer():
     made = form(OPTION, "a")
     made.button.click()
-    assert "Put your guess" in made.answer.value
+    assert "Choose one first" in made.answer.value
     made.control.children[0].value = "b"
     made.button.click()
     assert "Look at the sign." in made.answer.value

@@ -35,7 +35,7 @@ def test_what_it_says_follows_the_strength(image, explorer):
         assert explorer.error is None
         assert words in explorer.statement(explorer.data)
     numbers = dict(explorer.numbers(explorer.data))
-    assert float(numbers["constrained: certified radius"]) > float(numbers["ordinary: fooled from length"])
+    assert float(numbers["1-Lipschitz: certified radius"]) > float(numbers["ordinary: fooled from length"])
 
 
 def test_between_radius_and_attack_it_promises_nothing(explorer):

@@ -11,6 +11,23 @@ function fit(slide) {
     slide.classList.toggle("long", slide.scrollHeight > HEIGHT);
 }
 
+// On paper all slides are laid out at once, and what is too high for its page would go on on the next one.
+function fitAll() {
+    const page = document.documentElement;
+    page.classList.add("measured");
+    for (const slide of document.querySelectorAll(".slides section")) {
+        if (!slide.querySelector("section")) {
+            fit(slide);
+            slide.classList.remove("long");
+        }
+    }
+    page.classList.remove("measured");
+}
+
+if (/print-pdf/i.test(location.search)) {
+    fitAll();
+}
+
 Reveal.initialize({
     width: 1280,
     height: HEIGHT,

@@ -109,15 +109,16 @@ def grips_of(figure: Figure, names: Mapping[int, str]) -> list[dict[str, Any]]:
     return grips
 
 
-def soon(call: Callable[[], object]) -> None:
+def soon(call: Callable[[], object], seconds: float = _GATHER) -> None:
     """Call a function when the messages that have come are read; at once where no loop would do it.
 
     Args:
         call: Function of no arguments.
+        seconds: How long to wait for these messages.
     """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         call()
     else:
-        loop.call_later(_GATHER, call)
+        loop.call_later(seconds, call)

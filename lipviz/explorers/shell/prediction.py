@@ -4,15 +4,18 @@ The form knows nothing of the course. Whoever asks gives it the kind of guess, a
 """
 
 import html
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import ipywidgets as widgets
 
-from lipviz.explorers.shell import page
+from lipviz.explorers.shell import page, pictures
 
 _LABEL = {"description_width": "auto"}
 _PLACES = 100  # positions of a slider of a curve
+_SOON = 0.2  # seconds in which a value follows the key that sends it
+_FIRST = {"number": "Type a number first", "choice": "Choose one first"}  # a curve has values from the start
 
 
 class Asking(Protocol):
@@ -55,6 +58,8 @@ class Form:
         self.button = page.button("Commit my guess", "lock", "Keep the guess, and see what is true", self.commit)
         self.answer, self.opened = widgets.HTML(), widgets.Output()
         self.button.layout.align_self = "flex-start"
+        if kind.form == "number":
+            self._inputs[0].on_msg(self._enter)
         self._heading = widgets.HTML(f"<strong>Predict</strong>: {html.escape(_words(kind))}")
         children = [self._heading, self.control, self.button, self.answer, self.opened]
         self.widget = widgets.VBox(children, layout=widgets.Layout(overflow="visible")).add_class("lipviz-prediction")
@@ -63,15 +68,26 @@ class Form:
 
     def commit(self) -> None:
         """Commit the guess that the controls hold."""
+        if self.button.layout.display == "none":  # committed already
+            return
         try:
-            reply = self._asking.commit(self._value())
+            guess = self._value()
         except ValueError as error:  # of what was typed
             self.answer.value = page.notice(str(error))
             return
-        if self._asking.guess is None:  # nothing was chosen
+        if guess is None:
+            self.answer.value = page.notice(f"{_FIRST[self._asking.prediction.kind.form]}, then commit.")
+            return
+        reply = self._asking.commit(guess)
+        if self._asking.guess is None:
             self.answer.value = reply.to_html()
             return
         self._open(reply)
+
+    def _enter(self, _, content, __):
+        """Commit when Enter is pressed. The browser says so before it sends the value that was typed."""
+        if content.get("event") == "submit":
+            pictures.soon(self.commit, _SOON)
 
     def _open(self, reply):
         self.answer.value = reply.to_html()
@@ -106,20 +122,47 @@ def _number(kind) -> tuple[list[widgets.Widget], Callable[[], Any]]:
         continuous_update=False,  # see _curve
         layout=widgets.Layout(width="260px"),
     )
-    return [field], lambda: _as_number(field.value)
+    return [field], lambda: as_number(field.value, kind)
 
 
-def _as_number(text):
-    """The number that was typed, with a point or a comma before its decimals; None if nothing was.
+def as_number(text: str, kind: Any) -> float | None:
+    """The number that was typed, None if nothing was.
+
+    A comma stands before decimals, as in 0,5, or between thousands, as in 10,000: the range that is asked for tells
+    which. The sign % turns per cent into a share where a share is asked for.
+
+    Args:
+        text: What was typed.
+        kind: An `Amount` of the course, with its range and unit.
 
     Raises:
-        ValueError: If it is no number.
+        ValueError: If it is no number, or could be two.
     """
-    typed = text.strip().removesuffix("%").strip()
+    unit = kind.unit.strip()
+    typed = text.strip().replace("\u2212", "-")
+    per_cent = typed.endswith("%")
+    typed = typed.removesuffix("%").removesuffix(unit).strip()
+    if not typed:
+        return None
+    readings = {typed.replace(",", ".")}
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", typed):
+        readings.add(typed.replace(",", ""))
+    factor = 0.01 if per_cent and unit != "%" else 1
+    numbers = {factor * value for value in map(_float, readings) if value is not None}
+    if not numbers:
+        raise ValueError(f"Type a number, such as 0.5 or 1e-3. Received: {text}")
+    fitting = [value for value in sorted(numbers) if kind.lowest <= value <= kind.highest]
+    if len(fitting) > 1:
+        raise ValueError(f"This could be {fitting[0]:.10g} or {fitting[1]:.10g}. Type it without a comma.")
+    return fitting[0] if fitting else max(numbers)
+
+
+def _float(text):
+    """The number that a text is; None if it is none."""
     try:
-        return float(typed.replace(",", ".")) if typed else None
+        return float(text)
     except ValueError:
-        raise ValueError(f"Type a number, such as 0.5 or 1e-3. Received: {text}") from None
+        return None
 
 
 def _choice(kind):
