@@ -8,6 +8,7 @@ and a test for it.
 import contextlib
 import dataclasses
 import functools
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -65,6 +66,7 @@ def is_training(layer: keras.Layer) -> bool:
 
 # Graphs in which a gradient was registered, and which may get more of them while they are traced.
 _traced: weakref.WeakSet[Any] = weakref.WeakSet()
+_traced_lock = threading.Lock()
 
 
 def with_noted_graph(result: Any) -> Any:
@@ -79,7 +81,8 @@ def with_noted_graph(result: Any) -> Any:
     tensor = result[0] if isinstance(result, tuple | list) else result
     graph = getattr(getattr(tensor, "op", None), "graph", None)
     if graph is not None:
-        _traced.add(graph)
+        with _traced_lock:
+            _traced.add(graph)
     return result
 
 
@@ -89,9 +92,12 @@ def release_gradients() -> None:
     TensorFlow keeps the gradient of each `ops.custom_gradient` by name in a registry, for as long as the process lives,
     and each holds its graph. So each model that was trained leaves its graphs behind: 12 MB for a small CNN. After this
     call, the graphs that `with_noted_graph` has met hold their gradients themselves, and the registry only refers to
-    them. TensorFlow has no public way to take a name out of its registry. So only lessons call it, between two cells.
+    them. TensorFlow has no public way to take a name out of its registry. So only lessons call it, between two cells,
+    and explorers on a page, when they are closed.
     """
-    for graph in list(_traced):
+    with _traced_lock:  # another thread may be training
+        graphs = list(_traced)
+    for graph in graphs:
         names = (one.node_def.attr["_gradient_op_type"].s.decode() for one in graph.get_operations() if _is_named(one))
         for name in names:
             _release(graph, name)

@@ -26,7 +26,10 @@ LAYERS = (
         "_extras": "which part needs which package of an extra, and the error for a missing one",
         "_files": "write a file that is whole or not there",
     },
-    {"normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy"},
+    {
+        "normalizers": "numerics on kernels, as functions without state: in `keras.ops` or, for measurements, in NumPy",
+        "_memory": "give memory that nothing uses back to the operating system",
+    },
     {"compiled": "functions that XLA compiles, each by itself, in steps that TensorFlow runs on a CPU"},
     {"parametrizations": "compute constrained kernels from raw ones; own variables `u`, `sig`, `wbar`, `origin`, `k`"},
     {

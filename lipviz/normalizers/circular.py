@@ -105,6 +105,51 @@ class Circle:
             counts[-1] = 1.0
         return ops.convert_to_tensor(counts / (self.sizes[0] * width), dtype)
 
+    def basis(self, axis: int, dtype: str) -> Tensor:
+        """An orthonormal real Fourier basis of an axis, of shape (2, frequencies ω ≥ 0, pixels): cosines, then sines.
+
+        The sine of ω = 0 is a row of zeros, and so is that of ω = π.
+
+        Args:
+            axis: 0 or 1.
+            dtype: "float32" or "float64".
+        """
+        size = self.sizes[axis]
+        frequencies = np.arange(size // 2 + 1)
+        turns = np.outer(frequencies, np.arange(size)) % size
+        lengths = np.where(2 * frequencies % size == 0, size, size / 2) ** 0.5
+        waves = np.stack([np.cos(2 * np.pi / size * turns), np.sin(2 * np.pi / size * turns)]) / lengths[:, None]
+        waves[1, 2 * frequencies % size == 0] = 0.0
+        return ops.convert_to_tensor(waves, dtype)
+
+    def blocks(self, kernel: Tensor) -> Tensor:
+        """The convolution as a real matrix at each pair of frequencies ω ≥ 0, between waves of `basis`.
+
+        A tap at the distance d turns the pair (cos ωx, sin ωx) by the angle ωd. So with c = cos ωd, s = sin ωd and
+        J = [[0, −1], [1, 0]], a kernel is Σ_d K_d ⊗ (c I + s J) ⊗ (c′ I + s′ J) for the angles of height and width.
+
+        Args:
+            kernel: Tensor (``*taps``, in, out) as `taps_of` returns it.
+
+        Returns:
+            A tensor (pairs of frequencies, 4 in, 4 out). Its rows and columns are cosine and sine of the height, of the
+            width, and channels.
+        """
+        dtype, (height, width) = standardize_dtype(kernel.dtype), self.sizes
+        rows, columns = kernel.shape[-2:]
+        angles = [
+            2 * np.pi / n * (np.outer(np.arange(n // 2 + 1), places) % n)
+            for n, places in zip(self.sizes, self.middle, strict=True)
+        ]
+        down, along = (ops.convert_to_tensor(np.stack([np.cos(a), np.sin(a)]), dtype) for a in angles)
+        sums = ops.einsum("qfw,hwrc->qfhrc", along, kernel[:height, :width])
+        sums = ops.reshape(ops.einsum("pgh,qfhrc->pqgfrc", down, sums), (4, -1, rows, columns))
+        # Where each product of cosines and sines stands in the matrix, and with which sign.
+        turns = np.stack([np.eye(2), [[0, -1], [1, 0]]])
+        signs = np.einsum("pab,qcd->pqacbd", turns, turns).reshape(4, 4, 4)
+        spread = ops.einsum("pab,pnrc->narbc", ops.convert_to_tensor(signs, dtype), sums)
+        return ops.reshape(spread, (-1, 4 * rows, 4 * columns))
+
     def convolved(self, images: Tensor, kernel: Tensor) -> Tensor:
         """The convolution on the circle of a kernel as `taps_of` returns it.
 
@@ -116,23 +161,18 @@ class Circle:
             A tensor (batch, height, width, out).
         """
         height, width = self.sizes
-        real, imaginary = self.symbol(kernel[:height, :width], self.middle)
-        matrices = ops.concatenate(
-            [ops.concatenate([real, imaginary], axis=-1), ops.concatenate([-imaginary, real], axis=-1)], axis=-2
-        )
+        high, wide = (n // 2 + 1 for n in self.sizes)
+        count, (rows, columns) = ops.shape(images)[0], kernel.shape[-2:]
         dtype = standardize_dtype(images.dtype)
-        places = np.arange(height), np.arange(width)
-        cosine, sine = self.waves(1, places[1], dtype)
-        along = [ops.einsum("fw,bhwc->fhbc", wave, images) for wave in (cosine, -sine)]
-        cosine, sine = self.waves(0, places[0], dtype)
-        parts = [[ops.einsum("gh,fhbc->gfbc", wave, part) for wave in (cosine, sine)] for part in along]
-        spectrum = [parts[0][0] + parts[1][1], parts[1][0] - parts[0][1]]  # times e^(−iωx)
-        products = ops.matmul(ops.concatenate(spectrum, axis=-1), matrices)
-        real, imaginary = ops.split(products, 2, axis=-1)
-        back = [[ops.einsum("gh,gfbc->hfbc", wave, part) for wave in (cosine, sine)] for part in (real, imaginary)]
-        cosine, sine = (wave * self.weights(dtype) for wave in self.waves(1, places[1], dtype))
-        first, second = back[0][0] - back[1][1], back[0][1] + back[1][0]
-        return ops.einsum("fw,hfbc->bhwc", cosine, first) - ops.einsum("fw,hfbc->bhwc", sine, second)
+        down = ops.reshape(self.basis(0, dtype), (2 * high, height))  # cosines of all frequencies, then sines
+        along = ops.reshape(ops.swapaxes(self.basis(1, dtype), 0, 1), (2 * wide, width))  # both of each frequency
+        waves = ops.matmul(along, images)
+        waves = ops.matmul(down, ops.reshape(waves, (count, height, 2 * wide * rows)))
+        waves = ops.swapaxes(ops.reshape(waves, (2 * count, high * wide, 2 * rows)), 0, 1)
+        products = ops.matmul(ops.reshape(waves, (high * wide, count, 4 * rows)), self.blocks(kernel))
+        back = ops.swapaxes(ops.reshape(products, (high * wide, 2 * count, 2 * columns)), 0, 1)
+        back = ops.matmul(turned(down), ops.reshape(back, (count, 2 * high, 2 * wide * columns)))
+        return ops.matmul(turned(along), ops.reshape(back, (count, height, 2 * wide, columns)))
 
     # --- the operator_norm of a parametrization ---
 

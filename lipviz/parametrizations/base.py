@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from lipviz import normalizers as nm
-from lipviz.keras_internals import outermost_layer
+from lipviz.keras_internals import outermost_layer, with_noted_graph
 from lipviz.parametrizations.contexts import are_known_current, constraining_values, is_unfilled
 from lipviz.parametrizations.sharing import Constrained
 from lipviz.parametrizations.variables import Derived, Factor, Origin, check_finite, copied
@@ -255,6 +255,7 @@ class Parametrization(keras.layers.Layer):
         if not training:
             return self.used(kernel, is_xla)
         wbar, state = (self._constrained_by_xla if is_xla else self._constrained).with_state(kernel)
+        with_noted_graph(wbar)  # that of the step, in which the optimizer registers a gradient, too
         new = {**state, "wbar": wbar, "origin": self._wide(kernel)}
         old = {name: ops.convert_to_tensor(getattr(self, name)) for name in new}
         kept = _chosen(

@@ -1,7 +1,6 @@
 """What happens after the cells of a lesson."""
 
 import types
-import weakref
 
 import pytest
 from IPython.core.events import EventManager, available_events
@@ -86,15 +85,3 @@ def test_a_shell_tells_of_its_cells(capsys):
     shell.events.trigger("pre_run_cell", result.info)
     shell.events.trigger("post_run_cell", result)
     assert capsys.readouterr().out == 'A letter or a word needs quotes. Write answer = "b" and run the cell again.\n'
-
-
-def test_give_back_frees_what_is_in_a_cycle():
-    class Node:
-        pass
-
-    node = Node()
-    node.self = node
-    referred = weakref.ref(node)
-    del node
-    cells.give_back()
-    assert referred() is None

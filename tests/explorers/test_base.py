@@ -105,6 +105,23 @@ def test_an_error_is_shown_and_cleared(explorer):
     assert explorer._alert.value == ""
 
 
+@pytest.mark.parametrize("act", ["move", "drag"])
+def test_ctrl_c_is_shown_ends_the_cell_and_the_next_move_is_answered(act, explorer, monkeypatch):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    before, moves = source(explorer), {"move": explorer.refresh, "drag": lambda: explorer._drag("seed", 3)}
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer, "compute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            moves[act]()
+    assert "The kernel was interrupted. Move a control" in explorer._alert.value
+    assert source(explorer) == before
+    explorer.controls["size"].value = 5
+    assert (explorer.error, explorer._alert.value) == (None, "")
+    assert source(explorer) != before
+
+
 def test_an_unexpected_error_is_shown_with_its_kind(explorer):
     explorer.controls["seed"].set_state({"value": 14})
     assert isinstance(explorer.error, KeyError)
@@ -489,6 +506,18 @@ def test_reset_ends_the_work(working):
     assert working.data.shape == (4, 4)
     assert working._bar.value == 0
     assert working.worked == [(0, 1)]
+
+
+@pytest.mark.parametrize("has_page", [True, False])
+def test_an_explorer_that_was_on_a_page_forgets_its_work_when_it_is_closed(has_page, monkeypatch):
+    did = []
+    monkeypatch.setattr(base._memory, "give_back", lambda: did.append("gave back"))
+    explorer = Working()
+    explorer.gate.set()
+    explorer._kept._text.value = "{}" if has_page else ""
+    explorer.forget = lambda: did.append("forgot")
+    explorer.close()
+    assert did == ["forgot", "gave back"] * has_page
 
 
 def test_an_error_of_the_work_is_shown_in_place(working):

@@ -223,3 +223,23 @@ def test_waves_of_all_sizes_are_inverse_to_each_other():
         np.testing.assert_allclose(found[: sizes[0], : sizes[1]], taps, atol=1e-13)
         assert not found[sizes[0] :].any()
         assert not found[:, sizes[1] :].any()
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2), (3, 4), (5, 2)])
+def test_a_kernel_acts_on_real_waves_as_on_images(sizes):
+    circle = Circle(sizes)
+    kernel = np.zeros((*circle.taps, 2, 3))
+    kernel[: sizes[0], : sizes[1]] = RNG.standard_normal((*sizes, 2, 3))
+    with float64_scope():
+        down, along = (np.array(circle.basis(axis, "float64")) for axis in (0, 1))
+        blocks = np.array(circle.blocks(tensor(kernel, "float64")))
+        images = RNG.standard_normal((2, *sizes, 2))
+        found = np.array(circle.convolved(tensor(images, "float64"), tensor(kernel, "float64")))
+        nothing = np.array(circle.convolved(tensor(images[:0], "float64"), tensor(kernel, "float64")))
+    for waves, size in ((down, sizes[0]), (along, sizes[1])):
+        np.testing.assert_allclose(waves.reshape(-1, size).T @ waves.reshape(-1, size), np.eye(size), atol=1e-13)
+    matrix = circular_matrix(kernel, sizes, (1, 1))
+    np.testing.assert_allclose(found.reshape(2, -1), images.reshape(2, -1) @ matrix.T, atol=1e-12)
+    assert nothing.shape == (0, *sizes, 3)
+    largest = max(np.linalg.norm(block, 2) for block in blocks)  # a basis of length 1 changes no norm
+    assert largest == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-12)

@@ -10,7 +10,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lipviz import _moved
+from lipviz import _memory, _moved
 from lipviz.explorers.shell import kept, links, motion, page, saving
 from lipviz.explorers.shell.controls import (
     accepts,
@@ -291,11 +291,8 @@ class Explorer(Sharing, Hooks):
         with self._lock:
             if mine < self._asked:
                 return
-            try:
-                with undisturbed():
-                    self._respond(self.state)
-            except Exception as error:  # of any kind: the reader must see it here, not only in a log
-                self._show_error(error)
+            with undisturbed(), self._errors_shown():
+                self._respond(self.state)
 
     def _drag(self, name, position):
         """Show a state that a slider passes while it is dragged. Controls and axes stay as they are until its end."""
@@ -305,12 +302,8 @@ class Explorer(Sharing, Hooks):
         if self.waits(name, state):
             show = self._show_preview
             self._say_held(name, state)  # at once, as a training may keep the lock for long
-        with self._lock:
-            try:
-                with undisturbed(), kept_limits(self.figure):
-                    show(state)
-            except Exception as error:  # of any kind, as in `refresh`
-                self._show_error(error)
+        with self._lock, undisturbed(), self._errors_shown(), kept_limits(self.figure):
+            show(state)
 
     def _say_held(self, name, state):
         self._held = (
@@ -364,6 +357,17 @@ class Explorer(Sharing, Hooks):
             self._make_figure(size)
             if self.data is not None:
                 self._drawn(self.data, self._shown_state)()
+
+    @contextlib.contextmanager
+    def _errors_shown(self):
+        """Show errors of any kind: the reader must see them here, not only in a log. Ctrl-C also ends the cell."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._show_error(ValueError("The kernel was interrupted. Move a control, or press Reset, to go on."))
+            raise
+        except Exception as error:
+            self._show_error(error)
 
     def _show_error(self, error):
         self.error = error
@@ -507,11 +511,14 @@ class Explorer(Sharing, Hooks):
             return picture(self.figure, self.alt_text(self.data), sharpness=_SHARPNESS)
 
     def close(self) -> None:
-        """End the work, and remove the widgets from the page and from memory."""
+        """End the work, forget what it produced, and remove the widgets from the page and from memory."""
         self.stop()
-        self.wait(_CLOSE_TIMEOUT)
+        has_ended = self.wait(_CLOSE_TIMEOUT)
         for widget in (*page.all_widgets(self.widget), *page.all_widgets(self._bar)):
             widget.close()
+        if has_ended and self._kept.has_page:  # there, one explorer follows another for hours
+            self.forget()
+            _memory.give_back()
 
     @property
     def shown_picture(self) -> str:

@@ -218,8 +218,13 @@ class Kept:
 
     def ask(self) -> None:
         """Keep what is shown, when no other picture comes for a while. Without a page there is nothing to keep."""
-        if self._text.value and not self._is_closed():
+        if self.has_page and not self._is_closed():
             self._pause.ask()
+
+    @property
+    def has_page(self) -> bool:
+        """Whether a page has come."""
+        return bool(self._text.value)
 
     def _is_closed(self):
         return self._text.comm is None

@@ -55,6 +55,13 @@ CSS = """<style>
 .lipviz-results th { text-align: left; font-weight: normal; padding: 1px 16px 1px 0; }
 .lipviz-results td { text-align: right; padding: 1px 0; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .lipviz-results tr { border-bottom: 1px solid rgba(128, 128, 128, .3); background: none !important; }
+/* Rather lines of several numbers than a page that is scrolled sideways. */
+@media (max-width: 900px) { .lipviz-results td { white-space: normal; } }
+/* In a window as low as that of a page of 200 %, the picture would cover the control that has the focus. */
+@media (max-height: 450px) {
+    .widget-box.lipviz-stage { position: static; }
+    .lipviz-explorer :is(.noUi-handle, select, input, button) { scroll-margin-bottom: 0; }
+}
 /* On a phone the picture is on top, where the hand does not cover it. */
 @media (max-width: 600px) {
     .widget-box.lipviz-stage { order: -1; top: 0; bottom: auto; }

@@ -37,17 +37,22 @@ function show(model, el) {
 }
 
 // The label of a slider belongs to no control, and the handle tells a screen reader its position, which is the exponent
-// on a logarithmic slider.
+// on a logarithmic slider. The handle of a slider that is greyed out would still get the focus.
 function nameSlider(slider) {
     if (slider.dataset.named) return;
     const handle = slider.querySelector('.noUi-handle'), readout = slider.querySelector('.widget-readout');
     if (!handle || !readout) return;
     slider.dataset.named = 'yes';
-    const tell = () => handle.getAttribute('aria-valuetext') === readout.textContent ||
-        handle.setAttribute('aria-valuetext', readout.textContent);
+    const tell = () => {
+        if (handle.getAttribute('aria-valuetext') !== readout.textContent)
+            handle.setAttribute('aria-valuetext', readout.textContent);
+        const isDisabled = slider.querySelector('.noUi-target').hasAttribute('disabled');
+        handle.tabIndex = isDisabled ? -1 : 0;
+        handle.ariaDisabled = String(isDisabled);
+    };
     handle.setAttribute('aria-label', slider.querySelector('.widget-label').textContent);
     new MutationObserver(tell).observe(slider, {subtree: true, childList: true, characterData: true,
-        attributeFilter: ['aria-valuetext']});
+        attributeFilter: ['aria-valuetext', 'disabled']});
     tell();
 }
 
