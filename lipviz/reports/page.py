@@ -115,7 +115,7 @@ def _accuracy(found):
         columns.append(map(_percent, near))
     if left is not None:
         header.append(f"correct under attack ({compared:,} samples)")
-        columns.append(map(_percent, left))
+        columns.append(map(_percent_at_most, left))
     words = (
         "<p>The certified share is proved: no change of this length, however it is chosen, makes more samples wrong. "
         "The share under attack is what is left after the attacks that were tried; better attacks may find more. "
@@ -285,6 +285,11 @@ def _text(words):
 def _percent(share):
     """A share of samples, rounded down, so that 100 % are all of them."""
     return f"{math.floor(1000 * share + 1e-9) / 10:.1f} %"
+
+
+def _percent_at_most(share):
+    """A share that a better attack may make smaller, rounded up."""
+    return f"{math.ceil(1000 * share - 1e-9) / 10:.1f} %"
 
 
 def _number(value):

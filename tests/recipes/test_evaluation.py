@@ -11,6 +11,7 @@ import pytest
 from lipviz import certification, data, layers, recipes, reports
 from lipviz.command import cli
 from lipviz.recipes.scaling import behind_scaling, scaling_error
+from lipviz.reports.page import _percent, _percent_at_most
 from tests.support import predicted
 
 RNG = np.random.default_rng(0)
@@ -182,6 +183,12 @@ def test_a_page_is_one_file_with_words_for_its_pictures(found, tmp_path):
         found.fingerprint.weights,
     ):
         assert words in page
+
+
+def test_shares_are_rounded_to_the_side_where_they_stay_true():
+    shares = (0, 1 / 3, 2 / 3, 0.29, 1)
+    assert [_percent(share) for share in shares] == ["0.0 %", "33.3 %", "66.6 %", "29.0 %", "100.0 %"]
+    assert [_percent_at_most(share) for share in shares] == ["0.0 %", "33.4 %", "66.7 %", "29.0 %", "100.0 %"]
 
 
 @pytest.mark.parametrize(
