@@ -265,13 +265,14 @@ assert lipviz.certify(by_hand).upper_bound < 1 + 1e-9
 #
 # ## Which activation is the best?
 #
-# A harder test is a sawtooth with slopes of $\pm1$ and three kinks. All activations of lipviz learn it at equal width.
+# A harder test is a sawtooth with slopes of $\pm1$ and three kinks. All activations of lipviz try it at equal width.
 #
 # * **MaxMin** gives $\max(x, 0)$ and $\max(-x, 0)$ of each channel; **FullSort** sorts all channels at once;
 # * **Householder** reflects a pair of channels at a line whose angle is learned; with 90° it sorts the pair;
 # * **PReLUlip** has a slope for negative inputs that is learned, in $[-1, 1]$.
-#
-# Which order do you expect?
+
+# %% [markdown] question="activations.sawtooth"
+# **Predict.** Which of these networks will have the largest error on the sawtooth?
 
 # %%
 from tqdm.auto import tqdm
@@ -280,8 +281,11 @@ fits = {}
 for activation in tqdm(RIVALS):
     settings = {"width": 32, "depth": DEPTH, "steps": RIVAL_STEPS, "learning_rate": 0.03}
     fits[activation] = toys.fit_function("sawtooth", activation, **settings)
-for activation, fit in sorted(fits.items(), key=lambda item: item[1].error):
-    print(f"{activation:12s} error {fit.error:.4f}, steepest slope {fit.slope:.2f}")
+ranked = sorted(fits.items(), key=lambda item: item[1].error)
+rows = [f"{activation:12s} error {fit.error:.4f}, steepest slope {fit.slope:.2f}" for activation, fit in ranked]
+course.predict("activations.sawtooth", reveal="\n".join(rows))
+
+# %%
 assert max(fits, key=lambda activation: fits[activation].error) == "relu"
 assert fits["relu"].slope < 0.75
 

@@ -240,4 +240,27 @@ LETTER = Prediction(
     truth="fold",
 )
 
-PREDICTIONS = (ERROR, SIZE, LETTER)
+SAWTOOTH = Prediction(
+    id="activations.sawtooth",
+    question="Which of these networks will have the largest error on the sawtooth?",
+    kind=Option(
+        options={
+            "relu": "the one with ReLU",
+            "pairs": "the one with MaxMin or GroupSort2, which sort pairs only",
+            "fullsort": "the one with FullSort, which mixes all channels",
+            "learned": "the one with Householder or PReLUlip, which have to learn a parameter as well",
+        },
+        replies={
+            "pairs": "A pair is enough: layers in between bring any two channels together.",
+            "fullsort": "A sort of all channels moves numbers, and loses none. The next layer can find each of them.",
+            "learned": "The parameter helps. PReLUlip can become |x|, and Householder a sort of pairs.",
+        },
+    ),
+    explanation=(
+        "ReLU is the only one that cannot keep lengths: where it is off, it passes nothing on. So its teeth are the "
+        "flattest."
+    ),
+    truth="relu",
+)
+
+PREDICTIONS = (ERROR, SIZE, LETTER, SAWTOOTH)

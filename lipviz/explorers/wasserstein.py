@@ -198,7 +198,8 @@ class WassersteinExplorer(Explorer):
             return _moment_in_words(data)
         training = data.training
         words = f"The network is {number(training.k)}-Lipschitz, so its estimate {number(training.estimates[-1])} is "
-        bound = "the exact distance" if training.k == 1 else f"{number(training.k)} times the exact distance"
+        times = number(training.k)
+        bound = "the exact distance" if times == "1" else f"{times} times the exact distance"
         words += f"at most {bound} {number(training.exact)}."
         if training.exact > 0:
             share = math.floor(1000 * training.reached) / 10
