@@ -25,7 +25,16 @@ def window(lab):
     lab.page.set_viewport_size(size)
 
 
-@pytest.mark.parametrize("entry", explorers.entries(), ids=lambda entry: entry.name)
+# By day one explorer of each kind of control that a page brings: sliders, a canvas, points and lines that are dragged,
+# a strip of images, buttons for long work. Their controls come from one place, and all are looked at every night.
+BY_DAY = {"fooled", "cone", "bjorck", "boundaries", "playground", "certificates"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [pytest.param(each, marks=[pytest.mark.nightly] * (each.name not in BY_DAY)) for each in explorers.entries()],
+    ids=lambda entry: entry.name,
+)
 def test_each_explorer_opens_fits_into_a_small_window_and_answers_to_a_key(lab, window, entry):
     explorer = opened(lab.page, entry)
     assert explorer.cut_labels() == []
@@ -73,6 +82,7 @@ def assert_a_panel_is_the_handle_of_a_slider(lab, explorer, panel, name):
     assert values[0] < float(readout.inner_text().replace("−", "-")) < values[1]
 
 
+@pytest.mark.nightly
 def test_many_fast_moves_leave_no_corrupt_frame(lab):
     explorer = opened(lab.page, explorers.find("bjorck"))
     explorer.focus("Smallest singular value")
@@ -109,7 +119,13 @@ def assert_it_is_the_picture_of_its_value(explorer, name):
     assert distance(explorer.sources(), picture) < 0.1 * away
 
 
-@pytest.mark.parametrize("end", [(0.35, 0), (-1, -1000)], ids=["on its track", "out of the window"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param((0.35, 0), id="on its track", marks=pytest.mark.nightly),
+        pytest.param((-1, -1000), id="out of the window"),
+    ],
+)
 def test_the_picture_follows_a_slider_that_is_dragged(lab, end):
     explorer = opened(lab.page, explorers.find("bjorck"))
     explorer.record()

@@ -72,6 +72,7 @@ def test_a_restarted_kernel_leaves_the_picture_and_the_way_back(lab):
     assert lab.errors() == []
 
 
+@pytest.mark.nightly
 def test_a_notebook_that_is_opened_later_shows_the_last_picture_and_the_way_back(lab):
     moved = value(ExplorerPage(lab.page))
     wait_for_state(lab, ".lipviz-kept", moved)

@@ -36,9 +36,9 @@ def app(browser, app_server):
         yield page
 
 
-# In the run a phone, where the most must give way, has the explorers with the most controls, a canvas, and a strip of
-# images. All explorers are looked at in all windows every night.
-BY_DAY = {"layers", "playground", "certificates"}
+# In the run a phone, where the most must give way, has the explorers with a canvas and with a strip of images. All
+# explorers are looked at in all windows every night.
+BY_DAY = {"playground", "certificates"}
 PLACES = {"phone": ("app", [PHONE]), "notebook": ("notebook", [LAPTOP, SMALL]), "app": ("app", [LAPTOP, SMALL, PHONE])}
 CASES = [
     pytest.param(
