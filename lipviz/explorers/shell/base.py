@@ -4,7 +4,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -22,13 +22,13 @@ from lipviz.explorers.shell.controls import (
     value_at,
 )
 from lipviz.explorers.shell.disclosure import Disclosure
-from lipviz.explorers.shell.hooks import Hooks
 from lipviz.explorers.shell.live import ExplorerFigure
 from lipviz.explorers.shell.pictures import PictureWidget, grips_of
 from lipviz.explorers.shell.room import Room
 from lipviz.explorers.shell.sharing import Sharing
 from lipviz.explorers.shell.threads import undisturbed
 from lipviz.explorers.shell.work import IDLE, RUNNING, Worker
+from lipviz.explorers.shell.working import Working
 from lipviz.plots import Picture, new_figure, picture
 from lipviz.plots.redrawing import kept_limits
 from lipviz.plots.style import number
@@ -60,7 +60,7 @@ def _all_but(names, groups):
     return {title: controls for title, controls in rest.items() if controls}
 
 
-class Explorer(Sharing, Hooks):
+class Explorer(Sharing, Working):
     """Base of all explorers.
 
     A subclass defines only what there is to see:
@@ -377,57 +377,6 @@ class Explorer(Sharing, Hooks):
         self._results.value = "" if self.data is None else self._results.value
 
     # --- long work ---
-
-    def start(self, work: Callable[[], Iterable[tuple[float, Any]]] | None = None, paused: bool = False) -> None:
-        """Begin long work in its thread. Older work ends at its next yield: the newest request wins.
-
-        Args:
-            work: Function of no arguments that returns a generator of pairs (fraction done, data). Each is drawn like
-                the data of `compute`. None starts the explorer's own `work` for the present state, from the beginning.
-            paused: Whether to wait for `step` or `go_on` first.
-        """
-        if work is None:
-            self.stop()
-            self._forget()
-            work = functools.partial(self.work, **self.state)
-        self._worker.start(work, paused)
-
-    def pause(self) -> None:
-        """Pause the work after the present step."""
-        self._worker.pause()
-
-    def go_on(self) -> None:
-        """Continue paused work."""
-        self._worker.go_on()
-
-    def step(self) -> None:
-        """Work up to the next picture, and pause there."""
-        if self.work_state == IDLE:
-            self.start(paused=True)
-        self._worker.step()
-
-    def stop(self) -> None:
-        """End the work at its next yield; the last picture stays."""
-        self._worker.stop()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the work has ended or is paused.
-
-        Args:
-            timeout: Seconds; None has no limit.
-
-        Returns:
-            Whether it has ended, and its thread with it.
-        """
-        return self._worker.wait(timeout)
-
-    @property
-    def work_state(self) -> str:
-        """State of the work: "idle", "running" or "paused"."""
-        return self._worker.state
-
-    def _press_start(self):
-        {IDLE: self.start, RUNNING: self.pause}.get(self.work_state, self.go_on)()
 
     def _begin(self):
         """Begin the work for the first page, so that there is something to see, unless it has been begun."""
