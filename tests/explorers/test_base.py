@@ -122,6 +122,18 @@ def test_ctrl_c_is_shown_ends_the_cell_and_the_next_move_is_answered(act, explor
     assert source(explorer) != before
 
 
+def test_an_error_in_a_panel_of_another_size_is_shown(explorer, monkeypatch):
+    def broken(*_):
+        raise KeyError("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer, "draw", broken)
+        explorer._fit(explorer._room.size)
+    assert "KeyError" in explorer._alert.value
+    explorer.refresh()
+    assert (explorer.error, explorer._alert.value) == (None, "")
+
+
 def test_an_unexpected_error_is_shown_with_its_kind(explorer):
     explorer.controls["seed"].set_state({"value": 14})
     assert isinstance(explorer.error, KeyError)

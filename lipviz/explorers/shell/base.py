@@ -353,7 +353,7 @@ class Explorer(Sharing, Working):
 
     def _fit(self, size):
         """Draw what is shown again, in panels of another size."""
-        with self._lock, undisturbed():
+        with self._lock, undisturbed(), self._errors_shown():
             self._make_figure(size)
             if self.data is not None:
                 self._drawn(self.data, self._shown_state)()
